@@ -1,0 +1,266 @@
+//! Where a socket is: protocol, address, port and device.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A transport protocol as the registry and the kernel name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 9293. An MPTCP socket is TCP with a mark.
+    Tcp,
+    /// RFC 768.
+    Udp,
+    /// RFC 3828. It shares UDP's port registrations (section 6 of that RFC).
+    Udplite,
+    /// RFC 9260.
+    Sctp,
+    /// RFC 4340.
+    Dccp,
+}
+
+impl Protocol {
+    /// Every protocol, in the order of listings.
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Udplite, Protocol::Sctp, Protocol::Dccp];
+
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Udplite => "udplite",
+            Protocol::Sctp => "sctp",
+            Protocol::Dccp => "dccp",
+        }
+    }
+
+    /// The protocol under which IANA registers its ports: itself, but UDP for UDP-Lite.
+    #[must_use]
+    pub const fn registered_as(self) -> Protocol {
+        match self {
+            Protocol::Udplite => Protocol::Udp,
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = BadEndpoint;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Protocol::ALL
+            .into_iter()
+            .find(|p| p.name().eq_ignore_ascii_case(s))
+            .ok_or(BadEndpoint("unknown protocol"))
+    }
+}
+
+/// The address family of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// `AF_INET`.
+    Ipv4,
+    /// `AF_INET6`, v4-mapped addresses included.
+    Ipv6,
+}
+
+impl Family {
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        }
+    }
+}
+
+/// An inclusive range of ports; `low` is never above `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawRange")]
+pub struct PortRange {
+    /// The first port.
+    pub low: u16,
+    /// The last port.
+    pub high: u16,
+}
+
+#[derive(Deserialize)]
+struct RawRange {
+    low: u16,
+    high: u16,
+}
+
+impl TryFrom<RawRange> for PortRange {
+    type Error = &'static str;
+
+    fn try_from(raw: RawRange) -> Result<Self, Self::Error> {
+        PortRange::new(raw.low, raw.high).ok_or("a port range ends before it begins")
+    }
+}
+
+impl PortRange {
+    /// A range, or `None` where it would end before it begins.
+    #[must_use]
+    pub const fn new(low: u16, high: u16) -> Option<Self> {
+        if low <= high { Some(PortRange { low, high }) } else { None }
+    }
+
+    /// The range of one port.
+    #[must_use]
+    pub const fn single(port: u16) -> Self {
+        PortRange { low: port, high: port }
+    }
+
+    /// Whether `port` lies in it.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.low <= port && port <= self.high
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.low == self.high {
+            write!(f, "{}", self.low)
+        } else {
+            write!(f, "{}-{}", self.low, self.high)
+        }
+    }
+}
+
+/// The local end of a socket. `Display` and `FromStr` round-trip:
+/// `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`, `udp/0.0.0.0%lo:53`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Local address as bound; a v4-mapped address stays an IPv6 address.
+    pub address: IpAddr,
+    /// Local port in host order.
+    pub port: u16,
+    /// The device the socket is bound to, by name (or `#N` where index N has no name here).
+    pub device: Option<String>,
+}
+
+impl Endpoint {
+    /// The family of the socket.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self.address {
+            IpAddr::V4(_) => Family::Ipv4,
+            IpAddr::V6(_) => Family::Ipv6,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.device.as_deref().map(|d| format!("%{d}")).unwrap_or_default();
+        match self.address {
+            IpAddr::V4(a) => write!(f, "{}/{a}{device}:{}", self.protocol, self.port),
+            IpAddr::V6(a) => write!(f, "{}/[{a}{device}]:{}", self.protocol, self.port),
+        }
+    }
+}
+
+/// What is wrong with a text that should have been an endpoint or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadEndpoint(
+    /// The trouble, in lower case, without the text it is about.
+    pub &'static str,
+);
+
+impl fmt::Display for BadEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BadEndpoint {}
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let (protocol, rest) = s.split_once('/').ok_or(BadEndpoint("no protocol"))?;
+        let protocol = protocol.parse()?;
+        // The port follows the last colon: no device name may hold one (dev_valid_name, net/core/dev.c).
+        let (host, port) = rest.rsplit_once(':').ok_or(BadEndpoint("no port"))?;
+        let port = port.parse().map_err(|_| BadEndpoint("port is not 0 to 65535"))?;
+        let (host, six) = match host.strip_prefix('[').map(|h| h.strip_suffix(']')) {
+            Some(Some(inner)) => (inner, true),
+            Some(None) => return Err(BadEndpoint("bracket left open")),
+            None => (host, false),
+        };
+        let (address, device) = match host.split_once('%') {
+            Some((_, "")) => return Err(BadEndpoint("empty device")),
+            Some((a, d)) => (a, Some(d.to_owned())),
+            None => (host, None),
+        };
+        let address = if six {
+            IpAddr::V6(address.parse().map_err(|_| BadEndpoint("not an IPv6 address"))?)
+        } else {
+            IpAddr::V4(address.parse().map_err(|_| BadEndpoint("not an IPv4 address"))?)
+        };
+        Ok(Endpoint { protocol, address, port, device })
+    }
+}
+
+/// The address a v4-mapped IPv6 address stands for; any other address as it is.
+#[must_use]
+pub(super) fn unmapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_round_trip() {
+        for text in [
+            "tcp/127.0.0.1:5432",
+            "udp/0.0.0.0%lo:53",
+            "udp/[fe80::1%eth0]:546",
+            "tcp/[::]:0",
+            "sctp/[::ffff:10.0.0.1]:65535",
+            "udplite/224.0.0.251:5353",
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_endpoints_are_refused() {
+        for text in [
+            "",
+            "tcp",
+            "tcp/",
+            "tcp/1.2.3.4",
+            "tcp/1.2.3.4:65536",
+            "tcp/::1:22",
+            "icmp/1.2.3.4:1",
+            "tcp/[::1:22",
+            "tcp/1.2.3.4%:22",
+        ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text:?} parsed");
+        }
+    }
+}

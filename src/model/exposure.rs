@@ -1,0 +1,144 @@
+//! Who can reach a socket, from its address and device alone; no firewall is consulted.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::unmapped;
+
+/// Who can reach a listener, worst first: the order of the variants is the order of listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exposure {
+    /// The unspecified address: every address this machine has.
+    Any,
+    /// A globally routable address, and any address no other class claims.
+    Public,
+    /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
+    Private,
+    /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast of RFC 919: one link.
+    LinkLocal,
+    /// RFC 5771 and RFC 4291 section 2.7, of any scope wider than this machine.
+    Multicast,
+    /// This machine only.
+    Loopback,
+}
+
+impl Exposure {
+    /// Every class, worst first.
+    pub const ALL: [Exposure; 6] = [
+        Exposure::Any,
+        Exposure::Public,
+        Exposure::Private,
+        Exposure::LinkLocal,
+        Exposure::Multicast,
+        Exposure::Loopback,
+    ];
+
+    /// The class of `address`; v4-mapped addresses are unwrapped first. A socket bound to the loopback
+    /// device (`lo` on Linux, `lo0` on the BSDs) hears this machine only, whatever its address says.
+    #[must_use]
+    pub fn of(address: IpAddr, device: Option<&str>) -> Self {
+        if matches!(device, Some("lo" | "lo0")) {
+            return Exposure::Loopback;
+        }
+        match unmapped(address) {
+            IpAddr::V4(a) => {
+                let [first, second, ..] = a.octets();
+                if a.is_unspecified() {
+                    Exposure::Any
+                } else if a.is_loopback() {
+                    Exposure::Loopback
+                } else if a.is_link_local() || a.is_broadcast() {
+                    Exposure::LinkLocal
+                } else if a.is_multicast() {
+                    Exposure::Multicast
+                } else if a.is_private() || (first == 100 && second & 0xc0 == 64) {
+                    Exposure::Private
+                } else {
+                    Exposure::Public
+                }
+            }
+            IpAddr::V6(a) => {
+                let [first, ..] = a.segments();
+                if a.is_unspecified() {
+                    Exposure::Any
+                } else if a.is_loopback() {
+                    Exposure::Loopback
+                } else if a.is_multicast() {
+                    // Scope 1 is interface-local: it never leaves the machine (RFC 4291 section 2.7).
+                    if first & 0x000f == 1 { Exposure::Loopback } else { Exposure::Multicast }
+                } else if a.is_unicast_link_local() {
+                    Exposure::LinkLocal
+                } else if a.is_unique_local() || first & 0xffc0 == 0xfec0 {
+                    Exposure::Private
+                } else {
+                    Exposure::Public
+                }
+            }
+        }
+    }
+
+    /// The name in kebab-case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Exposure::Any => "any",
+            Exposure::Public => "public",
+            Exposure::Private => "private",
+            Exposure::LinkLocal => "link-local",
+            Exposure::Multicast => "multicast",
+            Exposure::Loopback => "loopback",
+        }
+    }
+
+    /// Whether another machine can reach it, as far as the address tells.
+    #[must_use]
+    pub const fn beyond(self) -> bool {
+        !matches!(self, Exposure::Loopback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        for (address, device, class) in [
+            ("0.0.0.0", None, Exposure::Any),
+            ("::", None, Exposure::Any),
+            ("::ffff:0.0.0.0", None, Exposure::Any),
+            ("0.0.0.0", Some("lo"), Exposure::Loopback),
+            ("0.0.0.0", Some("eth0"), Exposure::Any),
+            ("127.0.0.1", None, Exposure::Loopback),
+            ("127.200.3.4", None, Exposure::Loopback),
+            ("::1", None, Exposure::Loopback),
+            ("::ffff:127.0.0.1", None, Exposure::Loopback),
+            ("::ffff:10.1.2.3", None, Exposure::Private),
+            ("10.1.2.3", None, Exposure::Private),
+            ("172.31.0.1", None, Exposure::Private),
+            ("172.32.0.1", None, Exposure::Public),
+            ("192.168.0.1", None, Exposure::Private),
+            ("100.64.0.1", None, Exposure::Private),
+            ("100.128.0.1", None, Exposure::Public),
+            ("fd00::1", None, Exposure::Private),
+            ("fec0::1", None, Exposure::Private),
+            ("169.254.1.1", None, Exposure::LinkLocal),
+            ("255.255.255.255", None, Exposure::LinkLocal),
+            ("fe80::1", Some("eth0"), Exposure::LinkLocal),
+            ("224.0.0.251", None, Exposure::Multicast),
+            ("ff02::fb", None, Exposure::Multicast),
+            ("ff01::1", None, Exposure::Loopback),
+            ("203.0.113.7", None, Exposure::Public),
+            ("2001:db8::1", None, Exposure::Public),
+        ] {
+            assert_eq!(Exposure::of(address.parse().unwrap(), device), class, "{address} {device:?}");
+        }
+    }
+
+    #[test]
+    fn worst_first() {
+        assert!(Exposure::ALL.is_sorted());
+    }
+}

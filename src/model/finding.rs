@@ -1,0 +1,263 @@
+//! What is remarkable about a listener, how bad it is, and what that rests on.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Confidence, Curated, Exposure, PortRange, Protocol, Status};
+
+/// How much a finding asks for attention; the order of the variants is the order of gravity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a look.
+    Notice,
+    /// Should be explained or ended.
+    Warning,
+    /// Act now.
+    Critical,
+}
+
+impl Severity {
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// A kind of finding: a stable code, what it means in one line, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flag {
+    /// The registry's status is `orphaned`.
+    Orphaned,
+    /// A listener where outgoing connections get their ports.
+    Ephemeral,
+    /// IANA reserves the port.
+    Reserved,
+    /// No registration for this port and protocol.
+    Unassigned,
+    /// Status `dormant` or `obscure`.
+    Dormant,
+    /// Assigned for TCP and not UDP, or the reverse.
+    OtherProtocol,
+    /// Reachable from beyond this machine.
+    Exposed,
+}
+
+impl Flag {
+    /// Every flag, in the order of listings.
+    pub const ALL: [Flag; 7] = [
+        Flag::Orphaned,
+        Flag::Ephemeral,
+        Flag::Reserved,
+        Flag::Unassigned,
+        Flag::Dormant,
+        Flag::OtherProtocol,
+        Flag::Exposed,
+    ];
+
+    /// The stable code, in kebab-case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Flag::Orphaned => "orphaned",
+            Flag::Ephemeral => "ephemeral",
+            Flag::Reserved => "reserved",
+            Flag::Unassigned => "unassigned",
+            Flag::Dormant => "dormant",
+            Flag::OtherProtocol => "other-protocol",
+            Flag::Exposed => "exposed",
+        }
+    }
+
+    /// What it means, in one line.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Flag::Orphaned => "every service registered for this port is dead",
+            Flag::Ephemeral => "a listener on a port that outgoing connections draw from",
+            Flag::Reserved => "IANA reserves this port",
+            Flag::Unassigned => "nothing is registered for this port and protocol",
+            Flag::Dormant => "registered, but nothing shows that the service is alive",
+            Flag::OtherProtocol => "registered for the other of TCP and UDP only",
+            Flag::Exposed => "reachable from beyond this machine",
+        }
+    }
+
+    /// What to do about it, in one line.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Flag::Orphaned => "find out what the program is; it is not what the port was registered for",
+            Flag::Ephemeral => {
+                "give the service a fixed port outside the range, or reserve the port in the kernel"
+            }
+            Flag::Reserved | Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol => {
+                "check that the program is one you know and that the port is meant"
+            }
+            Flag::Exposed => "bind it to a loopback address if only this machine should reach it",
+        }
+    }
+
+    /// Default severity on loopback and when reachable from beyond this machine; `ephemeral` on anything
+    /// but TCP is one step milder, for a client's waiting socket looks no different. `exposed` has none on
+    /// loopback, where it cannot be.
+    #[must_use]
+    pub const fn severity(self, protocol: Protocol, exposure: Exposure) -> Severity {
+        let beyond = exposure.beyond();
+        match (self, beyond) {
+            (Flag::Ephemeral, _) if !matches!(protocol, Protocol::Tcp | Protocol::Sctp | Protocol::Dccp) => {
+                if beyond {
+                    Severity::Notice
+                } else {
+                    Severity::Info
+                }
+            }
+            (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => Severity::Warning,
+            (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, false) => Severity::Notice,
+            (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, true) => Severity::Notice,
+            (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, false) | (Flag::Exposed, _) => {
+                Severity::Info
+            }
+        }
+    }
+}
+
+/// A dead registration, as evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeadRegistration {
+    /// The service name as registered.
+    pub service: &'static str,
+    /// What it was for.
+    pub product: &'static str,
+    /// When that ended.
+    pub ended: Option<&'static str>,
+    /// One sentence.
+    pub reason: &'static str,
+    /// `confirmed` or `presumed`.
+    pub confidence: Confidence,
+    /// The page that says so.
+    pub source: Option<&'static str>,
+    /// What a presumption rests on.
+    pub basis: Option<&'static str>,
+}
+
+impl DeadRegistration {
+    /// The evidence in a curated row.
+    #[must_use]
+    pub const fn new(service: &'static str, row: &Curated) -> Self {
+        DeadRegistration {
+            service,
+            product: row.product,
+            ended: row.ended,
+            reason: row.reason,
+            confidence: row.confidence,
+            source: row.source,
+            basis: row.basis,
+        }
+    }
+}
+
+/// A registration nothing else speaks for, as evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QuietRegistration {
+    /// The service name as registered.
+    pub service: &'static str,
+    /// Who holds it, where the registry says.
+    pub assignee: Option<&'static str>,
+    /// When it was registered, where the registry says.
+    pub registered: Option<&'static str>,
+    /// When it was last changed, where the registry says.
+    pub modified: Option<&'static str>,
+}
+
+/// What a finding rests on. Each variant belongs to one flag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Evidence {
+    /// For [`Flag::Orphaned`].
+    Orphaned {
+        /// Every registration of the port that a curated list calls dead.
+        registrations: Vec<DeadRegistration>,
+    },
+    /// For [`Flag::Ephemeral`].
+    Ephemeral {
+        /// The part of this kernel's own range the port lies in.
+        kernel_range: Option<PortRange>,
+        /// Whether it lies in IANA's dynamic range, 49152 to 65535.
+        iana_dynamic: bool,
+        /// Whether the port is odd (Linux, TCP); `None` where that tells nothing.
+        odd: Option<bool>,
+        /// Whether the kernel itself would have picked it for `bind` to port 0; where not, somebody likely
+        /// chose it. `None` where the port does not tell.
+        kernel_would_pick: Option<bool>,
+        /// Whether a client that waits for answers looks the same (datagram sockets).
+        may_be_client: bool,
+    },
+    /// For [`Flag::Reserved`].
+    Reserved {
+        /// What IANA says beside.
+        remark: Option<&'static str>,
+    },
+    /// For [`Flag::Unassigned`].
+    Unassigned {
+        /// What IANA says beside.
+        remark: Option<&'static str>,
+    },
+    /// For [`Flag::Dormant`].
+    Dormant {
+        /// `dormant` or `obscure`.
+        status: Status,
+        /// The registrations of the port.
+        registrations: Vec<QuietRegistration>,
+    },
+    /// For [`Flag::OtherProtocol`].
+    OtherProtocol {
+        /// The protocol the port is registered for.
+        registered_for: Protocol,
+        /// The services registered there.
+        services: Vec<&'static str>,
+    },
+    /// For [`Flag::Exposed`].
+    Exposed {
+        /// The class of the address.
+        exposure: Exposure,
+        /// The address.
+        address: IpAddr,
+        /// The device it is bound to.
+        device: Option<String>,
+    },
+}
+
+/// One remarkable thing about one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// Why; it tells the flag too.
+    pub evidence: Evidence,
+}
+
+impl Finding {
+    /// The flag its evidence belongs to.
+    #[must_use]
+    pub const fn flag(&self) -> Flag {
+        match self.evidence {
+            Evidence::Orphaned { .. } => Flag::Orphaned,
+            Evidence::Ephemeral { .. } => Flag::Ephemeral,
+            Evidence::Reserved { .. } => Flag::Reserved,
+            Evidence::Unassigned { .. } => Flag::Unassigned,
+            Evidence::Dormant { .. } => Flag::Dormant,
+            Evidence::OtherProtocol { .. } => Flag::OtherProtocol,
+            Evidence::Exposed { .. } => Flag::Exposed,
+        }
+    }
+}

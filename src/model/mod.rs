@@ -1,0 +1,22 @@
+//! The leaf types every other room speaks: sockets, processes, verdicts, findings, gaps.
+//!
+//! No input or output happens here and no other room is named here. Illegal states have no
+//! spelling: what is not known is `None`, never an empty string, `"-"`, `0` or `-1`.
+
+mod endpoint;
+mod exposure;
+mod finding;
+mod observation;
+mod process;
+mod socket;
+mod target;
+mod verdict;
+
+pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol};
+pub use exposure::Exposure;
+pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
+pub use observation::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Stage};
+pub use process::{Exe, ExeState, Parent, Pid, Process};
+pub use socket::{Netns, Owner, Peer, Queues, Socket, State};
+pub use target::{BadTarget, Network, Target};
+pub use verdict::{Assignment, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

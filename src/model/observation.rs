@@ -1,0 +1,134 @@
+//! What was seen of one machine at one time, and what was not.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Netns, PortRange, Process, Socket};
+
+/// The schema of a saved observation; a file of another one is refused.
+pub const OBSERVATION_SCHEMA: &str = "portolan.observation/1";
+
+/// The part of an observation that a gap is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Asking for the sockets.
+    Sockets,
+    /// Finding who holds them.
+    Holders,
+    /// Reading the processes that hold them.
+    Processes,
+    /// Looking into network namespaces.
+    Namespaces,
+    /// Reading the machine's own settings.
+    Host,
+}
+
+impl Stage {
+    /// The name in kebab-case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Sockets => "sockets",
+            Stage::Holders => "holders",
+            Stage::Processes => "processes",
+            Stage::Namespaces => "namespaces",
+            Stage::Host => "host",
+        }
+    }
+}
+
+/// Something that should have been seen and was not. A report with gaps is never complete.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Gap {
+    /// Where.
+    pub stage: Stage,
+    /// What was not seen.
+    pub what: String,
+    /// How many of them, where that is known.
+    pub count: Option<u64>,
+    /// Why.
+    pub why: String,
+    /// What would show it, where anything would.
+    pub remedy: Option<String>,
+}
+
+/// Something a reader should know that is no failure: what was not asked for, or which source answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is about.
+    pub what: String,
+    /// How many of them, where that is known.
+    pub count: Option<u64>,
+    /// What would show more, where anything would.
+    pub remedy: Option<String>,
+}
+
+/// The machine that was observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its operating system, as Rust names it: `linux`, `macos`, `windows`.
+    pub os: String,
+    /// The version of its kernel.
+    pub kernel: Option<String>,
+    /// Whether the observer was allowed to read every process.
+    pub privileged: bool,
+    /// The ports this kernel hands out to outgoing connections, but for those in `reserved`; rising.
+    pub ephemeral: Vec<PortRange>,
+    /// The ports it never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`); rising.
+    pub reserved: Vec<PortRange>,
+    /// Where that range comes from: a setting that was read, or the system's documented default.
+    pub ephemeral_source: String,
+}
+
+/// Another network namespace that was looked into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Which.
+    pub netns: Netns,
+    /// As [`Host::ephemeral`], of this namespace; empty where it could not be read.
+    pub ephemeral: Vec<PortRange>,
+    /// As [`Host::reserved`], of this namespace.
+    pub reserved: Vec<PortRange>,
+    /// As [`Host::ephemeral_source`], of this namespace.
+    pub ephemeral_source: String,
+}
+
+/// Plain data: serialised as it stands, and read back with `--from`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// [`OBSERVATION_SCHEMA`].
+    pub schema: String,
+    /// When; time enters an observation here and nowhere else.
+    pub taken: Timestamp,
+    /// Where.
+    pub host: Host,
+    /// The sockets.
+    pub sockets: Vec<Socket>,
+    /// The processes that hold any of them, in rising order of pid.
+    pub processes: Vec<Process>,
+    /// The other network namespaces that were looked into, in rising order of inode.
+    pub namespaces: Vec<Namespace>,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+    /// What a reader should know besides.
+    pub notes: Vec<Note>,
+}
+
+impl Observation {
+    /// The ports outgoing connections draw from where `socket` lives, and those of them kept back.
+    #[must_use]
+    pub fn ephemeral_at(&self, socket: &Socket) -> (&[PortRange], &[PortRange]) {
+        let Some(netns) = &socket.netns else { return (&self.host.ephemeral, &self.host.reserved) };
+        let found = self.namespaces.iter().find(|namespace| namespace.netns.inode == netns.inode);
+        found.map_or((&[], &[]), |namespace| (&namespace.ephemeral, &namespace.reserved))
+    }
+
+    /// Whether everything that was asked for was seen.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.gaps.is_empty()
+    }
+}

@@ -1,0 +1,194 @@
+//! What the kernel said of one socket, and whether anybody holds it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Endpoint, Pid};
+
+/// The state of a socket. Only TCP has the connection states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Accepting connections.
+    Listen,
+    /// A datagram socket without a peer: it takes what anybody sends.
+    Unconnected,
+    /// Bound to a port and not listening on it; the port is held all the same.
+    Bound,
+    /// TCP: both sides have agreed. A datagram socket with a peer shows so too, as in the kernel.
+    Established,
+    /// TCP: a request was sent.
+    SynSent,
+    /// TCP: a request was received.
+    SynRecv,
+    /// TCP: closed on this side, not yet acknowledged.
+    FinWait1,
+    /// TCP: closed on this side, acknowledged.
+    FinWait2,
+    /// TCP: waiting for stray segments to die.
+    TimeWait,
+    /// TCP: closed by the peer.
+    CloseWait,
+    /// TCP: closed by the peer and then by this side, not yet acknowledged.
+    LastAck,
+    /// TCP: closed on both sides at once.
+    Closing,
+    /// TCP: not in use.
+    Close,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 13] = [
+        State::Listen,
+        State::Unconnected,
+        State::Bound,
+        State::Established,
+        State::SynSent,
+        State::SynRecv,
+        State::FinWait1,
+        State::FinWait2,
+        State::TimeWait,
+        State::CloseWait,
+        State::LastAck,
+        State::Closing,
+        State::Close,
+    ];
+
+    /// The name in kebab-case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Listen => "listen",
+            State::Unconnected => "unconnected",
+            State::Bound => "bound",
+            State::Established => "established",
+            State::SynSent => "syn-sent",
+            State::SynRecv => "syn-recv",
+            State::FinWait1 => "fin-wait1",
+            State::FinWait2 => "fin-wait2",
+            State::TimeWait => "time-wait",
+            State::CloseWait => "close-wait",
+            State::LastAck => "last-ack",
+            State::Closing => "closing",
+            State::Close => "close",
+        }
+    }
+
+    /// Whether the port is taken for whoever comes: listening, unconnected, or bound and idle.
+    #[must_use]
+    pub const fn holds_port(self) -> bool {
+        matches!(self, State::Listen | State::Unconnected | State::Bound)
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port in host order.
+    pub port: u16,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Netns {
+    /// Its inode on nsfs: its identity while it lives.
+    pub inode: u64,
+    /// Its name under `/run/netns`, where it has one.
+    pub name: Option<String>,
+}
+
+/// Queue lengths as the kernel reports them: bytes, but for a TCP listener connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Queues {
+    /// Bytes not yet read; of a TCP listener, connections waiting for `accept`.
+    pub receive: u32,
+    /// Bytes not yet acknowledged; of a TCP listener, the limit of its backlog.
+    pub send: u32,
+}
+
+/// Who holds a socket. The five are different facts: none renders or compares like another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// These processes, in rising order, at least one.
+    Held(#[serde(deserialize_with = "rising")] Vec<Pid>),
+    /// Some process may hold it, but not every process could be read.
+    Hidden,
+    /// Every process could be read and none can hold it: it is the kernel's own.
+    Kernel,
+    /// It was gone, with whoever held it, before its holder could be found.
+    Vanished,
+    /// This system, or this source, does not say.
+    Unknown,
+}
+
+/// Holders as a saved observation must have them.
+fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pid>, D::Error> {
+    let pids = Vec::<Pid>::deserialize(deserializer)?;
+    if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
+        return Err(serde::de::Error::custom("holders must be in rising order, at least one"));
+    }
+    Ok(pids)
+}
+
+impl Owner {
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Owner::Held(_) => "held",
+            Owner::Hidden => "hidden",
+            Owner::Kernel => "kernel",
+            Owner::Vanished => "vanished",
+            Owner::Unknown => "unknown",
+        }
+    }
+
+    /// The holders, in rising order; empty unless it is [`Owner::Held`].
+    #[must_use]
+    pub fn pids(&self) -> &[Pid] {
+        match self {
+            Owner::Held(pids) => pids,
+            _ => &[],
+        }
+    }
+}
+
+/// One socket as the kernel told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// The local end.
+    pub local: Endpoint,
+    /// The other end; `None` for a socket without one.
+    pub peer: Option<Peer>,
+    /// Its state.
+    pub state: State,
+    /// Whether it speaks Multipath TCP (RFC 8684).
+    pub mptcp: bool,
+    /// The user id it was made under, where the system tells.
+    pub uid: Option<u32>,
+    /// The name of that user, where the system knows one.
+    pub user: Option<String>,
+    /// Its inode; `None` where it has none (or the system none to give).
+    pub inode: Option<u64>,
+    /// The kernel's cookie, unique while the machine runs (Linux).
+    pub cookie: Option<u64>,
+    /// Its network namespace; `None` where it is the observer's own.
+    pub netns: Option<Netns>,
+    /// Whether an IPv6 socket leaves IPv4 alone; `None` where it is none or the system does not say.
+    pub v6only: Option<bool>,
+    /// Queue lengths, where the system tells.
+    pub queues: Option<Queues>,
+    /// Path of its control group below the hierarchy's root (Linux).
+    pub cgroup: Option<String>,
+    /// The systemd unit that control group belongs to.
+    pub unit: Option<String>,
+    /// The container that control group belongs to.
+    pub container: Option<String>,
+    /// Who holds it.
+    pub owner: Owner,
+}

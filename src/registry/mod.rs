@@ -1,0 +1,236 @@
+//! The registry of port assignments and its verdict on a port.
+//!
+//! The texts are embedded as they lie in `data/` and searched in place: nothing is parsed, indexed or allocated
+//! before a question is asked. What each file holds, where it comes from and how it is made again is told in
+//! `README.md` beside this file.
+//!
+//! This room refuses to guess. A date or assignee that its sources do not give stays unknown, missing evidence
+//! is never death, only the curated lists call a registration dead, and no presumption becomes a fact.
+
+mod agree;
+pub mod compile;
+mod iana;
+mod row;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Assignment, Life, PortRange, Protocol, RegistryRange, Status, Verdict};
+
+use row::{CuratedRow, KnownUse, RESERVED, Relation, Row};
+use table::Table;
+
+/// The registry, with the curated lists. Copying it copies a few references.
+#[derive(Clone, Copy)]
+pub struct Registry {
+    /// Rows of one port.
+    rows: Table,
+    /// Rows of several ports; too few to search.
+    ranges: Table,
+    dead: Table,
+    live: Table,
+    known_uses: Table,
+    date: &'static str,
+    provenance: &'static str,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("date", &self.date).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// The registry this program carries.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Registry::of(include_str!("data/registry.tsv"))
+    }
+
+    /// A registry of `text`, as [`compile::compile`] makes it, with the curated lists this program carries.
+    #[must_use]
+    pub fn of(text: &'static str) -> Self {
+        // The few ranges are at the end, so the search for them begins there.
+        let (rows, ranges) = text.rsplit_once(row::RANGES).unwrap_or((text, ""));
+        let header = |key: &str| {
+            text.lines()
+                .take_while(|line| line.starts_with('#'))
+                .find_map(|line| line.strip_prefix(key))
+                .unwrap_or_default()
+        };
+        Registry {
+            rows: Table::new(rows),
+            ranges: Table::new(ranges),
+            dead: Table::new(include_str!("data/orphans.tsv")),
+            live: Table::new(include_str!("data/live.tsv")),
+            known_uses: Table::new(include_str!("data/known-uses.tsv")),
+            date: header(compile::DATE),
+            provenance: header(compile::MADE_FROM),
+        }
+    }
+
+    /// The date of the data, `YYYY-MM-DD`: the newest of its sources.
+    #[must_use]
+    pub const fn date(&self) -> &'static str {
+        self.date
+    }
+
+    /// What the data was made from: every source with its version and date, in one line.
+    #[must_use]
+    pub const fn provenance(&self) -> &'static str {
+        self.provenance
+    }
+
+    /// What the registry says of `port` and `protocol`.
+    #[must_use]
+    pub fn verdict(&self, port: u16, protocol: Protocol) -> Verdict {
+        let registered_as = protocol.registered_as();
+        let known: Vec<KnownUse> = self
+            .known_uses
+            .at(port)
+            .filter_map(KnownUse::parse)
+            .filter(|known| known.protocol == registered_as)
+            .collect();
+
+        let (mut named, mut unnamed) = (Vec::new(), None);
+        for row in self.rows_at(port).filter(|row| row.covers(port, registered_as)) {
+            match row.service {
+                Some(service) => named.push((row, self.assignment(service, &row, registered_as, &known))),
+                // A row of the port itself comes first and takes it out of an unnamed range.
+                None if named.is_empty() => unnamed = unnamed.or(Some(row)),
+                None => {}
+            }
+        }
+        let reserved = unnamed.is_some_and(|row| row.description == Some(RESERVED));
+        let remark = unnamed.and_then(|row| row.notes);
+        let mut assignments = resolve_aliases(named);
+        assignments.sort_by_key(|assignment| !rules::lives(assignment.status));
+
+        let mut known_use: Vec<&'static str> = Vec::new();
+        let now_used_by = assignments.iter().filter_map(|a| a.curated.as_ref()?.now_used_by);
+        for text in known.iter().map(|known| known.text).chain(now_used_by) {
+            if !known_use.contains(&text) {
+                known_use.push(text);
+            }
+        }
+
+        let range = RegistryRange::of(port);
+        let status = if range == RegistryRange::Dynamic {
+            Status::Dynamic
+        } else if assignments.is_empty() {
+            match (known_use.is_empty(), reserved) {
+                (false, _) => Status::Repurposed,
+                (true, true) => Status::Reserved,
+                (true, false) => Status::Unassigned,
+            }
+        } else if known.iter().any(|known| known.relation == Relation::Other)
+            || rules::used_by_others(&assignments)
+        {
+            Status::Repurposed
+        } else {
+            rules::of_port(&assignments)
+        };
+        Verdict { port, protocol, range, status, assignments, known_use, remark }
+    }
+
+    /// Every registration of the service `name`, in the order of ports; case is ignored.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<(PortRange, Protocol)> {
+        let mut found: Vec<_> =
+            self.rows_named(name).flat_map(|row| row.protocols().map(move |p| (row.ports, p))).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether `name` is the name of a registered service; case is ignored.
+    #[must_use]
+    pub fn is_service(&self, name: &str) -> bool {
+        self.rows_named(name).next().is_some()
+    }
+
+    /// The protocols for which `port` has a registration, in the order of listings.
+    #[must_use]
+    pub fn protocols(&self, port: u16) -> Vec<Protocol> {
+        let mut found: Vec<_> =
+            self.rows_at(port).filter(|row| row.service.is_some()).flat_map(|row| row.protocols()).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The rows that cover `port`, for any protocol, in the registry's order, ranges last.
+    fn rows_at(&self, port: u16) -> impl Iterator<Item = Row> {
+        let ranges =
+            self.ranges.lines().filter(move |line| row::ports_of(line).is_some_and(|p| p.contains(port)));
+        self.rows.at(port).chain(ranges).filter_map(Row::parse)
+    }
+
+    /// One pass over the text: the name is compared before anything else of a line is read.
+    fn rows_named(&self, name: &str) -> impl Iterator<Item = Row> {
+        self.rows
+            .lines()
+            .chain(self.ranges.lines())
+            .filter(move |line| line.split('\t').nth(2).is_some_and(|n| n.eq_ignore_ascii_case(name)))
+            .filter_map(Row::parse)
+            .filter(|row| row.service.is_some())
+    }
+
+    fn assignment(
+        &self,
+        service: &'static str,
+        row: &Row,
+        protocol: Protocol,
+        known: &[KnownUse],
+    ) -> Assignment {
+        let at = row.ports.low;
+        let curated = (self.dead.at(at).filter_map(CuratedRow::dead))
+            .chain(self.live.at(at).filter_map(CuratedRow::live))
+            .find(|curated| curated.is_on(row, protocol))
+            .map(|curated| curated.curated);
+        let mut life = Vec::new();
+        if curated.is_some_and(|curated| !rules::dead(&curated)) {
+            life.push(Life::Curated);
+        }
+        if known.iter().any(|known| known.is(service)) {
+            life.push(Life::KnownUse);
+        }
+        life.extend(row.evidence());
+        Assignment {
+            service,
+            ports: row.ports,
+            description: row.description,
+            assignee: row.assignee,
+            registered: row.registered,
+            modified: row.modified,
+            reference: row.reference,
+            notes: row.notes,
+            status: rules::of_registration(row, curated.as_ref(), &life, self.date),
+            curated,
+            life,
+        }
+    }
+}
+
+/// A row that IANA marks as another's alias shares that one's status, curated row and life.
+fn resolve_aliases(named: Vec<(Row, Assignment)>) -> Vec<Assignment> {
+    let originals: Vec<Option<Assignment>> = named
+        .iter()
+        .map(|(row, _)| {
+            let target = row.alias_of()?;
+            named
+                .iter()
+                .find(|(other, a)| a.service == target && other.ports == row.ports)
+                .map(|(_, a)| a.clone())
+        })
+        .collect();
+    named
+        .into_iter()
+        .zip(originals)
+        .map(|((_, own), original)| match original {
+            Some(Assignment { status, curated, life, .. }) => Assignment { status, curated, life, ..own },
+            None => own,
+        })
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! One line of each data file, read on demand.
+//!
+//! A field that is empty in the file is `None` here. A line that cannot be read is no row: it is left out
+//! instead of stopping the program, and tests hold that the embedded files have no such line.
+
+use crate::model::{Confidence, Curated, Life, PortRange, Protocol, Standing};
+
+/// Column names of `registry.tsv`, in order.
+pub(super) const COLUMNS: [&str; 11] = [
+    "ports",
+    "protocols",
+    "service",
+    "description",
+    "assignee",
+    "registered",
+    "modified",
+    "reference",
+    "since",
+    "evidence",
+    "notes",
+];
+
+/// Descriptions of rows without a name, as the generator writes them.
+pub(super) const RESERVED: &str = "Reserved";
+/// See [`RESERVED`].
+pub(super) const UNASSIGNED: &str = "Unassigned";
+
+/// The line before the rows that cover more than one port.
+pub(super) const RANGES: &str = "\n# ranges\n";
+
+/// A row of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) ports: PortRange,
+    /// Names of protocols, joined by commas.
+    pub(super) protocols: &'static str,
+    /// `None`: the row reserves the port or says why it is unassigned.
+    pub(super) service: Option<&'static str>,
+    pub(super) description: Option<&'static str>,
+    pub(super) assignee: Option<&'static str>,
+    pub(super) registered: Option<&'static str>,
+    pub(super) modified: Option<&'static str>,
+    pub(super) reference: Option<&'static str>,
+    /// Where the row is known by its name only: the time between which it was made. Its assignee, dates and
+    /// reference are unknown, not absent.
+    pub(super) since: Option<&'static str>,
+    /// Names of kinds of evidence, joined by commas.
+    pub(super) evidence: &'static str,
+    pub(super) notes: Option<&'static str>,
+}
+
+fn text(field: Option<&'static str>) -> Option<&'static str> {
+    field.filter(|field| !field.is_empty())
+}
+
+/// `80` or `6000-6063`.
+pub(super) fn ports(field: &str) -> Option<PortRange> {
+    match field.split_once('-') {
+        Some((low, high)) => PortRange::new(low.parse().ok()?, high.parse().ok()?),
+        None => field.parse().ok().map(PortRange::single),
+    }
+}
+
+/// The ports a line is about, without reading the rest of it.
+pub(super) fn ports_of(line: &str) -> Option<PortRange> {
+    ports(line.split_once('\t')?.0)
+}
+
+impl Row {
+    pub(super) fn parse(line: &'static str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        Some(Row {
+            ports: ports(fields.next()?)?,
+            protocols: text(fields.next())?,
+            service: text(fields.next()),
+            description: text(fields.next()),
+            assignee: text(fields.next()),
+            registered: text(fields.next()),
+            modified: text(fields.next()),
+            reference: text(fields.next()),
+            since: text(fields.next()),
+            evidence: fields.next().unwrap_or_default(),
+            notes: text(fields.next()),
+        })
+    }
+
+    /// The protocols, in the order of listings.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> + use<> {
+        self.protocols.split(',').filter_map(|name| name.parse().ok())
+    }
+
+    /// Whether the row is for `port` and `protocol`.
+    pub(super) fn covers(&self, port: u16, protocol: Protocol) -> bool {
+        self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
+    }
+
+    /// The kinds of packaged source that name it, rising.
+    pub(super) fn evidence(&self) -> impl Iterator<Item = Life> {
+        self.evidence.split(',').filter_map(|name| Life::ALL.into_iter().find(|k| k.name() == name))
+    }
+
+    /// The name this row is an alias of, by IANA's note.
+    pub(super) fn alias_of(&self) -> Option<&'static str> {
+        let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
+        rest.split_once('"').map(|(name, _)| name)
+    }
+}
+
+/// A row of `orphans.tsv` or `live.tsv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CuratedRow {
+    pub(super) ports: PortRange,
+    /// `tcp`, `udp` or `tcp+udp`.
+    pub(super) protocols: &'static str,
+    pub(super) service: &'static str,
+    pub(super) curated: Curated,
+}
+
+impl CuratedRow {
+    /// A line of `orphans.tsv`.
+    pub(super) fn dead(line: &'static str) -> Option<Self> {
+        CuratedRow::parse(line, true)
+    }
+
+    /// A line of `live.tsv`, which has no column `ended`.
+    pub(super) fn live(line: &'static str) -> Option<Self> {
+        CuratedRow::parse(line, false)
+    }
+
+    fn parse(line: &'static str, with_end: bool) -> Option<Self> {
+        let mut fields = line.split('\t');
+        Some(CuratedRow {
+            ports: ports(fields.next()?)?,
+            protocols: text(fields.next())?,
+            service: text(fields.next())?,
+            curated: Curated {
+                product: text(fields.next())?,
+                standing: match fields.next()? {
+                    "alive" => Standing::Alive,
+                    "orphaned" => Standing::Orphaned,
+                    "legacy" => Standing::Legacy,
+                    _ => return None,
+                },
+                ended: if with_end { text(fields.next()) } else { None },
+                reason: text(fields.next())?,
+                source: text(fields.next()),
+                confidence: match fields.next()? {
+                    "confirmed" => Confidence::Confirmed,
+                    "presumed" => Confidence::Presumed,
+                    _ => return None,
+                },
+                now_used_by: text(fields.next()),
+                basis: text(fields.next()),
+            },
+        })
+    }
+
+    /// Whether the row is on this registration: ports, protocol and name exactly as registered.
+    pub(super) fn is_on(&self, row: &Row, protocol: Protocol) -> bool {
+        self.ports == row.ports
+            && row.service == Some(self.service)
+            && self.protocols.split('+').any(|name| name == protocol.name())
+    }
+}
+
+/// How a known use stands to what is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// It is something else, or nothing is registered.
+    Other,
+    /// It is the registered service.
+    Registered,
+    /// Both are met.
+    Both,
+}
+
+/// A row of `known-uses.tsv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownUse {
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) relation: Relation,
+    /// Names joined by slashes; empty where nothing is registered.
+    pub(super) services: &'static str,
+    pub(super) text: &'static str,
+}
+
+impl KnownUse {
+    pub(super) fn parse(line: &'static str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        Some(KnownUse {
+            port: fields.next()?.parse().ok()?,
+            protocol: fields.next()?.parse().ok()?,
+            relation: match fields.next()? {
+                "other" => Relation::Other,
+                "registered" => Relation::Registered,
+                "both" => Relation::Both,
+                _ => return None,
+            },
+            services: fields.next()?,
+            text: text(fields.next())?,
+        })
+    }
+
+    /// Whether the use is the registered `service` itself.
+    pub(super) fn is(&self, service: &str) -> bool {
+        self.relation != Relation::Other && self.services.split('/').any(|name| name == service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_fields_are_none_and_short_lines_are_read() {
+        let row = Row::parse("6000-6063\ttcp,udp\tx11\t\tSomebody").unwrap();
+        assert_eq!(row.ports, PortRange::new(6000, 6063).unwrap());
+        assert_eq!((row.service, row.description, row.assignee), (Some("x11"), None, Some("Somebody")));
+        assert_eq!((row.notes, row.evidence), (None, ""));
+        assert!(row.covers(6063, Protocol::Udp) && !row.covers(6064, Protocol::Udp));
+        assert!(!row.covers(6000, Protocol::Sctp));
+        for line in ["", "x\ttcp\ta", "9-1\ttcp\ta", "65536\ttcp\ta", "1"] {
+            assert_eq!(Row::parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_curated_row_is_on_one_registration() {
+        let curated = CuratedRow::dead("7-9\ttcp\ta\tA\tlegacy\t\tR.\t\tpresumed\t\tb").unwrap();
+        assert_eq!(curated.curated.standing, Standing::Legacy);
+        for (line, protocol, on) in [
+            ("7-9\ttcp,udp\ta", Protocol::Tcp, true),
+            ("7-9\ttcp,udp\ta", Protocol::Udp, false),
+            ("7\ttcp,udp\ta", Protocol::Tcp, false),
+            ("7-8\ttcp,udp\ta", Protocol::Tcp, false),
+            ("7-9\ttcp\tA", Protocol::Tcp, false),
+        ] {
+            assert_eq!(curated.is_on(&Row::parse(line).unwrap(), protocol), on, "{line} {protocol}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_read_from_the_notes() {
+        let alias = "1\ttcp\ta_b\t\t\t\t\t\t\t\tSaid. This entry is an alias to \"a-b\". More.";
+        assert_eq!(Row::parse(alias).unwrap().alias_of(), Some("a-b"));
+        assert_eq!(Row::parse("1\ttcp\ta-b").unwrap().alias_of(), None);
+    }
+}

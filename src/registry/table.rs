@@ -1,0 +1,101 @@
+//! A text of tab-separated lines sorted by the port that begins each, searched as it lies.
+//!
+//! No index and no parsing ahead: a look-up reads the lines it compares and hands out the lines that answer.
+//! It refuses to know what the columns mean, and to complain: the shape of the embedded texts is held by tests.
+
+/// A sorted text without its header.
+#[derive(Clone, Copy)]
+pub(super) struct Table {
+    body: &'static str,
+}
+
+impl Table {
+    /// The table in `text`, after the lines that begin with `#`.
+    pub(super) fn new(text: &'static str) -> Self {
+        let mut body = text;
+        while body.starts_with('#') {
+            body = body.split_once('\n').map_or("", |(_, rest)| rest);
+        }
+        Table { body }
+    }
+
+    /// Every line, in order.
+    pub(super) fn lines(self) -> std::str::Lines<'static> {
+        self.body.lines()
+    }
+
+    /// The lines whose first port is `port`, in order.
+    pub(super) fn at(self, port: u16) -> impl Iterator<Item = &'static str> {
+        let bytes = self.body.as_bytes();
+        // Both ends stay at the beginning of a line (or the end of the text): what lies before `low` is
+        // below `port`, what lies from `high` on is not.
+        let (mut low, mut high) = (0, bytes.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let begin = bytes[low..middle].iter().rposition(|&b| b == b'\n').map_or(low, |at| low + at + 1);
+            if first_port(&bytes[begin..high]) < u32::from(port) {
+                low = bytes[middle..high].iter().position(|&b| b == b'\n').map_or(high, |at| middle + at + 1);
+            } else {
+                high = begin;
+            }
+        }
+        self.body
+            .get(low..)
+            .unwrap_or_default()
+            .lines()
+            .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
+    }
+}
+
+/// The number a line begins with.
+fn first_port(line: &[u8]) -> u32 {
+    line.iter()
+        .take(5) // digits of 65535
+        .take_while(|b| b.is_ascii_digit())
+        .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_port_are_found_wherever_they_lie() {
+        let table =
+            Table::new("# a header\n# more\n0\ta\n1\tb\n1\tc\n7-9\td\n22\te\n22\tf\n22\tg\n65535\th\n");
+        for (port, found) in [
+            (0, vec!["0\ta"]),
+            (1, vec!["1\tb", "1\tc"]),
+            (2, vec![]),
+            (7, vec!["7-9\td"]),
+            (8, vec![]),
+            (22, vec!["22\te", "22\tf", "22\tg"]),
+            (65534, vec![]),
+            (65535, vec!["65535\th"]),
+        ] {
+            assert_eq!(table.at(port).collect::<Vec<_>>(), found, "{port}");
+        }
+    }
+
+    #[test]
+    fn texts_of_any_length_agree_with_a_scan() {
+        for lines in 0..60u16 {
+            let text: String = (0..lines)
+                .map(|n| format!("{}\t{}\n", n / 2 * 3, "é".repeat(usize::from(n * 7 % 13))))
+                .collect();
+            let table = Table::new(text.leak());
+            for port in 0..100 {
+                let scanned: Vec<_> =
+                    table.lines().filter(|l| l.split('\t').next() == Some(&port.to_string())).collect();
+                assert_eq!(table.at(port).collect::<Vec<_>>(), scanned, "{port} of {lines} lines");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_nothing() {
+        for text in ["", "# only a header", "# only a header\n"] {
+            assert_eq!(Table::new(text).at(0).count(), 0, "{text:?}");
+        }
+    }
+}

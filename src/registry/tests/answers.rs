@@ -1,0 +1,213 @@
+//! What the registry answers.
+
+use std::collections::BTreeMap;
+
+use super::super::row::Row;
+use super::*;
+use crate::model::{Life, PortRange, RegistryRange, Status};
+
+#[test]
+fn statuses_of_ports() {
+    use Status::*;
+    for (target, status, services) in [
+        ("tcp/1", Legacy, &["tcpmux"][..]),
+        ("tcp/3416", Orphaned, &["commandport"]),
+        ("tcp/2375", Active, &["docker"]),
+        ("tcp/10000", Repurposed, &["ndmp"]),
+        ("tcp/22", Active, &["ssh"]),
+        ("sctp/22", Standard, &["ssh"]),
+        ("tcp/80", Active, &["http", "www", "www-http"]),
+        ("tcp/2", Reserved, &[]),
+        ("tcp/0", Reserved, &[]),
+        ("sctp/0", Unassigned, &[]),
+        ("udp/8010", Reserved, &[]),
+        ("tcp/57", Reserved, &[]),
+        ("tcp/4", Unassigned, &[]),
+        ("tcp/1783", Unassigned, &[]),
+        ("tcp/49151", Reserved, &[]),
+        ("tcp/49152", Dynamic, &[]),
+        ("udp/65535", Dynamic, &[]),
+        ("udp/51820", Dynamic, &[]),
+        ("tcp/1701", Active, &["l2tp", "l2f"]),
+        ("udp/1701", Active, &["l2tp", "l2f"]),
+        ("tcp/3000", Repurposed, &["hbci", "remoteware-cl"]),
+        ("udp/3000", Repurposed, &["hbci", "remoteware-cl"]),
+        ("tcp/8384", Repurposed, &[]),
+        ("udp/8384", Dormant, &["marathontp"]),
+        ("tcp/4318", Repurposed, &[]),
+        ("udp/4318", Unassigned, &[]),
+        ("tcp/9100", Active, &["pdl-datastream", "hp-pdl-datastr"]),
+        ("tcp/6010", Active, &["x11"]),
+        ("tcp/6064", Dormant, &["ndl-ahp-svc"]),
+        ("tcp/6667", Dormant, &["ircu"]),
+        ("udp/2378", Obscure, &["dali"]),
+        ("udp/6667", Reserved, &[]),
+        ("tcp/6401", Dormant, &["boe-was"]),
+        ("tcp/11434", Active, &["ollama"]),
+        ("udp/11434", Reserved, &[]),
+        ("tcp/21337", Obscure, &["xahaud"]),
+    ] {
+        let verdict = verdict(target);
+        assert_eq!(verdict.status, status, "{target}: {verdict:?}");
+        let mut names: Vec<_> = verdict.assignments.iter().map(|a| a.service).collect();
+        let mut services = services.to_vec();
+        // Living ones first is told elsewhere; here the names matter.
+        names.sort_unstable();
+        services.sort_unstable();
+        assert_eq!(names, services, "{target}");
+        assert_eq!(verdict.range, RegistryRange::of(verdict.port), "{target}");
+    }
+}
+
+#[test]
+fn the_living_come_first() {
+    let udp = verdict("udp/1701");
+    assert_eq!(udp.assignments[0].service, "l2tp");
+    assert_eq!(udp.assignments[1].status, Status::Orphaned);
+    // Debian's file names both; the curated list wins.
+    assert!(udp.assignments[1].life.contains(&Life::Netbase));
+    assert_eq!(udp.known_use, ["L2TP (xl2tpd, strongSwan setups)"]);
+}
+
+#[test]
+fn known_uses_are_told_whatever_the_status() {
+    assert_eq!(verdict("udp/51820").known_use, ["WireGuard"]);
+    assert_eq!(verdict("tcp/51820").known_use, [""; 0]);
+    // Two dead registrations of the port say the same.
+    assert_eq!(verdict("tcp/42").known_use, ["Windows WINS replication"]);
+    let both = verdict("tcp/3000").known_use;
+    assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
+fn remarks() {
+    for (target, remark) in [
+        ("tcp/57", Some("any private terminal access")),
+        ("tcp/15", Some("Unassigned [was netstat]")),
+        ("sctp/2682", Some("Removed")),
+        ("tcp/2", Some("registered as compressnet until after 2024-06-12")),
+        ("tcp/0", None),
+        ("tcp/49151", None),
+        ("tcp/790", Some("Unauthorized Use Known on port 796")),
+        ("udp/11434", None),
+        ("tcp/11434", None),
+        ("udp/11435", Some("Known UNAUTHORIZED USE: port 11488")),
+        ("tcp/22", None),
+    ] {
+        assert_eq!(verdict(target).remark, remark, "{target}");
+    }
+}
+
+#[test]
+fn newer_names_are_taken_and_nothing_is_invented() {
+    let renamed = registration(&verdict("tcp/1980"), "panquest-xact");
+    assert_eq!(renamed.description, Some("PanQuest XACT"));
+    assert_eq!((renamed.assignee, renamed.registered, renamed.modified), (None, None, None));
+    assert_eq!(renamed.notes, Some("formerly pearldoc-xact (2024-06-12)"));
+    assert_eq!(renamed.status, Status::Obscure);
+}
+
+#[test]
+fn an_alias_shares_the_fate_of_its_original() {
+    let mut aliases = 0;
+    let registry = Registry::embedded();
+    for row in body(REGISTRY).filter_map(Row::parse) {
+        let Some(target) = row.alias_of() else { continue };
+        for protocol in row.protocols() {
+            let verdict = registry.verdict(row.ports.low, protocol);
+            let (alias, original) =
+                (registration(&verdict, row.service.unwrap()), registration(&verdict, target));
+            assert_eq!(
+                (alias.status, alias.curated, alias.life),
+                (original.status, original.curated, original.life),
+                "{row:?}"
+            );
+            aliases += 1;
+        }
+    }
+    assert!(aliases > 100, "{aliases}");
+    let dead = verdict("tcp/4187");
+    assert_eq!(dead.assignments.len(), 2);
+}
+
+#[test]
+fn udplite_is_judged_by_udp() {
+    for port in [53, 80, 1701, 3000, 51820, 4] {
+        let registry = Registry::embedded();
+        let (lite, udp) = (registry.verdict(port, Protocol::Udplite), registry.verdict(port, Protocol::Udp));
+        assert_eq!(lite, Verdict { protocol: Protocol::Udplite, ..udp });
+    }
+}
+
+#[test]
+fn names_are_found() {
+    let registry = Registry::embedded();
+    let port = PortRange::single;
+    use Protocol::*;
+    assert_eq!(registry.named("SSH"), [(port(22), Tcp), (port(22), Udp), (port(22), Sctp)]);
+    let x11 = PortRange::new(6000, 6063).unwrap();
+    assert_eq!(registry.named("x11"), [(x11, Tcp), (x11, Udp)]);
+    for (name, is) in
+        [("ssh", true), ("Ssh", true), ("x11", true), ("nginx", false), ("ss", false), ("", false)]
+    {
+        assert_eq!(registry.is_service(name), is, "{name:?}");
+        assert_eq!(registry.named(name).is_empty(), !is, "{name:?}");
+    }
+    for (port, protocols) in
+        [(22, &[Tcp, Udp, Sctp][..]), (9, &[Tcp, Udp, Sctp, Dccp]), (0, &[]), (51, &[]), (6063, &[Tcp, Udp])]
+    {
+        assert_eq!(registry.protocols(port), protocols, "{port}");
+    }
+}
+
+/// Every port and protocol answers, with the names and kinds that reading the whole text gives.
+#[test]
+fn the_search_agrees_with_a_scan() {
+    let mut scanned: BTreeMap<(u16, &str), Vec<&str>> = BTreeMap::new();
+    for line in body(REGISTRY) {
+        let fields: Vec<_> = line.split('\t').collect();
+        let (low, high) = fields[0].split_once('-').unwrap_or((fields[0], fields[0]));
+        for port in low.parse::<u16>().unwrap()..=high.parse().unwrap() {
+            for protocol in fields[1].split(',').filter(|_| !fields[2].is_empty()) {
+                scanned.entry((port, protocol)).or_default().push(fields[2]);
+            }
+        }
+    }
+    let registry = Registry::embedded();
+    let mut found = 0;
+    for port in 0..=u16::MAX {
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Dccp] {
+            let verdict = registry.verdict(port, protocol);
+            let mut names: Vec<_> = verdict.assignments.iter().map(|a| a.service).collect();
+            let mut expected = scanned.get(&(port, protocol.name())).cloned().unwrap_or_default();
+            names.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(names, expected, "{port}/{protocol}");
+            let of_unnamed = matches!(
+                verdict.status,
+                Status::Dynamic | Status::Unassigned | Status::Reserved | Status::Repurposed
+            );
+            assert!(of_unnamed || !names.is_empty(), "{port}/{protocol}");
+            found += names.len();
+        }
+    }
+    assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
+}
+
+/// Evidence names the registry's own service: a line has it only where the names agree, and known ones have it.
+#[test]
+fn evidence_is_of_the_very_service() {
+    for (target, service, has) in [
+        ("tcp/22", "ssh", true),
+        ("udp/22", "ssh", false),
+        ("tcp/80", "http", true),
+        ("tcp/80", "www", true),
+        ("tcp/80", "www-http", false),
+        ("tcp/8443", "pcsync-https", false),
+        ("tcp/33060", "mysqlx", false),
+        ("tcp/3306", "mysql", true),
+    ] {
+        let life = registration(&verdict(target), service).life;
+        assert_eq!(life.contains(&Life::Netbase), has, "{target} {service}");
+    }
+}

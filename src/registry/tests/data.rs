@@ -1,0 +1,197 @@
+//! What the embedded data must be, and that every row of the hand-kept tables answers.
+
+use std::collections::BTreeSet;
+
+use super::super::compile;
+use super::super::row::{COLUMNS, CuratedRow, RANGES, RESERVED, Relation, Row, UNASSIGNED};
+use super::*;
+use crate::model::{Confidence, Life, PortRange, Standing, Status};
+
+fn is_date(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    (1..=3).contains(&parts.len())
+        && parts[0].len() == 4
+        && parts[1..].iter().all(|part| part.len() == 2)
+        && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[test]
+fn registry_has_its_shape() {
+    let (single, ranges) = REGISTRY.split_once(RANGES).unwrap();
+    let mut seen = BTreeSet::new();
+    for (text, are_ranges) in [(single, false), (ranges, true)] {
+        let mut last = PortRange::single(0);
+        for line in body(text) {
+            assert_eq!(line.split('\t').count(), COLUMNS.len(), "{line}");
+            assert!(line.split('\t').all(|field| field.trim() == field && !field.contains("  ")), "{line}");
+            assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "{line}");
+            let row = Row::parse(line).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(row.ports.low != row.ports.high, are_ranges, "{line}");
+            assert!(last <= row.ports, "out of order: {line}");
+            last = row.ports;
+            assert!(row.ports.high <= 49151, "{line}");
+            let protocols: Vec<_> = row.protocols().collect();
+            assert!(protocols.is_sorted_by(|a, b| a < b), "{line}");
+            assert_eq!(protocols.len(), row.protocols.split(',').count(), "{line}");
+            assert!(!protocols.contains(&Protocol::Udplite), "{line}");
+            for protocol in protocols {
+                assert!(
+                    row.service.is_none() || seen.insert((row.ports, protocol, row.service)),
+                    "twice: {line}"
+                );
+            }
+            assert!(row.registered.into_iter().chain(row.modified).all(is_date), "{line}");
+            let kinds = row.evidence.split(',').filter(|kind| !kind.is_empty()).count();
+            assert_eq!(row.evidence().count(), kinds, "{line}");
+            match row.service {
+                Some(service) => assert!(!service.contains(' ') || service.contains('('), "{line}"),
+                None => assert!([Some(RESERVED), Some(UNASSIGNED)].contains(&row.description), "{line}"),
+            }
+            if row.since.is_some() {
+                assert_eq!(
+                    (row.assignee, row.registered, row.modified, row.reference),
+                    (None, None, None, None)
+                );
+            }
+            // People's addresses: `<somebody&example.org>` in IANA's spelling.
+            assert!(
+                !line.split('<').skip(1).any(|rest| rest.split('>').next().unwrap().contains(['&', '@']))
+            );
+        }
+    }
+    assert!(body(ranges).count() < 50, "ranges are scanned: too many of them");
+    assert!(seen.len() > 11_000);
+}
+
+#[test]
+fn header_tells_what_the_data_is() {
+    let registry = Registry::embedded();
+    assert!(is_date(registry.date()) && registry.date().len() == 10, "{:?}", registry.date());
+    let mut newest = "";
+    for role in ["iana", "names", "services"] {
+        let package = compile::Package::of(role).unwrap();
+        assert!(registry.provenance().contains(&format!("{} ({})", package.label, package.date)), "{role}");
+        newest = newest.max(if role == "services" { "" } else { package.date });
+    }
+    assert_eq!(registry.date(), newest);
+    assert!(REGISTRY.lines().take(6).any(|line| line.contains("CC0 1.0")));
+    assert_eq!(compile::Package::of("nothing"), None);
+}
+
+#[test]
+fn curated_lists_have_their_shape() {
+    let limits = |row: &CuratedRow| {
+        let c = row.curated;
+        [(Some(c.product), 100), (Some(c.reason), 140), (c.source, 220), (c.now_used_by, 80), (c.basis, 260)]
+    };
+    for (text, columns, rows) in [(ORPHANS, 11, dead().collect::<Vec<_>>()), (LIVE, 10, live().collect())] {
+        assert!(text.ends_with('\n'));
+        for (line, row) in body(text).zip(&rows) {
+            let c = row.curated;
+            assert_eq!(line.split('\t').count(), columns, "{line}");
+            assert!(line.split('\t').all(|field| field.trim() == field && !field.contains("  ")), "{line}");
+            assert!(c.reason.ends_with('.'), "{line}");
+            assert!(
+                limits(row).iter().all(|(t, most)| t.is_none_or(|t| t.chars().count() <= *most)),
+                "{line}"
+            );
+            match c.confidence {
+                Confidence::Confirmed => assert!(c.source.is_some_and(|s| s.starts_with("http")), "{line}"),
+                Confidence::Presumed => assert!(c.source.is_none() && c.basis.is_some(), "{line}"),
+            }
+            let protocols: Vec<_> = row.protocols.split('+').collect();
+            assert!([&["tcp"][..], &["udp"], &["tcp", "udp"]].contains(&&protocols[..]), "{line}");
+            assert!(c.ended.is_none_or(|ended| is_date(ended) && ended.len() <= 7), "{line}");
+            assert_eq!(c.standing == Standing::Alive, columns == 10, "{line}");
+        }
+        assert!(rows.is_sorted_by_key(|row| (row.ports.low, row.service)) || columns == 10);
+        assert!(rows.is_sorted_by_key(|row| row.ports.low));
+        let mut seen = BTreeSet::new();
+        for row in &rows {
+            assert!(pairs(row).all(|pair| seen.insert((pair, row.service))), "twice: {row:?}");
+        }
+    }
+    let dead_pairs: Vec<_> = dead().flat_map(|row| pairs(&row).map(move |pair| (pair, row))).collect();
+    let confirmed = dead_pairs.iter().filter(|(_, r)| r.curated.confidence == Confidence::Confirmed).count();
+    assert!(dead_pairs.len() >= 1500 && confirmed >= 400, "{} dead, {confirmed} confirmed", dead_pairs.len());
+    assert!(live().count() >= 230);
+}
+
+/// A curated row stands on exactly the protocols its registration has, of tcp and udp.
+#[test]
+fn curated_rows_match_registrations() {
+    let registry = Registry::embedded();
+    for row in dead().chain(live()) {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let verdict = registry.verdict(row.ports.low, protocol);
+            let registered =
+                verdict.assignments.iter().any(|a| a.service == row.service && a.ports == row.ports);
+            let meant = pairs(&row).any(|(_, p)| p == protocol);
+            assert_eq!(registered, meant, "{} {protocol} {}", row.ports, row.service);
+        }
+    }
+}
+
+#[test]
+fn the_dead_are_told_as_dead() {
+    let registry = Registry::embedded();
+    for row in dead() {
+        let own = match row.curated.standing {
+            Standing::Orphaned => Status::Orphaned,
+            Standing::Legacy => Status::Legacy,
+            Standing::Alive => panic!("alive in orphans.tsv: {row:?}"),
+        };
+        for (port, protocol) in pairs(&row) {
+            let verdict = registry.verdict(port, protocol);
+            let assignment = registration(&verdict, row.service);
+            assert_eq!(assignment.status, own, "{port}/{protocol} {}", row.service);
+            assert_eq!(assignment.curated, Some(row.curated));
+            let others = verdict.assignments.iter().filter(|a| a.service != row.service);
+            let explained = verdict.status == own
+                || verdict.status == Status::Repurposed && !verdict.known_use.is_empty()
+                || others.clone().any(|a| a.status == verdict.status)
+                    && !(verdict.status == Status::Legacy && own == Status::Orphaned);
+            assert!(explained, "{port}/{protocol} {}: {:?}", row.service, verdict.status);
+        }
+    }
+}
+
+#[test]
+fn the_living_live() {
+    let registry = Registry::embedded();
+    for row in live() {
+        for (port, protocol) in pairs(&row) {
+            let verdict = registry.verdict(port, protocol);
+            let assignment = registration(&verdict, row.service);
+            assert_eq!(assignment.status, Status::Active, "{port}/{protocol} {}", row.service);
+            assert_eq!(assignment.life.first(), Some(&Life::Curated));
+            assert!([Status::Active, Status::Repurposed].contains(&verdict.status), "{port}/{protocol}");
+        }
+    }
+}
+
+#[test]
+fn every_known_use_answers() {
+    let registry = Registry::embedded();
+    let uses: Vec<_> = known_uses().collect();
+    assert!(uses.len() >= 79);
+    assert!(uses.is_sorted_by(|a, b| (a.port, a.protocol) < (b.port, b.protocol)));
+    for known in uses {
+        let verdict = registry.verdict(known.port, known.protocol);
+        let at = format!("{}/{}", known.protocol, known.port);
+        assert!(verdict.known_use.contains(&known.text), "{at}");
+        let services: BTreeSet<_> = known.services.split('/').filter(|name| !name.is_empty()).collect();
+        let registered: BTreeSet<_> = verdict.assignments.iter().map(|a| a.service).collect();
+        assert_eq!(services, registered, "{at}");
+        let expected = match known.relation {
+            _ if known.port >= 49152 => Status::Dynamic,
+            Relation::Other => Status::Repurposed,
+            Relation::Registered | Relation::Both => Status::Active,
+        };
+        assert_eq!(verdict.status, expected, "{at}");
+        for assignment in &verdict.assignments {
+            let is = known.relation != Relation::Other;
+            assert_eq!(assignment.life.contains(&Life::KnownUse), is, "{at}");
+        }
+    }
+}

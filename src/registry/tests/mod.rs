@@ -1,0 +1,51 @@
+//! Tests of the room as a whole: what its data must be, and what it must answer from them.
+
+mod answers;
+mod data;
+
+use super::Registry;
+use super::row::{CuratedRow, KnownUse};
+use crate::model::{Assignment, Protocol, Verdict};
+
+const REGISTRY: &str = include_str!("../data/registry.tsv");
+const ORPHANS: &str = include_str!("../data/orphans.tsv");
+const LIVE: &str = include_str!("../data/live.tsv");
+const KNOWN_USES: &str = include_str!("../data/known-uses.tsv");
+
+fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+fn dead() -> impl Iterator<Item = CuratedRow> {
+    body(ORPHANS).map(|line| CuratedRow::dead(line).unwrap_or_else(|| panic!("orphans.tsv: {line}")))
+}
+
+fn live() -> impl Iterator<Item = CuratedRow> {
+    body(LIVE).map(|line| CuratedRow::live(line).unwrap_or_else(|| panic!("live.tsv: {line}")))
+}
+
+fn known_uses() -> impl Iterator<Item = KnownUse> {
+    body(KNOWN_USES).map(|line| KnownUse::parse(line).unwrap_or_else(|| panic!("known-uses.tsv: {line}")))
+}
+
+/// Every (port, protocol) of a curated row.
+fn pairs(row: &CuratedRow) -> impl Iterator<Item = (u16, Protocol)> + use<> {
+    let (ports, protocols) = (row.ports, row.protocols);
+    protocols
+        .split('+')
+        .map(|name| name.parse::<Protocol>().unwrap())
+        .flat_map(move |protocol| (ports.low..=ports.high).map(move |port| (port, protocol)))
+}
+
+fn verdict(target: &str) -> Verdict {
+    let (protocol, port) = target.split_once('/').unwrap();
+    Registry::embedded().verdict(port.parse().unwrap(), protocol.parse().unwrap())
+}
+
+fn registration(verdict: &Verdict, service: &str) -> Assignment {
+    let found: Vec<_> = verdict.assignments.iter().filter(|a| a.service == service).collect();
+    match found[..] {
+        [one] => one.clone(),
+        _ => panic!("{}/{}: {} registrations of {service}", verdict.protocol, verdict.port, found.len()),
+    }
+}
