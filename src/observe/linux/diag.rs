@@ -1,0 +1,212 @@
+//! Replies of `sock_diag(7)`, from bytes to records.
+//!
+//! Total and bounded: any bytes give records, an end or a [`Trouble`], never a panic and never a guess. A
+//! record that cannot be read whole ends the dump as failed; the caller asks again or asks elsewhere. No
+//! system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order
+//! but for ports and addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::model::Family;
+
+/// One socket as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `AF_INET` or `AF_INET6`.
+    pub family: Family,
+    /// The state by its number in `net/tcp_states.h`.
+    pub state: u8,
+    /// Local address and port.
+    pub local: (IpAddr, u16),
+    /// Peer address and port; zeros where there is none.
+    pub peer: (IpAddr, u16),
+    /// Index of the device it is bound to; 0 for none.
+    pub interface: u32,
+    /// The cookie: unique while the machine runs.
+    pub cookie: u64,
+    /// Bytes to read; of a listener, connections to accept.
+    pub receive: u32,
+    /// Bytes not acknowledged; of a listener, the limit of its backlog.
+    pub send: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its inode; 0 where no file stands for it.
+    pub inode: u32,
+    /// `IPV6_V6ONLY`, where the kernel tells.
+    pub v6only: Option<bool>,
+    /// The id of its control group, where the kernel tells (Linux 5.8).
+    pub cgroup: Option<u64>,
+}
+
+/// Why a dump is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The kernel answered with this error number.
+    Kernel(i32),
+    /// The kernel says that the tables changed under the dump (`NLM_F_DUMP_INTR`).
+    Interrupted,
+    /// The kernel lost messages, or the datagram was larger than the buffer.
+    Truncated,
+    /// The bytes are no netlink messages, or a record is shorter than its layout.
+    Malformed,
+}
+
+/// How far a dump is after a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More datagrams follow.
+    More,
+    /// That was the last; whatever came after the end mark was ignored.
+    Done,
+}
+
+const HEADER: usize = 16;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const OVERRUN: u16 = 4;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const DUMP_INTERRUPTED: u16 = 0x10;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `struct inet_diag_msg`.
+const RECORD: usize = 72;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
+/// A dump as it is read, datagram by datagram.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The sockets so far.
+    pub records: Vec<Record>,
+    interrupted: bool,
+}
+
+impl Reading {
+    /// Reads the messages of one datagram that carry `sequence`.
+    ///
+    /// # Errors
+    /// A [`Trouble`]; what was read before it is kept. [`Trouble::Interrupted`] is told at the end of the
+    /// dump, so that the rest of it does not answer the next question.
+    pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, Trouble> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let length = usize::try_from(u32_at(rest, 0).ok_or(Trouble::Malformed)?);
+            let length = length.ok().filter(|length| *length >= HEADER).ok_or(Trouble::Malformed)?;
+            let message = rest.get(..length).ok_or(Trouble::Malformed)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if u32_at(message, 8) != Some(sequence) {
+                continue; // a late answer to an earlier question
+            }
+            self.interrupted |= u16_at(message, 6).unwrap_or(0) & DUMP_INTERRUPTED != 0;
+            let payload = &message[HEADER..];
+            match u16_at(message, 4).unwrap_or(0) {
+                ERROR => match i32_at(payload, 0).ok_or(Trouble::Malformed)? {
+                    0 => {}
+                    error => return Err(Trouble::Kernel(error.saturating_neg())),
+                },
+                // The end mark of a dump carries its result since Linux 4.14: negative where it failed.
+                DONE => match i32_at(payload, 0) {
+                    Some(error @ ..0) => return Err(Trouble::Kernel(error.saturating_neg())),
+                    _ if self.interrupted => return Err(Trouble::Interrupted),
+                    _ => return Ok(Progress::Done),
+                },
+                OVERRUN => return Err(Trouble::Truncated),
+                SOCK_DIAG_BY_FAMILY => self.records.push(record(payload).ok_or(Trouble::Malformed)?),
+                _ => {}
+            }
+        }
+        Ok(Progress::More)
+    }
+}
+
+fn record(bytes: &[u8]) -> Option<Record> {
+    let fixed: &[u8; RECORD] = bytes.first_chunk()?;
+    let family = match fixed[0] {
+        AF_INET => Family::Ipv4,
+        AF_INET6 => Family::Ipv6,
+        _ => return None,
+    };
+    let (v6only, cgroup) = attributes(bytes.get(RECORD..)?)?;
+    Some(Record {
+        family,
+        state: fixed[1],
+        local: (address(family, fixed, 8)?, port_at(fixed, 4)?),
+        peer: (address(family, fixed, 24)?, port_at(fixed, 6)?),
+        interface: u32_at(fixed, 40)?,
+        cookie: u64::from(u32_at(fixed, 44)?) | u64::from(u32_at(fixed, 48)?) << 32,
+        receive: u32_at(fixed, 56)?,
+        send: u32_at(fixed, 60)?,
+        uid: u32_at(fixed, 64)?,
+        inode: u32_at(fixed, 68)?,
+        v6only,
+        cgroup,
+    })
+}
+
+/// The two attributes of interest; unknown ones are passed over, broken ones refused.
+fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>)> {
+    let (mut v6only, mut cgroup) = (None, None);
+    while !rest.is_empty() {
+        let length = usize::from(u16_at(rest, 0)?);
+        let value = rest.get(4..length)?;
+        match u16_at(rest, 2)? {
+            INET_DIAG_SKV6ONLY => v6only = Some(*value.first()? != 0),
+            INET_DIAG_CGROUP_ID => cgroup = Some(u64::from_ne_bytes(*value.first_chunk()?)),
+            _ => {}
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some((v6only, cgroup))
+}
+
+fn address(family: Family, bytes: &[u8], at: usize) -> Option<IpAddr> {
+    let bytes: &[u8; 16] = bytes.get(at..)?.first_chunk()?;
+    Some(match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
+        Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(*bytes)),
+    })
+}
+
+fn port_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
+    bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
+}
+
+/// A request for every socket of a family and protocol that is in one of `states` (a bit a state).
+/// `protocol` is the number of `IPPROTO_*`; one above 255 goes into an attribute (Linux 5.6).
+#[must_use]
+pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec<u8> {
+    const NLM_F_REQUEST_DUMP: u16 = 0x301;
+    const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+    let mut bytes = vec![0; HEADER];
+    bytes.push(match family {
+        Family::Ipv4 => AF_INET,
+        Family::Ipv6 => AF_INET6,
+    });
+    bytes.push(protocol.to_le_bytes()[0]);
+    bytes.extend([0, 0]); // no extensions, padding
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend([0; 48]); // struct inet_diag_sockid: any
+    if protocol > 255 {
+        bytes.extend(8u16.to_ne_bytes());
+        bytes.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
+        bytes.extend(u32::from(protocol).to_ne_bytes());
+    }
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    bytes
+}

@@ -1,0 +1,249 @@
+//! Who holds a socket: the walk over the descriptors of every process in `/proc`.
+//!
+//! It reads links and never opens, duplicates or signals anything of another process. A process it may not
+//! read is left at the first refusal and counted; the caller decides what that leaves unknown.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, fstatfs, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+
+use crate::model::Pid;
+
+/// `PROC_SUPER_MAGIC` (linux/magic.h).
+const PROC: i64 = 0x9fa0;
+/// Processes are handed to the walking threads in lots of this many.
+const LOT: usize = 16;
+/// A second thread costs about 0.1 ms; from this many processes on it pays (measured).
+const WORTH_A_THREAD: usize = 100;
+
+/// What a walk brought home.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// The holders of each wanted inode; in no order, a process perhaps twice.
+    pub holders: HashMap<u64, Vec<Pid>>,
+    /// Processes whose descriptors could not be read although they were there, and why.
+    pub unread: HashMap<Pid, Errno>,
+    /// The network namespaces of the processes, where they may be read: inode to one process in it.
+    pub namespaces: HashMap<u64, Pid>,
+    /// Every io_uring instance met: the process and its descriptor.
+    rings: Vec<(Pid, u32)>,
+    /// The processes, for a closer look.
+    pids: Vec<Pid>,
+}
+
+impl Walk {
+    /// Adds what another walk found.
+    pub(super) fn absorb(&mut self, other: Walk) {
+        for (inode, pids) in other.holders {
+            self.holders.entry(inode).or_default().extend(pids);
+        }
+        self.unread.extend(other.unread);
+        self.namespaces.extend(other.namespaces);
+        self.rings.extend(other.rings);
+        self.pids.extend(other.pids);
+    }
+
+    fn outcome(&mut self, pid: Pid, outcome: Result<(), Errno>) {
+        match outcome {
+            Ok(()) | Err(Errno::NOENT | Errno::SRCH) => {} // read, or it ended
+            Err(errno) => {
+                self.unread.insert(pid, errno);
+            }
+        }
+    }
+}
+
+/// Looks for the holders of the `wanted` inodes among the descriptors of every process.
+///
+/// # Errors
+/// Where `/proc` itself cannot be read.
+pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
+    let proc = open(CWD, c"/proc")?;
+    if fstatfs(&proc)?.f_type != PROC {
+        return Err(Errno::NOENT); // a folder of that name, and nothing mounted on it
+    }
+    let pids = numbers(&proc)?;
+    // The size of a descriptor folder is the count of its descriptors from Linux 6.2 on, and 0 before.
+    let sizes_tell = statat(&proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
+    let next = AtomicUsize::new(0);
+    let part = || {
+        let mut walk = Walk::default();
+        while let Some(lot) =
+            pids.get(next.fetch_add(LOT, Ordering::Relaxed)..).filter(|rest| !rest.is_empty())
+        {
+            for &pid in lot.iter().take(LOT) {
+                let outcome = process(&proc, pid, wanted, sizes_tell, &mut walk);
+                walk.outcome(pid, outcome);
+            }
+        }
+        walk
+    };
+    let mut whole = Walk::default();
+    if pids.len() < WORTH_A_THREAD {
+        whole.absorb(part());
+    } else {
+        std::thread::scope(|scope| {
+            let second = std::thread::Builder::new().spawn_scoped(scope, part);
+            whole.absorb(part());
+            if let Some(walk) = second.ok().and_then(|handle| handle.join().ok()) {
+                whole.absorb(walk);
+            }
+        });
+    }
+    whole.pids = pids;
+    Ok(whole)
+}
+
+/// Looks where a descriptor can hide from the descriptors of a process: in a thread with a table of its own,
+/// or whose process's first thread has ended, and among the fixed files of an io_uring.
+pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
+    let proc = open(CWD, c"/proc")?;
+    let mut found = Walk::default();
+    for (pid, ring) in std::mem::take(&mut walk.rings) {
+        if let Ok(text) = fs::read(format!("/proc/{pid}/fdinfo/{ring}")) {
+            for inode in sockets_in(&text).filter(|inode| wanted.contains(inode)) {
+                found.holders.entry(inode).or_default().push(pid);
+            }
+        }
+    }
+    for &pid in &walk.pids {
+        let outcome = threads(&proc, pid, wanted, &mut found);
+        found.outcome(pid, outcome);
+    }
+    walk.absorb(found);
+    Ok(())
+}
+
+/// The descriptors of every thread of a process but the first.
+fn threads(proc: &OwnedFd, pid: Pid, wanted: &HashSet<u64>, found: &mut Walk) -> Result<(), Errno> {
+    let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
+    for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
+        match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
+            Ok(folder) => listed(&folder, &mut |link, _| note(link, pid, wanted, found))?,
+            Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn open(at: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
+    openat(at, path, DIRECTORY, Mode::empty())
+}
+
+/// The entries of a folder whose names are numbers.
+fn numbers(folder: &OwnedFd) -> Result<Vec<u32>, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut numbers = Vec::new();
+    while let Some(entry) = entries.next() {
+        numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(numbers)
+}
+
+fn process(
+    proc: &OwnedFd,
+    pid: Pid,
+    wanted: &HashSet<u64>,
+    sizes_tell: bool,
+    walk: &mut Walk,
+) -> Result<(), Errno> {
+    let mut path = PidPath::new(pid);
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    if let Ok((link, _)) = readlinkat_raw(proc, path.join(b"/ns/net\0"), &mut buffer)
+        && let Some(inode) = bracketed(link, b"net:[")
+    {
+        walk.namespaces.entry(inode).or_insert(pid);
+    }
+    let folder = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
+    let mut visit = |link: &[u8], descriptor: u32| {
+        if link == b"anon_inode:[io_uring]" {
+            walk.rings.push((pid, descriptor));
+        } else {
+            note(link, pid, wanted, walk);
+        }
+    };
+    if !sizes_tell {
+        return listed(&folder, &mut visit);
+    }
+    // Counting up from 0 until all are found costs less than asking for the list. Far from dense: ask.
+    let count = u32::try_from(fstat(&folder)?.st_size).unwrap_or(u32::MAX);
+    let (mut met, mut descriptor) = (0, 0);
+    while met < count {
+        if descriptor > count.saturating_mul(2).saturating_add(32) {
+            return listed(&folder, &mut visit);
+        }
+        match readlinkat_raw(&folder, DecInt::new(descriptor), &mut buffer) {
+            Ok((link, _)) => {
+                visit(link, descriptor);
+                met += 1;
+            }
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        descriptor += 1;
+    }
+    Ok(())
+}
+
+/// Reads every descriptor that a folder lists.
+fn listed(folder: &OwnedFd, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    for descriptor in numbers(folder)? {
+        match readlinkat_raw(folder, DecInt::new(descriptor), &mut buffer) {
+            Ok((link, _)) => visit(link, descriptor),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn note(link: &[u8], pid: Pid, wanted: &HashSet<u64>, walk: &mut Walk) {
+    if let Some(inode) = bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode)) {
+        walk.holders.entry(inode).or_default().push(pid);
+    }
+}
+
+/// The number in `socket:[123]`.
+fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
+    let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The inodes of the sockets that an io_uring's `fdinfo` names among its files.
+fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
+    text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
+}
+
+/// A path below `/proc/PID`, made without allocation: the walk makes two a process.
+struct PidPath {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl PidPath {
+    fn new(pid: Pid) -> Self {
+        let digits = DecInt::new(pid);
+        let mut bytes = [0; 32];
+        let length = digits.as_bytes().len();
+        bytes[..length].copy_from_slice(digits.as_bytes());
+        PidPath { bytes, length }
+    }
+
+    /// `tail` ends in NUL and is short.
+    fn join(&mut self, tail: &[u8]) -> &CStr {
+        self.bytes[self.length..self.length + tail.len()].copy_from_slice(tail);
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}

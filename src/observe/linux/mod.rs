@@ -1,0 +1,325 @@
+//! Linux: sockets from the kernel's socket diagnosis, holders from the descriptors in `/proc`.
+//!
+//! The order of the questions is what makes the answer true. Sockets are listed first and holders looked for
+//! after, so that no holder is missed of a socket that was there all along; a socket without one is listed
+//! again and looked for again before it is called the kernel's own, or gone.
+
+mod cgroup;
+pub mod diag;
+mod holders;
+mod namespaces;
+mod netlink;
+mod process;
+pub mod procnet;
+mod settings;
+mod sockets;
+mod users;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::Timestamp;
+use rustix::io::Errno;
+
+use self::holders::Walk;
+use self::namespaces::Known;
+use self::sockets::{Found, Listed};
+use super::{Error, Namespaces, Scope};
+use crate::model::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process, Stage};
+
+/// Looks at this machine, now.
+///
+/// # Errors
+/// Where a network namespace is asked for that is not to be found; anything else that could not be seen is a gap.
+pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
+    let taken = Timestamp::now();
+    let privileged = settings::privileged();
+    let ephemeral = settings::ephemeral();
+    let view = View::open(scope)?;
+    let Sight { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
+    gaps.extend(ephemeral.gap);
+    if scope.holders {
+        let walk = find_holders(&mut found, privileged, || view.look(scope).found, &mut gaps);
+        notes.extend(walk.and_then(|walk| view.unseen(&walk)));
+    }
+    name_control_groups(&mut found);
+    let mut users = users::Users::load();
+    for Found { socket, .. } in &mut found {
+        socket.user = socket.uid.and_then(|uid| users.name(uid));
+    }
+    let processes = processes(scope, &mut found, &mut users);
+    Ok(Observation {
+        schema: OBSERVATION_SCHEMA.to_owned(),
+        taken,
+        host: Host {
+            name: sysinfo::System::host_name().ok(),
+            os: std::env::consts::OS.to_owned(),
+            kernel: sysinfo::System::kernel_version().ok(),
+            privileged,
+            ephemeral: vec![ephemeral.range],
+            reserved: ephemeral.reserved,
+            ephemeral_source: ephemeral.source.to_owned(),
+        },
+        sockets: found.into_iter().map(|found| found.socket).collect(),
+        processes,
+        namespaces,
+        gaps,
+        notes,
+    })
+}
+
+/// The network namespaces a scope asks for.
+struct View {
+    own: bool,
+    others: Vec<Known>,
+}
+
+/// What they hold.
+#[derive(Default)]
+struct Sight {
+    found: Vec<Found>,
+    namespaces: Vec<Namespace>,
+    gaps: Vec<Gap>,
+    notes: Vec<Note>,
+}
+
+impl View {
+    fn open(scope: &Scope) -> Result<Self, Error> {
+        if scope.namespaces == Namespaces::Own {
+            return Ok(View { own: true, others: Vec::new() });
+        }
+        let mut known = namespaces::discover();
+        let own = namespaces::own().and_then(|inode| known.remove(&inode));
+        let Namespaces::Called(name) = &scope.namespaces else {
+            return Ok(View { own: true, others: known.into_values().collect() });
+        };
+        known.retain(|_, known| known.is_called(name));
+        let own = own.is_some_and(|own| own.is_called(name));
+        if !own && known.is_empty() {
+            return Err(Error(format!(
+                "{name}: no network namespace of this name, inode or process is to be found"
+            )));
+        }
+        Ok(View { own, others: known.into_values().collect() })
+    }
+
+    /// Lists the sockets of all of them.
+    fn look(&self, scope: &Scope) -> Sight {
+        let mut sight = Sight::default();
+        if self.own {
+            sight.add(sockets::list(scope, None));
+        }
+        for known in &self.others {
+            match known.look(scope) {
+                Ok((listed, ephemeral)) => {
+                    sight.add(listed);
+                    sight.namespaces.push(Namespace {
+                        netns: known.netns.clone(),
+                        ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),
+                        reserved: ephemeral.iter().flat_map(|ephemeral| ephemeral.reserved.clone()).collect(),
+                        ephemeral_source: ephemeral
+                            .map_or("not readable from outside it", |e| e.source)
+                            .to_owned(),
+                    });
+                }
+                Err(why) => sight.gaps.push(Gap {
+                    stage: Stage::Namespaces,
+                    what: format!("the network namespace {}", known.netns.inode),
+                    count: None,
+                    why: why.to_string(),
+                    remedy: Some("run as root".to_owned()),
+                }),
+            }
+        }
+        sight
+    }
+
+    /// What a reader should know of the namespaces that were not asked for.
+    fn unseen(&self, walk: &Walk) -> Option<Note> {
+        let own = namespaces::own();
+        let looked_into = |inode: &u64| {
+            (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
+        };
+        let count = walk.namespaces.keys().filter(|inode| !looked_into(inode)).count();
+        (count > 0).then(|| Note {
+            what: "other network namespaces, not looked into".to_owned(),
+            count: u64::try_from(count).ok(),
+            remedy: Some("--netns all".to_owned()),
+        })
+    }
+}
+
+impl Sight {
+    fn add(&mut self, listed: Listed) {
+        self.found.extend(listed.found);
+        self.gaps.extend(listed.gaps);
+        self.notes.extend(listed.notes);
+    }
+}
+
+/// Whether any process that `/proc` shows goes by this name, which the kernel cuts at 15 bytes.
+pub(super) fn is_running(name: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(process::Reader::name)
+        .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
+}
+
+/// Fills in the owner of every socket; what stood in the way is added to the gaps. `look` lists them again.
+fn find_holders(
+    found: &mut [Found],
+    privileged: bool,
+    look: impl Fn() -> Vec<Found>,
+    gaps: &mut Vec<Gap>,
+) -> Option<Walk> {
+    if found.is_empty() {
+        return None;
+    }
+    let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).collect();
+    let mut walk = match holders::walk(&open) {
+        Ok(walk) => walk,
+        Err(errno) => {
+            found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
+            gaps.push(Gap {
+                stage: Stage::Holders,
+                what: "the processes that hold the sockets".to_owned(),
+                count: None,
+                why: format!("/proc: {errno}"),
+                remedy: Some("mount /proc".to_owned()),
+            });
+            return None;
+        }
+    };
+    let before = gaps.len();
+    open.retain(|inode| !walk.holders.contains_key(inode));
+    let mut gone = HashSet::new();
+    if !open.is_empty() {
+        // The second look: what is gone by now is no riddle; the rest is looked for where descriptors hide,
+        // and once more where they do not, for a socket may have changed hands behind the walk's back.
+        let mut drop_the_gone = |open: &mut HashSet<u64>| {
+            let present: HashSet<_> = look().iter().map(Found::identity).collect();
+            let mut still = HashSet::new();
+            for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode))) {
+                if present.contains(&f.identity()) {
+                    still.extend(f.socket.inode);
+                } else {
+                    gone.insert(f.identity());
+                }
+            }
+            *open = still;
+        };
+        drop_the_gone(&mut open);
+        if !open.is_empty() {
+            let blind = !walk.unread.is_empty();
+            let second = holders::closer_look(&mut walk, &open)
+                // Where not every process may be read, no second walk could settle it.
+                .and_then(|()| if blind { Ok(Walk::default()) } else { holders::walk(&open) });
+            match second {
+                Ok(second) => walk.absorb(second),
+                Err(errno) => _ = walk.unread.insert(0, errno),
+            }
+            open.retain(|inode| !walk.holders.contains_key(inode));
+            drop_the_gone(&mut open);
+        }
+    }
+    gaps.extend(unread(&walk, privileged));
+    if !open.is_empty()
+        && let Some((why, remedy)) = settings::processes_out_of_sight(privileged)
+    {
+        gaps.push(Gap {
+            stage: Stage::Holders,
+            what: "sockets whose owner is out of sight".to_owned(),
+            count: Some(u64::try_from(open.len()).unwrap_or(u64::MAX)),
+            why: why.to_owned(),
+            remedy: Some(remedy.to_owned()),
+        });
+    }
+    let blind = gaps.len() > before;
+    for f in found {
+        f.socket.owner = owner(f, &mut walk, &gone, blind);
+    }
+    Some(walk)
+}
+
+fn owner(found: &Found, walk: &mut Walk, gone: &HashSet<(Option<u64>, Option<u64>)>, blind: bool) -> Owner {
+    let Some(inode) = found.socket.inode else {
+        return Owner::Kernel; // no file stands for it, so no process can hold it
+    };
+    if let Some(pids) = walk.holders.get_mut(&inode) {
+        pids.sort_unstable();
+        pids.dedup();
+        return Owner::Held(pids.clone());
+    }
+    match (gone.contains(&found.identity()), blind) {
+        (true, _) => Owner::Vanished,
+        (false, true) => Owner::Hidden,
+        (false, false) => Owner::Kernel,
+    }
+}
+
+/// The processes a walk could not read, a gap for each reason.
+fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
+    let mut reasons: BTreeMap<i32, u64> = BTreeMap::new();
+    for errno in walk.unread.values() {
+        let refusal = matches!(*errno, Errno::ACCESS | Errno::PERM);
+        *reasons.entry(if refusal { Errno::ACCESS } else { *errno }.raw_os_error()).or_default() += 1;
+    }
+    let gap = |(errno, count)| {
+        let errno = Errno::from_raw_os_error(errno);
+        let refused = errno == Errno::ACCESS;
+        Gap {
+            stage: Stage::Holders,
+            what: format!(
+                "process{} whose open sockets could not be read",
+                if count == 1 { "" } else { "es" }
+            ),
+            count: Some(count),
+            why: if refused { "permission denied".to_owned() } else { errno.to_string() },
+            // Whoever may read all that anybody may has nothing left to do.
+            remedy: (refused && !privileged)
+                .then(|| "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned()),
+        }
+    };
+    reasons.into_iter().map(gap).collect()
+}
+
+/// Turns the ids of control groups into paths, units and containers.
+fn name_control_groups(found: &mut [Found]) {
+    let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let paths = cgroup::paths(&wanted);
+    for f in found {
+        if let Some(path) = f.cgroup.and_then(|id| paths.get(&id)) {
+            f.socket.unit = cgroup::unit(path).map(str::to_owned);
+            f.socket.container = cgroup::container(path).map(str::to_owned);
+            f.socket.cgroup = Some(path.clone());
+        }
+    }
+}
+
+/// Reads the holders, in rising order of pid.
+fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Vec<Process> {
+    let pids: BTreeMap<Pid, ()> =
+        found.iter().flat_map(|f| f.socket.owner.pids()).map(|pid| (*pid, ())).collect();
+    if !scope.details {
+        return pids
+            .into_keys()
+            .map(|pid| Process { name: process::Reader::name(pid), ..Process::unknown(pid) })
+            .collect();
+    }
+    let mut reader = process::Reader::new(users);
+    let processes: Vec<Process> =
+        pids.into_keys().map(|pid| reader.process(pid).unwrap_or_else(|| Process::unknown(pid))).collect();
+    // Where the socket's own group has no name (cgroup v1), its first holder's speaks for it.
+    let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
+    for f in found.iter_mut().filter(|f| f.socket.cgroup.is_none()) {
+        let holders = f.socket.owner.pids().iter().filter(|pid| **pid != 1).filter_map(|pid| by_pid.get(pid));
+        for holder in holders {
+            f.socket.unit = f.socket.unit.take().or_else(|| holder.unit.clone());
+            f.socket.container = f.socket.container.take().or_else(|| holder.container.clone());
+        }
+    }
+    processes
+}

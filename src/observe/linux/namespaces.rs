@@ -1,0 +1,159 @@
+//! The other network namespaces of this machine: finding them, naming them, and looking into them.
+//!
+//! A namespace is entered on a thread of its own, which ends there; the caller never leaves. Where entering is
+//! refused, the tables of a process inside it answer instead. Nothing is made, mounted or kept open.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::linux::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::settings::{self, Ephemeral};
+use super::sockets::{self, Listed};
+use crate::model::{Netns, Pid};
+use crate::observe::Scope;
+
+/// A network namespace and how to get there.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// What it is.
+    pub netns: Netns,
+    /// A file that stands for it: under `/proc/PID/ns`, among a process's descriptors, or mounted.
+    way: PathBuf,
+    /// A process in it.
+    pid: Option<Pid>,
+}
+
+/// The inode of the calling thread's own namespace.
+pub(super) fn own() -> Option<u64> {
+    inode_of(&fs::read_link("/proc/thread-self/ns/net").ok()?)
+}
+
+/// Every network namespace that can be found, by inode: those of processes and of their threads, those that
+/// are mounted (`/run/netns` and wherever container managers keep theirs), those a descriptor keeps alive.
+pub(super) fn discover() -> BTreeMap<u64, Known> {
+    let mut found = BTreeMap::new();
+    let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
+        let known = found.entry(inode).or_insert(Known { netns: Netns { inode, name: None }, way, pid });
+        known.netns.name = known.netns.name.take().or(name);
+        known.pid = known.pid.or(pid);
+    };
+    for pid in numbers(Path::new("/proc")) {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let way = process.join("ns/net");
+        if let Some(inode) = link(&way) {
+            add(inode, None, way, Some(pid));
+        }
+        // A thread can be elsewhere than its process.
+        for thread in numbers(&process.join("task")).into_iter().filter(|thread| *thread != pid) {
+            let way = process.join(format!("task/{thread}/ns/net"));
+            if let Some(inode) = link(&way) {
+                add(inode, None, way, None);
+            }
+        }
+        for descriptor in numbers(&process.join("fd")) {
+            let way = process.join(format!("fd/{descriptor}"));
+            if let Some(inode) = link(&way) {
+                add(inode, None, way, None);
+            }
+        }
+    }
+    let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    for point in mounted(&String::from_utf8_lossy(&mounts)) {
+        if let Ok(metadata) = fs::metadata(&point) {
+            let name = point.file_name().map(|name| name.to_string_lossy().into_owned());
+            add(metadata.st_ino(), name, point, None);
+        }
+    }
+    found
+}
+
+/// The mount points of network namespaces in the text of `mountinfo`. The kernel writes blanks in them as `\040`.
+fn mounted(mountinfo: &str) -> Vec<PathBuf> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (root, point) = (fields.nth(3)?, fields.next()?);
+            root.starts_with("net:[").then(|| PathBuf::from(point.replace("\\040", " ")))
+        })
+        .collect()
+}
+
+fn numbers(folder: &Path) -> Vec<Pid> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn link(path: &Path) -> Option<u64> {
+    inode_of(&fs::read_link(path).ok()?)
+}
+
+fn inode_of(link: &Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+impl Known {
+    /// Whether it is meant by a name, by the pid of a process in it, or by its inode.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let number = name.parse::<u64>().ok();
+        self.netns.name.as_deref() == Some(name)
+            || number == Some(self.netns.inode)
+            || name.parse().is_ok_and(|pid: Pid| {
+                link(Path::new(&format!("/proc/{pid}/ns/net"))) == Some(self.netns.inode)
+            })
+    }
+
+    /// Its sockets and its ephemeral range.
+    ///
+    /// # Errors
+    /// Where it can neither be entered nor read through a process.
+    pub(super) fn look(&self, scope: &Scope) -> Result<(Listed, Option<Ephemeral>), Errno> {
+        let entered = File::open(&self.way)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            .and_then(|file| {
+                std::thread::scope(|threads| {
+                    let inside = || {
+                        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+                        Ok((sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())))
+                    };
+                    let thread = std::thread::Builder::new()
+                        .spawn_scoped(threads, inside)
+                        .map_err(|_| Errno::AGAIN)?;
+                    thread.join().unwrap_or(Err(Errno::CANCELED))
+                })
+            });
+        match (entered, self.pid) {
+            (Err(why), Some(pid)) if File::open(format!("/proc/{pid}/net/tcp")).is_ok() => {
+                Ok((sockets::list_by_tables(scope, &self.netns, pid, why), None))
+            }
+            (entered, _) => entered,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted_namespaces() {
+        let text = "31 23 0:4 net:[4026532200] /run/netns/blue rw shared:5 - nsfs nsfs rw\n\
+                    32 23 0:4 net:[4026532201] /run/my\\040net rw - nsfs nsfs rw\n\
+                    33 23 0:4 mnt:[4026532202] /run/m rw - nsfs nsfs rw\n\
+                    22 1 8:1 / / rw - ext4 /dev/sda1 rw\nshort\n";
+        assert_eq!(mounted(text), [PathBuf::from("/run/netns/blue"), PathBuf::from("/run/my net")]);
+    }
+
+    #[test]
+    fn links() {
+        assert_eq!(inode_of(Path::new("net:[4026531833]")), Some(4_026_531_833));
+        for text in ["net:[]", "net:[1", "mnt:[1]", "socket:[1]", ""] {
+            assert_eq!(inode_of(Path::new(text)), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
+//!
+//! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can
+//! push another out of sight without a word from the kernel. So the buffers are as large as the kernel fills
+//! (it sizes the first datagram by the largest read so far, hence the priming), and a dump that took more
+//! than one datagram is asked for again until two agree. What the second names and the first does not is kept.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+
+use super::diag::{self, Progress, Reading, Record, Trouble};
+use crate::model::Family;
+
+/// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
+const BUFFER: usize = 64 * 1024;
+/// How often a dump is asked for before the last answer has to do.
+const ATTEMPTS: usize = 6;
+/// The kernel answers a dump at once; this only ends the wait where something else answers in its place.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to the kernel's socket diagnosis.
+pub(super) struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+    primed: bool,
+}
+
+fn connect() -> Result<OwnedFd, Errno> {
+    let socket =
+        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// What a dump gave.
+#[derive(Debug)]
+pub(super) struct Dump {
+    /// The sockets, each once.
+    pub records: Vec<Record>,
+    /// Why the list may be short, where it may.
+    pub trouble: Option<Trouble>,
+}
+
+impl Netlink {
+    /// Opens the connection, in the network namespace of the calling thread.
+    pub(super) fn open() -> Result<Self, Errno> {
+        Ok(Netlink { socket: connect()?, sequence: 0, buffer: vec![0; BUFFER], primed: false })
+    }
+
+    /// Every socket of a family and protocol that is in one of `states`.
+    ///
+    /// # Errors
+    /// The error number, where the kernel refuses the question as such.
+    pub(super) fn dump(&mut self, family: Family, protocol: u16, states: u32) -> Result<Dump, Errno> {
+        if !self.primed {
+            self.primed = true;
+            // Any answer will do: of sockets in no state there are none.
+            let _ = self.ask(Family::Ipv4, protocol, 0);
+        }
+        let mut seen = HashSet::new();
+        let mut all: Vec<Record> = Vec::new();
+        let mut trouble = None;
+        for attempt in 0..ATTEMPTS {
+            let (records, outcome) = self.ask(family, protocol, states);
+            trouble = match outcome {
+                Ok(_) => None,
+                Err(Trouble::Kernel(error)) if attempt == 0 => return Err(Errno::from_raw_os_error(error)),
+                Err(trouble) => Some(trouble),
+            };
+            let (before, listed) = (all.len(), records.len());
+            // A socket can be named twice, where it moved while the kernel went along.
+            all.extend(records.into_iter().filter(|record| seen.insert(record.cookie)));
+            let agreed = attempt > 0 && all.len() == before && listed >= before;
+            if trouble.is_none() && (agreed || (attempt == 0 && outcome == Ok(true))) {
+                break;
+            }
+        }
+        Ok(Dump { records: all, trouble })
+    }
+
+    /// Asks once: the sockets, and whether one datagram carried them all.
+    fn ask(&mut self, family: Family, protocol: u16, states: u32) -> (Vec<Record>, Result<bool, Trouble>) {
+        let mut reading = Reading::default();
+        let outcome = self.read(family, protocol, states, &mut reading);
+        if !matches!(outcome, Ok(_) | Err(Trouble::Interrupted)) {
+            // The kernel refuses a new question while it still answers the last: begin anew.
+            if let Ok(socket) = connect() {
+                self.socket = socket;
+            }
+        }
+        (reading.records, outcome)
+    }
+
+    fn read(
+        &mut self,
+        family: Family,
+        protocol: u16,
+        states: u32,
+        reading: &mut Reading,
+    ) -> Result<bool, Trouble> {
+        let kernel = |e: Errno| Trouble::Kernel(e.raw_os_error());
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = diag::request(family, protocol, states, self.sequence);
+        let to_kernel = SocketAddrNetlink::new(0, 0);
+        retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &to_kernel)).map_err(kernel)?;
+        let mut carriers = 0;
+        loop {
+            let length =
+                match retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC)) {
+                    Ok((_, length)) => length,
+                    Err(Errno::NOBUFS) => return Err(Trouble::Truncated),
+                    Err(error) => return Err(kernel(error)),
+                };
+            let bytes = self.buffer.get(..length).ok_or(Trouble::Truncated)?;
+            let before = reading.records.len();
+            let progress = reading.datagram(bytes, self.sequence)?;
+            carriers += usize::from(reading.records.len() > before);
+            if progress == Progress::Done {
+                return Ok(carriers <= 1);
+            }
+        }
+    }
+}

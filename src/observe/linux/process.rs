@@ -1,0 +1,216 @@
+//! What a process is, from its folder in `/proc`. No environment is read, ever.
+//!
+//! Texts are the process's own and hostile: they are carried as they are and escaped where they are shown.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::stat;
+
+use super::cgroup;
+use super::users::Users;
+use crate::model::{Exe, ExeState, Parent, Pid, Process};
+
+/// Command lines are read up to this many bytes; the kernel allows some megabytes.
+const LONGEST_CMDLINE: u64 = 128 * 1024;
+/// A chain of parents is followed this far; nothing real comes near.
+const PARENTS: usize = 64;
+
+/// Reads processes, remembering what they share.
+pub(super) struct Reader<'u> {
+    users: &'u mut Users,
+    booted: Option<Timestamp>,
+    ancestry: HashMap<Pid, Option<Stat>>,
+}
+
+/// The fields of `/proc/PID/stat` that matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stat {
+    name: String,
+    parent: Pid,
+    /// In clock ticks since boot.
+    started: u64,
+}
+
+impl<'u> Reader<'u> {
+    pub(super) fn new(users: &'u mut Users) -> Self {
+        let booted = fs::read_to_string("/proc/stat").ok().and_then(|text| {
+            let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+            Timestamp::from_second(seconds).ok()
+        });
+        Reader { users, booted, ancestry: HashMap::new() }
+    }
+
+    /// The name alone: cheap, and readable to everybody.
+    pub(super) fn name(pid: Pid) -> Option<String> {
+        let mut bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
+        bytes.pop_if(|last| *last == b'\n');
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Everything that can be read; what cannot is `None`.
+    pub(super) fn process(&mut self, pid: Pid) -> Option<Process> {
+        let stat = self.stat(pid)?;
+        let status = fs::read(format!("/proc/{pid}/status")).ok();
+        let uid = status.as_deref().and_then(effective_uid);
+        let groups = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let (unit, container) = membership(&String::from_utf8_lossy(&groups));
+        Some(Process {
+            pid,
+            exe: exe(pid),
+            cmdline: cmdline(pid),
+            uid,
+            user: uid.and_then(|uid| self.users.name(uid)),
+            started: self.started(&stat),
+            parents: self.parents(stat.parent),
+            name: Some(stat.name),
+            unit,
+            container,
+        })
+    }
+
+    fn stat(&mut self, pid: Pid) -> Option<Stat> {
+        self.ancestry
+            .entry(pid)
+            .or_insert_with(|| fs::read(format!("/proc/{pid}/stat")).ok().as_deref().and_then(parse_stat))
+            .clone()
+    }
+
+    fn parents(&mut self, first: Pid) -> Vec<Parent> {
+        let mut parents: Vec<Parent> = Vec::new();
+        let mut pid = first;
+        while pid != 0 && parents.len() < PARENTS && !parents.iter().any(|parent| parent.pid == pid) {
+            let Some(stat) = self.stat(pid) else { break };
+            parents.push(Parent { pid, name: stat.name });
+            pid = stat.parent;
+        }
+        parents
+    }
+
+    fn started(&self, stat: &Stat) -> Option<Timestamp> {
+        let per_second = rustix::param::clock_ticks_per_second();
+        let ticks = stat.started;
+        let seconds = i64::try_from(ticks / per_second).ok()?;
+        let nanoseconds = i64::try_from(ticks % per_second * (1_000_000_000 / per_second)).ok()?;
+        let since_boot = jiff::SignedDuration::new(seconds, i32::try_from(nanoseconds).ok()?);
+        self.booted?.checked_add(since_boot).ok()
+    }
+}
+
+/// `PID (NAME) STATE PARENT …`; the name may hold anything, so it ends at the last parenthesis.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|b| *b == b'(')?;
+    let close = bytes.iter().rposition(|b| *b == b')')?;
+    let name = String::from_utf8_lossy(bytes.get(open + 1..close)?).into_owned();
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?; // field 4 of proc_pid_stat(5)
+    let started = fields.nth(17)?.parse().ok()?; // field 22
+    Some(Stat { name, parent, started })
+}
+
+/// `Uid: real effective saved filesystem`; the kernel escapes the name, so no line is the process's own.
+fn effective_uid(status: &[u8]) -> Option<u32> {
+    let status = String::from_utf8_lossy(status);
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn cmdline(pid: Pid) -> Vec<String> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
+        // A process that ends meanwhile leaves what was read so far.
+        let _ = file.take(LONGEST_CMDLINE).read_to_end(&mut bytes);
+    }
+    bytes.pop_if(|last| *last == 0);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+/// The program file. The kernel marks a file that is gone by appending " (deleted)" to its path, which a file
+/// may also be called: the link count tells.
+fn exe(pid: Pid) -> Option<Exe> {
+    let link = format!("/proc/{pid}/exe");
+    let target = fs::read_link(&link).ok()?;
+    let bytes = target.as_os_str().as_bytes();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let Some(stripped) = bytes.strip_suffix(b" (deleted)") else {
+        return Some(Exe { path: text(bytes), state: ExeState::Present });
+    };
+    // Paths are those of the process's own root.
+    let seen_from_it = |path: &[u8]| stat(Path::new(&format!("/proc/{pid}/root")).join(relative(path))).ok();
+    let running = stat(&*link).ok();
+    let same = |other: &rustix::fs::Stat| {
+        running
+            .as_ref()
+            .is_some_and(|running| (running.st_dev, running.st_ino) == (other.st_dev, other.st_ino))
+    };
+    if seen_from_it(bytes).as_ref().is_some_and(same) {
+        return Some(Exe { path: text(bytes), state: ExeState::Present });
+    }
+    let state = if stripped.starts_with(b"/memfd:") && running.is_some_and(|running| running.st_nlink == 0) {
+        ExeState::Memfd
+    } else if seen_from_it(stripped).is_some() {
+        ExeState::Replaced
+    } else {
+        ExeState::Deleted
+    };
+    Some(Exe { path: text(stripped), state })
+}
+
+fn relative(path: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
+}
+
+/// The unit and the container of `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, a line each). The unit is
+/// systemd's word: its own hierarchy, or the unified one. A container shows in any of them.
+fn membership(text: &str) -> (Option<String>, Option<String>) {
+    let (mut unit, mut container) = (None, None);
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        if matches!(controllers, "" | "name=systemd") {
+            unit = unit.or_else(|| cgroup::unit(path));
+        }
+        container = container.or_else(|| cgroup::container(path));
+    }
+    (unit.map(str::to_owned), container.map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_forge_fields() {
+        let stat = b"77 (x) S 1 1 1 () R 42 77 77 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3";
+        assert_eq!(
+            parse_stat(stat),
+            Some(Stat { name: "x) S 1 1 1 (".to_owned(), parent: 42, started: 98765 })
+        );
+        assert_eq!(parse_stat(b"77 (x"), None);
+        assert_eq!(parse_stat(b"77 x) S 1"), None);
+        assert_eq!(parse_stat(b")("), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn uid_is_the_effective_one() {
+        assert_eq!(effective_uid(b"Name:\tx\\nUid:\t9\nUid:\t1\t2\t3\t4\n"), Some(2));
+        assert_eq!(effective_uid(b"Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn membership_takes_the_unit_from_systemd() {
+        let text = "12:pids:/docker/x\n1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n";
+        assert_eq!(membership(text), (Some("a.service".to_owned()), None));
+        assert_eq!(membership("garbage\n"), (None, None));
+    }
+}

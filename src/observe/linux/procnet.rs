@@ -1,0 +1,118 @@
+//! The text tables of `/proc/net`: the sockets where the kernel's socket diagnosis does not answer.
+//!
+//! Poorer than it: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound
+//! and not listening. The parser takes text and refuses a line it does not understand; the caller counts those.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::diag::Record;
+use crate::model::Family;
+
+/// Reads one table: its sockets, and how many lines could not be read.
+#[must_use]
+pub fn table(text: &str) -> (Vec<Record>, u64) {
+    let mut refused = 0;
+    let mut records = Vec::new();
+    // The first line is the header.
+    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
+        match row(line) {
+            Some(record) => records.push(record),
+            None => refused += 1,
+        }
+    }
+    (records, refused)
+}
+
+/// `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, all but uid and inode in hexadecimal.
+fn row(line: &str) -> Option<Record> {
+    let mut fields = line.split_ascii_whitespace();
+    fields.next()?.strip_suffix(':')?;
+    let (family, local) = endpoint(fields.next()?)?;
+    let (peer_family, peer) = endpoint(fields.next()?)?;
+    if family != peer_family {
+        return None;
+    }
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let (send, receive) = fields.next()?.split_once(':')?;
+    let uid = fields.nth(2)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
+    Some(Record {
+        family,
+        state,
+        local,
+        peer,
+        interface: 0,
+        cookie: 0,
+        receive: u32::from_str_radix(receive, 16).ok()?,
+        send: u32::from_str_radix(send, 16).ok()?,
+        uid,
+        inode,
+        v6only: None,
+        cgroup: None,
+    })
+}
+
+/// `0100007F:1F90`: the address as words in host order, then the port.
+fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word =
+        |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match address.len() {
+        8 => Some((Family::Ipv4, (IpAddr::V4(Ipv4Addr::from(word(0)?)), port))),
+        32 => {
+            let mut octets = [0; 16];
+            for at in 0..4 {
+                octets[at * 4..at * 4 + 4].copy_from_slice(&word(at)?);
+            }
+            Some((Family::Ipv6, (IpAddr::V6(Ipv6Addr::from(octets)), port)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1538 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 21507 1 0000000000000000 100 0 0 10 0
+ 101: 0100007F:0016 0200000A:D431 01 00000010:00000000 00:00000000 00000000     0        0 0 1 0000000000000000 20 4 30 10 -1
+";
+    const TCP6: &str = "\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000000000000000000001000000:0CEB 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     7        0 9 2 0000000000000000 0
+";
+
+    #[test]
+    fn rows_are_read() {
+        let (records, refused) = table(TCP);
+        assert_eq!((records.len(), refused), (2, 0));
+        assert_eq!(records[0].local, ("127.0.0.1".parse().unwrap(), 5432));
+        assert_eq!(
+            (records[0].state, records[0].uid, records[0].inode, records[0].receive),
+            (10, 1000, 21507, 3)
+        );
+        assert_eq!(records[1].peer, ("10.0.0.2".parse().unwrap(), 54321));
+        assert_eq!((records[1].state, records[1].inode, records[1].send), (1, 0, 16));
+        let (records, refused) = table(TCP6);
+        assert_eq!(refused, 0);
+        assert_eq!(records[0].local, ("::1".parse().unwrap(), 3307));
+        assert_eq!((records[0].state, records[0].uid, records[0].inode), (7, 7, 9));
+    }
+
+    #[test]
+    fn broken_rows_are_counted() {
+        for line in [
+            "x",
+            "0: zz:1 0:0 0A",
+            "   0: 0100007F:1538 00000000:0000 0A 0:0",
+            "   0: 0100007F:15388 00000000:0000 0A 0:0 0:0 0 0 0 1",
+            "   0: 0100007é:1538 00000000:0000 0A 0:0 0:0 0 0 0 1",
+        ] {
+            assert_eq!(table(&format!("header\n{line}\n")), (Vec::new(), 1), "{line}");
+        }
+        assert_eq!(table(""), (Vec::new(), 0));
+    }
+}

@@ -1,0 +1,151 @@
+//! The settings of this kernel and network namespace, and what the observer may do.
+
+use std::fs;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::model::{Gap, PortRange, Stage};
+
+/// `net.ipv4.ip_local_port_range` where nobody set it (Documentation/networking/ip-sysctl.rst).
+const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
+
+/// The ports outgoing connections draw from, in the network namespace of the calling thread.
+pub(super) struct Ephemeral {
+    /// The range.
+    pub range: PortRange,
+    /// What is kept back of it; rising.
+    pub reserved: Vec<PortRange>,
+    /// Where that comes from.
+    pub source: &'static str,
+    /// Said where it is only the default.
+    pub gap: Option<Gap>,
+}
+
+/// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
+pub(super) fn ephemeral() -> Ephemeral {
+    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    match setting("ip_local_port_range").map(|text| range(&text)) {
+        Ok(Some(range)) => Ephemeral {
+            range,
+            reserved: setting("ip_local_reserved_ports").map(|text| ranges(&text)).unwrap_or_default(),
+            source: "net.ipv4.ip_local_port_range",
+            gap: None,
+        },
+        other => Ephemeral {
+            range: DEFAULT_RANGE,
+            reserved: Vec::new(),
+            source: "the documented default of Linux",
+            gap: Some(Gap {
+                stage: Stage::Host,
+                what: "this kernel's ephemeral port range; 32768-60999, the default, is assumed".to_owned(),
+                count: None,
+                why: format!(
+                    "/proc/sys/net/ipv4/ip_local_port_range: {}",
+                    other.err().map_or_else(|| "not understood".to_owned(), |error| error.to_string())
+                ),
+                remedy: Some("mount /proc".to_owned()),
+            }),
+        },
+    }
+}
+
+/// Two numbers, as in `32768 60999`.
+fn range(text: &str) -> Option<PortRange> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(low)), Some(Ok(high)), None) => PortRange::new(low, high),
+        _ => None,
+    }
+}
+
+/// `8080,9148,10000-10010`.
+fn ranges(text: &str) -> Vec<PortRange> {
+    text.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            PortRange::new(low.parse().ok()?, high.parse().ok()?)
+        })
+        .collect()
+}
+
+/// Whether this process may read the descriptors of every process it can see: CAP_SYS_PTRACE, and root or
+/// a capability to pass folders of others, all in the first user namespace.
+pub(super) fn privileged() -> bool {
+    let Ok(sets) = capabilities(None) else { return false };
+    let passes = rustix::process::geteuid().is_root()
+        || sets.effective.intersects(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE);
+    passes && sets.effective.contains(CapabilitySet::SYS_PTRACE) && in_first("user", FIRST_USER_NAMESPACE)
+}
+
+/// Inodes of the namespaces the kernel starts with (include/linux/proc_ns.h).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+fn in_first(kind: &str, first: u64) -> bool {
+    fs::read_link(format!("/proc/self/ns/{kind}"))
+        .is_ok_and(|link| link.to_str() == Some(&format!("{kind}:[{first}]")))
+}
+
+/// Why processes may be missing from `/proc` altogether, where they may: no walk over it meets a refusal then.
+pub(super) fn processes_out_of_sight(privileged: bool) -> Option<(&'static str, &'static str)> {
+    if !in_first("pid", FIRST_PID_NAMESPACE) {
+        return Some((
+            "this process is in a pid namespace of its own and cannot see the processes outside it",
+            "run it outside the container",
+        ));
+    }
+    let me = rustix::process::getpid().as_raw_nonzero().to_string();
+    if fs::read_link("/proc/self").ok().as_deref() != Some(std::path::Path::new(&me)) {
+        return Some(("/proc shows another pid namespace than this process's own", "mount /proc anew"));
+    }
+    // Other users' processes: hidepid=invisible (2) and ptraceable (4); subset=pid leaves processes alone.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    (!privileged && hides_processes(&mounts))
+        .then_some(("/proc is mounted with hidepid: the processes of others are not shown", "run as root"))
+}
+
+/// Whether the last mount on `/proc` hides processes, by the text of `mountinfo`
+/// (`ID PARENT MAJ:MIN ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+fn hides_processes(mountinfo: &str) -> bool {
+    mountinfo
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == Some("/proc"))
+        .filter_map(|line| line.split_once(" - ")?.1.split(' ').nth(2))
+        .next_back()
+        .is_some_and(|options| {
+            options
+                .split(',')
+                .any(|o| matches!(o.strip_prefix("hidepid="), Some("2" | "invisible" | "4" | "ptraceable")))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_ports() {
+        assert_eq!(range("32768\t60999\n"), PortRange::new(32768, 60999));
+        for text in ["", "5", "60999 32768", "1 2 3", "a b", "1 70000"] {
+            assert_eq!(range(text), None, "{text:?}");
+        }
+        assert_eq!(ranges("\n"), Vec::new());
+        assert_eq!(
+            ranges("8080,10000-10010\n"),
+            vec![PortRange::single(8080), PortRange { low: 10000, high: 10010 }]
+        );
+    }
+
+    #[test]
+    fn hidden_processes() {
+        let line =
+            |options: &str| format!("30 29 0:26 / /proc rw,relatime shared:14 - proc proc rw,{options}\n");
+        assert!(hides_processes(&line("hidepid=2")));
+        assert!(hides_processes(&line("hidepid=invisible,gid=5")));
+        assert!(!hides_processes(&line("hidepid=1")));
+        assert!(!hides_processes(&line("gid=5")));
+        assert!(!hides_processes(&(line("hidepid=2") + &line("gid=0"))), "the last mount counts");
+        assert!(!hides_processes(""));
+    }
+}

@@ -1,0 +1,386 @@
+//! Which sockets there are in the network namespace of the calling thread: by `sock_diag`, and where that
+//! does not answer, by the text tables of `/proc/net`.
+//!
+//! No holder is looked for here. A protocol nobody answers for is a gap that names it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use super::diag::{Record, Trouble};
+use super::netlink::Netlink;
+use super::procnet;
+use crate::model::{Endpoint, Family, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket, Stage, State};
+use crate::observe::Scope;
+
+/// A socket whose holder and control group are still to be looked up.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The socket; its owner is [`Owner::Unknown`].
+    pub socket: Socket,
+    /// The id of its control group.
+    pub cgroup: Option<u64>,
+}
+
+impl Found {
+    /// What tells this socket from any other while the machine runs: its cookie, or failing that its inode.
+    pub(super) fn identity(&self) -> (Option<u64>, Option<u64>) {
+        (self.socket.cookie, if self.socket.cookie.is_some() { None } else { self.socket.inode })
+    }
+}
+
+/// The sockets of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Those the scope asks for.
+    pub found: Vec<Found>,
+    /// What did not answer.
+    pub gaps: Vec<Gap>,
+    /// Which source answered, where it is not the usual one.
+    pub notes: Vec<Note>,
+}
+
+/// A protocol as the kernel numbers and names it.
+struct Kind {
+    /// `IPPROTO_*` (linux/in.h).
+    number: u16,
+    /// What its sockets are called in listings.
+    protocol: Protocol,
+    /// Its names in `/proc/net/protocols`, for IPv4 and IPv6.
+    inventory: [&'static str; 2],
+    /// Its tables in `/proc/net`, for IPv4 and IPv6.
+    tables: Option<[&'static str; 2]>,
+}
+
+impl Kind {
+    fn label(&self, family: Family) -> &'static str {
+        self.inventory[usize::from(family == Family::Ipv6)]
+    }
+}
+
+const IPPROTO_MPTCP: u16 = 262;
+
+const KINDS: [Kind; 6] = [
+    Kind { number: 6, protocol: Protocol::Tcp, inventory: ["TCP", "TCPv6"], tables: Some(["tcp", "tcp6"]) },
+    Kind { number: 17, protocol: Protocol::Udp, inventory: ["UDP", "UDPv6"], tables: Some(["udp", "udp6"]) },
+    Kind {
+        number: 136,
+        protocol: Protocol::Udplite,
+        inventory: ["UDP-Lite", "UDPLITEv6"],
+        tables: Some(["udplite", "udplite6"]),
+    },
+    Kind { number: 132, protocol: Protocol::Sctp, inventory: ["SCTP", "SCTPv6"], tables: None },
+    Kind { number: 33, protocol: Protocol::Dccp, inventory: ["DCCP", "DCCPv6"], tables: None },
+    // After TCP: it only marks what is there already.
+    Kind { number: IPPROTO_MPTCP, protocol: Protocol::Tcp, inventory: ["MPTCP", "MPTCPv6"], tables: None },
+];
+
+/// States by their number in net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
+const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
+/// A pseudo-state of the request alone (Linux 6.8): bound and neither listening nor connected.
+const BOUND_INACTIVE: u8 = 13;
+
+/// The states to ask of the kernel, a bit a state.
+fn states(protocol: Protocol, connections: bool) -> u32 {
+    match (protocol, connections) {
+        (Protocol::Udp | Protocol::Udplite, false) => 1 << CLOSE,
+        (Protocol::Udp | Protocol::Udplite, true) => 1 << CLOSE | 1 << ESTABLISHED,
+        (Protocol::Sctp, false) => 1 << LISTEN | 1 << CLOSE,
+        (_, false) => 1 << LISTEN | 1 << BOUND_INACTIVE,
+        (_, true) => (1 << (BOUND_INACTIVE + 1)) - 2,
+    }
+}
+
+/// The state of a record, where it is one that a listing shows.
+fn state(record: &Record, protocol: Protocol) -> Option<State> {
+    let datagram = matches!(protocol, Protocol::Udp | Protocol::Udplite);
+    Some(match record.state {
+        1 => State::Established,
+        2 => State::SynSent,
+        3 | 12 => State::SynRecv,
+        4 => State::FinWait1,
+        5 => State::FinWait2,
+        6 => State::TimeWait,
+        CLOSE if datagram => State::Unconnected,
+        CLOSE | BOUND_INACTIVE if record.local.1 != 0 => State::Bound,
+        CLOSE => State::Close,
+        8 => State::CloseWait,
+        9 => State::LastAck,
+        LISTEN => State::Listen,
+        11 => State::Closing,
+        _ => return None,
+    })
+}
+
+/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None`: the observer's own).
+pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
+    let mut lister = Lister {
+        scope,
+        netns,
+        tables: "/proc/thread-self/net".to_owned(),
+        netlink: Netlink::open(),
+        devices: HashMap::new(),
+        listed: Listed::default(),
+        refusals: Vec::new(),
+    };
+    lister.run();
+    lister.listed
+}
+
+/// Lists the sockets of another network namespace, `netns`, by the tables of a process in it.
+pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno) -> Listed {
+    let mut lister = Lister {
+        scope,
+        netns: Some(netns),
+        tables: format!("/proc/{pid}/net"),
+        netlink: Err(why),
+        devices: HashMap::new(),
+        listed: Listed::default(),
+        refusals: Vec::new(),
+    };
+    lister.run();
+    lister.listed
+}
+
+struct Lister<'s> {
+    scope: &'s Scope,
+    netns: Option<&'s Netns>,
+    tables: String,
+    netlink: Result<Netlink, Errno>,
+    devices: HashMap<u32, String>,
+    listed: Listed,
+    /// The kinds `sock_diag` did not answer for, and why.
+    refusals: Vec<(&'static str, Errno)>,
+}
+
+impl Lister<'_> {
+    fn run(&mut self) {
+        let inventory = fs::read_to_string(format!("{}/protocols", self.tables)).ok();
+        let inventory = inventory.as_deref().map(inventory_of);
+        let mut unasked = Vec::new();
+        for kind in &KINDS {
+            if !self.scope.protocols.contains(&kind.protocol) {
+                continue;
+            }
+            for family in [Family::Ipv4, Family::Ipv6] {
+                if !self.scope.families.contains(&family) {
+                    continue;
+                }
+                let label = kind.label(family);
+                match &inventory {
+                    // The kernel counts the sockets of every protocol it has; none there, none to ask for.
+                    // TCP and UDP are worth the question anyway.
+                    Some(counts)
+                        if !matches!(kind.number, 6 | 17)
+                            && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
+                    {
+                        continue;
+                    }
+                    // Asking would load the kernel module of a protocol nobody uses.
+                    None if matches!(kind.protocol, Protocol::Sctp | Protocol::Dccp) => {
+                        unasked.push(label);
+                        continue;
+                    }
+                    _ => {}
+                }
+                self.kind(kind, family);
+            }
+        }
+        if !unasked.is_empty() {
+            self.listed.gaps.push(Gap {
+                stage: Stage::Sockets,
+                what: format!("sockets of {}", unasked.join(", ")),
+                count: None,
+                why: format!(
+                    "{}/protocols cannot be read, so it is not known whether there are any",
+                    self.tables
+                ),
+                remedy: Some("mount /proc".to_owned()),
+            });
+        }
+        self.tell_refusals();
+    }
+
+    /// The refusals of all kinds as one gap: the tables that answered instead show less.
+    fn tell_refusals(&mut self) {
+        let Some((_, why)) = self.refusals.first() else { return };
+        let whole = self.refusals.len() > 1;
+        let kinds: Vec<_> = self.refusals.iter().map(|(label, _)| *label).collect();
+        self.listed.notes.push(Note {
+            what: format!("{} read from {}", kinds.join(", "), self.tables),
+            count: None,
+            remedy: None,
+        });
+        self.listed.gaps.push(Gap {
+            stage: Stage::Sockets,
+            what: "sockets bound but not listening, bound devices, v6only and control groups".to_owned(),
+            count: None,
+            why: format!(
+                "the kernel's socket diagnosis (netlink) is refused{}: {why}",
+                if whole { "" } else { " in part" }
+            ),
+            remedy: Some("allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+        });
+    }
+
+    fn kind(&mut self, kind: &Kind, family: Family) {
+        let dump = match &mut self.netlink {
+            Ok(netlink) => netlink.dump(family, kind.number, states(kind.protocol, self.scope.connections)),
+            Err(errno) => Err(*errno),
+        };
+        match dump {
+            Ok(dump) => {
+                if let Some(trouble) = dump.trouble {
+                    self.trouble(kind.label(family), trouble);
+                }
+                for record in &dump.records {
+                    self.record(record, kind);
+                }
+            }
+            Err(why) => self.table(kind, family, why),
+        }
+    }
+
+    /// `sock_diag` does not answer for this kind: read its table.
+    fn table(&mut self, kind: &Kind, family: Family, why: Errno) {
+        let label = kind.label(family);
+        let Some(tables) = kind.tables else {
+            // MPTCP only marks TCP sockets, which are listed already.
+            let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
+            self.unanswered(format!("{lost} of {label}"), &why.to_string());
+            return;
+        };
+        let path = format!("{}/{}", self.tables, tables[usize::from(family == Family::Ipv6)]);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                self.refusals.push((label, why));
+                let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
+                if refused > 0 {
+                    self.listed.gaps.push(Gap {
+                        stage: Stage::Sockets,
+                        what: format!("lines of {path}"),
+                        count: Some(refused),
+                        why: "not understood".to_owned(),
+                        remedy: None,
+                    });
+                }
+                for record in &records {
+                    self.record(record, kind);
+                }
+            }
+            // A kernel without IPv6, or without UDP-Lite, has neither the diagnosis nor the table.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && why == Errno::NOENT
+                    && self.table_readable() => {}
+            Err(error) => {
+                self.unanswered(format!("sockets of {label}"), &format!("netlink: {why}; {path}: {error}"));
+            }
+        }
+    }
+
+    fn table_readable(&self) -> bool {
+        fs::metadata(format!("{}/tcp", self.tables)).is_ok()
+    }
+
+    fn unanswered(&mut self, what: String, why: &str) {
+        self.listed.gaps.push(Gap {
+            stage: Stage::Sockets,
+            what,
+            count: None,
+            why: why.to_owned(),
+            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets".to_owned()),
+        });
+    }
+
+    fn trouble(&mut self, label: &str, trouble: Trouble) {
+        let why = match trouble {
+            Trouble::Kernel(error) => {
+                format!("the kernel ended its answer: {}", Errno::from_raw_os_error(error))
+            }
+            Trouble::Interrupted => "the tables changed under every attempt".to_owned(),
+            Trouble::Truncated => "the kernel lost messages".to_owned(),
+            Trouble::Malformed => "the kernel's answer was not understood".to_owned(),
+        };
+        self.listed.gaps.push(Gap {
+            stage: Stage::Sockets,
+            what: format!("some sockets of {label}"),
+            count: None,
+            why,
+            remedy: Some("run again".to_owned()),
+        });
+    }
+
+    fn record(&mut self, record: &Record, kind: &Kind) {
+        let Some(state) = state(record, kind.protocol) else { return };
+        let wanted = (self.scope.connections || state.holds_port()) && self.scope.wants_port(record.local.1);
+        if !wanted {
+            return;
+        }
+        let mptcp = kind.number == IPPROTO_MPTCP;
+        let inode = (record.inode != 0).then_some(u64::from(record.inode));
+        if mptcp && inode.is_some() {
+            // The TCP listing names its first subflow under the same inode.
+            let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
+            if same.peek().is_some() {
+                same.for_each(|f| f.socket.mptcp = true);
+                return;
+            }
+        }
+        let device = (record.interface != 0).then(|| self.device(record.interface));
+        let (address, port) = record.peer;
+        let socket = Socket {
+            local: Endpoint {
+                protocol: kind.protocol,
+                address: record.local.0,
+                port: record.local.1,
+                device,
+            },
+            peer: (!state.holds_port() && port != 0).then_some(Peer { address, port }),
+            state,
+            mptcp,
+            uid: Some(record.uid),
+            user: None,
+            inode,
+            cookie: (record.cookie != 0).then_some(record.cookie),
+            netns: self.netns.cloned(),
+            v6only: record.v6only,
+            // The tables do not tell a listener's limit.
+            queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
+            cgroup: None,
+            unit: None,
+            container: None,
+            owner: Owner::Unknown,
+        };
+        self.listed.found.push(Found { socket, cgroup: record.cgroup });
+    }
+
+    /// The name of a device in this namespace; `#N` where it has none.
+    fn device(&mut self, index: u32) -> String {
+        self.devices
+            .entry(index)
+            .or_insert_with(|| {
+                socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+                    .and_then(|socket| rustix::net::netdevice::index_to_name(socket.as_fd(), index))
+                    .unwrap_or_else(|_| format!("#{index}"))
+            })
+            .clone()
+    }
+}
+
+/// How many sockets of each protocol this namespace has, by `/proc/net/protocols`.
+fn inventory_of(text: &str) -> HashMap<&str, u64> {
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            Some((fields.next()?, fields.nth(1)?.parse().unwrap_or(u64::MAX)))
+        })
+        .collect()
+}

@@ -1,0 +1,62 @@
+//! Names of users: `/etc/passwd` first, and the system's own resolver for whoever is not in it.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// Names by user id, looked up once each.
+pub(super) struct Users {
+    names: HashMap<u32, Option<String>>,
+}
+
+impl Users {
+    /// Reads `/etc/passwd`, where there is one.
+    pub(super) fn load() -> Self {
+        let text = fs::read("/etc/passwd").unwrap_or_default();
+        Users { names: passwd(&String::from_utf8_lossy(&text)) }
+    }
+
+    /// The name of a user, where the system knows one.
+    pub(super) fn name(&mut self, uid: u32) -> Option<String> {
+        self.names.entry(uid).or_insert_with(|| resolve(uid)).clone()
+    }
+}
+
+/// `name:password:uid:…`; the first line for a uid counts, as with `getpwuid`.
+fn passwd(text: &str) -> HashMap<u32, Option<String>> {
+    let mut names = HashMap::new();
+    for line in text.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(Ok(uid))) = (fields.next(), fields.nth(1).map(str::parse))
+            && !name.is_empty()
+        {
+            names.entry(uid).or_insert_with(|| Some(name.to_owned()));
+        }
+    }
+    names
+}
+
+/// Directory services know more users than the file; a static program cannot load what asks them.
+#[cfg(not(target_feature = "crt-static"))]
+fn resolve(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+}
+
+#[cfg(target_feature = "crt-static")]
+fn resolve(_: u32) -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_passwd() {
+        let names = passwd(
+            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n:x:5:\nbad\nnobody:x:65534:1::/:/x\n",
+        );
+        assert_eq!(names.get(&0), Some(&Some("root".to_owned())));
+        assert_eq!(names.get(&65534), Some(&Some("nobody".to_owned())));
+        assert_eq!(names.len(), 2);
+    }
+}

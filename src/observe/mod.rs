@@ -1,0 +1,105 @@
+//! Everything that touches the operating system, needs privilege or is slow.
+//!
+//! One function, [`observe`], on every system; the `cfg` switch is here and nowhere else. It never returns
+//! a short list in silence: what could not be seen is a [`crate::model::Gap`] in the observation.
+
+use std::fmt;
+
+use crate::model::{Family, Observation, PortRange, Protocol};
+
+#[cfg(target_os = "linux")]
+pub mod linux;
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+pub mod portable;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+mod unsupported;
+
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(any(target_os = "macos", windows))]
+use portable as system;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+use unsupported as system;
+
+/// Which network namespaces to look into (Linux).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The observer's own.
+    #[default]
+    Own,
+    /// Every one that can be found.
+    All,
+    /// The one of this name, inode, or process.
+    Called(String),
+}
+
+/// What to look at, and how closely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Only these protocols.
+    pub protocols: Vec<Protocol>,
+    /// Only these families.
+    pub families: Vec<Family>,
+    /// Only sockets whose local port lies in one of these; `None` for every port.
+    pub ports: Option<Vec<PortRange>>,
+    /// Connections too, not only sockets that hold a port for whoever comes.
+    pub connections: bool,
+    /// In these network namespaces.
+    pub namespaces: Namespaces,
+    /// Whether to look for the processes that hold the sockets.
+    pub holders: bool,
+    /// Whether to read all there is to know of those processes, or their names alone.
+    pub details: bool,
+}
+
+impl Default for Scope {
+    /// Every listener, its holders by name.
+    fn default() -> Self {
+        Scope {
+            protocols: Protocol::ALL.to_vec(),
+            families: vec![Family::Ipv4, Family::Ipv6],
+            ports: None,
+            connections: false,
+            namespaces: Namespaces::Own,
+            holders: true,
+            details: false,
+        }
+    }
+}
+
+impl Scope {
+    /// Whether a socket on `port` is asked for.
+    #[must_use]
+    pub fn wants_port(&self, port: u16) -> bool {
+        self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
+    }
+}
+
+/// Why nothing at all could be observed.
+#[derive(Debug)]
+pub struct Error(
+    /// What went wrong, in lower case.
+    pub String,
+);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Looks at this machine, now.
+///
+/// # Errors
+/// Only where nothing at all can be observed on this system; anything less is a gap.
+pub fn observe(scope: &Scope) -> Result<Observation, Error> {
+    system::observe(scope)
+}
+
+/// Whether any process that can be seen goes by this name, whatever it holds.
+#[must_use]
+pub fn is_running(name: &str) -> bool {
+    system::is_running(name)
+}
