@@ -1,9 +1,12 @@
 //! Portolan lists what listens on this machine, joins it with the registry of port assignments and with
 //! the processes that hold it, and says what should not be there.
 //!
-//! A socket takes one way through the house and never turns back: [`observe`], join, judge,
-//! render. `tests/house.rs` holds which room may import which.
+//! A socket takes one way through the house and never turns back: [`observe`], [`join`], [`judge`],
+//! [`render`]. `tests/house.rs` holds which room may import which.
 
+pub mod join;
+pub mod judge;
 pub mod model;
 pub mod observe;
 pub mod registry;
+pub mod render;

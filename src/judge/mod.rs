@@ -1,0 +1,58 @@
+//! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
+
+mod rules;
+
+use crate::join::{Listener, join};
+use crate::model::{Finding, Observation, Severity, Verdict};
+use crate::registry::Registry;
+
+/// A listener and what is remarkable about it.
+#[derive(Clone, Debug)]
+pub struct Judged<'o> {
+    /// The listener.
+    pub listener: Listener<'o>,
+    /// The findings on it, gravest first.
+    pub findings: Vec<Finding>,
+}
+
+impl Judged<'_> {
+    /// The gravest severity of its findings.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|f| f.severity).max()
+    }
+}
+
+/// An observation, joined and judged: everything a renderer needs.
+#[derive(Clone, Debug)]
+pub struct Report<'o> {
+    /// What was seen.
+    pub observation: &'o Observation,
+    /// The sockets asked for, in the order of listings.
+    pub listeners: Vec<Judged<'o>>,
+    /// The registry that judged them.
+    pub registry: Registry,
+}
+
+/// Joins and judges an observation.
+#[must_use]
+pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o> {
+    let listeners = join(observation, &registry)
+        .into_iter()
+        .map(|listener| {
+            let mut findings = rules::findings(&listener, observation, &registry);
+            findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
+            Judged { listener, findings }
+        })
+        .collect();
+    Report { observation, listeners, registry }
+}
+
+/// What `explain` tells of one port and protocol.
+#[derive(Clone, Debug)]
+pub struct Explained<'r, 'o> {
+    /// The registry's verdict; it carries the port and the protocol.
+    pub verdict: Verdict,
+    /// Who listens there here and now.
+    pub listeners: Vec<&'r Judged<'o>>,
+}

@@ -1,0 +1,315 @@
+//! The card of `explain`: what a port is, what is registered there and what became of it, what one meets
+//! there, who is on it here and now, and the command to look.
+//!
+//! A few ports get a card each; more get a compact block each, and runs of ports of which the same is to be
+//! said share one. Protocols of which the same is to be said are told together. That nothing listens is said
+//! only where every socket could be seen.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
+
+use crate::judge::{Explained, Judged, Report};
+use crate::model::{Assignment, Flag, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
+
+use super::group::{Group, groups, runs};
+use super::wrap::{clip, wrap};
+use super::{Style, Tone, address, process_name, row, sanitize, user, words};
+
+/// As many ports get a card each.
+const CARDS: usize = 3;
+
+/// Columns that prose takes where there is no terminal: it is read by people there too.
+const MEASURE: u16 = 80;
+
+/// Where the text of a card begins, in columns.
+const INDENT: usize = 14;
+
+/// Writes a card for each port, or for many of them a block.
+pub fn explain(
+    ports: &[Explained<'_, '_>],
+    report: &Report<'_>,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut out = Card { report, style, w: BufWriter::with_capacity(1 << 16, w) };
+    let groups = groups(ports);
+    let mut seen = BTreeSet::new();
+    let mut numbers: Vec<u16> = ports.iter().map(|port| port.verdict.port).collect();
+    numbers.retain(|port| seen.insert(*port));
+    if numbers.len() > CARDS {
+        for run in runs(groups) {
+            out.block(&run)?;
+        }
+    } else {
+        for (at, port) in numbers.iter().enumerate() {
+            if at > 0 {
+                writeln!(out.w)?;
+            }
+            out.card(*port, groups.iter().filter(|group| group.ports.contains(*port)))?;
+        }
+    }
+    out.w.flush()
+}
+
+struct Card<'a, 'o> {
+    report: &'a Report<'o>,
+    style: &'a Style,
+    w: BufWriter<&'a mut dyn Write>,
+}
+
+impl Card<'_, '_> {
+    /// Where prose is wrapped.
+    fn measure(&self) -> Option<u16> {
+        self.style.width.or(Some(MEASURE))
+    }
+
+    fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g, 'g>>) -> io::Result<()> {
+        let heading = format!("Port {port}");
+        let range = format!("is in {}.", words::range(RegistryRange::of(port)));
+        let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, self.measure()).into_iter();
+        let first = lines.next().unwrap_or_default();
+        writeln!(self.w, "{} {}", self.style.paint(Tone::Heading, &heading), first.trim_start())?;
+        for line in lines {
+            writeln!(self.w, "{}", line.trim_start())?;
+        }
+        for group in groups {
+            writeln!(self.w)?;
+            self.group(group)?;
+        }
+        writeln!(self.w)?;
+        self.check(port)
+    }
+
+    fn group(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+        let verdict = group.verdict;
+        writeln!(
+            self.w,
+            "{}  {}",
+            self.style.paint(Tone::Heading, &group.protocols.join(", ")),
+            self.style.paint(tone(verdict.status), &words::status(verdict))
+        )?;
+        self.item("Why", &sanitize(&words::reason(verdict)))?;
+        for assignment in &verdict.assignments {
+            self.registration(assignment)?;
+        }
+        // Of a repurposed port the reason has told it.
+        if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
+            self.item("Met here", &sanitize(&verdict.known_use.join("; ")))?;
+        }
+        self.listeners(group)
+    }
+
+    /// A label and a paragraph of text that is fit to be shown; an empty label continues the one above.
+    fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let lines = wrap(&" ".repeat(INDENT), text, self.measure());
+        let label = format!("{:<width$}", format!("  {label}"), width = INDENT);
+        for (at, line) in lines.iter().enumerate() {
+            let before = if at == 0 { self.style.paint(Tone::Quiet, &label) } else { " ".repeat(INDENT) };
+            writeln!(self.w, "{}", format!("{before}{}", line.trim_start()).trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn registration(&mut self, a: &Assignment) -> io::Result<()> {
+        self.item("Registered", &sanitize(&title(a)))?;
+        let mut facts = vec![words::standing(a)];
+        facts.push(match a.assignee {
+            Some(assignee) => format!("to {}", plain_names(assignee)),
+            None => "no assignee on record".into(),
+        });
+        facts.extend(a.registered.map(|date| format!("registered {date}")));
+        facts.extend(a.modified.map(|date| format!("changed {date}")));
+        facts.extend(a.reference.map(|reference| format!("reference {}", plain_names(reference))));
+        if a.ports.low != a.ports.high {
+            facts.push(format!("ports {}", a.ports));
+        }
+        self.item("", &sanitize(&facts.join("; ")))?;
+        match a.notes {
+            Some(notes) => self.item("", &sanitize(&format!("IANA notes: {notes}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn listeners(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+        if group.listeners.is_empty() {
+            return self.item("Here now", &sanitize(&self.nobody()));
+        }
+        for (at, judged) in group.listeners.iter().enumerate() {
+            let listener = &judged.listener;
+            let socket = listener.socket;
+            self.item(
+                if at == 0 { "Here now" } else { "" },
+                &format!(
+                    "{} {}:{}, reachable {}",
+                    socket.local.protocol,
+                    address(socket),
+                    socket.local.port,
+                    words::exposure(listener.exposure)
+                ),
+            )?;
+            self.holders(judged)?;
+            self.flags(judged)?;
+        }
+        Ok(())
+    }
+
+    fn holders(&mut self, judged: &Judged<'_>) -> io::Result<()> {
+        let socket = judged.listener.socket;
+        if !matches!(socket.owner, Owner::Held(_)) {
+            let user = user(socket.user.as_deref(), socket.uid);
+            let user = user.map(|user| format!("made by user {user}; ")).unwrap_or_default();
+            return self.item("", &format!("{user}{}", words::owner(&socket.owner)));
+        }
+        let known = |pid: &Pid| judged.listener.processes.iter().copied().find(|p| p.pid == *pid);
+        let mut alike: Vec<(Option<&Process>, Vec<String>)> = Vec::new();
+        for pid in socket.owner.pids() {
+            let process = known(pid);
+            match alike.iter_mut().find(|(other, _)| same_program(*other, process)) {
+                Some((_, pids)) => pids.push(pid.to_string()),
+                None => alike.push((process, vec![pid.to_string()])),
+            }
+        }
+        for (process, pids) in alike {
+            let pids = format!("pid{} {}", if pids.len() > 1 { "s" } else { "" }, pids.join(", "));
+            match process {
+                Some(process) => self.process(process, &pids)?,
+                None => self.item("", &format!("{pids}, of which nothing could be read"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, process: &Process, pids: &str) -> io::Result<()> {
+        let user = user(process.user.as_deref(), process.uid);
+        let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
+        let unit = process.container.as_deref().or(process.unit.as_deref());
+        let unit = unit.map(|unit| format!(", in {}", sanitize(unit))).unwrap_or_default();
+        self.item("", &format!("{} ({pids}{user}{unit})", process_name(process.name.as_deref())))?;
+        let mut command = process.cmdline.iter().map(|a| sanitize(a)).collect::<Vec<_>>().join(" ");
+        if let (true, Some(exe)) = (command.is_empty(), &process.exe) {
+            command = sanitize(&exe.path).into_owned();
+        }
+        if command.is_empty() {
+            return Ok(());
+        }
+        let room = self.style.width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(INDENT + 2).max(20));
+        let command = self.style.paint(Tone::Quiet, &clip(&command, room));
+        writeln!(self.w, "{:INDENT$}  {command}", "")
+    }
+
+    /// The codes in one line, and what a flag says that the verdict has not said already.
+    fn flags(&mut self, judged: &Judged<'_>) -> io::Result<()> {
+        if judged.findings.is_empty() {
+            return Ok(());
+        }
+        let codes: Vec<String> =
+            judged.findings.iter().map(|f| format!("{} ({})", f.flag().code(), f.severity.name())).collect();
+        let worst = judged.worst().unwrap_or(Severity::Info);
+        for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
+            writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
+        }
+        for finding in
+            judged.findings.iter().filter(|f| matches!(f.flag(), Flag::Ephemeral | Flag::OtherProtocol))
+        {
+            self.item("", &words::finding(finding))?;
+        }
+        Ok(())
+    }
+
+    /// What to say where no listener is known. Owners that could not be read hide no listener.
+    fn nobody(&self) -> String {
+        let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
+        match self.report.observation.gaps.iter().find(|gap| unseen(gap.stage)) {
+            Some(gap) => {
+                let remedy = gap.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+                format!(
+                    "nothing was seen, but something may listen: {} not seen, {}{remedy}.",
+                    gap.what, gap.why
+                )
+            }
+            None => "nothing listens on it.".into(),
+        }
+    }
+
+    /// The command that shows who is on the port.
+    fn check(&mut self, port: u16) -> io::Result<()> {
+        self.item("To check", &format!("portolan {port}"))?;
+        let host = &self.report.observation.host;
+        match (host.privileged, host.os.as_str()) {
+            (true, _) => Ok(()),
+            (false, "windows") => self.item("", "as administrator it shows every owner"),
+            (false, _) => self.item("", &format!("sudo portolan {port}   (as root it shows every owner)")),
+        }
+    }
+
+    fn block(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+        let verdict = group.verdict;
+        let service = |a: &Assignment| match a.status == verdict.status {
+            true => title(a),
+            false => format!("{}, {}", title(a), words::standing(a)),
+        };
+        let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
+        let met = verdict.known_use.join("; ");
+        let met = if met.is_empty() { met } else { format!("met here: {met}") };
+        writeln!(
+            self.w,
+            "{}  {}  {}",
+            self.style.paint(Tone::Heading, &format!("{:<11}", group.ports.to_string())),
+            group.protocols.join(","),
+            self.style.paint(tone(verdict.status), &words::status(verdict)),
+        )?;
+        for text in [services, met] {
+            if !text.is_empty() {
+                self.item("", &sanitize(&text))?;
+            }
+        }
+        if verdict.assignments.is_empty() && verdict.known_use.is_empty() {
+            self.item("", &sanitize(&words::reason(verdict)))?;
+        }
+        for judged in &group.listeners {
+            let socket = judged.listener.socket;
+            let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
+            let pids = row::pids(socket.owner.pids(), row::Form::Complete).replace(',', ", ");
+            let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
+            self.item("", &format!("here now: {at} {}{pids}", row::process(judged).text))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether two holders differ in nothing but their ids, as far as the card tells.
+fn same_program(a: Option<&Process>, b: Option<&Process>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            (&a.name, &a.user, a.uid, &a.cmdline, &a.exe, &a.unit, &a.container)
+                == (&b.name, &b.user, b.uid, &b.cmdline, &b.exe, &b.unit, &b.container)
+        }
+        _ => false,
+    }
+}
+
+fn title(a: &Assignment) -> String {
+    match a.description.filter(|d| !d.is_empty()) {
+        Some(description) => format!("{}: {description}", a.service),
+        None => a.service.to_owned(),
+    }
+}
+
+/// IANA's `[Mike_Klein][IESG]` as a person writes it.
+fn plain_names(text: &str) -> String {
+    text.replace("][", ", ").replace(['[', ']'], "").replace('_', " ")
+}
+
+const fn tone(status: Status) -> Tone {
+    match status {
+        Status::Active | Status::Standard => Tone::Good,
+        Status::Orphaned | Status::Reserved => Tone::Warning,
+        Status::Dynamic
+        | Status::Unassigned
+        | Status::Repurposed
+        | Status::Legacy
+        | Status::Dormant
+        | Status::Obscure => Tone::Notice,
+    }
+}

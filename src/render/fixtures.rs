@@ -1,0 +1,324 @@
+//! One scene for the tests of every renderer: sockets of each kind of owner, hostile names, and verdicts built
+//! by hand, so that no change of the registry changes a test of a renderer.
+
+use std::cmp::Reverse;
+
+use crate::join::Listener;
+use crate::judge::{Explained, Judged, Report};
+use crate::model::*;
+use crate::registry::Registry;
+
+pub(super) const HOSTILE: &str = "\x1b[2J\nevil\u{202e}";
+
+const RANGE: PortRange = PortRange { low: 32768, high: 60999 };
+
+pub(super) fn curated(standing: Standing, product: &'static str, reason: &'static str) -> Curated {
+    Curated {
+        standing,
+        product,
+        ended: None,
+        reason,
+        source: None,
+        confidence: Confidence::Presumed,
+        now_used_by: None,
+        basis: Some("no trace of the product in packages"),
+    }
+}
+
+fn assignment(port: u16, service: &'static str, description: &'static str, status: Status) -> Assignment {
+    Assignment {
+        service,
+        ports: PortRange::single(port),
+        description: Some(description),
+        assignee: Some("[Mike_Klein]"),
+        registered: Some("2002-02"),
+        modified: None,
+        reference: None,
+        notes: None,
+        status,
+        curated: None,
+        life: vec![],
+    }
+}
+
+pub(super) fn verdict(port: u16, protocol: Protocol) -> Verdict {
+    let mut verdict = Verdict {
+        port,
+        protocol,
+        range: RegistryRange::of(port),
+        status: Status::Unassigned,
+        assignments: vec![],
+        known_use: vec![],
+        remark: None,
+    };
+    let mut row = |status, service, description| {
+        verdict.status = status;
+        verdict.assignments = vec![assignment(port, service, description, status)];
+    };
+    match port {
+        22 => {
+            row(Status::Active, "ssh", "The Secure Shell (SSH) Protocol");
+            verdict.assignments[0].life = vec![Life::Curated, Life::Netbase];
+            verdict.assignments[0].reference = Some("[RFC4251]");
+        }
+        443 => {
+            row(Status::Standard, "https", "http protocol over TLS/SSL");
+            verdict.assignments[0].reference = Some("[RFC9110][RFC-ietf-x]");
+        }
+        1701 => {
+            row(Status::Active, "l2tp", "Layer Two Tunneling Protocol");
+            verdict.assignments[0].life = vec![Life::Netbase];
+            let mut l2f = assignment(1701, "l2f", "Layer Two Forwarding", Status::Orphaned);
+            l2f.curated = Some(Curated {
+                ended: Some("2002-07"),
+                confidence: Confidence::Confirmed,
+                source: Some("https://example.org/rfc2341"),
+                basis: None,
+                ..curated(Standing::Orphaned, "Cisco Layer Two Forwarding", "L2TP replaced it")
+            });
+            verdict.assignments.push(l2f);
+        }
+        3416 => {
+            row(Status::Orphaned, "commandport", "AirMobile IS Command Port");
+            verdict.assignments[0].curated = Some(curated(
+                Standing::Orphaned,
+                "AirMobile IS (apparently Motorola)",
+                "Command port of AirMobile IS, apparently Motorola wireless middleware of which nothing is on offer today.",
+            ));
+        }
+        5432 => {
+            row(Status::Active, "postgresql", "PostgreSQL Database");
+            verdict.assignments[0].life = vec![Life::Curated];
+            verdict.assignments[0].curated =
+                Some(curated(Standing::Alive, "PostgreSQL", "In use today by PostgreSQL."));
+        }
+        8000 => {
+            row(Status::Repurposed, "irdmi", "iRDMI");
+            verdict.assignments[0].status = Status::Orphaned;
+            verdict.assignments[0].curated = Some(curated(
+                Standing::Orphaned,
+                "Intel Remote Desktop Management Interface",
+                "Intel's iRDMI has no product today",
+            ));
+            verdict.known_use = vec!["development web servers (http.server, Django, uvicorn)"];
+        }
+        7777 => row(Status::Obscure, "cbt", "cbt"),
+        7778 => {
+            row(Status::Dormant, "interwise", "Interwise");
+            verdict.assignments[0].assignee = None;
+            verdict.assignments[0].registered = None;
+        }
+        9 => {
+            row(Status::Legacy, "discard", "Discard");
+            verdict.assignments[0].curated = Some(curated(Standing::Legacy, "Discard", "Withdrawn"));
+        }
+        1023 => {
+            verdict.status = Status::Reserved;
+            verdict.remark = Some("kept back");
+        }
+        49152.. => verdict.status = Status::Dynamic,
+        _ => {}
+    }
+    verdict
+}
+
+fn findings(listener: &Listener<'_>) -> Vec<Finding> {
+    let verdict = &listener.verdict;
+    let local = &listener.socket.local;
+    let status = match verdict.status {
+        Status::Orphaned => Some(Evidence::Orphaned {
+            registrations: verdict
+                .assignments
+                .iter()
+                .map(|a| DeadRegistration::new(a.service, a.curated.as_ref().unwrap()))
+                .collect(),
+        }),
+        Status::Unassigned => Some(Evidence::Unassigned { remark: verdict.remark }),
+        Status::Obscure => Some(Evidence::Dormant {
+            status: verdict.status,
+            registrations: vec![QuietRegistration {
+                service: verdict.assignments[0].service,
+                assignee: None,
+                registered: Some("2002-02"),
+                modified: None,
+            }],
+        }),
+        _ => None,
+    };
+    let ephemeral = RANGE.contains(local.port).then(|| Evidence::Ephemeral {
+        kernel_range: Some(RANGE),
+        iana_dynamic: local.port >= 49152,
+        odd: Some(local.port % 2 == 1),
+        kernel_would_pick: (local.protocol == Protocol::Tcp).then_some(local.port % 2 == 1),
+        may_be_client: local.protocol == Protocol::Udp,
+    });
+    let other = (local.port == 3415)
+        .then(|| Evidence::OtherProtocol { registered_for: Protocol::Tcp, services: vec!["bcinameservice"] });
+    let exposed = listener.exposure.beyond().then(|| Evidence::Exposed {
+        exposure: listener.exposure,
+        address: local.address,
+        device: local.device.clone(),
+    });
+    let mut findings: Vec<Finding> = [status, ephemeral, other, exposed]
+        .into_iter()
+        .flatten()
+        .map(|evidence| {
+            let mut finding = Finding { severity: Severity::Info, evidence };
+            finding.severity = finding.flag().severity(local.protocol, listener.exposure);
+            finding
+        })
+        .collect();
+    findings.sort_by_key(|finding| (Reverse(finding.severity), finding.flag()));
+    findings
+}
+
+pub(super) fn socket(local: &str, owner: Owner) -> Socket {
+    let local: Endpoint = local.parse().unwrap();
+    Socket {
+        state: if local.protocol == Protocol::Tcp { State::Listen } else { State::Unconnected },
+        local,
+        peer: None,
+        mptcp: false,
+        uid: Some(0),
+        user: Some("root".into()),
+        inode: Some(4711),
+        cookie: None,
+        netns: None,
+        v6only: None,
+        queues: None,
+        cgroup: None,
+        unit: None,
+        container: None,
+        owner,
+    }
+}
+
+pub(super) fn process(pid: Pid, name: &str) -> Process {
+    Process {
+        pid,
+        name: Some(name.into()),
+        exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present }),
+        cmdline: vec![name.into(), "-m".into(), "serve".into()],
+        uid: Some(0),
+        user: Some("root".into()),
+        started: Some("2026-11-21T10:00:00Z".parse().unwrap()),
+        parents: vec![Parent { pid: 1, name: "systemd".into() }],
+        unit: None,
+        container: None,
+    }
+}
+
+pub(super) fn empty() -> Observation {
+    Observation {
+        schema: OBSERVATION_SCHEMA.into(),
+        taken: "2026-11-21T12:00:00Z".parse().unwrap(),
+        host: Host {
+            name: Some("box".into()),
+            os: "linux".into(),
+            kernel: Some("6.18.0".into()),
+            privileged: false,
+            ephemeral: vec![RANGE],
+            reserved: vec![],
+            ephemeral_source: "ip_local_port_range".into(),
+        },
+        sockets: vec![],
+        processes: vec![],
+        namespaces: Vec::new(),
+        gaps: vec![],
+        notes: vec![],
+    }
+}
+
+pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
+    Gap {
+        stage,
+        what: what.into(),
+        count,
+        why: "permission denied".into(),
+        remedy: Some("run as root".into()),
+    }
+}
+
+/// A socket of each kind of owner, several holders, and hostile names.
+pub(super) fn scene() -> Observation {
+    let held = |pids: &[Pid]| Owner::Held(pids.into());
+    let mut hidden = socket("udp/[::]:3415", Owner::Hidden);
+    (hidden.uid, hidden.user) = (Some(65534), None);
+    let mut postgres = socket("tcp/127.0.0.1:5432", held(&[900]));
+    (postgres.uid, postgres.user) = (Some(105), Some("postgres".into()));
+    let mut hostile = socket("tcp/127.0.0.1:7777", held(&[1000, 1001]));
+    (hostile.user, hostile.unit) = (Some(HOSTILE.into()), Some("evil\u{9b}.service".into()));
+    let mut unknown = socket("tcp/[fe80::1%eth0]:22", Owner::Unknown);
+    (unknown.uid, unknown.user) = (None, None);
+    Observation {
+        sockets: vec![
+            socket("tcp/0.0.0.0:3416", held(&[812])),
+            hidden,
+            postgres,
+            socket("tcp/0.0.0.0:8000", held(&[21, 22, 23, 24, 4_000_025])),
+            socket("tcp/127.0.0.1:60417", Owner::Vanished),
+            socket("udp/0.0.0.0:51820", Owner::Kernel),
+            hostile,
+            unknown,
+        ],
+        processes: vec![
+            process(21, "nginx"),
+            process(22, "nginx"),
+            process(23, "nginx"),
+            process(24, "nginx"),
+            process(812, "python3"),
+            process(900, "postgres"),
+            process(1000, HOSTILE),
+            process(1001, "(kernel)"),
+            // 4,000,025 could not be read.
+        ],
+        namespaces: Vec::new(),
+        gaps: vec![gap(Stage::Holders, "processes", Some(12))],
+        notes: vec![Note { what: "other network namespaces".into(), count: Some(2), remedy: None }],
+        ..empty()
+    }
+}
+
+pub(super) fn report(observation: &Observation) -> Report<'_> {
+    let mut listeners: Vec<Judged<'_>> = observation
+        .sockets
+        .iter()
+        .map(|socket| {
+            let pids = socket.owner.pids();
+            let listener = Listener {
+                socket,
+                processes: observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect(),
+                exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
+                verdict: verdict(socket.local.port, socket.local.protocol),
+            };
+            Judged { findings: findings(&listener), listener }
+        })
+        .collect();
+    listeners.sort_by(|a, b| a.listener.order(&b.listener));
+    Report { observation, listeners, registry: Registry::embedded() }
+}
+
+pub(super) fn explained<'r, 'o>(report: &'r Report<'o>, ports: &[u16]) -> Vec<Explained<'r, 'o>> {
+    let both = |port: &u16| [(*port, Protocol::Tcp), (*port, Protocol::Udp)];
+    ports
+        .iter()
+        .flat_map(both)
+        .map(|(port, protocol)| Explained {
+            verdict: verdict(port, protocol),
+            listeners: report
+                .listeners
+                .iter()
+                .filter(|j| {
+                    (j.listener.socket.local.port, j.listener.socket.local.protocol) == (port, protocol)
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// What a renderer writes, as text.
+pub(super) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    render(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}

@@ -1,0 +1,66 @@
+//! Gathers ports and protocols of which the same is to be said, for the card. It leaves nothing out.
+
+use crate::judge::{Explained, Judged};
+use crate::model::{PortRange, Verdict};
+
+/// Ports and protocols of which the same is to be said.
+pub(super) struct Group<'e, 'r, 'o> {
+    pub(super) ports: PortRange,
+    pub(super) protocols: Vec<&'static str>,
+    pub(super) verdict: &'e Verdict,
+    pub(super) listeners: Vec<&'r Judged<'o>>,
+}
+
+/// Whether two verdicts say the same, but for the port and protocol they are about.
+fn alike(a: &Verdict, b: &Verdict) -> bool {
+    a.status == b.status
+        && a.range == b.range
+        && a.known_use == b.known_use
+        && a.remark == b.remark
+        && a.assignments == b.assignments
+}
+
+/// One group a port and verdict.
+pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e, 'r, 'o>> {
+    let mut groups: Vec<Group<'e, 'r, 'o>> = Vec::new();
+    for Explained { verdict, listeners } in ports {
+        let same = groups
+            .iter_mut()
+            .rev()
+            .take_while(|group| group.ports.contains(verdict.port))
+            .find(|group| alike(group.verdict, verdict));
+        match same {
+            Some(group) => {
+                group.protocols.push(verdict.protocol.name());
+                group.listeners.extend(listeners);
+            }
+            None => groups.push(Group {
+                ports: PortRange::single(verdict.port),
+                protocols: vec![verdict.protocol.name()],
+                verdict,
+                listeners: listeners.clone(),
+            }),
+        }
+    }
+    groups
+}
+
+/// Neighbouring ports without listeners of which the same is to be said become one group.
+pub(super) fn runs<'e, 'r, 'o>(groups: Vec<Group<'e, 'r, 'o>>) -> Vec<Group<'e, 'r, 'o>> {
+    let mut runs: Vec<Group<'e, 'r, 'o>> = Vec::new();
+    for group in groups {
+        // A port whose protocols differ comes as several groups: look past those of the port before.
+        let before = runs.iter_mut().rev().take(4).find(|run| {
+            run.ports.high.checked_add(1) == Some(group.ports.low)
+                && run.listeners.is_empty()
+                && group.listeners.is_empty()
+                && run.protocols == group.protocols
+                && alike(run.verdict, group.verdict)
+        });
+        match before {
+            Some(run) => run.ports.high = group.ports.high,
+            None => runs.push(group),
+        }
+    }
+    runs
+}

@@ -1,0 +1,358 @@
+//! JSON: the schemas `portolan/1` (a listing), `portolan.explain/1` and `portolan.observation/1`.
+//!
+//! Names, types and nulls are a contract. What is not known is `null`. Text is whole and raw: nothing is
+//! sanitized, but whatever a terminal could obey is written as a `\u` escape, so that the output is safe to
+//! look at and still gives back every character. It is written as it is made; no tree of it is built.
+
+use std::io::{self, BufWriter, Write};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::ser::PrettyFormatter;
+
+use crate::judge::{Explained, Judged, Report};
+use crate::model::{
+    Assignment, Confidence, Curated, Evidence, ExeState, Exposure, Family, Finding, Gap, Host, Life, Netns,
+    Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity,
+    Standing, State, Status, Verdict,
+};
+
+use super::visible::Visible;
+use super::words;
+
+/// Writes a listing.
+pub fn listing(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Listing<'a, L> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        listeners: L,
+    }
+    let listeners = Seq(|| report.listeners.iter().map(Listener::new));
+    write(&Listing { head: Head::new("portolan/1", report), listeners }, w)
+}
+
+/// Writes what the registry says of ports, and who is on them.
+pub fn explain(ports: &[Explained<'_, '_>], report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Explanation<'a, P> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        ports: P,
+    }
+    let ports = Seq(|| ports.iter().map(Port::new));
+    write(&Explanation { head: Head::new("portolan.explain/1", report), ports }, w)
+}
+
+/// Writes a raw observation, as `--from` reads it back.
+pub fn observation(observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+    write(observation, w)
+}
+
+fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
+    let mut buffered = BufWriter::with_capacity(1 << 16, w);
+    document.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut buffered,
+        Visible(PrettyFormatter::new()),
+    ))?;
+    buffered.write_all(b"\n")?;
+    buffered.flush()
+}
+
+/// A list that is made while it is written.
+struct Seq<F>(F);
+
+impl<I, F> Serialize for Seq<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item: Serialize>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    schema: &'static str,
+    taken: Timestamp,
+    host: &'a Host,
+    complete: bool,
+    gaps: &'a [Gap],
+    notes: &'a [Note],
+    registry: RegistryHead<'a>,
+}
+
+#[derive(Serialize)]
+struct RegistryHead<'a> {
+    date: &'a str,
+}
+
+impl<'a> Head<'a> {
+    fn new(schema: &'static str, report: &'a Report<'_>) -> Self {
+        let observation = report.observation;
+        Head {
+            schema,
+            taken: observation.taken,
+            host: &observation.host,
+            complete: observation.is_complete(),
+            gaps: &observation.gaps,
+            notes: &observation.notes,
+            registry: RegistryHead { date: report.registry.date() },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listener<'a> {
+    protocol: Protocol,
+    family: Family,
+    address: std::net::IpAddr,
+    port: u16,
+    device: Option<&'a str>,
+    v6only: Option<bool>,
+    state: State,
+    peer: Option<Peer>,
+    netns: Option<&'a Netns>,
+    inode: Option<u64>,
+    cookie: Option<u64>,
+    mptcp: bool,
+    queues: Option<Queues>,
+    uid: Option<u32>,
+    user: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    unit: Option<&'a str>,
+    container: Option<&'a str>,
+    exposure: Exposure,
+    owner: &'static str,
+    processes: Vec<Holder<'a>>,
+    registry: Registered<'a>,
+    flags: Vec<Flag<'a>>,
+}
+
+impl<'a> Listener<'a> {
+    fn new(judged: &'a Judged<'_>) -> Self {
+        let listener = &judged.listener;
+        let socket = listener.socket;
+        // A holder that could not be read is listed all the same: its id is known.
+        let holder = |pid: &Pid| {
+            let known = listener.processes.iter().find(|process| process.pid == *pid);
+            known.map_or_else(|| Holder::unread(*pid), |process| Holder::new(process))
+        };
+        Listener {
+            protocol: socket.local.protocol,
+            family: socket.local.family(),
+            address: socket.local.address,
+            port: socket.local.port,
+            device: socket.local.device.as_deref(),
+            v6only: socket.v6only,
+            state: socket.state,
+            peer: socket.peer,
+            netns: socket.netns.as_ref(),
+            inode: socket.inode,
+            cookie: socket.cookie,
+            mptcp: socket.mptcp,
+            queues: socket.queues,
+            uid: socket.uid,
+            user: socket.user.as_deref(),
+            cgroup: socket.cgroup.as_deref(),
+            unit: socket.unit.as_deref(),
+            container: socket.container.as_deref(),
+            exposure: listener.exposure,
+            owner: socket.owner.name(),
+            processes: socket.owner.pids().iter().map(holder).collect(),
+            registry: Registered::new(&listener.verdict),
+            flags: judged.findings.iter().map(Flag::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: Pid,
+    name: Option<&'a str>,
+    exe: Option<&'a str>,
+    exe_state: Option<ExeState>,
+    exe_deleted: bool,
+    cmdline: &'a [String],
+    uid: Option<u32>,
+    user: Option<&'a str>,
+    started: Option<Timestamp>,
+    parents: &'a [Parent],
+    unit: Option<&'a str>,
+    container: Option<&'a str>,
+}
+
+impl<'a> Holder<'a> {
+    fn new(process: &'a Process) -> Self {
+        let exe = process.exe.as_ref();
+        Holder {
+            pid: process.pid,
+            name: process.name.as_deref(),
+            exe: exe.map(|exe| exe.path.as_str()),
+            exe_state: exe.map(|exe| exe.state),
+            exe_deleted: exe.is_some_and(crate::model::Exe::is_deleted),
+            cmdline: &process.cmdline,
+            uid: process.uid,
+            user: process.user.as_deref(),
+            started: process.started,
+            parents: &process.parents,
+            unit: process.unit.as_deref(),
+            container: process.container.as_deref(),
+        }
+    }
+
+    const fn unread(pid: Pid) -> Self {
+        Holder {
+            pid,
+            name: None,
+            exe: None,
+            exe_state: None,
+            exe_deleted: false,
+            cmdline: &[],
+            uid: None,
+            user: None,
+            started: None,
+            parents: &[],
+            unit: None,
+            container: None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Registered<'a> {
+    range: RegistryRange,
+    status: Status,
+    reason: String,
+    assignments: Vec<Registration<'a>>,
+    known_use: &'a [&'static str],
+    remark: Option<&'static str>,
+}
+
+impl<'a> Registered<'a> {
+    fn new(verdict: &'a Verdict) -> Self {
+        Registered {
+            range: verdict.range,
+            status: verdict.status,
+            reason: words::reason(verdict),
+            assignments: verdict.assignments.iter().map(Registration::new).collect(),
+            known_use: &verdict.known_use,
+            remark: verdict.remark,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Registration<'a> {
+    service: &'static str,
+    ports: PortRange,
+    description: Option<&'static str>,
+    assignee: Option<&'static str>,
+    registered: Option<&'static str>,
+    modified: Option<&'static str>,
+    reference: Option<&'static str>,
+    notes: Option<&'static str>,
+    status: Status,
+    curated: Option<CuratedRow>,
+    life: &'a [Life],
+}
+
+impl<'a> Registration<'a> {
+    fn new(a: &'a Assignment) -> Self {
+        Registration {
+            service: a.service,
+            ports: a.ports,
+            description: a.description,
+            assignee: a.assignee,
+            registered: a.registered,
+            modified: a.modified,
+            reference: a.reference,
+            notes: a.notes,
+            status: a.status,
+            curated: a.curated.as_ref().map(CuratedRow::new),
+            life: &a.life,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CuratedRow {
+    standing: &'static str,
+    product: &'static str,
+    ended: Option<&'static str>,
+    reason: &'static str,
+    source: Option<&'static str>,
+    confidence: Confidence,
+    now_used_by: Option<&'static str>,
+    basis: Option<&'static str>,
+}
+
+impl CuratedRow {
+    const fn new(row: &Curated) -> Self {
+        CuratedRow {
+            standing: match row.standing {
+                Standing::Alive => "alive",
+                Standing::Orphaned => "orphaned",
+                Standing::Legacy => "legacy",
+            },
+            product: row.product,
+            ended: row.ended,
+            reason: row.reason,
+            source: row.source,
+            confidence: row.confidence,
+            now_used_by: row.now_used_by,
+            basis: row.basis,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Flag<'a> {
+    code: &'static str,
+    severity: Severity,
+    evidence: &'a Evidence,
+    text: String,
+}
+
+impl<'a> Flag<'a> {
+    fn new(finding: &'a Finding) -> Self {
+        Flag {
+            code: finding.flag().code(),
+            severity: finding.severity,
+            evidence: &finding.evidence,
+            text: words::finding(finding),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Port<'a> {
+    port: u16,
+    protocol: Protocol,
+    #[serde(flatten)]
+    registered: Registered<'a>,
+    evidence: Vec<Named<'a>>,
+    listeners: Vec<Listener<'a>>,
+}
+
+/// The kinds of source that name a registration.
+#[derive(Serialize)]
+struct Named<'a> {
+    service: &'static str,
+    kinds: &'a [Life],
+}
+
+impl<'a> Port<'a> {
+    fn new(explained: &'a Explained<'_, '_>) -> Self {
+        let verdict = &explained.verdict;
+        let named = verdict.assignments.iter().filter(|a| !a.life.is_empty());
+        Port {
+            port: verdict.port,
+            protocol: verdict.protocol,
+            registered: Registered::new(verdict),
+            evidence: named.map(|a| Named { service: a.service, kinds: &a.life }).collect(),
+            listeners: explained.listeners.iter().map(|judged| Listener::new(judged)).collect(),
+        }
+    }
+}

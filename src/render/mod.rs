@@ -1,0 +1,122 @@
+//! Turns finished values into bytes: a table, JSON, a card, and the lines that go to standard error.
+//!
+//! Renderers never decide: what is flagged, how grave it is and what is known were settled before. They do
+//! not look at the terminal or the environment either; the caller says in a [`Style`] what it found there.
+//! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
+
+pub mod card;
+#[cfg(test)]
+mod fixtures;
+mod group;
+pub mod json;
+mod row;
+mod sanitize;
+mod summary;
+pub mod table;
+pub mod talk;
+#[cfg(test)]
+mod tests;
+mod visible;
+pub mod words;
+mod wrap;
+
+use anstyle::{AnsiColor, Effects};
+
+use crate::model::{Owner, Severity, Socket};
+
+pub use sanitize::{is_unsafe, sanitize};
+pub use summary::summary;
+
+/// What the caller found out about the place the output goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal. `None` where it is none: plain aligned text, never truncated or wrapped.
+    pub width: Option<u16>,
+    /// Whether to use colour.
+    pub color: bool,
+}
+
+impl Style {
+    /// `text` in a tone, or as it is where there is no colour.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        let ansi = tone.ansi();
+        if self.color && !ansi.is_plain() { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
+    }
+}
+
+/// How a piece of text is set off from what stands around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Heading,
+    Quiet,
+    Good,
+    Notice,
+    Warning,
+    Critical,
+}
+
+impl Tone {
+    const fn ansi(self) -> anstyle::Style {
+        let plain = anstyle::Style::new();
+        match self {
+            Tone::Plain => plain,
+            Tone::Heading => plain.effects(Effects::BOLD),
+            Tone::Quiet => plain.effects(Effects::DIMMED),
+            Tone::Good => AnsiColor::Green.on_default(),
+            Tone::Notice => AnsiColor::Cyan.on_default(),
+            Tone::Warning => AnsiColor::Yellow.on_default(),
+            Tone::Critical => AnsiColor::Red.on_default().effects(Effects::BOLD),
+        }
+    }
+}
+
+impl From<Severity> for Tone {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Tone::Plain,
+            Severity::Notice => Tone::Notice,
+            Severity::Warning => Tone::Warning,
+            Severity::Critical => Tone::Critical,
+        }
+    }
+}
+
+/// The address of a socket with its device, fit to be shown: `[fe80::1%eth0]`, `0.0.0.0%lo`.
+fn address(socket: &Socket) -> String {
+    let local = &socket.local;
+    let device = local.device.as_deref().map(|d| format!("%{}", sanitize(d))).unwrap_or_default();
+    match local.address {
+        std::net::IpAddr::V4(a) => format!("{a}{device}"),
+        std::net::IpAddr::V6(a) => format!("[{a}{device}]"),
+    }
+}
+
+/// The user a socket was made under, fit to be shown: its name, else its number.
+fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
+    name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
+}
+
+/// The mark that stands where the name of a holder would, if there is no holder to name.
+const fn owner_mark(owner: &Owner) -> Option<&'static str> {
+    match owner {
+        Owner::Held(_) => None,
+        Owner::Hidden => Some("(hidden)"),
+        Owner::Kernel => Some("(kernel)"),
+        Owner::Vanished => Some("(vanished)"),
+        Owner::Unknown => Some("(unknown)"),
+    }
+}
+
+/// The name of a process, fit to be shown. One that calls itself like a mark is shown as `\x28kernel)`, so
+/// that it cannot pass for a socket without a holder. A name that could not be read is `?`.
+fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
+    match name {
+        None => "?".into(),
+        Some("?") => "\\x3f".into(),
+        Some(name @ ("(hidden)" | "(kernel)" | "(vanished)" | "(unknown)")) => {
+            name.replacen('(', "\\x28", 1).into()
+        }
+        Some(name) => sanitize(name),
+    }
+}

@@ -1,0 +1,136 @@
+//! Makes text from outside fit to be shown: process names, paths, arguments, users, devices, host names.
+//!
+//! What a terminal would obey, or a reader could not see, is written out instead. Nothing is dropped and
+//! nothing is shortened here. The result is unambiguous, for every backslash is doubled:
+//!
+//! | in the text | shown |
+//! | --- | --- |
+//! | a backslash | `\\` |
+//! | newline, tab, carriage return | `\n`, `\t`, `\r` |
+//! | another ASCII control | `\x1b` |
+//! | any other character that [`is_unsafe`] | `\u{202e}` |
+//!
+//! Bytes that were no UTF-8 are U+FFFD by the time they come here, and stay so.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Whether a character could command a terminal, reorder what stands beside it, end a line, or not be seen:
+/// all controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other
+/// character that Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
+#[must_use]
+pub const fn is_unsafe(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}'
+        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// `text` with everything unsafe written out; borrowed where there is nothing to write out.
+#[must_use]
+pub fn sanitize(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| (b' '..0x7f).contains(&b) && b != b'\\';
+    if text.bytes().all(plain) || !text.chars().any(|c| c == '\\' || is_unsafe(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '\\' => shown.write_str("\\\\"),
+            '\n' => shown.write_str("\\n"),
+            '\t' => shown.write_str("\\t"),
+            '\r' => shown.write_str("\\r"),
+            c if c.is_ascii_control() => write!(shown, "\\x{:02x}", u32::from(c)),
+            c if is_unsafe(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+            c => shown.write_char(c),
+        };
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn shown_not_obeyed() {
+        for (name, text, shown) in [
+            ("plain", "nginx: worker", "nginx: worker"),
+            ("other scripts", "сервер-数据-é", "сервер-数据-é"),
+            ("escape sequence", "a\x1b[2Jb", "a\\x1b[2Jb"),
+            ("one-character CSI", "\u{9b}2J", "\\u{9b}2J"),
+            ("lines", "a\nb\r\tc\0", "a\\nb\\r\\tc\\x00"),
+            ("delete", "\x7f", "\\x7f"),
+            ("right-to-left override", "a\u{202e}gpj.exe", "a\\u{202e}gpj.exe"),
+            ("isolate", "\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
+            ("arabic letter mark", "\u{61c}", "\\u{61c}"),
+            ("separators", "\u{2028}\u{2029}", "\\u{2028}\\u{2029}"),
+            ("zero width", "ss\u{200b}hd\u{2060}\u{feff}", "ss\\u{200b}hd\\u{2060}\\u{feff}"),
+            ("annotation", "\u{fff9}\u{fffb}", "\\u{fff9}\\u{fffb}"),
+            ("tags", "\u{e0001}\u{e007f}", "\\u{e0001}\\u{e007f}"),
+            ("not UTF-8", "a\u{fffd}b", "a\u{fffd}b"),
+            ("a backslash that looks like an escape", "\\x1b", "\\\\x1b"),
+            ("a path of Windows", "C:\\nginx", "C:\\\\nginx"),
+        ] {
+            assert_eq!(sanitize(text), shown, "{name}");
+        }
+        assert!(matches!(sanitize("наш"), Cow::Borrowed(_)));
+    }
+
+    /// Undoes [`sanitize`], to show that it can be undone.
+    fn undo(shown: &str) -> String {
+        let mut text = String::new();
+        let mut rest = shown.chars();
+        while let Some(c) = rest.next() {
+            if c != '\\' {
+                text.push(c);
+                continue;
+            }
+            let hex = |digits: String| char::from_u32(u32::from_str_radix(&digits, 16).unwrap()).unwrap();
+            text.push(match rest.next().unwrap() {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                'x' => hex(rest.by_ref().take(2).collect()),
+                'u' => hex(rest.by_ref().skip(1).take_while(|c| *c != '}').collect()),
+                other => other,
+            });
+        }
+        text
+    }
+
+    fn nasty() -> impl Strategy<Value = String> {
+        let some = prop_oneof![
+            any::<char>(),
+            proptest::char::range('\0', '\u{ff}'),
+            proptest::char::range('\u{2000}', '\u{206f}'),
+            proptest::char::range('\u{fe00}', '\u{ffff}'),
+            proptest::char::range('\u{e0000}', '\u{e01ef}'),
+            Just('\\'),
+        ];
+        proptest::collection::vec(some, 0..40).prop_map(|chars| chars.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_left(text in nasty()) {
+            let shown = sanitize(&text);
+            // Said again, apart from the function under test.
+            let left = shown.chars().find(|c| c.is_control()
+                || matches!(u32::from(*c), 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060 | 0x2066..=0x2069
+                    | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe007f));
+            prop_assert_eq!(left, None);
+        }
+
+        #[test]
+        fn unambiguous(text in nasty()) {
+            prop_assert_eq!(undo(&sanitize(&text)), text);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The line that ends a listing: how many listeners, how many flagged by kind, how many owners unread.
+//!
+//! It never sounds like an all-clear where something could not be seen. It is text without colour or line
+//! breaks; the table sets it below its rows on a terminal, elsewhere the caller sends it to standard error.
+
+use crate::judge::Report;
+use crate::model::{Confidence, Evidence, Flag, Owner, Stage};
+
+use super::sanitize;
+
+/// The line, without its newline.
+#[must_use]
+pub fn summary(report: &Report<'_>) -> String {
+    let mut said = vec![counts(report)];
+    said.extend(owners(report));
+    let gaps = report.observation.gaps.len();
+    if gaps > 0 {
+        said.push(format!("The view is incomplete ({}): this is no all-clear.", plural(gaps, "gap")));
+    }
+    said.push(format!("Registry of {}.", report.registry.date()));
+    said.join(" ")
+}
+
+fn counts(report: &Report<'_>) -> String {
+    let listeners = report.listeners.iter().filter(|j| j.listener.socket.state.holds_port()).count();
+    let others = report.listeners.len() - listeners;
+    if report.listeners.is_empty() {
+        return match (report.observation.sockets.len(), report.observation.is_complete()) {
+            (0, true) => "No listeners.".into(),
+            (0, false) => "No listener could be seen.".into(),
+            (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
+        };
+    }
+    let mut said = plural(listeners, "listener");
+    if others > 0 {
+        said.push_str(&format!(" and {}", plural(others, "other socket")));
+    }
+    let findings = || report.listeners.iter().flat_map(|j| &j.findings);
+    let flagged: Vec<String> = Flag::ALL
+        .into_iter()
+        .filter_map(|flag| {
+            let count = findings().filter(|f| f.flag() == flag).count();
+            let presumed = findings().filter(|f| f.flag() == flag && is_presumed(&f.evidence)).count();
+            match (count, presumed) {
+                (0, _) => None,
+                (_, 0) => Some(format!("{count} {}", flag.code())),
+                _ => Some(format!("{count} {} ({presumed} presumed)", flag.code())),
+            }
+        })
+        .collect();
+    if flagged.is_empty() {
+        format!("{said}, none flagged.")
+    } else {
+        format!("{said}: {}.", flagged.join(", "))
+    }
+}
+
+/// Whether a finding rests on a presumption.
+pub(super) fn is_presumed(evidence: &Evidence) -> bool {
+    match evidence {
+        Evidence::Orphaned { registrations } => {
+            registrations.iter().any(|row| row.confidence == Confidence::Presumed)
+        }
+        _ => false,
+    }
+}
+
+/// The owners that could not be read, and what would show them, as the gaps say.
+fn owners(report: &Report<'_>) -> Option<String> {
+    let count = |owner: &Owner| {
+        report.listeners.iter().filter(|j| j.listener.socket.owner.name() == owner.name()).count()
+    };
+    let unread: Vec<String> = [Owner::Hidden, Owner::Vanished, Owner::Unknown]
+        .iter()
+        .map(|owner| (owner, count(owner)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(owner, count)| format!("{} {}", plural(count, "owner"), owner.name()))
+        .collect();
+    if unread.is_empty() {
+        return None;
+    }
+    let remedy = (count(&Owner::Hidden) > 0)
+        .then(|| {
+            let holders = |stage| matches!(stage, Stage::Holders | Stage::Processes);
+            report
+                .observation
+                .gaps
+                .iter()
+                .filter(|gap| holders(gap.stage))
+                .find_map(|gap| gap.remedy.as_deref())
+        })
+        .flatten();
+    Some(match remedy {
+        Some(remedy) => format!("{}: {}.", unread.join(", "), sanitize(remedy.trim_end_matches('.'))),
+        None => format!("{}.", unread.join(", ")),
+    })
+}
+
+/// `1 listener`, `2 listeners`.
+pub(super) fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,0 +1,187 @@
+//! The table. This is the only place that names `comfy_table`; what the columns hold is in `row.rs`.
+//!
+//! One row a socket, in the order given. Nothing is decided here but what fits.
+//!
+//! **On a terminal** where it would not fit, columns give way, step by step, until it does (`STEPS`): long texts
+//! shrink (a `…` marks what was cut) and UNIT goes; then cells take their short form (`Form::Short`); EXPOSURE goes
+//! (ADDRESS and the order of the rows still tell it), and texts shrink further; below about 80 columns USER goes, then
+//! PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS, PROCESS
+//! and PROTO go, in this order; PORT and FLAGS stay. What the shrinking leaves free is handed back. The summary is the
+//! last line.
+//!
+//! **Elsewhere** it is plain aligned text: every column, nothing cut, one line a socket, no summary.
+
+use std::io::{self, BufWriter, Write};
+
+use comfy_table::{
+    Attribute, Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table, TableStyle, Width,
+};
+
+use crate::judge::Report;
+
+use super::row::{self, Column, Field, Form};
+use super::wrap::wrap;
+use super::{Style, Tone, summary};
+
+/// The gap between two columns.
+const GAP: u16 = 2;
+
+/// How columns give way: each in turn is cut to so many columns, 0 hiding it, until the table fits.
+const STEPS: [(Column, u16); 38] = [
+    (Column::Unit, 20),
+    (Column::Service, 24),
+    (Column::Process, 24),
+    (Column::Unit, 0),
+    (Column::Service, 16),
+    (Column::Process, 16),
+    (Column::User, 12),
+    // From here on cells are in their short form.
+    (Column::Address, 28),
+    (Column::Flags, 24),
+    (Column::Exposure, 0),
+    (Column::Service, 12),
+    (Column::Process, 12),
+    (Column::User, 8),
+    (Column::Address, 22),
+    (Column::Peer, 22),
+    (Column::Process, 9),
+    (Column::Service, 9),
+    (Column::User, 6),
+    (Column::Address, 15),
+    (Column::Flags, 16),
+    (Column::Service, 8),
+    (Column::Process, 8),
+    (Column::Netns, 8),
+    (Column::User, 0),
+    (Column::Netns, 0),
+    (Column::Peer, 15),
+    (Column::State, 0),
+    (Column::Pid, 0),
+    (Column::Flags, 13),
+    (Column::Peer, 0),
+    (Column::Service, 7),
+    (Column::Process, 7),
+    (Column::Address, 11),
+    // 60 columns hold what is left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
+    (Column::Service, 0),
+    (Column::Address, 9),
+    (Column::Address, 0),
+    (Column::Process, 0),
+    (Column::Proto, 0),
+    // 20 columns hold PORT and FLAGS, which stay on any terminal.
+];
+
+/// As many of the steps are tried before cells take their short form.
+const LONG_STEPS: usize = 7;
+
+/// Writes a listing; on a terminal its last line is the summary.
+pub fn listing(report: &Report<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    if !report.listeners.is_empty() {
+        for line in table(report, style).lines() {
+            writeln!(w, "{}", line.trim_end())?;
+        }
+    }
+    if style.width.is_some() {
+        for line in wrap("", &summary(report), style.width) {
+            writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+        }
+    }
+    w.flush()
+}
+
+fn table(report: &Report<'_>, style: &Style) -> Table {
+    let columns = row::columns(report);
+    let form = style.width.map_or(Form::Complete, |_| Form::Long);
+    let mut table = filled(report, &columns, style, form);
+    let mut widths = table.column_max_content_widths();
+    if let Some(room) = style.width.map(usize::from) {
+        fit(&columns, &mut widths, room, &STEPS[..LONG_STEPS]);
+        if taken(&widths) > room {
+            table = filled(report, &columns, style, Form::Short);
+            widths = table.column_max_content_widths();
+            fit(&columns, &mut widths, room, &STEPS);
+        }
+    }
+    let last = widths.iter().rposition(|width| *width > 0);
+    for (at, (column, width)) in table.column_iter_mut().zip(&widths).enumerate() {
+        let gap = if Some(at) == last { 0 } else { GAP };
+        column.set_padding((0, gap)).set_constraint(match width {
+            0 => ColumnConstraint::Hidden,
+            width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
+        });
+    }
+    table
+}
+
+fn filled(report: &Report<'_>, columns: &[Column], style: &Style, form: Form) -> Table {
+    let mut table = Table::new();
+    // It must not look for a terminal by itself: the caller has, and says so in the style.
+    table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+    if style.color {
+        table.enforce_styling().style_text_only();
+        crossterm::style::force_color_output(true);
+    }
+    let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
+    table.load_style(TableStyle::new().header_separator(rule));
+    // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
+    table.set_delimiter('\0');
+    table
+        .set_header(line(columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading))), style));
+    for judged in &report.listeners {
+        table.add_row(line(columns.iter().map(|column| cell(column.of(judged, form))), style));
+    }
+    table
+}
+
+/// One line on a terminal, however long its cells are.
+fn line(cells: impl Iterator<Item = Cell>, style: &Style) -> Row {
+    let mut row: Row = cells.collect::<Vec<_>>().into();
+    if style.width.is_some() {
+        row.max_height(1);
+    }
+    row
+}
+
+fn cell(field: Field) -> Cell {
+    let cell = Cell::new_owned(field.text.into_owned());
+    match field.tone {
+        Tone::Plain => cell,
+        Tone::Heading => cell.add_attribute(Attribute::Bold),
+        Tone::Quiet => cell.add_attribute(Attribute::Dim),
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Notice => cell.fg(Color::DarkCyan),
+        Tone::Warning => cell.fg(Color::DarkYellow),
+        Tone::Critical => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+    }
+}
+
+/// Cuts `widths` down to `room` as far as `steps` go, and hands back what is left over; 0 hides a column.
+fn fit(columns: &[Column], widths: &mut [u16], room: usize, steps: &[(Column, u16)]) {
+    let natural = widths.to_vec();
+    for &(column, limit) in steps {
+        if taken(widths) <= room {
+            break;
+        }
+        if let Some(at) = columns.iter().position(|c| *c == column) {
+            widths[at] = widths[at].min(limit);
+        }
+    }
+    loop {
+        let before = taken(widths);
+        for at in 0..widths.len() {
+            if widths[at] > 0 && widths[at] < natural[at] && taken(widths) < room {
+                widths[at] += 1;
+            }
+        }
+        if taken(widths) == before {
+            break;
+        }
+    }
+}
+
+/// The columns that a table of these widths takes.
+fn taken(widths: &[u16]) -> usize {
+    let shown = widths.iter().filter(|width| **width > 0);
+    shown.map(|width| usize::from(*width) + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
+}

@@ -1,0 +1,33 @@
+//! What goes to standard error beside a listing: what could not be seen, and what a reader should know.
+//!
+//! Each gap is told once, in a line of its own, with its remedy. Nothing is wrapped: a line is a message.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use crate::model::{Gap, Note, Observation};
+
+use super::{Style, Tone, sanitize};
+
+/// Every gap, then every note.
+pub fn gaps(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    for Gap { what, count, why, remedy, .. } in observation.gaps.iter().collect::<BTreeSet<_>>() {
+        let what = counted(what, *count);
+        let line = format!("{what}: {}{}", sanitize(why), in_brackets(remedy.as_deref()));
+        writeln!(w, "portolan: {} {line}", style.paint(Tone::Warning, "not seen:"))?;
+    }
+    for Note { what, count, remedy } in observation.notes.iter().collect::<BTreeSet<_>>() {
+        let line = format!("portolan: note: {}{}", counted(what, *count), in_brackets(remedy.as_deref()));
+        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+    }
+    Ok(())
+}
+
+fn counted(what: &str, count: Option<u64>) -> String {
+    let what = sanitize(what);
+    count.map_or_else(|| what.clone().into_owned(), |count| format!("{count} {what}"))
+}
+
+fn in_brackets(remedy: Option<&str>) -> String {
+    remedy.map(|remedy| format!(" ({})", sanitize(remedy))).unwrap_or_default()
+}

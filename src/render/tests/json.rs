@@ -1,0 +1,183 @@
+use serde_json::{Value, json};
+
+use super::super::fixtures::*;
+use super::super::*;
+use crate::model::*;
+
+fn listing(observation: &Observation) -> (String, Value) {
+    let report = report(observation);
+    let text = text(|w| json::listing(&report, w));
+    let value = serde_json::from_str(&text).unwrap();
+    (text, value)
+}
+
+fn of_port(listing: &Value, port: u16) -> &Value {
+    listing["listeners"].as_array().unwrap().iter().find(|l| l["port"] == port).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn head() {
+    let observation = scene();
+    let (text, listing) = listing(&observation);
+    assert!(text.starts_with("{\n  \"schema\": \"portolan/1\",\n") && text.ends_with("}\n"));
+    assert_eq!(listing["schema"], "portolan/1");
+    assert_eq!(listing["taken"], "2026-11-21T12:00:00Z");
+    assert_eq!(
+        listing["host"],
+        json!({"name": "box", "os": "linux", "kernel": "6.18.0", "privileged": false, "reserved": [],
+               "ephemeral": [{"low": 32768, "high": 60999}], "ephemeral_source": "ip_local_port_range"})
+    );
+    assert_eq!(listing["complete"], false);
+    assert_eq!(
+        listing["gaps"],
+        json!([{"stage": "holders", "what": "processes", "count": 12, "why": "permission denied", "remedy": "run as root"}])
+    );
+    assert_eq!(listing["notes"], json!([{"what": "other network namespaces", "count": 2, "remedy": null}]));
+    assert_eq!(listing["registry"], json!({"date": report(&observation).registry.date()}));
+    assert_eq!(listing["listeners"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn a_listener_whole() {
+    let listener = of_port(&listing(&scene()).1, 3416).clone();
+    let (processes, registry, flags) = (&listener["processes"], &listener["registry"], &listener["flags"]);
+    let mut rest = listener.clone();
+    for own in ["processes", "registry", "flags"] {
+        rest.as_object_mut().unwrap().remove(own);
+    }
+    assert_eq!(
+        rest,
+        json!({"protocol": "tcp", "family": "ipv4", "address": "0.0.0.0", "port": 3416, "device": null,
+               "v6only": null, "state": "listen", "peer": null, "netns": null, "inode": 4711, "cookie": null,
+               "mptcp": false, "queues": null, "uid": 0, "user": "root", "cgroup": null, "unit": null,
+               "container": null, "exposure": "any", "owner": "held"})
+    );
+    assert_eq!(
+        *processes,
+        json!([{"pid": 812, "name": "python3", "exe": "/usr/bin/python3", "exe_state": "present",
+                "exe_deleted": false, "cmdline": ["python3", "-m", "serve"], "uid": 0, "user": "root",
+                "started": "2026-11-21T10:00:00Z", "parents": [{"pid": 1, "name": "systemd"}], "unit": null,
+                "container": null}])
+    );
+    assert_eq!(registry["range"], "registered");
+    assert_eq!(registry["status"], "orphaned");
+    assert_eq!(registry["reason"], words::reason(&verdict(3416, Protocol::Tcp)));
+    assert_eq!(registry["known_use"], json!([]));
+    assert_eq!(registry["remark"], Value::Null);
+    assert_eq!(
+        registry["assignments"],
+        json!([{"service": "commandport", "ports": {"low": 3416, "high": 3416},
+                "description": "AirMobile IS Command Port", "assignee": "[Mike_Klein]", "registered": "2002-02",
+                "modified": null, "reference": null, "notes": null, "status": "orphaned", "life": [],
+                "curated": {"standing": "orphaned", "product": "AirMobile IS (apparently Motorola)", "ended": null,
+                            "reason": "Command port of AirMobile IS, apparently Motorola wireless middleware of which nothing is on offer today.",
+                            "source": null, "confidence": "presumed", "now_used_by": null,
+                            "basis": "no trace of the product in packages"}}])
+    );
+    assert_eq!(keys(&flags[0]), ["code", "evidence", "severity", "text"]);
+    assert_eq!((&flags[0]["code"], &flags[0]["severity"]), (&json!("orphaned"), &json!("warning")));
+    assert_eq!(flags[0]["evidence"]["registrations"][0]["confidence"], "presumed");
+    assert_eq!(flags[0]["text"], registry["reason"]);
+    assert_eq!((&flags[1]["code"], &flags[1]["severity"]), (&json!("exposed"), &json!("info")));
+    assert_eq!(flags[1]["evidence"], json!({"exposure": "any", "address": "0.0.0.0", "device": null}));
+}
+
+#[test]
+fn owners_and_nulls() {
+    let (_, listing) = listing(&scene());
+    for (port, owner) in
+        [(3415, "hidden"), (51820, "kernel"), (60417, "vanished"), (22, "unknown"), (5432, "held")]
+    {
+        let listener = of_port(&listing, port);
+        assert_eq!(listener["owner"], owner);
+        assert_eq!(listener["processes"].as_array().unwrap().is_empty(), owner != "held", "{port}");
+    }
+    let hidden = of_port(&listing, 3415);
+    assert_eq!((&hidden["uid"], &hidden["user"]), (&json!(65534), &Value::Null));
+    assert_eq!(of_port(&listing, 22)["device"], "eth0");
+    // Five holders; one of them could not be read, and is listed by its id.
+    let holders = of_port(&listing, 8000)["processes"].as_array().unwrap();
+    let pids: Vec<_> = holders.iter().map(|p| p["pid"].as_u64().unwrap()).collect();
+    assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
+    assert_eq!(
+        holders[4],
+        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": false, "cmdline": [],
+               "uid": null, "user": null, "started": null, "parents": [], "unit": null, "container": null})
+    );
+}
+
+#[test]
+fn what_linux_adds() {
+    let mut observation = scene();
+    observation.sockets.truncate(1);
+    let socket = &mut observation.sockets[0];
+    socket.netns = Some(Netns { inode: 4_026_532_000, name: Some("blue".into()) });
+    socket.queues = Some(Queues { receive: 1, send: 128 });
+    socket.peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
+    socket.cookie = Some(u64::MAX);
+    let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
+    process.exe = Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced });
+    let (_, listing) = listing(&observation);
+    let listener = &listing["listeners"][0];
+    assert_eq!(listener["netns"], json!({"inode": 4_026_532_000_u64, "name": "blue"}));
+    assert_eq!(listener["queues"], json!({"receive": 1, "send": 128}));
+    assert_eq!(listener["peer"], json!({"address": "192.0.2.7", "port": 40000}));
+    assert_eq!(listener["cookie"], u64::MAX);
+    let process = &listener["processes"][0];
+    assert_eq!((&process["exe_state"], &process["exe_deleted"]), (&json!("replaced"), &json!(true)));
+}
+
+/// Every character comes back, and none of the dangerous ones stands in the text as it is.
+#[test]
+fn safe_to_look_at() {
+    let hostile = "\x1b[2J\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{e0041}\\\"é数";
+    let mut observation = scene();
+    let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
+    process.cmdline = vec![hostile.into()];
+    let (text, listing) = listing(&observation);
+    assert_eq!(text.chars().find(|c| *c != '\n' && is_unsafe(*c)), None);
+    assert!(text.contains(r#""\u001b[2J\u007f\u009b\u202e\u2028\ufeff\udb40\udc41\\\"é数""#));
+    assert_eq!(of_port(&listing, 3416)["processes"][0]["cmdline"], json!([hostile]));
+}
+
+#[test]
+fn explanations() {
+    let observation = scene();
+    let report = report(&observation);
+    let ports = explained(&report, &[22, 3416]);
+    let explained: Value = serde_json::from_str(&text(|w| json::explain(&ports, &report, w))).unwrap();
+    assert_eq!(explained["schema"], "portolan.explain/1");
+    assert_eq!(explained["complete"], false);
+    let ports = explained["ports"].as_array().unwrap();
+    assert_eq!(ports.len(), 4);
+    assert_eq!(
+        keys(&ports[0]),
+        [
+            "assignments",
+            "evidence",
+            "known_use",
+            "listeners",
+            "port",
+            "protocol",
+            "range",
+            "reason",
+            "remark",
+            "status"
+        ]
+    );
+    assert_eq!((&ports[0]["port"], &ports[0]["protocol"]), (&json!(22), &json!("tcp")));
+    assert_eq!((&ports[0]["range"], &ports[0]["status"]), (&json!("system"), &json!("active")));
+    assert_eq!(ports[0]["evidence"], json!([{"service": "ssh", "kinds": ["curated", "netbase"]}]));
+    assert_eq!(ports[2]["listeners"][0]["processes"][0]["pid"], 812);
+    assert_eq!((&ports[3]["protocol"], &ports[3]["listeners"]), (&json!("udp"), &json!([])));
+}
+
+#[test]
+fn nothing_is_valid_too() {
+    let (_, listing) = listing(&empty());
+    assert_eq!((&listing["listeners"], &listing["complete"]), (&json!([]), &json!(true)));
+}

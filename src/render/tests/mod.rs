@@ -1,0 +1,32 @@
+//! Tests of the renderers, on the scene of `fixtures`. What they expect is written out, so that a reader sees
+//! what a user sees; the registry's date is masked, since it changes with the data.
+
+mod card;
+mod json;
+mod table;
+mod words;
+
+use super::Style;
+
+const PLAIN: Style = Style { width: None, color: false };
+
+const fn terminal(width: u16) -> Style {
+    Style { width: Some(width), color: false }
+}
+
+/// `text` without the escape sequences of our own colours.
+fn bleached(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut plain = parts.next().unwrap().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').unwrap().1);
+    }
+    plain
+}
+
+/// Compares line by line, and shows the whole where they differ.
+#[track_caller]
+fn assert_lines(text: &str, expected: &[&str]) {
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines, expected, "\n{text}");
+}

@@ -1,0 +1,200 @@
+use unicode_width::UnicodeWidthStr;
+
+use super::super::fixtures::*;
+use super::super::*;
+use super::{PLAIN, assert_lines, bleached, terminal};
+use crate::model::*;
+
+fn listing(observation: &Observation, style: &Style) -> String {
+    let report = report(observation);
+    text(|w| table::listing(&report, style, w)).replace(report.registry.date(), "DATE")
+}
+
+#[test]
+fn in_a_pipe_it_is_whole() {
+    assert_lines(
+        &listing(&scene(), &PLAIN),
+        &[
+            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                  PROCESS                             PID                  USER                   UNIT                FLAGS",
+            "udp    [::]            3415   any         (unassigned)                                             (hidden)                            -                    65534                  -                   unassigned, other-protocol",
+            "tcp    0.0.0.0         3416   any         commandport                                              python3                             812                  root                   -                   orphaned (presumed)",
+            "tcp    0.0.0.0         8000   any         ~development web servers (http.server, Django, uvicorn)  nginx ×4, ?                         21,22,23,24,4000025  root                   -                   -",
+            "udp    0.0.0.0         51820  any         (dynamic)                                                (kernel)                            -                    root                   -                   ephemeral",
+            "tcp    [fe80::1%eth0]  22     link-local  ssh                                                      (unknown)                           -                    -                      -                   -",
+            "tcp    127.0.0.1       5432   loopback    postgresql                                               postgres                            900                  postgres               -                   -",
+            "tcp    127.0.0.1       7777   loopback    cbt                                                      \\x1b[2J\\nevil\\u{202e}, \\x28kernel)  1000,1001            \\x1b[2J\\nevil\\u{202e}  evil\\u{9b}.service  dormant",
+            "tcp    127.0.0.1       60417  loopback    (dynamic)                                                (vanished)                          -                    root                   -                   ephemeral",
+        ],
+    );
+}
+
+#[test]
+fn at_120_columns() {
+    assert_lines(
+        &listing(&scene(), &terminal(120)),
+        &[
+            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE             PROCESS             PID      USER            FLAGS",
+            "────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────",
+            "udp    [::]            3415   any         -                   (hidden)            -        65534           unassigned +1",
+            "tcp    0.0.0.0         3416   any         commandport         python3             812      root            orphaned?",
+            "tcp    0.0.0.0         8000   any         ~development web …  nginx ×4, ?         21 +4    root            -",
+            "udp    0.0.0.0         51820  any         -                   (kernel)            -        root            ephemeral",
+            "tcp    [fe80::1%eth0]  22     link-local  ssh                 (unknown)           -        -               -",
+            "tcp    127.0.0.1       5432   loopback    postgresql          postgres            900      postgres        -",
+            "tcp    127.0.0.1       7777   loopback    cbt                 \\x1b[2J\\nevil\\u{2…  1000 +1  \\x1b[2J\\nevil…  dormant",
+            "tcp    127.0.0.1       60417  loopback    -                   (vanished)          -        root            ephemeral",
+            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed. 1 owner hidden,",
+            "1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no all-clear. Registry of",
+            "DATE.",
+        ],
+    );
+}
+
+#[test]
+fn at_80_columns() {
+    assert_lines(
+        &listing(&scene(), &terminal(80)),
+        &[
+            "PROTO  ADDRESS         PORT   SERVICE   PROCESS   PID      USER    FLAGS",
+            "────────────────────────────────────────────────────────────────────────────────",
+            "udp    [::]            3415   -         (hidden)  -        65534   unassigned +1",
+            "tcp    0.0.0.0         3416   command…  python3   812      root    orphaned?",
+            "tcp    0.0.0.0         8000   ~develo…  nginx ×…  21 +4    root    -",
+            "udp    0.0.0.0         51820  -         (kernel)  -        root    ephemeral",
+            "tcp    [fe80::1%eth0]  22     ssh       (unknow…  -        -       -",
+            "tcp    127.0.0.1       5432   postgre…  postgres  900      postg…  -",
+            "tcp    127.0.0.1       7777   cbt       \\x1b[2J…  1000 +1  \\x1b[…  dormant",
+            "tcp    127.0.0.1       60417  -         (vanish…  -        root    ephemeral",
+            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1",
+            "other-protocol, 5 exposed. 1 owner hidden, 1 owner vanished, 1 owner unknown:",
+            "run as root. The view is incomplete (1 gap): this is no all-clear. Registry of",
+            "DATE.",
+        ],
+    );
+}
+
+#[test]
+fn at_60_columns() {
+    let text = listing(&scene(), &terminal(60));
+    let rows: Vec<&str> = text.lines().take(10).collect();
+    assert_eq!(
+        rows,
+        [
+            "PROTO  ADDRESS       PORT   SERVICE   PROCESS  FLAGS",
+            "────────────────────────────────────────────────────────────",
+            "udp    [::]          3415   -         (hidde…  unassigned +1",
+            "tcp    0.0.0.0       3416   command…  python3  orphaned?",
+            "tcp    0.0.0.0       8000   ~develo…  nginx …  -",
+            "udp    0.0.0.0       51820  -         (kerne…  ephemeral",
+            "tcp    [fe80::1%et…  22     ssh       (unkno…  -",
+            "tcp    127.0.0.1     5432   postgre…  postgr…  -",
+            "tcp    127.0.0.1     7777   cbt       \\x1b[2…  dormant",
+            "tcp    127.0.0.1     60417  -         (vanis…  ephemeral",
+        ]
+    );
+}
+
+/// With room, everything is told: both flags, the confidence, the unit.
+#[test]
+fn at_200_columns() {
+    let text = listing(&scene(), &terminal(200));
+    for whole in
+        ["unassigned, other-protocol", "orphaned (presumed)", "evil\\u{9b}.service", "(dynamic)", "EXPOSURE"]
+    {
+        assert!(text.contains(whole), "no {whole}\n{text}");
+    }
+}
+
+/// The essential columns stay down to 60, the longest protocol name included; no line is ever wider than the
+/// terminal, a row is one line, and the words after a column's start do not slip.
+#[test]
+fn fits_every_terminal() {
+    let mut observation = scene();
+    observation.sockets[0].local = "udplite/[2001:db8:85a3::8a2e:370:7334%数据数据0]:3416".parse().unwrap();
+    observation.processes[0].name = Some("数据数据数据数据数据".into());
+    observation.sockets[2].netns = Some(Netns { inode: 4_026_531_840, name: None });
+    observation.sockets[3].peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
+    for width in (0..=300).chain([u16::MAX]) {
+        let text = listing(&observation, &terminal(width));
+        for line in text.lines() {
+            // "No listener" and the like wrap; single words of the summary fit 20.
+            assert!(line.width() <= usize::from(width.max(20)), "{width}: {line}\n{text}");
+        }
+        let rule = text.lines().position(|line| line.starts_with('─'));
+        assert_eq!(rule, Some(1), "{text}");
+        let header = text.lines().next().unwrap();
+        let essential: &[&str] = match width {
+            60.. => &["PROTO", "ADDRESS", "PORT", "SERVICE", "PROCESS", "FLAGS"],
+            _ => &["PORT", "FLAGS"],
+        };
+        for column in essential {
+            assert!(header.contains(column), "{width}: no {column} in {header}");
+        }
+        assert!(text.contains("\n8 listeners:") || width < 20, "{text}");
+    }
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    for width in [None, Some(80), Some(120)] {
+        let plain = listing(&scene(), &Style { width, color: false });
+        let coloured = listing(&scene(), &Style { width, color: true });
+        assert!(!plain.contains('\x1b'));
+        assert_eq!(bleached(&coloured), plain);
+        // The gravest flag is a warning, which is dark yellow; whatever NO_COLOR says.
+        let row = coloured.lines().find(|line| line.contains("orphaned")).unwrap();
+        assert!(row.contains("\x1b[38;5;3morphaned"), "{row:?}");
+    }
+}
+
+/// Nothing a process can call itself reaches the terminal as it is, or splits a row, or passes for a mark.
+#[test]
+fn hostile_names_are_shown() {
+    let text = listing(&scene(), &PLAIN);
+    assert_eq!(text.lines().count(), 9);
+    assert_eq!(text.chars().find(|c| *c != '\n' && is_unsafe(*c)), None);
+    assert_eq!(text.matches("(kernel)").count(), 1, "a process passes for the kernel\n{text}");
+}
+
+#[test]
+fn owners_are_told_apart() {
+    let text = listing(&scene(), &PLAIN);
+    for mark in ["(hidden)", "(kernel)", "(vanished)", "(unknown)", "python3"] {
+        assert_eq!(text.matches(mark).count(), 1, "{mark}\n{text}");
+    }
+}
+
+/// A prefork server: all its pids in a pipe, one and a count on a terminal.
+#[test]
+fn many_holders() {
+    let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
+    let observation = Observation {
+        processes: pids.iter().map(|pid| process(*pid, "apache2")).collect(),
+        sockets: vec![socket("tcp/0.0.0.0:8000", Owner::Held(pids))],
+        ..empty()
+    };
+    let piped = listing(&observation, &PLAIN);
+    assert_eq!(piped.lines().count(), 2);
+    assert!(
+        piped.contains("apache2 ×300") && piped.contains(",2000150,") && piped.contains(",2000299  root")
+    );
+    let shown = listing(&observation, &terminal(80));
+    assert!(shown.contains("2000000 +299 "), "{shown}");
+}
+
+/// An empty list is told for what it is.
+#[test]
+fn nothing_to_list() {
+    let mut observation = empty();
+    assert_eq!(listing(&observation, &terminal(80)), "No listeners. Registry of DATE.\n");
+    assert_eq!(listing(&observation, &PLAIN), "");
+    observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
+    assert_eq!(
+        listing(&observation, &terminal(120)),
+        "No listener could be seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE.\n"
+    );
+    let observation = scene();
+    let mut report = report(&observation);
+    report.listeners.clear();
+    assert!(summary(&report).starts_with("No match among the 8 sockets seen. The view is incomplete"));
+}

@@ -1,0 +1,344 @@
+//! The sentences made from data: why a port has its status, what a finding rests on, what a range is.
+//!
+//! A presumption is never told as a fact: what rests on one says "presumed" in the same breath. Texts come out
+//! raw; whoever shows them on a terminal sanitizes them, whoever writes JSON lets the serializer escape them.
+
+use crate::model::{
+    Assignment, Confidence, DeadRegistration, Evidence, Exposure, Finding, Life, Owner, QuietRegistration,
+    RegistryRange, Standing, Status, Verdict,
+};
+
+/// What a part of the port space is (RFC 6335, sections 6 and 8).
+#[must_use]
+pub const fn range(range: RegistryRange) -> &'static str {
+    match range {
+        RegistryRange::System => {
+            "the system range, 0 to 1023: IANA assigns these ports after review by the IETF (RFC 6335)"
+        }
+        RegistryRange::Registered => {
+            "the registered range, 1024 to 49151: IANA assigns these ports to whoever asks with reason (RFC 6335)"
+        }
+        RegistryRange::Dynamic => {
+            "the dynamic range, 49152 to 65535: nothing is ever assigned here, any program may use it for a while (RFC 6335)"
+        }
+    }
+}
+
+/// Who can reach a listener, as far as its address tells.
+#[must_use]
+pub const fn exposure(exposure: Exposure) -> &'static str {
+    match exposure {
+        Exposure::Any => "on every address of this machine",
+        Exposure::Public => "on a public address",
+        Exposure::Private => "on a private network",
+        Exposure::LinkLocal => "on one link only",
+        Exposure::Multicast => "by multicast",
+        Exposure::Loopback => "on this machine only",
+    }
+}
+
+/// What is known of the holders of a socket.
+#[must_use]
+pub const fn owner(owner: &Owner) -> &'static str {
+    match owner {
+        Owner::Held(_) => "held by a process",
+        Owner::Hidden => "its owner is hidden: not every process could be read",
+        Owner::Kernel => "the kernel's own: no process holds it",
+        Owner::Vanished => "it vanished, with its owner, while this was looked up",
+        Owner::Unknown => "its owner is unknown: this system does not say",
+    }
+}
+
+/// The status, with how sure it is where it rests on a curated row: `orphaned (presumed)`.
+#[must_use]
+pub fn status(verdict: &Verdict) -> String {
+    match confidence(verdict) {
+        Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
+        None => verdict.status.name().to_owned(),
+    }
+}
+
+/// The status of one registration by itself, likewise.
+#[must_use]
+pub fn standing(assignment: &Assignment) -> String {
+    match assignment_confidence(assignment) {
+        Some(confidence) => format!("{} ({})", assignment.status.name(), confidence.name()),
+        None => assignment.status.name().to_owned(),
+    }
+}
+
+/// How sure a verdict of death is: as sure as the least sure row it rests on.
+fn confidence(verdict: &Verdict) -> Option<Confidence> {
+    let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
+    let all = || rows().filter_map(assignment_confidence);
+    match verdict.status {
+        // One living registration that is sure is enough.
+        Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
+        Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
+        // Every registration is dead, and each has its row.
+        Status::Orphaned | Status::Legacy => {
+            let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
+            rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
+        }
+        _ => None,
+    }
+}
+
+fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
+    let row = assignment.curated.as_ref()?;
+    match assignment.status {
+        Status::Orphaned | Status::Legacy => Some(row.confidence),
+        // Independent sources speak for it beside the curated row.
+        Status::Active if assignment.life.iter().any(|life| *life != Life::Curated) => None,
+        Status::Active => Some(row.confidence),
+        _ => None,
+    }
+}
+
+/// Why a port and protocol has its status.
+#[must_use]
+pub fn reason(verdict: &Verdict) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let remark = |said: &mut Vec<String>| {
+        said.extend(verdict.remark.map(|r| sentence(&format!("IANA remarks: {r}"))));
+    };
+    match verdict.status {
+        Status::Dynamic => {
+            said.push("IANA assigns nothing from 49152 up: programs use these ports for a while.".into());
+        }
+        Status::Unassigned => {
+            said.push(
+                "Nothing is registered for this port and protocol, and nothing is known to use it.".into(),
+            );
+            remark(&mut said);
+        }
+        Status::Reserved => {
+            said.push("IANA reserves this port: it is assigned to no service.".into());
+            remark(&mut said);
+        }
+        Status::Repurposed => {
+            said.push(sentence(&format!("What one meets here today: {}", verdict.known_use.join("; "))));
+            if verdict.assignments.is_empty() {
+                said.push("Nothing is registered.".into());
+                remark(&mut said);
+            }
+            said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
+        }
+        Status::Active => {
+            let living = verdict.assignments.iter().filter(|a| a.status == Status::Active);
+            said.extend(living.map(alive));
+            said.extend(verdict.assignments.iter().filter_map(dead));
+        }
+        Status::Standard => {
+            let standard = verdict.assignments.iter().filter(|a| a.status == Status::Standard);
+            said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
+                [] => format!("{} is defined by an RFC, and nothing says that it is dead.", a.service),
+                rfcs => {
+                    format!("{} is defined by {}, and nothing says that it is dead.", a.service, list(rfcs))
+                }
+            }));
+            said.extend(verdict.assignments.iter().filter_map(dead));
+        }
+        Status::Orphaned | Status::Legacy => {
+            said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
+        }
+        Status::Dormant | Status::Obscure => {
+            said.extend(verdict.assignments.iter().map(|a| {
+                dead(a).unwrap_or_else(|| quiet(a.service, a.assignee, a.registered, a.modified, a.status))
+            }));
+        }
+    }
+    said.join(" ")
+}
+
+/// What a finding rests on: the `text` of a flag.
+#[must_use]
+pub fn finding(finding: &Finding) -> String {
+    match &finding.evidence {
+        Evidence::Orphaned { registrations } => {
+            registrations.iter().map(|row| died(row, "dead")).collect::<Vec<_>>().join(" ")
+        }
+        Evidence::Ephemeral { kernel_range, iana_dynamic, kernel_would_pick, may_be_client, .. } => {
+            let mut said = match (kernel_range, iana_dynamic) {
+                (Some(r), true) => format!(
+                    "The port lies in {r}, which this kernel hands out to outgoing connections, and in IANA's dynamic range."
+                ),
+                (Some(r), false) => {
+                    format!("The port lies in {r}, which this kernel hands out to outgoing connections.")
+                }
+                (None, _) => {
+                    "The port lies in IANA's dynamic range, 49152 to 65535, though not in this kernel's own."
+                        .into()
+                }
+            };
+            said.push_str(match kernel_would_pick {
+                Some(true) => " It is one the kernel itself picks for a program that asks for any port.",
+                Some(false) => " It is not one the kernel picks by itself: somebody likely chose it.",
+                None => "",
+            });
+            if *may_be_client {
+                said.push_str(" A client waiting for an answer looks no different.");
+            }
+            said
+        }
+        Evidence::Reserved { remark } => with_remark("IANA reserves this port.", *remark),
+        Evidence::Unassigned { remark } => {
+            with_remark("Nothing is registered for this port and protocol.", *remark)
+        }
+        Evidence::Dormant { status, registrations } => registrations
+            .iter()
+            .map(|QuietRegistration { service, assignee, registered, modified }| {
+                quiet(service, *assignee, *registered, *modified, *status)
+            })
+            .collect::<Vec<_>>()
+            .join(" "),
+        Evidence::OtherProtocol { registered_for, services } => {
+            format!("The port is registered for {registered_for} only: {}.", services.join(", "))
+        }
+        Evidence::Exposed { exposure: class, .. } => {
+            format!("Reachable from beyond this machine, {}, as far as the address tells.", exposure(*class))
+        }
+    }
+}
+
+/// The kinds of source that name a registration, in words.
+#[must_use]
+pub fn sources(life: &[Life]) -> String {
+    let names: Vec<String> = life
+        .iter()
+        .map(|kind| {
+            match kind {
+                Life::Curated => "the curated list of living services",
+                Life::KnownUse => "the curated list of known uses",
+                Life::Netbase => "the services file of Debian's netbase",
+            }
+            .to_owned()
+        })
+        .collect();
+    list(&names)
+}
+
+fn alive(a: &Assignment) -> String {
+    let named = if a.life.is_empty() {
+        format!("{} is in use.", a.service)
+    } else {
+        format!(
+            "{} is in use: {} {} it.",
+            a.service,
+            sources(&a.life),
+            if a.life.len() == 1 { "names" } else { "name" }
+        )
+    };
+    match a.curated.as_ref().filter(|row| row.standing == Standing::Alive) {
+        Some(row) => {
+            format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
+        }
+        None => named,
+    }
+}
+
+/// What the curated lists say of a registration that is dead or withdrawn; `None` of any other.
+fn dead(a: &Assignment) -> Option<String> {
+    let row = a.curated.as_ref()?;
+    let how = match row.standing {
+        Standing::Alive => return None,
+        Standing::Orphaned => "dead",
+        Standing::Legacy => "withdrawn but still met",
+    };
+    Some(died(&DeadRegistration::new(a.service, row), how))
+}
+
+fn died(row: &DeadRegistration, how: &str) -> String {
+    let presumed = match row.confidence {
+        Confidence::Presumed => "presumed ",
+        Confidence::Confirmed => "",
+    };
+    let when = row.ended.map(|ended| format!(", ended {ended}")).unwrap_or_default();
+    format!(
+        "{} was registered for {}, {presumed}{how}{when}: {} {}",
+        row.service,
+        row.product,
+        sentence(row.reason),
+        grounds(row.confidence, row.source, row.basis),
+    )
+}
+
+/// `Confirmed (page).` or `Presumed: basis.`
+fn grounds(confidence: Confidence, source: Option<&str>, basis: Option<&str>) -> String {
+    match (confidence, source, basis) {
+        (Confidence::Confirmed, Some(source), _) => format!("Confirmed ({source})."),
+        (Confidence::Confirmed, None, _) => "Confirmed.".into(),
+        (Confidence::Presumed, _, Some(basis)) => sentence(&format!("Presumed: {basis}")),
+        (Confidence::Presumed, Some(source), None) => format!("Presumed ({source})."),
+        (Confidence::Presumed, None, None) => "Presumed.".into(),
+    }
+}
+
+fn registered(a: &Assignment) -> String {
+    match a.description.filter(|d| !d.is_empty()) {
+        Some(description) => sentence(&format!("Registered is {}: {description}", a.service)),
+        None => format!("Registered is {}.", a.service),
+    }
+}
+
+/// Of a registration that nothing speaks for. Where the registry gives no date, none is made up.
+fn quiet(
+    service: &str,
+    assignee: Option<&str>,
+    registered: Option<&str>,
+    modified: Option<&str>,
+    status: Status,
+) -> String {
+    let mut facts: Vec<String> = Vec::new();
+    facts.extend(match (modified, registered, status) {
+        (Some(date), _, Status::Dormant) | (None, Some(date), Status::Dormant) => {
+            Some(format!("untouched since {date}"))
+        }
+        (Some(date), ..) => Some(format!("last changed {date}")),
+        (None, Some(date), _) => Some(format!("there since {date}")),
+        (None, None, _) => None,
+    });
+    if assignee.is_none() {
+        facts.push("no assignee on record".into());
+    }
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+    format!(
+        "{service} is in the registry{facts}, but no evidence shows it in use. That does not prove it dead."
+    )
+}
+
+fn with_remark(text: &str, remark: Option<&str>) -> String {
+    match remark {
+        Some(remark) => format!("{text} {}", sentence(&format!("IANA remarks: {remark}"))),
+        None => text.to_owned(),
+    }
+}
+
+/// The RFCs a reference names: `[RFC9110]` gives `RFC 9110`.
+fn rfcs(reference: Option<&str>) -> Vec<String> {
+    let number = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let mut named: Vec<String> = reference
+        .unwrap_or_default()
+        .split("RFC")
+        .skip(1)
+        .map(|part| number(part.trim_start_matches([' ', '-'])))
+        .filter(|number| !number.is_empty())
+        .map(|number| format!("RFC {number}"))
+        .collect();
+    named.dedup();
+    named
+}
+
+fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// `text` with a full stop, unless it ends a sentence already.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
