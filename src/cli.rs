@@ -1,0 +1,135 @@
+//! The command line: exactly what was typed. No environment is read here, no default needs the machine, and
+//! targets stay text until the command that takes them judges them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portolan",
+    version,
+    about = "Lists what listens on this machine, and says what should not be there",
+    long_about = "Portolan asks the operating system for every live TCP and UDP listener, joins each with the \
+        registry of port assignments and with the processes that hold it, and flags what should not be there: \
+        listeners on orphaned ports (registered once, the software dead), on unassigned ports and on ephemeral ones.\n\n\
+        What could not be seen is always said: on standard error, and in every machine-readable output.",
+    after_long_help = AFTER,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do; without a word, list.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of a listing, where no command is named.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+const AFTER: &str = "\
+Examples:
+  portolan                   everything that listens here
+  portolan 3416              who listens on port 3416?
+  portolan 8000-8100 nginx   these ports, and whatever nginx listens on
+  portolan -tulpn            from habit
+  portolan explain 3416      what the registry says of port 3416, and who is on it
+  portolan -o json           for machines
+  portolan capture >host.json; portolan --from host.json
+
+Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other error.
+
+Sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP are inspected. Raw, packet, ICMP (ping), Unix,
+vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets are not.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what listens (the same as no command)
+    List(ListArgs),
+    /// Tell what the registry says of a port or service, and who is on it here now
+    Explain(ExplainArgs),
+    /// Write the raw observation as JSON, for --from here or on another machine
+    Capture,
+}
+
+/// What narrows a listing.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListArgs {
+    /// A port (3416, :3416), a range (8000-8100), tcp/3416, an address (127.0.0.1:5432, 10.0.0.0/8), a service
+    /// (ssh) or a process (nginx); several widen
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// TCP only
+    #[arg(short = 't', long)]
+    pub tcp: bool,
+    /// UDP and UDP-Lite only
+    #[arg(short = 'u', long)]
+    pub udp: bool,
+    /// IPv4 sockets only
+    #[arg(short = '4', long)]
+    pub ipv4: bool,
+    /// IPv6 sockets only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// Do not look for the processes that hold the sockets: faster, and said so
+    #[arg(long)]
+    pub no_holders: bool,
+    /// Accepted from habit: listeners are what is listed
+    #[arg(short = 'l', hide = true)]
+    pub listening: bool,
+    /// Accepted from habit: addresses and ports are always numbers
+    #[arg(short = 'n', hide = true)]
+    pub numeric: bool,
+    /// Accepted from habit: processes are always shown
+    #[arg(short = 'p', hide = true)]
+    pub processes: bool,
+}
+
+/// What `explain` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// A port (3416), a range (8000-8100), tcp/3416, a service (ssh) or a process that listens here (nginx)
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<String>,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// How to print
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub output: Output,
+    /// Judge a saved observation instead of this machine (- for standard input)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Look into another network namespace: its name, its inode or a process in it; all for every one (Linux)
+    #[arg(long, global = true, value_name = "NAME|all")]
+    pub netns: Option<String>,
+    /// When to colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}

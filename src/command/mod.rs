@@ -1,0 +1,143 @@
+//! One file a command; the only wiring in the house: observe, join, judge, render.
+
+mod capture;
+mod explain;
+mod from;
+mod list;
+mod target;
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs};
+use crate::model::Observation;
+use crate::observe::{Namespaces, Scope, observe};
+use crate::render::{Style, talk};
+
+/// How a run ended, short of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Something matched.
+    Matched,
+    /// Nothing did.
+    Nothing,
+}
+
+impl Exit {
+    /// The exit code: see the table in the README.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Matched => 0,
+            Exit::Nothing => 1,
+        }
+    }
+}
+
+/// Why a run ended with nothing done: one line in lower case that names the thing and the remedy.
+#[derive(Debug)]
+pub enum Error {
+    /// Bad input, or a machine that cannot be observed.
+    Said(String),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl Error {
+    /// Whether the reader of standard output went away, which is no trouble.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Said(line) => f.write_str(line),
+            Error::Output(error) => write!(f, "standard output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Error::Output(error)
+    }
+}
+
+/// Does what was typed.
+///
+/// # Errors
+/// An [`Error`], which is exit code 2 unless it is a broken pipe.
+pub fn run(cli: &Cli) -> Result<Exit, Error> {
+    let ui = Ui::new(&cli.common);
+    if cli.command.is_some() && cli.list != ListArgs::default() {
+        return Err(Error::Said(
+            "options and targets of a listing go after the command: portolan list -t 22".to_owned(),
+        ));
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let exit = match &cli.command {
+        None => list::run(&cli.list, &cli.common, &ui, &mut out),
+        Some(Command::List(args)) => list::run(args, &cli.common, &ui, &mut out),
+        Some(Command::Explain(args)) => explain::run(args, &cli.common, &ui, &mut out),
+        Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
+    }?;
+    out.flush()?;
+    Ok(exit)
+}
+
+/// What the environment and the terminal say, read once.
+pub(crate) struct Ui {
+    /// Of standard output.
+    pub stdout: Style,
+    /// Of standard error.
+    pub stderr: Style,
+}
+
+impl Ui {
+    fn new(common: &CommonArgs) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let color = |terminal: bool| match common.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !dumb && !set("NO_COLOR"),
+        };
+        let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
+            // A terminal that does not tell its width is taken for the narrowest usual one.
+            width: terminal.then(|| size.map_or(80, |(width, _)| width.0)),
+            color: color(terminal),
+        };
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        Ui {
+            stdout: style(stdout.is_terminal(), terminal_size::terminal_size_of(&stdout)),
+            stderr: style(stderr.is_terminal(), terminal_size::terminal_size_of(&stderr)),
+        }
+    }
+
+    /// Says on standard error what could not be seen. Failing to say it there must not end the run: it is in
+    /// the output as well.
+    pub(crate) fn tell(&self, observation: &Observation) {
+        let _ = talk::gaps(observation, &self.stderr, &mut io::stderr().lock());
+    }
+}
+
+/// The saved observation that was named, or this machine's now.
+pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Observation, Error> {
+    scope.namespaces = match common.netns.as_deref() {
+        None => Namespaces::Own,
+        Some("all") => Namespaces::All,
+        Some(name) => Namespaces::Called(name.to_owned()),
+    };
+    match &common.from {
+        Some(_) if common.netns.is_some() => {
+            Err(Error::Said("--netns asks this machine, --from does not: name one of them".to_owned()))
+        }
+        Some(path) => from::read(path),
+        None => observe(&scope).map_err(|error| Error::Said(error.to_string())),
+    }
+}

@@ -1,0 +1,112 @@
+//! Resolves what was typed against the registry: which sockets it means.
+
+use std::collections::HashSet;
+
+use super::Error;
+use crate::join::Listener;
+use crate::model::{PortRange, Process, Protocol, Target};
+use crate::registry::Registry;
+
+/// A target and what it may mean.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// As typed.
+    pub text: String,
+    /// As parsed.
+    pub target: Target,
+    /// For a name: the ports of the service of that name.
+    pub service: Vec<(PortRange, Protocol)>,
+}
+
+/// Parses and resolves every target.
+pub(super) fn resolve(targets: &[String], registry: &Registry) -> Result<Vec<Resolved>, Error> {
+    targets
+        .iter()
+        .map(|text| {
+            let target: Target = text.parse().map_err(|error| Error::Said(format!("{text}: {error}")))?;
+            let service = match &target {
+                Target::Name { protocol, name } => {
+                    let mut service = registry.named(name);
+                    service.retain(|(_, p)| protocol.is_none_or(|wanted| wanted.registered_as() == *p));
+                    service
+                }
+                _ => Vec::new(),
+            };
+            Ok(Resolved { text: text.clone(), target, service })
+        })
+        .collect()
+}
+
+/// The ports that all targets together can mean; `None` where a name may be a process, which may be anywhere.
+pub(super) fn ports(targets: &[Resolved]) -> Option<Vec<PortRange>> {
+    targets
+        .iter()
+        .map(|resolved| match &resolved.target {
+            Target::Ports { ports, .. } => Some(*ports),
+            Target::Address { port, .. } => port.map(PortRange::single),
+            Target::Name { .. } => None,
+        })
+        .collect::<Option<Vec<_>>>()
+        .filter(|ports| !ports.is_empty())
+}
+
+impl Resolved {
+    /// Whether it means this listener.
+    pub(super) fn matches(&self, listener: &Listener<'_>) -> bool {
+        let local = &listener.socket.local;
+        match &self.target {
+            Target::Ports { protocol, ports } => {
+                protocol.is_none_or(|wanted| wanted == local.protocol) && ports.contains(local.port)
+            }
+            Target::Address { network, port } => {
+                network.contains(local.address) && port.is_none_or(|wanted| wanted == local.port)
+            }
+            Target::Name { protocol, name } => {
+                let protocol_fits = protocol.is_none_or(|wanted| wanted == local.protocol);
+                let on_its_port = self
+                    .service
+                    .iter()
+                    .any(|(ports, p)| *p == local.protocol.registered_as() && ports.contains(local.port));
+                protocol_fits
+                    && (on_its_port || listener.processes.iter().any(|process| is_named(process, name)))
+            }
+        }
+    }
+
+    /// Whether it is a name of no service, so that it should be one of a process.
+    pub(super) fn must_be_process(&self) -> Option<&str> {
+        match &self.target {
+            Target::Name { name, .. } if self.service.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a process goes by `name`: by its own word, which Linux cuts at 15 bytes, or by its program file.
+fn is_named(process: &Process, name: &str) -> bool {
+    let own = process.name.as_deref().is_some_and(|own| {
+        own == name || (own.len() == 15 && name.starts_with(own)) || own.strip_suffix(".exe") == Some(name)
+    });
+    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
+    own || file.is_some_and(|file| file == name || file.strip_suffix(".exe") == Some(name))
+}
+
+/// Refuses a name that is neither a service, nor a process that was met, nor any process that runs.
+pub(super) fn known(
+    targets: &[Resolved],
+    met: &HashSet<usize>,
+    running: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    for (index, resolved) in targets.iter().enumerate() {
+        if let Some(name) = resolved.must_be_process()
+            && !met.contains(&index)
+            && !running(name)
+        {
+            return Err(Error::Said(format!(
+                "{}: neither a port, nor a registered service, nor a process seen running here",
+                resolved.text
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Parse, run, print the error, map to an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use portolan::cli::Cli;
+use portolan::command::{self, Error};
+use portolan::render::sanitize;
+
+/// Usage and other errors; see the table in the README.
+const TROUBLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => return written(error.print()),
+        Err(error) => return complain(&one_line(&error.render().to_string())),
+    };
+    match command::run(&cli) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+/// Help and version go to standard output, which may be closed.
+fn written(result: io::Result<()>) -> ExitCode {
+    match result.map_err(Error::Output) {
+        Err(error) if !error.is_broken_pipe() => complain(&error.to_string()),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(line: &str) -> ExitCode {
+    // Where standard error cannot be written either, the exit code has to do.
+    let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
+    ExitCode::from(TROUBLE)
+}
+
+/// The complaint of the parser as one line: what is wrong, and its tip where it has one.
+fn one_line(rendered: &str) -> String {
+    let mut lines = rendered.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    for more in
+        lines.filter(|line| line.starts_with("tip:") || line.starts_with('[') || line.starts_with('<'))
+    {
+        line.push_str(if more.starts_with("tip:") { "; " } else { " " });
+        line.push_str(more.strip_prefix("tip: ").unwrap_or(more));
+    }
+    line.push_str(" (see portolan --help)");
+    line
+}

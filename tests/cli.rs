@@ -1,0 +1,301 @@
+//! The command line: what a user types, what comes back, and the exit code. Nothing here needs root: listings
+//! are of a saved observation, and what is asked of this machine is only whether it answers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn portolan<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
+fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
+    portolan(arguments).output().unwrap()
+}
+
+/// A capture of five listeners, as a user saves it.
+fn capture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json")
+}
+
+fn from_capture(arguments: &[&str]) -> Output {
+    run(["--from", capture().to_str().unwrap()].iter().chain(arguments))
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The ports of a listing, in its order.
+fn ports(output: &Output) -> Vec<u64> {
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["listeners"].as_array().unwrap().iter().map(|l| l["port"].as_u64().unwrap()).collect()
+}
+
+/// One line on standard error that names the thing, nothing on standard output, exit code 2.
+fn refused(output: &Output, about: &str, names: &str) {
+    assert_eq!(output.status.code(), Some(2), "{about}: {output:?}");
+    assert_eq!(stdout(output), "", "{about}");
+    let talk = stderr(output);
+    assert_eq!(talk.lines().count(), 1, "{about}: {talk}");
+    assert!(talk.starts_with("portolan: "), "{about}: {talk}");
+    assert!(talk.contains(names), "{about}: {names:?} is not in {talk:?}");
+}
+
+#[test]
+fn bad_targets_are_refused_in_one_line() {
+    for (target, names) in [
+        ("65536", "65536"),
+        ("99999999999999999999", "0 to 65535"),
+        ("8100-8000", "try 8000-8100"),
+        ("8000-", "no end"),
+        ("tcp/70000", "tcp/70000"),
+        ("icmp/7", "unknown protocol"),
+        ("10.0.0.0/40", "0 to 32"),
+        ("", "empty target"),
+        ("no-such-service-or-process", "neither a port"),
+        ("a\nb\u{1b}[2J", "a\\nb\\x1b[2J"),
+    ] {
+        refused(&run([target]), target, names);
+        refused(&run(["explain", target]), target, names);
+        refused(&from_capture(&[target]), target, names);
+    }
+}
+
+#[test]
+fn bad_options_are_refused_in_one_line() {
+    for (arguments, names) in [
+        (&["--frm", "x"][..], "--from"),
+        (&["-o", "yaml"], "table"),
+        (&["-z"], "-z"),
+        (&["explain"], "TARGET"),
+        (&["--color", "sometimes"], "auto"),
+        (&["-t", "explain", "22"], "after the command"),
+        (&["--from", "x", "--netns", "all"], "name one of them"),
+        (&["explain", "10.0.0.0/8"], "not an address"),
+        (&["--netns", "no-such-namespace"], "no-such-namespace"),
+    ] {
+        refused(&run(arguments), &format!("{arguments:?}"), names);
+    }
+}
+
+#[test]
+fn bad_captures_are_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        File::create(&path).unwrap().write_all(bytes).unwrap();
+        path
+    };
+    let good = std::fs::read(capture()).unwrap();
+    let large = folder.path().join("large");
+    File::create(&large).unwrap().set_len(200 * 1024 * 1024).unwrap(); // sparse
+    let text = String::from_utf8(good.clone()).unwrap();
+    for (path, names) in [
+        (folder.path().join("missing"), "No such file"),
+        (folder.path().to_owned(), "directory"),
+        (write("empty", b""), "empty"),
+        (write("truncated", &good[..good.len() / 2]), "cut off"),
+        (
+            write("schema", text.replace("observation/1", "observation/9").as_bytes()),
+            "portolan.observation/9",
+        ),
+        (write("listing", br#"{"schema": "portolan/1"}"#), "portolan/1"),
+        (write("binary", &[0xff, 0, 1, 2]), "not JSON"),
+        (write("holders", text.replacen("\"held\": [", "\"held\": [9, 9, ", 1).as_bytes()), "rising order"),
+        (write("deep", "[".repeat(1 << 20).as_bytes()), "recursion"),
+        (large, "too large"),
+    ] {
+        let output = run([Path::new("--from"), &path]);
+        refused(&output, &path.display().to_string(), names);
+        assert!(stderr(&output).contains(path.to_str().unwrap()), "the file is not named: {output:?}");
+    }
+}
+
+#[test]
+fn a_capture_is_judged_like_the_machine_itself() {
+    let output = from_capture(&["-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(ports(&output), [1, 3414, 3416, 5432, 60416]);
+    let standard_input =
+        portolan(["--from", "-", "-o", "json"]).stdin(File::open(capture()).unwrap()).output().unwrap();
+    assert_eq!(standard_input.stdout, output.stdout);
+    // What is captured from a capture is the capture.
+    let again = from_capture(&["capture"]);
+    assert_eq!(stdout(&again), std::fs::read_to_string(capture()).unwrap());
+}
+
+#[test]
+fn targets_widen_and_options_narrow() {
+    for (arguments, wanted) in [
+        (&["3416"][..], &[3416][..]),
+        (&[":3416"], &[3416]),
+        (&["3414-3416"], &[3414, 3416]),
+        (&["udp/3414"], &[3414]),
+        (&["tcp/3414"], &[]),
+        (&["3416", "postgresql"], &[3416, 5432]),
+        (&["PostgreSQL"], &[5432]),
+        (&["udp/postgresql"], &[]),
+        (&["sleep"], &[1, 3414, 3416, 5432, 60416]),
+        (&["127.0.0.0/8"], &[5432, 60416]),
+        (&["127.0.0.1:5432"], &[5432]),
+        (&["[::]:3414"], &[3414]),
+        (&["::"], &[3414]),
+        (&["-t"], &[1, 3416, 5432, 60416]),
+        (&["-u"], &[3414]),
+        (&["-tu", "-4"], &[1, 3416, 5432, 60416]),
+        (&["-6"], &[3414]),
+        (&["-46"], &[1, 3414, 3416, 5432, 60416]),
+        (&["-tulpn", "3414-3416"], &[3414, 3416]),
+        (&["list", "3416"], &[3416]),
+        (&["9"], &[]),
+    ] {
+        let output = from_capture(
+            &[&["list", "-o", "json"], arguments.strip_prefix(&["list"]).unwrap_or(arguments)].concat(),
+        );
+        assert_eq!(ports(&output), wanted, "{arguments:?}");
+        assert_eq!(output.status.code(), Some(i32::from(wanted.is_empty())), "{arguments:?}");
+        let bare = from_capture(&[&["-o", "json"], arguments].concat());
+        assert_eq!(bare.stdout, output.stdout, "{arguments:?}: with and without the word list");
+    }
+}
+
+#[test]
+fn a_target_that_meets_nothing_is_no_error() {
+    let output = from_capture(&["9"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("No match"), "{output:?}");
+}
+
+#[test]
+fn the_table_in_a_pipe_is_plain() {
+    let output = from_capture(&[]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    assert!(!stdout(&output).contains('\u{1b}'));
+    let row: Vec<&str> = lines[3].split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["tcp", "0.0.0.0", "3416", "any", "commandport", "sleep", "4711", "root", "orphaned", "(presumed)"]
+    );
+    assert!(stderr(&output).contains("5 listeners: 2 orphaned"), "{output:?}");
+    let colored = from_capture(&["--color", "always"]);
+    assert!(stdout(&colored).contains("\u{1b}["), "colour was asked for");
+    let silent = portolan(["--from", capture().to_str().unwrap(), "--color", "always"])
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert_eq!(silent.stdout, colored.stdout, "what is asked for on the command line wins over NO_COLOR");
+}
+
+#[test]
+fn explain_answers_for_any_port_and_service() {
+    for port in [0, 1, 22, 1023, 1024, 3416, 49151, 49152, 65535] {
+        let output = from_capture(&["explain", &port.to_string(), "-o", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{port}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["schema"], "portolan.explain/1");
+        let entries = told["ports"].as_array().unwrap();
+        assert!(entries.len() >= 2 && entries.iter().all(|entry| entry["port"] == port), "{port}: {told}");
+        assert!(
+            entries.iter().all(|entry| entry["reason"].as_str().is_some_and(|reason| !reason.is_empty()))
+        );
+    }
+    let told = from_capture(&["explain", "3416"]);
+    for text in
+        ["orphaned (presumed)", "AirMobile", "commandport", "0.0.0.0:3416", "pid 4711", "portolan 3416"]
+    {
+        assert!(stdout(&told).contains(text), "{text}: {}", stdout(&told));
+    }
+    let told = from_capture(&["explain", "ssh", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let entries: Vec<_> = told["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["port"].as_u64(), e["protocol"].as_str()))
+        .collect();
+    assert_eq!(entries, [(Some(22), Some("tcp")), (Some(22), Some("udp")), (Some(22), Some("sctp"))]);
+    // Every port there is, in one go.
+    let all = from_capture(&["explain", "0-65535", "-o", "json"]);
+    assert_eq!(all.status.code(), Some(0));
+    assert!(all.stdout.len() > 10_000_000);
+}
+
+#[test]
+fn this_machine_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let present = |wanted: bool| {
+        let output = run(["-o", "json", &format!("tcp/{port}")]);
+        assert_eq!(output.status.code(), Some(i32::from(!wanted)), "{output:?}");
+        assert_eq!(ports(&output), if wanted { vec![u64::from(port)] } else { vec![] });
+        output
+    };
+    let output = present(true);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    if cfg!(target_os = "linux") {
+        assert_eq!(report["listeners"][0]["processes"][0]["pid"], std::process::id());
+        assert!(report["listeners"][0]["flags"][0]["code"] == "ephemeral", "{report:#}");
+    }
+    drop(listener);
+    present(false);
+}
+
+#[test]
+fn a_name_that_runs_and_does_not_listen_is_known() {
+    let mut sleeper = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    let output = run(["sleep"]);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    // Other tests may hold sockets by a sleep meanwhile; unknown it is not.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+}
+
+#[test]
+fn a_closed_or_full_output_is_no_panic() {
+    // The reader leaves at once.
+    let mut child = portolan(["explain", "0-65535", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).contains("panicked")), (Some(0), false), "{output:?}");
+    if cfg!(target_os = "linux") {
+        for arguments in [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"]] {
+            let full = portolan(arguments)
+                .stdout(File::options().write(true).open("/dev/full").unwrap())
+                .output()
+                .unwrap();
+            assert_eq!(full.status.code(), Some(2), "{arguments:?}: {full:?}");
+            assert!(
+                stderr(&full).lines().any(|line| line.starts_with("portolan: standard output: ")),
+                "{full:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn help_names_what_is_not_inspected_and_the_exit_codes() {
+    let output = run(["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    for text in ["Exit codes", "Raw", "vsock", "explain", "capture", "3416"] {
+        assert!(stdout(&output).contains(text), "{text}");
+    }
+    assert!(run(["-h"]).stdout.len() < output.stdout.len());
+    assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
+}

@@ -1,0 +1,40 @@
+//! The README shows real output: every console block in it is run and compared, on the saved observation
+//! `tests/captures/five.json`. To write the blocks anew: `PORTOLAN_BLESS=1 cargo test --test readme`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn console_blocks_are_what_the_program_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let mut told = String::new();
+    let mut blocks = 0;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        writeln!(told, "{line}").unwrap();
+        if line != "```console" {
+            continue;
+        }
+        blocks += 1;
+        let command = lines.next().unwrap();
+        let arguments = command.strip_prefix("$ portolan").unwrap_or_else(|| panic!("{command}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .args(arguments.split_whitespace())
+            .args(["--from", "tests/captures/five.json"])
+            .current_dir(root)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        write!(told, "{command}\n{}```\n", String::from_utf8(output.stdout).unwrap()).unwrap();
+        lines.by_ref().find(|line| *line == "```").unwrap();
+    }
+    assert!(blocks >= 2, "the README shows nothing");
+    if std::env::var_os("PORTOLAN_BLESS").is_some() {
+        std::fs::write(root.join("README.md"), &told).unwrap();
+    }
+    assert_eq!(text, told, "the README does not show what the program prints");
+}

@@ -1,0 +1,197 @@
+//! What a listing must show: every listener, every holder, and what could not be seen.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use serde_json::Value;
+
+use crate::lab::{
+    Holder, Lab, NOBODY, Outcome, Scene, flags, listeners, on_port, pids, sleep, tcp, udp, unmount_proc,
+};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("five_listeners", five_listeners),
+    ("five_listeners_as_nobody", five_listeners_as_nobody),
+    ("nobody_sees_its_own", nobody_sees_its_own),
+    ("reuseport_group", reuseport_group),
+    ("inherited_by_three", inherited_by_three),
+    ("hostile_name", hostile_name),
+    ("no_proc", no_proc),
+];
+
+const FIVE: [(&str, &str, u16); 5] = [
+    ("tcp", "0.0.0.0", 3416),
+    ("tcp", "127.0.0.1", 60416),
+    ("udp", "::", 3414),
+    ("tcp", "127.0.0.1", 5432),
+    ("tcp", "0.0.0.0", 1),
+];
+
+fn five() -> Result<[Holder; 5], libtest_mimic::Failed> {
+    let hold = |socket| Holder::start(&sleep(), vec![socket]);
+    Ok([
+        hold(tcp("0.0.0.0:3416")?)?,
+        hold(tcp("127.0.0.1:60416")?)?,
+        hold(udp("[::]:3414")?)?,
+        hold(tcp("127.0.0.1:5432")?)?,
+        hold(tcp("0.0.0.0:1")?)?,
+    ])
+}
+
+fn exactly_five(report: &Value) -> Outcome {
+    let shown: BTreeSet<_> = listeners(report)?
+        .iter()
+        .map(|l| (l["protocol"].as_str(), l["address"].as_str(), l["port"].as_u64()))
+        .collect();
+    let wanted = FIVE
+        .iter()
+        .map(|(protocol, address, port)| (Some(*protocol), Some(*address), Some(u64::from(*port))))
+        .collect();
+    same!(shown, wanted);
+    same!(listeners(report)?.len(), 5);
+    Ok(())
+}
+
+fn five_listeners(lab: &Lab) -> Outcome {
+    let holders = five()?;
+    let report = lab.json(&[])?;
+    same!(report["schema"], "portolan/1");
+    exactly_five(&report)?;
+    for (holder, (_, _, port)) in holders.iter().zip(FIVE) {
+        let listener = on_port(&report, port)?;
+        same!(listener["owner"], "held");
+        same!(pids(listener), vec![holder.pid()]);
+        let process = &listener["processes"][0];
+        same!(process["exe"], sleep().to_str().unwrap());
+        same!(process["exe_deleted"], false);
+        same!(process["name"], "sleep");
+        same!(process["user"], "root");
+        same!(listener["user"], "root");
+        same!(process["cmdline"], serde_json::json!([sleep().to_str().unwrap(), "600"]));
+        same!(process["parents"][0]["pid"], std::process::id());
+    }
+    same!(flags(on_port(&report, 3416)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
+    same!(flags(on_port(&report, 5432)?), [""; 0]);
+    same!(flags(on_port(&report, 3414)?), ["orphaned", "exposed"]);
+    same!(on_port(&report, 3414)?["state"], "unconnected");
+    same!(on_port(&report, 3414)?["v6only"], false);
+    Ok(())
+}
+
+fn five_listeners_as_nobody(lab: &Lab) -> Outcome {
+    let _holders = five()?;
+    let (report, talk) = lab.json_as_nobody(&[])?;
+    exactly_five(&report)?;
+    for listener in listeners(&report)? {
+        same!(listener["owner"], "hidden");
+        same!(listener["processes"], serde_json::json!([]));
+        same!((&listener["uid"], &listener["user"]), (&Value::from(0), &Value::from("root")));
+    }
+    same!(report["complete"], false);
+    same!(report["host"]["privileged"], false);
+    same!(talk.contains("permission denied") && talk.contains("run as root"), true, "{talk}");
+    // The table must not look like an all-clear either.
+    let output = std::os::unix::process::CommandExt::uid(&mut lab.portolan([""; 0]), NOBODY).output()?;
+    let table = String::from_utf8(output.stdout)?;
+    same!(table.matches("hidden").count(), 5, "{table}");
+    same!(String::from_utf8(output.stderr)?.contains("run as root"), true);
+    same!(output.status.code(), Some(0));
+    Ok(())
+}
+
+fn nobody_sees_its_own(lab: &Lab) -> Outcome {
+    let theirs = Holder::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
+    let own = Holder::start_as(&sleep(), vec![tcp("127.0.0.1:8002")?], Some(NOBODY))?;
+    let (report, _) = lab.json_as_nobody(&[])?;
+    same!(on_port(&report, 8001)?["owner"], "hidden", "{}", theirs.pid());
+    same!(on_port(&report, 8002)?["owner"], "held");
+    same!(pids(on_port(&report, 8002)?), vec![own.pid()]);
+    same!(report["complete"], false);
+    Ok(())
+}
+
+fn reuseport_group(lab: &Lab) -> Outcome {
+    let shared = || -> Result<_, libtest_mimic::Failed> {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        set_socket_reuseport(&socket, true)?;
+        bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 8100)))?;
+        listen(&socket, 16)?;
+        Ok(socket)
+    };
+    let holders = [Holder::start(&sleep(), vec![shared()?])?, Holder::start(&sleep(), vec![shared()?])?];
+    let report = lab.json(&["8100"])?;
+    same!(listeners(&report)?.len(), 2);
+    let mut shown: Vec<u32> = listeners(&report)?.iter().flat_map(pids).collect();
+    shown.sort_unstable();
+    let mut wanted: Vec<u32> = holders.iter().map(Holder::pid).collect();
+    wanted.sort_unstable();
+    same!(shown, wanted);
+    Ok(())
+}
+
+fn inherited_by_three(lab: &Lab) -> Outcome {
+    let socket = tcp("127.0.0.1:8200")?;
+    let mut holders = Vec::new();
+    for _ in 0..3 {
+        holders.push(Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?);
+    }
+    drop(socket); // the one that made it is gone
+    let report = lab.json(&["8200"])?;
+    let mut wanted: Vec<u32> = holders.iter().map(Holder::pid).collect();
+    wanted.sort_unstable();
+    same!(pids(on_port(&report, 8200)?), wanted);
+    Ok(())
+}
+
+/// `ESC[2J`, a newline and a right-to-left override, in what a process is called and where its file lies.
+fn hostile_name(lab: &Lab) -> Outcome {
+    let name = "\u{1b}[2J\nx\u{202e}";
+    let holder = Holder::start(&lab.sleeper_called(name.as_bytes())?, vec![tcp("127.0.0.1:8300")?])?;
+    let report = lab.json(&["8300"])?;
+    same!(on_port(&report, 8300)?["processes"][0]["name"], name);
+    for arguments in [
+        &["8300"][..],
+        &["--color", "always", "8300"],
+        &["explain", "8300"],
+        &["-o", "json", "8300"],
+        &["capture"],
+    ] {
+        let output = lab.portolan(arguments).output()?;
+        let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+        same!(text.contains("\u{1b}[2J"), false, "{arguments:?}: {text:?}");
+        same!(text.contains('\u{202e}'), false, "{arguments:?}: {text:?}");
+        if !arguments.contains(&"always") {
+            same!(text.contains('\u{1b}'), false, "{arguments:?}: {text:?}");
+        }
+    }
+    let rows = String::from_utf8(lab.portolan(["8300"]).output()?.stdout)?;
+    same!(rows.lines().filter(|line| line.contains("8300")).count(), 1, "{rows}");
+    same!(
+        rows.lines().any(|line| line.contains("8300") && line.contains(&holder.pid().to_string())),
+        true,
+        "{rows}"
+    );
+    Ok(())
+}
+
+fn no_proc(lab: &Lab) -> Outcome {
+    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8400")?, udp("127.0.0.1:8401")?])?;
+    unmount_proc()?;
+    let report = lab.json(&[])?;
+    for port in [8400, 8401] {
+        same!(on_port(&report, port)?["owner"], "hidden");
+    }
+    same!(report["complete"], false);
+    let gaps = report["gaps"].as_array().cloned().unwrap_or_default();
+    same!(
+        gaps.iter().any(|gap| gap["stage"] == "holders" && gap["remedy"] == "mount /proc"),
+        true,
+        "{gaps:?}"
+    );
+    Ok(())
+}

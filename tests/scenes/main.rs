@@ -1,0 +1,38 @@
+//! Scenes on the real kernel: sockets and processes in namespaces that each scene makes for itself.
+//!
+//! They need root and namespaces. Where there are none, every scene is told as ignored, by name and count.
+
+#![allow(unreachable_pub, reason = "the lab is written as if it were a library")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test may"
+)]
+
+#[cfg(target_os = "linux")]
+mod first;
+#[cfg(target_os = "linux")]
+mod lab;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, Trial};
+
+    let scenes = [first::SCENES].concat();
+    let available = lab::available();
+    if !available {
+        eprintln!("scenes need root and network namespaces: all {} are ignored", scenes.len());
+    }
+    let trials = scenes
+        .into_iter()
+        .map(|(name, act)| Trial::test(name, move || lab::scene(act)).with_ignored_flag(!available))
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+}
