@@ -17,7 +17,9 @@ use comfy_table::{
     Attribute, Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table, TableStyle, Width,
 };
 
-use crate::judge::Report;
+use unicode_width::UnicodeWidthStr;
+
+use crate::judge::{Judged, Report};
 
 use super::row::{self, Column, Field, Form};
 use super::wrap::wrap;
@@ -74,11 +76,15 @@ const STEPS: [(Column, u16); 38] = [
 /// As many of the steps are tried before cells take their short form.
 const LONG_STEPS: usize = 7;
 
+/// Rows are handed to `comfy_table` in lots: it holds every cell several times over, and a listing may be long.
+const LOT: usize = 256;
+
 /// Writes a listing; on a terminal its last line is the summary.
 pub fn listing(report: &Report<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    if !report.listeners.is_empty() {
-        for line in table(report, style).lines() {
+    let layout = Layout::of(report, style);
+    for (at, lot) in report.listeners.chunks(LOT).enumerate() {
+        for line in layout.table(lot, at == 0, style).lines() {
             writeln!(w, "{}", line.trim_end())?;
         }
     }
@@ -90,48 +96,71 @@ pub fn listing(report: &Report<'_>, style: &Style, w: &mut dyn Write) -> io::Res
     w.flush()
 }
 
-fn table(report: &Report<'_>, style: &Style) -> Table {
-    let columns = row::columns(report);
-    let form = style.width.map_or(Form::Complete, |_| Form::Long);
-    let mut table = filled(report, &columns, style, form);
-    let mut widths = table.column_max_content_widths();
-    if let Some(room) = style.width.map(usize::from) {
-        fit(&columns, &mut widths, room, &STEPS[..LONG_STEPS]);
-        if taken(&widths) > room {
-            table = filled(report, &columns, style, Form::Short);
-            widths = table.column_max_content_widths();
-            fit(&columns, &mut widths, room, &STEPS);
-        }
-    }
-    let last = widths.iter().rposition(|width| *width > 0);
-    for (at, (column, width)) in table.column_iter_mut().zip(&widths).enumerate() {
-        let gap = if Some(at) == last { 0 } else { GAP };
-        column.set_padding((0, gap)).set_constraint(match width {
-            0 => ColumnConstraint::Hidden,
-            width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
-        });
-    }
-    table
+/// What every lot has in common.
+struct Layout {
+    columns: Vec<Column>,
+    form: Form,
+    /// A width a column; 0 hides it.
+    widths: Vec<u16>,
 }
 
-fn filled(report: &Report<'_>, columns: &[Column], style: &Style, form: Form) -> Table {
-    let mut table = Table::new();
-    // It must not look for a terminal by itself: the caller has, and says so in the style.
-    table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
-    if style.color {
-        table.enforce_styling().style_text_only();
-        crossterm::style::force_color_output(true);
+impl Layout {
+    fn of(report: &Report<'_>, style: &Style) -> Self {
+        let columns = row::columns(report);
+        let form = style.width.map_or(Form::Complete, |_| Form::Long);
+        let mut layout = Layout { widths: natural(report, &columns, form), columns, form };
+        if let Some(room) = style.width.map(usize::from) {
+            fit(&layout.columns, &mut layout.widths, room, &STEPS[..LONG_STEPS]);
+            if taken(&layout.widths) > room {
+                layout.form = Form::Short;
+                layout.widths = natural(report, &layout.columns, Form::Short);
+                fit(&layout.columns, &mut layout.widths, room, &STEPS);
+            }
+        }
+        layout
     }
-    let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
-    table.load_style(TableStyle::new().header_separator(rule));
-    // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
-    table.set_delimiter('\0');
-    table
-        .set_header(line(columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading))), style));
+
+    fn table(&self, lot: &[Judged<'_>], with_header: bool, style: &Style) -> Table {
+        let mut table = Table::new();
+        // It must not look for a terminal by itself: the caller has, and says so in the style.
+        table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+        if style.color {
+            table.enforce_styling().style_text_only();
+            crossterm::style::force_color_output(true);
+        }
+        let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
+        table.load_style(TableStyle::new().header_separator(rule));
+        // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
+        table.set_delimiter('\0');
+        if with_header {
+            let header = self.columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading)));
+            table.set_header(line(header, style));
+        }
+        for judged in lot {
+            table.add_row(line(self.columns.iter().map(|column| cell(column.of(judged, self.form))), style));
+        }
+        let last = self.widths.iter().rposition(|width| *width > 0);
+        for (at, (column, width)) in table.column_iter_mut().zip(&self.widths).enumerate() {
+            let gap = if Some(at) == last { 0 } else { GAP };
+            column.set_padding((0, gap)).set_constraint(match width {
+                0 => ColumnConstraint::Hidden,
+                width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
+            });
+        }
+        table
+    }
+}
+
+/// The columns that the longest text of each column takes, its name included.
+fn natural(report: &Report<'_>, columns: &[Column], form: Form) -> Vec<u16> {
+    let width = |text: &str| u16::try_from(text.width()).unwrap_or(u16::MAX);
+    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name())).collect();
     for judged in &report.listeners {
-        table.add_row(line(columns.iter().map(|column| cell(column.of(judged, form))), style));
+        for (widest, column) in widths.iter_mut().zip(columns) {
+            *widest = (*widest).max(width(&column.of(judged, form).text));
+        }
     }
-    table
+    widths
 }
 
 /// One line on a terminal, however long its cells are.
