@@ -75,7 +75,8 @@ pub struct ListArgs {
     /// IPv6 sockets only
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// Do not look for the processes that hold the sockets: faster, and said so
+    /// Look neither for the processes that hold the sockets nor for sockets that are bound and not listening:
+    /// faster, and said so
     #[arg(long)]
     pub no_holders: bool,
     /// Accepted from habit: listeners are what is listed

@@ -56,6 +56,7 @@ fn scope(args: &ListArgs, common: &CommonArgs, targets: &[target::Resolved]) -> 
         });
     }
     scope.holders = !args.no_holders;
+    scope.bound = !args.no_holders;
     if args.ipv4 != args.ipv6 {
         scope.families = vec![if args.ipv4 { Family::Ipv4 } else { Family::Ipv6 }];
     }

@@ -44,6 +44,8 @@ pub struct Scope {
     pub ports: Option<Vec<PortRange>>,
     /// Connections too, not only sockets that hold a port for whoever comes.
     pub connections: bool,
+    /// TCP sockets that are bound and not listening too (Linux).
+    pub bound: bool,
     /// In these network namespaces.
     pub namespaces: Namespaces,
     /// Whether to look for the processes that hold the sockets.
@@ -60,6 +62,7 @@ impl Default for Scope {
             families: vec![Family::Ipv4, Family::Ipv6],
             ports: None,
             connections: false,
+            bound: true,
             namespaces: Namespaces::Own,
             holders: true,
             details: false,

@@ -65,6 +65,8 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// The older question for TCP, which names no family and is answered for both.
+const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -111,7 +113,9 @@ impl Reading {
                     _ => return Ok(Progress::Done),
                 },
                 OVERRUN => return Err(Trouble::Truncated),
-                SOCK_DIAG_BY_FAMILY => self.records.push(record(payload).ok_or(Trouble::Malformed)?),
+                SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
+                    self.records.push(record(payload).ok_or(Trouble::Malformed)?);
+                }
                 _ => {}
             }
         }
@@ -187,7 +191,6 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
 /// `protocol` is the number of `IPPROTO_*`; one above 255 goes into an attribute (Linux 5.6).
 #[must_use]
 pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec<u8> {
-    const NLM_F_REQUEST_DUMP: u16 = 0x301;
     const INET_DIAG_REQ_PROTOCOL: u16 = 3;
     let mut bytes = vec![0; HEADER];
     bytes.push(match family {
@@ -203,9 +206,26 @@ pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec
         bytes.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
         bytes.extend(u32::from(protocol).to_ne_bytes());
     }
+    with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
+}
+
+/// A request for the TCP sockets of both families that are in one of `states` (`struct inet_diag_req`).
+#[must_use]
+pub fn tcp_request(states: u32, sequence: u32) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    bytes.extend([0; 4]); // any family, no address lengths, no extensions
+    bytes.extend([0; 48]); // struct inet_diag_sockid: any
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend([0; 4]); // idiag_dbs, obsolete
+    with_header(bytes, TCPDIAG_GETSOCK, sequence)
+}
+
+/// Fills in the netlink header, for which the first bytes were left free.
+fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
+    const NLM_F_REQUEST_DUMP: u16 = 0x301;
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
     bytes[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
     bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
     bytes

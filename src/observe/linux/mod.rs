@@ -34,6 +34,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
     let taken = Timestamp::now();
     let privileged = settings::privileged();
     let ephemeral = settings::ephemeral();
+    let kernel = sysinfo::System::kernel_version().ok();
     let view = View::open(scope)?;
     let Sight { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
     gaps.extend(ephemeral.gap);
@@ -41,6 +42,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
         let walk = find_holders(&mut found, privileged, || view.look(scope).found, &mut gaps);
         notes.extend(walk.and_then(|walk| view.unseen(&walk)));
     }
+    notes.extend(settings::limits(scope, kernel.as_deref()));
     name_control_groups(&mut found);
     let mut users = users::Users::load();
     for Found { socket, .. } in &mut found {
@@ -53,7 +55,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
         host: Host {
             name: sysinfo::System::host_name().ok(),
             os: std::env::consts::OS.to_owned(),
-            kernel: sysinfo::System::kernel_version().ok(),
+            kernel,
             privileged,
             ephemeral: vec![ephemeral.range],
             reserved: ephemeral.reserved,

@@ -39,6 +39,17 @@ fn connect() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// What to ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    /// The family; `None`, which only TCP understands, for both in one pass.
+    pub family: Option<Family>,
+    /// `IPPROTO_*`.
+    pub protocol: u16,
+    /// A bit a state.
+    pub states: u32,
+}
+
 /// What a dump gave.
 #[derive(Debug)]
 pub(super) struct Dump {
@@ -54,21 +65,21 @@ impl Netlink {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: vec![0; BUFFER], primed: false })
     }
 
-    /// Every socket of a family and protocol that is in one of `states`.
+    /// The sockets a question is answered with.
     ///
     /// # Errors
     /// The error number, where the kernel refuses the question as such.
-    pub(super) fn dump(&mut self, family: Family, protocol: u16, states: u32) -> Result<Dump, Errno> {
+    pub(super) fn dump(&mut self, question: Question) -> Result<Dump, Errno> {
         if !self.primed {
             self.primed = true;
             // Any answer will do: of sockets in no state there are none.
-            let _ = self.ask(Family::Ipv4, protocol, 0);
+            let _ = self.ask(Question { states: 0, ..question });
         }
         let mut seen = HashSet::new();
         let mut all: Vec<Record> = Vec::new();
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
-            let (records, outcome) = self.ask(family, protocol, states);
+            let (records, outcome) = self.ask(question);
             trouble = match outcome {
                 Ok(_) => None,
                 Err(Trouble::Kernel(error)) if attempt == 0 => return Err(Errno::from_raw_os_error(error)),
@@ -86,9 +97,9 @@ impl Netlink {
     }
 
     /// Asks once: the sockets, and whether one datagram carried them all.
-    fn ask(&mut self, family: Family, protocol: u16, states: u32) -> (Vec<Record>, Result<bool, Trouble>) {
+    fn ask(&mut self, question: Question) -> (Vec<Record>, Result<bool, Trouble>) {
         let mut reading = Reading::default();
-        let outcome = self.read(family, protocol, states, &mut reading);
+        let outcome = self.read(question, &mut reading);
         if !matches!(outcome, Ok(_) | Err(Trouble::Interrupted)) {
             // The kernel refuses a new question while it still answers the last: begin anew.
             if let Ok(socket) = connect() {
@@ -98,16 +109,14 @@ impl Netlink {
         (reading.records, outcome)
     }
 
-    fn read(
-        &mut self,
-        family: Family,
-        protocol: u16,
-        states: u32,
-        reading: &mut Reading,
-    ) -> Result<bool, Trouble> {
+    fn read(&mut self, question: Question, reading: &mut Reading) -> Result<bool, Trouble> {
         let kernel = |e: Errno| Trouble::Kernel(e.raw_os_error());
         self.sequence = self.sequence.wrapping_add(1);
-        let request = diag::request(family, protocol, states, self.sequence);
+        let Question { family, protocol, states } = question;
+        let request = match family {
+            Some(family) => diag::request(family, protocol, states, self.sequence),
+            None => diag::tcp_request(states, self.sequence),
+        };
         let to_kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &to_kernel)).map_err(kernel)?;
         let mut carriers = 0;

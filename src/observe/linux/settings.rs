@@ -4,7 +4,8 @@ use std::fs;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::model::{Gap, PortRange, Stage};
+use crate::model::{Gap, Note, PortRange, Protocol, Stage};
+use crate::observe::Scope;
 
 /// `net.ipv4.ip_local_port_range` where nobody set it (Documentation/networking/ip-sysctl.rst).
 const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
@@ -120,9 +121,58 @@ fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
+/// What was not looked for, because nobody asked or because this kernel does not tell.
+pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
+    let note = |what: &str, remedy: Option<&str>| Note {
+        what: what.to_owned(),
+        count: None,
+        remedy: remedy.map(str::to_owned),
+    };
+    let mut notes = Vec::new();
+    if !scope.holders {
+        notes.push(note("owners were not looked for", Some("leave out --no-holders")));
+    }
+    if !scope.bound {
+        notes.push(note(
+            "sockets bound but not listening were not looked for",
+            Some("leave out --no-holders"),
+        ));
+    } else if scope.protocols.contains(&Protocol::Tcp) && kernel.is_some_and(|version| !tells_bound(version))
+    {
+        notes.push(note(
+            "this kernel does not tell of TCP sockets bound but not listening; Linux 6.8 does",
+            None,
+        ));
+    }
+    notes
+}
+
+/// Whether a kernel of this version answers for sockets that are bound and not listening: from 6.8 on.
+fn tells_bound(version: &str) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 8),
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_that_tell_of_bound_sockets() {
+        for (version, tells) in [
+            ("6.18.44-fc", true),
+            ("6.8.0", true),
+            ("7.0", true),
+            ("6.7.9", false),
+            ("6.1.0-40-amd64", false),
+            ("5.10", false),
+        ] {
+            assert_eq!(tells_bound(version), tells, "{version}");
+        }
+    }
 
     #[test]
     fn ranges_of_ports() {
