@@ -12,9 +12,9 @@ use serde_json::ser::PrettyFormatter;
 
 use crate::judge::{Explained, Judged, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, Evidence, ExeState, Exposure, Family, Finding, Gap, Host, Life, Netns,
-    Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity,
-    Standing, State, Status, Verdict,
+    Assignment, Confidence, Curated, Evidence, ExeState, Exposure, Family, Finding, Gap, Host, Life,
+    Namespace, Netns, Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues,
+    RegistryRange, Severity, Standing, State, Status, Verdict,
 };
 
 use super::visible::Visible;
@@ -80,6 +80,7 @@ struct Head<'a> {
     complete: bool,
     gaps: &'a [Gap],
     notes: &'a [Note],
+    namespaces: &'a [Namespace],
     registry: RegistryHead<'a>,
 }
 
@@ -98,6 +99,7 @@ impl<'a> Head<'a> {
             complete: observation.is_complete(),
             gaps: &observation.gaps,
             notes: &observation.notes,
+            namespaces: &observation.namespaces,
             registry: RegistryHead { date: report.registry.date() },
         }
     }

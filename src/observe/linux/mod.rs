@@ -143,7 +143,7 @@ impl View {
         };
         let count = walk.namespaces.keys().filter(|inode| !looked_into(inode)).count();
         (count > 0).then(|| Note {
-            what: "other network namespaces, not looked into".to_owned(),
+            what: format!("other network namespace{}, not looked into", if count == 1 { "" } else { "s" }),
             count: u64::try_from(count).ok(),
             remedy: Some("--netns all".to_owned()),
         })
