@@ -110,6 +110,9 @@ pub struct CommonArgs {
     /// Look into another network namespace: its name, its inode or a process in it; all for every one (Linux)
     #[arg(long, global = true, value_name = "NAME|all")]
     pub netns: Option<String>,
+    /// Judge by this newer registry, IANA's own CSV, instead of the embedded one; also PORTOLAN_REGISTRY
+    #[arg(long, global = true, value_name = "FILE")]
+    pub registry: Option<PathBuf>,
     /// When to colour; NO_COLOR is honoured
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,

@@ -1,4 +1,4 @@
-//! The committed registry is what the generator makes of its packages.
+//! The committed registry and evidence are what the generator makes of their packages.
 //!
 //! `PORTOLAN_REGISTRY_SOURCES` names a folder with their files, as `.ci/registry-sources FOLDER` fills it.
 //! Where it is not set, or the folder is not there, the trials are told as ignored.
@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use portolan::registry::compile::{Package, Sources, compile};
+use portolan::model::Life;
+use portolan::registry::compile::{Package, Packaged, Sources, compile_with};
 
-const COMMITTED: &str = include_str!("../src/registry/data/registry.tsv");
+const REGISTRY: &str = include_str!("../src/registry/data/registry.tsv");
+const EVIDENCE: &str = include_str!("../src/registry/data/evidence.tsv");
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -20,24 +22,40 @@ fn main() {
     libtest_mimic::run(&arguments, vec![trial]).exit();
 }
 
+fn package(role: &str) -> Result<Package, Failed> {
+    Package::of(role).ok_or_else(|| format!("no package for {role}").into())
+}
+
 fn matches(folder: &Path) -> Result<(), Failed> {
     let read = |role: &str| -> Result<(Package, Vec<u8>), Failed> {
-        let package = Package::of(role).ok_or_else(|| format!("no package for {role}"))?;
+        let package = package(role)?;
         let path = folder.join(package.file);
         let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok((package, bytes))
     };
-    let (iana, names, services) = (read("iana")?, read("names")?, read("services")?);
-    let made = compile(Sources {
-        iana: iana.0.source(&iana.1),
-        names: Some(names.0.source(&names.1)),
-        services: Some(services.0.source(&services.1)),
-    })?;
-    if made == COMMITTED {
+    let packaged = Life::PACKAGED
+        .into_iter()
+        .map(|kind| {
+            let package = package(kind.name())?;
+            let path = folder.join(package.file);
+            let source = Packaged::read(kind, &path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok((package.dated(), source))
+        })
+        .collect::<Result<Vec<_>, Failed>>()?;
+    let (iana, names) = (read("iana")?, read("names")?);
+    let sources = Sources { iana: iana.0.source(&iana.1), names: Some(names.0.source(&names.1)) };
+    let made = compile_with(sources, &packaged)?;
+    same("registry.tsv", &made.registry, REGISTRY)?;
+    same("evidence.tsv", &made.evidence, EVIDENCE)
+}
+
+fn same(file: &str, made: &str, committed: &str) -> Result<(), Failed> {
+    if made == committed {
         return Ok(());
     }
-    let differing = made.lines().zip(COMMITTED.lines()).position(|(made, committed)| made != committed);
-    let at = differing.unwrap_or_else(|| made.lines().count().min(COMMITTED.lines().count()));
+    let differing = made.lines().zip(committed.lines()).position(|(made, committed)| made != committed);
+    let at = differing.unwrap_or_else(|| made.lines().count().min(committed.lines().count()));
     let line = |text: &str| text.lines().nth(at).unwrap_or("(no line)").to_owned();
-    Err(format!("line {} differs\n     made: {}\ncommitted: {}", at + 1, line(&made), line(COMMITTED)).into())
+    let (made, committed) = (line(made), line(committed));
+    Err(format!("{file}: line {} differs\n     made: {made}\ncommitted: {committed}", at + 1).into())
 }

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use super::{Error, Exit, Ui, observation, target};
+use super::{Error, Exit, Ui, newer, observation, target};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{Explained, Report, judge};
 use crate::model::{PortRange, Protocol, Target};
 use crate::observe::{self, Scope};
-use crate::registry::Registry;
 use crate::render::{card, json};
 
 pub(super) fn run(
@@ -17,7 +16,7 @@ pub(super) fn run(
     ui: &Ui,
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
-    let registry = Registry::embedded();
+    let registry = newer::registry(common)?;
     let targets = target::resolve(&args.targets, &registry)?;
     if let Some(bare) = targets.iter().find(|t| matches!(t.target, Target::Address { port: None, .. })) {
         return Err(Error::Said(format!("{}: explain takes a port or a name, not an address", bare.text)));

@@ -3,17 +3,16 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, observation, target};
+use super::{Error, Exit, Ui, newer, observation, target};
 use crate::cli::{CommonArgs, ListArgs, Output};
 use crate::join::Listener;
 use crate::judge::judge;
-use crate::model::{Family, Protocol};
+use crate::model::{Family, Protocol, State};
 use crate::observe::{self, Scope};
-use crate::registry::Registry;
 use crate::render::{json, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let registry = Registry::embedded();
+    let registry = newer::registry(common)?;
     let targets = target::resolve(&args.targets, &registry)?;
     let scope = scope(args, common, &targets);
     let observation = observation(common, scope.clone())?;
@@ -56,12 +55,13 @@ fn scope(args: &ListArgs, common: &CommonArgs, targets: &[target::Resolved]) -> 
         });
     }
     scope.holders = !args.no_holders;
-    scope.bound = !args.no_holders;
+    if args.no_holders {
+        scope.states.retain(|state| *state != State::Bound);
+    }
     if args.ipv4 != args.ipv6 {
         scope.families = vec![if args.ipv4 { Family::Ipv4 } else { Family::Ipv6 }];
     }
-    // A name is matched against the program file too, which only the details tell.
-    scope.details = common.output == Output::Json || targets.iter().any(|t| t.must_be_process().is_some());
+    scope.details = common.output == Output::Json;
     scope
 }
 

@@ -4,6 +4,7 @@ mod capture;
 mod explain;
 mod from;
 mod list;
+mod newer;
 mod target;
 
 use std::fmt;

@@ -1,9 +1,12 @@
 //! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
 
 mod rules;
+mod tenants;
+#[cfg(test)]
+mod tests;
 
 use crate::join::{Listener, join};
-use crate::model::{Finding, Observation, Severity, Verdict};
+use crate::model::{Finding, Observation, Severity, Usual, Verdict};
 use crate::registry::Registry;
 
 /// A listener and what is remarkable about it.
@@ -13,6 +16,8 @@ pub struct Judged<'o> {
     pub listener: Listener<'o>,
     /// The findings on it, gravest first.
     pub findings: Vec<Finding>,
+    /// The program that belongs on this port, where its holder is one.
+    pub usual: Option<Usual>,
 }
 
 impl Judged<'_> {
@@ -40,9 +45,15 @@ pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o>
     let listeners = join(observation, &registry)
         .into_iter()
         .map(|listener| {
+            let tenants = tenants::of(&listener);
+            let usual = tenants::usual(&listener, &tenants);
             let mut findings = rules::findings(&listener, observation, &registry);
+            if usual.is_some() {
+                findings.retain(|finding| !tenants::quiets(finding.flag()));
+            }
+            findings.extend(tenants::impostor(&listener, &tenants));
             findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
-            Judged { listener, findings }
+            Judged { listener, findings, usual }
         })
         .collect();
     Report { observation, listeners, registry }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Confidence, Curated, Exposure, PortRange, Protocol, Status};
+use super::{Confidence, Curated, Exposure, PortRange, Protocol, Status, Stranger};
 
 /// How much a finding asks for attention; the order of the variants is the order of gravity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -48,19 +48,22 @@ pub enum Flag {
     Dormant,
     /// Assigned for TCP and not UDP, or the reverse.
     OtherProtocol,
+    /// On a guarded service's port, a program that is not among those known to serve it.
+    Impostor,
     /// Reachable from beyond this machine.
     Exposed,
 }
 
 impl Flag {
     /// Every flag, in the order of listings.
-    pub const ALL: [Flag; 7] = [
+    pub const ALL: [Flag; 8] = [
         Flag::Orphaned,
         Flag::Ephemeral,
         Flag::Reserved,
         Flag::Unassigned,
         Flag::Dormant,
         Flag::OtherProtocol,
+        Flag::Impostor,
         Flag::Exposed,
     ];
 
@@ -74,6 +77,7 @@ impl Flag {
             Flag::Unassigned => "unassigned",
             Flag::Dormant => "dormant",
             Flag::OtherProtocol => "other-protocol",
+            Flag::Impostor => "impostor",
             Flag::Exposed => "exposed",
         }
     }
@@ -88,6 +92,7 @@ impl Flag {
             Flag::Unassigned => "nothing is registered for this port and protocol",
             Flag::Dormant => "registered, but nothing shows that the service is alive",
             Flag::OtherProtocol => "registered for the other of TCP and UDP only",
+            Flag::Impostor => "not a program known to serve what belongs on this port",
             Flag::Exposed => "reachable from beyond this machine",
         }
     }
@@ -103,6 +108,7 @@ impl Flag {
             Flag::Reserved | Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol => {
                 "check that the program is one you know and that the port is meant"
             }
+            Flag::Impostor => "find out who started it; if it belongs here, allow it in the policy",
             Flag::Exposed => "bind it to a loopback address if only this machine should reach it",
         }
     }
@@ -121,7 +127,10 @@ impl Flag {
                     Severity::Info
                 }
             }
-            (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => Severity::Warning,
+            (Flag::Impostor, true) => Severity::Critical,
+            (Flag::Impostor, false) | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => {
+                Severity::Warning
+            }
             (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, false) => Severity::Notice,
             (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, true) => Severity::Notice,
             (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, false) | (Flag::Exposed, _) => {
@@ -226,6 +235,17 @@ pub enum Evidence {
         /// The services registered there.
         services: Vec<&'static str>,
     },
+    /// For [`Flag::Impostor`].
+    Impostor {
+        /// The guarded service.
+        service: &'static str,
+        /// The programs known to serve it.
+        expected: Vec<&'static str>,
+        /// Who holds the port instead.
+        found: Vec<Stranger>,
+        /// Why a stranger there is suspicious.
+        why: &'static str,
+    },
     /// For [`Flag::Exposed`].
     Exposed {
         /// The class of the address.
@@ -257,6 +277,7 @@ impl Finding {
             Evidence::Unassigned { .. } => Flag::Unassigned,
             Evidence::Dormant { .. } => Flag::Dormant,
             Evidence::OtherProtocol { .. } => Flag::OtherProtocol,
+            Evidence::Impostor { .. } => Flag::Impostor,
             Evidence::Exposed { .. } => Flag::Exposed,
         }
     }

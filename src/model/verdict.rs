@@ -163,11 +163,34 @@ pub enum Life {
     KnownUse,
     /// `/etc/services` of Debian's `netbase`.
     Netbase,
+    /// The ports that Wireshark's dissectors register (`tshark -G decodes`).
+    Tshark,
+    /// The ports of the SELinux reference policy (`corenetwork.te.in`).
+    Selinux,
+    /// The services of firewalld.
+    Firewalld,
+    /// The default ports of nDPI's protocols.
+    Ndpi,
+    /// The application profiles of ufw.
+    Ufw,
 }
 
 impl Life {
     /// Every kind, in rising order.
-    pub const ALL: [Life; 3] = [Life::Curated, Life::KnownUse, Life::Netbase];
+    pub const ALL: [Life; 8] = [
+        Life::Curated,
+        Life::KnownUse,
+        Life::Netbase,
+        Life::Tshark,
+        Life::Selinux,
+        Life::Firewalld,
+        Life::Ndpi,
+        Life::Ufw,
+    ];
+
+    /// The kinds that are packaged sources, in rising order.
+    pub const PACKAGED: [Life; 6] =
+        [Life::Netbase, Life::Tshark, Life::Selinux, Life::Firewalld, Life::Ndpi, Life::Ufw];
 
     /// The name in kebab-case, as in every output.
     #[must_use]
@@ -176,6 +199,11 @@ impl Life {
             Life::Curated => "curated",
             Life::KnownUse => "known-use",
             Life::Netbase => "netbase",
+            Life::Tshark => "tshark",
+            Life::Selinux => "selinux",
+            Life::Firewalld => "firewalld",
+            Life::Ndpi => "ndpi",
+            Life::Ufw => "ufw",
         }
     }
 }
@@ -222,6 +250,10 @@ pub struct Verdict {
     pub assignments: Vec<Assignment>,
     /// What one really meets there, where that is known; no text twice.
     pub known_use: Vec<&'static str>,
+    /// The kinds of packaged source that name it, and not as what is registered; rising.
+    pub otherwise: Vec<Life>,
+    /// Of those, the ones that agree with each other on what it is; none or several.
+    pub together: Vec<Life>,
     /// What IANA's unnamed row on it says beyond "Reserved" or "Unassigned", where there is one.
     pub remark: Option<&'static str>,
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::{Family, Observation, PortRange, Protocol};
+use crate::model::{Family, Observation, PortRange, Protocol, State};
 
 #[cfg(target_os = "linux")]
 pub mod linux;
@@ -42,15 +42,14 @@ pub struct Scope {
     pub families: Vec<Family>,
     /// Only sockets whose local port lies in one of these; `None` for every port.
     pub ports: Option<Vec<PortRange>>,
-    /// Connections too, not only sockets that hold a port for whoever comes.
-    pub connections: bool,
-    /// TCP sockets that are bound and not listening too (Linux).
-    pub bound: bool,
+    /// Only sockets in these states; what is not asked for is not asked of the kernel either.
+    pub states: Vec<State>,
     /// In these network namespaces.
     pub namespaces: Namespaces,
     /// Whether to look for the processes that hold the sockets.
     pub holders: bool,
-    /// Whether to read all there is to know of those processes, or their names alone.
+    /// Whether to read all there is to know of those processes, or only what tells which programs they are:
+    /// name, file and command line.
     pub details: bool,
 }
 
@@ -61,8 +60,7 @@ impl Default for Scope {
             protocols: Protocol::ALL.to_vec(),
             families: vec![Family::Ipv4, Family::Ipv6],
             ports: None,
-            connections: false,
-            bound: true,
+            states: State::ALL.into_iter().filter(|state| state.holds_port()).collect(),
             namespaces: Namespaces::Own,
             holders: true,
             details: false,
@@ -71,10 +69,11 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// Whether a socket on `port` is asked for.
+    /// Whether a socket on `port` in `state` is asked for.
     #[must_use]
-    pub fn wants_port(&self, port: u16) -> bool {
-        self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
+    pub fn wants(&self, port: u16, state: State) -> bool {
+        self.states.contains(&state)
+            && self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
     }
 }
 

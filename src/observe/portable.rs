@@ -114,10 +114,9 @@ fn list(
                 match info {
                     Ok(info) => {
                         answers += 1;
-                        sockets.extend(socket(&info).filter(|socket| {
-                            (scope.connections || socket.state.holds_port())
-                                && scope.wants_port(socket.local.port)
-                        }));
+                        sockets.extend(
+                            socket(&info).filter(|socket| scope.wants(socket.local.port, socket.state)),
+                        );
                     }
                     Err(error) => gap(error.to_string()),
                 }
@@ -267,10 +266,11 @@ fn processes(scope: &Scope, sockets: &mut [Socket]) -> (Vec<Process>, bool) {
     let me = std::process::id();
     let mut wanted: Vec<sysinfo::Pid> =
         pids.iter().copied().chain([me]).map(sysinfo::Pid::from_u32).collect();
-    let mut kind = ProcessRefreshKind::nothing().without_tasks().with_user(UpdateKind::OnlyIfNotSet);
-    if scope.details {
-        kind = kind.with_exe(UpdateKind::OnlyIfNotSet).with_cmd(UpdateKind::OnlyIfNotSet);
-    }
+    let kind = ProcessRefreshKind::nothing()
+        .without_tasks()
+        .with_user(UpdateKind::OnlyIfNotSet)
+        .with_exe(UpdateKind::OnlyIfNotSet)
+        .with_cmd(UpdateKind::OnlyIfNotSet);
     // Parents come to light one generation at a time; nothing real has this many.
     for _ in 0..32 {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), false, kind);

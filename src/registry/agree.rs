@@ -1,9 +1,14 @@
-//! When two names of a service are the same name.
+//! When two names mean the same service.
 //!
-//! Sources write one service differently: IANA has `sge-qmaster`, others `sge_qmaster`. Names agree when they
-//! are equal ignoring case and ignoring the difference of `-` and `_`. Nothing else makes them agree: to be a
-//! part of a name (`http` of `pcsync-https`) or its beginning (`mysql` of `mysqlx`) is no agreement, and a
-//! look-up never guesses.
+//! Sources write one service differently: IANA has `sge-qmaster`, others `sge_qmaster`; IANA has `domain`, others
+//! `dns`. Two names agree when, ignoring case and the difference of `-`, `_` and blanks,
+//!
+//! - they are equal, or
+//! - one is the other and a suffix: a number (`snmp2`, `imap4`), or a dash and anything (`sip-tls`, `http-alt`), or
+//! - `data/aliases.tsv` has them in one line.
+//!
+//! Nothing else makes them agree. To be a part of a name (`http` of `pcsync-https`) or its beginning within a word
+//! (`mysql` of `mysqlx`) is no agreement, and no look-up ever guesses.
 
 /// Whether `a` and `b` are the same name.
 #[must_use]
@@ -11,8 +16,42 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
+/// Whether `a` and `b` mean the same service.
+#[must_use]
+pub(super) fn same_service(a: &str, b: &str) -> bool {
+    is_or_extends(a, b) || is_or_extends(b, a) || are_aliases(a, b)
+}
+
 fn plain(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    if matches!(byte, b'_' | b' ') { b'-' } else { byte.to_ascii_lowercase() }
+}
+
+/// Whether `long` is `short`, or `short` with a suffix.
+fn is_or_extends(short: &str, long: &str) -> bool {
+    let (short, long) = (short.as_bytes(), long.as_bytes());
+    let begins = long.len() >= short.len() && short.iter().zip(long).all(|(a, b)| plain(*a) == plain(*b));
+    let suffix = long.get(short.len()..).unwrap_or_default();
+    begins
+        && !short.is_empty()
+        && match suffix.first() {
+            None => true,
+            Some(b) if plain(*b) == b'-' => suffix.len() > 1,
+            // A number is one at the end of the name, or before a dash: `afs3-callback` is of `afs`.
+            Some(b) if b.is_ascii_digit() => {
+                let rest = suffix.iter().find(|b| !b.is_ascii_digit());
+                rest.is_none_or(|b| plain(*b) == b'-') && !short.last().is_some_and(u8::is_ascii_digit)
+            }
+            Some(_) => false,
+        }
+}
+
+fn are_aliases(a: &str, b: &str) -> bool {
+    include_str!("data/aliases.tsv").lines().filter(|line| !line.starts_with('#')).any(|line| {
+        let has = |name: &str| {
+            line.split('\t').take(2).flat_map(|f| f.split(',')).any(|known| same_name(known, name))
+        };
+        has(a) && has(b)
+    })
 }
 
 /// Whether `text` has `name` in it as a word, ignoring case: `l2tp` is a word of `L2TP (xl2tpd)`, and
@@ -34,18 +73,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn same_names() {
+    fn services_agree() {
         for (a, b, same) in [
-            ("ssh", "ssh", true),
-            ("XmlIpcRegSvc", "xmlipcregsvc", true),
+            ("ssh", "SSH", true),
             ("sge_qmaster", "sge-qmaster", true),
+            ("Remote Desktop", "remote-desktop", true),
+            // Suffixes.
+            ("http", "http-alt", true),
+            ("http_cache", "http", true),
+            ("imap", "imap4", true),
+            ("afs", "afs3-callback", true),
+            ("sip", "sip-tls", true),
+            ("radius", "radius2", true),
+            // Parts and beginnings.
             ("http", "pcsync-https", false),
+            ("http", "https", false),
             ("mysqlx", "mysql", false),
             ("mysql", "mysqlx", false),
+            ("l2f", "l2tp", false),
+            ("x11", "x1", false),
             ("x-11", "x11", false),
-            ("", "", true),
+            ("http", "http-", false),
+            ("alt", "http-alt", false),
+            ("", "http", false),
+            ("", "", false),
+            // Aliases.
+            ("domain", "dns", true),
+            ("DNS", "domain", true),
+            ("rfb", "vnc", true),
+            ("domain", "vnc", false),
         ] {
-            assert_eq!(same_name(a, b), same, "{a} {b}");
+            assert_eq!(same_service(a, b), same, "{a} {b}");
+            assert_eq!(same_service(b, a), same, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn aliases_have_their_shape() {
+        for line in include_str!("data/aliases.tsv").lines().filter(|line| !line.starts_with('#')) {
+            let fields: Vec<_> = line.split('\t').collect();
+            assert_eq!(fields.len(), 3, "{line}");
+            assert!(fields.iter().all(|field| !field.is_empty() && field.trim() == *field), "{line}");
+            let (name, others) = (fields[0], fields[1]);
+            assert!(others.split(',').all(|other| !is_or_extends(name, other)), "needless: {line}");
         }
     }
 

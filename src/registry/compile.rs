@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::{Life, PortRange, Protocol};
+use crate::model::{PortRange, Protocol};
 
+use super::evidence;
+pub use super::evidence::Packaged;
 pub use super::iana::BadSource;
-use super::iana::{self, Content, Entry, Names, Services};
+use super::iana::{self, Content, Entry, Names};
 use super::row::{COLUMNS, RANGES};
 
 /// Begins the header line with the date of the data.
@@ -36,8 +38,15 @@ pub struct Sources<'a> {
     pub iana: Source<'a>,
     /// A newer list of names, as JSON.
     pub names: Option<Source<'a>>,
-    /// `/etc/services` of Debian's `netbase`.
-    pub services: Option<Source<'a>>,
+}
+
+/// What the generator makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The text of `registry.tsv`.
+    pub registry: String,
+    /// The text of `evidence.tsv`.
+    pub evidence: String,
 }
 
 /// A package the embedded registry is made from.
@@ -52,18 +61,24 @@ pub struct Package {
 }
 
 impl Package {
-    /// The package that serves as `role`: `iana`, `names` or `services`.
+    /// The package that serves as `role`: `iana`, `names` or a kind of evidence.
     #[must_use]
     pub fn of(role: &str) -> Option<Self> {
         include_str!("data/sources.tsv").lines().find_map(|line| {
             let fields: Vec<_> = line.split('\t').collect();
             match fields[..] {
-                [of, kind, name, version, date, file] if of == role => {
+                [of, kind, name, version, date, file, _path] if of == role => {
                     Some(Package { label: format!("{kind} {name} {version}"), date, file })
                 }
                 _ => None,
             }
         })
+    }
+
+    /// Its label with the date of its data, as the header of the evidence tells it.
+    #[must_use]
+    pub fn dated(&self) -> String {
+        format!("{} ({})", self.label, self.date)
     }
 
     /// The source that `bytes` of its file are.
@@ -78,6 +93,63 @@ impl Package {
 /// # Errors
 /// Where a source cannot be read.
 pub fn compile(sources: Sources<'_>) -> Result<String, BadSource> {
+    Ok(write(&sources, &join_protocols(entries(sources)?)))
+}
+
+/// The text of a registry made of IANA's CSV alone, as somebody brings it. Its date is that of its newest row:
+/// the file itself bears none.
+///
+/// # Errors
+/// Where it is not that CSV, or names no port.
+pub fn compile_newer(label: &str, csv: &[u8]) -> Result<String, BadSource> {
+    if csv.iter().all(u8::is_ascii_whitespace) {
+        return Err(BadSource("empty".to_owned()));
+    }
+    if csv.contains(&0) || std::str::from_utf8(csv).is_err() {
+        return Err(BadSource("not text: this is not IANA's registry of ports as CSV".to_owned()));
+    }
+    let csv = csv.strip_prefix(b"\xef\xbb\xbf").unwrap_or(csv); // a byte order mark
+    let mut entries = iana::rows(csv)?;
+    let dates = |content: &Content| content.registered.clone().max(content.modified.clone());
+    let date = entries.iter().filter_map(|entry| dates(&entry.content)).max().unwrap_or_default();
+    if !entries.iter().any(|entry| entry.content.service.is_some()) {
+        return Err(BadSource("no row names a port".to_owned()));
+    }
+    entries.retain(|entry| !entry.content.is_bare());
+    entries.sort_by_key(|entry| entry.ports);
+    let sources = Sources { iana: Source { label, date: &date, bytes: csv }, names: None };
+    Ok(write(&sources, &join_protocols(entries)))
+}
+
+/// The same, and the text of `evidence.tsv` that packaged sources, each with its label, make of that registry.
+///
+/// # Errors
+/// Where a source cannot be read.
+pub fn compile_with(sources: Sources<'_>, packaged: &[(String, Packaged)]) -> Result<Made, BadSource> {
+    let entries = entries(sources)?;
+    let mut named = Vec::new();
+    for (label, source) in packaged {
+        let names =
+            evidence::read(source).map_err(|BadSource(what)| BadSource(format!("{label}: {what}")))?;
+        named.push((source.kind, names));
+    }
+    let labels: Vec<&str> = packaged.iter().map(|(label, _)| label.as_str()).collect();
+    let evidence = format!(
+        "# Which kinds of packaged source name a registration, and which name a port as something else: facts only,\n\
+         # nothing of their text.\n\
+         {MADE_FROM}{}\n\
+         # made by `cargo run --example generate-registry`; not to be edited: see src/registry/README.md\n\
+         #   service   as registered: the kinds name this registration; empty: they name the port otherwise\n\
+         #   together  of the kinds that name the port otherwise, those that agree with each other on a name\n\
+         # columns: ports\tprotocols\tservice\tkinds\ttogether\n{}",
+        labels.join(", "),
+        evidence::lines(&entries, &named),
+    );
+    Ok(Made { registry: write(&sources, &join_protocols(entries)), evidence })
+}
+
+/// The rows of the registry, sorted by port.
+fn entries(sources: Sources<'_>) -> Result<Vec<Entry>, BadSource> {
     let within = |label: &str, BadSource(what): BadSource| BadSource(format!("{label}: {what}"));
     let mut entries = iana::rows(sources.iana.bytes).map_err(|e| within(sources.iana.label, e))?;
     if let Some(source) = sources.names {
@@ -85,17 +157,9 @@ pub fn compile(sources: Sources<'_>) -> Result<String, BadSource> {
         entries = merge(entries, &names, sources.iana.date, source.date);
     }
     entries.retain(|entry| !entry.content.is_bare());
-    if let Some(source) = sources.services {
-        let services = Services::parse(source.bytes).map_err(|e| within(source.label, e))?;
-        for Entry { ports, protocol, content } in &mut entries {
-            if content.service.as_deref().is_some_and(|service| services.name(*ports, *protocol, service)) {
-                content.evidence.push(Life::Netbase);
-            }
-        }
-    }
     // Stable: on one port the registry's own order stays.
     entries.sort_by_key(|entry| entry.ports);
-    Ok(write(&sources, &join_protocols(entries)))
+    Ok(entries)
 }
 
 /// The base as the newer names leave it.
@@ -178,7 +242,7 @@ fn join_protocols(entries: Vec<Entry>) -> Vec<Line> {
 }
 
 fn write(sources: &Sources<'_>, lines: &[Line]) -> String {
-    let all = [Some(sources.iana), sources.names, sources.services];
+    let all = [Some(sources.iana), sources.names];
     let made_from: Vec<String> =
         all.iter().flatten().map(|source| format!("{} ({})", source.label, source.date)).collect();
     let date = sources.names.map_or(sources.iana.date, |names| names.date.max(sources.iana.date));
@@ -206,12 +270,11 @@ fn write(sources: &Sources<'_>, lines: &[Line]) -> String {
 
 fn push(text: &mut String, (ports, protocols, content): &Line) {
     let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.name()).collect();
-    let evidence: Vec<_> = content.evidence.iter().map(|kind| kind.name()).collect();
     let shown = |field: &Option<String>| field.clone().unwrap_or_default();
     // Writing to a `String` cannot fail.
     let _ = writeln!(
         text,
-        "{ports}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+        "{ports}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
         protocols.join(","),
         shown(&content.service),
         shown(&content.description),
@@ -220,7 +283,6 @@ fn push(text: &mut String, (ports, protocols, content): &Line) {
         shown(&content.modified),
         shown(&content.reference),
         shown(&content.since),
-        evidence.join(","),
         shown(&content.notes),
     );
 }
@@ -228,12 +290,13 @@ fn push(text: &mut String, (ports, protocols, content): &Line) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Life;
 
     const HEADER: &str = "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration \
         Date,Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n";
 
     /// The lines that these sources make, without the header and without trailing tabs.
-    fn made(csv: &str, names: Option<&str>, services: Option<&str>) -> Vec<String> {
+    fn made(csv: &str, names: Option<&str>) -> Vec<String> {
         let csv = format!("{HEADER}{csv}");
         fn source<'a>(date: &'a str, text: &'a str) -> Source<'a> {
             Source { label: "a source 1.0", date, bytes: text.as_bytes() }
@@ -241,24 +304,80 @@ mod tests {
         let text = compile(Sources {
             iana: source("2024-06-12", &csv),
             names: names.map(|text| source("2026-09-17", text)),
-            services: services.map(|text| source("2022-01-01", text)),
         })
         .unwrap();
         text.lines().skip(6).filter(|l| *l != RANGES.trim()).map(|l| l.trim_end().to_owned()).collect()
     }
 
     #[test]
-    fn identical_protocols_share_a_line_and_evidence_splits_it() {
+    fn identical_protocols_share_a_line() {
         let csv = "a,7,tcp,A,[X],,,,,,,\na,7,udp,A,[X],,,,,,,\na,7,sctp,other,[X],,,,,,,\nb,3,tcp,,,,,,,,,\n\
                    ,9,,Unassigned,,,,,,,,\n,10,udp,Removed,,,,,,,,\nx,5-6,udp,,,,,,,,,\n";
-        let rest = ["7\tsctp\ta\tother\tX", "10\tudp\t\tUnassigned\t\t\t\t\t\t\tRemoved", "5-6\tudp\tx"];
-        let lines = made(csv, None, None);
+        let rest = ["7\tsctp\ta\tother\tX", "10\tudp\t\tUnassigned\t\t\t\t\t\tRemoved", "5-6\tudp\tx"];
+        let lines = made(csv, None);
         assert_eq!(lines, ["3\ttcp\tb", "7\ttcp,udp\ta\tA\tX", rest[0], rest[1], rest[2]]);
-        let lines = made(csv, None, Some("A 7/tcp\n"));
+    }
+
+    #[test]
+    fn evidence_is_of_registrations_or_otherwise() {
+        let csv = format!(
+            "{HEADER}ssh,22,tcp,,,,,,,,,\nssh,22,udp,,,,,,,,,\nx11,6000-6003,tcp,,,,,,,,,\nrfile,750,tcp,,,,,,,,,\n"
+        );
+        let source = |kind: Life, text: &str| {
+            let files = vec![("f".to_owned(), text.as_bytes().to_vec())];
+            (format!("{} 1 (2020)", kind.name()), Packaged { kind, files })
+        };
+        let iana = Source { label: "a 1", date: "2024-06-12", bytes: csv.as_bytes() };
+        let made = compile_with(
+            Sources { iana, names: None },
+            &[
+                source(
+                    Life::Netbase,
+                    "ssh 22/tcp\nx11 6001/tcp\nkerberos4 750/tcp\nodd 9/udp\nmine 22/sctp\n",
+                ),
+                source(
+                    Life::Selinux,
+                    "network_port(kerberos, tcp,750,s0)\nnetwork_port(ssh, tcp,22,s0, udp,22,s0)\n",
+                ),
+                source(Life::Ufw, "[Other]\nports=750/tcp\n"),
+            ],
+        )
+        .unwrap();
+        let lines: Vec<_> = made.evidence.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
-            ["3\ttcp\tb", "7\ttcp\ta\tA\tX\t\t\t\t\tnetbase", "7\tudp\ta\tA\tX", rest[0], rest[1], rest[2]]
+            [
+                "9\tudp\t\tnetbase\t",
+                "22\tsctp\t\tnetbase\t",
+                "22\ttcp\tssh\tnetbase,selinux\t",
+                "22\tudp\tssh\tselinux\t",
+                "750\ttcp\t\tnetbase,selinux,ufw\tnetbase,selinux",
+                "6000-6003\ttcp\tx11\tnetbase\t",
+            ]
         );
+        assert!(made.evidence.contains("# made from: netbase 1 (2020), selinux 1 (2020), ufw 1 (2020)\n"));
+        assert_eq!(made.registry, compile(Sources { iana, names: None }).unwrap());
+    }
+
+    #[test]
+    fn a_newer_csv_dates_itself() {
+        let csv =
+            format!("\u{feff}{HEADER}ssh,22,tcp,,,,2001-02,2022-02-07,,,,\n,9,,Unassigned,,,2030,,,,,\n");
+        let text = compile_newer("FILE", csv.as_bytes()).unwrap();
+        assert!(text.contains("# date: 2022-02-07\n") || text.contains("# date: 2030\n"), "{text}");
+        assert!(text.contains("# made from: FILE ("));
+        for (csv, told) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("a,b\n1,2\n", "this is not IANA's registry of ports"),
+            (HEADER, "no row names a port"),
+            (&format!("{HEADER},9,,Unassigned,,,,,,,,\n"), "no row names a port"),
+            (&format!("{HEADER}a,x,tcp,,,,,,,,,\n"), "line 2: \"x\" is no port"),
+            ("\0\0", "not text"),
+        ] {
+            let error = compile_newer("FILE", csv.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains('\n'), "{csv:?}: {error}");
+        }
     }
 
     #[test]
@@ -281,15 +400,13 @@ mod tests {
                 "renamed",
                 "a,1,tcp,A,[X],,2001,,[RFC1],,,",
                 r#"{"1/tcp": ["b", "B"]}"#,
-                vec![format!("1\ttcp\tb\tB\t\t\t\t\t{since}\t\tformerly a (2024-06-12)")],
+                vec![format!("1\ttcp\tb\tB\t\t\t\t\t{since}\tformerly a (2024-06-12)")],
             ),
             (
                 "lost",
                 "a,1,tcp,A,[X],,2001,,,,,",
                 r#"{"1/tcp": ["", "Reserved"]}"#,
-                vec![format!(
-                    "1\ttcp\t\tReserved\t\t\t\t\t{since}\t\tregistered as a until after 2024-06-12"
-                )],
+                vec![format!("1\ttcp\t\tReserved\t\t\t\t\t{since}\tregistered as a until after 2024-06-12")],
             ),
             (
                 "one of several",
@@ -302,7 +419,7 @@ mod tests {
                 ",1-9,,Unassigned,,,,,,,,",
                 r#"{"1/tcp": ["a", "A"], "1/udp": ["", "Reserved"]}"#,
                 vec![
-                    format!("1\ttcp\ta\tA\t\t\t\t\t{since}\t\tnamed between 2024-06-12 and 2026-09-17"),
+                    format!("1\ttcp\ta\tA\t\t\t\t\t{since}\tnamed between 2024-06-12 and 2026-09-17"),
                     format!("1\tudp\t\tReserved\t\t\t\t\t{since}"),
                 ],
             ),
@@ -310,7 +427,7 @@ mod tests {
                 "named since",
                 ",1,udp,Reserved,,,,,,,,",
                 r#"{"1/udp": ["a", "A"]}"#,
-                vec![format!("1\tudp\ta\tA\t\t\t\t\t{since}\t\tnamed between 2024-06-12 and 2026-09-17")],
+                vec![format!("1\tudp\ta\tA\t\t\t\t\t{since}\tnamed between 2024-06-12 and 2026-09-17")],
             ),
             (
                 "still unnamed",
@@ -321,7 +438,7 @@ mod tests {
             ("not told of", "a,1,,A,[X],,,,,,,", "{}", vec!["1\ttcp,udp\ta\tA\tX".into()]),
         ] {
             let lines: Vec<String> = lines;
-            assert_eq!(made(csv, Some(names), None), lines, "{name}");
+            assert_eq!(made(csv, Some(names)), lines, "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what the registry is made from: IANA's CSV, a list of names, and `/etc/services`.
+//! Reads what the registry is made from: IANA's CSV and a list of names.
 //!
 //! Texts are brought to one line and to one spelling here, and what is no fact about a port is dropped: the
 //! contact column and electronic addresses inside other columns. What cannot be read is an error with its
@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::{Life, PortRange, Protocol};
+use crate::model::{PortRange, Protocol};
 
-use super::agree;
 use super::row::{RESERVED, UNASSIGNED, ports};
 
 /// The protocols IANA registers ports for.
@@ -48,7 +47,6 @@ pub(super) struct Content {
     pub(super) modified: Option<String>,
     pub(super) reference: Option<String>,
     pub(super) since: Option<String>,
-    pub(super) evidence: Vec<Life>,
     pub(super) notes: Option<String>,
 }
 
@@ -198,41 +196,6 @@ pub(super) fn names(json: &[u8]) -> Result<Names, BadSource> {
         .collect()
 }
 
-/// The names of `/etc/services`, aliases included.
-#[derive(Debug)]
-pub(super) struct Services(BTreeMap<(u16, Protocol), Vec<String>>);
-
-impl Services {
-    /// Reads `name port/protocol alias… # remark`.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, BadSource> {
-        let mut found: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for (n, line) in String::from_utf8_lossy(text).lines().enumerate() {
-            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-            let Some(name) = words.next() else { continue };
-            let (port, protocol) = words
-                .next()
-                .and_then(|place| place.split_once('/'))
-                .and_then(|(port, protocol)| Some((port.parse().ok()?, protocol)))
-                .ok_or_else(|| BadSource(format!("line {}: no port and protocol", n + 1)))?;
-            // The file also lists AppleTalk sockets (`ddp`), which are no ports.
-            let Ok(protocol) = protocol.parse() else { continue };
-            found
-                .entry((port, protocol))
-                .or_default()
-                .extend(std::iter::once(name).chain(words).map(str::to_owned));
-        }
-        Ok(Services(found))
-    }
-
-    /// Whether it names one of `ports` with `service`.
-    pub(super) fn name(&self, ports: PortRange, protocol: Protocol, service: &str) -> bool {
-        (ports.low..=ports.high)
-            .filter_map(|port| self.0.get(&(port, protocol)))
-            .flatten()
-            .any(|name| agree::same_name(name, service))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,28 +315,5 @@ mod tests {
         assert!(rows(b"a,b\n1,2\n").unwrap_err().to_string().contains("Service Name"));
         assert!(names(b"{\"x\": [\"a\", \"b\"]}").is_err());
         assert!(names(b"[]").is_err());
-        assert!(Services::parse(b"ssh 22\n").is_err());
-    }
-
-    #[test]
-    fn services_name_by_name_and_alias() {
-        let services = Services::parse(
-            b"# remark\nhttp\t80/tcp\twww # web\n\nsge_qmaster 6444/tcp\nrtmp 1/ddp\nx11 6000/tcp\nmysql 3306/tcp\n",
-        )
-        .unwrap();
-        let x11 = PortRange::new(6000, 6063).unwrap();
-        for (ports, protocol, service, named) in [
-            (PortRange::single(80), Protocol::Tcp, "http", true),
-            (PortRange::single(80), Protocol::Tcp, "www", true),
-            (PortRange::single(80), Protocol::Tcp, "web", false),
-            (PortRange::single(80), Protocol::Udp, "http", false),
-            (PortRange::single(81), Protocol::Tcp, "http", false),
-            (PortRange::single(6444), Protocol::Tcp, "sge-qmaster", true),
-            (PortRange::single(3306), Protocol::Tcp, "mysqlx", false),
-            (x11, Protocol::Tcp, "x11", true),
-            (x11, Protocol::Udp, "x11", false),
-        ] {
-            assert_eq!(services.name(ports, protocol, service), named, "{ports}/{protocol} {service}");
-        }
     }
 }

@@ -9,7 +9,9 @@
 
 mod agree;
 pub mod compile;
+mod evidence;
 mod iana;
+pub mod programs;
 mod row;
 mod rules;
 mod table;
@@ -18,7 +20,7 @@ mod tests;
 
 use crate::model::{Assignment, Life, PortRange, Protocol, RegistryRange, Status, Verdict};
 
-use row::{CuratedRow, KnownUse, RESERVED, Relation, Row};
+use row::{CuratedRow, Evidence, KnownUse, RESERVED, Relation, Row};
 use table::Table;
 
 /// The registry, with the curated lists. Copying it copies a few references.
@@ -31,8 +33,11 @@ pub struct Registry {
     dead: Table,
     live: Table,
     known_uses: Table,
+    evidence: Table,
     date: &'static str,
     provenance: &'static str,
+    /// The file it was read from, where it is not the embedded one.
+    file: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -65,12 +70,30 @@ impl Registry {
             dead: Table::new(include_str!("data/orphans.tsv")),
             live: Table::new(include_str!("data/live.tsv")),
             known_uses: Table::new(include_str!("data/known-uses.tsv")),
+            evidence: Table::new(include_str!("data/evidence.tsv")),
             date: header(compile::DATE),
             provenance: header(compile::MADE_FROM),
+            file: None,
         }
     }
 
-    /// The date of the data, `YYYY-MM-DD`: the newest of its sources.
+    /// A newer registry: IANA's own CSV, read from `file`. The curated lists and the evidence this program carries
+    /// apply to it. The text it is made into lives as long as the program.
+    ///
+    /// # Errors
+    /// Where it is not that CSV.
+    pub fn newer(file: &str, csv: &[u8]) -> Result<Self, compile::BadSource> {
+        let text = compile::compile_newer(file, csv)?;
+        Ok(Registry { file: Some(file.to_owned().leak()), ..Registry::of(text.leak()) })
+    }
+
+    /// The file it was read from; `None` where it is the embedded one.
+    #[must_use]
+    pub const fn file(&self) -> Option<&'static str> {
+        self.file
+    }
+
+    /// The date of the data, `YYYY-MM-DD`: the newest of its sources; of a file, of its newest row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date
@@ -115,6 +138,10 @@ impl Registry {
             }
         }
 
+        let other = self.evidence_at(port, registered_as).find(|row| row.service.is_none());
+        let otherwise: Vec<Life> = other.iter().flat_map(Evidence::kinds).collect();
+        let together: Vec<Life> = other.iter().flat_map(Evidence::together).collect();
+
         let range = RegistryRange::of(port);
         let status = if range == RegistryRange::Dynamic {
             Status::Dynamic
@@ -129,9 +156,13 @@ impl Registry {
         {
             Status::Repurposed
         } else {
-            rules::of_port(&assignments)
+            match rules::of_port(&assignments) {
+                // Several sources that call it the same, and none that calls it what is registered.
+                Status::Dormant | Status::Obscure if together.len() > 1 => Status::Repurposed,
+                status => status,
+            }
         };
-        Verdict { port, protocol, range, status, assignments, known_use, remark }
+        Verdict { port, protocol, range, status, assignments, known_use, otherwise, together, remark }
     }
 
     /// Every registration of the service `name`, in the order of ports; case is ignored.
@@ -167,6 +198,10 @@ impl Registry {
         self.rows.at(port).chain(ranges).filter_map(Row::parse)
     }
 
+    fn evidence_at(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = Evidence> {
+        self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
+    }
+
     /// One pass over the text: the name is compared before anything else of a line is read.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = Row> {
         self.rows
@@ -196,7 +231,9 @@ impl Registry {
         if known.iter().any(|known| known.is(service)) {
             life.push(Life::KnownUse);
         }
-        life.extend(row.evidence());
+        let named =
+            self.evidence_at(at, protocol).find(|e| e.ports == row.ports && e.service == Some(service));
+        life.extend(named.iter().flat_map(Evidence::kinds));
         Assignment {
             service,
             ports: row.ports,

@@ -6,7 +6,7 @@
 use crate::model::{Confidence, Curated, Life, PortRange, Protocol, Standing};
 
 /// Column names of `registry.tsv`, in order.
-pub(super) const COLUMNS: [&str; 11] = [
+pub(super) const COLUMNS: [&str; 10] = [
     "ports",
     "protocols",
     "service",
@@ -16,7 +16,6 @@ pub(super) const COLUMNS: [&str; 11] = [
     "modified",
     "reference",
     "since",
-    "evidence",
     "notes",
 ];
 
@@ -44,8 +43,6 @@ pub(super) struct Row {
     /// Where the row is known by its name only: the time between which it was made. Its assignee, dates and
     /// reference are unknown, not absent.
     pub(super) since: Option<&'static str>,
-    /// Names of kinds of evidence, joined by commas.
-    pub(super) evidence: &'static str,
     pub(super) notes: Option<&'static str>,
 }
 
@@ -79,7 +76,6 @@ impl Row {
             modified: text(fields.next()),
             reference: text(fields.next()),
             since: text(fields.next()),
-            evidence: fields.next().unwrap_or_default(),
             notes: text(fields.next()),
         })
     }
@@ -94,16 +90,55 @@ impl Row {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// The kinds of packaged source that name it, rising.
-    pub(super) fn evidence(&self) -> impl Iterator<Item = Life> {
-        self.evidence.split(',').filter_map(|name| Life::ALL.into_iter().find(|k| k.name() == name))
-    }
-
     /// The name this row is an alias of, by IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
         let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
         rest.split_once('"').map(|(name, _)| name)
     }
+}
+
+/// A row of `evidence.tsv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Evidence {
+    pub(super) ports: PortRange,
+    /// Names of protocols, joined by commas.
+    pub(super) protocols: &'static str,
+    /// The registered service that is named; `None`: the port is named otherwise.
+    pub(super) service: Option<&'static str>,
+    kinds: &'static str,
+    together: &'static str,
+}
+
+impl Evidence {
+    pub(super) fn parse(line: &'static str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        Some(Evidence {
+            ports: ports(fields.next()?)?,
+            protocols: text(fields.next())?,
+            service: text(fields.next()),
+            kinds: fields.next()?,
+            together: fields.next().unwrap_or_default(),
+        })
+    }
+
+    /// Whether it is about `protocol`.
+    pub(super) fn is_of(&self, protocol: Protocol) -> bool {
+        self.protocols.split(',').any(|name| name == protocol.name())
+    }
+
+    /// The kinds of packaged source that name it so, rising.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Life> + use<> {
+        kinds(self.kinds)
+    }
+
+    /// Of those that name the port otherwise, the ones that agree with each other.
+    pub(super) fn together(&self) -> impl Iterator<Item = Life> + use<> {
+        kinds(self.together)
+    }
+}
+
+fn kinds(field: &'static str) -> impl Iterator<Item = Life> {
+    field.split(',').filter_map(|name| Life::PACKAGED.into_iter().find(|kind| kind.name() == name))
 }
 
 /// A row of `orphans.tsv` or `live.tsv`.
@@ -114,6 +149,9 @@ pub(super) struct CuratedRow {
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
+    /// Of the dead: the kinds of packaged source that name it all the same, joined by commas.
+    #[allow(dead_code, reason = "read by the tests of the lists")]
+    pub(super) despite: &'static str,
 }
 
 impl CuratedRow {
@@ -152,6 +190,7 @@ impl CuratedRow {
                 now_used_by: text(fields.next()),
                 basis: text(fields.next()),
             },
+            despite: fields.next().unwrap_or_default(),
         })
     }
 
@@ -217,7 +256,7 @@ mod tests {
         let row = Row::parse("6000-6063\ttcp,udp\tx11\t\tSomebody").unwrap();
         assert_eq!(row.ports, PortRange::new(6000, 6063).unwrap());
         assert_eq!((row.service, row.description, row.assignee), (Some("x11"), None, Some("Somebody")));
-        assert_eq!((row.notes, row.evidence), (None, ""));
+        assert_eq!(row.notes, None);
         assert!(row.covers(6063, Protocol::Udp) && !row.covers(6064, Protocol::Udp));
         assert!(!row.covers(6000, Protocol::Sctp));
         for line in ["", "x\ttcp\ta", "9-1\ttcp\ta", "65536\ttcp\ta", "1"] {
@@ -242,7 +281,7 @@ mod tests {
 
     #[test]
     fn aliases_are_read_from_the_notes() {
-        let alias = "1\ttcp\ta_b\t\t\t\t\t\t\t\tSaid. This entry is an alias to \"a-b\". More.";
+        let alias = "1\ttcp\ta_b\t\t\t\t\t\t\tSaid. This entry is an alias to \"a-b\". More.";
         assert_eq!(Row::parse(alias).unwrap().alias_of(), Some("a-b"));
         assert_eq!(Row::parse("1\ttcp\ta-b").unwrap().alias_of(), None);
     }

@@ -97,7 +97,6 @@ mod tests {
             modified: None,
             reference: None,
             since: None,
-            evidence: "",
             notes: None,
         }
     }

@@ -148,6 +148,9 @@ impl Card<'_, '_> {
                 ),
             )?;
             self.holders(judged)?;
+            if let Some(usual) = &judged.usual {
+                self.item("", &sanitize(&words::usual(usual)))?;
+            }
             self.flags(judged)?;
         }
         Ok(())
@@ -208,10 +211,12 @@ impl Card<'_, '_> {
         for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
             writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
         }
-        for finding in
-            judged.findings.iter().filter(|f| matches!(f.flag(), Flag::Ephemeral | Flag::OtherProtocol))
+        for finding in judged
+            .findings
+            .iter()
+            .filter(|f| matches!(f.flag(), Flag::Ephemeral | Flag::OtherProtocol | Flag::Impostor))
         {
-            self.item("", &words::finding(finding))?;
+            self.item("", &sanitize(&words::finding(finding)))?;
         }
         Ok(())
     }

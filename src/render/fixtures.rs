@@ -49,6 +49,8 @@ pub(super) fn verdict(port: u16, protocol: Protocol) -> Verdict {
         status: Status::Unassigned,
         assignments: vec![],
         known_use: vec![],
+        otherwise: vec![],
+        together: vec![],
         remark: None,
     };
     let mut row = |status, service, description| {
@@ -291,7 +293,7 @@ pub(super) fn report(observation: &Observation) -> Report<'_> {
                 exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
                 verdict: verdict(socket.local.port, socket.local.protocol),
             };
-            Judged { findings: findings(&listener), listener }
+            Judged { findings: findings(&listener), listener, usual: None }
         })
         .collect();
     listeners.sort_by(|a, b| a.listener.order(&b.listener));

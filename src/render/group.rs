@@ -17,6 +17,8 @@ fn alike(a: &Verdict, b: &Verdict) -> bool {
         && a.range == b.range
         && a.known_use == b.known_use
         && a.remark == b.remark
+        && a.otherwise == b.otherwise
+        && a.together == b.together
         && a.assignments == b.assignments
 }
 

@@ -14,7 +14,7 @@ use crate::judge::{Explained, Judged, Report};
 use crate::model::{
     Assignment, Confidence, Curated, Evidence, ExeState, Exposure, Family, Finding, Gap, Host, Life,
     Namespace, Netns, Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues,
-    RegistryRange, Severity, Standing, State, Status, Verdict,
+    RegistryRange, Severity, Standing, State, Status, Usual, Verdict,
 };
 
 use super::visible::Visible;
@@ -87,6 +87,8 @@ struct Head<'a> {
 #[derive(Serialize)]
 struct RegistryHead<'a> {
     date: &'a str,
+    /// The file it was read from; null where it is the embedded one.
+    file: Option<&'a str>,
 }
 
 impl<'a> Head<'a> {
@@ -100,7 +102,7 @@ impl<'a> Head<'a> {
             gaps: &observation.gaps,
             notes: &observation.notes,
             namespaces: &observation.namespaces,
-            registry: RegistryHead { date: report.registry.date() },
+            registry: RegistryHead { date: report.registry.date(), file: report.registry.file() },
         }
     }
 }
@@ -129,6 +131,7 @@ struct Listener<'a> {
     owner: &'static str,
     processes: Vec<Holder<'a>>,
     registry: Registered<'a>,
+    usual: Option<Usual>,
     flags: Vec<Flag<'a>>,
 }
 
@@ -164,6 +167,7 @@ impl<'a> Listener<'a> {
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(holder).collect(),
             registry: Registered::new(&listener.verdict),
+            usual: judged.usual,
             flags: judged.findings.iter().map(Flag::new).collect(),
         }
     }
@@ -335,6 +339,9 @@ struct Port<'a> {
     #[serde(flatten)]
     registered: Registered<'a>,
     evidence: Vec<Named<'a>>,
+    /// The kinds that name the port as something else, and those of them that agree on what.
+    otherwise: &'a [Life],
+    together: &'a [Life],
     listeners: Vec<Listener<'a>>,
 }
 
@@ -354,6 +361,8 @@ impl<'a> Port<'a> {
             protocol: verdict.protocol,
             registered: Registered::new(verdict),
             evidence: named.map(|a| Named { service: a.service, kinds: &a.life }).collect(),
+            otherwise: &verdict.otherwise,
+            together: &verdict.together,
             listeners: explained.listeners.iter().map(|judged| Listener::new(judged)).collect(),
         }
     }

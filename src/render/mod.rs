@@ -25,7 +25,7 @@ use anstyle::{AnsiColor, Effects};
 use crate::model::{Owner, Severity, Socket};
 
 pub use sanitize::{is_unsafe, sanitize};
-pub use summary::summary;
+pub use summary::{registry, summary};
 
 /// What the caller found out about the place the output goes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the columns of a listing hold for one socket, fit to be shown.
 //!
-//! SERVICE holds the registered names; where something else is what one meets, that, after a `~`; where there is no
+//! SERVICE holds the registered names; where something else is what one meets, that, after a `~`, and where the
+//! program that holds the port is known to serve it, that program's own; where there is no
 //! registration, a word in brackets (a dash where room is short), so that it cannot be taken for a service. PROCESS
 //! holds the holders' names, or in brackets why there are none. USER is the socket's user, else that of its holders.
 //! FLAGS holds codes, gravest first; `exposed` is not among them, for EXPOSURE says it. A `?` after a code stands for
@@ -138,17 +139,24 @@ impl Column {
 
 fn service(judged: &Judged<'_>, form: Form) -> Field {
     let verdict = &judged.listener.verdict;
+    let registered = matches!(verdict.status, Status::Active | Status::Standard | Status::Orphaned);
+    if let Some(usual) = judged.usual.filter(|usual| !usual.any_port && !registered) {
+        let product = usual.product.split(" (").next().unwrap_or(usual.product);
+        return Field::plain(format!("~{}", sanitize(product)));
+    }
     let none = |word: &'static str| Field::new(if form == Form::Short { "-" } else { word }, Tone::Quiet);
     match verdict.status {
         Status::Dynamic => none("(dynamic)"),
         Status::Unassigned => none("(unassigned)"),
         Status::Reserved => none("(reserved)"),
+        // Sources agree that it is something else, and their words are not told.
+        Status::Repurposed if verdict.known_use.is_empty() => {
+            let names = verdict.assignments.iter().map(|a| sanitize(a.service));
+            Field::plain(format!("~(not {})", joined(names, ",")))
+        }
+        // The first use says it; the others are told by `explain`.
         Status::Repurposed => {
-            // The first says it; the others are told by `explain`.
-            Field::plain(format!(
-                "~{}",
-                sanitize(verdict.known_use.first().copied().unwrap_or("other software"))
-            ))
+            Field::plain(format!("~{}", sanitize(verdict.known_use.first().copied().unwrap_or_default())))
         }
         _ => {
             let names = verdict.assignments.iter().map(|a| sanitize(a.service));

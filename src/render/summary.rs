@@ -6,6 +6,8 @@
 use crate::judge::Report;
 use crate::model::{Confidence, Evidence, Flag, Owner, Stage};
 
+use crate::registry::Registry;
+
 use super::sanitize;
 
 /// The line, without its newline.
@@ -17,8 +19,17 @@ pub fn summary(report: &Report<'_>) -> String {
     if gaps > 0 {
         said.push(format!("The view is incomplete ({}): this is no all-clear.", plural(gaps, "gap")));
     }
-    said.push(format!("Registry of {}.", report.registry.date()));
+    said.push(registry(&report.registry));
     said.join(" ")
+}
+
+/// The date of the data that judged, and where it was read from.
+#[must_use]
+pub fn registry(registry: &Registry) -> String {
+    match registry.file() {
+        Some(file) => format!("Registry of {} ({}).", registry.date(), sanitize(file)),
+        None => format!("Registry of {}.", registry.date()),
+    }
 }
 
 fn counts(report: &Report<'_>) -> String {

@@ -5,7 +5,7 @@
 
 use crate::model::{
     Assignment, Confidence, DeadRegistration, Evidence, Exposure, Finding, Life, Owner, QuietRegistration,
-    RegistryRange, Standing, Status, Verdict,
+    RegistryRange, RestsOn, Standing, Status, Stranger, Usual, Verdict,
 };
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
@@ -117,7 +117,14 @@ pub fn reason(verdict: &Verdict) -> String {
             remark(&mut said);
         }
         Status::Repurposed => {
-            said.push(sentence(&format!("What one meets here today: {}", verdict.known_use.join("; "))));
+            if verdict.known_use.is_empty() {
+                let who = capital(&sources(&verdict.together));
+                said.push(format!(
+                    "{who} agree with each other on what is met here, and it is not what is registered."
+                ));
+            } else {
+                said.push(sentence(&format!("What one meets here today: {}", verdict.known_use.join("; "))));
+            }
             if verdict.assignments.is_empty() {
                 said.push("Nothing is registered.".into());
                 remark(&mut said);
@@ -148,7 +155,16 @@ pub fn reason(verdict: &Verdict) -> String {
             }));
         }
     }
+    if verdict.status != Status::Repurposed && !verdict.otherwise.is_empty() && lacks_life(verdict) {
+        let one = if verdict.otherwise.len() == 1 { "names" } else { "name" };
+        said.push(format!("{} {one} this port as something else.", capital(&sources(&verdict.otherwise))));
+    }
     said.join(" ")
+}
+
+/// Whether no packaged source names a registration of the port, so that another name for it tells something.
+fn lacks_life(verdict: &Verdict) -> bool {
+    !verdict.assignments.iter().any(|a| a.life.iter().any(|kind| Life::PACKAGED.contains(kind)))
 }
 
 /// What a finding rests on: the `text` of a flag.
@@ -195,6 +211,7 @@ pub fn finding(finding: &Finding) -> String {
         Evidence::OtherProtocol { registered_for, services } => {
             format!("The port is registered for {registered_for} only: {}.", services.join(", "))
         }
+        Evidence::Impostor { service, expected, found, why } => impostor(service, expected, found, why),
         Evidence::Exposed { exposure: class, .. } => {
             format!("Reachable from beyond this machine, {}, as far as the address tells.", exposure(*class))
         }
@@ -211,11 +228,60 @@ pub fn sources(life: &[Life]) -> String {
                 Life::Curated => "the curated list of living services",
                 Life::KnownUse => "the curated list of known uses",
                 Life::Netbase => "the services file of Debian's netbase",
+                Life::Tshark => "Wireshark's dissectors",
+                Life::Selinux => "the SELinux reference policy",
+                Life::Firewalld => "firewalld's services",
+                Life::Ndpi => "nDPI's protocols",
+                Life::Ufw => "ufw's application profiles",
             }
             .to_owned()
         })
         .collect();
     list(&names)
+}
+
+/// Expected, found, what that rests on, and why it matters.
+fn impostor(service: &str, expected: &[&str], found: &[Stranger], why: &str) -> String {
+    let found: Vec<String> = found
+        .iter()
+        .map(|stranger| {
+            let what = match stranger.products.as_slice() {
+                [] => "of which nothing is known".to_owned(),
+                products => products.join(" or "),
+            };
+            let Stranger { program, pid, rests_on, .. } = stranger;
+            format!("{program} (pid {pid}, {what}; known {})", rests(*rests_on))
+        })
+        .collect();
+    const FEW: usize = 6;
+    let named: Vec<String> = expected.iter().take(FEW).map(|&name| name.to_owned()).collect();
+    let more = match expected.len().saturating_sub(FEW) {
+        0 => list(&named),
+        more => format!("{} and {more} more", named.join(", ")),
+    };
+    format!(
+        "{} holds the port of {service}, which is known to be served by {more}. {}",
+        list(&found),
+        sentence(why)
+    )
+}
+
+/// What the identification of a program rests on.
+#[must_use]
+pub const fn rests(on: RestsOn) -> &'static str {
+    match on {
+        RestsOn::Exe => "by the file that runs",
+        RestsOn::Cmdline => "by its command line",
+        RestsOn::Name => "only by the name it goes by",
+    }
+}
+
+/// Why a program belongs on its port.
+#[must_use]
+pub fn usual(usual: &Usual) -> String {
+    let Usual { program, product, rests_on, any_port, .. } = usual;
+    let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
+    sentence(&format!("{program} ({product}) {where_}; known {}", rests(*rests_on)))
 }
 
 fn alive(a: &Assignment) -> String {
@@ -245,7 +311,17 @@ fn dead(a: &Assignment) -> Option<String> {
         Standing::Orphaned => "dead",
         Standing::Legacy => "withdrawn but still met",
     };
-    Some(died(&DeadRegistration::new(a.service, row), how))
+    let died = died(&DeadRegistration::new(a.service, row), how);
+    let packaged: Vec<Life> = a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
+    if packaged.is_empty() {
+        return Some(died);
+    }
+    let still = if packaged.len() == 1 {
+        "still names it, which shows no life"
+    } else {
+        "still name it, which shows no life"
+    };
+    Some(format!("{died} {} {still}.", capital(&sources(&packaged))))
 }
 
 fn died(row: &DeadRegistration, how: &str) -> String {
@@ -327,6 +403,11 @@ fn rfcs(reference: Option<&str>) -> Vec<String> {
         .collect();
     named.dedup();
     named
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 fn list(items: &[String]) -> String {

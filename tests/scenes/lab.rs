@@ -3,23 +3,27 @@
 //! A scene runs on a thread that has left for a fresh network namespace; whatever it starts is born there. No
 //! port is taken from the machine, nothing is sent beyond the namespace, and every process is ended by its pid.
 
+use std::cell::{OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use libtest_mimic::Failed;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use crate::report::{complete, flags, gap, held, listeners, on_port, pids};
+use crate::wires::loopback_up;
 
 /// What a scene comes to.
 pub type Outcome = Result<(), Failed>;
@@ -29,6 +33,36 @@ pub type Scene = (&'static str, fn(&Lab) -> Outcome);
 
 /// The user and group that own nothing.
 pub const NOBODY: u32 = 65534;
+
+/// What must be there before the first scene: `/proc` as it is, and the programs in a place everybody can reach,
+/// for the checkout may lie where nobody can.
+pub struct Stage {
+    _folder: TempDir,
+}
+
+static STAGE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
+
+impl Stage {
+    /// Sets the stage for every scene of this process; it is gone when dropped.
+    pub fn set() -> Result<Self, Failed> {
+        let folder = folder("stage")?;
+        fs::copy(env!("CARGO_BIN_EXE_portolan"), folder.path().join("portolan"))?;
+        fs::copy(std::env::current_exe()?, folder.path().join("helper"))?;
+        let proc = fs::File::open("/proc")?.into();
+        STAGE.set((proc, folder.path().to_owned())).map_err(|_| "the stage is set once")?;
+        Ok(Stage { _folder: folder })
+    }
+}
+
+fn folder(name: &str) -> Result<TempDir, Failed> {
+    let folder = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/tmp")?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+fn stage() -> Result<&'static (OwnedFd, PathBuf), Failed> {
+    STAGE.get().ok_or_else(|| "no stage".into())
+}
 
 /// Whether scenes can run: root, and a kernel that gives namespaces.
 pub fn available() -> bool {
@@ -43,7 +77,8 @@ pub fn available() -> bool {
 /// Runs a scene on a thread in network and mount namespaces of its own, with loopback up.
 pub fn scene(act: fn(&Lab) -> Outcome) -> Outcome {
     std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+        // Descriptors of its own too: what another scene starts must not inherit this one's sockets, however briefly.
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FILES)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         loopback_up()?;
         act(&Lab::new()?)
@@ -55,39 +90,91 @@ pub fn scene(act: fn(&Lab) -> Outcome) -> Outcome {
     })
 }
 
-/// Sets device 1, which is loopback in every namespace, up: `RTM_NEWLINK` (rtnetlink(7)).
-pub fn loopback_up() -> Result<(), Failed> {
-    let mut message = Vec::new();
-    message.extend(32u32.to_ne_bytes()); // length
-    message.extend(16u16.to_ne_bytes()); // RTM_NEWLINK
-    message.extend(5u16.to_ne_bytes()); // NLM_F_REQUEST | NLM_F_ACK
-    message.extend([0; 8]); // sequence, port
-    message.extend([0; 4]); // family, padding, type
-    message.extend(1i32.to_ne_bytes()); // index
-    message.extend(1u32.to_ne_bytes()); // flags: IFF_UP
-    message.extend(1u32.to_ne_bytes()); // change: IFF_UP
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?; // protocol 0 is NETLINK_ROUTE
-    sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    let mut answer = [0; 256];
-    recv(&socket, &mut answer, RecvFlags::empty())?;
-    match answer[16..20] {
-        [0, 0, 0, 0] => Ok(()),
-        ref error => Err(format!("loopback does not come up: {error:?}").into()),
-    }
-}
-
 /// The tools of a scene.
 pub struct Lab {
     folder: TempDir,
+    /// The first process of the scene's pid namespace, if it has one. It goes last: the kernel lets it end only
+    /// when every other process in there has been waited for.
+    first: OnceCell<Holder>,
+    /// What helpers may have mounted on.
+    mounts: RefCell<Vec<PathBuf>>,
+}
+
+impl Drop for Lab {
+    /// What is mounted in the scene's folder keeps it from being removed.
+    fn drop(&mut self) {
+        for path in self.mounts.take() {
+            while umount2(&path, MntFlags::MNT_DETACH).is_ok() {}
+        }
+    }
 }
 
 impl Lab {
     fn new() -> Result<Self, Failed> {
-        // Whoever the program runs as must reach it; the checkout may lie where nobody can.
-        let folder = tempfile::Builder::new().prefix("portolan-scene").tempdir_in("/tmp")?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        fs::copy(env!("CARGO_BIN_EXE_portolan"), folder.path().join("portolan"))?;
-        Ok(Lab { folder })
+        let folder = folder("scene")?;
+        for program in ["portolan", "helper"] {
+            fs::hard_link(stage()?.1.join(program), folder.path().join(program))?;
+        }
+        Ok(Lab { folder, first: OnceCell::new(), mounts: RefCell::default() })
+    }
+
+    /// A place in the scene's folder where a helper may mount something.
+    pub fn mount_point(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        self.mounts.borrow_mut().push(path.clone());
+        path.to_str().expect("a path of this suite's own").to_owned()
+    }
+
+    /// Leaves for a pid namespace with a `/proc` of its own, where nobody is but what the scene starts from
+    /// here on: every process in sight may be read, whatever else runs on this machine.
+    pub fn alone(&self) -> Outcome {
+        self.alone_with("")
+    }
+
+    /// The same, with options for the mount of `/proc`.
+    pub fn alone_with(&self, options: &str) -> Outcome {
+        unshare(CloneFlags::CLONE_NEWPID)?;
+        let first = self.helper(["init", options])?;
+        self.first.set(first).map_err(|_| "a scene is alone once".into())
+    }
+
+    /// This program as a helper of `helpers.rs`, not yet started.
+    pub fn as_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(self.folder.path().join("helper"));
+        command.arg("--helper").args(arguments);
+        command
+    }
+
+    /// Starts a helper and waits until it says that it is ready.
+    pub fn helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Holder, Failed> {
+        let mut command = self.as_helper(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let mut holder = Holder::new(child, pipes)?;
+        holder.said = holder.line()?;
+        match holder.said.first().map(String::as_str) {
+            Some("ready") => Ok(holder),
+            other => Err(format!("a helper says {other:?}").into()),
+        }
+    }
+
+    /// The program as `helpers.rs` starts it after giving up or taking on what the first argument says.
+    pub fn portolan_under<S: AsRef<OsStr>>(
+        &self,
+        circumstance: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let program = self.folder.path().join("portolan");
+        let mut command = self.as_helper([OsStr::new("run"), OsStr::new(circumstance), program.as_ref()]);
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Its JSON, whatever it matched, and what it said on standard error.
+    pub fn json_under(&self, circumstance: &str, arguments: &[&str]) -> Result<(Value, String), Failed> {
+        let output = self.portolan_under(circumstance, ["-o", "json"].iter().chain(arguments)).output()?;
+        let talk = String::from_utf8(output.stderr.clone())?;
+        Ok((Self::parsed(&output)?, talk))
     }
 
     /// The program, not yet started, with an environment that does not colour or narrow its output.
@@ -137,7 +224,15 @@ pub fn sleep() -> PathBuf {
 }
 
 /// A process that holds sockets and does nothing else, for ten minutes at most; ended when dropped.
-pub struct Holder(Child);
+pub struct Holder {
+    child: Child,
+    /// As `/proc` in the scene shows it.
+    pid: u32,
+    /// To a helper and from it.
+    pipes: Option<(ChildStdin, ChildStdout)>,
+    /// The first line of a helper, word by word.
+    pub said: Vec<String>,
+}
 
 impl Holder {
     /// Starts `program`, which must take `sleep`'s arguments, with up to three sockets as its standard streams.
@@ -159,20 +254,58 @@ impl Holder {
             command.uid(uid).gid(uid);
         }
         // spawn returns once the program runs: its name and its descriptors are final.
-        Ok(Holder(command.spawn()?))
+        Holder::new(command.spawn()?, None)
+    }
+
+    fn new(child: Child, pipes: Option<(ChildStdin, ChildStdout)>) -> Result<Self, Failed> {
+        // First a holder, then its pid: a child that is not waited for would keep its pid namespace.
+        let mut holder = Holder { child, pid: 0, pipes, said: Vec::new() };
+        holder.pid = inner_pid(holder.child.id())?;
+        Ok(holder)
     }
 
     /// Its pid.
     pub fn pid(&self) -> u32 {
-        self.0.id()
+        self.pid
+    }
+
+    /// The next line a helper says, word by word.
+    fn line(&mut self) -> Result<Vec<String>, Failed> {
+        let (_, from) = self.pipes.as_mut().ok_or("no helper")?;
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while from.read(&mut byte)? == 1 && byte != *b"\n" {
+            line.extend(byte);
+        }
+        Ok(String::from_utf8(line)?.split(' ').map(str::to_owned).collect())
+    }
+
+    /// Tells a helper to end, and gives what it says last.
+    pub fn end(mut self) -> Result<Vec<String>, Failed> {
+        let (to, from) = self.pipes.take().ok_or("no helper")?;
+        drop(to);
+        let mut last = String::new();
+        BufReader::new(from).read_line(&mut last)?;
+        self.child.wait()?;
+        Ok(last.split_whitespace().map(str::to_owned).collect())
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// The pid of a child as the processes beside it see it: the last of `NSpid` (proc_pid_status(5)).
+fn inner_pid(pid: u32) -> Result<u32, Failed> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let path = format!("{pid}/status");
+    let file = openat(&stage()?.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let status = std::io::read_to_string(fs::File::from(file))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).ok_or("no NSpid")?;
+    Ok(line.split_whitespace().next_back().ok_or("no pid")?.parse()?)
 }
 
 /// A listening TCP socket.
@@ -189,31 +322,6 @@ pub fn udp(address: &str) -> Result<OwnedFd, Failed> {
 pub fn unmount_proc() -> Result<(), Failed> {
     // Something may be mounted below it.
     umount2("/proc", MntFlags::MNT_DETACH).map_err(|error| format!("umount /proc: {error}").into())
-}
-
-/// The listeners of a listing.
-pub fn listeners(report: &Value) -> Result<&Vec<Value>, Failed> {
-    report["listeners"].as_array().ok_or_else(|| "no listeners in the report".into())
-}
-
-/// The one listener on a port.
-pub fn on_port(report: &Value, port: u16) -> Result<&Value, Failed> {
-    let found: Vec<_> = listeners(report)?.iter().filter(|l| l["port"] == port).collect();
-    match found[..] {
-        [one] => Ok(one),
-        _ => Err(format!("{} listeners on port {port}: {report:#}", found.len()).into()),
-    }
-}
-
-/// The codes of a listener's flags.
-pub fn flags(listener: &Value) -> Vec<&str> {
-    listener["flags"].as_array().into_iter().flatten().filter_map(|flag| flag["code"].as_str()).collect()
-}
-
-/// The pids of a listener's processes.
-pub fn pids(listener: &Value) -> Vec<u32> {
-    let processes = listener["processes"].as_array().into_iter().flatten();
-    processes.filter_map(|process| process["pid"].as_u64()?.try_into().ok()).collect()
 }
 
 /// Fails with the values where they differ.

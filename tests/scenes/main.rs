@@ -12,19 +12,55 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod addresses;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
+mod helpers;
+#[cfg(target_os = "linux")]
+mod holding;
+#[cfg(target_os = "linux")]
 mod lab;
+#[cfg(target_os = "linux")]
+mod many;
+#[cfg(target_os = "linux")]
+mod namespaces;
+#[cfg(target_os = "linux")]
+mod parity;
+#[cfg(target_os = "linux")]
+mod privilege;
+#[cfg(target_os = "linux")]
+mod programs;
+#[cfg(target_os = "linux")]
+mod report;
+#[cfg(target_os = "linux")]
+mod wires;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Trial};
 
-    let scenes = [first::SCENES].concat();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "--helper") {
+        return helpers::run(&arguments.collect::<Vec<_>>());
+    }
+    let scenes = [
+        first::SCENES,
+        holding::SCENES,
+        programs::SCENES,
+        privilege::SCENES,
+        addresses::SCENES,
+        namespaces::SCENES,
+        many::SCENES,
+        parity::SCENES,
+    ]
+    .concat();
     let available = lab::available();
     if !available {
         eprintln!("scenes need root and network namespaces: all {} are ignored", scenes.len());
     }
+    // Kept until the last scene is over.
+    let _stage = available.then(lab::Stage::set).transpose().expect("programs to run");
     let trials = scenes
         .into_iter()
         .map(|(name, act)| Trial::test(name, move || lab::scene(act)).with_ignored_flag(!available))

@@ -30,8 +30,9 @@ pub(super) struct Walk {
     pub holders: HashMap<u64, Vec<Pid>>,
     /// Processes whose descriptors could not be read although they were there, and why.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes, where they may be read: inode to one process in it.
-    pub namespaces: HashMap<u64, Pid>,
+    /// The network namespaces of the processes, and those a descriptor of theirs stands for, where they may be
+    /// read.
+    pub namespaces: HashSet<u64>,
     /// Every io_uring instance met: the process and its descriptor.
     rings: Vec<(Pid, u32)>,
     /// The processes, for a closer look.
@@ -101,6 +102,26 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
     Ok(whole)
 }
 
+/// The network namespaces of the processes and nothing else, where there is no holder to look for.
+///
+/// # Errors
+/// Where `/proc` itself cannot be read.
+pub(super) fn namespaces_only() -> Result<Walk, Errno> {
+    let proc = open(CWD, c"/proc")?;
+    let mut walk = Walk::default();
+    for pid in numbers(&proc)? {
+        namespace(&proc, &mut PidPath::new(pid), &mut walk);
+    }
+    Ok(walk)
+}
+
+fn namespace(proc: &OwnedFd, path: &mut PidPath, walk: &mut Walk) {
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    if let Ok((link, _)) = readlinkat_raw(proc, path.join(b"/ns/net\0"), &mut buffer) {
+        walk.namespaces.extend(bracketed(link, b"net:["));
+    }
+}
+
 /// Looks where a descriptor can hide from the descriptors of a process: in a thread with a table of its own,
 /// or whose process's first thread has ended, and among the fixed files of an io_uring.
 pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
@@ -160,15 +181,13 @@ fn process(
 ) -> Result<(), Errno> {
     let mut path = PidPath::new(pid);
     let mut buffer = [MaybeUninit::uninit(); 64];
-    if let Ok((link, _)) = readlinkat_raw(proc, path.join(b"/ns/net\0"), &mut buffer)
-        && let Some(inode) = bracketed(link, b"net:[")
-    {
-        walk.namespaces.entry(inode).or_insert(pid);
-    }
+    namespace(proc, &mut path, walk);
     let folder = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
     let mut visit = |link: &[u8], descriptor: u32| {
         if link == b"anon_inode:[io_uring]" {
             walk.rings.push((pid, descriptor));
+        } else if let Some(inode) = bracketed(link, b"net:[") {
+            walk.namespaces.insert(inode);
         } else {
             note(link, pid, wanted, walk);
         }

@@ -141,7 +141,9 @@ impl View {
         let looked_into = |inode: &u64| {
             (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
         };
-        let count = walk.namespaces.keys().filter(|inode| !looked_into(inode)).count();
+        let mounted = namespaces::mounted().into_iter().map(|(inode, _)| inode);
+        let known: HashSet<_> = walk.namespaces.iter().copied().chain(mounted).collect();
+        let count = known.iter().filter(|inode| !looked_into(inode)).count();
         (count > 0).then(|| Note {
             what: format!("other network namespace{}, not looked into", if count == 1 { "" } else { "s" }),
             count: u64::try_from(count).ok(),
@@ -175,7 +177,7 @@ fn find_holders(
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     if found.is_empty() {
-        return None;
+        return holders::namespaces_only().ok();
     }
     let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).collect();
     let mut walk = match holders::walk(&open) {
@@ -306,10 +308,7 @@ fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Ve
     let pids: BTreeMap<Pid, ()> =
         found.iter().flat_map(|f| f.socket.owner.pids()).map(|pid| (*pid, ())).collect();
     if !scope.details {
-        return pids
-            .into_keys()
-            .map(|pid| Process { name: process::Reader::name(pid), ..Process::unknown(pid) })
-            .collect();
+        return pids.into_keys().map(process::Reader::program).collect();
     }
     let mut reader = process::Reader::new(users);
     let processes: Vec<Process> =

@@ -62,24 +62,27 @@ pub(super) fn discover() -> BTreeMap<u64, Known> {
             }
         }
     }
-    let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
-    for point in mounted(&String::from_utf8_lossy(&mounts)) {
-        if let Ok(metadata) = fs::metadata(&point) {
-            let name = point.file_name().map(|name| name.to_string_lossy().into_owned());
-            add(metadata.st_ino(), name, point, None);
-        }
+    for (inode, point) in mounted() {
+        let name = point.file_name().map(|name| name.to_string_lossy().into_owned());
+        add(inode, name, point, None);
     }
     found
 }
 
-/// The mount points of network namespaces in the text of `mountinfo`. The kernel writes blanks in them as `\040`.
-fn mounted(mountinfo: &str) -> Vec<PathBuf> {
+/// The network namespaces that are mounted somewhere: inode and mount point.
+pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
+    let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    mounted_in(&String::from_utf8_lossy(&mounts))
+}
+
+/// The same, in the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.
+fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(' ');
             let (root, point) = (fields.nth(3)?, fields.next()?);
-            root.starts_with("net:[").then(|| PathBuf::from(point.replace("\\040", " ")))
+            Some((inode_of(Path::new(root))?, PathBuf::from(point.replace("\\040", " "))))
         })
         .collect()
 }
@@ -116,6 +119,11 @@ impl Known {
         let entered = File::open(&self.way)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
             .and_then(|file| {
+                // Another may have come in its place since, or lie mounted on top of it.
+                let metadata = file.metadata().map_err(|_| Errno::IO)?;
+                if metadata.st_ino() != self.netns.inode {
+                    return Err(Errno::NOENT);
+                }
                 std::thread::scope(|threads| {
                     let inside = || {
                         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -146,7 +154,10 @@ mod tests {
                     32 23 0:4 net:[4026532201] /run/my\\040net rw - nsfs nsfs rw\n\
                     33 23 0:4 mnt:[4026532202] /run/m rw - nsfs nsfs rw\n\
                     22 1 8:1 / / rw - ext4 /dev/sda1 rw\nshort\n";
-        assert_eq!(mounted(text), [PathBuf::from("/run/netns/blue"), PathBuf::from("/run/my net")]);
+        assert_eq!(
+            mounted_in(text),
+            [(4_026_532_200, "/run/netns/blue".into()), (4_026_532_201, "/run/my net".into())]
+        );
     }
 
     #[test]

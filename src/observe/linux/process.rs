@@ -52,6 +52,11 @@ impl<'u> Reader<'u> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// What tells which program it is, and nothing else: its name, its file and its command line.
+    pub(super) fn program(pid: Pid) -> Process {
+        Process { name: Self::name(pid), exe: exe(pid), cmdline: cmdline(pid), ..Process::unknown(pid) }
+    }
+
     /// Everything that can be read; what cannot is `None`.
     pub(super) fn process(&mut self, pid: Pid) -> Option<Process> {
         let stat = self.stat(pid)?;

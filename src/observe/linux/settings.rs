@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::model::{Gap, Note, PortRange, Protocol, Stage};
+use crate::model::{Gap, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
 /// `net.ipv4.ip_local_port_range` where nobody set it (Documentation/networking/ip-sysctl.rst).
@@ -132,12 +132,14 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     if !scope.holders {
         notes.push(note("owners were not looked for", Some("leave out --no-holders")));
     }
-    if !scope.bound {
+    if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
         notes.push(note(
             "sockets bound but not listening were not looked for",
             Some("leave out --no-holders"),
         ));
-    } else if scope.protocols.contains(&Protocol::Tcp) && kernel.is_some_and(|version| !tells_bound(version))
+    } else if scope.states.contains(&State::Bound)
+        && scope.protocols.contains(&Protocol::Tcp)
+        && kernel.is_some_and(|version| !tells_bound(version))
     {
         notes.push(note(
             "this kernel does not tell of TCP sockets bound but not listening; Linux 6.8 does",

@@ -86,15 +86,27 @@ const LISTEN: u8 = 10;
 /// A pseudo-state of the request alone (Linux 6.8): bound and neither listening nor connected.
 const BOUND_INACTIVE: u8 = 13;
 
-/// The states to ask of the kernel, a bit a state.
-fn states(protocol: Protocol, connections: bool) -> u32 {
-    match (protocol, connections) {
-        (Protocol::Udp | Protocol::Udplite, false) => 1 << CLOSE,
-        (Protocol::Udp | Protocol::Udplite, true) => 1 << CLOSE | 1 << ESTABLISHED,
-        (Protocol::Sctp, false) => 1 << LISTEN | 1 << CLOSE,
-        (_, false) => 1 << LISTEN,
-        (_, true) => (1 << BOUND_INACTIVE) - 2,
-    }
+/// The states of a protocol to ask of the kernel, a bit a state; those bound and not listening are asked for apart.
+fn states(protocol: Protocol, wanted: &[State]) -> u32 {
+    let datagram = matches!(protocol, Protocol::Udp | Protocol::Udplite);
+    let bit = |state: &State| match (state, datagram) {
+        (State::Established, _) => 1 << ESTABLISHED,
+        (State::Unconnected, true) => 1 << CLOSE,
+        // An SCTP endpoint that takes associations without listening is closed in name.
+        (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
+        (State::Unconnected | State::Bound, _) | (_, true) => 0,
+        (State::SynSent, _) => 1 << 2,
+        (State::SynRecv, _) => 1 << 3 | 1 << 12,
+        (State::FinWait1, _) => 1 << 4,
+        (State::FinWait2, _) => 1 << 5,
+        (State::TimeWait, _) => 1 << 6,
+        (State::Close, _) => 1 << CLOSE,
+        (State::CloseWait, _) => 1 << 8,
+        (State::LastAck, _) => 1 << 9,
+        (State::Listen, _) => 1 << LISTEN,
+        (State::Closing, _) => 1 << 11,
+    };
+    wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
 /// The state of a record, where it is one that a listing shows.
@@ -231,12 +243,12 @@ impl Lister<'_> {
     }
 
     fn kind(&mut self, kind: &Kind, family: Family) {
+        let states = states(kind.protocol, &self.scope.states);
+        if states == 0 {
+            return;
+        }
         let dump = match &mut self.netlink {
-            Ok(netlink) => netlink.dump(Question {
-                family: Some(family),
-                protocol: kind.number,
-                states: states(kind.protocol, self.scope.connections),
-            }),
+            Ok(netlink) => netlink.dump(Question { family: Some(family), protocol: kind.number, states }),
             Err(errno) => Err(*errno),
         };
         match dump {
@@ -255,8 +267,8 @@ impl Lister<'_> {
     /// TCP sockets that are bound and not listening. The kernel walks every bound port for them, connections
     /// included (0.1 µs each), so both families are asked for in one pass, and only where holders are wanted too.
     fn bound(&mut self) {
-        let Scope { protocols, families, bound: true, .. } = self.scope else { return };
-        if !protocols.contains(&Protocol::Tcp) {
+        let Scope { protocols, families, states, .. } = self.scope;
+        if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
             return;
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
@@ -348,8 +360,7 @@ impl Lister<'_> {
 
     fn record(&mut self, record: &Record, kind: &Kind) {
         let Some(state) = state(record, kind.protocol) else { return };
-        let wanted = (self.scope.connections || state.holds_port()) && self.scope.wants_port(record.local.1);
-        if !wanted {
+        if !self.scope.wants(record.local.1, state) {
             return;
         }
         let mptcp = kind.number == IPPROTO_MPTCP;

@@ -15,7 +15,8 @@ fn statuses_of_ports() {
         ("tcp/2375", Active, &["docker"]),
         ("tcp/10000", Repurposed, &["ndmp"]),
         ("tcp/22", Active, &["ssh"]),
-        ("sctp/22", Standard, &["ssh"]),
+        ("sctp/22", Active, &["ssh"]),
+        ("sctp/443", Standard, &["https"]),
         ("tcp/80", Active, &["http", "www", "www-http"]),
         ("tcp/2", Reserved, &[]),
         ("tcp/0", Reserved, &[]),
@@ -39,7 +40,8 @@ fn statuses_of_ports() {
         ("tcp/9100", Active, &["pdl-datastream", "hp-pdl-datastr"]),
         ("tcp/6010", Active, &["x11"]),
         ("tcp/6064", Dormant, &["ndl-ahp-svc"]),
-        ("tcp/6667", Dormant, &["ircu"]),
+        ("tcp/6667", Active, &["ircu"]),
+        ("udp/8472", Repurposed, &["otv"]),
         ("udp/2378", Obscure, &["dali"]),
         ("udp/6667", Reserved, &[]),
         ("tcp/6401", Dormant, &["boe-was"]),
@@ -194,20 +196,37 @@ fn the_search_agrees_with_a_scan() {
     assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
 }
 
-/// Evidence names the registry's own service: a line has it only where the names agree, and known ones have it.
+/// Evidence names the registry's own service, by the rule that `agree.rs` tells.
 #[test]
 fn evidence_is_of_the_very_service() {
-    for (target, service, has) in [
-        ("tcp/22", "ssh", true),
-        ("udp/22", "ssh", false),
-        ("tcp/80", "http", true),
-        ("tcp/80", "www", true),
-        ("tcp/80", "www-http", false),
-        ("tcp/8443", "pcsync-https", false),
-        ("tcp/33060", "mysqlx", false),
-        ("tcp/3306", "mysql", true),
+    use Life::*;
+    for (target, service, life, otherwise) in [
+        ("tcp/22", "ssh", &[Curated, Netbase, Tshark, Selinux, Firewalld, Ndpi, Ufw][..], &[][..]),
+        ("tcp/8443", "pcsync-https", &[], &[Selinux, Firewalld]),
+        ("tcp/33060", "mysqlx", &[Curated], &[]),
+        ("tcp/3306", "mysql", &[Curated, Netbase, Tshark, Firewalld, Ndpi], &[Selinux]),
+        ("tcp/5900", "rfb", &[Curated, Tshark, Selinux, Firewalld, Ndpi, Ufw], &[]),
     ] {
-        let life = registration(&verdict(target), service).life;
-        assert_eq!(life.contains(&Life::Netbase), has, "{target} {service}");
+        let verdict = verdict(target);
+        let found = registration(&verdict, service).life;
+        assert!(life.iter().all(|kind| found.contains(kind)), "{target} {service}: {found:?}");
+        assert_eq!(found.is_empty(), life.is_empty(), "{target} {service}: {found:?}");
+        assert!(otherwise.iter().all(|kind| verdict.otherwise.contains(kind)), "{target}: {verdict:?}");
+    }
+}
+
+/// Two kinds that call it the same, and none that calls it what is registered.
+#[test]
+fn evidence_of_another_use_is_repurposed() {
+    for (target, status, together) in [
+        ("tcp/2601", Status::Repurposed, 2), // Zebra, where discp-client is registered
+        ("tcp/9050", Status::Repurposed, 2), // Tor
+        ("tcp/750", Status::Repurposed, 2),  // Kerberos IV, where rfile is registered
+        // Nothing is registered: what it is cannot be told from what it is not.
+        ("tcp/24800", Status::Unassigned, 2),
+        ("tcp/22", Status::Active, 0),
+    ] {
+        let verdict = verdict(target);
+        assert_eq!((verdict.status, verdict.together.len()), (status, together), "{target}: {verdict:?}");
     }
 }

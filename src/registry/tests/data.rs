@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::compile;
-use super::super::row::{COLUMNS, CuratedRow, RANGES, RESERVED, Relation, Row, UNASSIGNED};
+use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, Relation, Row, UNASSIGNED};
 use super::*;
 use crate::model::{Confidence, Life, PortRange, Standing, Status};
 
@@ -41,8 +41,6 @@ fn registry_has_its_shape() {
                 );
             }
             assert!(row.registered.into_iter().chain(row.modified).all(is_date), "{line}");
-            let kinds = row.evidence.split(',').filter(|kind| !kind.is_empty()).count();
-            assert_eq!(row.evidence().count(), kinds, "{line}");
             match row.service {
                 Some(service) => assert!(!service.contains(' ') || service.contains('('), "{line}"),
                 None => assert!([Some(RESERVED), Some(UNASSIGNED)].contains(&row.description), "{line}"),
@@ -68,10 +66,14 @@ fn header_tells_what_the_data_is() {
     let registry = Registry::embedded();
     assert!(is_date(registry.date()) && registry.date().len() == 10, "{:?}", registry.date());
     let mut newest = "";
-    for role in ["iana", "names", "services"] {
+    for role in ["iana", "names"] {
         let package = compile::Package::of(role).unwrap();
-        assert!(registry.provenance().contains(&format!("{} ({})", package.label, package.date)), "{role}");
-        newest = newest.max(if role == "services" { "" } else { package.date });
+        assert!(registry.provenance().contains(&package.dated()), "{role}");
+        newest = newest.max(package.date);
+    }
+    for kind in Life::PACKAGED {
+        let package = compile::Package::of(kind.name()).unwrap();
+        assert!(EVIDENCE.lines().take(3).any(|line| line.contains(&package.dated())), "{kind:?}");
     }
     assert_eq!(registry.date(), newest);
     assert!(REGISTRY.lines().take(6).any(|line| line.contains("CC0 1.0")));
@@ -84,7 +86,7 @@ fn curated_lists_have_their_shape() {
         let c = row.curated;
         [(Some(c.product), 100), (Some(c.reason), 140), (c.source, 220), (c.now_used_by, 80), (c.basis, 260)]
     };
-    for (text, columns, rows) in [(ORPHANS, 11, dead().collect::<Vec<_>>()), (LIVE, 10, live().collect())] {
+    for (text, columns, rows) in [(ORPHANS, 12, dead().collect::<Vec<_>>()), (LIVE, 10, live().collect())] {
         assert!(text.ends_with('\n'));
         for (line, row) in body(text).zip(&rows) {
             let c = row.curated;
@@ -115,6 +117,40 @@ fn curated_lists_have_their_shape() {
     let confirmed = dead_pairs.iter().filter(|(_, r)| r.curated.confidence == Confidence::Confirmed).count();
     assert!(dead_pairs.len() >= 1500 && confirmed >= 400, "{} dead, {confirmed} confirmed", dead_pairs.len());
     assert!(live().count() >= 230);
+}
+
+#[test]
+fn evidence_has_its_shape() {
+    let registry = Registry::embedded();
+    let mut last = PortRange::single(0);
+    let mut seen = BTreeSet::new();
+    for line in body(EVIDENCE) {
+        assert_eq!(line.split('\t').count(), 5, "{line}");
+        let row = Evidence::parse(line).unwrap_or_else(|| panic!("{line}"));
+        assert!(last <= row.ports, "out of order: {line}");
+        last = row.ports;
+        let fields: Vec<_> = line.split('\t').collect();
+        let listed = |field: &str| field.split(',').filter(|kind| !kind.is_empty()).count();
+        let (kinds, together): (Vec<_>, Vec<_>) = (row.kinds().collect(), row.together().collect());
+        assert_eq!((kinds.len(), together.len()), (listed(fields[3]), listed(fields[4])), "{line}");
+        assert!(!kinds.is_empty() && kinds.is_sorted_by(|a, b| a < b), "{line}");
+        assert!(together.len() != 1 && together.iter().all(|kind| kinds.contains(kind)), "{line}");
+        for protocol in row.protocols.split(',') {
+            let protocol: Protocol = protocol.parse().unwrap();
+            assert!(seen.insert((row.ports, protocol, row.service)), "twice: {line}");
+            let verdict = registry.verdict(row.ports.low, protocol);
+            match row.service {
+                Some(service) => {
+                    assert!(together.is_empty(), "{line}");
+                    let life = registration(&verdict, service).life;
+                    // An alias shows its original's.
+                    assert!(kinds.iter().any(|kind| life.contains(kind)) || life.is_empty(), "{line}");
+                }
+                None => assert_eq!((&verdict.otherwise, &verdict.together), (&kinds, &together), "{line}"),
+            }
+        }
+    }
+    assert!(seen.len() > 1500, "{}", seen.len());
 }
 
 /// A curated row stands on exactly the protocols its registration has, of tcp and udp.

@@ -2,12 +2,15 @@
 
 mod answers;
 mod data;
+mod lists;
+mod programs;
 
 use super::Registry;
 use super::row::{CuratedRow, KnownUse};
 use crate::model::{Assignment, Protocol, Verdict};
 
 const REGISTRY: &str = include_str!("../data/registry.tsv");
+const EVIDENCE: &str = include_str!("../data/evidence.tsv");
 const ORPHANS: &str = include_str!("../data/orphans.tsv");
 const LIVE: &str = include_str!("../data/live.tsv");
 const KNOWN_USES: &str = include_str!("../data/known-uses.tsv");

@@ -37,7 +37,7 @@ fn head() {
         json!([{"stage": "holders", "what": "processes", "count": 12, "why": "permission denied", "remedy": "run as root"}])
     );
     assert_eq!(listing["notes"], json!([{"what": "other network namespaces", "count": 2, "remedy": null}]));
-    assert_eq!(listing["registry"], json!({"date": report(&observation).registry.date()}));
+    assert_eq!(listing["registry"], json!({"date": report(&observation).registry.date(), "file": null}));
     assert_eq!(listing["listeners"].as_array().unwrap().len(), 8);
 }
 
@@ -54,7 +54,7 @@ fn a_listener_whole() {
         json!({"protocol": "tcp", "family": "ipv4", "address": "0.0.0.0", "port": 3416, "device": null,
                "v6only": null, "state": "listen", "peer": null, "netns": null, "inode": 4711, "cookie": null,
                "mptcp": false, "queues": null, "uid": 0, "user": "root", "cgroup": null, "unit": null,
-               "container": null, "exposure": "any", "owner": "held"})
+               "container": null, "exposure": "any", "owner": "held", "usual": null})
     );
     assert_eq!(
         *processes,
@@ -161,12 +161,14 @@ fn explanations() {
             "evidence",
             "known_use",
             "listeners",
+            "otherwise",
             "port",
             "protocol",
             "range",
             "reason",
             "remark",
-            "status"
+            "status",
+            "together"
         ]
     );
     assert_eq!((&ports[0]["port"], &ports[0]["protocol"]), (&json!(22), &json!("tcp")));

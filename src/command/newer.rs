@@ -1,0 +1,82 @@
+//! Reads the registry to judge by: the embedded one, or a newer CSV of IANA's that was named.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use super::Error;
+use crate::cli::CommonArgs;
+use crate::registry::Registry;
+
+/// Larger files are refused: IANA's own is about one MiB.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The registry that the option names, else the environment, else the embedded one. An empty variable names none.
+pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
+    named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
+}
+
+fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry, Error> {
+    let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+    let Some(path) = option.or(variable) else { return Ok(Registry::embedded()) };
+    let name = path.display().to_string();
+    let said = |why: String| Error::Said(format!("{name}: {why}"));
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| said(error.to_string()))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
+        return Err(said("too large for IANA's registry of ports (the limit is 16 MiB)".to_owned()));
+    }
+    Registry::newer(&name, &bytes)
+        .map_err(|error| said(format!("{error}; get it from IANA: service-names-port-numbers.csv")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_files_say_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let huge = vec![b'x'; usize::try_from(LARGEST).unwrap() + 1];
+        for (path, why) in [
+            (folder.path().join("missing"), "No such file"),
+            (folder.path().to_owned(), "irectory"),
+            (file("empty", b""), "empty"),
+            (file("json", b"{\"schema\": 1}"), "not IANA's registry"),
+            (file("other.csv", b"a,b\n1,2\n"), "not IANA's registry"),
+            (file("binary", b"\x7fELF\0\0"), "not text"),
+            (file("huge", &huge), "too large"),
+        ] {
+            let error = named(Some(path.clone()), None).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains('\n'), "{path:?}: {error}");
+            assert!(named(None, Some(path.into())).is_err());
+        }
+    }
+
+    #[test]
+    fn the_option_comes_before_the_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let csv = "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
+            Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n\
+            brand-new,4,tcp,Something,[X],[X],2031-01-02,,,,,\ncommandport,3416,tcp,,,,,,,,,\n";
+        std::fs::write(&path, csv).unwrap();
+        let registry = named(Some(path.clone()), Some("nowhere".into())).unwrap();
+        assert_eq!((registry.date(), registry.file()), ("2031-01-02", path.to_str()));
+        let verdict = |port| registry.verdict(port, crate::model::Protocol::Tcp);
+        assert_eq!(verdict(4).assignments[0].service, "brand-new");
+        // The curated lists still apply; what the file does not name is unassigned.
+        assert_eq!(verdict(3416).status, crate::model::Status::Orphaned);
+        assert_eq!(verdict(22).status, crate::model::Status::Unassigned);
+        assert_eq!(named(None, Some("".into())).unwrap().file(), None);
+        assert_eq!(named(None, None).unwrap().file(), None);
+    }
+}

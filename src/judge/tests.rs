@@ -1,0 +1,137 @@
+//! Who belongs on a port, from an observation to its flags.
+
+use crate::judge::judge;
+use crate::model::*;
+use crate::registry::Registry;
+
+fn holder(pid: Pid, name: &str, exe: &str, cmdline: &str) -> Process {
+    let exe = (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present });
+    let cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(pid) }
+}
+
+/// The flags and the usual product of one socket held by these.
+fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<Usual>) {
+    let local: Endpoint = local.parse().unwrap();
+    let socket = Socket {
+        state: if local.protocol == Protocol::Tcp { State::Listen } else { State::Unconnected },
+        local,
+        peer: None,
+        mptcp: false,
+        uid: None,
+        user: None,
+        inode: Some(1),
+        cookie: None,
+        netns: None,
+        v6only: None,
+        queues: None,
+        cgroup: None,
+        unit: None,
+        container: None,
+        owner,
+    };
+    let observation = Observation {
+        schema: OBSERVATION_SCHEMA.to_owned(),
+        taken: "2026-11-21T12:00:00Z".parse().unwrap(),
+        host: Host {
+            name: None,
+            os: "linux".to_owned(),
+            kernel: None,
+            privileged: true,
+            ephemeral: vec![PortRange { low: 32768, high: 60999 }],
+            reserved: Vec::new(),
+            ephemeral_source: String::new(),
+        },
+        sockets: vec![socket],
+        processes,
+        namespaces: Vec::new(),
+        gaps: Vec::new(),
+        notes: Vec::new(),
+    };
+    let report = judge(&observation, Registry::embedded());
+    let judged = &report.listeners[0];
+    (judged.findings.clone(), judged.usual)
+}
+
+fn held(local: &str, processes: &[(&str, &str, &str)]) -> (Vec<&'static str>, Option<Usual>) {
+    let pids = (1..).zip(processes).map(|(pid, _)| pid).collect();
+    let processes =
+        (1..).zip(processes).map(|(pid, (name, exe, cmdline))| holder(pid, name, exe, cmdline)).collect();
+    let (findings, usual) = judged(local, Owner::Held(pids), processes);
+    (findings.iter().map(|finding| finding.flag().code()).collect(), usual)
+}
+
+const PYTHON: (&str, &str, &str) = ("python3", "/usr/bin/python3.11", "python3 x.py");
+const NGINX: (&str, &str, &str) = ("nginx", "/usr/sbin/nginx", "nginx");
+const SYSTEMD: (&str, &str, &str) = ("systemd", "/usr/lib/systemd/systemd", "/sbin/init");
+
+#[test]
+fn usual_programs_make_a_port_unremarkable() {
+    for (local, holders, codes, product) in [
+        ("tcp/127.0.0.1:9090", vec![("prometheus", "/usr/bin/prometheus", "")], vec![], Some("Prometheus")),
+        // Its own port, which nobody registered.
+        ("tcp/127.0.0.1:10249", vec![("kube-proxy", "/usr/bin/kube-proxy", "")], vec![], Some("kube-proxy")),
+        ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unassigned"], None),
+        ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
+        ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["unassigned"], None),
+        // One stranger among them makes it remarkable again; so does one that was not read.
+        ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unassigned"], None),
+        ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unassigned"], None),
+        // What is wrong for another reason stays wrong.
+        ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
+        ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
+        // Debian's units give ports to pid 1.
+        ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
+    ] {
+        let (found, usual) = held(local, &holders);
+        assert_eq!(found, codes, "{local} {holders:?}");
+        match (usual, product) {
+            (Some(usual), Some(product)) => assert!(usual.product.contains(product), "{usual:?}"),
+            (usual, product) => assert_eq!(usual.is_some(), product.is_some(), "{local} {usual:?}"),
+        }
+    }
+}
+
+#[test]
+fn impostors() {
+    for (local, holders, flagged) in [
+        ("tcp/127.0.0.1:22", vec![PYTHON], true),
+        ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", "")], false),
+        // Whoever holds for others is not accused; whoever stands behind it may be.
+        ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
+        ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
+        ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
+        // An inherited socket: the right one is among them. A holder that was not read may be the right one.
+        ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
+        ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
+        ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),
+        ("udp/127.0.0.1:22", vec![PYTHON], false),
+        ("tcp/127.0.0.1:80", vec![PYTHON], true),
+        ("tcp/127.0.0.1:80", vec![("myapp", "/srv/myapp", "")], false),
+    ] {
+        let (found, _) = held(local, &holders);
+        assert_eq!(found.contains(&"impostor"), flagged, "{local} {holders:?}: {found:?}");
+    }
+    for owner in [Owner::Kernel, Owner::Hidden, Owner::Vanished, Owner::Unknown] {
+        let (findings, _) = judged("tcp/127.0.0.1:22", owner.clone(), Vec::new());
+        assert!(findings.is_empty(), "{owner:?}: {findings:?}");
+    }
+}
+
+#[test]
+fn an_impostor_is_told_with_its_evidence() {
+    for (local, severity) in [("tcp/127.0.0.1:22", Severity::Warning), ("tcp/0.0.0.0:22", Severity::Critical)]
+    {
+        let (findings, usual) =
+            judged(local, Owner::Held(vec![7]), vec![holder(7, "sshd", "/usr/bin/python3.11", "sshd: x")]);
+        assert_eq!(usual, None);
+        assert_eq!(findings[0].severity, severity);
+        let Evidence::Impostor { service, expected, found, why } = &findings[0].evidence else {
+            panic!("{findings:?}")
+        };
+        assert_eq!(*service, "ssh");
+        assert!(expected.contains(&"sshd") && why.contains("passwords"));
+        assert_eq!((found[0].pid, found[0].rests_on), (7, RestsOn::Exe));
+        assert_eq!(found[0].program, "python3.11");
+    }
+}

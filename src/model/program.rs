@@ -1,0 +1,57 @@
+//! Which program a process is taken for, and what that rests on.
+
+use serde::Serialize;
+
+use super::Pid;
+
+/// What the identification of a program rests on, from the strongest to the weakest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestsOn {
+    /// The name of the file that runs: the process cannot choose it once it runs.
+    Exe,
+    /// What an interpreter was told to run: the process can rewrite it.
+    Cmdline,
+    /// The name the process goes by: it can set it to anything.
+    Name,
+}
+
+impl RestsOn {
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RestsOn::Exe => "exe",
+            RestsOn::Cmdline => "cmdline",
+            RestsOn::Name => "name",
+        }
+    }
+}
+
+/// A program on a port where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Usual {
+    /// Its name in the list of programs.
+    pub program: &'static str,
+    /// What it is.
+    pub product: &'static str,
+    /// What the identification rests on.
+    pub rests_on: RestsOn,
+    /// Whether it belongs here because it commonly serves any port, and not because this one is its own.
+    pub any_port: bool,
+    /// The process.
+    pub pid: Pid,
+}
+
+/// A process that holds a port of a guarded service without being known to serve it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stranger {
+    /// The process.
+    pub pid: Pid,
+    /// What it was taken for: the file's name, the script's, or the name it goes by.
+    pub program: String,
+    /// What that is, where it is known; several where a name does not tell them apart.
+    pub products: Vec<&'static str>,
+    /// What the identification rests on.
+    pub rests_on: RestsOn,
+}

@@ -1,0 +1,104 @@
+//! Refuses a bad row of the curated lists, and shows for each rule a row that it refuses.
+//!
+//! What a contributor's row must be is told in `README.md` beside the data; this is the reader who checks it.
+
+use std::collections::BTreeMap;
+
+use super::super::row::CuratedRow;
+use super::super::{Registry, rules};
+use super::{body, pairs};
+use crate::model::{Confidence, Life, Protocol, Standing};
+
+/// What is wrong with these lists of the dead and the living.
+fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
+    let registry = Registry::embedded();
+    let mut told = Vec::new();
+    let mut taken: BTreeMap<(u16, Protocol, &str), &str> = BTreeMap::new();
+    let dead = body(dead).map(|line| (line, CuratedRow::dead(line), true));
+    for (line, row, is_dead) in dead.chain(body(live).map(|line| (line, CuratedRow::live(line), false))) {
+        let mut complain = |what: &str| told.push(format!("{what}: {line}"));
+        let Some(row) = row else {
+            complain("cannot be read");
+            continue;
+        };
+        let curated = row.curated;
+        if curated.reason.split_whitespace().count() < 3 || !curated.reason.ends_with('.') {
+            complain("no reason in a sentence");
+        }
+        match (curated.confidence, curated.source, curated.basis) {
+            (Confidence::Confirmed, None, _) => complain("confirmed without a source"),
+            (Confidence::Presumed, _, None) => complain("presumed on nothing"),
+            (_, Some(source), _) if !source.starts_with("https://") && !source.starts_with("http://") => {
+                complain("the source is no page");
+            }
+            _ => {}
+        }
+        if is_dead == (curated.standing == Standing::Alive) {
+            complain("in the wrong list");
+        }
+        let mut despite: Vec<Life> = Vec::new();
+        for (port, protocol) in pairs(&row) {
+            if taken.insert((port, protocol, row.service), line).is_some() {
+                complain("overlaps another");
+            }
+            let verdict = registry.verdict(port, protocol);
+            match verdict.assignments.iter().find(|a| a.service == row.service && a.ports == row.ports) {
+                None => complain("no such registration"),
+                Some(a) => despite.extend(a.life.iter().filter(|kind| Life::PACKAGED.contains(kind))),
+            }
+        }
+        despite.sort_unstable();
+        despite.dedup();
+        let despite = despite.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
+        if is_dead && rules::dead(&curated) && despite != row.despite {
+            complain(&format!("evidence says otherwise ({despite}), and the row does not say so"));
+        }
+    }
+    told.dedup();
+    told
+}
+
+#[test]
+fn the_lists_are_without_fault() {
+    let told = complaints(super::ORPHANS, super::LIVE);
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+#[test]
+fn bad_rows_are_refused() {
+    let good = "3416\ttcp+udp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t";
+    assert_eq!(complaints(good, ""), [""; 0]);
+    for (rows, told) in [
+        ("3416\ttcp\tnosuch\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t", "no such registration"),
+        ("3417\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t", "no such registration"),
+        (
+            "3416\tsctp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t",
+            "no such registration",
+        ),
+        ("3416\ttcp\tcommandport\tP\torphaned\t\t\t\tpresumed\t\tb\t", "cannot be read"),
+        ("3416\ttcp\tcommandport\tP\torphaned\t\tGone.\t\tpresumed\t\tb\t", "no reason in a sentence"),
+        (
+            "3416\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tconfirmed\t\tb\t",
+            "confirmed without a source",
+        ),
+        ("3416\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\tsaid\tconfirmed\t\t\t", "no page"),
+        ("3416\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\t\t", "presumed on nothing"),
+        ("3416\ttcp\tcommandport\tP\tgone\t\tIt is gone now.\t\tpresumed\t\tb\t", "cannot be read"),
+        ("3416\ttcp\tcommandport\tP\talive\t\tIt is gone now.\t\tpresumed\t\tb\t", "wrong list"),
+        (
+            "3416\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t\n\
+             3416\ttcp\tcommandport\tQ\tlegacy\t\tIt is gone too.\t\tpresumed\t\tb\t",
+            "overlaps",
+        ),
+        (
+            "22\ttcp+udp\tssh\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t",
+            "evidence says otherwise (netbase,tshark,selinux,firewalld,ndpi,ufw)",
+        ),
+    ] {
+        let found = complaints(rows, "");
+        assert!(found.iter().any(|complaint| complaint.contains(told)), "{told}: {found:?}");
+    }
+    // One registration cannot be in both lists.
+    let live = "3416\ttcp\tcommandport\tP\talive\tIt is in use.\t\tpresumed\t\tb";
+    assert!(complaints(good, live).iter().any(|complaint| complaint.contains("overlaps")));
+}

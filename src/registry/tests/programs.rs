@@ -1,0 +1,192 @@
+//! What a process is taken for, and who belongs on a guarded port.
+
+use super::super::programs::{self, Identity, guarded, identify, programs as rows, socket_unit};
+use super::body;
+use crate::model::{Exe, ExeState, Process, Protocol, RestsOn};
+
+fn process(name: &str, exe: &str, cmdline: &str) -> Process {
+    let exe = (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present });
+    let cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(7) }
+}
+
+fn taken(name: &str, exe: &str, cmdline: &str) -> Identity {
+    identify(&process(name, exe, cmdline)).unwrap_or_else(|| panic!("{name} {exe} {cmdline}"))
+}
+
+#[test]
+fn lists_have_their_shape() {
+    let columns = |text: &'static str, columns: usize| {
+        for line in body(text) {
+            assert_eq!(line.split('\t').count(), columns, "{line}");
+            assert!(line.split('\t').all(|field| field.trim() == field), "{line}");
+        }
+    };
+    let text = include_str!("../data/programs.tsv");
+    columns(text, 8);
+    columns(include_str!("../data/guarded.tsv"), 5);
+    columns(include_str!("../data/holders.tsv"), 2);
+    columns(include_str!("../data/interpreters.tsv"), 3);
+    columns(include_str!("../data/sockets.tsv"), 4);
+    assert!(rows().count() >= 1226);
+    assert_eq!(rows().count(), body(text).count(), "a row of programs.tsv cannot be read");
+    for (row, line) in rows().zip(body(text)) {
+        let fields: Vec<_> = line.split('\t').collect();
+        assert!(!row.name.is_empty() && row.name.len() <= 15 && !row.product.is_empty(), "{line}");
+        let listed = fields[3].split(',').filter(|pair| !pair.is_empty()).count();
+        assert_eq!(row.ports().count(), listed, "{line}");
+        assert!(["yes", "no"].contains(&fields[5]), "{line}");
+        assert!(["seen", "known"].contains(&fields[7]) && !fields[6].is_empty(), "{line}");
+    }
+    // Every guarded program is one of the list, or one that holds for others.
+    let known: std::collections::BTreeSet<_> = rows().map(|row| row.name).collect();
+    for line in body(include_str!("../data/guarded.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        let (protocol, port) = fields[1].split(',').next().unwrap().split_once('/').unwrap();
+        let port = port.split('-').next().unwrap().parse().unwrap();
+        let row = guarded(port, protocol.parse().unwrap()).find(|row| row.service == fields[0]).unwrap();
+        for name in row.programs() {
+            assert!(known.contains(name) || name == "java", "{name} of {} is not in programs.tsv", fields[0]);
+        }
+    }
+    assert_eq!(body(include_str!("../data/guarded.tsv")).count(), 94);
+}
+
+#[test]
+fn processes_are_taken_for_what_they_are() {
+    use RestsOn::{Cmdline, Exe, Name};
+    for (name, exe, cmdline, rests_on, marks) in [
+        ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
+        // A process may call itself anything; its file speaks.
+        ("sshd", "/usr/bin/python3.11", "python3 x.py", Exe, &["python3"]),
+        ("sshd", "/tmp/x", "sshd", Exe, &[]),
+        ("sshd", "", "", Name, &["sshd"]),
+        ("postgres", "/usr/lib/postgresql/15/bin/postgres", "", Exe, &["postgres"]),
+        // One file, several programs.
+        ("redis-server", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
+        ("redis-sentinel", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
+        ("x", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb", "redis-check-rdb"]),
+        ("systemd-resolve", "/usr/lib/systemd/systemd-resolved", "", Exe, &["systemd-resolve"]),
+        // Names that collide: the file tells them apart, the name does not.
+        (
+            "prometheus-post",
+            "/usr/bin/prometheus-postgres-exporter",
+            "",
+            Exe,
+            &["prometheus-postgres-exporter"],
+        ),
+        ("prometheus-post", "", "", Name, &["prometheus-postfix-exporter", "prometheus-postgres-exporter"]),
+        ("prometheus-post", "/usr/bin/prometheus-poster", "", Exe, &[]),
+        // What an interpreter runs.
+        (
+            "java",
+            "/usr/lib/jvm/x/bin/java",
+            "java -Xmx1g kafka.Kafka c.properties",
+            Cmdline,
+            &["kafka.Kafka"],
+        ),
+        ("java", "", "java -cp x org.elasticsearch.bootstrap", Cmdline, &["org.elasticsearch"]),
+        ("python3", "/usr/bin/python3.11", "python3 -m http.server 8000", Cmdline, &["http.server"]),
+        (
+            "node",
+            "/usr/bin/node",
+            "node /srv/app/node_modules/.bin/vite preview",
+            Cmdline,
+            &["/vite preview"],
+        ),
+        (
+            "perl",
+            "/usr/bin/perl",
+            "/usr/bin/perl /usr/share/webmin/miniserv.pl /etc",
+            Cmdline,
+            &["miniserv.pl"],
+        ),
+        ("MainThread", "/usr/bin/node", "node x.js", Exe, &["node"]),
+        // A script by its own name only where it is installed.
+        ("fail2ban-server", "/usr/bin/python3.11", "python3 /usr/sbin/sshd", Cmdline, &["sshd"]),
+        ("x", "/usr/bin/python3.11", "python3 /tmp/sshd", Exe, &["python3"]),
+        ("x", "/usr/bin/python3.11", "python3 /usr/../tmp/sshd", Exe, &["python3"]),
+        ("nosuch", "", "", Name, &[]),
+        ("dns", "C:\\Windows\\System32\\dns.exe", "", Exe, &["dns.exe"]),
+    ] {
+        let identity = taken(name, exe, cmdline);
+        assert_eq!(identity.rests_on, rests_on, "{name} {exe} {cmdline}");
+        let mut found: Vec<_> = identity.programs.iter().map(programs::Program::mark).collect();
+        found.dedup_by(|a, b| a == b && marks.len() == 1);
+        found.sort_unstable();
+        assert_eq!(found, marks, "{name} {exe} {cmdline}");
+    }
+    assert_eq!(identify(&process("", "", "")), None);
+    let sentinel = taken("redis-sentinel", "/usr/bin/redis-check-rdb", "");
+    assert_eq!(sentinel.programs[0].name, "redis-sentinel");
+}
+
+#[test]
+fn who_serves_what() {
+    for (name, exe, cmdline, port, serves, anywhere) in [
+        ("prometheus", "/usr/bin/prometheus", "", 9090, true, false),
+        ("prometheus", "/usr/bin/prometheus", "", 9091, false, false),
+        ("nginx", "/usr/sbin/nginx", "", 80, true, true),
+        ("nginx", "/usr/sbin/nginx", "", 8765, false, true),
+        ("python3", "/usr/bin/python3.11", "python3 x.py", 8765, false, false),
+        ("python3", "/usr/bin/python3.11", "python3 -m uvicorn x", 8765, false, true),
+        (
+            "java",
+            "/usr/bin/java",
+            "java -agentlib:jdwp=x org.apache.catalina.startup.Bootstrap",
+            5005,
+            true,
+            true,
+        ),
+        ("prometheus-post", "", "", 9187, true, false),
+    ] {
+        let identity = taken(name, exe, cmdline);
+        assert_eq!(identity.serving(port, Protocol::Tcp).is_some(), serves, "{name} {cmdline} {port}");
+        assert_eq!(identity.anywhere().is_some(), anywhere, "{name} {cmdline}");
+    }
+    assert_eq!(socket_unit(22, Protocol::Tcp), Some("ssh.socket"));
+    assert_eq!(socket_unit(22, Protocol::Udp), None);
+}
+
+#[test]
+fn who_belongs_on_a_guarded_port() {
+    for (name, exe, cmdline, target, belongs) in [
+        ("sshd", "/usr/sbin/sshd", "", "tcp/22", Some(true)),
+        ("sshd", "", "", "tcp/22", Some(true)),
+        ("python3", "/usr/bin/python3.11", "python3 evil.py", "tcp/22", Some(false)),
+        ("sshd", "/usr/bin/python3.11", "sshd: evil", "tcp/22", Some(false)),
+        ("sshd", "/dev/shm/x", "", "tcp/22", Some(false)),
+        // Neither the file nor the name says anything.
+        ("nosuch", "", "", "tcp/22", None),
+        ("nginx", "", "", "tcp/22", Some(false)),
+        ("redis-server", "/usr/bin/redis-check-rdb", "", "tcp/6379", Some(true)),
+        ("prometheus", "/usr/bin/prometheus", "", "tcp/9090", Some(true)),
+        ("cockpit-tls", "/usr/lib/cockpit/cockpit-tls", "", "tcp/9090", Some(true)),
+        ("java", "/usr/bin/java", "java org.jivesoftware.openfire", "tcp/9090", Some(true)),
+        ("java", "/usr/bin/java", "java -jar x.jar", "tcp/9090", Some(false)),
+        ("java", "/usr/bin/java", "java org.elasticsearch.x", "tcp/9200", Some(true)),
+        ("java", "/usr/bin/java", "java -jar x.jar", "tcp/9200", Some(false)),
+        ("beam.smp", "/usr/lib/erlang/bin/beam.smp", "beam -rabbit x", "tcp/5672", Some(true)),
+        ("beam.smp", "/usr/lib/erlang/bin/beam.smp", "beam x", "tcp/5672", Some(false)),
+        ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
+        ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
+        // Web servers are too many to name: a bare interpreter stands out, a program nobody knows does not.
+        ("myapp", "/srv/myapp", "", "tcp/80", Some(true)),
+        ("python3", "/usr/bin/python3.11", "python3 -m http.server 80", "tcp/80", Some(true)),
+        ("python3", "/usr/bin/python3.11", "python3 x.py", "tcp/80", Some(false)),
+    ] {
+        let (protocol, port) = target.split_once('/').unwrap();
+        let row = guarded(port.parse().unwrap(), protocol.parse().unwrap()).next().unwrap();
+        assert_eq!(taken(name, exe, cmdline).belongs(&row), belongs, "{name} {exe} {cmdline} {target}");
+    }
+    for (name, exe, holds) in [
+        ("systemd", "/usr/lib/systemd/systemd", true),
+        ("docker-proxy", "/usr/bin/docker-proxy", true),
+        ("haproxy", "/usr/sbin/haproxy", true),
+        ("haproxy", "/tmp/evil", false),
+        ("python3", "/usr/bin/python3", false),
+    ] {
+        assert_eq!(taken(name, exe, "").holds_for_others(), holds, "{name} {exe}");
+    }
+    assert_eq!(guarded(2222, Protocol::Tcp).count(), 0);
+}

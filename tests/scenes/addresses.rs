@@ -1,0 +1,299 @@
+//! Where a socket listens: every kind of address, device and protocol, each told as the kernel has it.
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use libtest_mimic::Failed;
+use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_v6only, set_socket_broadcast, set_socket_reuseaddr};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
+use serde_json::{Value, json};
+
+use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, held, on_port, sleep, tcp, udp};
+use crate::{same, wires};
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("bound_and_not_listening", bound_and_not_listening),
+    ("dual_stack_and_v6only", dual_stack_and_v6only),
+    ("link_local_with_scope", link_local_with_scope),
+    ("multicast_and_broadcast", multicast_and_broadcast),
+    ("bound_to_a_device", bound_to_a_device),
+    ("freebind", freebind),
+    ("connected_udp_is_no_listener", connected_udp_is_no_listener),
+    ("connections_are_no_listeners", connections_are_no_listeners),
+    ("udplite", udplite),
+    ("mptcp", mptcp),
+    ("ephemeral_follows_the_namespace", ephemeral_follows_the_namespace),
+];
+
+const STREAM: SocketType = SocketType::STREAM;
+const DATAGRAM: SocketType = SocketType::DGRAM;
+
+fn made(address: SocketAddr, kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd, Failed> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?)
+}
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address")
+}
+
+/// What the report says of the one listener on a port, held by one process.
+fn told<'r>(report: &'r Value, port: u16, holder: &Holder) -> Result<&'r Value, Failed> {
+    held(report, port, &[holder.pid()])?;
+    on_port(report, port)
+}
+
+fn bound_and_not_listening(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let four = made(at("0.0.0.0:0"), STREAM, None)?;
+    bind(&four, &at("127.0.0.1:8700"))?;
+    let six = made(at("[::]:0"), STREAM, None)?;
+    bind(&six, &at("[::1]:8701"))?;
+    let unbound = made(at("0.0.0.0:0"), STREAM, None)?;
+    let holder = Holder::start(&sleep(), vec![four, six, unbound])?;
+    let listening = Holder::start(&sleep(), vec![tcp("127.0.0.1:8702")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for port in [8700, 8701] {
+        let listener = told(&report, port, &holder)?;
+        same!(listener["state"], "bound");
+    }
+    same!(told(&report, 8702, &listening)?["state"], "listen");
+    Ok(())
+}
+
+fn dual_stack_and_v6only(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let dual = made(at("[::]:0"), STREAM, None)?;
+    set_ipv6_v6only(&dual, false)?;
+    bind(&dual, &at("[::]:8710"))?;
+    listen(&dual, 7)?;
+    let alone = made(at("[::]:0"), STREAM, None)?;
+    set_ipv6_v6only(&alone, true)?;
+    bind(&alone, &at("[::]:8711"))?;
+    listen(&alone, 7)?;
+    let mapped = made(at("[::]:0"), STREAM, None)?;
+    set_ipv6_v6only(&mapped, false)?;
+    bind(&mapped, &at("[::ffff:127.0.0.1]:8712"))?;
+    listen(&mapped, 7)?;
+    let holder = Holder::start(&sleep(), vec![dual, alone, mapped])?;
+    let udp_alone = made(at("[::]:0"), DATAGRAM, None)?;
+    set_ipv6_v6only(&udp_alone, true)?;
+    bind(&udp_alone, &at("[::]:8713"))?;
+    let datagrams = Holder::start(&sleep(), vec![udp_alone, udp("[::]:8714")?])?;
+    let four = Holder::start(&sleep(), vec![tcp("0.0.0.0:8711")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 6)?;
+    for (port, v6only, address) in [(8710, false, "::"), (8712, false, "::ffff:127.0.0.1")] {
+        let listener = told(&report, port, &holder)?;
+        same!((&listener["v6only"], &listener["address"]), (&json!(v6only), &json!(address)));
+        same!(listener["family"], "ipv6");
+        same!(listener["queues"]["send"], 7);
+    }
+    same!(on_port(&report, 8710)?["exposure"], "any");
+    same!(on_port(&report, 8712)?["exposure"], "loopback");
+    same!(told(&report, 8713, &datagrams)?["v6only"], true);
+    same!(told(&report, 8714, &datagrams)?["v6only"], false);
+    // One port, two listeners, and neither takes what is the other's.
+    let six = lab.json(&["-6", "8711"])?;
+    same!(told(&six, 8711, &holder)?["v6only"], true);
+    let four_only = lab.json(&["-4", "8711"])?;
+    same!(told(&four_only, 8711, &four)?["v6only"], Value::Null);
+    Ok(())
+}
+
+fn link_local_with_scope(lab: &Lab) -> Outcome {
+    let local: Ipv6Addr = "fe80::1234".parse()?;
+    let (first, second) = (wires::veth("near0")?, wires::veth("near1")?);
+    wires::address(first, local)?;
+    wires::address(second, local)?;
+    lab.alone()?;
+    let on = |port, kind, scope| -> Result<OwnedFd, Failed> {
+        let address = SocketAddr::V6(SocketAddrV6::new(local, port, 0, scope));
+        let socket = made(address, kind, None)?;
+        bind(&socket, &address)?;
+        if kind == STREAM {
+            listen(&socket, 1)?;
+        }
+        Ok(socket)
+    };
+    // The same address and port on two devices: two listeners.
+    let one = Holder::start(&sleep(), vec![on(8720, STREAM, first)?, on(8721, DATAGRAM, first)?])?;
+    let other = Holder::start(&sleep(), vec![on(8720, STREAM, second)?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    let udp = told(&report, 8721, &one)?;
+    same!((&udp["device"], &udp["address"]), (&json!("near0"), &json!("fe80::1234")));
+    same!(udp["exposure"], "link-local");
+    for (device, holder) in [("near0", &one), ("near1", &other)] {
+        let listeners: Vec<_> = crate::lab::listeners(&report)?
+            .iter()
+            .filter(|l| l["port"] == 8720 && l["device"] == device)
+            .collect();
+        same!(listeners.len(), 1, "{device}");
+        same!(crate::lab::pids(listeners[0]), [holder.pid()]);
+    }
+    Ok(())
+}
+
+fn multicast_and_broadcast(lab: &Lab) -> Outcome {
+    let wire = wires::veth("wire2")?;
+    lab.alone()?;
+    let group = made(at("0.0.0.0:0"), DATAGRAM, None)?;
+    set_socket_reuseaddr(&group, true)?;
+    bind(&group, &at("224.0.0.251:8730"))?;
+    let six = made(at("[::]:0"), DATAGRAM, None)?;
+    bind(&six, &SocketAddr::V6(SocketAddrV6::new("ff02::fb".parse()?, 8731, 0, wire)))?;
+    let broadcast = made(at("0.0.0.0:0"), DATAGRAM, None)?;
+    set_socket_broadcast(&broadcast, true)?;
+    bind(&broadcast, &at("255.255.255.255:8732"))?;
+    let holder = Holder::start(&sleep(), vec![group, six, broadcast])?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for (port, address) in [(8730, "224.0.0.251"), (8731, "ff02::fb"), (8732, "255.255.255.255")] {
+        let listener = told(&report, port, &holder)?;
+        same!(listener["address"], address);
+        same!(listener["state"], "unconnected");
+    }
+    same!(on_port(&report, 8730)?["exposure"], "multicast");
+    same!(on_port(&report, 8731)?["exposure"], "multicast");
+    same!(on_port(&report, 8731)?["device"], "wire2");
+    Ok(())
+}
+
+fn bound_to_a_device(lab: &Lab) -> Outcome {
+    wires::veth("wire0")?;
+    lab.alone()?;
+    let on = |device: &str, port| -> Result<OwnedFd, Failed> {
+        let socket = made(at("0.0.0.0:0"), STREAM, None)?;
+        setsockopt(&socket, BindToDevice, &device.into())?;
+        bind(&socket, &SocketAddr::from(([0, 0, 0, 0], port)))?;
+        listen(&socket, 1)?;
+        Ok(socket)
+    };
+    let datagram = made(at("0.0.0.0:0"), DATAGRAM, None)?;
+    setsockopt(&datagram, BindToDevice, &"wire0".into())?;
+    bind(&datagram, &at("0.0.0.0:8741"))?;
+    let wire = Holder::start(&sleep(), vec![on("wire0", 8740)?, datagram])?;
+    let loopback = Holder::start(&sleep(), vec![on("lo", 8740)?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    same!(told(&report, 8741, &wire)?["device"], "wire0");
+    for (device, holder) in [("wire0", &wire), ("lo", &loopback)] {
+        let mut same_port = crate::lab::listeners(&report)?.iter().filter(|l| l["port"] == 8740);
+        let listener = same_port.find(|l| l["device"] == device).ok_or("not on the device")?;
+        same!(crate::lab::pids(listener), [holder.pid()]);
+    }
+    Ok(())
+}
+
+/// An address that is not here.
+fn freebind(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let socket = made(at("0.0.0.0:0"), STREAM, None)?;
+    set_ip_freebind(&socket, true)?;
+    bind(&socket, &at("203.0.113.7:8750"))?;
+    listen(&socket, 1)?;
+    let holder = Holder::start(&sleep(), vec![socket])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    same!(told(&report, 8750, &holder)?["address"], "203.0.113.7");
+    Ok(())
+}
+
+fn connected_udp_is_no_listener(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let connected = UdpSocket::bind("127.0.0.1:8760")?;
+    connected.connect("127.0.0.1:8761")?;
+    let six = UdpSocket::bind("[::1]:8762")?;
+    six.connect("[::1]:8761")?;
+    let holder = Holder::start(&sleep(), vec![connected.into(), six.into(), udp("127.0.0.1:8761")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    same!(told(&report, 8761, &holder)?["state"], "unconnected");
+    Ok(())
+}
+
+/// A connection, one half open, and one that waits to be accepted: the listener alone is listed.
+fn connections_are_no_listeners(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = std::net::TcpListener::bind("127.0.0.1:8770")?;
+    let client = TcpStream::connect("127.0.0.1:8770")?;
+    let (accepted, _) = server.accept()?;
+    let waiting = TcpStream::connect("127.0.0.1:8770")?;
+    let holder = Holder::start(&sleep(), vec![server.into(), client.into(), accepted.into()])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    same!(told(&report, 8770, &holder)?["queues"]["receive"], 1);
+    drop(waiting);
+    Ok(())
+}
+
+fn udplite(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let four = made(at("0.0.0.0:0"), DATAGRAM, Some(ipproto::UDPLITE))?;
+    bind(&four, &at("127.0.0.1:8780"))?;
+    let six = made(at("[::]:0"), DATAGRAM, Some(ipproto::UDPLITE))?;
+    bind(&six, &at("[::1]:8781"))?;
+    // UDP and UDP-Lite do not share ports: the same number is another listener.
+    let holder = Holder::start(&sleep(), vec![four, six, udp("127.0.0.1:8782")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for (port, protocol) in [(8780, "udplite"), (8781, "udplite"), (8782, "udp")] {
+        same!(told(&report, port, &holder)?["protocol"], protocol);
+    }
+    // Its tables answer where netlink does not.
+    let (report, _) = lab.json_under("no-netlink", &[])?;
+    same!(told(&report, 8780, &holder)?["protocol"], "udplite");
+    same!(told(&report, 8781, &holder)?["protocol"], "udplite");
+    Ok(())
+}
+
+fn mptcp(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    std::fs::metadata("/proc/sys/net/mptcp").map_err(|_| "this kernel has no MPTCP")?;
+    let listening = |address: &str| -> Result<OwnedFd, Failed> {
+        let socket = made(at(address), STREAM, Some(ipproto::MPTCP))?;
+        bind(&socket, &at(address))?;
+        listen(&socket, 1)?;
+        Ok(socket)
+    };
+    let holder = Holder::start(
+        &sleep(),
+        vec![listening("127.0.0.1:8790")?, listening("[::1]:8791")?, tcp("127.0.0.1:8792")?],
+    )?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for (port, mptcp) in [(8790, true), (8791, true), (8792, false)] {
+        let listener = told(&report, port, &holder)?;
+        same!((&listener["protocol"], &listener["mptcp"]), (&json!("tcp"), &json!(mptcp)), "{port}");
+    }
+    Ok(())
+}
+
+fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let setting = |name: &str, value: &str| std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value);
+    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:40001")?, tcp("127.0.0.1:20001")?])?;
+    let flagged = |lab: &Lab| -> Result<Vec<u16>, Failed> {
+        let report = lab.json(&[])?;
+        let mut ports = Vec::new();
+        for port in [20001, 40001] {
+            if flags(told(&report, port, &holder)?).contains(&"ephemeral") {
+                ports.push(port);
+            }
+        }
+        Ok(ports)
+    };
+    same!(flagged(lab)?, [40001]);
+    setting("ip_local_port_range", "20000 30000")?;
+    same!(flagged(lab)?, [20001]);
+    same!(lab.json(&[])?["host"]["ephemeral"], json!([{"low": 20000, "high": 30000}]));
+    setting("ip_local_reserved_ports", "20001,20010-20020")?;
+    same!(flagged(lab)?, [0; 0]);
+    setting("ip_local_reserved_ports", "20002")?;
+    same!(flagged(lab)?, [20001]);
+    Ok(())
+}

@@ -1,0 +1,321 @@
+//! Processes with a behaviour of their own: this very program, started again as `scenes --helper KIND …`.
+//!
+//! A helper says one line that begins with `ready` and then waits for its standard input to end, which it does
+//! at the latest when the scene's process ends. Nothing outlives a scene.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::lab::{NOBODY, sleep, tcp};
+use crate::wires;
+
+type Done = Result<(), Box<dyn Error>>;
+
+/// Acts as the helper that the arguments name.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let done = match words[..] {
+        ["init", options] => init(options),
+        ["maker", address] => maker(address),
+        ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
+        ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
+        ["zombie-leader", address] => zombie_leader(address),
+        ["ring", address] => ring(address),
+        ["many", count] => count.parse().map_err(Into::into).and_then(many),
+        ["churn"] => churn(),
+        ["elsewhere", address, name, stays] => elsewhere(address, name, stays),
+        ["portable"] => portable(),
+        ["run", circumstance, ..] => launch(circumstance, &arguments[2..]),
+        _ => Err(format!("no such helper: {words:?}").into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("helper {words:?}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ready(words: &str) -> Done {
+    println!("ready {words}");
+    Ok(std::io::stdout().flush()?)
+}
+
+fn wait() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn failed(failed: libtest_mimic::Failed) -> Box<dyn Error> {
+    failed.message().unwrap_or("failed").to_owned().into()
+}
+
+/// The first process of a pid namespace: mounts its `/proc`.
+fn init(options: &str) -> Done {
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?;
+    ready("")?;
+    wait();
+    Ok(())
+}
+
+/// Makes a socket, hands it to two processes, says their pids and ends when told to.
+fn maker(address: &str) -> Done {
+    let socket = tcp(address).map_err(failed)?;
+    let mut pids = String::new();
+    for _ in 0..2 {
+        let mut command = Command::new(sleep());
+        command.arg("600").stdin(socket.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null());
+        pids += &format!("{} ", command.spawn()?.id());
+    }
+    ready(pids.trim_end())?;
+    wait();
+    Ok(())
+}
+
+/// Holds a socket in a thread that shares something with nobody: its descriptors, or its network namespace.
+fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
+    let address = address.to_owned();
+    let thread = std::thread::spawn(move || -> Result<(), String> {
+        unshare(apart).map_err(|errno| errno.to_string())?;
+        if apart == CloneFlags::CLONE_NEWNET {
+            wires::loopback_up().map_err(|failed| failed.message().unwrap_or("failed").to_owned())?;
+        }
+        let _socket = TcpListener::bind(address).map_err(|error| error.to_string())?;
+        ready("").map_err(|error| error.to_string())?;
+        wait();
+        Ok(())
+    });
+    thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)
+}
+
+/// Holds a socket in a process whose first thread has ended.
+fn zombie_leader(address: &str) -> Done {
+    let socket = TcpListener::bind(address)?;
+    let me = std::process::id();
+    std::thread::spawn(move || {
+        let leader_ended = || {
+            let stat = fs::read_to_string(format!("/proc/{me}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+        };
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !leader_ended() && Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        if leader_ended() && ready("").is_ok() {
+            wait();
+        }
+        drop(socket);
+        std::process::exit(0);
+    });
+    end_this_thread()
+}
+
+/// Ends the first thread and leaves the process to the others.
+#[allow(unsafe_code)]
+fn end_this_thread() -> Done {
+    // SAFETY: exit(2) of the bare system call ends the calling thread alone. No destructor runs; nothing that
+    // this thread owns is used by another.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    Err("the thread did not end".into())
+}
+
+/// Holds a socket as a fixed file of an io_uring, and as nothing else.
+fn ring(address: &str) -> Done {
+    let ring = io_uring::IoUring::new(2)?;
+    let socket = TcpListener::bind(address)?;
+    ring.submitter().register_files(&[socket.as_raw_fd()])?;
+    drop(socket);
+    ready("")?;
+    wait();
+    drop(ring);
+    Ok(())
+}
+
+/// Holds this many listeners, from port 10,001 up.
+fn many(count: u16) -> Done {
+    let limit = Some(u64::from(count) + 64);
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
+    let sockets: Result<Vec<_>, _> =
+        (1..=count).map(|n| TcpListener::bind(("127.0.0.1", 10_000 + n))).collect();
+    let _sockets = sockets?;
+    ready("")?;
+    wait();
+    Ok(())
+}
+
+/// Opens and closes about 2,000 listeners a second on ports the kernel chooses, until told to end, and says
+/// how many, in how many milliseconds.
+fn churn() -> Done {
+    const A_STEP: Duration = Duration::from_millis(5);
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        wait();
+        drop(end);
+    });
+    ready("")?;
+    let start = Instant::now();
+    let (mut count, mut open) = (0_u32, Vec::new());
+    // The step is the pace; the end of the channel is the end.
+    while ended.recv_timeout(A_STEP) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) && count < 500_000 {
+        open.clear();
+        // However late this step is, the pace is made up for.
+        let due = u32::try_from(start.elapsed().as_millis() * 2).unwrap_or(u32::MAX);
+        let step = due.saturating_sub(count).min(200);
+        for _ in 0..step {
+            open.push(TcpListener::bind("127.0.0.1:0")?);
+        }
+        count += step;
+    }
+    println!("{count} {}", start.elapsed().as_millis());
+    Ok(())
+}
+
+/// In a new network namespace: listens there, and gives it a name by a mount, unless `address` or `name` is
+/// `-`. Then it `stays` there, comes `back` with the socket, comes back and `keeps` a descriptor of the
+/// namespace too, or `ends`. Says the namespace's inode.
+fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
+    let origin = fs::File::open("/proc/self/ns/net")?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    wires::loopback_up().map_err(failed)?;
+    if name != "-" {
+        fs::OpenOptions::new().create(true).append(true).open(name).or_else(|_| fs::File::open(name))?;
+        mount(Some("/proc/self/ns/net"), name, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    }
+    let inode = fs::read_link("/proc/self/ns/net")?;
+    let inode = inode.to_str().and_then(|link| link.strip_prefix("net:[")?.strip_suffix(']'));
+    let inode = inode.ok_or("no inode")?.to_owned();
+    let _socket = if address == "-" { None } else { Some(tcp(address).map_err(failed)?) };
+    let _kept = if stays == "keeps" { Some(fs::File::open("/proc/self/ns/net")?) } else { None };
+    if matches!(stays, "back" | "keeps") {
+        rustix::thread::move_into_link_name_space(origin.as_fd(), None)?;
+    }
+    drop(origin);
+    ready(&inode)?;
+    if stays != "ends" {
+        wait();
+    }
+    Ok(())
+}
+
+/// What the portable source sees, as JSON.
+fn portable() -> Done {
+    let scope = portolan::observe::Scope { details: true, ..Default::default() };
+    let observation = portolan::observe::portable::observe(&scope)?;
+    println!("{}", serde_json::to_string(&observation)?);
+    Ok(())
+}
+
+/// Becomes `command` under a circumstance.
+fn launch(circumstance: &str, command: &[OsString]) -> Done {
+    match circumstance {
+        "no-ptrace" => {
+            rustix::thread::remove_capability_from_bounding_set(rustix::thread::CapabilitySet::SYS_PTRACE)?;
+        }
+        "nobody" => become_nobody()?,
+        "nobody-who-may-read" => {
+            rustix::thread::set_keep_capabilities(true)?;
+            become_nobody()?;
+            keep_reading()?;
+        }
+        "user-namespace" => {
+            unshare(CloneFlags::CLONE_NEWUSER)?;
+            fs::write("/proc/self/uid_map", "0 0 1")?;
+        }
+        "pid-namespace" => return within_pid_namespace(command, true),
+        "pid-namespace-old-proc" => return within_pid_namespace(command, false),
+        "new-proc" => {
+            mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
+        }
+        "no-netlink" => refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_NETLINK)?), libc::EPERM)?,
+        "no-netlink-family" => {
+            refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_NETLINK)?), libc::EAFNOSUPPORT)?;
+        }
+        "no-answer" => refuse(libc::SYS_recvfrom, None, libc::EPERM)?,
+        "no-question" => refuse(libc::SYS_sendto, None, libc::EPERM)?,
+        _ => {
+            let limit = circumstance.strip_prefix("nofile-").ok_or("no such circumstance")?.parse()?;
+            setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+        }
+    }
+    Err(becoming(command)?.exec().into())
+}
+
+fn becoming(command: &[OsString]) -> Result<Command, Box<dyn Error>> {
+    let (program, arguments) = command.split_first().ok_or("nothing to run")?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove("NO_COLOR");
+    Ok(command)
+}
+
+fn become_nobody() -> Done {
+    use rustix::process::{Gid, Uid};
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+/// Keeps the two capabilities that reading every process takes, through `exec` too.
+fn keep_reading() -> Done {
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities,
+    };
+    let two = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, CapabilitySets { effective: two, permitted: two, inheritable: two })?;
+    for one in [CapabilitySet::SYS_PTRACE, CapabilitySet::DAC_READ_SEARCH] {
+        configure_capability_in_ambient_set(one, true)?;
+    }
+    Ok(())
+}
+
+/// Runs `command` as the first process of a pid namespace, with a `/proc` of its own or the one that was there.
+fn within_pid_namespace(command: &[OsString], proc: bool) -> Done {
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
+    let mut command = if proc {
+        // The helper mounts it from within and then becomes the program.
+        let mut helper = Command::new(std::env::current_exe()?);
+        helper.args(["--helper", "run", "new-proc"].map(OsStr::new)).args(command);
+        helper
+    } else {
+        becoming(command)?
+    };
+    let status = command.status()?;
+    std::process::exit(status.code().unwrap_or(101));
+}
+
+/// Has the kernel answer a system call with an error, where its first argument is `first` or whatever it is.
+fn refuse(call: i64, first: Option<u64>, error: i32) -> Done {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, apply_filter,
+    };
+    let rules = match first {
+        Some(value) => vec![SeccompRule::new(vec![SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            value,
+        )?])?],
+        None => Vec::new(),
+    };
+    let filter = SeccompFilter::new(
+        [(call, rules)].into_iter().collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(error.unsigned_abs()),
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(apply_filter(&program)?)
+}

@@ -1,0 +1,207 @@
+//! The ways to hold a socket, the odd ones too: whoever holds it is found.
+
+use std::os::fd::AsFd;
+
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use serde_json::Value;
+
+use crate::lab::{
+    Holder, Lab, Outcome, Scene, complete, gap, held, listeners, on_port, pids, sleep, tcp, udp,
+};
+use crate::{same, wires};
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("reuseport_group_of_200", reuseport_group_of_200),
+    ("parent_ended", parent_ended),
+    ("held_by_a_pair", held_by_a_pair),
+    ("held_twice_by_one", held_twice_by_one),
+    ("thread_with_its_own_table", thread_with_its_own_table),
+    ("zombie_leader", zombie_leader),
+    ("io_uring_fixed_file", io_uring_fixed_file),
+    ("nobody_holds_it_in_sight", nobody_holds_it_in_sight),
+    ("kernel_socket", kernel_socket),
+    ("in_flight", in_flight),
+];
+
+/// One port, 200 sockets, 100 processes: each socket once, with its own holder.
+fn reuseport_group_of_200(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let shared = || -> Result<_, libtest_mimic::Failed> {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        set_socket_reuseport(&socket, true)?;
+        bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 8100)))?;
+        listen(&socket, 16)?;
+        Ok(socket)
+    };
+    let holders = (0..100)
+        .map(|_| Holder::start(&sleep(), vec![shared()?, shared()?]))
+        .collect::<Result<Vec<_>, _>>()?;
+    let report = lab.json(&[])?;
+    complete(&report, 200)?;
+    let mut shown: Vec<u32> = listeners(&report)?.iter().flat_map(pids).collect();
+    shown.sort_unstable();
+    let mut wanted: Vec<u32> = holders.iter().flat_map(|holder| [holder.pid(); 2]).collect();
+    wanted.sort_unstable();
+    same!(shown, wanted);
+    Ok(())
+}
+
+fn parent_ended(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let maker = lab.helper(["maker", "127.0.0.1:8200"])?;
+    let children: Vec<u32> = maker.said[1..].iter().map(|pid| pid.parse()).collect::<Result<_, _>>()?;
+    same!(children.len(), 2);
+    let parents = |report: &Value, pid: u32| -> Result<Vec<Value>, libtest_mimic::Failed> {
+        let processes = on_port(report, 8200)?["processes"].as_array().ok_or("no processes")?;
+        let process = processes.iter().find(|process| process["pid"] == pid).ok_or("no such process")?;
+        let parents = process["parents"].as_array().ok_or("no parents")?;
+        Ok(parents.iter().map(|parent| parent["pid"].clone()).collect())
+    };
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8200, &[children[0], children[1], maker.pid()])?;
+    same!(parents(&report, children[0])?, [maker.pid()]);
+    maker.end()?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8200, &children)?;
+    // Whoever loses its parent goes to the first process.
+    same!(parents(&report, children[0])?, [1]);
+    same!(parents(&report, children[1])?, [1]);
+    Ok(())
+}
+
+/// As with socket activation: the one that made it keeps it, the one that serves it has it too.
+fn held_by_a_pair(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let socket = tcp("0.0.0.0:8201")?;
+    let manager = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let service = Holder::start(&sleep(), vec![socket])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8201, &[manager.pid(), service.pid()])?;
+    // In the table both are told.
+    let output = lab.portolan(["8201"]).output()?;
+    let table = String::from_utf8(output.stdout)?;
+    for holder in [&manager, &service] {
+        same!(table.contains(&holder.pid().to_string()), true, "{table}");
+    }
+    drop(service);
+    held(&lab.json(&[])?, 8201, &[manager.pid()])?;
+    drop(manager);
+    same!(listeners(&lab.json(&[])?)?.len(), 0);
+    Ok(())
+}
+
+fn held_twice_by_one(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let socket = udp("127.0.0.1:8202")?;
+    let twin = socket.as_fd().try_clone_to_owned()?;
+    let holder = Holder::start(&sleep(), vec![socket, twin])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8202, &[holder.pid()])
+}
+
+/// Beside a listener that anybody finds, one that only this holder keeps: both found, nothing missing.
+fn found_nevertheless(lab: &Lab, helper: &str) -> Result<(Value, Holder), libtest_mimic::Failed> {
+    let usual = Holder::start(&sleep(), vec![tcp("127.0.0.1:8210")?])?;
+    let odd = lab.helper([helper, "127.0.0.1:8211"])?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    held(&report, 8210, &[usual.pid()])?;
+    held(&report, 8211, &[odd.pid()])?;
+    Ok((report, odd))
+}
+
+fn thread_with_its_own_table(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    found_nevertheless(lab, "own-table").map(drop)
+}
+
+fn zombie_leader(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let (report, _odd) = found_nevertheless(lab, "zombie-leader")?;
+    let process = &on_port(&report, 8211)?["processes"][0];
+    same!(process["name"], "helper");
+    Ok(())
+}
+
+fn io_uring_fixed_file(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    found_nevertheless(lab, "ring").map(drop)
+}
+
+/// This very process holds it, and is outside: from within a pid namespace that is never "the kernel".
+fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _outside = tcp("127.0.0.1:8220")?;
+    let within = Holder::start(&sleep(), vec![tcp("127.0.0.1:8221")?])?;
+    let report = lab.json(&[])?;
+    same!(listeners(&report)?.len(), 2);
+    held(&report, 8221, &[within.pid()])?;
+    same!(on_port(&report, 8220)?["owner"], "hidden");
+    same!(on_port(&report, 8220)?["processes"], serde_json::json!([]));
+    gap(&report, "holders", "pid namespace")
+}
+
+/// Whether every process of this machine may be read, and all of them are in sight. Even root may not read a
+/// process that the machine's maker protects.
+fn every_process_can_be_read() -> bool {
+    let first =
+        std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]");
+    let readable = |pid: u32| {
+        let Ok(folder) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        folder.flatten().all(|entry| {
+            std::fs::read_link(entry.path())
+                .map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |_| true)
+        })
+    };
+    first && readable(1) && readable(2)
+}
+
+/// A VXLAN device has a UDP socket that no process holds. Where every process was read, it is the kernel's;
+/// where one was not, nobody can know.
+fn kernel_socket(lab: &Lab) -> Outcome {
+    wires::vxlan("vx0", 4789)?;
+    let holder = Holder::start(&sleep(), vec![udp("0.0.0.0:4790")?])?;
+    let report = lab.json(&[])?;
+    same!(listeners(&report)?.len(), 2);
+    held(&report, 4790, &[holder.pid()])?;
+    let listener = on_port(&report, 4789)?;
+    same!(listener["processes"], serde_json::json!([]));
+    same!(listener["protocol"], "udp");
+    if every_process_can_be_read() {
+        same!(listener["owner"], "kernel");
+        complete(&report, 2)?;
+    } else {
+        eprintln!("not every process of this machine may be read: the kernel's socket is hidden, not kernel");
+        same!(listener["owner"], "hidden");
+        gap(&report, "holders", "")?;
+    }
+    // Nobody at all may say so less than root.
+    let (report, _) = lab.json_as_nobody(&[])?;
+    same!(on_port(&report, 4789)?["owner"], "hidden");
+    gap(&report, "holders", "permission denied")
+}
+
+/// On its way from one process to another a descriptor is in nobody's table. It is listed all the same.
+fn in_flight(lab: &Lab) -> Outcome {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, socketpair};
+    lab.alone()?;
+    let socket = tcp("127.0.0.1:8230")?;
+    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let sent = [socket.as_fd()];
+    same!(control.push(SendAncillaryMessage::ScmRights(&sent)), true);
+    sendmsg(&near, &[std::io::IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
+    drop(socket);
+    let _queue = Holder::start(&sleep(), vec![near, far])?;
+    let report = lab.json(&[])?;
+    same!(listeners(&report)?.len(), 1);
+    same!(on_port(&report, 8230)?["owner"], "hidden");
+    gap(&report, "holders", "pid namespace")
+}

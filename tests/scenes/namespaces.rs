@@ -1,0 +1,182 @@
+//! Network namespaces: named, of a process, of nobody, and a socket that is held elsewhere.
+
+use serde_json::{Value, json};
+
+use crate::lab::{Holder, Lab, Outcome, Scene, complete, gap, held, listeners, on_port, pids, sleep, tcp};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("named_namespace", named_namespace),
+    ("anonymous_namespace", anonymous_namespace),
+    ("held_from_another_namespace", held_from_another_namespace),
+    ("known_by_a_descriptor", known_by_a_descriptor),
+    ("of_a_thread_alone", of_a_thread_alone),
+    ("covered_mount", covered_mount),
+    ("read_through_a_process", read_through_a_process),
+    ("every_namespace", every_namespace),
+    ("namespaces_as_nobody", namespaces_as_nobody),
+];
+
+/// How many namespaces the notes say were not looked into.
+fn passed_over(report: &Value) -> u64 {
+    let notes = report["notes"].as_array().into_iter().flatten();
+    let about = |note: &&Value| note["what"].as_str().is_some_and(|text| text.contains("network namespace"));
+    notes.filter(about).filter_map(|note| note["count"].as_u64()).sum()
+}
+
+fn refused(lab: &Lab, netns: &str) -> Outcome {
+    let output = lab.portolan(["--netns", netns]).output()?;
+    same!(output.status.code(), Some(2));
+    same!(String::from_utf8(output.stderr)?.contains(netns), true);
+    Ok(())
+}
+
+/// Known by a mount alone, with no process in it.
+fn named_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let inode: u64 = lab.helper(["elsewhere", "-", &lab.mount_point("blue"), "ends"])?.said[1].parse()?;
+    let outside = Holder::start(&sleep(), vec![tcp("127.0.0.1:8800")?])?;
+    for called in ["blue", &inode.to_string()] {
+        let report = lab.json(&["--netns", called])?;
+        complete(&report, 0)?;
+    }
+    let report = lab.json(&["--netns", "all"])?;
+    complete(&report, 1)?;
+    held(&report, 8800, &[outside.pid()])?;
+    same!(on_port(&report, 8800)?["netns"], Value::Null);
+    same!(passed_over(&report), 0);
+    // Not asked for, it is told that there is one.
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    same!(passed_over(&report), 1);
+    refused(lab, "green")?;
+    Ok(())
+}
+
+/// Known by its process alone.
+fn anonymous_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let inside = lab.helper(["elsewhere", "127.0.0.1:8810", "-", "stays"])?;
+    let inode: u64 = inside.said[1].parse()?;
+    let outside = Holder::start(&sleep(), vec![tcp("127.0.0.1:8810")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8810, &[outside.pid()])?;
+    same!(passed_over(&report), 1);
+    for called in [inside.pid().to_string(), inode.to_string()] {
+        let report = lab.json(&["--netns", &called])?;
+        complete(&report, 1)?;
+        held(&report, 8810, &[inside.pid()])?;
+        same!(on_port(&report, 8810)?["netns"], json!({"inode": inode, "name": null}));
+    }
+    // By the pid of a process here: this namespace, as if nothing had been asked.
+    let report = lab.json(&["--netns", &outside.pid().to_string()])?;
+    complete(&report, 1)?;
+    held(&report, 8810, &[outside.pid()])?;
+    same!(on_port(&report, 8810)?["netns"], Value::Null);
+    same!(passed_over(&report), 1);
+    refused(lab, "4000000")?;
+    Ok(())
+}
+
+/// The namespace has a name and no process; its socket is held by a process that lives elsewhere.
+fn held_from_another_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let away = lab.helper(["elsewhere", "127.0.0.1:8820", &lab.mount_point("red"), "back"])?;
+    // Nothing listens here, and it is told that there is more.
+    same!(passed_over(&lab.json(&[])?), 1);
+    let inode: u64 = away.said[1].parse()?;
+    same!(listeners(&lab.json(&[])?)?.len(), 0);
+    for called in ["red", "all"] {
+        let report = lab.json(&["--netns", called])?;
+        complete(&report, 1)?;
+        held(&report, 8820, &[away.pid()])?;
+        same!(on_port(&report, 8820)?["netns"], json!({"inode": inode, "name": "red"}));
+    }
+    Ok(())
+}
+
+/// No process is in it and no mount stands for it: a descriptor keeps it.
+fn known_by_a_descriptor(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let away = lab.helper(["elsewhere", "127.0.0.1:8830", "-", "keeps"])?;
+    let inode: u64 = away.said[1].parse()?;
+    let _here = Holder::start(&sleep(), vec![tcp("127.0.0.1:8831")?])?;
+    same!(passed_over(&lab.json(&[])?), 1);
+    let report = lab.json(&["--netns", "all"])?;
+    complete(&report, 2)?;
+    held(&report, 8830, &[away.pid()])?;
+    same!(on_port(&report, 8830)?["netns"]["inode"], inode);
+    Ok(())
+}
+
+/// A thread is in it, and its process is not.
+fn of_a_thread_alone(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let away = lab.helper(["own-namespace", "127.0.0.1:8832"])?;
+    let report = lab.json(&["--netns", "all"])?;
+    complete(&report, 1)?;
+    held(&report, 8832, &[away.pid()])?;
+    same!(on_port(&report, 8832)?["netns"]["inode"].is_u64(), true);
+    Ok(())
+}
+
+/// Who may read every process and enter no namespace reads the tables of a process in there, and says so.
+fn read_through_a_process(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let inside = lab.helper(["elsewhere", "127.0.0.1:8836", "-", "stays"])?;
+    let (report, _) = lab.json_under("nobody-who-may-read", &["--netns", "all"])?;
+    same!(listeners(&report)?.len(), 1, "{report:#}");
+    held(&report, 8836, &[inside.pid()])?;
+    same!(on_port(&report, 8836)?["netns"]["inode"].to_string(), inside.said[1]);
+    gap(&report, "sockets", "not permitted")
+}
+
+/// Its mount lies under another: the namespace is known and cannot be reached, and the one on top is not
+/// taken for it.
+fn covered_mount(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let path = lab.mount_point("covered");
+    lab.helper(["elsewhere", "-", &path, "ends"])?;
+    let top = lab.helper(["elsewhere", "127.0.0.1:8835", &path, "stays"])?;
+    let report = lab.json(&["--netns", "all"])?;
+    same!(listeners(&report)?.len(), 1, "{report:#}");
+    held(&report, 8835, &[top.pid()])?;
+    same!(on_port(&report, 8835)?["netns"]["inode"].to_string(), top.said[1]);
+    gap(&report, "namespaces", "")
+}
+
+fn every_namespace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let here = Holder::start(&sleep(), vec![tcp("127.0.0.1:8840")?])?;
+    let anonymous = lab.helper(["elsewhere", "127.0.0.1:8840", "-", "stays"])?;
+    let named = lab.helper(["elsewhere", "127.0.0.1:8840", &lab.mount_point("n1"), "stays"])?;
+    let report = lab.json(&["--netns", "all"])?;
+    complete(&report, 3)?;
+    let mut seen: Vec<(Option<u64>, Option<&str>, Vec<u32>)> = listeners(&report)?
+        .iter()
+        .map(|l| (l["netns"]["inode"].as_u64(), l["netns"]["name"].as_str(), pids(l)))
+        .collect();
+    seen.sort();
+    let mut wanted = vec![
+        (None, None, vec![here.pid()]),
+        (Some(anonymous.said[1].parse()?), None, vec![anonymous.pid()]),
+        (Some(named.said[1].parse()?), Some("n1"), vec![named.pid()]),
+    ];
+    wanted.sort();
+    same!(seen, wanted);
+    same!(passed_over(&report), 0);
+    same!(passed_over(&lab.json(&[])?), 2);
+    Ok(())
+}
+
+/// Who may not enter, and may not read, is told what was not seen.
+fn namespaces_as_nobody(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let inside = lab.helper(["elsewhere", "127.0.0.1:8850", &lab.mount_point("closed"), "stays"])?;
+    let (report, _) = lab.json_as_nobody(&["--netns", "all"])?;
+    gap(&report, "namespaces", "not permitted")?;
+    drop(inside);
+    Ok(())
+}

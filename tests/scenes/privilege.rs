@@ -1,0 +1,227 @@
+//! What the observer may not see: never taken for what is not there.
+
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+
+use crate::lab::{
+    Holder, Lab, NOBODY, Outcome, Scene, complete, gap, held, listeners, on_port, sleep, tcp, udp,
+    unmount_proc,
+};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("hidepid_2", hidepid_2),
+    ("hidepid_2_as_root", hidepid_2_as_root),
+    ("subset_pid", subset_pid),
+    ("no_ptrace", no_ptrace),
+    ("nobody_who_may_read", nobody_who_may_read),
+    ("user_namespace", user_namespace),
+    ("foreign_pid_namespace", foreign_pid_namespace),
+    ("foreign_pid_namespace_with_old_proc", foreign_pid_namespace_with_old_proc),
+    ("netlink_refused", netlink_refused),
+    ("netlink_without_answer", netlink_without_answer),
+    ("neither_netlink_nor_tables", neither_netlink_nor_tables),
+    ("eight_descriptors", eight_descriptors),
+];
+
+/// One of root's, TCP, and one of nobody's, UDP.
+fn two() -> Result<[Holder; 2], libtest_mimic::Failed> {
+    same!(geteuid().is_root(), true);
+    Ok([
+        Holder::start(&sleep(), vec![tcp("0.0.0.0:8600")?])?,
+        Holder::start_as(&sleep(), vec![udp("[::1]:8601")?], Some(NOBODY))?,
+    ])
+}
+
+/// Both are listed; root's is hidden, with no process guessed; nobody's own is held.
+fn roots_is_hidden(report: &Value, holders: &[Holder; 2], why: &str) -> Outcome {
+    same!(listeners(report)?.len(), 2, "{report:#}");
+    same!(on_port(report, 8600)?["owner"], "hidden");
+    same!(on_port(report, 8600)?["processes"], json!([]));
+    held(report, 8601, &[holders[1].pid()])?;
+    gap(report, "holders", why)
+}
+
+fn hidepid_2(lab: &Lab) -> Outcome {
+    remount_proc("hidepid=2")?;
+    let holders = two()?;
+    let (report, talk) = lab.json_under("nobody", &[])?;
+    roots_is_hidden(&report, &holders, "hidepid")?;
+    same!(talk.contains("hidepid"), true, "{talk}");
+    // The same in a pid namespace, where there are two reasons; one suffices.
+    lab.alone_with("hidepid=2")?;
+    let holders = two_more()?;
+    let (report, _) = lab.json_under("nobody", &["8610", "8611"])?;
+    same!(on_port(&report, 8610)?["owner"], "hidden");
+    held(&report, 8611, &[holders[1].pid()])?;
+    gap(&report, "holders", "")
+}
+
+fn two_more() -> Result<[Holder; 2], libtest_mimic::Failed> {
+    Ok([
+        Holder::start(&sleep(), vec![tcp("0.0.0.0:8610")?])?,
+        Holder::start_as(&sleep(), vec![udp("[::1]:8611")?], Some(NOBODY))?,
+    ])
+}
+
+/// Another `/proc` over the one that is there, in this scene's mounts alone.
+fn remount_proc(options: &str) -> Outcome {
+    use nix::mount::{MsFlags, mount};
+    Ok(mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?)
+}
+
+fn both_held(report: &Value, holders: &[Holder; 2]) -> Outcome {
+    held(report, 8600, &[holders[0].pid()])?;
+    held(report, 8601, &[holders[1].pid()])?;
+    same!(listeners(report)?.len(), 2);
+    Ok(())
+}
+
+/// Whoever may read everything is not hindered.
+fn hidepid_2_as_root(lab: &Lab) -> Outcome {
+    lab.alone_with("hidepid=2")?;
+    let holders = two()?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    both_held(&report, &holders)
+}
+
+/// `/proc` with processes and nothing else: no settings, no inventory of protocols, no tables.
+fn subset_pid(lab: &Lab) -> Outcome {
+    lab.alone_with("subset=pid")?;
+    let holders = two()?;
+    let report = lab.json(&[])?;
+    both_held(&report, &holders)?;
+    gap(&report, "host", "ip_local_port_range")
+}
+
+fn no_ptrace(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holders = two()?;
+    let (report, talk) = lab.json_under("no-ptrace", &[])?;
+    same!(report["host"]["privileged"], false);
+    // Root's other process kept the capability that the observer gave up, and so may not be read by it.
+    same!(on_port(&report, 8600)?["owner"], "hidden", "{report:#}");
+    same!(listeners(&report)?.len(), 2);
+    same!(["held", "hidden"].map(Value::from).contains(&on_port(&report, 8601)?["owner"]), true);
+    gap(&report, "holders", "permission denied")?;
+    same!(talk.contains("CAP_SYS_PTRACE"), true, "{talk}");
+    drop(holders);
+    Ok(())
+}
+
+fn nobody_who_may_read(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holders = two()?;
+    let (report, talk) = lab.json_under("nobody-who-may-read", &[])?;
+    complete(&report, 2)?;
+    both_held(&report, &holders)?;
+    let process = &on_port(&report, 8600)?["processes"][0];
+    same!(process["exe"], sleep().to_str().unwrap());
+    same!(talk.contains("permission"), false, "{talk}");
+    // And who may not, under the same user, does not.
+    let (report, _) = lab.json_under("nobody", &[])?;
+    roots_is_hidden(&report, &holders, "permission denied")
+}
+
+fn user_namespace(lab: &Lab) -> Outcome {
+    let _holders = two()?;
+    let (report, _) = lab.json_under("user-namespace", &[])?;
+    same!(report["host"]["privileged"], false);
+    same!(listeners(&report)?.len(), 2);
+    for port in [8600, 8601] {
+        same!(on_port(&report, port)?["owner"], "hidden");
+    }
+    gap(&report, "holders", "permission denied")
+}
+
+fn foreign_pid_namespace(lab: &Lab) -> Outcome {
+    let _holders = two()?;
+    let (report, _) = lab.json_under("pid-namespace", &[])?;
+    same!(listeners(&report)?.len(), 2);
+    for port in [8600, 8601] {
+        same!(on_port(&report, port)?["owner"], "hidden");
+    }
+    gap(&report, "holders", "cannot see the processes outside")
+}
+
+/// The processes in sight are the old ones: they are found, and what is not is hidden.
+fn foreign_pid_namespace_with_old_proc(lab: &Lab) -> Outcome {
+    let holders = two()?;
+    let _mine = tcp("127.0.0.1:8602")?;
+    let (report, _) = lab.json_under("pid-namespace-old-proc", &[])?;
+    same!(listeners(&report)?.len(), 3);
+    held(&report, 8600, &[holders[0].pid()])?;
+    held(&report, 8601, &[holders[1].pid()])?;
+    Ok(())
+}
+
+/// The tables of `/proc/net` answer instead: the same sockets, and a gap for what they do not tell.
+fn netlink_refused(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holders = two()?;
+    for circumstance in ["no-netlink", "no-netlink-family"] {
+        let (report, talk) = lab.json_under(circumstance, &[])?;
+        both_held(&report, &holders)?;
+        same!(on_port(&report, 8600)?["state"], "listen");
+        same!(on_port(&report, 8601)?["state"], "unconnected");
+        same!(on_port(&report, 8601)?["uid"], 0);
+        gap(&report, "sockets", "netlink")?;
+        let notes = &report["notes"];
+        same!(notes.to_string().contains("/proc/thread-self/net"), true, "{notes}");
+        same!(talk.contains("netlink"), true, "{talk}");
+    }
+    Ok(())
+}
+
+/// Netlink may be opened and not used: no short list, and never an empty one that says it is all.
+fn netlink_without_answer(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holders = two()?;
+    for circumstance in ["no-answer", "no-question"] {
+        let (report, _) = lab.json_under(circumstance, &[])?;
+        both_held(&report, &holders)?;
+        gap(&report, "sockets", "netlink")?;
+    }
+    Ok(())
+}
+
+/// Nobody answers: nothing is listed, and each protocol is named that was not.
+fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
+    let _holders = two()?;
+    unmount_proc()?;
+    let (report, talk) = lab.json_under("no-netlink", &[])?;
+    same!(listeners(&report)?.len(), 0);
+    gap(&report, "sockets", "netlink")?;
+    let gaps = report["gaps"].to_string();
+    for protocol in ["TCP", "TCPv6", "UDP", "UDPv6", "UDP-Lite", "SCTP", "DCCP"] {
+        same!(
+            gaps.contains(&format!("{protocol}\"")) || gaps.contains(&format!("{protocol},")),
+            true,
+            "{protocol}: {gaps}"
+        );
+    }
+    same!(talk.contains("mount /proc"), true, "{talk}");
+    Ok(())
+}
+
+/// With eight descriptors everything is seen; with fewer, what is not is said, or the run fails.
+fn eight_descriptors(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holders = two()?;
+    let (report, _) = lab.json_under("nofile-8", &[])?;
+    complete(&report, 2)?;
+    both_held(&report, &holders)?;
+    for limit in 3..8 {
+        let output = lab.portolan_under(&format!("nofile-{limit}"), ["-o", "json"]).output()?;
+        if !matches!(output.status.code(), Some(0 | 1)) {
+            continue; // the program could not even start
+        }
+        let report = Lab::parsed(&output)?;
+        if report["complete"] == true {
+            both_held(&report, &holders)?;
+        }
+    }
+    Ok(())
+}

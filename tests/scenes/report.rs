@@ -1,0 +1,61 @@
+//! Reading a report: its listeners, their holders, and whether it says that it is whole.
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::lab::Outcome;
+use crate::same;
+
+/// The listeners of a listing.
+pub fn listeners(report: &Value) -> Result<&Vec<Value>, Failed> {
+    report["listeners"].as_array().ok_or_else(|| "no listeners in the report".into())
+}
+
+/// The one listener on a port.
+pub fn on_port(report: &Value, port: u16) -> Result<&Value, Failed> {
+    let found: Vec<_> = listeners(report)?.iter().filter(|l| l["port"] == port).collect();
+    match found[..] {
+        [one] => Ok(one),
+        _ => Err(format!("{} listeners on port {port}: {report:#}", found.len()).into()),
+    }
+}
+
+/// The codes of a listener's flags.
+pub fn flags(listener: &Value) -> Vec<&str> {
+    listener["flags"].as_array().into_iter().flatten().filter_map(|flag| flag["code"].as_str()).collect()
+}
+
+/// The pids of a listener's processes.
+pub fn pids(listener: &Value) -> Vec<u32> {
+    let processes = listener["processes"].as_array().into_iter().flatten();
+    processes.filter_map(|process| process["pid"].as_u64()?.try_into().ok()).collect()
+}
+
+/// Everything was seen: as many listeners, and no gap.
+pub fn complete(report: &Value, count: usize) -> Outcome {
+    let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
+    same!(*gaps, Vec::<Value>::new(), "{report:#}");
+    same!(report["complete"], true);
+    same!(listeners(report)?.len(), count, "{report:#}");
+    Ok(())
+}
+
+/// Something was not seen, and a gap says so: of this stage, with this in its reason.
+pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
+    same!(report["complete"], false, "{report:#}");
+    let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
+    let said =
+        |gap: &Value| gap["stage"] == stage && gap["why"].as_str().is_some_and(|text| text.contains(why));
+    same!(gaps.iter().any(said), true, "{gaps:#?}");
+    Ok(())
+}
+
+/// The one listener on a port is held by exactly these.
+pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
+    let listener = on_port(report, port)?;
+    same!(listener["owner"], "held", "{report:#}");
+    let mut wanted = holders.to_vec();
+    wanted.sort_unstable();
+    same!(pids(listener), wanted, "port {port}");
+    Ok(())
+}
