@@ -49,7 +49,7 @@ vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets are not.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List what listens (the same as no command)
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Tell what the registry says of a port or service, and who is on it here now
     Explain(ExplainArgs),
     /// Write the raw observation as JSON, for --from here or on another machine
@@ -75,6 +75,42 @@ pub struct ListArgs {
     /// IPv6 sockets only
     #[arg(short = '6', long)]
     pub ipv6: bool,
+    /// Every socket, connections included
+    #[arg(short = 'a', long)]
+    pub all: bool,
+    /// Only sockets in this state: listen, unconnected, bound, established, …
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub state: Vec<String>,
+    /// Only sockets of processes whose name or program file matches this regular expression
+    #[arg(long, value_name = "REGEX")]
+    pub process: Vec<String>,
+    /// Only sockets that this process holds
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub pid: Vec<String>,
+    /// Only sockets of this user, by name or id
+    #[arg(long, value_name = "NAME|UID", value_delimiter = ',')]
+    pub user: Vec<String>,
+    /// Only this exposure: any, public, private, link-local, multicast, loopback
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    pub exposure: Vec<String>,
+    /// Only what has this flag: orphaned, ephemeral, unassigned, …
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub flag: Vec<String>,
+    /// Only sockets of this systemd unit (Linux)
+    #[arg(long, value_name = "NAME")]
+    pub unit: Vec<String>,
+    /// Only sockets of this container, by its name or the beginning of its id (Linux)
+    #[arg(long, value_name = "NAME|ID")]
+    pub container: Vec<String>,
+    /// Leave out a target, or KEY=VALUE of the options above: --not ssh, --not user=root
+    #[arg(long, value_name = "TARGET|KEY=VALUE")]
+    pub not: Vec<String>,
+    /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
+    #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
+    pub inet: Vec<String>,
+    /// Print the process ids of what matched, one a line and nothing else: kill $(portolan --pids 3000)
+    #[arg(long)]
+    pub pids: bool,
     /// Look neither for the processes that hold the sockets nor for sockets that are bound and not listening:
     /// faster, and said so
     #[arg(long)]
@@ -88,6 +124,9 @@ pub struct ListArgs {
     /// Accepted from habit: processes are always shown
     #[arg(short = 'p', hide = true)]
     pub processes: bool,
+    /// Accepted from habit: ports are always numbers
+    #[arg(short = 'P', hide = true)]
+    pub numeric_ports: bool,
 }
 
 /// What `explain` takes.

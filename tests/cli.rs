@@ -82,6 +82,21 @@ fn bad_options_are_refused_in_one_line() {
         (&["--color", "sometimes"], "auto"),
         (&["-t", "explain", "22"], "after the command"),
         (&["--from", "x", "--netns", "all"], "name one of them"),
+        (&["--process", "("], "no regular expression"),
+        (&["--user", "no-such-user-here"], "no such user"),
+        (&["--state", "listening"], "Did you mean listen?"),
+        (&["--exposure", "world"], "any, public, private"),
+        (&["--flag", "orphan"], "Did you mean orphaned?"),
+        (&["--pid", "nginx"], "no process id"),
+        (&["--not", "colour=red"], "no such key"),
+        (&["--not", "flag=x"], "orphaned"),
+        (&["-i", "icmp:7"], "unknown protocol"),
+        (&["-i", "tcp@localhost:22"], "must be a number"),
+        (&["-i", "tcp@[::1:22"], "bracket"),
+        (&["-i", "tcp:"], "no port"),
+        (&["--pids"], "name what to match"),
+        (&["--pids", "-o", "json", "22"], "leave out -o"),
+        (&["--pids", "--no-holders", "22"], "--no-holders"),
         (&["explain", "10.0.0.0/8"], "not an address"),
         (&["--netns", "no-such-namespace"], "no-such-namespace"),
     ] {
@@ -159,6 +174,35 @@ fn targets_widen_and_options_narrow() {
         (&["-tulpn", "3414-3416"], &[3414, 3416]),
         (&["list", "3416"], &[3416]),
         (&["9"], &[]),
+        (&["-i", ":3416"], &[3416]),
+        (&["-i:3416"], &[3416]),
+        (&["-i", "tcp@127.0.0.1:5432"], &[5432]),
+        (&["-i", "@[::]:3414-3416"], &[3414]),
+        (&["-i4TCP"], &[1, 3416, 5432, 60416]),
+        (&["-i6UDP"], &[3414]),
+        (&["-i", ":postgresql", "-i", "udp"], &[3414, 5432]),
+        (&["-i"], &[1, 3414, 3416, 5432, 60416]),
+        (&["-nP", "-iTCP"], &[1, 3416, 5432, 60416]),
+        (&["--not", "3416", "--not", "postgresql"], &[1, 3414, 60416]),
+        (&["--not", "exposure=any"], &[5432, 60416]),
+        (&["3414-5432", "--not", "udp/3414"], &[3416, 5432]),
+        (&["--process", "^sl(ee|o)p$"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--process", "/bin/"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--process", "ssh"], &[]),
+        (&["--pid", "4711,4712"], &[3416, 60416]),
+        (&["--user", "root", "-t"], &[1, 3416, 5432, 60416]),
+        (&["--user", "0"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--user", "4294967295"], &[]),
+        (&["--exposure", "loopback"], &[5432, 60416]),
+        (&["--exposure", "any,private", "-u"], &[3414]),
+        (&["--flag", "orphaned"], &[3414, 3416]),
+        (&["--flag", "ephemeral", "--flag", "impostor"], &[5432, 60416]),
+        (&["--flag", "orphaned", "--exposure", "loopback"], &[]),
+        (&["--state", "unconnected"], &[3414]),
+        (&["--state", "LISTEN", "3414-3416"], &[3416]),
+        (&["-tan"], &[1, 3416, 5432, 60416]),
+        (&["--unit", "nginx"], &[]),
+        (&["--container", "web1"], &[]),
     ] {
         let output = from_capture(
             &[&["list", "-o", "json"], arguments.strip_prefix(&["list"]).unwrap_or(arguments)].concat(),
@@ -175,6 +219,21 @@ fn a_target_that_meets_nothing_is_no_error() {
     let output = from_capture(&["9"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert!(stderr(&output).contains("No match"), "{output:?}");
+}
+
+#[test]
+fn pids_are_those_of_what_matched_and_nothing_else() {
+    for (arguments, pids) in [
+        (&["3416"][..], "4711\n"),
+        (&["--flag", "orphaned"], "4711\n4713\n"),
+        (&["--not", "3416", "-t"], "4712\n4714\n4715\n"),
+        (&["9"], ""),
+        (&["--user", "4294967295"], ""),
+    ] {
+        let output = from_capture(&[&["--pids"], arguments].concat());
+        assert_eq!(stdout(&output), pids, "{arguments:?}");
+        assert_eq!(output.status.code(), Some(i32::from(pids.is_empty())), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ mod capture;
 mod explain;
 mod from;
 mod list;
+mod lsof;
 mod newer;
+mod select;
 mod target;
 
 use std::fmt;

@@ -37,20 +37,16 @@ pub(super) fn resolve(targets: &[String], registry: &Registry) -> Result<Vec<Res
         .collect()
 }
 
-/// The ports that all targets together can mean; `None` where a name may be a process, which may be anywhere.
-pub(super) fn ports(targets: &[Resolved]) -> Option<Vec<PortRange>> {
-    targets
-        .iter()
-        .map(|resolved| match &resolved.target {
-            Target::Ports { ports, .. } => Some(*ports),
-            Target::Address { port, .. } => port.map(PortRange::single),
-            Target::Name { .. } => None,
-        })
-        .collect::<Option<Vec<_>>>()
-        .filter(|ports| !ports.is_empty())
-}
-
 impl Resolved {
+    /// The ports it can mean; `None` where a name may be a process, which may be anywhere.
+    pub(super) fn ports(&self) -> Option<Vec<PortRange>> {
+        match &self.target {
+            Target::Ports { ports, .. } => Some(vec![*ports]),
+            Target::Address { port, .. } => port.map(|port| vec![PortRange::single(port)]),
+            Target::Name { .. } => None,
+        }
+    }
+
     /// Whether it means this listener.
     pub(super) fn matches(&self, listener: &Listener<'_>) -> bool {
         let local = &listener.socket.local;
@@ -92,12 +88,12 @@ fn is_named(process: &Process, name: &str) -> bool {
 }
 
 /// Refuses a name that is neither a service, nor a process that was met, nor any process that runs.
-pub(super) fn known(
-    targets: &[Resolved],
+pub(super) fn known<'r>(
+    targets: impl Iterator<Item = &'r Resolved>,
     met: &HashSet<usize>,
     running: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
-    for (index, resolved) in targets.iter().enumerate() {
+    for (index, resolved) in targets.enumerate() {
         if let Some(name) = resolved.must_be_process()
             && !met.contains(&index)
             && !running(name)

@@ -100,6 +100,12 @@ pub fn observe(scope: &Scope) -> Result<Observation, Error> {
     system::observe(scope)
 }
 
+/// Whether the system knows a user of this name.
+#[must_use]
+pub fn is_user(name: &str) -> bool {
+    system::is_user(name)
+}
+
 /// Whether any process that can be seen goes by this name, whatever it holds.
 #[must_use]
 pub fn is_running(name: &str) -> bool {

@@ -81,6 +81,12 @@ const DEFAULT_RANGE: PortRange = if cfg!(target_os = "linux") {
     PortRange { low: 49152, high: 65535 }
 };
 
+/// Whether the system knows a user of this name.
+#[must_use]
+pub fn is_user(name: &str) -> bool {
+    Users::new_with_refreshed_list().is_ok_and(|users| users.iter().any(|user| user.name() == name))
+}
+
 /// Whether any process goes by this name.
 #[must_use]
 pub fn is_running(name: &str) -> bool {

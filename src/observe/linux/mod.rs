@@ -160,6 +160,11 @@ impl Sight {
     }
 }
 
+/// Whether the system knows a user of this name.
+pub(super) fn is_user(name: &str) -> bool {
+    users::Users::load().knows(name)
+}
+
 /// Whether any process that `/proc` shows goes by this name, which the kernel cuts at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };

@@ -21,6 +21,13 @@ impl Users {
     }
 }
 
+impl Users {
+    /// Whether there is a user of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.names.values().flatten().any(|known| known == name) || resolve_name(name)
+    }
+}
+
 /// `name:password:uid:…`; the first line for a uid counts, as with `getpwuid`.
 fn passwd(text: &str) -> HashMap<u32, Option<String>> {
     let mut names = HashMap::new();
@@ -39,6 +46,16 @@ fn passwd(text: &str) -> HashMap<u32, Option<String>> {
 #[cfg(not(target_feature = "crt-static"))]
 fn resolve(uid: u32) -> Option<String> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+}
+
+#[cfg(not(target_feature = "crt-static"))]
+fn resolve_name(name: &str) -> bool {
+    nix::unistd::User::from_name(name).is_ok_and(|user| user.is_some())
+}
+
+#[cfg(target_feature = "crt-static")]
+fn resolve_name(_: &str) -> bool {
+    false
 }
 
 #[cfg(target_feature = "crt-static")]

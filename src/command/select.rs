@@ -1,0 +1,255 @@
+//! What narrows a listing: which of the joined sockets are meant.
+//!
+//! Values of one option widen each other, different options narrow, and `--not` takes away. Words that are no
+//! state, exposure, flag, user or expression are refused with the nearest or with all that there are.
+
+use std::collections::HashSet;
+
+use regex_lite::{Regex, RegexBuilder};
+
+use super::target::{self, Resolved};
+use super::{Error, lsof};
+use crate::cli::ListArgs;
+use crate::judge::Judged;
+use crate::model::{Exposure, Family, Flag, Pid, PortRange, Process, Protocol, State};
+use crate::observe;
+use crate::registry::Registry;
+
+/// One condition.
+#[derive(Debug)]
+pub(super) enum Filter {
+    Target(Box<Resolved>),
+    Family(Family),
+    Protocol(Protocol),
+    State(State),
+    Process(Regex),
+    Pid(Pid),
+    User(String),
+    Exposure(Exposure),
+    Flag(Flag),
+    Unit(String),
+    Container(String),
+    /// All of these.
+    All(Vec<Filter>),
+}
+
+/// Everything that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// Of each group at least one must hold.
+    groups: Vec<Vec<Filter>>,
+    /// None of these may.
+    not: Vec<Filter>,
+    /// The positional targets: they are the first group where there are any.
+    targets: usize,
+}
+
+impl Selection {
+    /// Understands what was typed.
+    pub(super) fn new(args: &ListArgs, registry: &Registry) -> Result<Self, Error> {
+        let mut groups = Vec::new();
+        let targets = target::resolve(&args.targets, registry)?;
+        let count = targets.len();
+        groups.push(targets.into_iter().map(|t| Filter::Target(Box::new(t))).collect());
+        groups.push(args.inet.iter().map(|text| lsof::filter(text, registry)).collect::<Result<_, _>>()?);
+        for (key, values) in [
+            ("state", &args.state),
+            ("process", &args.process),
+            ("user", &args.user),
+            ("exposure", &args.exposure),
+            ("flag", &args.flag),
+            ("unit", &args.unit),
+            ("container", &args.container),
+            ("pid", &args.pid),
+        ] {
+            groups.push(values.iter().map(|value| keyed(key, value)).collect::<Result<_, _>>()?);
+        }
+        let not = args.not.iter().map(|text| negated(text, registry)).collect::<Result<_, _>>()?;
+        groups.retain(|group: &Vec<Filter>| !group.is_empty());
+        Ok(Selection { groups, not, targets: count })
+    }
+
+    /// Whether anything was asked for at all.
+    pub(super) fn is_everything(&self) -> bool {
+        self.groups.is_empty() && self.not.is_empty()
+    }
+
+    /// Whether a socket is meant. The positional targets it meets are noted in `met`.
+    pub(super) fn wants(&self, judged: &Judged<'_>, met: &mut HashSet<usize>) -> bool {
+        let mut wanted = !self.not.iter().any(|filter| filter.holds(judged));
+        for (at, group) in self.groups.iter().enumerate() {
+            let mut any = false;
+            // Every target is asked, so that each is known to have met something or not.
+            for (index, filter) in group.iter().enumerate() {
+                let holds = filter.holds(judged);
+                if holds && at == 0 && self.targets > 0 {
+                    met.insert(index);
+                }
+                any |= holds;
+            }
+            wanted &= any;
+        }
+        wanted
+    }
+
+    /// Refuses a positional name that nothing here or in the registry goes by.
+    pub(super) fn all_known(
+        &self,
+        met: &HashSet<usize>,
+        running: impl Fn(&str) -> bool,
+    ) -> Result<(), Error> {
+        let targets = self.groups.first().into_iter().flatten().take(self.targets);
+        let resolved = targets.filter_map(|filter| match filter {
+            Filter::Target(resolved) => Some(&**resolved),
+            _ => None,
+        });
+        target::known(resolved, met, running)
+    }
+
+    /// The ports that can be meant at all; `None` for any.
+    pub(super) fn ports(&self) -> Option<Vec<PortRange>> {
+        self.groups
+            .iter()
+            .find_map(|group| group.iter().map(Filter::ports).collect::<Option<Vec<_>>>())
+            .map(|p| p.concat())
+    }
+
+    /// The states that are asked for by name.
+    pub(super) fn states(&self) -> impl Iterator<Item = State> {
+        self.groups.iter().flatten().filter_map(|filter| match filter {
+            Filter::State(state) => Some(*state),
+            _ => None,
+        })
+    }
+}
+
+impl Filter {
+    fn holds(&self, judged: &Judged<'_>) -> bool {
+        let listener = &judged.listener;
+        let socket = listener.socket;
+        match self {
+            Filter::Target(resolved) => resolved.matches(listener),
+            Filter::Family(family) => socket.local.family() == *family,
+            Filter::Protocol(protocol) => socket.local.protocol == *protocol,
+            Filter::State(state) => socket.state == *state,
+            Filter::Process(regex) => listener.processes.iter().any(|process| is_called(process, regex)),
+            Filter::Pid(pid) => socket.owner.pids().contains(pid),
+            Filter::User(user) => {
+                let is = |name: Option<&str>, uid: Option<u32>| {
+                    name == Some(user) || uid.is_some_and(|uid| user.parse() == Ok(uid))
+                };
+                is(socket.user.as_deref(), socket.uid)
+                    || listener.processes.iter().any(|p| is(p.user.as_deref(), p.uid))
+            }
+            Filter::Exposure(exposure) => listener.exposure == *exposure,
+            Filter::Flag(flag) => judged.findings.iter().any(|finding| finding.flag() == *flag),
+            Filter::Unit(unit) => {
+                let is = |name: &Option<String>| {
+                    name.as_deref()
+                        .is_some_and(|name| name == unit || name.strip_suffix(".service") == Some(unit))
+                };
+                is(&socket.unit) || listener.processes.iter().any(|process| is(&process.unit))
+            }
+            Filter::Container(container) => {
+                let is =
+                    |name: &Option<String>| name.as_deref().is_some_and(|name| is_container(name, container));
+                is(&socket.container) || listener.processes.iter().any(|process| is(&process.container))
+            }
+            Filter::All(filters) => filters.iter().all(|filter| filter.holds(judged)),
+        }
+    }
+
+    fn ports(&self) -> Option<Vec<PortRange>> {
+        match self {
+            Filter::Target(resolved) => resolved.ports(),
+            Filter::All(filters) => filters.iter().find_map(Filter::ports),
+            _ => None,
+        }
+    }
+}
+
+fn is_called(process: &Process, regex: &Regex) -> bool {
+    process.name.as_deref().is_some_and(|name| regex.is_match(name))
+        || process.exe.as_ref().is_some_and(|exe| regex.is_match(&exe.path))
+}
+
+/// A container by its name, or by the beginning of its id as its manager shows it: 12 digits.
+fn is_container(name: &str, asked: &str) -> bool {
+    name == asked || (name.len() == 64 && asked.len() >= 12 && name.starts_with(asked))
+}
+
+/// `KEY=VALUE`, or a target.
+fn negated(text: &str, registry: &Registry) -> Result<Filter, Error> {
+    const KEYS: [&str; 8] = ["state", "process", "user", "exposure", "flag", "unit", "container", "pid"];
+    match text.split_once('=') {
+        Some((key, value)) if KEYS.contains(&key) => keyed(key, value),
+        Some((key, _)) => Err(Error::Said(format!("--not {text}: {}", unknown("key", key, &KEYS)))),
+        None => {
+            let mut resolved = target::resolve(&[text.to_owned()], registry)?;
+            resolved
+                .pop()
+                .map(|target| Filter::Target(Box::new(target)))
+                .ok_or_else(|| Error::Said(text.to_owned()))
+        }
+    }
+}
+
+/// The filter of an option and its value.
+fn keyed(key: &str, value: &str) -> Result<Filter, Error> {
+    let said = |why: String| Error::Said(format!("--{key} {value}: {why}"));
+    let pick = |names: &[&str]| match names.iter().position(|name| name.eq_ignore_ascii_case(value)) {
+        Some(at) => Ok(at),
+        None => Err(said(unknown(key, value, names))),
+    };
+    Ok(match key {
+        "state" => Filter::State(State::ALL[pick(&State::ALL.map(State::name))?]),
+        "exposure" => Filter::Exposure(Exposure::ALL[pick(&Exposure::ALL.map(Exposure::name))?]),
+        "flag" => Filter::Flag(Flag::ALL[pick(&Flag::ALL.map(Flag::code))?]),
+        "process" => {
+            // Bounded: an expression is typed by the user, but names and paths come from anywhere.
+            let regex = RegexBuilder::new(value).size_limit(1 << 20).build();
+            Filter::Process(
+                regex.map_err(|error| said(format!("no regular expression: {}", one_line(&error))))?,
+            )
+        }
+        "pid" => match value.parse() {
+            Ok(pid) => Filter::Pid(pid),
+            Err(_) => return Err(said("no process id: a number is".to_owned())),
+        },
+        "unit" => Filter::Unit(value.to_owned()),
+        "container" => Filter::Container(value.to_owned()),
+        _ if value.is_empty() => return Err(said("name a user, or a user id".to_owned())),
+        _ => Filter::User(value.to_owned()),
+    })
+}
+
+fn one_line(error: &impl ToString) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Selection {
+    /// Refuses a user that neither this system nor what was seen knows.
+    pub(super) fn users_known(&self, known: impl Fn(&str) -> bool) -> Result<(), Error> {
+        for filter in self.groups.iter().flatten().chain(&self.not) {
+            if let Filter::User(user) = filter
+                && user.parse::<u32>().is_err()
+                && !known(user)
+                && !observe::is_user(user)
+            {
+                return Err(Error::Said(format!("--user {user}: no such user; a user id works too")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// That `word` is none of `names`: the nearest one, and all there are.
+pub(super) fn unknown(what: &str, word: &str, names: &[&str]) -> String {
+    let near = names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = near.map(|(_, name)| format!(" Did you mean {name}?")).unwrap_or_default();
+    format!("no such {what}.{near} There are: {}", names.join(", "))
+}
