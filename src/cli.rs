@@ -78,6 +78,9 @@ pub struct ListArgs {
     /// Every socket, connections included
     #[arg(short = 'a', long)]
     pub all: bool,
+    /// Listeners with how many connections each has now
+    #[arg(long)]
+    pub group: bool,
     /// Only sockets in this state: listen, unconnected, bound, established, …
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub state: Vec<String>,
@@ -108,6 +111,15 @@ pub struct ListArgs {
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
     #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
     pub inet: Vec<String>,
+    /// The fields to show, by their names in the JSON: port,user,processes.exe (table and CSV)
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Order by this field; -FIELD is the other way round
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Leave out the line of names (table and CSV)
+    #[arg(long)]
+    pub no_header: bool,
     /// Print the process ids of what matched, one a line and nothing else: kill $(portolan --pids 3000)
     #[arg(long)]
     pub pids: bool,
@@ -162,8 +174,14 @@ pub struct CommonArgs {
 pub enum Output {
     /// For people.
     Table,
+    /// The table with every usual field, never cut.
+    Wide,
     /// For machines.
     Json,
+    /// A listener a line.
+    Ndjson,
+    /// For spreadsheets: a row a listener and holder.
+    Csv,
 }
 
 /// When to colour.

@@ -6,7 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use crate::model::{Exposure, Observation, Pid, Process, Socket, Verdict};
+use crate::model::unmapped;
+use crate::model::{Direction, Exposure, Observation, Pid, Process, Socket, Verdict};
 use crate::registry::Registry;
 
 /// A socket and all that is known of it.
@@ -21,6 +22,10 @@ pub struct Listener<'o> {
     pub exposure: Exposure,
     /// What the registry says of its port.
     pub verdict: Verdict,
+    /// Of a connection: who asked, as far as what listens here tells.
+    pub direction: Option<Direction>,
+    /// Of a listener: how many connections it has now; `None` where connections were not asked for.
+    pub connections: Option<u32>,
 }
 
 impl Listener<'_> {
@@ -53,8 +58,50 @@ pub fn join<'o>(observation: &'o Observation, registry: &Registry) -> Vec<Listen
             processes: socket.owner.pids().iter().filter_map(|pid| processes.get(pid).copied()).collect(),
             exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
             verdict: registry.verdict(socket.local.port, socket.local.protocol),
+            direction: None,
+            connections: None,
         })
         .collect();
     listeners.sort_by(Listener::order);
+    connect(&mut listeners);
     listeners
+}
+
+/// Tells every connection from which side it was made, and every listener how many it has. Where several
+/// listeners could have taken a connection, the one that shares a holder with it has, else the most specific.
+fn connect(listeners: &mut [Listener<'_>]) {
+    if listeners.iter().all(|listener| listener.socket.peer.is_none()) {
+        return;
+    }
+    let place =
+        |socket: &Socket| (socket.netns.as_ref().map(|n| n.inode), socket.local.protocol, socket.local.port);
+    let mut at: HashMap<_, Vec<usize>> = HashMap::new();
+    for (index, listener) in listeners.iter_mut().enumerate() {
+        if listener.socket.state.holds_port() {
+            listener.connections = Some(0);
+            at.entry(place(listener.socket)).or_default().push(index);
+        }
+    }
+    for index in 0..listeners.len() {
+        let socket = listeners[index].socket;
+        if socket.peer.is_none() {
+            continue;
+        }
+        let could = |candidate: &&usize| {
+            let bound = listeners[**candidate].socket.local.address;
+            bound.is_unspecified() || unmapped(bound) == unmapped(socket.local.address)
+        };
+        let likely = |candidate: &&usize| {
+            let listener = listeners[**candidate].socket;
+            let shared = listener.owner.pids().iter().any(|pid| socket.owner.pids().contains(pid));
+            (shared, !listener.local.address.is_unspecified())
+        };
+        let taker = at.get(&place(socket)).into_iter().flatten().filter(could).max_by_key(likely).copied();
+        listeners[index].direction = Some(if taker.is_some() { Direction::In } else { Direction::Out });
+        if let Some(taker) = taker
+            && let Some(count) = &mut listeners[taker].connections
+        {
+            *count += 1;
+        }
+    }
 }

@@ -94,6 +94,11 @@ fn bad_options_are_refused_in_one_line() {
         (&["-i", "tcp@localhost:22"], "must be a number"),
         (&["-i", "tcp@[::1:22"], "bracket"),
         (&["-i", "tcp:"], "no port"),
+        (&["--columns", "port,colour"], "no such field"),
+        (&["--columns", "prot"], "Did you mean port?"),
+        (&["--columns", "port", "-o", "json"], "JSON always has every field"),
+        (&["--sort", "colour"], "no such field"),
+        (&["explain", "22", "-o", "csv"], "explain prints a card"),
         (&["--pids"], "name what to match"),
         (&["--pids", "-o", "json", "22"], "leave out -o"),
         (&["--pids", "--no-holders", "22"], "--no-holders"),
@@ -219,6 +224,51 @@ fn a_target_that_meets_nothing_is_no_error() {
     let output = from_capture(&["9"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert!(stderr(&output).contains("No match"), "{output:?}");
+}
+
+#[test]
+fn columns_sort_and_formats() {
+    for (arguments, wanted) in [
+        (
+            &["--columns", "port,user", "--sort", "port"][..],
+            "PORT USER|1 root|3414 root|3416 root|5432 root|60416 root",
+        ),
+        (&["--columns", "port", "--sort", "-port", "--no-header"], "60416|5432|3416|3414|1"),
+        (&["--columns", "PID,flags", "3416"], "PID FLAGS|4711 orphaned,exposed"),
+        (
+            &["--columns", "port,device,processes.parents", "5432"],
+            "PORT DEVICE PROCESSES.PARENTS|5432 - systemd",
+        ),
+        (&["-o", "csv", "--columns", "port,owner,device", "3416"], "port,owner,device|3416,held,"),
+        (
+            &["-o", "csv", "--no-header", "--columns", "service,cmdline", "5432"],
+            "postgresql,\"/bin/sleep,600\"",
+        ),
+        (&["--no-header", "3416"], "tcp 0.0.0.0 3416 any commandport sleep 4711 root orphaned (presumed)"),
+    ] {
+        let output = from_capture(arguments);
+        let lines: Vec<String> = stdout(&output)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(lines.join("|"), wanted, "{arguments:?}");
+    }
+    let wide = from_capture(&["-o", "wide"]);
+    assert!(
+        stdout(&wide).lines().next().is_some_and(|names| names.contains("EXE") && names.contains("STATUS"))
+    );
+    let csv = from_capture(&["-o", "csv"]);
+    assert_eq!(stdout(&csv).lines().count(), 6, "a row a listener and holder, and the names");
+    let lines = from_capture(&["-o", "ndjson"]);
+    let whole: serde_json::Value = serde_json::from_slice(&from_capture(&["-o", "json"]).stdout).unwrap();
+    for (line, listener) in stdout(&lines).lines().zip(whole["listeners"].as_array().unwrap()) {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line = line.as_object_mut().unwrap();
+        for added in ["taken", "host", "complete"] {
+            assert_eq!(line.remove(added).as_ref(), Some(&whole[added]), "{added}");
+        }
+        assert_eq!(serde_json::Value::from(line.clone()), *listener);
+    }
 }
 
 #[test]

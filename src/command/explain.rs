@@ -16,6 +16,9 @@ pub(super) fn run(
     ui: &Ui,
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
+    if !matches!(common.output, Output::Table | Output::Json) {
+        return Err(Error::Said("explain prints a card or, with -o json, JSON".to_owned()));
+    }
     let registry = newer::registry(common)?;
     let targets = target::resolve(&args.targets, &registry)?;
     if let Some(bare) = targets.iter().find(|t| matches!(t.target, Target::Address { port: None, .. })) {
@@ -52,7 +55,7 @@ pub(super) fn run(
         .collect();
     match common.output {
         Output::Json => json::explain(&explained, &report, out)?,
-        Output::Table => card::explain(&explained, &report, &ui.stdout, out)?,
+        _ => card::explain(&explained, &report, &ui.stdout, out)?,
     }
     out.flush()?;
     ui.tell(&observation);

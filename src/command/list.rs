@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::select::Selection;
+use super::select::{self, Selection};
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, ListArgs, Output};
 use crate::join::Listener;
 use crate::judge::{Report, judge};
 use crate::model::{Family, Observation, Protocol, State};
 use crate::observe::{self, Scope};
-use crate::render::{json, summary, table};
+use crate::render::fields::{self, Field};
+use crate::render::{csv, json, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = newer::registry(common)?;
@@ -23,17 +24,28 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     selection.users_known(|name| is_seen(name, &observation))?;
     let mut report = judge(&observation, registry);
     let mut met = HashSet::new();
-    report.listeners.retain(|judged| selection.wants(judged, &mut met) && in_scope(&judged.listener, &scope));
+    report
+        .listeners
+        .retain(|judged| selection.wants(judged, &mut met) && in_scope(&judged.listener, &scope, args.group));
     selection.all_known(&met, |name| common.from.is_none() && observe::is_running(name))?;
+    let columns = columns(args, common.output)?;
+    if let Some(key) = &args.sort {
+        sort(&mut report, key)?;
+    }
+    let values = || report.listeners.iter().map(json::value).collect::<Vec<_>>();
     match common.output {
         _ if args.pids => pids(&report, out)?,
         Output::Json => json::listing(&report, out)?,
-        Output::Table => table::listing(&report, &ui.stdout, out)?,
+        Output::Ndjson => json::lines(&report, out)?,
+        Output::Csv => csv::listing(&values(), &columns, !args.no_header, out)?,
+        Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
+        Output::Table | Output::Wide => table::grid(&values(), &columns, !args.no_header, &ui.stdout, out)?,
     }
     out.flush()?;
     ui.tell(&observation);
-    if common.output == Output::Table && ui.stdout.width.is_none() && !args.pids {
-        // In a pipe the rows stay alone; the sum is talk.
+    let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
+    if matches!(common.output, Output::Table | Output::Wide) && !summed && !args.pids {
+        // The rows stay alone; the sum is talk.
         let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
     }
     let nothing = if args.pids {
@@ -42,6 +54,43 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         report.listeners.is_empty()
     };
     Ok(if nothing { Exit::Nothing } else { Exit::Matched })
+}
+
+/// The fields of a CSV and of a wide table, where none are named.
+const CSV: &str = "protocol,family,address,port,device,v6only,state,peer,netns,exposure,uid,user,owner,pid,process,\
+    exe,cmdline,started,unit,container,service,status,known_use,flags";
+const WIDE: &str = "protocol,address,port,device,state,peer,netns,exposure,service,status,process,pid,user,unit,container,exe,cmdline,flags";
+
+/// The fields to show; none for the table as it is made for people.
+fn columns(args: &ListArgs, output: Output) -> Result<Vec<Field>, Error> {
+    let named = |name: &str| {
+        Field::named(name).ok_or_else(|| {
+            let names: Vec<&str> = fields::names().collect();
+            Error::Said(format!("--columns {name}: {}", select::unknown("field", name, &names)))
+        })
+    };
+    match (args.columns.is_empty(), output) {
+        (false, Output::Json | Output::Ndjson) => {
+            Err(Error::Said("--columns: JSON always has every field; use -o csv, wide or table".to_owned()))
+        }
+        (false, _) => args.columns.iter().map(|name| named(name)).collect(),
+        (true, Output::Csv) => CSV.split(',').map(named).collect(),
+        (true, Output::Wide) => WIDE.split(',').map(named).collect(),
+        (true, _) => Ok(Vec::new()),
+    }
+}
+
+/// Orders the listing by a field; what is equal there stays in the usual order.
+fn sort(report: &mut Report<'_>, key: &str) -> Result<(), Error> {
+    let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
+    let field = Field::named(name).ok_or_else(|| {
+        let names: Vec<&str> = fields::names().collect();
+        Error::Said(format!("--sort {key}: {}", select::unknown("field", name, &names)))
+    })?;
+    let mut keyed: Vec<_> = report.listeners.drain(..).map(|judged| (json::value(&judged), judged)).collect();
+    keyed.sort_by(|(a, _), (b, _)| if falling { field.compare(b, a) } else { field.compare(a, b) });
+    report.listeners.extend(keyed.into_iter().map(|(_, judged)| judged));
+    Ok(())
 }
 
 /// What `--pids` prints goes into `kill`: it must be what was asked for, and asked for it must be.
@@ -79,21 +128,25 @@ fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Scope {
     }
     scope.holders = !args.no_holders;
     let states: Vec<State> = selection.states().collect();
-    if !states.is_empty() {
-        scope.states = states;
-    } else if args.all {
+    if args.all || args.group {
         scope.states = State::ALL.to_vec();
+    } else if states.iter().any(|state| !state.holds_port()) {
+        // Which side was asked shows only beside what listens.
+        scope.states.extend(states);
+    } else if !states.is_empty() {
+        scope.states = states;
     } else if args.no_holders {
         scope.states.retain(|state| *state != State::Bound);
     }
-    scope.details = common.output == Output::Json;
+    scope.details = common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
     scope
 }
 
 /// A saved observation may hold more than was asked for.
-fn in_scope(listener: &Listener<'_>, scope: &Scope) -> bool {
+fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> bool {
     let socket = listener.socket;
     scope.states.contains(&socket.state)
+        && (!listeners_only || socket.state.holds_port())
         && scope.protocols.contains(&socket.local.protocol)
         && scope.families.contains(&socket.local.family())
 }

@@ -221,7 +221,7 @@ impl FromStr for Endpoint {
 
 /// The address a v4-mapped IPv6 address stands for; any other address as it is.
 #[must_use]
-pub(super) fn unmapped(address: IpAddr) -> IpAddr {
+pub fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,

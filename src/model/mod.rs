@@ -13,12 +13,12 @@ mod socket;
 mod target;
 mod verdict;
 
-pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol};
+pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol, unmapped};
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
 pub use observation::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Stage};
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
-pub use socket::{Netns, Owner, Peer, Queues, Socket, State};
+pub use socket::{Direction, Netns, Owner, Peer, Queues, Socket, State};
 pub use target::{BadTarget, Network, Target};
 pub use verdict::{Assignment, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

@@ -292,6 +292,8 @@ pub(super) fn report(observation: &Observation) -> Report<'_> {
                 processes: observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect(),
                 exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
                 verdict: verdict(socket.local.port, socket.local.protocol),
+                direction: None,
+                connections: None,
             };
             Judged { findings: findings(&listener), listener, usual: None }
         })

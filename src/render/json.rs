@@ -8,12 +8,13 @@ use std::io::{self, BufWriter, Write};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use serde_json::ser::PrettyFormatter;
+use serde_json::Value;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::judge::{Explained, Judged, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, Evidence, ExeState, Exposure, Family, Finding, Gap, Host, Life,
-    Namespace, Netns, Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues,
+    Assignment, Confidence, Curated, Direction, Evidence, ExeState, Exposure, Family, Finding, Gap, Host,
+    Life, Namespace, Netns, Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues,
     RegistryRange, Severity, Standing, State, Status, Usual, Verdict,
 };
 
@@ -49,14 +50,39 @@ pub fn observation(observation: &Observation, w: &mut dyn Write) -> io::Result<(
     write(observation, w)
 }
 
+/// Writes a listener a line, each with the host and the time.
+pub fn lines(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        taken: Timestamp,
+        host: &'a Host,
+        complete: bool,
+        #[serde(flatten)]
+        listener: Listener<'a>,
+    }
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let Head { taken, host, complete, .. } = Head::new("portolan/1", report);
+    for judged in &report.listeners {
+        let line = Line { taken, host, complete, listener: Listener::new(judged) };
+        serialize(&line, CompactFormatter, &mut w)?;
+    }
+    w.flush()
+}
+
+/// A listener as a value, for whoever takes single fields of it.
+pub fn value(judged: &Judged<'_>) -> Value {
+    serde_json::to_value(Listener::new(judged)).unwrap_or_default()
+}
+
 fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
-    let mut buffered = BufWriter::with_capacity(1 << 16, w);
-    document.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut buffered,
-        Visible(PrettyFormatter::new()),
-    ))?;
-    buffered.write_all(b"\n")?;
-    buffered.flush()
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    serialize(document, PrettyFormatter::new(), &mut w)?;
+    w.flush()
+}
+
+fn serialize(document: &impl Serialize, layout: impl Formatter, mut w: impl Write) -> io::Result<()> {
+    document.serialize(&mut serde_json::Serializer::with_formatter(&mut w, Visible(layout)))?;
+    w.write_all(b"\n")
 }
 
 /// A list that is made while it is written.
@@ -117,6 +143,8 @@ struct Listener<'a> {
     v6only: Option<bool>,
     state: State,
     peer: Option<Peer>,
+    direction: Option<Direction>,
+    connections: Option<u32>,
     netns: Option<&'a Netns>,
     inode: Option<u64>,
     cookie: Option<u64>,
@@ -153,6 +181,8 @@ impl<'a> Listener<'a> {
             v6only: socket.v6only,
             state: socket.state,
             peer: socket.peer,
+            direction: listener.direction,
+            connections: listener.connections,
             netns: socket.netns.as_ref(),
             inode: socket.inode,
             cookie: socket.cookie,

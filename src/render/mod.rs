@@ -5,6 +5,8 @@
 //! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
 
 pub mod card;
+pub mod csv;
+pub mod fields;
 #[cfg(test)]
 mod fixtures;
 mod group;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::judge::{Judged, Report};
-use crate::model::{Flag, Pid, State, Status};
+use crate::model::{Direction, Flag, Pid, State, Status};
 
 use super::summary::is_presumed;
 use super::{Tone, address, owner_mark, process_name, sanitize, user};
@@ -23,6 +23,7 @@ pub(super) enum Column {
     Address,
     Port,
     Peer,
+    Connections,
     State,
     Netns,
     Exposure,
@@ -72,6 +73,9 @@ pub(super) fn columns(report: &Report<'_>) -> Vec<Column> {
     if any(|j| j.listener.socket.peer.is_some()) {
         columns.push(Column::Peer);
     }
+    if any(|j| j.listener.connections.is_some()) {
+        columns.push(Column::Connections);
+    }
     if any(|j| !matches!(j.listener.socket.state, State::Listen | State::Unconnected)) {
         columns.push(Column::State);
     }
@@ -93,6 +97,7 @@ impl Column {
             Column::Address => "ADDRESS",
             Column::Port => "PORT",
             Column::Peer => "PEER",
+            Column::Connections => "CONNS",
             Column::State => "STATE",
             Column::Netns => "NETNS",
             Column::Exposure => "EXPOSURE",
@@ -116,9 +121,15 @@ impl Column {
                 if listener.exposure.beyond() { Tone::Plain } else { Tone::Quiet },
             ),
             Column::Port => Field::plain(socket.local.port.to_string()),
-            Column::Peer => Field::or_dash(
-                socket.peer.map(|peer| std::net::SocketAddr::new(peer.address, peer.port).to_string()),
-            ),
+            Column::Peer => Field::or_dash(socket.peer.map(|peer| {
+                let arrow = match listener.direction {
+                    Some(Direction::In) => "<- ",
+                    Some(Direction::Out) => "-> ",
+                    None => "",
+                };
+                format!("{arrow}{}", std::net::SocketAddr::new(peer.address, peer.port))
+            })),
+            Column::Connections => Field::or_dash(listener.connections.map(|count| count.to_string())),
             Column::State => Field::plain(socket.state.name()),
             Column::Netns => Field::or_dash(socket.netns.as_ref().map(|netns| {
                 netns.name.as_deref().map_or_else(|| netns.inode.to_string(), |n| sanitize(n).into_owned())

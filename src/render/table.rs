@@ -17,19 +17,20 @@ use comfy_table::{
     Attribute, Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table, TableStyle, Width,
 };
 
+use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::judge::{Judged, Report};
 
 use super::row::{self, Column, Field, Form};
 use super::wrap::wrap;
-use super::{Style, Tone, summary};
+use super::{Style, Tone, fields, summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
 
 /// How columns give way: each in turn is cut to so many columns, 0 hiding it, until the table fits.
-const STEPS: [(Column, u16); 38] = [
+const STEPS: [(Column, u16); 39] = [
     (Column::Unit, 20),
     (Column::Service, 24),
     (Column::Process, 24),
@@ -58,6 +59,7 @@ const STEPS: [(Column, u16); 38] = [
     (Column::Netns, 0),
     (Column::Peer, 15),
     (Column::State, 0),
+    (Column::Connections, 0),
     (Column::Pid, 0),
     (Column::Flags, 13),
     (Column::Peer, 0),
@@ -80,17 +82,49 @@ const LONG_STEPS: usize = 7;
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal its last line is the summary.
-pub fn listing(report: &Report<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn listing(report: &Report<'_>, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let layout = Layout::of(report, style);
     for (at, lot) in report.listeners.chunks(LOT).enumerate() {
-        for line in layout.table(lot, at == 0, style).lines() {
+        for line in layout.table(lot, at == 0 && header, style).lines() {
             writeln!(w, "{}", line.trim_end())?;
         }
     }
     if style.width.is_some() {
         for line in wrap("", &summary(report), style.width) {
             writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+        }
+    }
+    w.flush()
+}
+
+/// Writes the fields that were asked for, whole: whoever names columns gets them, however wide the terminal.
+pub fn grid(
+    listeners: &[Value],
+    columns: &[fields::Field],
+    header: bool,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name)).collect();
+    let text = |column: &fields::Field, listener: &Value| match column.text(listener) {
+        empty if empty.is_empty() => "-".to_owned(),
+        text => text,
+    };
+    for listener in listeners {
+        for (widest, column) in widths.iter_mut().zip(columns) {
+            *widest = (*widest).max(width(&text(column, listener)));
+        }
+    }
+    for (at, lot) in listeners.chunks(LOT).enumerate() {
+        let names = columns.iter().map(|column| cell(Field::new(column.name.to_uppercase(), Tone::Heading)));
+        let names = (at == 0 && header).then(|| line(names, style));
+        let row = |listener: &Value| {
+            line(columns.iter().map(|column| cell(Field::new(text(column, listener), Tone::Plain))), style)
+        };
+        for line in grid_of(names, lot.iter().map(row), &widths, style).lines() {
+            writeln!(w, "{}", line.trim_end())?;
         }
     }
     w.flush()
@@ -121,39 +155,46 @@ impl Layout {
     }
 
     fn table(&self, lot: &[Judged<'_>], with_header: bool, style: &Style) -> Table {
-        let mut table = Table::new();
-        // It must not look for a terminal by itself: the caller has, and says so in the style.
-        table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
-        if style.color {
-            table.enforce_styling().style_text_only();
-            crossterm::style::force_color_output(true);
-        }
-        let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
-        table.load_style(TableStyle::new().header_separator(rule));
-        // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
-        table.set_delimiter('\0');
-        if with_header {
-            let header = self.columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading)));
-            table.set_header(line(header, style));
-        }
-        for judged in lot {
-            table.add_row(line(self.columns.iter().map(|column| cell(column.of(judged, self.form))), style));
-        }
-        let last = self.widths.iter().rposition(|width| *width > 0);
-        for (at, (column, width)) in table.column_iter_mut().zip(&self.widths).enumerate() {
-            let gap = if Some(at) == last { 0 } else { GAP };
-            column.set_padding((0, gap)).set_constraint(match width {
-                0 => ColumnConstraint::Hidden,
-                width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
-            });
-        }
-        table
+        let header = self.columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading)));
+        let header = with_header.then(|| line(header, style));
+        let row = |judged| line(self.columns.iter().map(|column| cell(column.of(judged, self.form))), style);
+        grid_of(header, lot.iter().map(row), &self.widths, style)
     }
+}
+
+fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16], style: &Style) -> Table {
+    let mut table = Table::new();
+    // It must not look for a terminal by itself: the caller has, and says so in the style.
+    table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+    if style.color {
+        table.enforce_styling().style_text_only();
+        crossterm::style::force_color_output(true);
+    }
+    let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
+    table.load_style(TableStyle::new().header_separator(rule));
+    // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
+    table.set_delimiter('\0');
+    if let Some(header) = header {
+        table.set_header(header);
+    }
+    table.add_rows(rows);
+    let last = widths.iter().rposition(|width| *width > 0);
+    for (at, (column, width)) in table.column_iter_mut().zip(widths).enumerate() {
+        let gap = if Some(at) == last { 0 } else { GAP };
+        column.set_padding((0, gap)).set_constraint(match width {
+            0 => ColumnConstraint::Hidden,
+            width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
+        });
+    }
+    table
+}
+
+fn width(text: &str) -> u16 {
+    u16::try_from(text.width()).unwrap_or(u16::MAX)
 }
 
 /// The columns that the longest text of each column takes, its name included.
 fn natural(report: &Report<'_>, columns: &[Column], form: Form) -> Vec<u16> {
-    let width = |text: &str| u16::try_from(text.width()).unwrap_or(u16::MAX);
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name())).collect();
     for judged in &report.listeners {
         for (widest, column) in widths.iter_mut().zip(columns) {

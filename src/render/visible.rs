@@ -1,16 +1,16 @@
-//! JSON in which nothing hides: pretty-printed, and every character that a terminal could obey or a reader
+//! JSON in which nothing hides: every character that a terminal could obey or a reader
 //! could not see is a `\u` escape. JSON itself asks for that below U+0020 only.
 
 use std::io::{self, Write};
 
-use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::ser::Formatter;
 
 use super::is_unsafe;
 
-/// The formatter; the layout is serde_json's own.
-pub(super) struct Visible(pub(super) PrettyFormatter<'static>);
+/// The formatter; the layout is that of one of serde_json's own.
+pub(super) struct Visible<F>(pub(super) F);
 
-impl Formatter for Visible {
+impl<F: Formatter> Formatter for Visible<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, w: &mut W, fragment: &str) -> io::Result<()> {
         if fragment.bytes().all(|b| (b' '..0x7f).contains(&b)) {
             return w.write_all(fragment.as_bytes());
@@ -59,6 +59,10 @@ impl Formatter for Visible {
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
         self.0.begin_object_value(w)
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.end_object_key(w)
     }
 
     fn end_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {

@@ -52,7 +52,7 @@ fn a_listener_whole() {
     assert_eq!(
         rest,
         json!({"protocol": "tcp", "family": "ipv4", "address": "0.0.0.0", "port": 3416, "device": null,
-               "v6only": null, "state": "listen", "peer": null, "netns": null, "inode": 4711, "cookie": null,
+               "v6only": null, "state": "listen", "peer": null, "direction": null, "connections": null, "netns": null, "inode": 4711, "cookie": null,
                "mptcp": false, "queues": null, "uid": 0, "user": "root", "cgroup": null, "unit": null,
                "container": null, "exposure": "any", "owner": "held", "usual": null})
     );

@@ -7,7 +7,7 @@ use crate::model::*;
 
 fn listing(observation: &Observation, style: &Style) -> String {
     let report = report(observation);
-    text(|w| table::listing(&report, style, w)).replace(report.registry.date(), "DATE")
+    text(|w| table::listing(&report, true, style, w)).replace(report.registry.date(), "DATE")
 }
 
 #[test]
