@@ -230,3 +230,6 @@ fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
     bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,10 +32,10 @@ fn row(line: &str) -> Option<Record> {
     if family != peer_family {
         return None;
     }
-    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let state = number(fields.next()?, 16)?.try_into().ok()?;
     let (send, receive) = fields.next()?.split_once(':')?;
-    let uid = fields.nth(2)?.parse().ok()?;
-    let inode = fields.nth(1)?.parse().ok()?;
+    let uid = number(fields.nth(2)?, 10)?;
+    let inode = number(fields.nth(1)?, 10)?;
     Some(Record {
         family,
         state,
@@ -43,8 +43,8 @@ fn row(line: &str) -> Option<Record> {
         peer,
         interface: 0,
         cookie: 0,
-        receive: u32::from_str_radix(receive, 16).ok()?,
-        send: u32::from_str_radix(send, 16).ok()?,
+        receive: number(receive, 16)?,
+        send: number(send, 16)?,
         uid,
         inode,
         v6only: None,
@@ -55,9 +55,8 @@ fn row(line: &str) -> Option<Record> {
 /// `0100007F:1F90`: the address as words in host order, then the port.
 fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word =
-        |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let port = number(port, 16)?.try_into().ok()?;
+    let word = |at: usize| number(address.get(at * 8..at * 8 + 8)?, 16).map(u32::to_ne_bytes);
     match address.len() {
         8 => Some((Family::Ipv4, (IpAddr::V4(Ipv4Addr::from(word(0)?)), port))),
         32 => {
@@ -69,6 +68,11 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
         }
         _ => None,
     }
+}
+
+/// Digits and nothing else: Rust's own parser takes a sign as well.
+fn number(text: &str, radix: u32) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }
 
 #[cfg(test)]
@@ -114,5 +118,58 @@ mod tests {
             assert_eq!(table(&format!("header\n{line}\n")), (Vec::new(), 1), "{line}");
         }
         assert_eq!(table(""), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn rows_that_must_not_pass() {
+        let good = TCP.lines().nth(1).unwrap();
+        assert_eq!(table(&format!("header\n{good}")).0.len(), 1);
+        for (what, from, to) in [
+            ("a row without its colon", "0:", "0"),
+            ("a user with a sign", "1000", "+1000"),
+            ("an address of another length", "0100007F:1538", "0100007F00:1538"),
+            ("two families", "00000000:0000", "00000000000000000000000000000000:0000"),
+            ("a port beyond 16 bits", ":1538", ":11538"),
+            ("a state beyond a byte", " 0A ", " 10A "),
+            ("an inode beyond 32 bits", "21507", "99999999999"),
+            ("a negative user", "1000", "-1000"),
+            ("a sign where there is none", ":1538", ":+538"),
+        ] {
+            let line = good.replacen(from, to, 1);
+            assert_ne!(line, good, "{what}");
+            assert_eq!(table(&format!("header\n{line}")), (Vec::new(), 1), "{what}");
+        }
+        // A table cut off in a line: what is left of it is not a socket, or is counted.
+        for cut in 0..good.find("21507").unwrap() {
+            let (records, refused) = table(&format!("header\n{}", &good[..cut]));
+            assert!(records.is_empty() && refused <= 1, "cut at {cut}");
+        }
+    }
+
+    fn accounted_for(text: &str) {
+        let (records, refused) = table(text);
+        let lines = text.lines().skip(1).filter(|line| !line.trim().is_empty()).count();
+        assert_eq!(records.len() + usize::try_from(refused).unwrap(), lines);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_line_is_read_or_counted(text in "(?s).{0,400}") {
+            accounted_for(&text);
+        }
+
+        #[test]
+        fn every_line_of_a_changed_table_is_read_or_counted(
+            six in proptest::bool::ANY,
+            changes in proptest::collection::vec(
+                (proptest::prelude::any::<proptest::sample::Index>(), "[0-9A-Fa-f: \n+-]"), 1..6),
+        ) {
+            let mut text = if six { TCP6 } else { TCP }.to_owned();
+            for (at, to) in changes {
+                let at = at.index(text.len());
+                text.replace_range(at..=at, &to);
+            }
+            accounted_for(&text);
+        }
     }
 }
