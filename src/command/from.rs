@@ -40,7 +40,11 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Result<Observation, String> {
+/// Reads the bytes of a saved observation.
+///
+/// # Errors
+/// One line: what is wrong, and the remedy.
+pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
     const REMEDY: &str = "make one with: portolan capture > FILE";
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(format!("empty; {REMEDY}"));

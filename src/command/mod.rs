@@ -2,7 +2,7 @@
 
 mod capture;
 mod explain;
-mod from;
+pub mod from;
 mod list;
 mod lsof;
 mod newer;

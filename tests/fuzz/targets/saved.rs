@@ -1,0 +1,24 @@
+//! Any bytes as a saved observation: refused in one line, or judged and shown without a panic and without a
+//! byte that a terminal could obey.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portolan::command::from;
+use portolan::judge::judge;
+use portolan::registry::Registry;
+use portolan::render::{Style, is_unsafe, json, table};
+
+fuzz_target!(|bytes: &[u8]| {
+    let observation = match from::parse(bytes) {
+        Ok(observation) => observation,
+        Err(why) => return assert!(!why.contains('\n'), "{why:?}"),
+    };
+    let report = judge(&observation, Registry::embedded());
+    let mut shown = Vec::new();
+    table::listing(&report, &Style { width: Some(80), color: false }, &mut shown).unwrap();
+    json::listing(&report, &mut shown).unwrap();
+    json::observation(&observation, &mut shown).unwrap();
+    let text = String::from_utf8(shown).unwrap();
+    let obeyed = text.chars().find(|c| is_unsafe(*c) && *c != '\n');
+    assert_eq!(obeyed, None);
+});
