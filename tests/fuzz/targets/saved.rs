@@ -1,5 +1,5 @@
-//! Any bytes as a saved observation: refused in one line, or judged and shown without a panic and without a
-//! byte that a terminal could obey.
+//! Any bytes as a saved observation: refused, or judged and shown without a panic and without a byte that a
+//! terminal could obey.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,10 +9,8 @@ use portolan::registry::Registry;
 use portolan::render::{Style, is_unsafe, json, table};
 
 fuzz_target!(|bytes: &[u8]| {
-    let observation = match from::parse(bytes) {
-        Ok(observation) => observation,
-        Err(why) => return assert!(!why.contains('\n'), "{why:?}"),
-    };
+    // The reason quotes the file, and is sanitized where it is printed.
+    let Ok(observation) = from::parse(bytes) else { return };
     let report = judge(&observation, Registry::embedded());
     let mut shown = Vec::new();
     table::listing(&report, &Style { width: Some(80), color: false }, &mut shown).unwrap();
