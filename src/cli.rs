@@ -37,6 +37,8 @@ Examples:
   portolan 8000-8100 nginx   these ports, and whatever nginx listens on
   portolan -tulpn            from habit
   portolan explain 3416      what the registry says of port 3416, and who is on it
+  portolan explain kazaa     the same for a service, a program or words
+  portolan explain --stats   what the registry knows, and of what date
   portolan -o json           for machines
   portolan capture >host.json; portolan --from host.json
 
@@ -144,9 +146,12 @@ pub struct ListArgs {
 /// What `explain` takes.
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
-    /// A port (3416), a range (8000-8100), tcp/3416, a service (ssh) or a process that listens here (nginx)
-    #[arg(value_name = "TARGET", required = true)]
+    /// A port (3416), a range (8000-8100), tcp/3416, a service (ssh), a program (postgres) or words (kazaa)
+    #[arg(value_name = "TARGET", required_unless_present = "stats")]
     pub targets: Vec<String>,
+    /// Sum the registry instead: statuses by range, evidence, the date of the data
+    #[arg(long, conflicts_with = "targets")]
+    pub stats: bool,
 }
 
 /// What every command takes.

@@ -1,14 +1,16 @@
-//! `portolan explain`: what the registry says of a port or service, and who is on it here now.
+//! `portolan explain`: what the registry says of a port, a service, a program or words, and who is on it here now.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::{Error, Exit, Ui, newer, observation, target};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
-use crate::judge::{Explained, Report, judge};
-use crate::model::{PortRange, Protocol, Target};
+use crate::judge::{self, Asked, Explained, Report, judge};
+use crate::model::{Matched, Observation, PortRange, Protocol, RegistryRange, State, Target};
 use crate::observe::{self, Scope};
-use crate::render::{card, json};
+use crate::registry::programs::Program;
+use crate::registry::{Registry, search};
+use crate::render::{self, card, json, stats, talk};
 
 pub(super) fn run(
     args: &ExplainArgs,
@@ -20,46 +22,88 @@ pub(super) fn run(
         return Err(Error::Said("explain prints a card or, with -o json, JSON".to_owned()));
     }
     let registry = newer::registry(common)?;
+    if args.stats {
+        return stats(registry, common, ui, out);
+    }
     let targets = target::resolve(&args.targets, &registry)?;
     if let Some(bare) = targets.iter().find(|t| matches!(t.target, Target::Address { port: None, .. })) {
         return Err(Error::Said(format!("{}: explain takes a port or a name, not an address", bare.text)));
     }
-    let scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
-    let observation = observation(common, scope)?;
+    let mut scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
+    let mut observation = observation(common, scope.clone())?;
+    if common.from.is_none() && in_ephemeral(&targets, &observation) {
+        // Who uses such a port is as a rule a connection: look again, for those too.
+        scope.states = State::ALL.to_vec();
+        observation = super::observation(common, scope)?;
+    }
     let report = judge(&observation, registry);
     let mut entries = BTreeSet::new();
+    let mut asked = Vec::new();
     for resolved in &targets {
-        if !name_entries(resolved, &report, &mut entries) {
-            let name = &resolved.text;
-            return Err(Error::Said(if observe::is_running(name) && common.from.is_none() {
-                format!("{name}: this process listens on nothing; explain takes a port or a service")
-            } else {
-                format!("{name}: neither a port, nor a registered service, nor a process that listens here")
-            }));
-        }
+        let before = entries.len();
+        let matched = name_entries(resolved, &report, &mut entries)
+            .ok_or_else(|| unknown(resolved, common, &registry))?;
+        asked.push(Asked { text: &resolved.text, matched, added: entries.len() - before });
     }
-    let explained: Vec<Explained<'_, '_>> = entries
-        .into_iter()
-        .map(|(port, protocol)| Explained {
-            verdict: registry.verdict(port, protocol),
-            listeners: report
-                .listeners
-                .iter()
-                .filter(|judged| {
-                    let socket = judged.listener.socket;
-                    (socket.local.port, socket.local.protocol) == (port, protocol)
-                        && socket.state.holds_port()
-                })
-                .collect(),
-        })
-        .collect();
+    let explained: Vec<Explained<'_, '_>> =
+        entries.into_iter().map(|(port, protocol)| judge::explain(&report, port, protocol)).collect();
     match common.output {
-        Output::Json => json::explain(&explained, &report, out)?,
-        _ => card::explain(&explained, &report, &ui.stdout, out)?,
+        Output::Json => json::explain(&explained, &asked, &report, out)?,
+        _ => {
+            card::explain(&explained, &report, &ui.stdout, out)?;
+            writeln!(out, "\n{}", render::registry(&registry))?;
+        }
     }
     out.flush()?;
     ui.tell(&observation);
+    if common.output == Output::Table {
+        talk::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
+    }
     Ok(Exit::Matched)
+}
+
+/// Sums the registry. The time of the observation, which looks at no socket, tells how old the data is.
+fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    let scope = Scope { ports: Some(Vec::new()), holders: false, ..Scope::default() };
+    let observation = observation(common, scope)?;
+    let report = Report { observation: &observation, listeners: Vec::new(), registry };
+    let sums = registry.stats();
+    match common.output {
+        Output::Json => stats::json(&report, &sums, out)?,
+        _ => stats::table(&report, &sums, &ui.stdout, out)?,
+    }
+    out.flush()?;
+    Ok(Exit::Matched)
+}
+
+/// Whether any port asked for by its number lies where this host's connections get theirs.
+fn in_ephemeral(targets: &[target::Resolved], observation: &Observation) -> bool {
+    let overlaps = |ports: PortRange| {
+        let ranges = &observation.host.ephemeral;
+        RegistryRange::of(ports.high) == RegistryRange::Dynamic
+            || ranges.iter().any(|range| range.low <= ports.high && ports.low <= range.high)
+    };
+    targets.iter().any(|resolved| match &resolved.target {
+        Target::Ports { ports, .. } => overlaps(*ports),
+        Target::Address { port, .. } => port.is_some_and(|port| overlaps(PortRange::single(port))),
+        Target::Name { .. } => false,
+    })
+}
+
+/// Nothing goes by that name: what comes near.
+fn unknown(resolved: &target::Resolved, common: &CommonArgs, registry: &Registry) -> Error {
+    let name = &resolved.text;
+    if common.from.is_none() && observe::is_running(name) {
+        return Error::Said(format!(
+            "{name}: this process listens on nothing; explain takes a port or a service"
+        ));
+    }
+    let near = registry.near(name);
+    let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+    Error::Said(format!(
+        "{name}: neither a port, nor a registered service, nor a process that listens here, nor a known program, \
+         and no registration, product or use tells of it{near}"
+    ))
 }
 
 /// The ports to observe: those of services too, unless a name may be that of a process.
@@ -76,36 +120,53 @@ fn scope(targets: &[target::Resolved]) -> Option<Vec<PortRange>> {
     Some(ranges)
 }
 
-/// Adds the ports and protocols that a target means; `false` where it means none.
+/// Adds the ports and protocols that a target means, and tells what it is; `None` where it means none. Of a name the
+/// service comes first, then a program or who listens here by that name, then whatever tells of its words.
 fn name_entries(
     resolved: &target::Resolved,
     report: &Report<'_>,
     entries: &mut BTreeSet<(u16, Protocol)>,
-) -> bool {
-    match &resolved.target {
+) -> Option<Matched> {
+    let mut add = |ports: PortRange, protocol: Option<Protocol>| {
+        for port in ports.low..=ports.high {
+            entries.extend(protocols(protocol, port, report).map(|protocol| (port, protocol)));
+        }
+    };
+    let (protocol, name) = match &resolved.target {
         Target::Ports { protocol, ports } => {
-            for port in ports.low..=ports.high {
-                entries.extend(protocols(*protocol, port, report).map(|protocol| (port, protocol)));
-            }
-            true
+            add(*ports, *protocol);
+            return Some(Matched::Port);
         }
         Target::Address { port, .. } => {
-            entries.extend(
-                port.iter().flat_map(|port| protocols(None, *port, report).map(|protocol| (*port, protocol))),
-            );
-            true
+            add(PortRange::single((*port)?), None);
+            return Some(Matched::Port);
         }
-        Target::Name { .. } => {
-            let before = entries.len();
-            for (ports, protocol) in &resolved.service {
-                entries.extend((ports.low..=ports.high).map(|port| (port, *protocol)));
-            }
-            let listening = report.listeners.iter().filter(|judged| resolved.matches(&judged.listener));
-            entries
-                .extend(listening.map(|j| (j.listener.socket.local.port, j.listener.socket.local.protocol)));
-            entries.len() > before || !resolved.service.is_empty()
+        Target::Name { protocol, name } => (*protocol, name),
+    };
+    let listening: Vec<(u16, Protocol)> = report
+        .listeners
+        .iter()
+        .filter(|judged| judged.listener.socket.state.holds_port() && resolved.matches(&judged.listener))
+        .map(|judged| (judged.listener.socket.local.port, judged.listener.socket.local.protocol))
+        .collect();
+    entries.extend(&listening);
+    let wanted = |p: Protocol| protocol.is_none_or(|wanted| wanted.registered_as() == p);
+    let mut extend = |found: &mut dyn Iterator<Item = (PortRange, Protocol)>| {
+        let before = entries.len();
+        for (ports, p) in found.filter(|(_, p)| wanted(*p)) {
+            entries.extend((ports.low..=ports.high).map(|port| (port, p)));
         }
+        entries.len() > before
+    };
+    if !resolved.service.is_empty() {
+        extend(&mut resolved.service.iter().copied());
+        return Some(Matched::Service);
     }
+    let programs = search::programs_called(name);
+    if extend(&mut programs.iter().flat_map(Program::ports)) || !listening.is_empty() {
+        return Some(Matched::Program);
+    }
+    extend(&mut report.registry.search(name).into_iter()).then_some(Matched::Text)
 }
 
 /// TCP and UDP always; the others where they are registered, or where something listens here.

@@ -6,7 +6,7 @@ mod tenants;
 mod tests;
 
 use crate::join::{Listener, join};
-use crate::model::{Finding, Observation, Severity, Usual, Verdict};
+use crate::model::{Context, Finding, Matched, Observation, Protocol, Severity, Usual, Verdict};
 use crate::registry::Registry;
 
 /// A listener and what is remarkable about it.
@@ -66,4 +66,34 @@ pub struct Explained<'r, 'o> {
     pub verdict: Verdict,
     /// Who listens there here and now.
     pub listeners: Vec<&'r Judged<'o>>,
+    /// Who else uses the port here and now: connections from it or through it.
+    pub connections: Vec<&'r Judged<'o>>,
+    /// What is worth telling beside.
+    pub context: Context,
+}
+
+/// What was asked for, and what it turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// As typed.
+    pub text: &'a str,
+    /// What it is.
+    pub matched: Matched,
+    /// How many ports and protocols it added to the answer.
+    pub added: usize,
+}
+
+/// What a report tells of one port and protocol.
+#[must_use]
+pub fn explain<'r, 'o>(report: &'r Report<'o>, port: u16, protocol: Protocol) -> Explained<'r, 'o> {
+    let verdict = report.registry.verdict(port, protocol);
+    let on_it = report.listeners.iter().filter(|judged| {
+        let local = &judged.listener.socket.local;
+        (local.port, local.protocol) == (port, protocol)
+    });
+    let (listeners, connections): (Vec<_>, Vec<_>) =
+        on_it.partition(|judged| judged.listener.socket.state.holds_port());
+    let mut context = report.registry.context(&verdict);
+    context.ephemeral = rules::ephemeral_here(report.observation, port, protocol, &listeners);
+    Explained { verdict, listeners, connections, context }
 }

@@ -2,8 +2,8 @@
 
 use crate::join::Listener;
 use crate::model::{
-    Assignment, DeadRegistration, Evidence, Finding, Observation, PortRange, Protocol, QuietRegistration,
-    RegistryRange, Socket, State, Status,
+    Assignment, DeadRegistration, EphemeralHere, Evidence, Finding, Observation, PortRange, Protocol,
+    QuietRegistration, RegistryRange, Socket, State, Status,
 };
 use crate::registry::Registry;
 
@@ -86,6 +86,44 @@ fn ephemeral(socket: &Socket, observation: &Observation) -> Option<Evidence> {
             .filter(|range| odd.is_some() && parity_tells(*range))
             .map(|range| local.port % 2 != range.low % 2),
         may_be_client: matches!(local.protocol, Protocol::Udp | Protocol::Udplite),
+    })
+}
+
+/// What a port's lying in an ephemeral range means on the observed host; `None` where it lies in none. Of who listens
+/// there, one whose port the kernel would not have picked chose it, and so did a program on its own port.
+pub(super) fn ephemeral_here(
+    observation: &Observation,
+    port: u16,
+    protocol: Protocol,
+    listeners: &[&super::Judged<'_>],
+) -> Option<EphemeralHere> {
+    let host = &observation.host;
+    let kernel_range = host.ephemeral.iter().copied().find(|range| range.contains(port));
+    let iana_dynamic = RegistryRange::of(port) == RegistryRange::Dynamic;
+    if kernel_range.is_none() && !iana_dynamic {
+        return None;
+    }
+    let kept_back = host.reserved.iter().any(|range| range.contains(port));
+    let parity = host.os == "linux" && protocol == Protocol::Tcp;
+    let kernel_would_pick = match kernel_range {
+        Some(_) if kept_back => Some(false),
+        Some(range) => (parity && parity_tells(range)).then_some(port % 2 != range.low % 2),
+        None => Some(false),
+    };
+    let own = |judged: &&super::Judged<'_>| judged.usual.is_some_and(|usual| !usual.any_port);
+    let likely_chosen = match kernel_would_pick {
+        _ if listeners.is_empty() => None,
+        _ if listeners.iter().any(own) => Some(true),
+        Some(picks) => Some(!picks),
+        None => None,
+    };
+    Some(EphemeralHere {
+        kernel_range,
+        source: host.ephemeral_source.clone(),
+        kept_back,
+        iana_dynamic,
+        kernel_would_pick,
+        likely_chosen,
     })
 }
 

@@ -6,7 +6,8 @@
 
 use crate::join::Listener;
 use crate::model::{Evidence, Finding, Flag, Process, Protocol, State, Stranger, Usual};
-use crate::registry::programs::{self, Identity};
+use crate::registry::identity::{Identity, identify};
+use crate::registry::programs;
 
 /// A holder and what it is taken for.
 pub(super) struct Tenant<'o> {
@@ -16,7 +17,7 @@ pub(super) struct Tenant<'o> {
 
 /// The holders of a socket.
 pub(super) fn of<'o>(listener: &Listener<'o>) -> Vec<Tenant<'o>> {
-    let identified = |process: &'o Process| Tenant { process, identity: programs::identify(process) };
+    let identified = |process: &'o Process| Tenant { process, identity: identify(process) };
     if !listener.socket.state.holds_port() {
         return Vec::new();
     }

@@ -3,6 +3,7 @@
 //! No input or output happens here and no other room is named here. Illegal states have no
 //! spelling: what is not known is `None`, never an empty string, `"-"`, `0` or `-1`.
 
+mod context;
 mod endpoint;
 mod exposure;
 mod finding;
@@ -13,6 +14,10 @@ mod socket;
 mod target;
 mod verdict;
 
+pub use context::{
+    Block, Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Matched, Neighbour,
+    Neighbours,
+};
 pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol, unmapped};
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};

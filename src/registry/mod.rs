@@ -9,16 +9,22 @@
 
 mod agree;
 pub mod compile;
+mod context;
 mod evidence;
 mod iana;
+pub mod identity;
 pub mod programs;
 mod row;
 mod rules;
+pub mod search;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use crate::model::{Assignment, Life, PortRange, Protocol, RegistryRange, Status, Verdict};
+
+pub use stats::{Count, Spoken, Stats};
 
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, Relation, Row};
 use table::Table;

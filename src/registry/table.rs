@@ -26,6 +26,26 @@ impl Table {
 
     /// The lines whose first port is `port`, in order.
     pub(super) fn at(self, port: u16) -> impl Iterator<Item = &'static str> {
+        self.body
+            .get(self.begin_of(port)..)
+            .unwrap_or_default()
+            .lines()
+            .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
+    }
+
+    /// The lines of ports below `port`, the nearest first.
+    pub(super) fn before(self, port: u16) -> impl Iterator<Item = &'static str> {
+        self.body.get(..self.begin_of(port)).unwrap_or_default().lines().rev()
+    }
+
+    /// The lines of ports above `port`, the nearest first.
+    pub(super) fn after(self, port: u16) -> impl Iterator<Item = &'static str> {
+        let rest = port.checked_add(1).and_then(|next| self.body.get(self.begin_of(next)..));
+        rest.unwrap_or_default().lines()
+    }
+
+    /// Where the first line whose first port is not below `port` begins.
+    fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
         // Both ends stay at the beginning of a line (or the end of the text): what lies before `low` is
         // below `port`, what lies from `high` on is not.
@@ -39,11 +59,7 @@ impl Table {
                 high = begin;
             }
         }
-        self.body
-            .get(low..)
-            .unwrap_or_default()
-            .lines()
-            .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
+        low
     }
 }
 
@@ -74,6 +90,20 @@ mod tests {
             (65535, vec!["65535\th"]),
         ] {
             assert_eq!(table.at(port).collect::<Vec<_>>(), found, "{port}");
+        }
+    }
+
+    #[test]
+    fn lines_to_either_side() {
+        let table = Table::new("# a header\n1\ta\n1\tb\n7\tc\n9\td\n65535\te\n");
+        for (port, before, after) in [
+            (0, vec![], vec!["1\ta", "1\tb", "7\tc", "9\td", "65535\te"]),
+            (1, vec![], vec!["7\tc", "9\td", "65535\te"]),
+            (8, vec!["7\tc", "1\tb", "1\ta"], vec!["9\td", "65535\te"]),
+            (65535, vec!["9\td", "7\tc", "1\tb", "1\ta"], vec![]),
+        ] {
+            assert_eq!(table.before(port).collect::<Vec<_>>(), before, "{port}");
+            assert_eq!(table.after(port).collect::<Vec<_>>(), after, "{port}");
         }
     }
 

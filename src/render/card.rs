@@ -96,7 +96,48 @@ impl Card<'_, '_> {
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Met here", &sanitize(&verdict.known_use.join("; ")))?;
         }
+        self.beside(group)?;
         self.listeners(group)
+    }
+
+    /// What is worth telling beside the verdict.
+    fn beside(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+        let contexts = || group.contexts.iter().copied();
+        // Of a living port the reason has told it.
+        let told_already = group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
+        let evidence = words::evidence(group.verdict).filter(|_| !told_already);
+        let told = [
+            ("Evidence", evidence),
+            ("Usually", words::programs(contexts())),
+            ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(words::guarded)),
+            ("Beside it", contexts().find_map(|context| words::neighbours(&context.neighbours))),
+            ("History", contexts().find_map(|context| words::history(&context.history))),
+            ("Ephemeral", contexts().find_map(|context| context.ephemeral.as_ref()).map(words::ephemeral)),
+        ];
+        for (label, text) in told {
+            if let Some(text) = text {
+                self.item(label, &sanitize(&text))?;
+            }
+        }
+        const FEW: usize = 5;
+        for (at, judged) in group.connections.iter().take(FEW).enumerate() {
+            let socket = judged.listener.socket;
+            let peer = socket.peer.map(|p| std::net::SocketAddr::new(p.address, p.port).to_string());
+            let line = format!(
+                "{} {}:{} to {} ({}) {}",
+                socket.local.protocol,
+                address(socket),
+                socket.local.port,
+                peer.unwrap_or_else(|| "nobody".into()),
+                socket.state.name(),
+                row::process(judged).text,
+            );
+            self.item(if at == 0 { "In use by" } else { "" }, &line)?;
+        }
+        match group.connections.len().saturating_sub(FEW) {
+            0 => Ok(()),
+            more => self.item("", &format!("and {more} more")),
+        }
     }
 
     /// A label and a paragraph of text that is fit to be shown; an empty label continues the one above.

@@ -309,6 +309,8 @@ pub(super) fn explained<'r, 'o>(report: &'r Report<'o>, ports: &[u16]) -> Vec<Ex
         .flat_map(both)
         .map(|(port, protocol)| Explained {
             verdict: verdict(port, protocol),
+            connections: vec![],
+            context: Context::default(),
             listeners: report
                 .listeners
                 .iter()

@@ -1,7 +1,7 @@
 //! Gathers ports and protocols of which the same is to be said, for the card. It leaves nothing out.
 
 use crate::judge::{Explained, Judged};
-use crate::model::{PortRange, Verdict};
+use crate::model::{Context, PortRange, Verdict};
 
 /// Ports and protocols of which the same is to be said.
 pub(super) struct Group<'e, 'r, 'o> {
@@ -9,6 +9,9 @@ pub(super) struct Group<'e, 'r, 'o> {
     pub(super) protocols: Vec<&'static str>,
     pub(super) verdict: &'e Verdict,
     pub(super) listeners: Vec<&'r Judged<'o>>,
+    pub(super) connections: Vec<&'r Judged<'o>>,
+    /// Of each protocol.
+    pub(super) contexts: Vec<&'e Context>,
 }
 
 /// Whether two verdicts say the same, but for the port and protocol they are about.
@@ -25,7 +28,7 @@ fn alike(a: &Verdict, b: &Verdict) -> bool {
 /// One group a port and verdict.
 pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e, 'r, 'o>> {
     let mut groups: Vec<Group<'e, 'r, 'o>> = Vec::new();
-    for Explained { verdict, listeners } in ports {
+    for Explained { verdict, listeners, connections, context } in ports {
         let same = groups
             .iter_mut()
             .rev()
@@ -35,12 +38,16 @@ pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e
             Some(group) => {
                 group.protocols.push(verdict.protocol.name());
                 group.listeners.extend(listeners);
+                group.connections.extend(connections);
+                group.contexts.push(context);
             }
             None => groups.push(Group {
                 ports: PortRange::single(verdict.port),
                 protocols: vec![verdict.protocol.name()],
                 verdict,
                 listeners: listeners.clone(),
+                connections: connections.clone(),
+                contexts: vec![context],
             }),
         }
     }

@@ -11,11 +11,12 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
-use crate::judge::{Explained, Judged, Report};
+use crate::judge::{Asked, Explained, Judged, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, Direction, Evidence, ExeState, Exposure, Family, Finding, Gap, Host,
-    Life, Namespace, Netns, Note, Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues,
-    RegistryRange, Severity, Standing, State, Status, Usual, Verdict,
+    Assignment, Confidence, Curated, Direction, EphemeralHere, Event, Evidence, ExeState, Exposure, Family,
+    Finding, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note,
+    Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Standing,
+    State, Status, Usual, Verdict,
 };
 
 use super::visible::Visible;
@@ -34,15 +35,27 @@ pub fn listing(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes what the registry says of ports, and who is on them.
-pub fn explain(ports: &[Explained<'_, '_>], report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn explain(
+    ports: &[Explained<'_, '_>],
+    asked: &[Asked<'_>],
+    report: &Report<'_>,
+    w: &mut dyn Write,
+) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Explanation<'a, P> {
+    struct Explanation<'a, T, P> {
         #[serde(flatten)]
         head: Head<'a>,
+        targets: T,
         ports: P,
     }
+    #[derive(Serialize)]
+    struct Target<'a> {
+        text: &'a str,
+        matched: Matched,
+    }
+    let targets = Seq(|| asked.iter().map(|asked| Target { text: asked.text, matched: asked.matched }));
     let ports = Seq(|| ports.iter().map(Port::new));
-    write(&Explanation { head: Head::new("portolan.explain/1", report), ports }, w)
+    write(&Explanation { head: Head::new("portolan.explain/1", report), targets, ports }, w)
 }
 
 /// Writes a raw observation, as `--from` reads it back.
@@ -74,7 +87,7 @@ pub fn value(judged: &Judged<'_>) -> Value {
     serde_json::to_value(Listener::new(judged)).unwrap_or_default()
 }
 
-fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     serialize(document, PrettyFormatter::new(), &mut w)?;
     w.flush()
@@ -99,7 +112,7 @@ where
 }
 
 #[derive(Serialize)]
-struct Head<'a> {
+pub(super) struct Head<'a> {
     schema: &'static str,
     taken: Timestamp,
     host: &'a Host,
@@ -118,7 +131,7 @@ struct RegistryHead<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn new(schema: &'static str, report: &'a Report<'_>) -> Self {
+    pub(super) fn new(schema: &'static str, report: &'a Report<'_>) -> Self {
         let observation = report.observation;
         Head {
             schema,
@@ -372,6 +385,12 @@ struct Port<'a> {
     /// The kinds that name the port as something else, and those of them that agree on what.
     otherwise: &'a [Life],
     together: &'a [Life],
+    programs: &'a [KnownProgram],
+    guarded: Option<&'a GuardedService>,
+    neighbours: &'a Neighbours,
+    history: &'a [Event],
+    ephemeral: Option<&'a EphemeralHere>,
+    connections: Vec<Listener<'a>>,
     listeners: Vec<Listener<'a>>,
 }
 
@@ -393,6 +412,12 @@ impl<'a> Port<'a> {
             evidence: named.map(|a| Named { service: a.service, kinds: &a.life }).collect(),
             otherwise: &verdict.otherwise,
             together: &verdict.together,
+            programs: &explained.context.programs,
+            guarded: explained.context.guarded.as_ref(),
+            neighbours: &explained.context.neighbours,
+            history: &explained.context.history,
+            ephemeral: explained.context.ephemeral.as_ref(),
+            connections: explained.connections.iter().map(|judged| Listener::new(judged)).collect(),
             listeners: explained.listeners.iter().map(|judged| Listener::new(judged)).collect(),
         }
     }

@@ -4,6 +4,7 @@
 //! not look at the terminal or the environment either; the caller says in a [`Style`] what it found there.
 //! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
 
+mod beside;
 pub mod card;
 pub mod csv;
 pub mod fields;
@@ -13,6 +14,7 @@ mod group;
 pub mod json;
 mod row;
 mod sanitize;
+pub mod stats;
 mod summary;
 pub mod table;
 pub mod talk;

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use crate::model::{Gap, Note, Observation};
+use crate::judge::Asked;
+use crate::model::{Gap, Matched, Note, Observation};
 
 use super::{Style, Tone, sanitize};
 
@@ -18,6 +19,21 @@ pub fn gaps(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::
     }
     for Note { what, count, remedy } in observation.notes.iter().collect::<BTreeSet<_>>() {
         let line = format!("portolan: note: {}{}", counted(what, *count), in_brackets(remedy.as_deref()));
+        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+    }
+    Ok(())
+}
+
+/// What a name turned out to be, where it is not what its form says.
+pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    for Asked { text, matched, added } in asked {
+        let what = match matched {
+            Matched::Port | Matched::Service => continue,
+            Matched::Program => "no service of this name; shown is what the program of this name uses",
+            Matched::Text => "no service or program of this name; shown is what tells of these words",
+        };
+        let ports = if *added == 1 { "1 port".to_owned() } else { format!("{added} ports") };
+        let line = format!("portolan: note: {}: {what} ({ports})", sanitize(text));
         writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
     }
     Ok(())

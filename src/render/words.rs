@@ -5,8 +5,11 @@
 
 use crate::model::{
     Assignment, Confidence, DeadRegistration, Evidence, Exposure, Finding, Life, Owner, QuietRegistration,
-    RegistryRange, RestsOn, Standing, Status, Stranger, Usual, Verdict,
+    RegistryRange, Standing, Status, Verdict,
 };
+
+use super::beside::impostor;
+pub use super::beside::{ephemeral, evidence, guarded, history, neighbours, programs, rests, usual};
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
 #[must_use]
@@ -156,8 +159,8 @@ pub fn reason(verdict: &Verdict) -> String {
         }
     }
     if verdict.status != Status::Repurposed && !verdict.otherwise.is_empty() && lacks_life(verdict) {
-        let one = if verdict.otherwise.len() == 1 { "names" } else { "name" };
-        said.push(format!("{} {one} this port as something else.", capital(&sources(&verdict.otherwise))));
+        let (who, verb) = (capital(&sources(&verdict.otherwise)), names(&verdict.otherwise));
+        said.push(format!("{who} {verb} this port as something else."));
     }
     said.join(" ")
 }
@@ -240,60 +243,19 @@ pub fn sources(life: &[Life]) -> String {
     list(&names)
 }
 
-/// Expected, found, what that rests on, and why it matters.
-fn impostor(service: &str, expected: &[&str], found: &[Stranger], why: &str) -> String {
-    let found: Vec<String> = found
-        .iter()
-        .map(|stranger| {
-            let what = match stranger.products.as_slice() {
-                [] => "of which nothing is known".to_owned(),
-                products => products.join(" or "),
-            };
-            let Stranger { program, pid, rests_on, .. } = stranger;
-            format!("{program} (pid {pid}, {what}; known {})", rests(*rests_on))
-        })
-        .collect();
-    const FEW: usize = 6;
-    let named: Vec<String> = expected.iter().take(FEW).map(|&name| name.to_owned()).collect();
-    let more = match expected.len().saturating_sub(FEW) {
-        0 => list(&named),
-        more => format!("{} and {more} more", named.join(", ")),
-    };
-    format!(
-        "{} holds the port of {service}, which is known to be served by {more}. {}",
-        list(&found),
-        sentence(why)
-    )
-}
-
-/// What the identification of a program rests on.
-#[must_use]
-pub const fn rests(on: RestsOn) -> &'static str {
-    match on {
-        RestsOn::Exe => "by the file that runs",
-        RestsOn::Cmdline => "by its command line",
-        RestsOn::Name => "only by the name it goes by",
+/// `names` or `name`, as the words for these kinds ask.
+fn names(life: &[Life]) -> &'static str {
+    match life {
+        [Life::Curated | Life::KnownUse | Life::Netbase | Life::Selinux] => "names",
+        _ => "name",
     }
-}
-
-/// Why a program belongs on its port.
-#[must_use]
-pub fn usual(usual: &Usual) -> String {
-    let Usual { program, product, rests_on, any_port, .. } = usual;
-    let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
-    sentence(&format!("{program} ({product}) {where_}; known {}", rests(*rests_on)))
 }
 
 fn alive(a: &Assignment) -> String {
     let named = if a.life.is_empty() {
         format!("{} is in use.", a.service)
     } else {
-        format!(
-            "{} is in use: {} {} it.",
-            a.service,
-            sources(&a.life),
-            if a.life.len() == 1 { "names" } else { "name" }
-        )
+        format!("{} is in use: {} {} it.", a.service, sources(&a.life), names(&a.life))
     };
     match a.curated.as_ref().filter(|row| row.standing == Standing::Alive) {
         Some(row) => {
@@ -316,12 +278,11 @@ fn dead(a: &Assignment) -> Option<String> {
     if packaged.is_empty() {
         return Some(died);
     }
-    let still = if packaged.len() == 1 {
-        "still names it, which shows no life"
-    } else {
-        "still name it, which shows no life"
-    };
-    Some(format!("{died} {} {still}.", capital(&sources(&packaged))))
+    Some(format!(
+        "{died} {} still {} it, which shows no life.",
+        capital(&sources(&packaged)),
+        names(&packaged)
+    ))
 }
 
 fn died(row: &DeadRegistration, how: &str) -> String {
@@ -410,7 +371,7 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn list(items: &[String]) -> String {
+pub(super) fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),
@@ -419,7 +380,7 @@ fn list(items: &[String]) -> String {
 }
 
 /// `text` with a full stop, unless it ends a sentence already.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::fixtures::*;
 use super::super::*;
+use crate::judge::Asked;
 use crate::model::*;
 
 fn listing(observation: &Observation) -> (String, Value) {
@@ -149,7 +150,10 @@ fn explanations() {
     let observation = scene();
     let report = report(&observation);
     let ports = explained(&report, &[22, 3416]);
-    let explained: Value = serde_json::from_str(&text(|w| json::explain(&ports, &report, w))).unwrap();
+    let explained: Value = serde_json::from_str(&text(|w| {
+        json::explain(&ports, &[Asked { text: "22", matched: Matched::Port, added: 2 }], &report, w)
+    }))
+    .unwrap();
     assert_eq!(explained["schema"], "portolan.explain/1");
     assert_eq!(explained["complete"], false);
     let ports = explained["ports"].as_array().unwrap();
@@ -158,11 +162,17 @@ fn explanations() {
         keys(&ports[0]),
         [
             "assignments",
+            "connections",
+            "ephemeral",
             "evidence",
+            "guarded",
+            "history",
             "known_use",
             "listeners",
+            "neighbours",
             "otherwise",
             "port",
+            "programs",
             "protocol",
             "range",
             "reason",

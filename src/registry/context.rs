@@ -1,0 +1,149 @@
+//! What lies around a port in the registry, who usually serves it, and what became of its registrations.
+
+use super::row::Row;
+use super::{Registry, programs};
+use crate::model::{
+    Assignment, Block, Context, Event, GuardedService, Happening, KnownProgram, Neighbour, Neighbours,
+    PortRange, Protocol, Verdict,
+};
+
+/// Not vendors: what they hold side by side is no block of one product.
+const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
+
+/// A block is followed this far to either side, in ports.
+const FAR: u16 = 64;
+
+impl Registry {
+    /// What is worth telling of a port beside its verdict; of ephemeral ranges it knows nothing.
+    #[must_use]
+    pub fn context(&self, verdict: &Verdict) -> Context {
+        let (port, protocol) = (verdict.port, verdict.protocol);
+        let mut known: Vec<KnownProgram> = Vec::new();
+        for program in programs::serving(port, protocol) {
+            let one = KnownProgram { program: program.mark(), product: program.product };
+            if !known.iter().any(|other| other.product == one.product) {
+                known.push(one);
+            }
+        }
+        let guarded = programs::guarded(port, protocol).next().map(|row| GuardedService {
+            service: row.service,
+            programs: row.programs().collect(),
+            why: row.why,
+        });
+        Context {
+            programs: known,
+            guarded,
+            neighbours: self.neighbours(verdict),
+            history: history(verdict),
+            ephemeral: None,
+        }
+    }
+
+    fn neighbours(&self, verdict: &Verdict) -> Neighbours {
+        let protocol = verdict.protocol.registered_as();
+        let named = |line: &'static str| {
+            let row = Row::parse(line)?;
+            let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
+            Some(Neighbour { port: row.ports.low, service })
+        };
+        Neighbours {
+            block: verdict.assignments.iter().find_map(|a| self.block(a, verdict.port, protocol)),
+            before: self.rows.before(verdict.port).find_map(named),
+            after: self.rows.after(verdict.port).find_map(named),
+        }
+    }
+
+    /// The ports around `port` without a gap that the same assignee holds.
+    fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
+        let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
+        let of = |port: u16| {
+            let rows = self.rows.at(port).filter_map(Row::parse);
+            let mut of_it = rows.filter(|row| row.assignee == Some(assignee) && row.covers(port, protocol));
+            of_it.find_map(|row| Some(Neighbour { port, service: row.service? }))
+        };
+        let mut services: Vec<Neighbour> =
+            (port.saturating_sub(FAR)..port).rev().map_while(of).collect::<Vec<_>>();
+        services.reverse();
+        services.extend((port..=port.saturating_add(FAR)).map_while(of));
+        let (first, last) = (services.first()?.port, services.last()?.port);
+        (first < last).then_some(Block { ports: PortRange { low: first, high: last }, assignee, services })
+    }
+}
+
+/// What happened, oldest first; of undated things the port's own come first.
+fn history(verdict: &Verdict) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
+    if let Some(remark) = verdict.remark {
+        add(None, Happening::Noted, None, Some(remark));
+    }
+    for a in &verdict.assignments {
+        let service = Some(a.service);
+        if let Some(date) = a.registered {
+            add(Some(date), Happening::Registered, service, None);
+        }
+        if let Some(date) = a.modified {
+            add(Some(date), Happening::Changed, service, None);
+        }
+        if let Some(row) = a.curated
+            && let Some(ended) = row.ended
+        {
+            add(Some(ended), Happening::Ended, service, Some(row.product));
+        }
+        if let Some(notes) = a.notes {
+            let renamed = ["formerly ", "named between "].iter().any(|begin| notes.contains(begin));
+            add(None, if renamed { Happening::Renamed } else { Happening::Noted }, service, Some(notes));
+        }
+    }
+    events.sort();
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(port: u16) -> Context {
+        let registry = Registry::embedded();
+        registry.context(&registry.verdict(port, Protocol::Tcp))
+    }
+
+    #[test]
+    fn neighbours_and_blocks() {
+        let beside = |port| {
+            let found = context(port).neighbours;
+            (found.before.map(|n| n.port), found.after.map(|n| n.port), found.block.map(|b| b.ports))
+        };
+        assert_eq!(beside(3415), (Some(3414), Some(3416), None));
+        assert_eq!(beside(0), (None, Some(1), None));
+        assert_eq!(beside(65535).1, None);
+        assert!(beside(65535).0.is_some());
+        // Canon's four.
+        let canon = context(8613).neighbours.block.unwrap();
+        assert_eq!((canon.ports.low, canon.ports.high), (8611, 8614));
+        let services: Vec<_> = canon.services.iter().map(|n| n.service).collect();
+        assert_eq!(services, ["canon-bjnp1", "canon-bjnp2", "canon-bjnp3", "canon-bjnp4"]);
+    }
+
+    #[test]
+    fn programs_and_guards() {
+        let prometheus = context(9090);
+        assert!(prometheus.programs.iter().any(|p| p.program == "prometheus"));
+        assert_eq!(context(22).guarded.unwrap().service, "ssh");
+        assert_eq!(context(3416).guarded, None);
+    }
+
+    #[test]
+    fn histories() {
+        let ended = context(2408).history;
+        assert!(ended.iter().any(|e| e.what == Happening::Ended && e.date == Some("2024-01")), "{ended:?}");
+        let dated = context(3416).history;
+        assert!(
+            dated.iter().any(|e| e.what == Happening::Registered && e.date == Some("2002-02")),
+            "{dated:?}"
+        );
+        assert!(ended.is_sorted());
+        assert!(context(1980).history.iter().any(|e| e.what == Happening::Renamed));
+        assert_eq!(context(15).history[0].text, Some("Unassigned [was netstat]"));
+    }
+}

@@ -1,0 +1,235 @@
+//! What a process is taken for, and whether it belongs on a guarded port.
+//!
+//! A match rests on the executable where it can be read. This file refuses to trust a process's own word before
+//! that, and to choose where a name fits several programs.
+
+use super::programs::{Guarded, Match, Program, lists_of, pairs};
+use crate::model::{Process, Protocol, RestsOn};
+
+/// The kernel's names end here, in bytes (`TASK_COMM_LEN` of linux/sched.h, less its terminator).
+const COMM: usize = 15;
+
+/// A script counts by the name of its file only below one of these: elsewhere anybody may call a file anything.
+const INSTALLED: [&str; 9] =
+    ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
+
+/// What a process was taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What that rests on.
+    pub rests_on: RestsOn,
+    /// What it goes by: its file, its script or its name.
+    pub name: String,
+    /// The programs it may be: none where it is unknown, several where a name does not tell them apart.
+    pub programs: Vec<Program>,
+    /// Programs whose text is in the command line too, of less length than that of `programs`.
+    also: Vec<Program>,
+    /// The interpreter that runs it, as `programs.tsv` names it, and others of the same file.
+    interpreter: Vec<&'static str>,
+}
+
+impl Identity {
+    /// The program that serves `port` as its own.
+    #[must_use]
+    pub fn serving(&self, port: u16, protocol: Protocol) -> Option<Program> {
+        self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
+    }
+
+    /// The program, where whatever it may be commonly serves any port. A bare interpreter is none.
+    #[must_use]
+    pub fn anywhere(&self) -> Option<Program> {
+        let first = self.programs.first()?;
+        (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
+    }
+
+    /// Whether it is an interpreter that runs nothing known.
+    fn is_bare(&self) -> bool {
+        !self.interpreter.is_empty()
+            && self
+                .programs
+                .iter()
+                .all(|program| self.interpreter.contains(&program.name) && !program.is_arg())
+    }
+
+    fn goes_by(&self, name: &str) -> bool {
+        self.interpreter.is_empty() && (self.name == name || cut(&self.name) == name)
+            || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
+    }
+
+    /// Whether it holds sockets for others: the tenant behind it is the question.
+    #[must_use]
+    pub fn holds_for_others(&self) -> bool {
+        lists_of().holders.iter().any(|name| self.goes_by(name))
+    }
+
+    /// Whether it is known to serve what is guarded; where that is not known, `None`: nothing but a name that
+    /// nobody knows speaks for or against it.
+    #[must_use]
+    pub fn belongs(&self, guarded: &Guarded) -> Option<bool> {
+        if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
+            return Some(true);
+        }
+        if guarded.interpreters_only {
+            return Some(!self.is_bare());
+        }
+        if self.rests_on == RestsOn::Name && self.programs.is_empty() && self.interpreter.is_empty() {
+            return None;
+        }
+        Some(false)
+    }
+
+    /// Whether the interpreter `name` runs here what belongs on a guarded port.
+    fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
+        if !self.interpreter.contains(&name) {
+            return false;
+        }
+        let on_port = |program: &Program| {
+            pairs(guarded.ports)
+                .any(|(range, p)| program.serves(range.low, p) || program.serves(range.high, p))
+        };
+        let rows = &lists_of().args;
+        self.programs.iter().chain(&self.also).any(|program| program.is_arg() && on_port(program))
+            || !rows.iter().any(|program| program.name == name && on_port(program))
+    }
+}
+
+/// A name without the version at its end: `python3.11` is `python`.
+pub(super) fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
+}
+
+/// A name as the kernel cuts it; never in the middle of a character.
+fn cut(name: &str) -> &str {
+    let end = (0..=COMM.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
+    name.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+/// The name of the file at a path of any system, without the ending of a Windows program.
+fn file_name(path: &str) -> &str {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    file.strip_suffix(".exe").or_else(|| file.strip_suffix(".EXE")).unwrap_or(file)
+}
+
+fn interpreter(file: &str) -> Vec<&'static str> {
+    let rows = lists_of().interpreters.iter();
+    rows.filter(|(_, begin)| *begin == stem(file)).map(|(name, _)| *name).collect()
+}
+
+/// What a process is taken for; `None` where neither its file nor its name could be read.
+#[must_use]
+pub fn identify(process: &Process) -> Option<Identity> {
+    let own = process.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
+    let interpreter = match file {
+        Some(file) => interpreter(file),
+        None => {
+            let told = process.cmdline.first().map(|first| interpreter(file_name(first)));
+            told.filter(|found| !found.is_empty()).or_else(|| own.map(interpreter)).unwrap_or_default()
+        }
+    };
+    if !interpreter.is_empty() {
+        return Some(interpreted(process, own, file, interpreter));
+    }
+    let (name, rests_on) = match (file, own) {
+        (Some(file), _) => (file, RestsOn::Exe),
+        (None, Some(own)) => (own, RestsOn::Name),
+        (None, None) => return None,
+    };
+    let programs = match rests_on {
+        RestsOn::Exe => by_file(name, own),
+        _ => by_name(name),
+    };
+    Some(Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter })
+}
+
+fn by_name(name: &str) -> Vec<Program> {
+    lists_of().by_name.get(name).into_iter().flatten().filter(|p| p.name == name).copied().collect()
+}
+
+/// The programs of a file. Where one file is several programs, the name tells them apart if it is one of theirs.
+fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
+    let known = &lists_of().by_name;
+    let whole = |program: &Program| match program.matches {
+        Match::Exe(name) => file_name(name) == file,
+        Match::Comm => {
+            program.name == cut(file) && (file.len() <= COMM || !is_cut_of_another(program.name, file))
+        }
+        Match::Arg(_) => false,
+    };
+    let look = |key: &str| known.get(key).into_iter().flatten().filter(|p| whole(p)).copied();
+    let windows = format!("{file}.exe");
+    let mut found: Vec<Program> = look(file).chain(look(&windows)).collect();
+    if cut(file) != file {
+        found.extend(look(cut(file)));
+    }
+    found.dedup();
+    if found.is_empty() && stem(file) != file {
+        found = known
+            .get(stem(file))
+            .into_iter()
+            .flatten()
+            .filter(|p| p.matches == Match::Comm)
+            .copied()
+            .collect();
+    }
+    let named: Vec<Program> = found.iter().filter(|p| Some(p.name) == own).copied().collect();
+    if named.is_empty() { found } else { named }
+}
+
+/// Whether a whole file name is listed for this cut name, so that the cut name alone does not stand for `file`.
+fn is_cut_of_another(name: &str, file: &str) -> bool {
+    let rows = lists_of().by_name.get(name).into_iter().flatten();
+    rows.clone().any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
+}
+
+/// What an interpreter runs: by its command line, else by the name of an installed script.
+fn interpreted(
+    process: &Process,
+    own: Option<&str>,
+    file: Option<&str>,
+    interpreter: Vec<&'static str>,
+) -> Identity {
+    let line = process.cmdline.join(" ");
+    let is_interpreter = |name: &str| lists_of().interpreters.iter().any(|(known, _)| *known == name);
+    let mut hits: Vec<(usize, Program)> = lists_of()
+        .args
+        .iter()
+        .filter(|program| {
+            interpreter.contains(&program.name)
+                || (!is_interpreter(program.name) && own == Some(program.name))
+        })
+        .filter_map(|program| match program.matches {
+            Match::Arg(text) if line.contains(text) => Some((text.len(), *program)),
+            _ => None,
+        })
+        .collect();
+    if let Some(longest) = hits.iter().map(|(length, _)| *length).max() {
+        hits.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        let (programs, also): (Vec<_>, Vec<_>) = hits.into_iter().partition(|(length, _)| *length == longest);
+        let programs: Vec<Program> = programs.into_iter().map(|(_, program)| program).collect();
+        return Identity {
+            rests_on: RestsOn::Cmdline,
+            name: programs.first().map(Program::shown).unwrap_or_default().to_owned(),
+            programs,
+            also: also.into_iter().map(|(_, program)| program).collect(),
+            interpreter,
+        };
+    }
+    let script = process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    if let Some(script) = script
+        && INSTALLED.iter().any(|folder| script.starts_with(folder))
+        && !script.contains("/../")
+    {
+        let programs = by_file(file_name(script), own);
+        if !programs.is_empty() {
+            let name = file_name(script).to_owned();
+            return Identity { rests_on: RestsOn::Cmdline, name, programs, also: Vec::new(), interpreter };
+        }
+    }
+    let (name, rests_on) = match (file, own) {
+        (Some(file), _) => (file, RestsOn::Exe),
+        (None, own) => (own.unwrap_or_default(), RestsOn::Name),
+    };
+    let programs = interpreter.first().map(|name| by_name(name)).unwrap_or_default();
+    Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter }
+}

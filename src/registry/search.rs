@@ -1,0 +1,195 @@
+//! Finds ports by what people call them: the name of a program, words of a description, a name mistyped.
+//!
+//! Every search is one pass over the embedded texts; no index is kept for a question that is seldom asked. An exact
+//! name is never mixed with what is merely near.
+
+use super::programs::{self, Program};
+use super::row::{CuratedRow, KnownUse, Row};
+use super::{Registry, agree};
+use crate::model::{PortRange, Protocol};
+
+/// As many suggestions are made.
+const FEW: usize = 5;
+
+impl Registry {
+    /// The ports of which all the words of `text` are told: in a service's name or description, in the product a
+    /// curated row names, in a known use, or in the product of a program. In the order of ports.
+    #[must_use]
+    pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let tells = |fields: &[Option<&str>]| {
+            !words.is_empty()
+                && words.iter().all(|word| fields.iter().flatten().any(|field| has_word(field, word)))
+        };
+        let mut found: Vec<(PortRange, Protocol)> = Vec::new();
+        for row in self.rows.lines().chain(self.ranges.lines()).filter_map(Row::parse) {
+            if row.service.is_some() && tells(&[row.service, row.description]) {
+                found.extend(row.protocols().map(|protocol| (row.ports, protocol)));
+            }
+        }
+        let dead = self.dead.lines().filter_map(CuratedRow::dead);
+        for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
+            if tells(&[Some(row.curated.product), row.curated.now_used_by]) {
+                let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
+                // Only what is registered still: a newer registry may have lost it.
+                let of = |protocol: &Protocol| {
+                    self.verdict(row.ports.low, *protocol)
+                        .assignments
+                        .iter()
+                        .any(|a| a.service == row.service)
+                };
+                found.extend(protocols.filter(of).map(|protocol| (row.ports, protocol)));
+            }
+        }
+        for known in self.known_uses.lines().filter_map(KnownUse::parse) {
+            if tells(&[Some(known.text)]) {
+                found.push((PortRange::single(known.port), known.protocol));
+            }
+        }
+        for program in programs::programs().filter(|program| tells(&[Some(program.product)])) {
+            found.extend(program.ports());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Names of services and programs near a name that is none, the nearest first.
+    #[must_use]
+    pub fn near(&self, name: &str) -> Vec<&'static str> {
+        let services =
+            self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
+        let programs = programs::programs().map(|program| program.name);
+        let most = match name.chars().count() {
+            0..=2 => return Vec::new(),
+            3..=5 => 1,
+            6..=9 => 2,
+            _ => 3,
+        };
+        let mut near: Vec<(usize, &str)> = services
+            .chain(programs)
+            .filter(|known| !known.is_empty() && known.len().abs_diff(name.len()) <= most)
+            .filter_map(|known| Some((distance(known, name, most)?, known)))
+            .collect();
+        near.sort_unstable();
+        near.dedup_by(|a, b| a.1.eq_ignore_ascii_case(b.1));
+        near.into_iter().take(FEW).map(|(_, known)| known).collect()
+    }
+}
+
+/// The programs of this name, of this file or of this text in a command line; case is ignored.
+#[must_use]
+pub fn programs_called(name: &str) -> Vec<Program> {
+    programs::programs()
+        .filter(|program| {
+            program.name.eq_ignore_ascii_case(name)
+                || program.mark().eq_ignore_ascii_case(name)
+                || (name.len() > 15
+                    && name.get(..15).is_some_and(|cut| program.name.eq_ignore_ascii_case(cut)))
+        })
+        .collect()
+}
+
+/// Whether a word of `text` begins with `word`, ignoring case; of short ones, is it.
+fn has_word(text: &str, word: &str) -> bool {
+    const SHORT: usize = 3;
+    if word.len() <= SHORT {
+        return agree::names(text, word);
+    }
+    let (text, word) = (text.as_bytes(), word.as_bytes());
+    text.windows(word.len()).enumerate().any(|(at, window)| {
+        window.eq_ignore_ascii_case(word)
+            && !at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(u8::is_ascii_alphanumeric)
+    })
+}
+
+/// How many letters must be put in, left out, changed or swapped with their neighbour; `None`: more than `most`.
+fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
+    let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(rows[i - 2][j - 2] + 1);
+            }
+        }
+        if row.iter().all(|cost| *cost > most) {
+            return None;
+        }
+        rows.push(row);
+    }
+    Some(rows[a.len()][b.len()]).filter(|cost| *cost <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_found() {
+        let registry = Registry::embedded();
+        let tcp = |port| (PortRange::single(port), Protocol::Tcp);
+        for (text, port) in [
+            ("kazaa", 1214),
+            ("postgres", 5432),
+            ("prometheus", 9090),
+            ("grafana", 3000),
+            ("AirMobile", 3416),
+            ("command port AirMobile", 3416),
+            ("Secure Shell", 22),
+        ] {
+            assert!(registry.search(text).contains(&tcp(port)), "{text}: {:?}", registry.search(text));
+        }
+        for text in ["", "  ", "qqqqqq", "ostgres"] {
+            assert_eq!(registry.search(text), [], "{text:?}");
+        }
+        // Every word must be told.
+        assert!(!registry.search("AirMobile qqqqqq").contains(&tcp(3416)));
+        assert!(registry.search("postgres").is_sorted());
+    }
+
+    #[test]
+    fn near_names_are_suggested() {
+        let registry = Registry::embedded();
+        for (name, near) in [("postgress", "postgres"), ("sshh", "ssh"), ("ngnix", "nginx"), ("htpt", "http")]
+        {
+            assert!(registry.near(name).contains(&near), "{name}: {:?}", registry.near(name));
+            assert!(registry.near(name).len() <= FEW);
+        }
+        for name in ["", "x", "qqqqqqqq"] {
+            assert_eq!(registry.near(name), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn programs_are_found_by_name() {
+        for (name, mark) in [
+            ("postgres", "postgres"),
+            ("NGINX", "nginx"),
+            ("prometheus-node-exporter", "prometheus-node-exporter"),
+            ("systemd-resolved", "systemd-resolve"),
+            ("kafka.Kafka", "kafka.Kafka"),
+        ] {
+            assert!(programs_called(name).iter().any(|program| program.mark() == mark), "{name}");
+        }
+        assert!(programs_called("nosuch").is_empty());
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, most, cost) in [
+            ("abc", "abc", 1, Some(0)),
+            ("abc", "ABD", 1, Some(1)),
+            ("abc", "acb", 1, Some(1)),
+            ("abc", "abcd", 1, Some(1)),
+            ("abc", "xyz", 2, None),
+            ("", "ab", 2, Some(2)),
+        ] {
+            assert_eq!(distance(a, b, most), cost, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Sums of the registry, for a reader who wants to know what it knows.
+
+use super::Registry;
+use super::row::{CuratedRow, Evidence};
+use crate::model::{Life, Protocol, RegistryRange, Standing, Status, Verdict};
+
+/// Ports and protocols of one status within one part of the port space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The part.
+    pub range: RegistryRange,
+    /// The status.
+    pub status: Status,
+    /// How many ports, for TCP and UDP counted apart.
+    pub ports: usize,
+}
+
+/// How often one kind of source speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// The kind.
+    pub kind: Life,
+    /// Registrations (port, protocol and name) that it names.
+    pub names: usize,
+    /// Ports, for each protocol apart, that it names as something else.
+    pub otherwise: usize,
+}
+
+/// The sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Statuses by range, for TCP and UDP; none where there is nothing to count.
+    pub statuses: Vec<Count>,
+    /// Evidence by kind.
+    pub evidence: Vec<Spoken>,
+    /// Rows of the curated lists: orphaned, legacy, living.
+    pub curated: [usize; 3],
+    /// Rows of the known uses.
+    pub known_uses: usize,
+    /// Programs with their usual ports.
+    pub programs: usize,
+}
+
+impl Registry {
+    /// The sums of what this registry says. It asks for the verdict on every port, so it takes its time.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut counts = vec![0; Status::ALL.len() * 3];
+        let mut spoken: Vec<Spoken> =
+            Life::ALL.into_iter().map(|kind| Spoken { kind, names: 0, otherwise: 0 }).collect();
+        let place = |verdict: &Verdict| {
+            let range = verdict.range as usize;
+            range * Status::ALL.len() + verdict.status as usize
+        };
+        for port in 0..=u16::MAX {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let verdict = self.verdict(port, protocol);
+                if let Some(count) = counts.get_mut(place(&verdict)) {
+                    *count += 1;
+                }
+                for life in verdict.assignments.iter().flat_map(|a| &a.life) {
+                    if !Life::PACKAGED.contains(life) {
+                        spoken.iter_mut().filter(|s| s.kind == *life).for_each(|s| s.names += 1);
+                    }
+                }
+            }
+        }
+        for row in self.evidence.lines().filter_map(Evidence::parse) {
+            let protocols = row.protocols.split(',').count();
+            for kind in row.kinds() {
+                for spoken in spoken.iter_mut().filter(|spoken| spoken.kind == kind) {
+                    match row.service {
+                        Some(_) => spoken.names += protocols,
+                        None => spoken.otherwise += protocols,
+                    }
+                }
+            }
+        }
+        let ranges = [RegistryRange::System, RegistryRange::Registered, RegistryRange::Dynamic];
+        let statuses = ranges.into_iter().flat_map(|range| Status::ALL.into_iter().map(move |s| (range, s)));
+        let dead = |standing| {
+            self.dead
+                .lines()
+                .filter_map(CuratedRow::dead)
+                .filter(|row| row.curated.standing == standing)
+                .count()
+        };
+        Stats {
+            statuses: statuses
+                .zip(counts)
+                .filter(|(_, ports)| *ports > 0)
+                .map(|((range, status), ports)| Count { range, status, ports })
+                .collect(),
+            evidence: spoken,
+            curated: [dead(Standing::Orphaned), dead(Standing::Legacy), self.live.lines().count()],
+            known_uses: self.known_uses.lines().count(),
+            programs: super::programs::programs().count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_is_counted_once() {
+        let stats = Registry::embedded().stats();
+        assert_eq!(stats.statuses.iter().map(|count| count.ports).sum::<usize>(), 2 * 65536);
+        let of = |range: RegistryRange| {
+            stats.statuses.iter().filter(|c| c.range == range).map(|c| c.ports).sum::<usize>()
+        };
+        assert_eq!((of(RegistryRange::System), of(RegistryRange::Dynamic)), (2048, 2 * 16384));
+        assert!(
+            stats
+                .statuses
+                .iter()
+                .all(|c| (c.range == RegistryRange::Dynamic) == (c.status == Status::Dynamic))
+        );
+        let orphaned = stats.statuses.iter().filter(|c| c.status == Status::Orphaned).map(|c| c.ports);
+        assert!(orphaned.sum::<usize>() > 1000);
+        for spoken in &stats.evidence {
+            assert!(spoken.names > 0, "{spoken:?}");
+            assert_eq!(spoken.otherwise > 0, Life::PACKAGED.contains(&spoken.kind), "{spoken:?}");
+        }
+        assert_eq!(stats.curated.iter().sum::<usize>(), 777 + 232);
+    }
+}

@@ -1,0 +1,222 @@
+//! The sentences on what lies around a port: who usually serves it, its neighbours, its history, and what an
+//! ephemeral range means here, and whether who holds it belongs there. Part of [`super::words`]; texts come out raw, as there.
+
+use crate::model::{
+    Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Life, Neighbours, RestsOn,
+    Stranger, Usual, Verdict,
+};
+
+use super::words::{list, sentence, sources};
+
+/// As many are named; of the others their number.
+const FEW: usize = 6;
+
+fn some(names: &[String]) -> String {
+    match names.len().saturating_sub(FEW) {
+        0 => list(names),
+        more => format!("{} and {more} more", names[..FEW].join(", ")),
+    }
+}
+
+/// The packaged sources that name the registrations of a port, and those that name it otherwise.
+#[must_use]
+pub fn evidence(verdict: &Verdict) -> Option<String> {
+    let mut said = Vec::new();
+    for a in &verdict.assignments {
+        let packaged: Vec<Life> =
+            a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
+        if !packaged.is_empty() {
+            said.push(format!("{} is named by {}", a.service, sources(&packaged)));
+        }
+    }
+    if !verdict.otherwise.is_empty() {
+        said.push(format!("the port is named as something else by {}", sources(&verdict.otherwise)));
+    }
+    (!said.is_empty()).then(|| sentence(&said.join("; ")))
+}
+
+/// The programs that usually serve a port.
+#[must_use]
+pub fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    for KnownProgram { program, product } in contexts.flat_map(|context| &context.programs) {
+        let name = format!("{product} [{program}]");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| sentence(&format!("served by {}", some(&names))))
+}
+
+/// Why a stranger on the port is suspicious.
+#[must_use]
+pub fn guarded(guarded: &GuardedService) -> String {
+    let GuardedService { service, programs, why } = guarded;
+    let names: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();
+    format!("as {service}; known to serve it: {}. {}", some(&names), sentence(why))
+}
+
+/// The block a vendor registered, else what is registered next to the port.
+#[must_use]
+pub fn neighbours(neighbours: &Neighbours) -> Option<String> {
+    let one = |n: &crate::model::Neighbour| format!("{} {}", n.port, n.service);
+    if let Some(block) = &neighbours.block {
+        let services: Vec<String> = block.services.iter().map(one).collect();
+        return Some(sentence(&format!(
+            "{} registered {} together: {}",
+            block.assignee,
+            block.ports,
+            some(&services)
+        )));
+    }
+    let around: Vec<String> =
+        [&neighbours.before, &neighbours.after].into_iter().flatten().map(one).collect();
+    (!around.is_empty()).then(|| sentence(&list(&around)))
+}
+
+/// What happened to the registrations, where that is more than that they were made.
+#[must_use]
+pub fn history(events: &[Event]) -> Option<String> {
+    if events.iter().all(|event| matches!(event.what, Happening::Registered | Happening::Noted)) {
+        return None;
+    }
+    let told = events.iter().filter(|event| event.what != Happening::Noted).map(|event| {
+        let of = event.service.map(|service| format!(" {service}")).unwrap_or_default();
+        let text = event.text.map(|text| format!(" ({text})")).unwrap_or_default();
+        let what = match event.what {
+            Happening::Registered => "registered",
+            Happening::Changed => "changed",
+            Happening::Renamed => "renamed",
+            Happening::Ended => "ended",
+            Happening::Noted => "noted",
+        };
+        let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
+        format!("{date}{what}{of}{text}")
+    });
+    Some(sentence(&told.collect::<Vec<_>>().join("; ")))
+}
+
+/// What lying in an ephemeral range means here, and whether the port was likely chosen.
+#[must_use]
+pub fn ephemeral(here: &EphemeralHere) -> String {
+    let mut said = match (here.kernel_range, here.iana_dynamic) {
+        (Some(range), _) if here.kept_back => {
+            format!(
+                "in {range}, which this kernel hands out to outgoing connections, but this port is kept back."
+            )
+        }
+        (Some(range), _) => {
+            format!("in {range}, which this kernel hands out to outgoing connections ({}).", here.source)
+        }
+        (None, _) => "in IANA's dynamic range, though not in this kernel's own.".to_owned(),
+    };
+    said.push_str(match (here.likely_chosen, here.kernel_would_pick) {
+        (Some(true), _) => " Who listens here likely chose the port.",
+        (Some(false), _) => " Who listens here likely took what the kernel gave.",
+        (None, Some(true)) => " The kernel gives such a port to a listener that asks for any.",
+        (None, Some(false)) => {
+            " A listener here would have chosen the port: the kernel does not give it by itself."
+        }
+        (None, None) => " Whether a listener chose the port or was given it cannot be told.",
+    });
+    said
+}
+
+/// Expected, found, what that rests on, and why it matters.
+pub(super) fn impostor(service: &str, expected: &[&str], found: &[Stranger], why: &str) -> String {
+    let found: Vec<String> = found
+        .iter()
+        .map(|stranger| {
+            let what = match stranger.products.as_slice() {
+                [] => "of which nothing is known".to_owned(),
+                products => products.join(" or "),
+            };
+            let Stranger { program, pid, rests_on, .. } = stranger;
+            format!("{program} (pid {pid}, {what}; known {})", rests(*rests_on))
+        })
+        .collect();
+    let named: Vec<String> = expected.iter().take(FEW).map(|&name| name.to_owned()).collect();
+    let more = match expected.len().saturating_sub(FEW) {
+        0 => list(&named),
+        more => format!("{} and {more} more", named.join(", ")),
+    };
+    format!(
+        "{} holds the port of {service}, which is known to be served by {more}. {}",
+        list(&found),
+        sentence(why)
+    )
+}
+
+/// What the identification of a program rests on.
+#[must_use]
+pub const fn rests(on: RestsOn) -> &'static str {
+    match on {
+        RestsOn::Exe => "by the file that runs",
+        RestsOn::Cmdline => "by its command line",
+        RestsOn::Name => "only by the name it goes by",
+    }
+}
+
+/// Why a program belongs on its port.
+#[must_use]
+pub fn usual(usual: &Usual) -> String {
+    let Usual { program, product, rests_on, any_port, .. } = usual;
+    let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
+    sentence(&format!("{program} ({product}) {where_}; known {}", rests(*rests_on)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Neighbour, PortRange};
+
+    #[test]
+    fn neighbours_are_told() {
+        let one = |port, service| Neighbour { port, service };
+        let mut around = Neighbours {
+            block: None,
+            before: Some(one(3414, "wip-port")),
+            after: Some(one(3416, "commandport")),
+        };
+        assert_eq!(neighbours(&around).unwrap(), "3414 wip-port and 3416 commandport.");
+        around.block = Some(crate::model::Block {
+            ports: PortRange { low: 1, high: 2 },
+            assignee: "Somebody",
+            services: vec![one(1, "a"), one(2, "b")],
+        });
+        assert_eq!(neighbours(&around).unwrap(), "Somebody registered 1-2 together: 1 a and 2 b.");
+        assert_eq!(neighbours(&Neighbours::default()), None);
+    }
+
+    #[test]
+    fn ephemeral_ports_are_told() {
+        let here = |kernel_would_pick, likely_chosen| EphemeralHere {
+            kernel_range: PortRange::new(32768, 60999),
+            source: "a setting".to_owned(),
+            kept_back: false,
+            iana_dynamic: false,
+            kernel_would_pick,
+            likely_chosen,
+        };
+        for (picks, chosen, told) in [
+            (Some(true), None, "gives such a port"),
+            (Some(false), None, "would have chosen"),
+            (None, None, "cannot be told"),
+            (Some(true), Some(false), "took what the kernel gave"),
+            (Some(false), Some(true), "likely chose the port"),
+        ] {
+            assert!(ephemeral(&here(picks, chosen)).contains(told), "{picks:?} {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn history_is_told_where_there_is_one() {
+        let event = |date, what| Event { date, what, service: Some("a"), text: None };
+        assert_eq!(history(&[event(Some("2002"), Happening::Registered)]), None);
+        assert_eq!(
+            history(&[event(Some("2002"), Happening::Registered), event(Some("2010"), Happening::Ended)])
+                .unwrap(),
+            "2002 registered a; 2010 ended a."
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! The sums of the registry, as a table and as JSON.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::judge::Report;
+use crate::model::RegistryRange;
+use crate::registry::Stats;
+
+use super::json::{Head, write};
+use super::{Style, Tone, summary, words};
+
+/// Data older than this is said to be old, in days.
+const OLD: i64 = 365;
+
+/// How old the data was at the time of the observation, in days; `None` where its date is not a day.
+fn age(date: &str, now: Timestamp) -> Option<i64> {
+    let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
+    Some(now.duration_since(midnight).as_hours() / 24)
+}
+
+/// Writes the sums for people.
+pub fn table(report: &Report<'_>, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let Stats { statuses, evidence, curated, known_uses, programs } = stats;
+    let heading = |text: &str| style.paint(Tone::Heading, text);
+    writeln!(w, "{}", summary::registry(&report.registry))?;
+    writeln!(w, "Made from {}.", super::sanitize(report.registry.provenance()))?;
+    if let Some(days) = age(report.registry.date(), report.observation.taken).filter(|days| *days > OLD) {
+        let line = format!(
+            "The data is {days} days old, more than a year: take a newer release, or IANA's own CSV with --registry."
+        );
+        writeln!(w, "{}", style.paint(Tone::Warning, &line))?;
+    }
+    writeln!(w, "\n{}", heading("Ports by range and status, TCP and UDP counted apart"))?;
+    for range in [RegistryRange::System, RegistryRange::Registered, RegistryRange::Dynamic] {
+        for count in statuses.iter().filter(|count| count.range == range) {
+            writeln!(w, "  {:<11} {:<11} {:>6}", range.name(), count.status.name(), count.ports)?;
+        }
+    }
+    writeln!(w, "\n{}", heading("Evidence: registrations named, and ports named as something else"))?;
+    for spoken in evidence {
+        let otherwise = if spoken.otherwise > 0 { spoken.otherwise.to_string() } else { String::new() };
+        let line = format!("  {:<45} {:>6} {otherwise:>6}", words::sources(&[spoken.kind]), spoken.names);
+        writeln!(w, "{}", line.trim_end())?;
+    }
+    writeln!(w, "\n{}", heading("Curated lists, in rows"))?;
+    let [orphaned, legacy, living] = curated;
+    for (what, rows) in [
+        ("orphaned registrations", *orphaned),
+        ("legacy registrations", *legacy),
+        ("living registrations", *living),
+        ("known uses", *known_uses),
+        ("programs and their ports", *programs),
+    ] {
+        writeln!(w, "  {what:<45} {rows:>6}")?;
+    }
+    Ok(())
+}
+
+/// Writes the sums for machines, in the schema of `explain`, with no ports.
+pub fn json(report: &Report<'_>, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Count {
+        range: &'static str,
+        status: &'static str,
+        ports: usize,
+    }
+    #[derive(Serialize)]
+    struct Spoken {
+        kind: &'static str,
+        names: usize,
+        otherwise: usize,
+    }
+    #[derive(Serialize)]
+    struct Curated {
+        orphaned: usize,
+        legacy: usize,
+        live: usize,
+        known_uses: usize,
+        programs: usize,
+    }
+    #[derive(Serialize)]
+    struct Sums<'a> {
+        date: &'a str,
+        file: Option<&'a str>,
+        made_from: &'a str,
+        age_days: Option<i64>,
+        old: Option<bool>,
+        statuses: Vec<Count>,
+        evidence: Vec<Spoken>,
+        curated: Curated,
+    }
+    #[derive(Serialize)]
+    struct Document<'a> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        stats: Sums<'a>,
+        ports: [(); 0],
+    }
+    let registry = &report.registry;
+    let age_days = age(registry.date(), report.observation.taken);
+    let [orphaned, legacy, live] = stats.curated;
+    let count =
+        |c: &crate::registry::Count| Count { range: c.range.name(), status: c.status.name(), ports: c.ports };
+    let spoken =
+        |s: &crate::registry::Spoken| Spoken { kind: s.kind.name(), names: s.names, otherwise: s.otherwise };
+    write(
+        &Document {
+            head: Head::new("portolan.explain/1", report),
+            stats: Sums {
+                date: registry.date(),
+                file: registry.file(),
+                made_from: registry.provenance(),
+                age_days,
+                old: age_days.map(|days| days > OLD),
+                statuses: stats.statuses.iter().map(count).collect(),
+                evidence: stats.evidence.iter().map(spoken).collect(),
+                curated: Curated {
+                    orphaned,
+                    legacy,
+                    live,
+                    known_uses: stats.known_uses,
+                    programs: stats.programs,
+                },
+            },
+            ports: [],
+        },
+        w,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{empty, report, text};
+    use super::*;
+
+    #[test]
+    fn old_data_is_said_to_be_old() {
+        let mut observation = empty();
+        let spoken = |kind, otherwise| crate::registry::Spoken { kind, names: 7, otherwise };
+        let stats = Stats {
+            statuses: vec![crate::registry::Count {
+                range: RegistryRange::System,
+                status: crate::model::Status::Orphaned,
+                ports: 33,
+            }],
+            evidence: vec![spoken(crate::model::Life::Curated, 0), spoken(crate::model::Life::Ufw, 5)],
+            curated: [1, 2, 3],
+            known_uses: 4,
+            programs: 6,
+        };
+        for (taken, old) in [("2026-11-21T12:00:00Z", false), ("2027-11-21T12:00:00Z", true)] {
+            observation.taken = taken.parse().unwrap();
+            let report = report(&observation);
+            let shown = text(|w| table(&report, &stats, &Style::default(), w));
+            assert_eq!(shown.contains("more than a year"), old, "{shown}");
+            assert!(
+                shown.contains(report.registry.date()) && shown.contains("system      orphaned        33"),
+                "{shown}"
+            );
+            let value: serde_json::Value = serde_json::from_str(&text(|w| json(&report, &stats, w))).unwrap();
+            assert_eq!(value["stats"]["old"], old);
+            assert_eq!(
+                (&value["schema"], value["ports"].as_array().unwrap().len()),
+                (&"portolan.explain/1".into(), 0)
+            );
+        }
+        assert_eq!(age("2026", observation.taken), None);
+    }
+}
