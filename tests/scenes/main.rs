@@ -34,6 +34,8 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
+mod verdicts;
+#[cfg(target_os = "linux")]
 mod wires;
 
 #[cfg(target_os = "linux")]
@@ -53,6 +55,7 @@ fn main() -> std::process::ExitCode {
         namespaces::SCENES,
         many::SCENES,
         parity::SCENES,
+        verdicts::SCENES,
     ]
     .concat();
     let available = lab::available();

@@ -1,0 +1,116 @@
+//! Who belongs on a port, and what `explain` makes of a name, on the real kernel.
+
+use serde_json::{Value, json};
+
+use crate::lab::{Holder, Lab, Outcome, Scene, flags, on_port, sleep, tcp};
+use crate::same;
+
+pub const SCENES: [Scene; 5] = [
+    ("a_stranger_on_a_guarded_port_is_an_impostor", impostor),
+    ("a_program_is_known_by_its_file", known_by_file),
+    ("a_program_on_its_usual_port_is_not_remarkable", usual),
+    ("explain_takes_programs_and_words", names),
+    ("explain_stats_and_a_newer_registry", stats),
+];
+
+fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
+    let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
+    found.unwrap_or(&Value::Null)
+}
+
+fn impostor(lab: &Lab) -> Outcome {
+    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
+    let report = lab.json(&[])?;
+    let ssh = on_port(&report, 22)?;
+    same!(flag(ssh, "impostor")["severity"], "warning");
+    same!(flag(ssh, "impostor")["evidence"]["service"], "ssh");
+    same!(flag(ssh, "impostor")["evidence"]["found"][0]["rests_on"], "exe");
+    same!(flag(on_port(&report, 5432)?, "impostor")["severity"], "critical");
+    // The table needs the program's file too.
+    let table = String::from_utf8(lab.portolan(["22"]).output()?.stdout)?;
+    same!(table.contains("impostor"), true, "{table}");
+    Ok(())
+}
+
+fn known_by_file(lab: &Lab) -> Outcome {
+    let _right = Holder::start(&lab.sleeper_called(b"sshd")?, vec![tcp("127.0.0.1:22")?])?;
+    let _wrong = Holder::start(&lab.sleeper_called(b"sshd-not")?, vec![tcp("127.0.0.2:22")?])?;
+    let report = lab.json(&["22"])?;
+    for (address, accused) in [("127.0.0.1", false), ("127.0.0.2", true)] {
+        let listener =
+            report["listeners"].as_array().and_then(|all| all.iter().find(|l| l["address"] == address));
+        let listener = listener.ok_or("no such listener")?;
+        same!(flags(listener).contains(&"impostor"), accused, "{address}");
+        same!(listener["usual"].is_null(), accused, "{address}");
+    }
+    Ok(())
+}
+
+fn usual(lab: &Lab) -> Outcome {
+    let prometheus = Holder::start(&lab.sleeper_called(b"prometheus")?, vec![tcp("127.0.0.1:9090")?])?;
+    let _nginx =
+        Holder::start(&lab.sleeper_called(b"nginx")?, vec![tcp("127.0.0.1:4")?, tcp("127.0.0.1:3416")?])?;
+    let report = lab.json(&[])?;
+    let listener = on_port(&report, 9090)?;
+    same!(flags(listener), [""; 0]);
+    same!(
+        listener["usual"],
+        json!({"program": "prometheus", "product": "Prometheus", "rests_on": "exe", "any_port": false,
+               "pid": prometheus.pid()})
+    );
+    same!(flags(on_port(&report, 4)?), [""; 0]);
+    same!(flags(on_port(&report, 3416)?), ["orphaned"]);
+    let table = String::from_utf8(lab.portolan(["9090"]).output()?.stdout)?;
+    same!(table.contains("~Prometheus") && !table.contains("websm"), true, "{table}");
+    Ok(())
+}
+
+fn names(lab: &Lab) -> Outcome {
+    for (target, matched, port) in [
+        ("ssh", "service", 22),
+        ("postgres", "program", 5432),
+        ("kazaa", "service", 1214),
+        ("fasttrack", "text", 1214),
+    ] {
+        let report = lab.json(&["explain", target])?;
+        same!(report["targets"], json!([{"text": target, "matched": matched}]));
+        let ports = report["ports"].as_array().ok_or("no ports")?;
+        same!(ports.iter().any(|entry| entry["port"] == port), true, "{target}");
+        for key in ["evidence", "otherwise", "programs", "guarded", "neighbours", "history", "ephemeral"] {
+            same!(ports[0].get(key).is_some(), true, "{key}");
+        }
+    }
+    let output = lab.portolan(["explain", "postgress"]).output()?;
+    same!(output.status.code(), Some(2));
+    let talk = String::from_utf8(output.stderr)?;
+    same!(talk.contains("did you mean postgres") && talk.lines().count() == 1, true, "{talk}");
+    let card = String::from_utf8(lab.portolan(["explain", "40001"]).output()?.stdout)?;
+    same!(card.contains("Ephemeral") && card.contains("Registry of "), true, "{card}");
+    Ok(())
+}
+
+fn stats(lab: &Lab) -> Outcome {
+    let report = lab.json(&["explain", "--stats"])?;
+    let sum: u64 = report["stats"]["statuses"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|count| count["ports"].as_u64())
+        .sum();
+    same!(sum, 2 * 65536);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("newer.csv");
+    std::fs::write(
+        &file,
+        "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
+         Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n\
+         brand-new,4,tcp,Something,[X],[X],2031-01-02,,,,,\n",
+    )?;
+    let mut command = lab.portolan(["explain", "-o", "json", "4"]);
+    let newer = Lab::parsed(&command.env("PORTOLAN_REGISTRY", &file).output()?)?;
+    same!(newer["registry"]["date"], "2031-01-02");
+    same!(newer["ports"][0]["assignments"][0]["service"], "brand-new");
+    let output = lab.portolan(["--registry", "/bin/sleep", "4"]).output()?;
+    same!(output.status.code(), Some(2));
+    Ok(())
+}
