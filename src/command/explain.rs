@@ -45,8 +45,13 @@ pub(super) fn run(
             .ok_or_else(|| unknown(resolved, common, &registry))?;
         asked.push(Asked { text: &resolved.text, matched, added: entries.len() - before });
     }
-    let explained: Vec<Explained<'_, '_>> =
-        entries.into_iter().map(|(port, protocol)| judge::explain(&report, port, protocol)).collect();
+    // A block of the table has no room for what is worth telling beside.
+    let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
+    let in_full = common.output == Output::Json || numbers.len() <= card::CARDS;
+    let explained: Vec<Explained<'_, '_>> = entries
+        .into_iter()
+        .map(|(port, protocol)| judge::explain(&report, port, protocol, in_full))
+        .collect();
     match common.output {
         Output::Json => json::explain(&explained, &asked, &report, out)?,
         _ => {

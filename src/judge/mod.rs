@@ -83,9 +83,15 @@ pub struct Asked<'a> {
     pub added: usize,
 }
 
-/// What a report tells of one port and protocol.
+/// What a report tells of one port and protocol; with what is worth telling beside only `in_full`, for it takes longer
+/// to find than the verdict.
 #[must_use]
-pub fn explain<'r, 'o>(report: &'r Report<'o>, port: u16, protocol: Protocol) -> Explained<'r, 'o> {
+pub fn explain<'r, 'o>(
+    report: &'r Report<'o>,
+    port: u16,
+    protocol: Protocol,
+    in_full: bool,
+) -> Explained<'r, 'o> {
     let verdict = report.registry.verdict(port, protocol);
     let on_it = report.listeners.iter().filter(|judged| {
         let local = &judged.listener.socket.local;
@@ -93,7 +99,10 @@ pub fn explain<'r, 'o>(report: &'r Report<'o>, port: u16, protocol: Protocol) ->
     });
     let (listeners, connections): (Vec<_>, Vec<_>) =
         on_it.partition(|judged| judged.listener.socket.state.holds_port());
-    let mut context = report.registry.context(&verdict);
-    context.ephemeral = rules::ephemeral_here(report.observation, port, protocol, &listeners);
+    let mut context = Context::default();
+    if in_full {
+        context = report.registry.context(&verdict);
+        context.ephemeral = rules::ephemeral_here(report.observation, port, protocol, &listeners);
+    }
     Explained { verdict, listeners, connections, context }
 }

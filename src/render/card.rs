@@ -16,7 +16,7 @@ use super::wrap::{clip, wrap};
 use super::{Style, Tone, address, process_name, row, sanitize, user, words};
 
 /// As many ports get a card each.
-const CARDS: usize = 3;
+pub const CARDS: usize = 3;
 
 /// Columns that prose takes where there is no terminal: it is read by people there too.
 const MEASURE: u16 = 80;
