@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::lab::{Holder, Lab, Outcome, Scene, flags, on_port, sleep, tcp};
 use crate::same;
 
-pub const SCENES: [Scene; 5] = [
+pub const SCENES: &[Scene] = &[
     ("a_stranger_on_a_guarded_port_is_an_impostor", impostor),
     ("a_program_is_known_by_its_file", known_by_file),
     ("a_program_on_its_usual_port_is_not_remarkable", usual),
