@@ -145,6 +145,9 @@ fn other_protocol(listener: &Listener<'_>, registry: &Registry) -> Option<Eviden
         Protocol::Udp => Protocol::Tcp,
         _ => return None,
     };
+    if !registry.protocols(verdict.port).contains(&registered_for) {
+        return None;
+    }
     let services: Vec<_> =
         registry.verdict(verdict.port, registered_for).assignments.iter().map(|a| a.service).collect();
     (!services.is_empty()).then_some(Evidence::OtherProtocol { registered_for, services })

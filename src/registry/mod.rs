@@ -34,8 +34,10 @@ use table::Table;
 pub struct Registry {
     /// Rows of one port.
     rows: Table,
-    /// Rows of several ports; too few to search.
+    /// Rows of several ports; a few dozen.
     ranges: Table,
+    /// How far the widest of them reaches beyond its first port.
+    reach: u16,
     dead: Table,
     live: Table,
     known_uses: Table,
@@ -73,6 +75,12 @@ impl Registry {
         Registry {
             rows: Table::new(rows),
             ranges: Table::new(ranges),
+            reach: ranges
+                .lines()
+                .filter_map(row::ports_of)
+                .map(|ports| ports.high - ports.low)
+                .max()
+                .unwrap_or(0),
             dead: Table::new(include_str!("data/orphans.tsv")),
             live: Table::new(include_str!("data/live.tsv")),
             known_uses: Table::new(include_str!("data/known-uses.tsv")),
@@ -199,8 +207,10 @@ impl Registry {
 
     /// The rows that cover `port`, for any protocol, in the registry's order, ranges last.
     fn rows_at(&self, port: u16) -> impl Iterator<Item = Row> {
-        let ranges =
-            self.ranges.lines().filter(move |line| row::ports_of(line).is_some_and(|p| p.contains(port)));
+        let ranges = self
+            .ranges
+            .reaching(port, self.reach)
+            .filter(move |line| row::ports_of(line).is_some_and(|p| p.contains(port)));
         self.rows.at(port).chain(ranges).filter_map(Row::parse)
     }
 

@@ -33,6 +33,14 @@ impl Table {
             .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
     }
 
+    /// The lines whose first port is `port` or at most `reach` below it, the nearest first: where no range is
+    /// wider, every range that covers `port` is among them.
+    pub(super) fn reaching(self, port: u16, reach: u16) -> impl Iterator<Item = &'static str> {
+        let end = port.checked_add(1).map_or(self.body.len(), |next| self.begin_of(next));
+        let lines = self.body.get(..end).unwrap_or_default().lines().rev();
+        lines.take_while(move |line| first_port(line.as_bytes()) + u32::from(reach) >= u32::from(port))
+    }
+
     /// The lines of ports below `port`, the nearest first.
     pub(super) fn before(self, port: u16) -> impl Iterator<Item = &'static str> {
         self.body.get(..self.begin_of(port)).unwrap_or_default().lines().rev()

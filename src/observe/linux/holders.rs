@@ -147,7 +147,7 @@ fn threads(proc: &OwnedFd, pid: Pid, wanted: &HashSet<u64>, found: &mut Walk) ->
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(folder) => listed(&folder, &mut |link, _| note(link, pid, wanted, found))?,
+            Ok(folder) => listed(&folder, 0, &mut |link, _| note(link, pid, wanted, found))?,
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => return Err(errno),
         }
@@ -193,14 +193,15 @@ fn process(
         }
     };
     if !sizes_tell {
-        return listed(&folder, &mut visit);
+        return listed(&folder, 0, &mut visit);
     }
-    // Counting up from 0 until all are found costs less than asking for the list. Far from dense: ask.
+    // Counting up from 0 until all are found costs less than asking for the list. Where numbers are far apart
+    // (a shell keeps its own at 255), ask for the rest.
     let count = u32::try_from(fstat(&folder)?.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
-        if descriptor > count.saturating_mul(2).saturating_add(32) {
-            return listed(&folder, &mut visit);
+        if descriptor - met > HOLES {
+            return listed(&folder, descriptor, &mut visit);
         }
         match readlinkat_raw(&folder, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => {
@@ -215,10 +216,13 @@ fn process(
     Ok(())
 }
 
-/// Reads every descriptor that a folder lists.
-fn listed(folder: &OwnedFd, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
+/// As many numbers without a descriptor are borne before the list is asked for, which costs about as much.
+const HOLES: u32 = 8;
+
+/// Reads every descriptor that a folder lists, from a number on.
+fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    for descriptor in numbers(folder)? {
+    for descriptor in numbers(folder)?.into_iter().filter(|descriptor| *descriptor >= from) {
         match readlinkat_raw(folder, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => visit(link, descriptor),
             Err(Errno::NOENT) => {}

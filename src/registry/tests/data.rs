@@ -231,3 +231,13 @@ fn every_known_use_answers() {
         }
     }
 }
+
+/// A look-up reads the ranges that begin so far below a port and no others.
+#[test]
+fn a_look_up_reaches_as_far_as_the_widest_range() {
+    let registry = Registry::embedded();
+    let ranges: Vec<_> = registry.ranges.lines().filter_map(crate::registry::row::ports_of).collect();
+    assert!(ranges.len() > 20, "{ranges:?}");
+    assert!(ranges.is_sorted_by_key(|range| range.low), "{ranges:?}");
+    assert_eq!(ranges.iter().map(|range| range.high - range.low).max(), Some(registry.reach));
+}

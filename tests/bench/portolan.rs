@@ -1,0 +1,258 @@
+//! `cargo bench`: what each room of the house costs by itself, on 10,000 listeners made here, and what a whole
+//! look at this machine costs. The figures compare two states of this program on one machine; how it does beside
+//! other tools is measured by `tests/tools/side-by-side.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may")]
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use jiff::Timestamp;
+use portolan::join::join;
+use portolan::judge::judge;
+use portolan::model::{
+    Endpoint, Exe, ExeState, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid, PortRange, Process,
+    Protocol, Queues, Socket, State,
+};
+use portolan::observe::{Scope, observe};
+use portolan::registry::Registry;
+use portolan::render::{Style, json, table};
+
+const LISTENERS: u32 = 10_000;
+const PROCESSES: u32 = 1_000;
+const FIRST_PID: Pid = 1_000;
+
+fn main() {
+    divan::main();
+}
+
+/// What `--from` reads, as `capture` wrote it.
+#[divan::bench]
+fn read_saved(bencher: Bencher<'_, '_>) {
+    let mut saved = Vec::new();
+    json::observation(&observation(), &mut saved).unwrap();
+    bencher
+        .counter(BytesCount::of_slice(&saved))
+        .bench_local(|| serde_json::from_slice::<Observation>(&saved).unwrap());
+}
+
+#[divan::bench(name = "join")]
+fn join_only(bencher: Bencher<'_, '_>) {
+    let (observation, registry) = (observation(), Registry::embedded());
+    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| join(&observation, &registry));
+}
+
+#[divan::bench]
+fn join_and_judge(bencher: Bencher<'_, '_>) {
+    let (observation, registry) = (observation(), Registry::embedded());
+    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| judge(&observation, registry));
+}
+
+/// The table in a pipe, and on terminals of 80 and 200 columns in colour.
+#[divan::bench(name = "table", args = [None, Some(80), Some(200)])]
+fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
+    let observation = observation();
+    let report = judge(&observation, Registry::embedded());
+    let style = Style { width, color: width.is_some() };
+    bencher
+        .counter(ItemsCount::new(LISTENERS))
+        .bench_local(|| table::listing(&report, true, &style, &mut io::sink()).unwrap());
+}
+
+#[divan::bench(name = "json")]
+fn render_json(bencher: Bencher<'_, '_>) {
+    let observation = observation();
+    let report = judge(&observation, Registry::embedded());
+    let mut text = Vec::new();
+    json::listing(&report, &mut text).unwrap();
+    bencher
+        .counter(BytesCount::of_slice(&text))
+        .bench_local(|| json::listing(&report, &mut io::sink()).unwrap());
+}
+
+/// One answer of the registry: a port that is registered, one that is not, and one nobody may register.
+#[divan::bench(args = [3416, 4_960, 60_000])]
+fn verdict(bencher: Bencher<'_, '_>, port: u16) {
+    let registry = Registry::embedded();
+    bencher.bench_local(|| registry.verdict(divan::black_box(port), Protocol::Tcp));
+}
+
+/// This machine as it is now, with the walk through its processes and without.
+#[divan::bench(name = "observe", args = ["holders", "no holders"])]
+fn observe_here(look: &str) -> Observation {
+    let holders = look == "holders";
+    observe(&Scope { holders, ..Scope::default() }).unwrap()
+}
+
+/// Listeners of every kind: ports spread over all there are, five holders here and none there.
+fn observation() -> Observation {
+    Observation {
+        schema: OBSERVATION_SCHEMA.to_owned(),
+        taken: Timestamp::UNIX_EPOCH,
+        host: Host {
+            name: Some("bench".to_owned()),
+            os: "linux".to_owned(),
+            kernel: Some("6.12.0".to_owned()),
+            privileged: true,
+            ephemeral: vec![PortRange { low: 32_768, high: 60_999 }],
+            reserved: Vec::new(),
+            ephemeral_source: "net.ipv4.ip_local_port_range".to_owned(),
+        },
+        sockets: (0..LISTENERS).map(socket).collect(),
+        processes: (0..PROCESSES).map(process).collect(),
+        namespaces: Vec::new(),
+        gaps: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn socket(k: u32) -> Socket {
+    let udp = k.is_multiple_of(5);
+    let (address, port) = place(k);
+    let holder = |nth: u32| FIRST_PID + (k + nth) % PROCESSES;
+    let holders = |count: u32| {
+        let mut pids: Vec<Pid> = (0..count).map(holder).collect();
+        pids.sort_unstable();
+        Owner::Held(pids)
+    };
+    Socket {
+        local: Endpoint {
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+            address,
+            port,
+            device: (k.is_multiple_of(97)).then(|| "eth0".to_owned()),
+        },
+        peer: None,
+        state: if udp { State::Unconnected } else { State::Listen },
+        mptcp: k.is_multiple_of(101),
+        uid: Some(k % 7 * 100),
+        user: Some(
+            ["root", "www-data", "postgres", "nobody", "mail", "dns", "backup"][k as usize % 7].to_owned(),
+        ),
+        inode: Some(20_000 + u64::from(k)),
+        cookie: Some(u64::from(k) + 1),
+        netns: None,
+        v6only: address.is_ipv6().then_some(k % 8 == 2),
+        queues: Some(Queues { receive: 0, send: if udp { 0 } else { 4096 } }),
+        cgroup: Some(format!("/system.slice/service-{}.service", k % PROCESSES)),
+        unit: Some(format!("service-{}.service", k % PROCESSES)),
+        container: None,
+        owner: match k {
+            _ if k.is_multiple_of(50) => Owner::Kernel,
+            _ if k.is_multiple_of(7) => holders(5),
+            _ => holders(1),
+        },
+    }
+}
+
+/// An address of each kind, and a port that no other of them has: 13 has no divisor in common with 65,535.
+fn place(k: u32) -> (IpAddr, u16) {
+    let address = match k % 4 {
+        0 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        1 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        2 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    (address, u16::try_from(k * 13 % 65_535 + 1).unwrap())
+}
+
+fn process(k: u32) -> Process {
+    let exe = format!("/usr/lib/service-{k}/bin/service-{k}");
+    Process {
+        pid: FIRST_PID + k,
+        // A name here and there that no terminal may be shown.
+        name: Some(if k.is_multiple_of(100) { format!("evil\u{1b}[2J-{k}") } else { format!("service-{k}") }),
+        cmdline: vec![exe.clone(), "--config".to_owned(), format!("/etc/service-{k}/service.conf")],
+        exe: Some(Exe { path: exe, state: ExeState::Present }),
+        uid: Some(k % 7 * 100),
+        user: Some("root".to_owned()),
+        started: Some(Timestamp::UNIX_EPOCH),
+        parents: vec![Parent { pid: 1, name: "systemd".to_owned() }],
+        unit: Some(format!("service-{k}.service")),
+        container: None,
+    }
+}
+
+/// The parser of the kernel's socket diagnosis.
+#[cfg(target_os = "linux")]
+mod diag {
+    use portolan::observe::linux::diag::{Progress, Reading};
+
+    use super::*;
+
+    /// The replies of the kernel to one dump of all the listeners, read record by record.
+    #[divan::bench]
+    fn parse(bencher: Bencher<'_, '_>) {
+        let datagrams = dump();
+        bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| {
+            let mut reading = Reading::default();
+            let end = datagrams.iter().map(|bytes| reading.datagram(bytes, SEQUENCE).unwrap()).last();
+            assert_eq!((reading.records.len(), end), (LISTENERS as usize, Some(Progress::Done)));
+            reading
+        });
+    }
+
+    const SEQUENCE: u32 = 7;
+
+    /// The datagrams of a dump: records with the attributes of Linux 6, in lots of the size the kernel fills.
+    fn dump() -> Vec<Vec<u8>> {
+        let mut datagrams = vec![Vec::new()];
+        for message in (0..LISTENERS).map(record).chain([message(3, &[0; 4])]) {
+            if datagrams.last().unwrap().len() + message.len() > 32 * 1024 {
+                datagrams.push(Vec::new());
+            }
+            datagrams.last_mut().unwrap().extend(message);
+        }
+        datagrams
+    }
+
+    /// `struct nlmsghdr`: length, type, flags, sequence, port.
+    fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + payload.len()).unwrap();
+        let mut bytes = Vec::with_capacity(16 + payload.len());
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(2u16.to_ne_bytes()); // NLM_F_MULTI
+        bytes.extend(SEQUENCE.to_ne_bytes());
+        bytes.extend(4_711u32.to_ne_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// `struct inet_diag_msg` of a TCP listener, with its attributes.
+    fn record(k: u32) -> Vec<u8> {
+        let (address, port) = place(k);
+        let mut bytes = vec![if address.is_ipv6() { 10 } else { 2 }, 10, 0, 0]; // family, TCP_LISTEN, timer, retransmits
+        bytes.extend(port.to_be_bytes());
+        bytes.extend([0; 2]); // peer port
+        let mut source = [0; 16];
+        match address {
+            IpAddr::V4(a) => source[..4].copy_from_slice(&a.octets()),
+            IpAddr::V6(a) => source = a.octets(),
+        }
+        bytes.extend(source);
+        bytes.extend([0; 20]); // peer address, device
+        bytes.extend(u64::from(k + 1).to_ne_bytes()); // cookie
+        bytes.extend([0; 8]); // expiry, receive queue
+        bytes.extend(4096u32.to_ne_bytes()); // backlog
+        bytes.extend((k % 7 * 100).to_ne_bytes()); // user
+        bytes.extend((20_000 + k).to_ne_bytes()); // inode
+        assert_eq!(bytes.len(), 72);
+        let mut attribute = |kind: u16, value: &[u8]| {
+            bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        };
+        attribute(8, &[0]); // INET_DIAG_SHUTDOWN
+        if address.is_ipv6() {
+            attribute(11, &[u8::from(k % 8 == 2)]); // INET_DIAG_SKV6ONLY
+        }
+        attribute(15, &[0; 4]); // INET_DIAG_MARK
+        attribute(21, &u64::from(4_000 + k % PROCESSES).to_ne_bytes()); // INET_DIAG_CGROUP_ID
+        attribute(22, &[0; 2]); // INET_DIAG_SOCKOPT
+        message(20, &bytes)
+    }
+}

@@ -1,0 +1,22 @@
+//! Measures this program beside `ss`, `lsof` and `netstat`, on a load made for it or on this machine as it is.
+//! The README tells how to call it; `--help` tells the rest.
+//!
+//! As root the load stands in pid, network and mount namespaces of its own, so that every run finds the same one,
+//! and all of it ends with the namespaces. No traffic leaves their loopback.
+
+#[cfg(target_os = "linux")]
+#[path = "side-by-side/front.rs"]
+mod front;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    front::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    use std::io::Write as _;
+
+    let _ = writeln!(std::io::stderr(), "side-by-side: its load and what it compares are Linux's");
+    std::process::ExitCode::from(2)
+}
