@@ -3,7 +3,7 @@
 //! A match rests on the executable where it can be read. This file refuses to trust a process's own word before
 //! that, and to choose where a name fits several programs.
 
-use super::programs::{Guarded, Match, Program, lists_of, pairs};
+use super::programs::{self, Guarded, Match, Program, pairs};
 use crate::model::{Process, Protocol, RestsOn};
 
 /// The kernel's names end here, in bytes (`TASK_COMM_LEN` of linux/sched.h, less its terminator).
@@ -59,7 +59,7 @@ impl Identity {
     /// Whether it holds sockets for others: the tenant behind it is the question.
     #[must_use]
     pub fn holds_for_others(&self) -> bool {
-        lists_of().holders.iter().any(|name| self.goes_by(name))
+        programs::holders().any(|name| self.goes_by(name))
     }
 
     /// Whether it is known to serve what is guarded; where that is not known, `None`: nothing but a name that
@@ -87,7 +87,7 @@ impl Identity {
             pairs(guarded.ports)
                 .any(|(range, p)| program.serves(range.low, p) || program.serves(range.high, p))
         };
-        let rows = &lists_of().args;
+        let rows = programs::scripts();
         self.programs.iter().chain(&self.also).any(|program| program.is_arg() && on_port(program))
             || !rows.iter().any(|program| program.name == name && on_port(program))
     }
@@ -111,7 +111,7 @@ fn file_name(path: &str) -> &str {
 }
 
 fn interpreter(file: &str) -> Vec<&'static str> {
-    let rows = lists_of().interpreters.iter();
+    let rows = programs::interpreters().iter();
     rows.filter(|(_, begin)| *begin == stem(file)).map(|(name, _)| *name).collect()
 }
 
@@ -143,12 +143,11 @@ pub fn identify(process: &Process) -> Option<Identity> {
 }
 
 fn by_name(name: &str) -> Vec<Program> {
-    lists_of().by_name.get(name).into_iter().flatten().filter(|p| p.name == name).copied().collect()
+    programs::called(name).filter(|p| p.name == name).collect()
 }
 
 /// The programs of a file. Where one file is several programs, the name tells them apart if it is one of theirs.
 fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
-    let known = &lists_of().by_name;
     let whole = |program: &Program| match program.matches {
         Match::Exe(name) => file_name(name) == file,
         Match::Comm => {
@@ -156,7 +155,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
         }
         Match::Arg(_) => false,
     };
-    let look = |key: &str| known.get(key).into_iter().flatten().filter(|p| whole(p)).copied();
+    let look = |key: &str| programs::called(key).filter(whole);
     let windows = format!("{file}.exe");
     let mut found: Vec<Program> = look(file).chain(look(&windows)).collect();
     if cut(file) != file {
@@ -164,13 +163,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
     }
     found.dedup();
     if found.is_empty() && stem(file) != file {
-        found = known
-            .get(stem(file))
-            .into_iter()
-            .flatten()
-            .filter(|p| p.matches == Match::Comm)
-            .copied()
-            .collect();
+        found = programs::called(stem(file)).filter(|p| p.matches == Match::Comm).collect();
     }
     let named: Vec<Program> = found.iter().filter(|p| Some(p.name) == own).copied().collect();
     if named.is_empty() { found } else { named }
@@ -178,8 +171,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
 
 /// Whether a whole file name is listed for this cut name, so that the cut name alone does not stand for `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
-    let rows = lists_of().by_name.get(name).into_iter().flatten();
-    rows.clone().any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
+    programs::called(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
 /// What an interpreter runs: by its command line, else by the name of an installed script.
@@ -190,9 +182,8 @@ fn interpreted(
     interpreter: Vec<&'static str>,
 ) -> Identity {
     let line = process.cmdline.join(" ");
-    let is_interpreter = |name: &str| lists_of().interpreters.iter().any(|(known, _)| *known == name);
-    let mut hits: Vec<(usize, Program)> = lists_of()
-        .args
+    let is_interpreter = |name: &str| programs::interpreters().iter().any(|(known, _)| *known == name);
+    let mut hits: Vec<(usize, Program)> = programs::scripts()
         .iter()
         .filter(|program| {
             interpreter.contains(&program.name)

@@ -4,7 +4,6 @@
 //! they are read when the first process is asked about, never for a verdict on a port. This file refuses to judge:
 //! what a process is taken for is told in `identity.rs`.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::identity::stem;
@@ -131,19 +130,7 @@ impl Program {
     }
 }
 
-/// The lists, read once.
-pub(super) struct Lists {
-    /// By the name they are looked up under: a kernel's name or a file's.
-    pub(super) by_name: HashMap<&'static str, Vec<Program>>,
-    pub(super) args: Vec<Program>,
-    /// Every program, a row for each of its ranges.
-    on_port: Vec<(PortRange, Protocol, Program)>,
-    guarded: Vec<Guarded>,
-    pub(super) holders: Vec<&'static str>,
-    /// Interpreter, and the beginning of the names of its files.
-    pub(super) interpreters: Vec<(&'static str, &'static str)>,
-}
-
+/// The lines of a list.
 fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
@@ -153,25 +140,46 @@ pub fn programs() -> impl Iterator<Item = Program> {
     body(include_str!("data/programs.tsv")).filter_map(Program::parse)
 }
 
-pub(super) fn lists_of() -> &'static Lists {
-    static LISTS: OnceLock<Lists> = OnceLock::new();
-    LISTS.get_or_init(|| {
-        let mut by_name: HashMap<&'static str, Vec<Program>> = HashMap::with_capacity(2048);
-        let mut args = Vec::new();
-        for program in programs() {
-            match program.matches {
-                Match::Comm => by_name.entry(program.name).or_default().push(program),
-                Match::Exe(file) => {
-                    by_name.entry(program.name).or_default().push(program);
-                    if file != program.name {
-                        by_name.entry(file).or_default().push(program);
-                    }
-                }
-                Match::Arg(_) => args.push(program),
+/// The programs that are looked up by `name`, which is a kernel's name or a file's, in the order of the list.
+pub(super) fn called(name: &str) -> impl Iterator<Item = Program> + use<> {
+    /// The lines by their names; nothing more of a line is read before it is asked for.
+    static BY_NAME: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    let by_name = BY_NAME.get_or_init(|| {
+        let mut lines: Vec<(&str, &str)> = Vec::with_capacity(2048);
+        for line in body(include_str!("data/programs.tsv")) {
+            let mut fields = line.split('\t');
+            let (Some(name), Some(matches)) = (fields.next(), fields.next()) else { continue };
+            if matches.starts_with("arg=") {
+                continue;
             }
+            lines.push((name, line));
+            lines.extend(matches.strip_prefix("exe=").filter(|file| *file != name).map(|file| (file, line)));
         }
-        let first = |line: &'static str| line.split('\t').next();
-        let interpreters = body(include_str!("data/interpreters.tsv")).flat_map(|line| {
+        lines.sort_by_key(|(name, _)| *name);
+        lines
+    });
+    let first = by_name.partition_point(|(known, _)| *known < name);
+    let of_name = by_name.get(first..).unwrap_or_default();
+    let count = of_name.partition_point(|(known, _)| *known == name);
+    of_name.iter().take(count).filter_map(|(_, line)| Program::parse(line))
+}
+
+/// What interpreters run, by a text in their command line.
+pub(super) fn scripts() -> &'static [Program] {
+    static SCRIPTS: OnceLock<Vec<Program>> = OnceLock::new();
+    SCRIPTS.get_or_init(|| programs().filter(Program::is_arg).collect())
+}
+
+/// The programs that hold sockets for others.
+pub(super) fn holders() -> impl Iterator<Item = &'static str> {
+    body(include_str!("data/holders.tsv")).filter_map(|line| line.split('\t').next())
+}
+
+/// The interpreters, each with the beginning of the names of its files.
+pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
+    static INTERPRETERS: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    INTERPRETERS.get_or_init(|| {
+        let rows = body(include_str!("data/interpreters.tsv")).flat_map(|line| {
             let mut fields = line.split('\t');
             let (name, patterns) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
             patterns.split('|').map(move |pattern| {
@@ -179,24 +187,21 @@ pub(super) fn lists_of() -> &'static Lists {
                 (name, stem(fixed))
             })
         });
-        Lists {
-            by_name,
-            args,
-            on_port: programs()
-                .flat_map(|program| program.ports().map(move |(range, protocol)| (range, protocol, program)))
-                .collect(),
-            guarded: body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse).collect(),
-            holders: body(include_str!("data/holders.tsv")).filter_map(first).collect(),
-            interpreters: interpreters.collect(),
-        }
+        rows.collect()
     })
 }
 
 /// The programs that serve a port as one of their own, those that serve few ports first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
-    let mut found: Vec<(u32, Program)> = lists_of()
-        .on_port
+    /// Every program, a row for each of its ranges: only `explain` asks.
+    static ON_PORT: OnceLock<Vec<(PortRange, Protocol, Program)>> = OnceLock::new();
+    let on_port = ON_PORT.get_or_init(|| {
+        let rows =
+            |program: Program| program.ports().map(move |(range, protocol)| (range, protocol, program));
+        programs().flat_map(rows).collect()
+    });
+    let mut found: Vec<(u32, Program)> = on_port
         .iter()
         .filter(|(range, p, _)| *p == protocol.registered_as() && range.contains(port))
         .map(|(range, _, program)| (u32::from(range.high - range.low), *program))
@@ -207,7 +212,15 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
 
 /// The guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    lists_of().guarded.iter().filter(move |row| lists(row.ports, port, protocol)).copied()
+    static GUARDED: OnceLock<Vec<(PortRange, Protocol, Guarded)>> = OnceLock::new();
+    let rows = GUARDED.get_or_init(|| {
+        let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+        rows.flat_map(|row| pairs(row.ports).map(move |(range, protocol)| (range, protocol, row))).collect()
+    });
+    let registered_as = protocol.registered_as();
+    rows.iter()
+        .filter(move |(range, p, _)| *p == registered_as && range.contains(port))
+        .map(|(_, _, row)| *row)
 }
 
 /// The socket unit of Debian that gives this port to pid 1.
