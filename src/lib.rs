@@ -4,6 +4,7 @@
 //! A socket takes one way through the house and never turns back: [`observe`], [`join`], [`judge`],
 //! [`render`]. `tests/house.rs` holds which room may import which.
 
+pub mod baseline;
 pub mod cli;
 pub mod command;
 pub mod join;

@@ -99,6 +99,8 @@ fn bad_options_are_refused_in_one_line() {
         (&["--columns", "port", "-o", "json"], "JSON always has every field"),
         (&["--sort", "colour"], "no such field"),
         (&["explain", "22", "-o", "csv"], "explain prints a card"),
+        (&["watch", "--pids", "22"], "no other shape"),
+        (&["watch", "-o", "csv"], "no other shape"),
         (&["--pids"], "name what to match"),
         (&["--pids", "-o", "json", "22"], "leave out -o"),
         (&["--pids", "--no-holders", "22"], "--no-holders"),
@@ -106,6 +108,34 @@ fn bad_options_are_refused_in_one_line() {
         (&["--netns", "no-such-namespace"], "no-such-namespace"),
     ] {
         refused(&run(arguments), &format!("{arguments:?}"), names);
+    }
+}
+
+#[test]
+fn bad_watches_are_refused_in_one_line() {
+    let seconds = "a number of seconds is needed, 0.1 to 86400";
+    for (arguments, names) in [
+        (&["--interval", "0"][..], seconds),
+        (&["--interval", "-1"], seconds),
+        (&["--interval", "0.09"], seconds),
+        (&["--interval", "86401"], seconds),
+        (&["--interval", "NaN"], seconds),
+        (&["--interval", "inf"], seconds),
+        (&["--interval", "1s"], seconds),
+        (&["--interval", ""], seconds),
+        (&["--timeout", "-1", "22", "--until-free"], "0 to 31536000"),
+        (&["--timeout", "1", "22"], "--until-listening or --until-free"),
+        (&["--until-free", "--until-listening", "22"], "--until-listening"),
+        (&["--until-free"], "needs a target that names ports"),
+        (&["--until-listening", "-t"], "needs a target that names ports"),
+        (&["--until-listening", "22", "nginx-or-so"], "nginx-or-so: --until-listening waits for ports"),
+        (&["--until-listening", "127.0.0.1"], "127.0.0.1: --until-listening waits for ports"),
+        (&["--from", "x"], "a saved observation does not change"),
+        (&["65536"], "65536"),
+        (&["icmp/1"], "unknown protocol"),
+        (&["--netns", "no-such-namespace"], "no-such-namespace"),
+    ] {
+        refused(&run([&["watch"], arguments].concat()), &format!("{arguments:?}"), names);
     }
 }
 
@@ -384,7 +414,7 @@ fn a_closed_or_full_output_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).contains("panicked")), (Some(0), false), "{output:?}");
     if cfg!(target_os = "linux") {
-        for arguments in [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"]] {
+        for arguments in [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"], &["watch"]] {
             let full = portolan(arguments)
                 .stdout(File::options().write(true).open("/dev/full").unwrap())
                 .output()
@@ -406,5 +436,11 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
         assert!(stdout(&output).contains(text), "{text}");
     }
     assert!(run(["-h"]).stdout.len() < output.stdout.len());
+    let watch = run(["watch", "--help"]);
+    for text in
+        ["Examples", "Exit codes", "may be missed", "nc -z", "--until-free --timeout", "appeared", "fade"]
+    {
+        assert!(stdout(&watch).contains(text), "{text}: {}", stdout(&watch));
+    }
     assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
 }

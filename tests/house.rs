@@ -6,25 +6,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the lowest to the highest, and the rooms each may name.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("observe", &["model"]),
     ("registry", &["model"]),
     ("join", &["model", "registry"]),
     ("judge", &["model", "registry", "join"]),
+    ("baseline", &["model", "join", "judge"]),
     // The registry comes with a report: it is named for its type, not asked for a verdict.
-    ("render", &["model", "registry", "join", "judge"]),
+    ("render", &["model", "registry", "join", "judge", "baseline"]),
     ("cli", &["model"]),
-    ("command", &["model", "observe", "registry", "join", "judge", "render", "cli"]),
+    ("command", &["model", "observe", "registry", "join", "judge", "baseline", "render", "cli"]),
 ];
 
 /// Crates that are named in one place only.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("netstat2", &["observe/"]),
     ("sysinfo", &["observe/"]),
     ("comfy_table", &["render/table.rs"]),
+    // Colour of the table, and the screen of `watch`.
+    ("crossterm", &["render/table.rs", "command/screen.rs"]),
+    ("signal_hook", &["command/screen.rs"]),
     ("clap", &["cli.rs", "main.rs"]),
-    ("rustix", &["observe/linux/"]),
+    // Beside the kernel's answers: whether anybody reads a stream of events.
+    ("rustix", &["observe/linux/", "command/reader.rs"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -23,10 +23,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let observation = observation(common, scope.clone())?;
     selection.users_known(|name| is_seen(name, &observation))?;
     let mut report = judge(&observation, registry);
-    let mut met = HashSet::new();
-    report
-        .listeners
-        .retain(|judged| selection.wants(judged, &mut met) && in_scope(&judged.listener, &scope, args.group));
+    let met = narrow(&mut report, &scope, &selection, args.group);
     selection.all_known(&met, |name| common.from.is_none() && observe::is_running(name))?;
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
@@ -54,6 +51,20 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         report.listeners.is_empty()
     };
     Ok(if nothing { Exit::Nothing } else { Exit::Matched })
+}
+
+/// Leaves what was asked for; the positional targets that met something.
+pub(super) fn narrow(
+    report: &mut Report<'_>,
+    scope: &Scope,
+    selection: &Selection,
+    listeners_only: bool,
+) -> HashSet<usize> {
+    let mut met = HashSet::new();
+    report.listeners.retain(|judged| {
+        selection.wants(judged, &mut met) && in_scope(&judged.listener, scope, listeners_only)
+    });
+    met
 }
 
 /// The fields of a CSV and of a wide table, where none are named.
@@ -114,7 +125,7 @@ fn pids(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))
 }
 
-fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Scope {
+pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Scope {
     let mut scope = Scope { ports: selection.ports(), ..Scope::default() };
     if args.tcp || args.udp {
         scope.protocols.retain(|protocol| match protocol {

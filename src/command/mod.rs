@@ -6,8 +6,11 @@ pub mod from;
 mod list;
 mod lsof;
 mod newer;
+mod reader;
+pub mod screen;
 mod select;
 mod target;
+mod watch;
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -87,6 +90,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         None => list::run(&cli.list, &cli.common, &ui, &mut out),
         Some(Command::List(args)) => list::run(args, &cli.common, &ui, &mut out),
         Some(Command::Explain(args)) => explain::run(args, &cli.common, &ui, &mut out),
+        Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
         Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
     }?;
     out.flush()?;
@@ -99,6 +103,8 @@ pub(crate) struct Ui {
     pub stdout: Style,
     /// Of standard error.
     pub stderr: Style,
+    /// Whether standard output is a terminal on which a screen can be drawn.
+    pub screen: bool,
 }
 
 impl Ui {
@@ -119,6 +125,7 @@ impl Ui {
         Ui {
             stdout: style(stdout.is_terminal(), terminal_size::terminal_size_of(&stdout)),
             stderr: style(stderr.is_terminal(), terminal_size::terminal_size_of(&stderr)),
+            screen: stdout.is_terminal() && !dumb,
         }
     }
 
@@ -131,16 +138,21 @@ impl Ui {
 
 /// The saved observation that was named, or this machine's now.
 pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Observation, Error> {
-    scope.namespaces = match common.netns.as_deref() {
-        None => Namespaces::Own,
-        Some("all") => Namespaces::All,
-        Some(name) => Namespaces::Called(name.to_owned()),
-    };
+    scope.namespaces = namespaces(common);
     match &common.from {
         Some(_) if common.netns.is_some() => {
             Err(Error::Said("--netns asks this machine, --from does not: name one of them".to_owned()))
         }
         Some(path) => from::read(path),
         None => observe(&scope).map_err(|error| Error::Said(error.to_string())),
+    }
+}
+
+/// The network namespaces that were asked for.
+pub(crate) fn namespaces(common: &CommonArgs) -> Namespaces {
+    match common.netns.as_deref() {
+        None => Namespaces::Own,
+        Some("all") => Namespaces::All,
+        Some(name) => Namespaces::Called(name.to_owned()),
     }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use crate::model::{Family, Observation, PortRange, Protocol, State};
 
+#[cfg(not(target_os = "linux"))]
+mod anew;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
@@ -14,8 +16,12 @@ pub mod portable;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod unsupported;
 
+#[cfg(not(target_os = "linux"))]
+use anew::Memory;
 #[cfg(target_os = "linux")]
 use linux as system;
+#[cfg(target_os = "linux")]
+use linux::Memory;
 #[cfg(any(target_os = "macos", windows))]
 use portable as system;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
@@ -98,6 +104,32 @@ impl std::error::Error for Error {}
 /// Only where nothing at all can be observed on this system; anything less is a gap.
 pub fn observe(scope: &Scope) -> Result<Observation, Error> {
     system::observe(scope)
+}
+
+/// Looks again and again; what one look has learnt makes the next one cheap, where the system allows it.
+///
+/// A look that finds every socket and every holder as they were does not ask who else may hold them by now: that is
+/// asked anew whenever something changed, and now and then.
+#[derive(Debug)]
+pub struct Observer {
+    scope: Scope,
+    memory: Memory,
+}
+
+impl Observer {
+    /// Nothing is looked at yet.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Observer { scope, memory: Memory::default() }
+    }
+
+    /// Looks now: an observation, or `None` where all is as it was at the last look.
+    ///
+    /// # Errors
+    /// As [`observe`].
+    pub fn look(&mut self) -> Result<Option<Observation>, Error> {
+        self.memory.look(&self.scope)
+    }
 }
 
 /// Whether the system knows a user of this name.

@@ -93,7 +93,11 @@ pub(super) fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<
     w.flush()
 }
 
-fn serialize(document: &impl Serialize, layout: impl Formatter, mut w: impl Write) -> io::Result<()> {
+pub(super) fn serialize(
+    document: &impl Serialize,
+    layout: impl Formatter,
+    mut w: impl Write,
+) -> io::Result<()> {
     document.serialize(&mut serde_json::Serializer::with_formatter(&mut w, Visible(layout)))?;
     w.write_all(b"\n")
 }
@@ -146,8 +150,9 @@ impl<'a> Head<'a> {
     }
 }
 
+/// A listener, as in a listing.
 #[derive(Serialize)]
-struct Listener<'a> {
+pub(super) struct Listener<'a> {
     protocol: Protocol,
     family: Family,
     address: std::net::IpAddr,
@@ -177,7 +182,7 @@ struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    fn new(judged: &'a Judged<'_>) -> Self {
+    pub(super) fn new(judged: &'a Judged<'_>) -> Self {
         let listener = &judged.listener;
         let socket = listener.socket;
         // A holder that could not be read is listed all the same: its id is known.

@@ -7,6 +7,7 @@
 mod beside;
 pub mod card;
 pub mod csv;
+pub mod events;
 pub mod fields;
 #[cfg(test)]
 mod fixtures;
@@ -14,6 +15,7 @@ mod group;
 pub mod json;
 mod row;
 mod sanitize;
+pub mod screen;
 pub mod stats;
 mod summary;
 pub mod table;

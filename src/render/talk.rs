@@ -12,14 +12,20 @@ use super::{Style, Tone, sanitize};
 
 /// Every gap, then every note.
 pub fn gaps(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    unseen(observation, style, w)?;
+    for Note { what, count, remedy } in observation.notes.iter().collect::<BTreeSet<_>>() {
+        let line = format!("portolan: note: {}{}", counted(what, *count), in_brackets(remedy.as_deref()));
+        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+    }
+    Ok(())
+}
+
+/// Every gap.
+pub fn unseen(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Gap { what, count, why, remedy, .. } in observation.gaps.iter().collect::<BTreeSet<_>>() {
         let what = counted(what, *count);
         let line = format!("{what}: {}{}", sanitize(why), in_brackets(remedy.as_deref()));
         writeln!(w, "portolan: {} {line}", style.paint(Tone::Warning, "not seen:"))?;
-    }
-    for Note { what, count, remedy } in observation.notes.iter().collect::<BTreeSet<_>>() {
-        let line = format!("portolan: note: {}{}", counted(what, *count), in_brackets(remedy.as_deref()));
-        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
     }
     Ok(())
 }
@@ -37,6 +43,15 @@ pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
         writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
     }
     Ok(())
+}
+
+/// That what was waited for did not come in time.
+///
+/// # Errors
+/// Where the line cannot be written.
+pub fn gave_up(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
+    let what = if free { "still held" } else { "nothing listens" };
+    writeln!(w, "portolan: {}: {what} after the time given", sanitize(&targets.join(" ")))
 }
 
 fn counted(what: &str, count: Option<u64>) -> String {

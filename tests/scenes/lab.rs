@@ -324,6 +324,12 @@ pub fn unmount_proc() -> Result<(), Failed> {
     umount2("/proc", MntFlags::MNT_DETACH).map_err(|error| format!("umount /proc: {error}").into())
 }
 
+/// Gives `/proc` back.
+pub fn remount_proc() -> Result<(), Failed> {
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
+        .map_err(|error| format!("mount /proc: {error}").into())
+}
+
 /// Fails with the values where they differ.
 #[macro_export]
 macro_rules! same {

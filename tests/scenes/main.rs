@@ -36,6 +36,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod verdicts;
 #[cfg(target_os = "linux")]
+mod watch;
+#[cfg(target_os = "linux")]
 mod wires;
 
 #[cfg(target_os = "linux")]
@@ -56,6 +58,7 @@ fn main() -> std::process::ExitCode {
         many::SCENES,
         parity::SCENES,
         verdicts::SCENES,
+        watch::SCENES,
     ]
     .concat();
     let available = lab::available();

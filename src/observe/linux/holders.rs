@@ -33,6 +33,8 @@ pub(super) struct Walk {
     /// The network namespaces of the processes, and those a descriptor of theirs stands for, where they may be
     /// read.
     pub namespaces: HashSet<u64>,
+    /// Where the holders keep them, as far as a descriptor of the process says.
+    pub places: Vec<Place>,
     /// Every io_uring instance met: the process and its descriptor.
     rings: Vec<(Pid, u32)>,
     /// The processes, for a closer look.
@@ -47,6 +49,7 @@ impl Walk {
         }
         self.unread.extend(other.unread);
         self.namespaces.extend(other.namespaces);
+        self.places.extend(other.places);
         self.rings.extend(other.rings);
         self.pids.extend(other.pids);
     }
@@ -58,6 +61,58 @@ impl Walk {
                 self.unread.insert(pid, errno);
             }
         }
+    }
+}
+
+/// The descriptor by which a process holds a socket: a later look sees at little cost whether it still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The process.
+    pub pid: Pid,
+    /// The inode of the socket.
+    pub inode: u64,
+    /// The number of the descriptor.
+    pub descriptor: u32,
+}
+
+/// The descriptor folders of holders, kept open: a look through one costs half of one by its path, and one of a process
+/// that has ended stays empty, whoever gets its pid.
+#[derive(Debug, Default)]
+pub(super) struct Folders(HashMap<Pid, OwnedFd>);
+
+/// As many are kept open: a process may usually have 1,024 files.
+const KEPT: usize = 256;
+
+impl Folders {
+    /// Opens those of the first holders, as far as that may be done.
+    pub(super) fn of(places: &[Place]) -> Self {
+        let mut pids: Vec<Pid> = places.iter().map(|place| place.pid).collect();
+        pids.dedup();
+        let open =
+            |pid: Pid| Some((pid, openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).ok()?));
+        Folders(pids.into_iter().take(KEPT).filter_map(open).collect())
+    }
+
+    /// Keeps those of these processes.
+    pub(super) fn retain(&mut self, pids: &HashSet<Pid>) {
+        self.0.retain(|pid, _| pids.contains(pid));
+    }
+
+    /// Whether every place still holds its socket.
+    pub(super) fn hold<'p>(&self, mut places: impl Iterator<Item = &'p Place>) -> bool {
+        let Ok(proc) = open(CWD, c"/proc") else { return false };
+        let mut buffer = [MaybeUninit::uninit(); 64];
+        places.all(|place| {
+            let number = DecInt::new(place.descriptor);
+            let link = if let Some(folder) = self.0.get(&place.pid) {
+                readlinkat_raw(folder, number, &mut buffer)
+            } else {
+                let mut tail = *b"/fd/\0\0\0\0\0\0\0\0\0\0\0";
+                tail[4..4 + number.as_bytes().len()].copy_from_slice(number.as_bytes());
+                readlinkat_raw(&proc, PidPath::new(place.pid).join(&tail), &mut buffer)
+            };
+            link.is_ok_and(|(link, _)| bracketed(link, b"socket:[") == Some(place.inode))
+        })
     }
 }
 
@@ -147,7 +202,7 @@ fn threads(proc: &OwnedFd, pid: Pid, wanted: &HashSet<u64>, found: &mut Walk) ->
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(folder) => listed(&folder, 0, &mut |link, _| note(link, pid, wanted, found))?,
+            Ok(folder) => listed(&folder, 0, &mut |link, _| _ = note(link, pid, wanted, found))?,
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => return Err(errno),
         }
@@ -188,8 +243,8 @@ fn process(
             walk.rings.push((pid, descriptor));
         } else if let Some(inode) = bracketed(link, b"net:[") {
             walk.namespaces.insert(inode);
-        } else {
-            note(link, pid, wanted, walk);
+        } else if let Some(inode) = note(link, pid, wanted, walk) {
+            walk.places.push(Place { pid, inode, descriptor });
         }
     };
     if !sizes_tell {
@@ -232,10 +287,10 @@ fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Res
     Ok(())
 }
 
-fn note(link: &[u8], pid: Pid, wanted: &HashSet<u64>, walk: &mut Walk) {
-    if let Some(inode) = bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode)) {
-        walk.holders.entry(inode).or_default().push(pid);
-    }
+fn note(link: &[u8], pid: Pid, wanted: &HashSet<u64>, walk: &mut Walk) -> Option<u64> {
+    let inode = bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode))?;
+    walk.holders.entry(inode).or_default().push(pid);
+    Some(inode)
 }
 
 /// The number in `socket:[123]`.

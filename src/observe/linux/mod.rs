@@ -14,15 +14,17 @@ pub mod procnet;
 mod settings;
 mod sockets;
 mod users;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use self::holders::Walk;
+use self::holders::{Place, Walk};
 use self::namespaces::Known;
 use self::sockets::{Found, Listed};
+pub(super) use self::watch::Memory;
 use super::{Error, Namespaces, Scope};
 use crate::model::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process, Stage};
 
@@ -31,16 +33,34 @@ use crate::model::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, 
 /// # Errors
 /// Where a network namespace is asked for that is not to be found; anything else that could not be seen is a gap.
 pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
+    look(scope).map(|seen| seen.observation)
+}
+
+/// An observation, and what makes the next one cheaper.
+#[derive(Debug)]
+struct Seen {
+    observation: Observation,
+    view: View,
+    /// The gaps in the list of sockets alone.
+    blind: Vec<Gap>,
+    places: Vec<Place>,
+}
+
+fn look(scope: &Scope) -> Result<Seen, Error> {
     let taken = Timestamp::now();
     let privileged = settings::privileged();
     let ephemeral = settings::ephemeral();
     let kernel = sysinfo::System::kernel_version().ok();
     let view = View::open(scope)?;
     let Sight { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
+    let blind = gaps.clone();
+    let mut places = Vec::new();
     gaps.extend(ephemeral.gap);
-    if scope.holders {
-        let walk = find_holders(&mut found, privileged, || view.look(scope).found, &mut gaps);
-        notes.extend(walk.and_then(|walk| view.unseen(&walk)));
+    if scope.holders
+        && let Some(walk) = find_holders(&mut found, privileged, || view.look(scope).found, &mut gaps)
+    {
+        notes.extend(view.unseen(&walk));
+        places = walk.places;
     }
     notes.extend(settings::limits(scope, kernel.as_deref()));
     name_control_groups(&mut found);
@@ -49,7 +69,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
         socket.user = socket.uid.and_then(|uid| users.name(uid));
     }
     let processes = processes(scope, &mut found, &mut users);
-    Ok(Observation {
+    let observation = Observation {
         schema: OBSERVATION_SCHEMA.to_owned(),
         taken,
         host: Host {
@@ -66,10 +86,12 @@ pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
         namespaces,
         gaps,
         notes,
-    })
+    };
+    Ok(Seen { observation, view, blind, places })
 }
 
 /// The network namespaces a scope asks for.
+#[derive(Debug)]
 struct View {
     own: bool,
     others: Vec<Known>,

@@ -2,7 +2,9 @@
 //! what a user sees; the registry's date is masked, since it changes with the data.
 
 mod card;
+mod events;
 mod json;
+mod screen;
 mod table;
 mod words;
 

@@ -1,0 +1,284 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::*;
+
+/// A socket, and the program its one holder runs; no program stands for a hidden owner.
+fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
+    Socket {
+        local: local.parse().unwrap(),
+        peer: None,
+        state: State::Listen,
+        mptcp: false,
+        uid,
+        user: None,
+        inode: Some(inode),
+        cookie: Some(inode),
+        netns: None,
+        v6only: None,
+        queues: None,
+        cgroup: None,
+        unit: None,
+        container: None,
+        owner,
+    }
+}
+
+fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
+    let mut observation = Observation {
+        schema: OBSERVATION_SCHEMA.into(),
+        taken: Default::default(),
+        host: Host {
+            name: None,
+            os: "linux".into(),
+            kernel: None,
+            privileged: true,
+            ephemeral: vec![],
+            reserved: vec![],
+            ephemeral_source: String::new(),
+        },
+        sockets: vec![],
+        processes: vec![],
+        namespaces: vec![],
+        gaps: vec![],
+        notes: vec![],
+    };
+    let mut pid = 100;
+    for (inode, (local, uid, programs)) in (1..).zip(held) {
+        let mut pids = Vec::new();
+        for program in *programs {
+            pid += 1;
+            pids.push(pid);
+            let exe = program
+                .starts_with('/')
+                .then(|| Exe { path: (*program).to_owned(), state: ExeState::Present });
+            let name = exe.is_none().then(|| (*program).to_owned());
+            observation.processes.push(Process { exe, name, ..Process::unknown(pid) });
+        }
+        let owner = match programs {
+            ["kernel"] => Owner::Kernel,
+            [] => Owner::Hidden,
+            _ => Owner::Held(pids),
+        };
+        observation.sockets.push(socket(local, inode, *uid, owner));
+    }
+    observation
+}
+
+/// The listeners, with nothing said of their ports, which are no part of a fingerprint.
+fn judged(observation: &Observation) -> Vec<Judged<'_>> {
+    let sockets = observation.sockets.iter();
+    sockets
+        .map(|socket| {
+            let pids = socket.owner.pids();
+            let listener = Listener {
+                socket,
+                processes: observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect(),
+                exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
+                verdict: Verdict {
+                    port: socket.local.port,
+                    protocol: socket.local.protocol,
+                    range: RegistryRange::of(socket.local.port),
+                    status: Status::Unassigned,
+                    assignments: vec![],
+                    known_use: vec![],
+                    remark: None,
+                    otherwise: vec![],
+                    together: vec![],
+                },
+                direction: None,
+                connections: None,
+            };
+            Judged { listener, findings: vec![], usual: None }
+        })
+        .collect()
+}
+
+/// The difference as text: kind, endpoint, and the endpoint before where it is another.
+fn told(before: &Observation, after: &Observation) -> Vec<String> {
+    difference(&judged(before), &judged(after))
+        .iter()
+        .map(|change| {
+            let local = &change.listener.listener.socket.local;
+            let was = change.before.map(|before| &before.listener.socket.local).filter(|was| *was != local);
+            let was = was.map(|was| format!(" from {was}")).unwrap_or_default();
+            format!("{} {local}{was}", change.kind.name())
+        })
+        .collect()
+}
+
+type Row = (&'static str, Option<u32>, &'static [&'static str]);
+
+/// A name, the listeners before and after, and what is told.
+type Case = (&'static str, &'static [Row], &'static [Row], &'static [&'static str]);
+
+#[test]
+fn differences() {
+    const WEB: Row = ("tcp/127.0.0.1:80", Some(0), &["/bin/web"]);
+    const OPEN: Row = ("tcp/0.0.0.0:80", Some(0), &["/bin/web"]);
+    let rows: &[Case] = &[
+        ("nothing", &[], &[], &[]),
+        ("appeared", &[], &[WEB], &["appeared tcp/127.0.0.1:80"]),
+        ("vanished", &[WEB], &[], &["vanished tcp/127.0.0.1:80"]),
+        ("a restart", &[WEB, OPEN], &[OPEN, WEB], &[]),
+        ("more workers", &[WEB], &[WEB, WEB, ("tcp/127.0.0.1:80", Some(0), &["/bin/web", "/bin/web"])], &[]),
+        (
+            "another program",
+            &[WEB],
+            &[("tcp/127.0.0.1:80", Some(0), &["/bin/x"])],
+            &["changed tcp/127.0.0.1:80"],
+        ),
+        (
+            "another user",
+            &[WEB],
+            &[("tcp/127.0.0.1:80", Some(7), &["/bin/web"])],
+            &["changed tcp/127.0.0.1:80"],
+        ),
+        (
+            "a name is no file",
+            &[("tcp/0.0.0.0:80", None, &["x"])],
+            &[("tcp/0.0.0.0:80", None, &["y"])],
+            &["changed tcp/0.0.0.0:80"],
+        ),
+        (
+            "one more beside it",
+            &[WEB],
+            &[WEB, ("tcp/127.0.0.1:80", Some(0), &["/bin/x"])],
+            &["appeared tcp/127.0.0.1:80"],
+        ),
+        ("widened", &[WEB], &[OPEN], &["widened tcp/0.0.0.0:80 from tcp/127.0.0.1:80"]),
+        ("narrowed", &[OPEN], &[WEB], &["narrowed tcp/127.0.0.1:80 from tcp/0.0.0.0:80"]),
+        (
+            "widened by its device",
+            &[("tcp/0.0.0.0%lo:80", Some(0), &["/bin/web"])],
+            &[OPEN],
+            &["widened tcp/0.0.0.0:80 from tcp/0.0.0.0%lo:80"],
+        ),
+        (
+            "as wide elsewhere",
+            &[OPEN],
+            &[("tcp/[::]:80", Some(0), &["/bin/web"])],
+            &["vanished tcp/0.0.0.0:80", "appeared tcp/[::]:80"],
+        ),
+        (
+            "another's wider",
+            &[WEB],
+            &[("tcp/0.0.0.0:80", Some(0), &["/bin/x"])],
+            &["appeared tcp/0.0.0.0:80", "vanished tcp/127.0.0.1:80"],
+        ),
+        (
+            "wider by who knows whom",
+            &[("tcp/127.0.0.1:80", Some(0), &[])],
+            &[("tcp/0.0.0.0:80", Some(0), &[])],
+            &["appeared tcp/0.0.0.0:80", "vanished tcp/127.0.0.1:80"],
+        ),
+        (
+            "another protocol",
+            &[WEB],
+            &[("udp/127.0.0.1:80", Some(0), &["/bin/web"])],
+            &["vanished tcp/127.0.0.1:80", "appeared udp/127.0.0.1:80"],
+        ),
+        ("hidden and seen", &[("tcp/127.0.0.1:80", Some(0), &[])], &[WEB], &[]),
+        ("user not told", &[("tcp/127.0.0.1:80", None, &["/bin/web"])], &[WEB], &[]),
+        (
+            "hidden, of another user",
+            &[("tcp/127.0.0.1:80", Some(7), &[])],
+            &[WEB],
+            &["changed tcp/127.0.0.1:80"],
+        ),
+        (
+            "the kernel's is not hidden",
+            &[("udp/0.0.0.0:9", Some(0), &["kernel"])],
+            &[("udp/0.0.0.0:9", Some(0), &["/bin/x"])],
+            &["changed udp/0.0.0.0:9"],
+        ),
+    ];
+    for (name, before, after, wanted) in rows {
+        assert_eq!(told(&observation(before), &observation(after)), *wanted, "{name}");
+    }
+}
+
+#[test]
+fn namespaces_are_places() {
+    let netns = |inode, name: Option<&str>| Some(Netns { inode, name: name.map(str::to_owned) });
+    let of = |netns| {
+        let mut observation = observation(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
+        observation.sockets[0].netns = netns;
+        observation
+    };
+    assert_eq!(told(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
+    assert_eq!(told(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
+    assert_eq!(told(&of(None), &of(netns(2, None))).len(), 2);
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let local = prop_oneof![
+        Just("tcp/127.0.0.1:80"),
+        Just("tcp/0.0.0.0:80"),
+        Just("tcp/[::]:80"),
+        Just("tcp/10.0.0.1:80"),
+        Just("udp/0.0.0.0:80"),
+        Just("tcp/127.0.0.1:81"),
+    ];
+    let programs: [&'static [&'static str]; 6] =
+        [&[], &["kernel"], &["/bin/a"], &["/bin/b"], &["/bin/a", "/bin/b"], &["a"]];
+    let uid = prop_oneof![Just(None), Just(Some(0)), Just(Some(7))];
+    proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
+}
+
+/// The difference the other way round, made from this one.
+fn turned(told: &[String]) -> Vec<String> {
+    let mut turned: Vec<String> = told
+        .iter()
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let kind = match words[0] {
+                "appeared" => "vanished",
+                "vanished" => "appeared",
+                "widened" => "narrowed",
+                "narrowed" => "widened",
+                same => same,
+            };
+            match words[..] {
+                [_, is, "from", was] => format!("{kind} {was} from {is}"),
+                _ => format!("{kind} {}", words[1]),
+            }
+        })
+        .collect();
+    turned.sort();
+    turned
+}
+
+proptest! {
+    #[test]
+    fn empty_against_itself(rows in rows()) {
+        let observation = observation(&rows);
+        prop_assert_eq!(told(&observation, &observation), [""; 0]);
+    }
+
+    #[test]
+    fn pids_inodes_and_order_do_not_matter(before in rows(), after in rows()) {
+        let told_as_it_is = told(&observation(&before), &observation(&after));
+        let reversed = |rows: &[Row]| observation(&rows.iter().rev().copied().collect::<Vec<_>>());
+        prop_assert_eq!(told(&reversed(&before), &reversed(&after)), told_as_it_is);
+        prop_assert_eq!(told(&observation(&before), &reversed(&before)), [""; 0]);
+    }
+
+    #[test]
+    fn symmetric(before in rows(), after in rows()) {
+        let (before, after) = (observation(&before), observation(&after));
+        let mut back = told(&after, &before);
+        back.sort();
+        prop_assert_eq!(turned(&told(&before, &after)), back);
+    }
+
+    /// Whatever is at one place only, on one side only, is told.
+    #[test]
+    fn nothing_is_lost(before in rows(), after in rows()) {
+        let told = told(&observation(&before), &observation(&after)).join("\n") + "\n";
+        for row in after.iter().filter(|row| before.iter().all(|other| other.0 != row.0)) {
+            let line = |line: &&str| line.split(' ').nth(1) == Some(row.0);
+            prop_assert!(told.lines().any(|l| line(&l)), "{} is not in {}", row.0, told);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The screen: drawn anew where something changed or faded, and but for the time left as it is where nothing did.
+
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::marks::Marks;
+use super::{Beat, Error, Exit, News, Ui, Watch};
+use crate::command::screen::{Input, Screen, end_by, inputs};
+use crate::render::screen::{Scene, Size, frame, status};
+
+/// Shows what is watched until the user or a signal ends it.
+pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
+    let mut marks = Marks::new(interval);
+    // What cannot be observed at all is said before the terminal is taken over.
+    watch.look(&mut |_| Ok(()))?;
+    let inputs = inputs()?;
+    let mut screen = Screen::enter()?;
+    let inputs = inputs.with_keys()?;
+    let mut beat = Beat::new(interval);
+    let mut size = screen.size();
+    let mut anew = true;
+    let ended = loop {
+        draw(&watch, &marks, &mut screen, size, interval, ui, anew)?;
+        match inputs.recv_timeout(beat.left()) {
+            Ok(Input::Quit) => break None,
+            Ok(Input::Signal(signal)) => break Some(signal),
+            Ok(Input::Redraw) => {
+                size = screen.size();
+                anew = true;
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // Nobody can say anything any more; the beat goes on.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(beat.left()),
+        }
+        beat.advance();
+        let was = std::mem::replace(&mut size, screen.size());
+        anew = marks.fade() || size != was;
+        watch.look(&mut |news| {
+            marks.note(&news);
+            let News::Next { changes, other_gaps, .. } = &news else { return Ok(()) };
+            anew |= !changes.is_empty() || *other_gaps;
+            Ok(())
+        })?;
+    };
+    drop(screen);
+    if let Some(signal) = ended {
+        end_by(signal);
+    }
+    Ok(Exit::Matched)
+}
+
+fn draw(
+    watch: &Watch,
+    marks: &Marks,
+    screen: &mut Screen,
+    size: Size,
+    interval: Duration,
+    ui: &Ui,
+    anew: bool,
+) -> Result<(), Error> {
+    let Some(last) = &watch.last else { return Ok(()) };
+    let now = Timestamp::now();
+    if anew {
+        let report = watch.report(last);
+        let scene = Scene { rows: marks.rows(&report), report: &report };
+        screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?)?;
+    } else {
+        screen.show_first(&status(watch.tally, now, interval, size.width))?;
+    }
+    Ok(())
+}

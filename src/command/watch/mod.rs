@@ -1,0 +1,197 @@
+//! `portolan watch`: what listens, as it changes.
+//!
+//! One look after another, each compared with the one before; a screen on a terminal (`live.rs`), a stream of events
+//! elsewhere, or silence until a port is taken or free (`until.rs`). What lives between two looks is not seen.
+
+mod live;
+mod marks;
+mod until;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use super::select::Selection;
+use super::{Error, Exit, Ui, list, namespaces, newer, reader, target};
+use crate::baseline::{Change, difference};
+use crate::cli::{CommonArgs, Output, WatchArgs};
+use crate::judge::{Report, judge};
+use crate::model::{Observation, Stage};
+use crate::observe::{Observer, Scope};
+use crate::registry::Registry;
+use crate::render::screen::Tally;
+use crate::render::{events, talk};
+
+/// The time between two looks, where none is named.
+const USUAL: Duration = Duration::from_secs(1);
+
+pub(super) fn run(
+    args: &WatchArgs,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    if common.from.is_some() {
+        return Err(Error::Said(
+            "--from: a saved observation does not change, so there is nothing to watch".to_owned(),
+        ));
+    }
+    let list = &args.list;
+    if matches!(common.output, Output::Csv | Output::Wide)
+        || list.pids
+        || list.group
+        || list.no_header
+        || list.sort.is_some()
+        || !list.columns.is_empty()
+    {
+        return Err(Error::Said(
+            "watch draws a screen or, with -o ndjson, writes events: no other shape of output goes with it"
+                .to_owned(),
+        ));
+    }
+    let waits = args.until_listening || args.until_free;
+    if args.timeout.is_some() && !waits {
+        return Err(Error::Said("--timeout goes with --until-listening or --until-free".to_owned()));
+    }
+    let registry = newer::registry(common)?;
+    let targets = target::resolve(&args.list.targets, &registry)?;
+    let selection = Selection::new(&args.list, &registry)?;
+    let mut scope = list::scope(&args.list, common, &selection);
+    scope.namespaces = namespaces(common);
+    // Programs and users tell a restart from a change of hands.
+    scope.details = true;
+    let stream = matches!(common.output, Output::Json | Output::Ndjson);
+    let watch = Watch::new(targets, selection, scope, registry);
+    if waits {
+        return until::run(args, watch, stream, ui, out);
+    }
+    let interval = args.interval.unwrap_or(USUAL);
+    if ui.screen && !stream { live::run(watch, interval, ui) } else { streamed(watch, interval, ui, out) }
+}
+
+/// Writes events until the reader goes away or a signal ends it.
+fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    let mut beat = Beat::new(interval);
+    loop {
+        watch.look(&mut |news| news.write(ui, out))?;
+        beat.rest();
+        if reader::has_left() {
+            return Ok(Exit::Matched);
+        }
+    }
+}
+
+/// What is watched, and how it was at the last look.
+struct Watch {
+    targets: Vec<target::Resolved>,
+    selection: Selection,
+    scope: Scope,
+    registry: Registry,
+    observer: Observer,
+    last: Option<Observation>,
+    tally: Tally,
+}
+
+/// What a look brought.
+enum News<'a, 'o> {
+    /// The first look.
+    Start(&'a Report<'o>),
+    /// Another: what changed, which may be nothing, and whether other things than before are out of sight.
+    Next { report: &'a Report<'o>, changes: Vec<Change<'a, 'o>>, other_gaps: bool },
+}
+
+impl Watch {
+    fn new(targets: Vec<target::Resolved>, selection: Selection, scope: Scope, registry: Registry) -> Self {
+        let observer = Observer::new(scope.clone());
+        Watch { targets, selection, scope, registry, observer, last: None, tally: Tally::default() }
+    }
+
+    /// Leaves the holders alone: for whoever wants to know of the ports only.
+    fn look_at_sockets_alone(&mut self) {
+        self.scope.holders = false;
+        self.scope.details = false;
+        self.observer = Observer::new(self.scope.clone());
+    }
+
+    /// Joins and judges an observation, and leaves what is watched.
+    fn report<'o>(&self, observation: &'o Observation) -> Report<'o> {
+        let mut report = judge(observation, self.registry);
+        list::narrow(&mut report, &self.scope, &self.selection, false);
+        report
+    }
+
+    /// Looks once, and tells the news if there are any.
+    fn look(&mut self, tell: &mut dyn FnMut(News<'_, '_>) -> Result<(), Error>) -> Result<(), Error> {
+        let seen = self.observer.look().map_err(|error| Error::Said(error.to_string()))?;
+        let Some(seen) = seen else { return Ok(()) };
+        let report = self.report(&seen);
+        if let Some(last) = &self.last {
+            let before = self.report(last);
+            let changes = difference(&before.listeners, &report.listeners);
+            tell(News::Next { report: &report, changes, other_gaps: gaps(last) != gaps(&seen) })?;
+        } else {
+            tell(News::Start(&report))?;
+        }
+        self.tally = Tally::of(&report);
+        self.last = Some(seen);
+        Ok(())
+    }
+}
+
+/// What is out of sight, but for how much of it: what is counted comes and goes with the processes.
+fn gaps(observation: &Observation) -> BTreeSet<(Stage, Option<&str>, &str)> {
+    let gaps = observation.gaps.iter();
+    gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))
+        .collect()
+}
+
+impl News<'_, '_> {
+    /// Writes the news as events, a line each, at once.
+    fn write(&self, ui: &Ui, out: &mut dyn Write) -> Result<(), Error> {
+        match self {
+            News::Start(report) => {
+                events::start(report, out)?;
+                out.flush()?;
+                ui.tell(report.observation);
+            }
+            News::Next { report, changes, other_gaps } => {
+                for change in changes {
+                    events::change(change, report.observation, out)?;
+                }
+                if *other_gaps {
+                    events::view(report.observation, out)?;
+                    let _ = talk::unseen(report.observation, &ui.stderr, &mut io::stderr().lock());
+                }
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// An even beat: a look that takes long does not push the next one back.
+struct Beat {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Beat {
+    fn new(interval: Duration) -> Self {
+        Beat { interval, next: Instant::now() + interval }
+    }
+
+    /// How long it is to the next look.
+    fn left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// Goes on to the look after, leaving out those that were missed.
+    fn advance(&mut self) {
+        self.next = (self.next + self.interval).max(Instant::now());
+    }
+
+    fn rest(&mut self) {
+        std::thread::sleep(self.left());
+        self.advance();
+    }
+}

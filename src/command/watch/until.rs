@@ -1,0 +1,101 @@
+//! Waiting: until something listens on every target, or until nothing holds their ports.
+//!
+//! It is said of nothing that it is free while sockets may be out of sight. No connection is made to find out.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::{Beat, Error, Exit, Ui, Watch};
+use crate::cli::WatchArgs;
+use crate::judge::Report;
+use crate::model::{Stage, State, Target};
+use crate::render::talk;
+
+/// The time between two looks, where none is named: without holders a look costs a fraction of a millisecond.
+const OFTEN: Duration = Duration::from_millis(100);
+/// So many looks in a row at which nothing was met but not everything seen, and it is no passing trouble.
+const BLIND_LOOKS: u32 = 5;
+
+/// What a look says of what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    /// Nothing is met, but sockets are out of sight.
+    Blind,
+}
+
+/// Waits; whether it came true in time.
+pub(super) fn run(
+    args: &WatchArgs,
+    mut watch: Watch,
+    stream: bool,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    let option = if args.until_free { "--until-free" } else { "--until-listening" };
+    let names_ports = |target: &super::target::Resolved| match &target.target {
+        Target::Ports { .. } => true,
+        Target::Address { port, .. } => port.is_some(),
+        Target::Name { .. } => !target.service.is_empty(),
+    };
+    match watch.targets.iter().find(|target| !names_ports(target)) {
+        Some(other) => {
+            return Err(Error::Said(format!(
+                "{}: {option} waits for ports: name one, such as 3000 or 127.0.0.1:3000",
+                other.text
+            )));
+        }
+        None if watch.targets.is_empty() => {
+            return Err(Error::Said(format!("{option} needs a target that names ports, such as 3000")));
+        }
+        None => {}
+    }
+    if !stream {
+        // Whoever holds it is not told.
+        watch.look_at_sockets_alone();
+    }
+    let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
+    let mut beat = Beat::new(args.interval.unwrap_or(OFTEN));
+    let mut blind = 0;
+    loop {
+        watch.look(&mut |news| if stream { news.write(ui, out) } else { Ok(()) })?;
+        let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
+        match answer(&watch, &watch.report(last), args.until_free) {
+            Answer::Yes => return Ok(Exit::Matched),
+            Answer::No => blind = 0,
+            Answer::Blind => blind += 1,
+        }
+        let late = given_up.is_some_and(|end| end <= Instant::now());
+        if blind == BLIND_LOOKS || (late && blind > 0) {
+            ui.tell(last);
+            return Err(Error::Said("sockets are out of sight, so nothing can be called free".to_owned()));
+        }
+        if late {
+            let _ = talk::gave_up(&args.list.targets, args.until_free, &mut std::io::stderr().lock());
+            return Ok(Exit::Nothing);
+        }
+        // The last look is at the end of the time, not before.
+        let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        if left < beat.left() { std::thread::sleep(left) } else { beat.rest() }
+    }
+}
+
+fn answer(watch: &Watch, report: &Report<'_>, free: bool) -> Answer {
+    let sockets = || report.listeners.iter().map(|judged| &judged.listener);
+    if !free {
+        let serves = |state| matches!(state, State::Listen | State::Unconnected);
+        let met = |target: &super::target::Resolved| {
+            sockets().any(|listener| serves(listener.socket.state) && target.matches(listener))
+        };
+        return if watch.targets.iter().all(met) { Answer::Yes } else { Answer::No };
+    }
+    let gaps = &report.observation.gaps;
+    match sockets().next() {
+        Some(_) => Answer::No,
+        None if gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces)) => {
+            Answer::Blind
+        }
+        None => Answer::Yes,
+    }
+}

@@ -1,0 +1,102 @@
+//! The stream of events (`portolan.event/1`): one JSON object a line, as things change.
+//!
+//! The listener in an event is the listing's own, whole. Every line says when and where by itself, so that lines can be
+//! filtered, merged and kept. What could not be seen is an event like any other. Flushing is the caller's business.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::ser::CompactFormatter;
+
+use crate::baseline::Change;
+use crate::judge::Report;
+use crate::model::{Gap, Host, Note, Observation};
+
+use super::json::{self, Listener};
+
+const SCHEMA: &str = "portolan.event/1";
+
+/// What every event says.
+#[derive(Serialize)]
+struct Head<'a> {
+    schema: &'static str,
+    event: &'static str,
+    taken: Timestamp,
+    host: &'a Host,
+}
+
+impl<'a> Head<'a> {
+    const fn new(event: &'static str, observation: &'a Observation) -> Self {
+        Head { schema: SCHEMA, event, taken: observation.taken, host: &observation.host }
+    }
+}
+
+/// The first line: how much there is to begin with, and what is not seen of it.
+///
+/// # Errors
+/// Where the line cannot be written.
+pub fn start(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Start<'a> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        count: usize,
+        complete: bool,
+        gaps: &'a [Gap],
+        notes: &'a [Note],
+    }
+    let observation = report.observation;
+    let start = Start {
+        head: Head::new("start", observation),
+        count: report.listeners.len(),
+        complete: observation.is_complete(),
+        gaps: &observation.gaps,
+        notes: &observation.notes,
+    };
+    line(&start, w)
+}
+
+/// A listener that appeared, vanished, changed hands, or can be reached by more or fewer than before.
+///
+/// # Errors
+/// Where the line cannot be written.
+pub fn change(change: &Change<'_, '_>, observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Changed<'a> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        listener: Listener<'a>,
+        before: Option<Listener<'a>>,
+    }
+    let changed = Changed {
+        head: Head::new(change.kind.name(), observation),
+        listener: Listener::new(change.listener),
+        before: change.before.map(Listener::new),
+    };
+    line(&changed, w)
+}
+
+/// What is not seen is other than it was: all of it, or that nothing is left of it.
+///
+/// # Errors
+/// Where the line cannot be written.
+pub fn view(observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct View<'a> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        complete: bool,
+        gaps: &'a [Gap],
+    }
+    let complete = observation.is_complete();
+    let event = if complete { "complete" } else { "incomplete" };
+    line(&View { head: Head::new(event, observation), complete, gaps: &observation.gaps }, w)
+}
+
+/// One object on one line, written at once.
+fn line(event: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    json::serialize(event, CompactFormatter, &mut bytes)?;
+    w.write_all(&bytes)
+}

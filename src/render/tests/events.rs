@@ -1,0 +1,55 @@
+use serde_json::Value;
+
+use super::super::fixtures::*;
+use super::super::*;
+use crate::baseline::{Change, Kind};
+
+fn line(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> Value {
+    let text = text(render);
+    assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+    let unsafe_ones: Vec<char> = text.trim_end().chars().filter(|c| is_unsafe(*c)).collect();
+    assert_eq!(unsafe_ones, [], "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn start() {
+    let observation = scene();
+    let event = line(|w| events::start(&report(&observation), w));
+    assert_eq!((&event["schema"], &event["event"]), (&"portolan.event/1".into(), &"start".into()));
+    assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
+    assert_eq!(event["host"]["name"], "box");
+    assert_eq!((&event["count"], &event["complete"]), (&8.into(), &false.into()));
+    assert_eq!(event["gaps"][0]["what"], "processes");
+}
+
+/// The listener of an event is the listing's, hostile names and all.
+#[test]
+fn changes() {
+    let observation = scene();
+    let report = report(&observation);
+    let listing: Value = serde_json::from_str(&text(|w| json::listing(&report, w))).unwrap();
+    for (at, judged) in report.listeners.iter().enumerate() {
+        let change = Change { kind: Kind::Widened, listener: judged, before: Some(judged) };
+        let event = line(|w| events::change(&change, &observation, w));
+        assert_eq!(event["event"], "widened");
+        assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
+        assert_eq!(event["listener"], listing["listeners"][at]);
+        assert_eq!(event["before"], listing["listeners"][at]);
+    }
+    let change = Change { kind: Kind::Vanished, listener: &report.listeners[0], before: None };
+    let event = line(|w| events::change(&change, &observation, w));
+    assert_eq!((&event["event"], &event["before"]), (&"vanished".into(), &Value::Null));
+}
+
+#[test]
+fn what_is_out_of_sight() {
+    let mut observation = scene();
+    let event = line(|w| events::view(&observation, w));
+    assert_eq!((&event["event"], &event["complete"]), (&"incomplete".into(), &false.into()));
+    assert_eq!(event["gaps"][0]["remedy"], "run as root");
+    observation.gaps.clear();
+    let event = line(|w| events::view(&observation, w));
+    assert_eq!((&event["event"], &event["complete"]), (&"complete".into(), &true.into()));
+    assert_eq!(event["gaps"], serde_json::json!([]));
+}

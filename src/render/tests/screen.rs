@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::super::fixtures::*;
+use super::super::screen::{Mark, Scene, Size, Tally, frame, status};
+use super::{assert_lines, bleached};
+use crate::baseline::Kind;
+use crate::model::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The frame of the scene in which these ports have these marks.
+fn shown(observation: &Observation, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
+    let report = report(observation);
+    let mark = |port| marks.iter().find(|(marked, _)| *marked == port);
+    let rows = report.listeners.iter().map(|judged| {
+        let mark = mark(judged.listener.socket.local.port);
+        (judged.clone(), mark.map(|(_, kind)| Mark { kind: *kind, fading: false }))
+    });
+    let scene = Scene { report: &report, rows: rows.collect() };
+    let size = Size { width: size.0, height: size.1 };
+    frame(&scene, observation.taken, SECOND, size, color).unwrap()
+}
+
+const MARKS: [(u16, Kind); 5] = [
+    (3416, Kind::Appeared),
+    (8000, Kind::Widened),
+    (22, Kind::Narrowed),
+    (5432, Kind::Changed),
+    (60417, Kind::Vanished),
+];
+
+#[test]
+fn a_frame() {
+    let lines = shown(&scene(), &MARKS, (100, 30), false);
+    assert_lines(
+        &lines.join("\n"),
+        &[
+            "12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits",
+            "+ 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed",
+            "  PROTO  ADDRESS         PORT   SERVICE       PROCESS           PID      USER          FLAGS",
+            "────────────────────────────────────────────────────────────────────────────────────────────────────",
+            "  udp    [::]            3415   -             (hidden)          -        65534         unassigned +1",
+            "+ tcp    0.0.0.0         3416   commandport   python3           812      root          orphaned?",
+            "^ tcp    0.0.0.0         8000   ~developmen…  nginx ×4, ?       21 +4    root          -",
+            "  udp    0.0.0.0         51820  -             (kernel)          -        root          ephemeral",
+            "v tcp    [fe80::1%eth0]  22     ssh           (unknown)         -        -             -",
+            "~ tcp    127.0.0.1       5432   postgresql    postgres          900      postgres      -",
+            "  tcp    127.0.0.1       7777   cbt           \\x1b[2J\\nevil\\u…  1000 +1  \\x1b[2J\\nev…  dormant",
+            "- tcp    127.0.0.1       60417  -             (vanished)        -        root          ephemeral",
+            "portolan: not seen: 12 processes: permission denied (run as root)",
+        ],
+    );
+}
+
+/// No line is wider than the terminal and no frame is higher, in colour or without; colour changes nothing else.
+#[test]
+fn fits_every_terminal() {
+    for width in (1..=140).chain([300]) {
+        for height in [1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 40] {
+            let plain = shown(&scene(), &MARKS, (width, height), false);
+            let coloured = shown(&scene(), &MARKS, (width, height), true);
+            assert!(plain.len() <= height.into(), "{width}x{height}: {plain:#?}");
+            for (plain, coloured) in plain.iter().zip(&coloured) {
+                assert!(plain.width() <= width.into(), "{width}x{height}: {plain}");
+                assert!(!plain.contains('\x1b'));
+                assert_eq!(bleached(coloured), *plain, "{width}x{height}");
+            }
+            assert_eq!(plain.len(), coloured.len());
+        }
+    }
+}
+
+/// Where not all rows fit, what changed is among those shown, and the rest is counted.
+#[test]
+fn too_many_rows() {
+    let lines = shown(&scene(), &[(60417, Kind::Vanished), (5432, Kind::Changed)], (80, 8), false);
+    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert!(lines[4].starts_with("  udp    [::]"), "{lines:#?}");
+    assert!(lines[5].starts_with("~ ") && lines[5].contains("5432"), "{lines:#?}");
+    assert!(lines[6].starts_with("- ") && lines[6].contains("60417"), "{lines:#?}");
+    assert_eq!(lines[7], "5 rows not shown: the terminal is too low");
+}
+
+#[test]
+fn nothing_to_show() {
+    let mut observation = empty();
+    let lines = shown(&observation, &[], (80, 20), false);
+    assert!(lines[0].contains("0 listeners"), "{lines:#?}");
+    assert!(lines[2].starts_with("No listeners."), "{lines:#?}");
+    observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
+    let lines = shown(&observation, &[], (80, 20), false);
+    assert!(lines[2].starts_with("No listener could be seen."), "{lines:#?}");
+}
+
+/// The more there is to leave out, the less is said; that something is out of sight is said to the last.
+#[test]
+fn status_lines() {
+    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    let tally = Tally { listeners: 37, gaps: 2 };
+    for (width, wanted) in [
+        (80, "12:00:00 UTC  37 listeners  view incomplete (2 gaps)  every 0.5 s  q quits"),
+        (70, "12:00:00 UTC  37 listeners  view incomplete (2 gaps)  q quits"),
+        (50, "37 listeners  view incomplete (2 gaps)  q quits"),
+        (40, "37 listeners  view incomplete (2 gaps)"),
+        (30, "view incomplete (2 gaps)"),
+        (20, "view incomplete (2 …"),
+    ] {
+        assert_eq!(status(tally, now, Duration::from_millis(500), width), wanted);
+    }
+}

@@ -1,0 +1,458 @@
+//! What watching must tell: what comes, goes, changes hands and widens, and what can no longer be seen.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use rustix::net::{AddressFamily, SocketType, bind, socket};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, pids, remount_proc, sleep, tcp, udp, unmount_proc};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("watch_tells_what_comes_and_goes", comes_and_goes),
+    ("watch_tells_a_change_of_hands", change_of_hands),
+    ("watch_tells_another_program_in_the_same_process", another_program),
+    ("watch_tells_that_a_holder_let_go", lets_go),
+    ("watch_is_quiet_about_a_restart", restart),
+    ("watch_tells_wider_and_narrower", wider_and_narrower),
+    ("watch_tells_what_is_out_of_sight", out_of_sight),
+    ("watch_as_nobody", as_nobody),
+    ("watch_heeds_its_targets", targets),
+    ("watch_ends_when_its_reader_leaves", reader_leaves),
+    ("until_listening", until_listening),
+    ("until_free", until_free),
+    ("until_free_is_not_said_of_what_is_out_of_sight", until_free_out_of_sight),
+];
+
+/// The longest that anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running watch, and the events it writes.
+struct Watch {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Watch {
+    /// Starts it and reads its first line.
+    fn start(lab: &Lab, arguments: &[&str]) -> Result<(Self, Value), Failed> {
+        let all = ["watch", "-o", "json", "--interval", "0.1"];
+        Self::run(lab.portolan(all.iter().chain(arguments)))
+    }
+
+    fn run(mut command: Command) -> Result<(Self, Value), Failed> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        let watch = Watch { child, events };
+        let start = watch.next()?;
+        same!(start["event"], "start");
+        Ok((watch, start))
+    }
+
+    fn any(&self) -> Result<Value, Failed> {
+        self.events.recv_timeout(PATIENCE).map_err(|error| format!("no event: {error}").into())
+    }
+
+    /// The next event about a listener: what else the machine does may put something out of sight at any time.
+    fn next(&self) -> Result<Value, Failed> {
+        loop {
+            let event = self.any()?;
+            if event["event"] != "complete" && event["event"] != "incomplete" {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Waits until it has looked so often that it looks at little cost: it sleeps once a look.
+    fn settled(&self) -> Outcome {
+        let sleeps = || -> Result<u64, Failed> {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            Ok(line.ok_or("no count of sleeps")?.trim().parse()?)
+        };
+        let (began, before) = (Instant::now(), sleeps()?);
+        while sleeps()? < before + 15 {
+            same!(began.elapsed() < PATIENCE, true, "it does not look");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Lets something happen between two looks: while it sleeps, it is stopped.
+    fn between_looks(&self, act: impl FnOnce() -> Outcome) -> Outcome {
+        let pid = Pid::from_child(&self.child);
+        let began = Instant::now();
+        let until = |wanted: &str| -> Outcome {
+            loop {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+                if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(wanted)) {
+                    return Ok(());
+                }
+                same!(began.elapsed() < PATIENCE, true, "not in state {wanted}: {stat}");
+                std::thread::yield_now();
+            }
+        };
+        until("S")?;
+        kill_process(pid, Signal::STOP)?;
+        until("T")?;
+        let outcome = act();
+        kill_process(pid, Signal::CONT)?;
+        outcome
+    }
+
+    /// Whether nothing was told up to now: something else is made to happen, and must be what is told next.
+    fn is_quiet(&self, port: u16) -> Outcome {
+        let sentinel = udp(&format!("127.0.0.1:{port}"))?;
+        let event = self.next()?;
+        same!((&event["event"], &event["listener"]["port"]), (&"appeared".into(), &port.into()), "{event:#}");
+        drop(sentinel);
+        same!(self.next()?["event"], "vanished");
+        Ok(())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn exes(listener: &Value) -> Vec<&str> {
+    let processes = listener["processes"].as_array().into_iter().flatten();
+    processes.filter_map(|process| process["exe"].as_str()?.rsplit('/').next()).collect()
+}
+
+fn comes_and_goes(lab: &Lab) -> Outcome {
+    let _there = Holder::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
+    let (watch, start) = Watch::start(lab, &[])?;
+    same!(start["count"], 1);
+    same!(start["schema"], "portolan.event/1");
+    let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    // This process held the socket first: who is told depends on when it was looked.
+    let came = watch.next()?;
+    same!((&came["event"], &came["before"]), (&"appeared".into(), &Value::Null));
+    same!(came["listener"]["port"], 3416);
+    same!(came["listener"]["exposure"], "any");
+    same!(came["listener"]["flags"][0]["code"], "orphaned");
+    same!(came["host"]["os"], "linux");
+    if !pids(&came["listener"]).contains(&holder.pid()) {
+        same!(watch.next()?["event"], "changed");
+    }
+    drop(holder);
+    let mut went = watch.next()?;
+    if went["event"] == "changed" {
+        went = watch.next()?; // it was met in both hands
+    }
+    same!((&went["event"], &went["listener"]["port"]), (&"vanished".into(), &3416.into()));
+    same!(exes(&went["listener"]), [sleep().file_name().unwrap().to_str().unwrap()]);
+    watch.is_quiet(8009)
+}
+
+/// The same socket, handed from one process to another: the port never stops listening.
+fn change_of_hands(lab: &Lab) -> Outcome {
+    let socket = tcp("127.0.0.1:8100")?;
+    let first = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let second = Holder::start(&lab.sleeper_called(b"other")?, vec![socket])?;
+    let (watch, _) = Watch::start(lab, &[])?;
+    watch.settled()?;
+    watch.between_looks(|| {
+        drop(first);
+        Ok(())
+    })?;
+    let event = watch.next()?;
+    same!(event["event"], "changed", "{event:#}");
+    same!(pids(&event["before"]).len(), 2);
+    same!(pids(&event["listener"]), [second.pid()]);
+    same!(exes(&event["listener"]), ["other"]);
+    same!(event["before"]["port"], 8100);
+    // Its last holder lets go of it.
+    watch.between_looks(|| {
+        drop(second);
+        Ok(())
+    })?;
+    same!(watch.next()?["event"], "vanished");
+    watch.is_quiet(8109)
+}
+
+/// A process that stays and runs another program with the socket it has.
+fn another_program(lab: &Lab) -> Outcome {
+    let other = lab.sleeper_called(b"other")?;
+    let fifo = other.with_file_name("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", "read word <\"$1\"; exec \"$2\" 600", "sh"])
+        .args([&fifo, &other])
+        .stdin(tcp("127.0.0.1:8200")?)
+        .stdout(Stdio::null())
+        .spawn()?;
+    let outcome = (|| {
+        let (watch, _) = Watch::start(lab, &[])?;
+        watch.settled()?;
+        std::fs::write(&fifo, "go\n")?;
+        let event = watch.next()?;
+        same!(event["event"], "changed", "{event:#}");
+        same!(exes(&event["listener"]), ["other"]);
+        same!(pids(&event["listener"]), [shell.id()]);
+        same!(pids(&event["before"]), [shell.id()]);
+        Ok(())
+    })();
+    shell.kill()?;
+    shell.wait()?;
+    outcome
+}
+
+/// A process that stays and closes the socket, which another holds on to.
+fn lets_go(lab: &Lab) -> Outcome {
+    let socket = tcp("127.0.0.1:8250")?;
+    let keeper = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let fifo = lab.sleeper_called(b"other")?.with_file_name("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    // The second reading waits for another writer: the first one may not have closed yet.
+    let script = "read word <\"$1\"; exec 0</dev/null; while :; do read word <\"$1\"; done";
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", script, "sh"])
+        .arg(&fifo)
+        .stdin(socket)
+        .stdout(Stdio::null())
+        .spawn()?;
+    let outcome = (|| {
+        let (watch, _) = Watch::start(lab, &[])?;
+        watch.settled()?;
+        std::fs::write(&fifo, "go\n")?;
+        let event = watch.next()?;
+        same!(event["event"], "changed", "{event:#}");
+        same!(pids(&event["listener"]), [keeper.pid()]);
+        same!(pids(&event["before"]).contains(&shell.id()), true);
+        same!(shell.try_wait()?.is_none(), true, "the shell has ended");
+        Ok(())
+    })();
+    shell.kill()?;
+    shell.wait()?;
+    outcome
+}
+
+/// The same program under the same user on the same port is the same listener; another user's is not.
+fn restart(lab: &Lab) -> Outcome {
+    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8300")?])?);
+    let (watch, _) = Watch::start(lab, &[])?;
+    let mut again = |uid: Option<u32>, program: &std::path::Path| {
+        watch.settled()?;
+        watch.between_looks(|| {
+            drop(holder.take());
+            holder = Some(Holder::start_as(program, vec![tcp("127.0.0.1:8300")?], uid)?);
+            Ok(())
+        })
+    };
+    again(None, &sleep())?;
+    watch.is_quiet(8309)?;
+    let other = lab.sleeper_called(b"other")?;
+    again(None, &other)?;
+    let event = watch.next()?;
+    same!((&event["event"], exes(&event["listener"])), (&"changed".into(), vec!["other"]));
+    watch.is_quiet(8309)
+}
+
+fn wider_and_narrower(lab: &Lab) -> Outcome {
+    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8400")?])?);
+    let (watch, _) = Watch::start(lab, &[])?;
+    let mut moved = |to: &str| {
+        watch.settled()?;
+        watch.between_looks(|| {
+            drop(holder.take());
+            holder = Some(Holder::start(&sleep(), vec![tcp(to)?])?);
+            Ok(())
+        })
+    };
+    moved("0.0.0.0:8400")?;
+    let event = watch.next()?;
+    same!(event["event"], "widened", "{event:#}");
+    same!(
+        (&event["listener"]["address"], &event["before"]["address"]),
+        (&"0.0.0.0".into(), &"127.0.0.1".into())
+    );
+    moved("127.0.0.1:8400")?;
+    same!(watch.next()?["event"], "narrowed");
+    watch.is_quiet(8409)
+}
+
+/// `/proc` goes while it is watched, and comes back.
+fn out_of_sight(lab: &Lab) -> Outcome {
+    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8500")?])?;
+    let (watch, start) = Watch::start(lab, &[])?;
+    same!(start["count"], 1);
+    unmount_proc()?;
+    let without_proc = |event: &Value| {
+        let gaps = event["gaps"].as_array().cloned().unwrap_or_default();
+        gaps.iter().any(|gap| gap["remedy"] == "mount /proc")
+    };
+    let event = loop {
+        let event = watch.any()?;
+        if without_proc(&event) {
+            break event;
+        }
+    };
+    same!((&event["event"], &event["complete"]), (&"incomplete".into(), &false.into()), "{event:#}");
+    remount_proc()?;
+    let event = loop {
+        let event = watch.any()?;
+        if !without_proc(&event) {
+            break event;
+        }
+    };
+    same!(event["event"] == "complete", event["complete"] == true, "{event:#}");
+    watch.is_quiet(8509)
+}
+
+/// Whoever may not see the holders is told so, and of sockets all the same; a holder out of sight is no change.
+fn as_nobody(lab: &Lab) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8600")?])?);
+    let mut command = lab.portolan(["watch", "--interval", "0.1"]);
+    command.uid(NOBODY).gid(NOBODY);
+    // In a pipe it is a stream without being asked.
+    let (watch, start) = Watch::run(command)?;
+    same!((&start["complete"], &start["count"]), (&false.into(), &1.into()));
+    drop(holder.take());
+    let event = watch.next()?;
+    same!((&event["event"], &event["listener"]["owner"]), (&"vanished".into(), &"hidden".into()));
+    watch.is_quiet(8609)
+}
+
+fn targets(lab: &Lab) -> Outcome {
+    let (watch, start) = Watch::start(lab, &["-t", "8700-8709", "not-yet-running"])?;
+    same!(start["count"], 0);
+    let _other_port = tcp("127.0.0.1:8710")?;
+    let _other_protocol = udp("127.0.0.1:8701")?;
+    let _meant = tcp("127.0.0.1:8702")?;
+    let event = watch.next()?;
+    same!(event["listener"]["port"], 8702);
+    let _by_name = Holder::start(&lab.sleeper_called(b"not-yet-running")?, vec![tcp("127.0.0.1:8720")?])?;
+    let event = watch.next()?;
+    same!(event["listener"]["port"], 8720);
+    Ok(())
+}
+
+fn reader_leaves(lab: &Lab) -> Outcome {
+    let mut child =
+        lab.portolan(["watch", "--interval", "0.1"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
+    // Nothing happens, and it ends all the same.
+    let status = ended(&mut child)?;
+    let mut talk = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut talk)?;
+    same!((status, talk.contains("panicked")), (Some(0), false), "{talk}");
+    Ok(())
+}
+
+/// The exit code of a run that must end by itself.
+fn ended(child: &mut Child) -> Result<Option<i32>, Failed> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Err("it does not end".into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn code(lab: &Lab, arguments: &[&str]) -> Result<Option<i32>, Failed> {
+    let output = lab.portolan(["watch"].iter().chain(arguments)).output()?;
+    same!(String::from_utf8_lossy(&output.stdout), "", "it waits in silence");
+    Ok(output.status.code())
+}
+
+/// Starts waiting, shows that it waits, lets something happen, and returns the exit code.
+fn waits(lab: &Lab, arguments: &[&str], act: impl FnOnce() -> Outcome) -> Result<Option<i32>, Failed> {
+    // The stream of events shows that it has looked once and goes on.
+    let (mut watch, _) = Watch::start(lab, arguments)?;
+    same!(watch.child.try_wait()?.is_none(), true, "it does not wait");
+    act()?;
+    ended(&mut watch.child)
+}
+
+fn until_listening(lab: &Lab) -> Outcome {
+    let until = |targets: &[&'static str]| [targets, &["--until-listening"]].concat();
+    let at_once = |targets: &[&'static str]| [&until(targets)[..], &["--timeout", "0"]].concat();
+    same!(code(lab, &at_once(&["8800"]))?, Some(1));
+    let began = Instant::now();
+    same!(code(lab, &[&until(&["8800"])[..], &["--timeout", "0.3"]].concat())?, Some(1));
+    same!(began.elapsed() >= Duration::from_millis(300), true);
+    let mut held = Vec::new();
+    same!(
+        waits(lab, &until(&["tcp/8800"]), || {
+            held.push(tcp("127.0.0.1:8800")?);
+            Ok(())
+        })?,
+        Some(0)
+    );
+    same!(code(lab, &at_once(&["8800"]))?, Some(0));
+    same!(code(lab, &at_once(&["127.0.0.1:8800"]))?, Some(0));
+    // Every target, any port of a range, nothing but what was asked for.
+    same!(code(lab, &at_once(&["8790-8810"]))?, Some(0));
+    same!(code(lab, &at_once(&["8800", "8801"]))?, Some(1));
+    same!(code(lab, &at_once(&["udp/8800"]))?, Some(1));
+    same!(code(lab, &at_once(&["-6", "8800"]))?, Some(1));
+    same!(code(lab, &at_once(&["0.0.0.0:8800"]))?, Some(1));
+    // A socket that is bound and does not listen serves nobody.
+    let idle = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&idle, &std::net::SocketAddr::from(([127, 0, 0, 1], 8802)))?;
+    same!(code(lab, &at_once(&["8802"]))?, Some(1));
+    // A service by its name.
+    same!(code(lab, &at_once(&["postgresql"]))?, Some(1));
+    let _postgres = tcp("127.0.0.1:5432")?;
+    same!(code(lab, &at_once(&["postgresql"]))?, Some(0));
+    Ok(())
+}
+
+fn until_free(lab: &Lab) -> Outcome {
+    let at_once = |targets: &[&'static str]| [targets, &["--until-free", "--timeout", "0"]].concat();
+    same!(code(lab, &at_once(&["8900"]))?, Some(0));
+    let mut held = vec![tcp("127.0.0.1:8900")?];
+    same!(code(lab, &at_once(&["8900"]))?, Some(1));
+    same!(code(lab, &at_once(&["8901"]))?, Some(0));
+    same!(code(lab, &at_once(&["8901", "8900"]))?, Some(1));
+    same!(
+        waits(lab, &["8900", "--until-free"], || {
+            held.clear();
+            Ok(())
+        })?,
+        Some(0)
+    );
+    // Bound is not free, whether it listens or not.
+    let idle = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&idle, &std::net::SocketAddr::from(([127, 0, 0, 1], 8902)))?;
+    same!(code(lab, &at_once(&["8902"]))?, Some(1));
+    Ok(())
+}
+
+fn until_free_out_of_sight(lab: &Lab) -> Outcome {
+    unmount_proc()?;
+    let output = lab.portolan(["watch", "8950", "--until-free", "--timeout", "5"]).output()?;
+    let talk = String::from_utf8(output.stderr)?;
+    same!(output.status.code(), Some(2), "{talk}");
+    same!(talk.contains("nothing can be called free") && talk.contains("mount /proc"), true, "{talk}");
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! `watch` on a real pseudo-terminal: what a user sees there, and that the terminal is given back as it was however the
+//! run ends. What comes out is fed to a terminal emulator, and it is the emulator's screen that is looked at.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use unicode_width::UnicodeWidthStr;
+
+/// The longest that anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A terminal with a program on it.
+struct Terminal {
+    /// The user's side.
+    user: File,
+    /// The program's side, kept open to look at its settings.
+    line: OwnedFd,
+    before: Termios,
+    child: Child,
+    emulator: vt100::Parser,
+    /// All that came out.
+    bytes: Vec<u8>,
+}
+
+impl Terminal {
+    fn start(size: (u16, u16), arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut program = Command::new("setsid");
+        program.arg("--ctty").arg(env!("CARGO_BIN_EXE_portolan")).arg("watch").args(arguments);
+        Self::run(size, program, environment)
+    }
+
+    /// `setsid` gives the program a session of its own, whose terminal this is.
+    fn run((width, height): (u16, u16), mut program: Command, environment: &[(&str, &str)]) -> Self {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        let path = ptsname(&user, Vec::new()).unwrap();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+        let line = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
+        let before = tcgetattr(&line).unwrap();
+        resize(&user, width, height);
+        let side = || line.as_fd().try_clone_to_owned().unwrap();
+        program.env_remove("NO_COLOR").env("TERM", "xterm-256color").envs(environment.iter().copied());
+        let child = program.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+        let emulator = vt100::Parser::new(height, width, 0);
+        Terminal { user: File::from(user), line, before, child, emulator, bytes: Vec::new() }
+    }
+
+    /// Takes what has come out within `time`; whether anything has.
+    fn read(&mut self, time: Duration) -> bool {
+        let mut ends = [PollFd::new(&self.user, PollFlags::IN)];
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+        if poll(&mut ends, Some(&time)).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        let length = self.user.read(&mut buffer).unwrap();
+        self.emulator.process(&buffer[..length]);
+        self.bytes.extend(&buffer[..length]);
+        true
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let screen = self.emulator.screen();
+        screen.rows(0, screen.size().1).map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// Waits until the screen is as wanted.
+    #[track_caller]
+    fn until(&mut self, about: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let began = Instant::now();
+        while !wanted(&self.lines()) {
+            let known = String::from_utf8_lossy(&self.bytes);
+            assert!(began.elapsed() < PATIENCE, "{about}: {:#?}\n{known:?}", self.lines());
+            self.read(Duration::from_millis(50));
+        }
+        self.lines()
+    }
+
+    /// Waits for a line with all of these words.
+    #[track_caller]
+    fn line_with(&mut self, words: &[&str]) -> String {
+        let fits = |line: &&String| words.iter().all(|word| line.contains(word));
+        let lines = self.until(&format!("{words:?}"), |lines| lines.iter().any(|line| fits(&line)));
+        lines.iter().find(fits).unwrap().clone()
+    }
+
+    fn press(&mut self, keys: &[u8]) {
+        self.user.write_all(keys).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end, and holds that the terminal is as it was before.
+    #[track_caller]
+    fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end: {:#?}", self.lines());
+            self.read(Duration::from_millis(20));
+        };
+        while self.read(Duration::ZERO) {}
+        let screen = self.emulator.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is left on");
+        assert!(!screen.hide_cursor(), "the cursor is left hidden");
+        let settings = |termios: &Termios| format!("{termios:?}");
+        assert_eq!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before));
+        status
+    }
+
+    /// Holds that a screen was up.
+    #[track_caller]
+    fn is_up(&self) {
+        let screen = self.emulator.screen();
+        assert!(screen.alternate_screen() && screen.hide_cursor());
+        let settings = |termios: &Termios| format!("{termios:?}");
+        assert_ne!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before), "keys are not single");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn resize(user: impl AsFd, width: u16, height: u16) {
+    tcsetwinsize(user, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+}
+
+/// A listener of this process, and the target that means it alone.
+fn listener() -> (TcpListener, u16, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port, format!("tcp/{port}"))
+}
+
+#[test]
+fn a_screen_and_q() {
+    let (_listener, port, target) = listener();
+    let mut terminal = Terminal::start((100, 20), &[&target], &[]);
+    terminal.line_with(&["tcp", "127.0.0.1", &port.to_string(), "ephemeral"]);
+    terminal.is_up();
+    let lines = terminal.lines();
+    assert!(lines[0].contains("UTC  1 listener") && lines[0].ends_with("every 1 s  q quits"), "{lines:#?}");
+    assert!(lines[2].starts_with("  PROTO  ADDRESS"), "{lines:#?}");
+    assert!(lines[3].starts_with("────"), "{lines:#?}");
+    // Drawn in place: nothing scrolls, the time goes on.
+    terminal.until("the time goes on", |now| now[0] != lines[0] && now[2..5] == lines[2..5]);
+    terminal.press(b"x");
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn control_c() {
+    let (_listener, port, target) = listener();
+    let mut terminal = Terminal::start((80, 20), &[&target], &[]);
+    terminal.line_with(&[&port.to_string()]);
+    terminal.is_up();
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn signals_end_it_as_they_end_any_program() {
+    let (_listener, port, target) = listener();
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut terminal = Terminal::start((80, 20), &[&target], &[]);
+        terminal.line_with(&[&port.to_string()]);
+        terminal.is_up();
+        terminal.signal(signal);
+        assert_eq!(terminal.ended().signal(), Some(signal.as_raw()), "{signal:?}");
+    }
+}
+
+/// What the test below runs on a terminal: itself, with a word in the environment.
+fn panic_with_the_screen_up() -> ! {
+    let mut screen = portolan::command::screen::Screen::enter().unwrap();
+    screen.show(&["the screen is up".to_owned()]).unwrap();
+    let mut key = [0];
+    std::io::stdin().read_exact(&mut key).unwrap();
+    // Where a panic aborts, as in a release, nothing is dropped.
+    std::mem::forget(screen);
+    panic!("the worst has happened");
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    if std::env::var_os("PORTOLAN_TEST_PANIC").is_some() {
+        panic_with_the_screen_up();
+    }
+    let mut program = Command::new("setsid");
+    program.arg("--ctty").arg(std::env::current_exe().unwrap());
+    program.args(["--exact", "a_panic_gives_the_terminal_back", "--nocapture"]);
+    let mut terminal =
+        Terminal::run((80, 20), program, &[("PORTOLAN_TEST_PANIC", "1"), ("RUST_BACKTRACE", "0")]);
+    terminal.line_with(&["the screen is up"]);
+    terminal.is_up();
+    terminal.press(b"x");
+    assert_ne!(terminal.ended().code(), Some(0));
+    // What is said of it is said where it stays to be read.
+    let text = String::from_utf8_lossy(&terminal.bytes);
+    let (_, after) = text.split_once("\x1b[?1049l").unwrap();
+    assert!(after.contains("the worst has happened"), "{text:?}");
+}
+
+#[test]
+fn marks_come_and_fade() {
+    let (listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = Terminal::start((100, 20), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
+    let row = terminal.line_with(&["127.0.0.1", &port]);
+    assert!(row.starts_with("  tcp"), "{row}");
+    drop(listener);
+    let row = terminal.line_with(&["- tcp", &port]);
+    assert!(row.starts_with("- tcp"), "{row}");
+    terminal.line_with(&["- 1 vanished"]);
+    terminal.line_with(&["0 listeners"]);
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    let row = terminal.line_with(&["+ tcp", &port]);
+    assert!(row.starts_with("+ tcp"), "{row}");
+    let lines = terminal.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("127.0.0.1")).count(), 1, "{lines:#?}");
+    assert!(lines[1].contains("+ 1 appeared"), "{lines:#?}");
+    terminal.until("the mark fades", |lines| lines[1].is_empty() && lines[4].starts_with("  tcp"));
+    drop(listener);
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+    let text = String::from_utf8_lossy(&terminal.bytes);
+    let coloured = text.split("\x1b[").skip(1).find(|part| {
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+        part[end..].starts_with('m') && !matches!(&part[..end], "" | "0")
+    });
+    assert_eq!(coloured, None, "colour despite NO_COLOR");
+}
+
+#[test]
+fn colour_where_it_may_be() {
+    let (_listener, port, target) = listener();
+    let mut terminal = Terminal::start((100, 20), &[&target], &[]);
+    terminal.line_with(&[&port.to_string(), "ephemeral"]);
+    assert!(
+        String::from_utf8_lossy(&terminal.bytes).contains("\x1b[38;5;6mephemeral"),
+        "{:?}",
+        terminal.lines()
+    );
+}
+
+#[test]
+fn fits_the_terminal_as_it_changes() {
+    let (_listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = Terminal::start((120, 20), &["--interval", "3600", &target], &[]);
+    terminal.line_with(&["PROTO", "EXPOSURE"]);
+    for (width, height) in [(60, 10), (20, 5), (200, 50)] {
+        resize(&terminal.user, width, height);
+        terminal.emulator.screen_mut().set_size(height, width);
+        // The rule is as wide as a terminal that is too narrow for all, and the row is one line.
+        let columns = |line: &str| (line.contains("PORT"), line.contains("FLAGS"), line.contains("EXPOSURE"));
+        terminal.until(&format!("{width}x{height}"), |lines| {
+            lines[3].starts_with('─')
+                && (width == 200 || lines[3].width() == usize::from(width))
+                && columns(&lines[2]) == (true, true, width == 200)
+                && lines[4].contains(&port)
+                && lines[4].contains("ephem")
+                && lines[5..].iter().all(|line| !line.contains(&port))
+        });
+    }
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn what_does_not_fit_is_counted() {
+    let held: Vec<_> = (0..6).map(|_| listener()).collect();
+    let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
+    let mut terminal = Terminal::start((20, 8), &targets, &[]);
+    terminal.line_with(&["3 rows not shown"]);
+    let rows = terminal.lines().iter().filter(|line| line.contains("ephem")).count();
+    assert_eq!(rows, 3, "{:#?}", terminal.lines());
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+/// Where no screen can be drawn, or a machine reads, there are lines.
+#[test]
+fn a_dumb_terminal_gets_a_stream() {
+    let (_listener, _, target) = listener();
+    for (arguments, environment) in
+        [(&[target.as_str()][..], &[("TERM", "dumb")][..]), (&["-o", "json", &target], &[("NO_COLOR", "1")])]
+    {
+        let mut terminal = Terminal::start((80, 20), arguments, environment);
+        terminal.line_with(&[r#"{"schema":"portolan.event/1","event":"start""#]);
+        assert!(!terminal.bytes.contains(&0x1b), "{:?}", String::from_utf8_lossy(&terminal.bytes));
+        terminal.press(b"\x03");
+        assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
+    }
+}
+
+/// Waiting needs no screen.
+#[test]
+fn waiting_leaves_the_terminal_alone() {
+    let (_listener, _, target) = listener();
+    let mut terminal = Terminal::start((80, 20), &[&target, "--until-listening"], &[]);
+    assert_eq!(terminal.ended().code(), Some(0));
+    assert_eq!(terminal.bytes, b"");
+    let mut terminal = Terminal::start((80, 20), &["-o", "json", &target, "--until-free"], &[]);
+    terminal.line_with(&["start"]);
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
+}
