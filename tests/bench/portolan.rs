@@ -29,6 +29,30 @@ fn main() {
 }
 
 /// What `--from` reads, as `capture` wrote it.
+/// The program itself from start to end, beside one that does nothing.
+mod start {
+    use std::process::{Command, Stdio};
+
+    fn run(program: &str, arguments: &[&str]) {
+        Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    }
+
+    #[divan::bench]
+    fn nothing() {
+        run("true", &[]);
+    }
+
+    #[divan::bench]
+    fn explain() {
+        run(env!("CARGO_BIN_EXE_portolan"), &["explain", "3416"]);
+    }
+
+    #[divan::bench]
+    fn list() {
+        run(env!("CARGO_BIN_EXE_portolan"), &[]);
+    }
+}
+
 #[divan::bench]
 fn read_saved(bencher: Bencher<'_, '_>) {
     let mut saved = Vec::new();
