@@ -124,15 +124,28 @@ pub fn ephemeral(here: &EphemeralHere) -> String {
 
 /// Expected, found, what that rests on, and why it matters.
 pub(super) fn impostor(service: &str, expected: &[&str], found: &[Stranger], why: &str) -> String {
-    let found: Vec<String> = found
-        .iter()
-        .map(|stranger| {
-            let what = match stranger.products.as_slice() {
-                [] => "of which nothing is known".to_owned(),
-                products => products.join(" or "),
-            };
-            let Stranger { program, pid, rests_on, .. } = stranger;
-            format!("{program} (pid {pid}, {what}; known {})", rests(*rests_on))
+    // Those of one program are told together, however many processes it has.
+    let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
+    for Stranger { program, pid, rests_on, products, .. } in found {
+        let what = match products.as_slice() {
+            [] => "of which nothing is known".to_owned(),
+            products => products.join(" or "),
+        };
+        let about = format!("{program} ({what}; known {};", rests(*rests_on));
+        match groups.iter_mut().find(|(known, _)| *known == about) {
+            Some((_, pids)) => pids.push(*pid),
+            None => groups.push((about, vec![*pid])),
+        }
+    }
+    let found: Vec<String> = groups
+        .into_iter()
+        .map(|(about, pids)| match pids.as_slice() {
+            [pid] => format!("{about} pid {pid})"),
+            pids => format!(
+                "{about} pid {} and {} more)",
+                pids.first().copied().unwrap_or_default(),
+                pids.len() - 1
+            ),
         })
         .collect();
     let named: Vec<String> = expected.iter().take(FEW).map(|&name| name.to_owned()).collect();

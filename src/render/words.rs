@@ -257,7 +257,9 @@ fn alive(a: &Assignment) -> String {
     } else {
         format!("{} is in use: {} {} it.", a.service, sources(&a.life), names(&a.life))
     };
-    match a.curated.as_ref().filter(|row| row.standing == Standing::Alive) {
+    // Where others speak for it, what the curated list rests on adds nothing.
+    let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
+    match a.curated.as_ref().filter(|row| alone && row.standing == Standing::Alive) {
         Some(row) => {
             format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
         }
