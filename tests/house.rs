@@ -123,13 +123,6 @@ fn crates_stay_in_their_rooms() {
 }
 
 #[test]
-fn the_project_stands_alone() {
-    for (path, text) in code() {
-        assert!(!text.contains("../shared"), "src/{path}");
-    }
-}
-
-#[test]
 fn the_reader_of_imports_reads_them() {
     assert_eq!(named("use crate::model::Pid;"), ["model"]);
     assert_eq!(named("use crate::{join, model::{Pid}, render};"), ["model", "join", "render"]);
