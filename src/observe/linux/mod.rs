@@ -57,7 +57,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     let mut places = Vec::new();
     gaps.extend(ephemeral.gap);
     if scope.holders
-        && let Some(walk) = find_holders(&mut found, privileged, || view.look(scope).found, &mut gaps)
+        && let Some(walk) = find_holders(&mut found, privileged, || view.look_again(scope, &blind), &mut gaps)
     {
         notes.extend(view.unseen(&walk));
         places = walk.places;
@@ -157,6 +157,13 @@ impl View {
         sight
     }
 
+    /// Lists the sockets once more; `None` where less could be seen than with the gaps of the first time, so that
+    /// what is missing proves nothing.
+    fn look_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
+        let again = self.look(scope);
+        again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
+    }
+
     /// What a reader should know of the namespaces that were not asked for.
     fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
@@ -200,7 +207,7 @@ pub(super) fn is_running(name: &str) -> bool {
 fn find_holders(
     found: &mut [Found],
     privileged: bool,
-    look: impl Fn() -> Vec<Found>,
+    look: impl Fn() -> Option<Vec<Found>>,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     if found.is_empty() {
@@ -224,11 +231,16 @@ fn find_holders(
     let before = gaps.len();
     open.retain(|inode| !walk.holders.contains_key(inode));
     let mut gone = HashSet::new();
+    let mut unsure = false;
     if !open.is_empty() {
         // The second look: what is gone by now is no riddle; the rest is looked for where descriptors hide,
         // and once more where they do not, for a socket may have changed hands behind the walk's back.
         let mut drop_the_gone = |open: &mut HashSet<u64>| {
-            let present: HashSet<_> = look().iter().map(Found::identity).collect();
+            let Some(listed) = look() else {
+                unsure = true;
+                return;
+            };
+            let present: HashSet<_> = listed.iter().map(Found::identity).collect();
             let mut still = HashSet::new();
             for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode))) {
                 if present.contains(&f.identity()) {
@@ -254,6 +266,15 @@ fn find_holders(
         }
     }
     gaps.extend(unread(&walk, privileged));
+    if unsure {
+        gaps.push(Gap {
+            stage: Stage::Holders,
+            what: "whether sockets without a holder were still there".to_owned(),
+            count: None,
+            why: "they could not be listed again".to_owned(),
+            remedy: Some("run again".to_owned()),
+        });
+    }
     if !open.is_empty()
         && let Some((why, remedy)) = settings::processes_out_of_sight(privileged)
     {
