@@ -27,7 +27,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     // Colour of the table, and the screen of `watch`.
     ("crossterm", &["render/table.rs", "command/screen.rs"]),
     ("signal_hook", &["command/screen.rs"]),
-    ("clap", &["cli.rs", "main.rs"]),
+    ("clap", &["cli/", "main.rs"]),
     // Beside the kernel's answers: whether anybody reads a stream of events.
     ("rustix", &["observe/linux/", "command/reader.rs"]),
 ];

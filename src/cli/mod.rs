@@ -1,0 +1,126 @@
+//! The command line: exactly what was typed. No environment is read here, no default needs the machine, and
+//! targets stay text until the command that takes them judges them.
+
+mod list;
+mod watch;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use list::ListArgs;
+pub use watch::WatchArgs;
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portolan",
+    version,
+    about = "Lists what listens on this machine, and says what should not be there",
+    long_about = "Portolan asks the operating system for every live TCP and UDP listener, joins each with the \
+        registry of port assignments and with the processes that hold it, and flags what should not be there: \
+        listeners on orphaned ports (registered once, the software dead), on unassigned ports and on ephemeral ones.\n\n\
+        What could not be seen is always said: on standard error, and in every machine-readable output.",
+    after_long_help = AFTER,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do; without a word, list.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of a listing, where no command is named.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+const AFTER: &str = "\
+Examples:
+  portolan                   everything that listens here
+  portolan 3416              who listens on port 3416?
+  portolan 8000-8100 nginx   these ports, and whatever nginx listens on
+  portolan -tulpn            from habit
+  portolan explain 3416      what the registry says of port 3416, and who is on it
+  portolan explain kazaa     the same for a service, a program or words
+  portolan explain --stats   what the registry knows, and of what date
+  portolan watch             the same as it changes; see portolan watch --help
+  portolan -o json           for machines
+  portolan capture >host.json; portolan --from host.json
+
+Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other error.
+
+Sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP are inspected. Raw, packet, ICMP (ping), Unix,
+vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets are not.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what listens (the same as no command)
+    List(Box<ListArgs>),
+    /// Tell what the registry says of a port or service, and who is on it here now
+    Explain(ExplainArgs),
+    /// Watch what listens: on a terminal a table that keeps itself up to date, elsewhere a stream of events
+    #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
+    Watch(Box<WatchArgs>),
+    /// Write the raw observation as JSON, for --from here or on another machine
+    Capture,
+}
+
+/// What `explain` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// A port (3416), a range (8000-8100), tcp/3416, a service (ssh), a program (postgres) or words (kazaa)
+    #[arg(value_name = "TARGET", required_unless_present = "stats")]
+    pub targets: Vec<String>,
+    /// Sum the registry instead: statuses by range, evidence, the date of the data
+    #[arg(long, conflicts_with = "targets")]
+    pub stats: bool,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// How to print
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub output: Output,
+    /// Judge a saved observation instead of this machine (- for standard input)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Look into another network namespace: its name, its inode or a process in it; all for every one (Linux)
+    #[arg(long, global = true, value_name = "NAME|all")]
+    pub netns: Option<String>,
+    /// Judge by this newer registry, IANA's own CSV, instead of the embedded one; also PORTOLAN_REGISTRY
+    #[arg(long, global = true, value_name = "FILE")]
+    pub registry: Option<PathBuf>,
+    /// When to colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// The table with every usual field, never cut.
+    Wide,
+    /// For machines.
+    Json,
+    /// A listener a line.
+    Ndjson,
+    /// For spreadsheets: a row a listener and holder.
+    Csv,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
