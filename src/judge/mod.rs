@@ -1,5 +1,6 @@
 //! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
 
+pub mod audit;
 mod rules;
 mod tenants;
 #[cfg(test)]

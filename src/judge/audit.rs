@@ -1,0 +1,156 @@
+//! What an audit finds, and its verdict.
+//!
+//! A finding of an audit is one on a listener, or one on what is not there: promised, or gone since a saved
+//! observation. What adds to the findings of a report (the policy, a baseline, a deeper look) adds to this list and
+//! to nothing else, so there is one list to sort, to count and to draw. Nothing is told here, and no exit code is
+//! chosen.
+
+use std::net::IpAddr;
+
+use super::{Judged, Report};
+use crate::model::{Finding, Gap, Protocol, Severity};
+
+/// What a finding of an audit is on.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'r, 'o> {
+    /// A listener.
+    Listener(&'r Judged<'o>),
+    /// A place where none is seen; what is `None` is any.
+    Place {
+        /// Transport protocol.
+        protocol: Option<Protocol>,
+        /// Address.
+        address: Option<IpAddr>,
+        /// Port in host order.
+        port: Option<u16>,
+    },
+}
+
+impl Subject<'_, '_> {
+    /// The protocol, where it is one.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Subject::Listener(judged) => Some(judged.listener.socket.local.protocol),
+            Subject::Place { protocol, .. } => *protocol,
+        }
+    }
+
+    /// The address, where it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Subject::Listener(judged) => Some(judged.listener.socket.local.address),
+            Subject::Place { address, .. } => *address,
+        }
+    }
+
+    /// The port, where it is one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Subject::Listener(judged) => Some(judged.listener.socket.local.port),
+            Subject::Place { port, .. } => *port,
+        }
+    }
+}
+
+/// One finding of an audit.
+#[derive(Clone, Debug)]
+pub struct AuditFinding<'r, 'o> {
+    /// What it is on.
+    pub subject: Subject<'r, 'o>,
+    /// The flag with its severity and evidence.
+    pub finding: Finding,
+    /// The rule of the policy that decided it; `None` where none did.
+    pub rule: Option<String>,
+}
+
+/// What an audit comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No finding at or above the threshold, and everything was seen.
+    Clear,
+    /// Findings at or above the threshold.
+    Findings,
+    /// No such finding, but not everything was seen: this is no all-clear.
+    Incomplete,
+}
+
+impl Outcome {
+    /// The name in lower case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Clear => "clear",
+            Outcome::Findings => "findings",
+            Outcome::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// A report with everything an audit found.
+#[derive(Clone, Debug)]
+pub struct Audit<'r, 'o> {
+    /// The joined and judged observation.
+    pub report: &'r Report<'o>,
+    /// The findings, after [`Audit::sort`] gravest first.
+    pub findings: Vec<AuditFinding<'r, 'o>>,
+    /// What the audit could not see beyond the gaps of the observation.
+    pub gaps: Vec<Gap>,
+}
+
+impl<'r, 'o> Audit<'r, 'o> {
+    /// The findings of a report on its listeners, as they are.
+    #[must_use]
+    pub fn of(report: &'r Report<'o>) -> Self {
+        let on = |judged: &'r Judged<'o>| {
+            let subject = Subject::Listener(judged);
+            judged.findings.iter().map(move |finding| AuditFinding {
+                subject,
+                finding: finding.clone(),
+                rule: None,
+            })
+        };
+        let mut audit =
+            Audit { report, findings: report.listeners.iter().flat_map(on).collect(), gaps: Vec::new() };
+        audit.sort();
+        audit
+    }
+
+    /// Gravest first; what is as grave in the order of listings, what is not there by port last.
+    pub fn sort(&mut self) {
+        self.findings.sort_by(|a, b| {
+            let absent = |f: &AuditFinding<'_, '_>| match f.subject {
+                Subject::Listener(_) => None,
+                Subject::Place { protocol, address, port } => Some((port, protocol, address)),
+            };
+            b.finding
+                .severity
+                .cmp(&a.finding.severity)
+                .then_with(|| match (a.subject, b.subject) {
+                    (Subject::Listener(a), Subject::Listener(b)) => a.listener.order(&b.listener),
+                    _ => absent(a).cmp(&absent(b)),
+                })
+                .then_with(|| a.finding.flag().cmp(&b.finding.flag()))
+        });
+    }
+
+    /// Whether everything that was asked for was seen.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.gaps.is_empty() && self.report.observation.is_complete()
+    }
+
+    /// What it comes to, where findings below `fail_on` do not count.
+    #[must_use]
+    pub fn outcome(&self, fail_on: Severity) -> Outcome {
+        if self.findings.iter().any(|found| found.finding.severity >= fail_on) {
+            Outcome::Findings
+        } else if self.is_complete() {
+            Outcome::Clear
+        } else {
+            Outcome::Incomplete
+        }
+    }
+}
