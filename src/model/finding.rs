@@ -52,11 +52,15 @@ pub enum Flag {
     Impostor,
     /// Reachable from beyond this machine.
     Exposed,
+    /// No rule of the policy allows it.
+    Unexpected,
+    /// The policy promises a listener that is not there.
+    Missing,
 }
 
 impl Flag {
     /// Every flag, in the order of listings.
-    pub const ALL: [Flag; 8] = [
+    pub const ALL: [Flag; 10] = [
         Flag::Orphaned,
         Flag::Ephemeral,
         Flag::Reserved,
@@ -65,6 +69,8 @@ impl Flag {
         Flag::OtherProtocol,
         Flag::Impostor,
         Flag::Exposed,
+        Flag::Unexpected,
+        Flag::Missing,
     ];
 
     /// The stable code, in kebab-case.
@@ -79,6 +85,8 @@ impl Flag {
             Flag::OtherProtocol => "other-protocol",
             Flag::Impostor => "impostor",
             Flag::Exposed => "exposed",
+            Flag::Unexpected => "unexpected",
+            Flag::Missing => "missing",
         }
     }
 
@@ -94,6 +102,39 @@ impl Flag {
             Flag::OtherProtocol => "registered for the other of TCP and UDP only",
             Flag::Impostor => "not a program known to serve what belongs on this port",
             Flag::Exposed => "reachable from beyond this machine",
+            Flag::Unexpected => "no rule of the policy allows it",
+            Flag::Missing => "the policy promises a listener that is not there",
+        }
+    }
+
+    /// Why it matters, in one sentence.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Flag::Orphaned => {
+                "Nobody serves there what the port was registered for, so what listens is something else: \
+                 dead software still running, or a program that hides behind an old name."
+            }
+            Flag::Ephemeral => {
+                "The kernel may give the port to an outgoing connection first, and then the service cannot start; \
+                 a port nobody chose is also where what should not be found likes to listen."
+            }
+            Flag::Reserved => {
+                "No service can claim a reserved port, so whoever listens there chose it against the registry."
+            }
+            Flag::Unassigned => "The registry does not say what this is: only the program itself does.",
+            Flag::Dormant => {
+                "A registration that nothing speaks for explains no listener, so the port is as good as unassigned."
+            }
+            Flag::OtherProtocol => {
+                "The registered service speaks the other protocol, so this listener is likely not that service."
+            }
+            Flag::Impostor => "Clients trust this port with passwords and data, whoever answers there.",
+            Flag::Exposed => {
+                "Whoever can reach the address can talk to it, unless something in between forbids it."
+            }
+            Flag::Unexpected => "What nobody has allowed, nobody has answered for.",
+            Flag::Missing => "Somebody counts on a service that does not answer.",
         }
     }
 
@@ -110,6 +151,8 @@ impl Flag {
             }
             Flag::Impostor => "find out who started it; if it belongs here, allow it in the policy",
             Flag::Exposed => "bind it to a loopback address if only this machine should reach it",
+            Flag::Unexpected => "end it, or allow it in the policy with a reason and an owner",
+            Flag::Missing => "start the service, or take the rule out of the policy",
         }
     }
 
@@ -127,10 +170,10 @@ impl Flag {
                     Severity::Info
                 }
             }
-            (Flag::Impostor, true) => Severity::Critical,
-            (Flag::Impostor, false) | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => {
-                Severity::Warning
-            }
+            (Flag::Impostor, true) | (Flag::Unexpected, _) => Severity::Critical,
+            (Flag::Impostor, false)
+            | (Flag::Missing, _)
+            | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => Severity::Warning,
             (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, false) => Severity::Notice,
             (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, true) => Severity::Notice,
             (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, false) | (Flag::Exposed, _) => {
@@ -255,6 +298,26 @@ pub enum Evidence {
         /// The device it is bound to.
         device: Option<String>,
     },
+    /// For [`Flag::Unexpected`].
+    Unexpected {
+        /// The id of the rule that comes nearest: all but a few of its conditions hold.
+        nearest: Option<String>,
+        /// The conditions of that rule that do not hold, a phrase each: `user is root, not postgres`.
+        differs: Vec<String>,
+        /// When that rule expired, where it would allow this otherwise.
+        expired: Option<String>,
+    },
+    /// For [`Flag::Missing`].
+    Missing {
+        /// The id of the rule that promises it.
+        rule: String,
+        /// What it promises, in short: `tcp/443 on any address`.
+        wanted: String,
+        /// Why it must listen, as the rule says.
+        reason: Option<String>,
+        /// Who answers for it, as the rule says.
+        owner: Option<String>,
+    },
 }
 
 /// One remarkable thing about one listener.
@@ -279,6 +342,47 @@ impl Finding {
             Evidence::OtherProtocol { .. } => Flag::OtherProtocol,
             Evidence::Impostor { .. } => Flag::Impostor,
             Evidence::Exposed { .. } => Flag::Exposed,
+            Evidence::Unexpected { .. } => Flag::Unexpected,
+            Evidence::Missing { .. } => Flag::Missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_is_told_in_full() {
+        for (at, flag) in Flag::ALL.into_iter().enumerate() {
+            assert_eq!(flag as usize, at, "the order of the list is that of the variants");
+            assert!(flag.code().chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{flag:?}");
+            // A sentence, and two phrases that a sentence can hold.
+            assert!(flag.why().ends_with('.') && !flag.why().contains(". "), "{flag:?}");
+            for phrase in [flag.description(), flag.remedy()] {
+                assert!(!phrase.is_empty() && !phrase.ends_with('.'), "{flag:?}");
+            }
+        }
+        assert_eq!(Flag::ALL.last(), Some(&Flag::Missing), "the list is whole");
+    }
+
+    #[test]
+    fn severities_by_exposure() {
+        use Severity::{Critical, Info, Notice, Warning};
+        let of = |flag: Flag, exposure| flag.severity(Protocol::Tcp, exposure);
+        for (flag, loopback, beyond) in [
+            (Flag::Orphaned, Notice, Warning),
+            (Flag::Ephemeral, Notice, Warning),
+            (Flag::Unassigned, Info, Notice),
+            (Flag::Impostor, Warning, Critical),
+            (Flag::Unexpected, Critical, Critical),
+            (Flag::Missing, Warning, Warning),
+        ] {
+            assert_eq!(
+                (of(flag, Exposure::Loopback), of(flag, Exposure::Any)),
+                (loopback, beyond),
+                "{flag:?}"
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod card;
 pub mod csv;
 pub mod events;
 pub mod fields;
+mod findings;
 #[cfg(test)]
 mod fixtures;
 mod group;

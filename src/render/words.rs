@@ -10,6 +10,7 @@ use crate::model::{
 
 use super::beside::impostor;
 pub use super::beside::{ephemeral, evidence, guarded, history, neighbours, programs, rests, usual};
+use super::findings;
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
 #[must_use]
@@ -217,6 +218,12 @@ pub fn finding(finding: &Finding) -> String {
         Evidence::Impostor { service, expected, found, why } => impostor(service, expected, found, why),
         Evidence::Exposed { exposure: class, .. } => {
             format!("Reachable from beyond this machine, {}, as far as the address tells.", exposure(*class))
+        }
+        Evidence::Unexpected { nearest, differs, expired } => {
+            findings::unexpected(nearest.as_deref(), differs, expired.as_deref())
+        }
+        Evidence::Missing { rule, wanted, reason, owner } => {
+            findings::missing(rule, wanted, reason.as_deref(), owner.as_deref())
         }
     }
 }

@@ -109,6 +109,31 @@ fn findings() {
         say(Evidence::Exposed { exposure: Exposure::Any, address: [0; 4].into(), device: None }),
         "Reachable from beyond this machine, on every address of this machine, as far as the address tells."
     );
+    let unexpected = |nearest: Option<&str>, differs: &[&str], expired: Option<&str>| {
+        say(Evidence::Unexpected {
+            nearest: nearest.map(str::to_owned),
+            differs: differs.iter().map(|text| (*text).to_owned()).collect(),
+            expired: expired.map(str::to_owned),
+        })
+    };
+    assert_eq!(unexpected(None, &[], None), "No rule of the policy allows it.");
+    assert_eq!(
+        unexpected(Some("db"), &["user is root, not postgres", "address is any, not loopback"], None),
+        "No rule of the policy allows it; the rule db comes nearest, but user is root, not postgres; address is any, not loopback."
+    );
+    assert_eq!(
+        unexpected(Some("db"), &[], Some("2026-01-01")),
+        "No rule of the policy allows it: the rule db did, and expired on 2026-01-01."
+    );
+    assert_eq!(
+        say(Evidence::Missing {
+            rule: "web".into(),
+            wanted: "tcp/443".into(),
+            reason: Some("customers".into()),
+            owner: None,
+        }),
+        "The rule web of the policy promises tcp/443, and nothing seen is that. Reason: customers."
+    );
     let row = verdict(3416, Protocol::Tcp).assignments[0].curated.unwrap();
     let dead = say(Evidence::Orphaned { registrations: vec![DeadRegistration::new("commandport", &row)] });
     assert!(
