@@ -140,6 +140,157 @@ fn bad_watches_are_refused_in_one_line() {
 }
 
 #[test]
+fn bad_audits_are_refused_in_one_line() {
+    let capture = capture();
+    let from = ["--from", capture.to_str().unwrap()];
+    for (arguments, names) in [
+        (&["--fail-on", "grave"][..], "[possible values: info, notice, warning, critical]"),
+        (&["-o", "csv"], "sarif or metrics"),
+        (&["-o", "wide"], "sarif or metrics"),
+        (&["--pids", "22"], "shape a listing"),
+        (&["--group"], "shape a listing"),
+        (&["--columns", "port"], "shape a listing"),
+        (&["--sort", "port"], "shape a listing"),
+        (&["--no-header"], "shape a listing"),
+        (&["--no-holders"], "who holds the sockets"),
+        (&["-a"], "connections are none of it"),
+        (&["--state", "established"], "connections are none of it"),
+        (&["--flag", "orphaned"], "--fail-on"),
+        (&["--not", "flag=orphaned"], "--fail-on"),
+        (&["-t", "-o", "metrics"], "the whole machine"),
+        (&["--rules", "-o", "ndjson"], "--rules prints text"),
+        (&["65536"], "65536"),
+        (&["no-such-service-or-process"], "neither a port"),
+        (&["--write", "/"], "/: it is a folder"),
+        (&["--write", "/no-such-folder/out"], "/no-such-folder/out: No such file"),
+    ] {
+        refused(&run([&["audit"], &from[..], arguments].concat()), &format!("{arguments:?}"), names);
+    }
+    for (command, output) in
+        [("list", "sarif"), ("explain", "metrics"), ("watch", "sarif"), ("capture", "metrics")]
+    {
+        let targets: &[&str] = if command == "explain" { &["22"] } else { &[] };
+        refused(&run([&[command, "-o", output], targets].concat()), command, "portolan audit");
+    }
+}
+
+/// An audit of the capture, and what it wrote as JSON.
+fn audited(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = from_capture(&[&["audit", "-o", "json"], arguments].concat());
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The ports and codes of what an audit found.
+fn found(audit: &serde_json::Value) -> Vec<(u64, &str)> {
+    let findings = audit["findings"].as_array().unwrap();
+    findings.iter().map(|f| (f["port"].as_u64().unwrap(), f["code"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn an_audit_answers_by_its_exit_code() {
+    for (arguments, code, verdict) in [
+        (&[][..], 1, "findings"),
+        (&["--fail-on", "warning"], 1, "findings"),
+        (&["--fail-on", "critical"], 0, "clear"),
+        (&["--fail-on", "info"], 1, "findings"),
+        (&["60416"], 0, "clear"),
+        (&["60416", "--fail-on", "notice"], 1, "findings"),
+        (&["--allow-incomplete"], 1, "findings"),
+        (&["9"], 0, "clear"),
+    ] {
+        let (exit, audit) = audited(arguments);
+        assert_eq!((exit, audit["verdict"].as_str()), (Some(code), Some(verdict)), "{arguments:?}");
+    }
+    // The same capture with something unseen: nothing found is no all-clear, something found is found all the same.
+    let text = std::fs::read_to_string(capture()).unwrap();
+    let gap = r#""gaps": [{"stage": "holders", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
+    let partial = text.replace("\"gaps\": []", gap);
+    assert_ne!(partial, text);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("partial.json");
+    std::fs::write(&path, partial).unwrap();
+    for (arguments, code) in [
+        (&["--fail-on", "critical"][..], 3),
+        (&["--fail-on", "critical", "--allow-incomplete"], 0),
+        (&[], 1),
+        (&["--allow-incomplete"], 1),
+    ] {
+        for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+            let audit = run([&["audit", "--from", path.to_str().unwrap(), "-o", output], arguments].concat());
+            assert_eq!(audit.status.code(), Some(code), "{arguments:?} {output}");
+            assert!(stderr(&audit).contains("not seen: 1 things: no"), "{audit:?}");
+            let told = format!("{}{}", stdout(&audit), stderr(&audit));
+            assert!(!told.contains("Clear:"), "{arguments:?} {output}: {told}");
+            assert!(
+                told.contains("not everything could be seen") || told.contains("Not everything"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_narrows_an_audit_narrows_what_is_told() {
+    for (arguments, wanted) in [
+        (&["3416"][..], &[(3416, "orphaned"), (3416, "exposed")][..]),
+        (&["-u"], &[(3414, "orphaned"), (3414, "exposed")]),
+        (&["--exposure", "loopback"], &[(5432, "impostor"), (60416, "ephemeral")]),
+        (&["--not", "user=root"], &[]),
+    ] {
+        let (_, audit) = audited(arguments);
+        assert_eq!(found(&audit), wanted, "{arguments:?}");
+        assert_eq!(audit["narrowed"], arguments.join(" "), "{arguments:?}");
+        assert!(audit["listeners"].as_array().unwrap().len() < 5);
+        let table = from_capture(&[&["audit"], arguments].concat());
+        assert!(stdout(&table).contains(" of 5 listeners: "), "{table:?}");
+    }
+    let (_, audit) = audited(&["-l", "-n"]);
+    assert_eq!(
+        (&audit["narrowed"], audit["listeners"].as_array().unwrap().len()),
+        (&serde_json::Value::Null, 5)
+    );
+}
+
+#[test]
+fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+        let printed = from_capture(&["audit", "-o", output]);
+        std::fs::write(&path, "what was there").unwrap();
+        let written =
+            from_capture(&["audit", "-o", output, "--write", path.to_str().unwrap(), "--color", "always"]);
+        assert_eq!((written.status.code(), stdout(&written)), (Some(1), ""), "{output}");
+        assert_eq!(std::fs::read(&path).unwrap(), printed.stdout, "{output}");
+        assert!(stderr(&written).contains("portolan: Findings: 3 warning."), "{written:?}");
+    }
+    // Where it cannot be written, what was there stays.
+    #[cfg(unix)]
+    {
+        let lost = folder.path().join("gone").join("out");
+        let output = from_capture(&["audit", "--write", lost.to_str().unwrap()]);
+        refused(&output, "a folder that is not there", "nothing was written");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+    let rules = run(["audit", "--rules", "--write", path.to_str().unwrap()]);
+    assert_eq!(rules.status.code(), Some(0));
+    assert_eq!(std::fs::read(&path).unwrap(), run(["audit", "--rules"]).stdout);
+}
+
+#[test]
+fn a_reader_who_leaves_changes_no_verdict() {
+    // Closed before a byte is written: the verdict is in the exit code all the same.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let capture = capture();
+    let status = portolan(["audit", "--from", capture.to_str().unwrap()])
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(1));
+}
+
+#[test]
 fn bad_captures_are_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
@@ -414,7 +565,9 @@ fn a_closed_or_full_output_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).contains("panicked")), (Some(0), false), "{output:?}");
     if cfg!(target_os = "linux") {
-        for arguments in [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"], &["watch"]] {
+        for arguments in
+            [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"], &["watch"], &["audit"]]
+        {
             let full = portolan(arguments)
                 .stdout(File::options().write(true).open("/dev/full").unwrap())
                 .output()
@@ -441,6 +594,12 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
         ["Examples", "Exit codes", "may be missed", "nc -z", "--until-free --timeout", "appeared", "fade"]
     {
         assert!(stdout(&watch).contains(text), "{text}: {}", stdout(&watch));
+    }
+    let audit = run(["audit", "--help"]);
+    for text in
+        ["Examples", "Exit codes", "--fail-on", "--allow-incomplete", "--rules", "--write", "node-exporter"]
+    {
+        assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
     }
     assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
 }

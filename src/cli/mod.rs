@@ -1,6 +1,7 @@
 //! The command line: exactly what was typed. No environment is read here, no default needs the machine, and
 //! targets stay text until the command that takes them judges them.
 
+mod audit;
 mod list;
 mod watch;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::AuditArgs;
 pub use list::ListArgs;
 pub use watch::WatchArgs;
 
@@ -46,6 +48,7 @@ Examples:
   portolan explain kazaa     the same for a service, a program or words
   portolan explain --stats   what the registry knows, and of what date
   portolan watch             the same as it changes; see portolan watch --help
+  portolan audit             is anything here that should not be? see portolan audit --help
   portolan -o json           for machines
   portolan capture >host.json; portolan --from host.json
 
@@ -64,6 +67,9 @@ pub enum Command {
     /// Watch what listens: on a terminal a table that keeps itself up to date, elsewhere a stream of events
     #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
     Watch(Box<WatchArgs>),
+    /// Judge every listener: what should not be here, and why; the exit code is the verdict
+    #[command(long_about = audit::ABOUT, after_long_help = audit::EXAMPLES)]
+    Audit(Box<AuditArgs>),
     /// Write the raw observation as JSON, for --from here or on another machine
     Capture,
 }
@@ -112,6 +118,10 @@ pub enum Output {
     Ndjson,
     /// For spreadsheets: a row a listener and holder.
     Csv,
+    /// For code-scanning dashboards (audit).
+    Sarif,
+    /// For Prometheus: text for node_exporter's textfile collector (audit).
+    Metrics,
 }
 
 /// When to colour.

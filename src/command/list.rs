@@ -36,7 +36,10 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&values(), &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        Output::Table | Output::Wide => table::grid(&values(), &columns, !args.no_header, &ui.stdout, out)?,
+        // SARIF and metrics belong to an audit, and never come here.
+        Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
+            table::grid(&values(), &columns, !args.no_header, &ui.stdout, out)?;
+        }
     }
     out.flush()?;
     ui.tell(&observation);
@@ -154,7 +157,7 @@ pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection)
 }
 
 /// A saved observation may hold more than was asked for.
-fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> bool {
+pub(super) fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> bool {
     let socket = listener.socket;
     scope.states.contains(&socket.state)
         && (!listeners_only || socket.state.holds_port())
@@ -163,7 +166,7 @@ fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> boo
 }
 
 /// Whether a user of this name holds anything that was seen.
-fn is_seen(name: &str, observation: &Observation) -> bool {
+pub(super) fn is_seen(name: &str, observation: &Observation) -> bool {
     observation.sockets.iter().any(|socket| socket.user.as_deref() == Some(name))
         || observation.processes.iter().any(|process| process.user.as_deref() == Some(name))
 }

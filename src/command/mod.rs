@@ -1,5 +1,6 @@
 //! One file a command; the only wiring in the house: observe, join, judge, render.
 
+mod audit;
 mod capture;
 mod explain;
 pub mod from;
@@ -11,11 +12,12 @@ pub mod screen;
 mod select;
 mod target;
 mod watch;
+mod whole;
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs};
+use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
 use crate::model::Observation;
 use crate::observe::{Namespaces, Scope, observe};
 use crate::render::{Style, talk};
@@ -27,6 +29,12 @@ pub enum Exit {
     Matched,
     /// Nothing did.
     Nothing,
+    /// An audit found nothing that counts, and saw everything or need not have.
+    Clear,
+    /// An audit found what counts.
+    Findings,
+    /// An audit found nothing that counts, but did not see everything.
+    Incomplete,
 }
 
 impl Exit {
@@ -34,8 +42,9 @@ impl Exit {
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
-            Exit::Matched => 0,
-            Exit::Nothing => 1,
+            Exit::Matched | Exit::Clear => 0,
+            Exit::Nothing | Exit::Findings => 1,
+            Exit::Incomplete => 3,
         }
     }
 }
@@ -85,16 +94,27 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
             "options and targets of a listing go after the command: portolan list -t 22".to_owned(),
         ));
     }
+    if let Output::Sarif | Output::Metrics = cli.common.output
+        && !matches!(cli.command, Some(Command::Audit(_)))
+    {
+        return Err(Error::Said(
+            "-o sarif and -o metrics tell what an audit finds: portolan audit -o metrics".to_owned(),
+        ));
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let exit = match &cli.command {
         None => list::run(&cli.list, &cli.common, &ui, &mut out),
         Some(Command::List(args)) => list::run(args, &cli.common, &ui, &mut out),
         Some(Command::Explain(args)) => explain::run(args, &cli.common, &ui, &mut out),
         Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
+        Some(Command::Audit(args)) => audit::run(args, &cli.common, &ui, &mut out),
         Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
     }?;
-    out.flush()?;
-    Ok(exit)
+    match out.flush() {
+        // What was found out stays so where nobody reads it to the end.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(exit),
+    }
 }
 
 /// What the environment and the terminal say, read once.
@@ -132,7 +152,7 @@ impl Ui {
     /// Says on standard error what could not be seen. Failing to say it there must not end the run: it is in
     /// the output as well.
     pub(crate) fn tell(&self, observation: &Observation) {
-        let _ = talk::gaps(observation, &self.stderr, &mut io::stderr().lock());
+        let _ = talk::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
     }
 }
 

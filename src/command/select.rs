@@ -4,6 +4,7 @@
 //! state, exposure, flag, user or expression are refused with the nearest or with all that there are.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use regex_lite::{Regex, RegexBuilder};
 
@@ -92,6 +93,24 @@ impl Selection {
         wanted
     }
 
+    /// Whether a place where nothing is seen may be meant: what cannot be told of it leaves it in.
+    pub(super) fn may_want(
+        &self,
+        protocol: Option<Protocol>,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    ) -> bool {
+        let holds = |filter: &Filter| filter.holds_at(protocol, address, port);
+        let groups = self.groups.iter().filter(|group| !group.is_empty());
+        groups.into_iter().all(|group| group.iter().any(|filter| holds(filter) != Some(false)))
+            && !self.not.iter().any(|filter| holds(filter) == Some(true))
+    }
+
+    /// Whether anything is asked of the flags.
+    pub(super) fn asks_for_flags(&self) -> bool {
+        self.groups.iter().flatten().chain(&self.not).any(|filter| matches!(filter, Filter::Flag(_)))
+    }
+
     /// Refuses a positional name that nothing here or in the registry goes by.
     pub(super) fn all_known(
         &self,
@@ -159,12 +178,47 @@ impl Filter {
         }
     }
 
+    /// The same of a place alone; `None` where it cannot be told.
+    fn holds_at(
+        &self,
+        protocol: Option<Protocol>,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    ) -> Option<bool> {
+        match self {
+            Filter::Target(resolved) => resolved.matches_at(protocol, address, port),
+            Filter::Family(family) => Some(address?.is_ipv4() == (*family == Family::Ipv4)),
+            Filter::Protocol(wanted) => Some(protocol? == *wanted),
+            Filter::Exposure(exposure) => Some(Exposure::of(address?, None) == *exposure),
+            Filter::All(filters) => {
+                let held = filters.iter().map(|filter| filter.holds_at(protocol, address, port));
+                held.fold(Some(true), both)
+            }
+            Filter::State(_)
+            | Filter::Process(_)
+            | Filter::Pid(_)
+            | Filter::User(_)
+            | Filter::Flag(_)
+            | Filter::Unit(_)
+            | Filter::Container(_) => None,
+        }
+    }
+
     fn ports(&self) -> Option<Vec<PortRange>> {
         match self {
             Filter::Target(resolved) => resolved.ports(),
             Filter::All(filters) => filters.iter().find_map(Filter::ports),
             _ => None,
         }
+    }
+}
+
+/// Whether both hold, as far as can be told.
+pub(super) fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    match (a, b) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Resolves what was typed against the registry: which sockets it means.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::Error;
+use super::select::both;
 use crate::join::Listener;
 use crate::model::{PortRange, Process, Protocol, Target};
 use crate::registry::Registry;
@@ -65,6 +67,29 @@ impl Resolved {
                     .any(|(ports, p)| *p == local.protocol.registered_as() && ports.contains(local.port));
                 protocol_fits
                     && (on_its_port || listener.processes.iter().any(|process| is_named(process, name)))
+            }
+        }
+    }
+
+    /// Whether it means a place where nothing is seen; `None` where that cannot be told.
+    pub(super) fn matches_at(
+        &self,
+        protocol: Option<Protocol>,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    ) -> Option<bool> {
+        let fits = |wanted: &Option<Protocol>| wanted.map_or(Some(true), |w| protocol.map(|p| p == w));
+        match &self.target {
+            Target::Ports { protocol, ports } => both(fits(protocol), port.map(|port| ports.contains(port))),
+            Target::Address { network, port: wanted } => both(
+                address.map(|address| network.contains(address)),
+                wanted.map_or(Some(true), |wanted| port.map(|port| port == wanted)),
+            ),
+            // It may be a process, which may be anywhere.
+            Target::Name { .. } if self.service.is_empty() => None,
+            Target::Name { protocol, .. } => {
+                let among = |port| self.service.iter().any(|(ports, _)| ports.contains(port));
+                both(fits(protocol), port.map(among))
             }
         }
     }

@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::{Judged, Report};
 use crate::model::{Finding, Gap, Protocol, Severity};
 
@@ -92,12 +94,18 @@ impl Outcome {
 /// A report with everything an audit found.
 #[derive(Clone, Debug)]
 pub struct Audit<'r, 'o> {
-    /// The joined and judged observation.
+    /// The joined and judged observation, whole: what a policy or a baseline is held against.
     pub report: &'r Report<'o>,
+    /// The listeners it is about, after [`Audit::narrow`] those that were asked for.
+    pub listeners: Vec<&'r Judged<'o>>,
     /// The findings, after [`Audit::sort`] gravest first.
     pub findings: Vec<AuditFinding<'r, 'o>>,
     /// What the audit could not see beyond the gaps of the observation.
     pub gaps: Vec<Gap>,
+    /// What it was narrowed to, as asked; `None` where it is about everything.
+    pub narrowed: Option<String>,
+    /// The date of the policy that was applied; `None` where none was.
+    pub policy_date: Option<Timestamp>,
 }
 
 impl<'r, 'o> Audit<'r, 'o> {
@@ -112,10 +120,24 @@ impl<'r, 'o> Audit<'r, 'o> {
                 rule: None,
             })
         };
-        let mut audit =
-            Audit { report, findings: report.listeners.iter().flat_map(on).collect(), gaps: Vec::new() };
+        let mut audit = Audit {
+            report,
+            listeners: report.listeners.iter().collect(),
+            findings: report.listeners.iter().flat_map(on).collect(),
+            gaps: Vec::new(),
+            narrowed: None,
+            policy_date: None,
+        };
         audit.sort();
         audit
+    }
+
+    /// Leaves the listeners and the findings that were asked for, in the words of `asked`. It comes last: whatever is
+    /// held against everything that listens must see all of it.
+    pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r, 'o>) -> bool) {
+        self.listeners.retain(|judged| wanted(Subject::Listener(judged)));
+        self.findings.retain(|found| wanted(found.subject));
+        self.narrowed = Some(asked);
     }
 
     /// Gravest first; what is as grave in the order of listings, what is not there by port last.
@@ -140,6 +162,11 @@ impl<'r, 'o> Audit<'r, 'o> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.report.observation.is_complete()
+    }
+
+    /// Everything that could not be seen.
+    pub fn all_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.report.observation.gaps.iter().chain(&self.gaps)
     }
 
     /// What it comes to, where findings below `fail_on` do not count.

@@ -21,6 +21,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Every severity, in rising order.
+    pub const ALL: [Severity; 4] = [Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical];
+
     /// The name in lower case, as in every output.
     #[must_use]
     pub const fn name(self) -> &'static str {

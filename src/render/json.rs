@@ -103,7 +103,7 @@ pub(super) fn serialize(
 }
 
 /// A list that is made while it is written.
-struct Seq<F>(F);
+pub(super) struct Seq<F>(pub(super) F);
 
 impl<I, F> Serialize for Seq<F>
 where
@@ -118,10 +118,10 @@ where
 #[derive(Serialize)]
 pub(super) struct Head<'a> {
     schema: &'static str,
-    taken: Timestamp,
-    host: &'a Host,
-    complete: bool,
-    gaps: &'a [Gap],
+    pub(super) taken: Timestamp,
+    pub(super) host: &'a Host,
+    pub(super) complete: bool,
+    pub(super) gaps: &'a [Gap],
     notes: &'a [Note],
     namespaces: &'a [Namespace],
     registry: RegistryHead<'a>,

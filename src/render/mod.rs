@@ -4,6 +4,7 @@
 //! not look at the terminal or the environment either; the caller says in a [`Style`] what it found there.
 //! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
 
+pub mod audit;
 mod beside;
 pub mod card;
 pub mod csv;

@@ -190,7 +190,7 @@ fn changes(scene: &Scene<'_, '_>, style: &Style) -> String {
 fn gaps(report: &Report<'_>, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     let observation = report.observation;
-    talk::unseen(observation, style, &mut bytes)?;
+    talk::unseen(&observation.gaps, style, &mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }

@@ -6,28 +6,47 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::judge::Asked;
-use crate::model::{Gap, Matched, Note, Observation};
+use crate::model::{Gap, Matched, Note};
 
 use super::{Style, Tone, sanitize};
 
 /// Every gap, then every note.
-pub fn gaps(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    unseen(observation, style, w)?;
-    for Note { what, count, remedy } in observation.notes.iter().collect::<BTreeSet<_>>() {
-        let line = format!("portolan: note: {}{}", counted(what, *count), in_brackets(remedy.as_deref()));
+pub fn gaps<'a>(
+    gaps: impl IntoIterator<Item = &'a Gap>,
+    notes: &[Note],
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    unseen(gaps, style, w)?;
+    for said in notes.iter().collect::<BTreeSet<_>>() {
+        let line = format!("portolan: note: {}", note(said));
         writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
     }
     Ok(())
 }
 
 /// Every gap.
-pub fn unseen(observation: &Observation, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    for Gap { what, count, why, remedy, .. } in observation.gaps.iter().collect::<BTreeSet<_>>() {
-        let what = counted(what, *count);
-        let line = format!("{what}: {}{}", sanitize(why), in_brackets(remedy.as_deref()));
-        writeln!(w, "portolan: {} {line}", style.paint(Tone::Warning, "not seen:"))?;
+pub fn unseen<'a>(
+    gaps: impl IntoIterator<Item = &'a Gap>,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    for said in gaps.into_iter().collect::<BTreeSet<_>>() {
+        writeln!(w, "portolan: {} {}", style.paint(Tone::Warning, "not seen:"), gap(said))?;
     }
     Ok(())
+}
+
+/// What was not seen, why, and what would show it, in one line.
+pub(super) fn gap(gap: &Gap) -> String {
+    let Gap { what, count, why, remedy, .. } = gap;
+    format!("{}: {}{}", counted(what, *count), sanitize(why), in_brackets(remedy.as_deref()))
+}
+
+/// A note in one line.
+pub(super) fn note(note: &Note) -> String {
+    let Note { what, count, remedy } = note;
+    format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
 /// What a name turned out to be, where it is not what its form says.

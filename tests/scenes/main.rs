@@ -14,6 +14,8 @@
 #[cfg(target_os = "linux")]
 mod addresses;
 #[cfg(target_os = "linux")]
+mod audit;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod helpers;
@@ -59,6 +61,7 @@ fn main() -> std::process::ExitCode {
         parity::SCENES,
         verdicts::SCENES,
         watch::SCENES,
+        audit::SCENES,
     ]
     .concat();
     let available = lab::available();

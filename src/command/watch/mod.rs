@@ -160,7 +160,7 @@ impl News<'_, '_> {
                 }
                 if *other_gaps {
                     events::view(report.observation, out)?;
-                    let _ = talk::unseen(report.observation, &ui.stderr, &mut io::stderr().lock());
+                    let _ = talk::unseen(&report.observation.gaps, &ui.stderr, &mut io::stderr().lock());
                 }
             }
         }

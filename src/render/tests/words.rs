@@ -148,15 +148,16 @@ fn talk() {
     observation.gaps.push(observation.gaps[0].clone());
     observation.gaps.push(Gap { remedy: None, ..gap(Stage::Sockets, "TCP\nsockets", None) });
     assert_lines(
-        &text(|w| talk::gaps(&observation, &PLAIN, w)),
+        &text(|w| talk::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
         &[
             "portolan: not seen: TCP\\nsockets: permission denied",
             "portolan: not seen: 12 processes: permission denied (run as root)",
             "portolan: note: 2 other network namespaces",
         ],
     );
-    let coloured = text(|w| talk::gaps(&observation, &Style { color: true, ..PLAIN }, w));
-    assert_eq!(bleached(&coloured), text(|w| talk::gaps(&observation, &PLAIN, w)));
+    let coloured =
+        text(|w| talk::gaps(&observation.gaps, &observation.notes, &Style { color: true, ..PLAIN }, w));
+    assert_eq!(bleached(&coloured), text(|w| talk::gaps(&observation.gaps, &observation.notes, &PLAIN, w)));
     assert!(coloured.contains("\x1b[33mnot seen:"));
 }
 

@@ -1,0 +1,56 @@
+//! What `audit` takes, exactly as typed, and what its help says.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::ListArgs;
+use crate::model::Severity;
+
+pub(super) const ABOUT: &str = "\
+Judges every listener of this machine, and tells what should not be here, gravest first: what was found, what that rests
+on, why it matters and what to do. The exit code is the verdict, so that it can gate a deployment.
+
+It never calls all well what it could not see: where the view is incomplete and nothing grave is found, the verdict is
+'incomplete' and the exit code 3. What would show the rest is told with it; as a rule: run it as root.
+
+Targets and options of a listing narrow what is told, not what is looked at; a narrowed audit says so.";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sudo portolan audit                                     everything, for people
+  sudo portolan audit --fail-on critical                  only what is critical fails
+  sudo portolan audit -t --exposure any,public            what TCP offers to everybody
+  portolan audit --rules                                  every rule: when, how grave, why, what to do
+  sudo portolan audit -o sarif --write portolan.sarif     for a code-scanning dashboard
+  sudo portolan audit -o metrics --write /var/lib/prometheus/node-exporter/portolan.prom
+  portolan audit --from host.json                         of another machine's capture
+
+Exit codes: 0 nothing at or above --fail-on, and everything could be seen; 1 findings at or above it; 2 a usage or other
+error; 3 no such finding, but not everything could be seen (--allow-incomplete turns it into 0).";
+
+/// What `audit` takes.
+#[derive(Args, Clone, Debug)]
+pub struct AuditArgs {
+    /// What narrows it, as in a listing.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Fail on findings of this severity or graver
+    #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = severity())]
+    pub fail_on: Severity,
+    /// Exit with 0 where nothing is found although not everything could be seen; the verdict stays 'incomplete'
+    #[arg(long)]
+    pub allow_incomplete: bool,
+    /// List the rules instead: what each flag means, how grave it is, why it matters, what to do
+    #[arg(long)]
+    pub rules: bool,
+    /// Write to this file instead of standard output: all of it or nothing, in place of what was there
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+fn severity() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::name))
+        .try_map(|name| Severity::ALL.into_iter().find(|s| s.name() == name).ok_or("no such severity"))
+}

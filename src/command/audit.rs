@@ -1,0 +1,172 @@
+//! `portolan audit`: what should not be here, and a verdict that a machine can trust.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use super::select::Selection;
+use super::{Error, Exit, Ui, list, newer, observation, whole};
+use crate::cli::{AuditArgs, CommonArgs, ListArgs, Output};
+use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::judge::judge;
+use crate::observe::{self, Scope};
+use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
+use crate::render::talk;
+
+pub(super) fn run(
+    args: &AuditArgs,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    if args.rules {
+        return rules(args, common, ui, out);
+    }
+    let registry = newer::registry(common)?;
+    let selection = Selection::new(&args.list, &registry)?;
+    let asked = asked(&args.list);
+    check(args, common, &selection, asked.is_some())?;
+    // Whatever is asked for, everything is looked at: a neighbour on the same port may be of another protocol's family,
+    // and what a policy promises is missing only where nothing has it.
+    let observation = observation(common, Scope { details: true, ..Scope::default() })?;
+    selection.users_known(|name| list::is_seen(name, &observation))?;
+    let report = judge(&observation, registry);
+    let mut audit = Audit::of(&report);
+    // What is held against all of it adds its findings and gaps here: the policy, the baseline, the deeper look.
+    audit.sort();
+    if let Some(asked) = asked {
+        let met = narrow(&mut audit, asked, args, common, &selection);
+        selection.all_known(&met, |name| common.from.is_none() && observe::is_running(name))?;
+    }
+
+    let outcome = audit.outcome(args.fail_on);
+    let mut bytes = Vec::new();
+    match common.output {
+        Output::Json => json::document(&audit, args.fail_on, &mut bytes)?,
+        Output::Ndjson => json::lines(&audit, args.fail_on, &mut bytes)?,
+        Output::Sarif => sarif::document(&audit, args.fail_on, &mut bytes)?,
+        Output::Metrics => metrics::document(&audit, args.fail_on, &mut bytes)?,
+        _ => table::document(&audit, args.fail_on, &style(args, ui), &mut bytes)?,
+    }
+    deliver(args, &bytes, out)?;
+    let on_screen = common.output == Output::Table && args.write.is_none();
+    if !(on_screen && ui.stdout.width.is_some()) {
+        // The table has said it; on a terminal it would be there twice.
+        let _ = talk::gaps(audit.all_gaps(), &observation.notes, &ui.stderr, &mut io::stderr().lock());
+    }
+    if !on_screen {
+        let _ = writeln!(io::stderr().lock(), "portolan: {}", told::verdict(&audit, args.fail_on));
+    }
+    Ok(match outcome {
+        Outcome::Clear => Exit::Clear,
+        Outcome::Findings => Exit::Findings,
+        Outcome::Incomplete if args.allow_incomplete => Exit::Clear,
+        Outcome::Incomplete => Exit::Incomplete,
+    })
+}
+
+/// Lists the rules; nothing is observed.
+fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    let mut bytes = Vec::new();
+    match common.output {
+        Output::Table => rules::text(&style(args, ui), &mut bytes)?,
+        Output::Json => rules::document(&mut bytes)?,
+        _ => return Err(Error::Said("--rules prints text or, with -o json, JSON".to_owned())),
+    }
+    deliver(args, &bytes, out)?;
+    Ok(Exit::Clear)
+}
+
+/// A file is no terminal.
+fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
+    match args.write {
+        Some(_) => crate::render::Style { width: None, color: false },
+        None => ui.stdout,
+    }
+}
+
+/// Writes it to the file that was named, else to standard output. A reader who goes away early changes no verdict.
+fn deliver(args: &AuditArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+    if let Some(path) = &args.write {
+        return whole::write(path, bytes);
+    }
+    match out.write_all(bytes).and_then(|()| out.flush()).map_err(Error::Output) {
+        Err(error) if !error.is_broken_pipe() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what would make an audit say less than it seems to.
+fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
+    let said = |why: &str| Err(Error::Said(why.to_owned()));
+    let list = &args.list;
+    if matches!(common.output, Output::Csv | Output::Wide) {
+        return said("audit prints a table, json, ndjson, sarif or metrics");
+    }
+    if list.pids || list.group || list.no_header || list.sort.is_some() || !list.columns.is_empty() {
+        return said("--pids, --group, --columns, --sort and --no-header shape a listing; an audit has none");
+    }
+    if list.no_holders {
+        return said("--no-holders: an audit looks at who holds the sockets");
+    }
+    if list.all || selection.states().any(|state| !state.holds_port()) {
+        return said("an audit is of what holds a port: connections are none of it; see portolan -a");
+    }
+    if selection.asks_for_flags() {
+        return said("--flag: an audit tells every finding; choose by gravity with --fail-on");
+    }
+    if narrowed && common.output == Output::Metrics {
+        return said("-o metrics is of the whole machine: leave out what narrows it");
+    }
+    Ok(())
+}
+
+/// Leaves what was asked for; the positional targets that met something.
+fn narrow(
+    audit: &mut Audit<'_, '_>,
+    asked: String,
+    args: &AuditArgs,
+    common: &CommonArgs,
+    selection: &Selection,
+) -> HashSet<usize> {
+    let scope = list::scope(&args.list, common, selection);
+    let mut met = HashSet::new();
+    audit.narrow(asked, |subject| match subject {
+        Subject::Listener(judged) => {
+            selection.wants(judged, &mut met) && list::in_scope(&judged.listener, &scope, true)
+        }
+        Subject::Place { protocol, address, port } => {
+            let family = |address: std::net::IpAddr| {
+                scope
+                    .families
+                    .iter()
+                    .any(|family| (*family == crate::model::Family::Ipv4) == address.is_ipv4())
+            };
+            selection.may_want(protocol, address, port)
+                && protocol.is_none_or(|protocol| scope.protocols.contains(&protocol))
+                && address.is_none_or(family)
+        }
+    });
+    met
+}
+
+/// What narrows it, in the words that were typed; `None` where nothing does.
+fn asked(list: &ListArgs) -> Option<String> {
+    let flags = [("-t", list.tcp), ("-u", list.udp), ("-4", list.ipv4), ("-6", list.ipv6)];
+    let options = [
+        ("--state", &list.state),
+        ("--process", &list.process),
+        ("--pid", &list.pid),
+        ("--user", &list.user),
+        ("--exposure", &list.exposure),
+        ("--unit", &list.unit),
+        ("--container", &list.container),
+        ("--not", &list.not),
+        ("-i", &list.inet),
+    ];
+    let mut words: Vec<String> = list.targets.clone();
+    words.extend(flags.iter().filter(|(_, typed)| *typed).map(|(flag, _)| (*flag).to_owned()));
+    for (option, values) in options {
+        words.extend(values.iter().map(|value| format!("{option} {value}").trim_end().to_owned()));
+    }
+    (!words.is_empty()).then(|| words.join(" "))
+}

@@ -1,0 +1,165 @@
+//! JSON: the listing's object (`portolan/1`) with `findings` and `verdict`; or a finding a line, and the verdict in the
+//! last one.
+
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::ser::CompactFormatter;
+
+use crate::judge::audit::{Audit, AuditFinding, Subject};
+use crate::model::{Evidence, Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
+use crate::render::json::{Head, Listener, Seq, serialize, write};
+use crate::render::words;
+
+use super::identity;
+
+const SCHEMA: &str = "portolan/1";
+
+/// What an audit adds to a listing.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    /// What it was narrowed to, as asked; null where it is about everything.
+    narrowed: Option<&'a str>,
+    fail_on: Severity,
+    verdict: &'static str,
+}
+
+impl<'a> Verdict<'a> {
+    fn new(audit: &'a Audit<'_, '_>, fail_on: Severity) -> Self {
+        Verdict { narrowed: audit.narrowed.as_deref(), fail_on, verdict: audit.outcome(fail_on).name() }
+    }
+}
+
+/// Writes the whole audit as one object.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a, L, F> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        listeners: L,
+        findings: F,
+        #[serde(flatten)]
+        verdict: Verdict<'a>,
+    }
+    let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
+    let mut head = Head::new(SCHEMA, audit.report);
+    (head.complete, head.gaps) = (audit.is_complete(), &gaps);
+    let document = Document {
+        head,
+        listeners: Seq(|| audit.listeners.iter().map(|judged| Listener::new(judged))),
+        findings: Seq(|| audit.findings.iter().map(Found::new)),
+        verdict: Verdict::new(audit, fail_on),
+    };
+    write(&document, w)
+}
+
+/// Writes a finding a line, each with the host and the time, and last what it all comes to.
+///
+/// # Errors
+/// Where a line cannot be written.
+pub fn lines(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        taken: Timestamp,
+        host: &'a Host,
+        complete: bool,
+        #[serde(flatten)]
+        found: Found<'a>,
+    }
+    #[derive(Serialize)]
+    struct Last<'a> {
+        #[serde(flatten)]
+        head: Head<'a>,
+        /// How many listeners it is about, and how many findings there are.
+        listeners: usize,
+        findings: usize,
+        #[serde(flatten)]
+        verdict: Verdict<'a>,
+    }
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
+    let mut head = Head::new(SCHEMA, audit.report);
+    (head.complete, head.gaps) = (audit.is_complete(), &gaps);
+    for found in &audit.findings {
+        let (taken, host, complete) = (head.taken, head.host, head.complete);
+        serialize(&Line { taken, host, complete, found: Found::new(found) }, CompactFormatter, &mut w)?;
+    }
+    let (listeners, findings) = (audit.listeners.len(), audit.findings.len());
+    let last = Last { head, listeners, findings, verdict: Verdict::new(audit, fail_on) };
+    serialize(&last, CompactFormatter, &mut w)?;
+    w.flush()
+}
+
+/// A finding: a flag's own object, where it is and who holds it, and what to think and do of it.
+#[derive(Serialize)]
+struct Found<'a> {
+    code: &'static str,
+    severity: Severity,
+    evidence: &'a Evidence,
+    text: String,
+    protocol: Option<Protocol>,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    device: Option<&'a str>,
+    netns: Option<&'a Netns>,
+    exposure: Option<Exposure>,
+    owner: Option<&'static str>,
+    processes: Vec<Holder<'a>>,
+    rule: Option<&'a str>,
+    why: &'static str,
+    remedy: &'static str,
+    /// The same on the next day and after a restart.
+    identity: String,
+}
+
+/// Enough of a holder to find it in the listing, or to do without one.
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: Pid,
+    name: Option<&'a str>,
+    exe: Option<&'a str>,
+    user: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn new(found: &'a AuditFinding<'_, '_>) -> Self {
+        let judged = match found.subject {
+            Subject::Listener(judged) => Some(judged),
+            Subject::Place { .. } => None,
+        };
+        let holder = |pid: &Pid| {
+            let known = judged.and_then(|j| j.listener.processes.iter().find(|process| process.pid == *pid));
+            Holder {
+                pid: *pid,
+                name: known.and_then(|process| process.name.as_deref()),
+                exe: known.and_then(|process| process.exe.as_ref()).map(|exe| exe.path.as_str()),
+                user: known.and_then(|process| process.user.as_deref()),
+            }
+        };
+        let socket = judged.map(|judged| judged.listener.socket);
+        let flag = found.finding.flag();
+        Found {
+            code: flag.code(),
+            severity: found.finding.severity,
+            evidence: &found.finding.evidence,
+            text: words::finding(&found.finding),
+            protocol: found.subject.protocol(),
+            address: found.subject.address(),
+            port: found.subject.port(),
+            device: socket.and_then(|socket| socket.local.device.as_deref()),
+            netns: socket.and_then(|socket| socket.netns.as_ref()),
+            exposure: judged.map(|judged| judged.listener.exposure),
+            owner: socket.map(|socket| socket.owner.name()),
+            processes: socket.iter().flat_map(|socket| socket.owner.pids()).map(holder).collect(),
+            rule: found.rule.as_deref(),
+            why: flag.why(),
+            remedy: flag.remedy(),
+            identity: identity(found),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
+//!
+//! Labels take words of this program alone, none of the machine's: no port, pid, process or user is one, so that the
+//! number of series is bounded whatever runs. Every combination that can be counted is there with its zero, so that
+//! an alert clears when the last finding goes and does not wait for a series that is gone.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::judge::audit::{Audit, Outcome};
+use crate::model::{Exposure, Flag, Severity, Status};
+
+/// Writes the metrics of an audit.
+///
+/// # Errors
+/// Where they cannot be written.
+pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+    let mut out = String::with_capacity(1 << 14);
+    let observation = audit.report.observation;
+    let one = |condition: bool| if condition { 1 } else { 0 };
+
+    family(&mut out, "build_info", "The version of portolan that wrote this; the value is always 1.");
+    sample(&mut out, "build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    family(&mut out, "last_run_timestamp_seconds", "When this machine was looked at, in seconds since 1970.");
+    sample(&mut out, "last_run_timestamp_seconds", &[], observation.taken.as_second());
+
+    family(&mut out, "complete", "Whether everything that was looked for could be seen: 1 yes, 0 no.");
+    sample(&mut out, "complete", &[], one(audit.is_complete()));
+
+    family(&mut out, "gaps", "The kinds of things that should have been seen and could not.");
+    sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));
+
+    let verdict = audit.outcome(fail_on);
+    family(&mut out, "verdict", "What the audit comes to: 1 for the verdict that holds, 0 for the others.");
+    for outcome in [Outcome::Clear, Outcome::Findings, Outcome::Incomplete] {
+        sample(&mut out, "verdict", &[("verdict", outcome.name())], one(outcome == verdict));
+    }
+
+    family(
+        &mut out,
+        "listeners",
+        "What listens, by who can reach it and by the status of its port in the registry.",
+    );
+    for exposure in Exposure::ALL {
+        for status in Status::ALL {
+            let those = audit.listeners.iter().filter(|judged| {
+                judged.listener.exposure == exposure && judged.listener.verdict.status == status
+            });
+            let labels = [("exposure", exposure.name()), ("status", status.name())];
+            sample(&mut out, "listeners", &labels, count(those.count()));
+        }
+    }
+
+    family(&mut out, "findings", "What an audit finds, by the code of the rule and by how grave it is.");
+    for flag in Flag::ALL {
+        for severity in Severity::ALL {
+            let those = audit.findings.iter().map(|found| &found.finding);
+            let those = those.filter(|finding| finding.flag() == flag && finding.severity == severity);
+            let labels = [("code", flag.code()), ("severity", severity.name())];
+            sample(&mut out, "findings", &labels, count(those.count()));
+        }
+    }
+
+    dated(
+        &mut out,
+        "registry_timestamp_seconds",
+        "The date of the port registry, in seconds since 1970.",
+        midnight(audit.report.registry.date()),
+    );
+    dated(
+        &mut out,
+        "policy_timestamp_seconds",
+        "When the policy was last changed, in seconds since 1970; absent without a policy.",
+        audit.policy_date,
+    );
+    w.write_all(out.as_bytes())
+}
+
+/// A date that is not known is no sample: zero would be a date too.
+fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
+    if let Some(date) = date {
+        family(out, name, help);
+        sample(out, name, &[], date.as_second());
+    }
+}
+
+/// The beginning of a day, where the text is one.
+fn midnight(date: &str) -> Option<Timestamp> {
+    let date: Date = date.parse().ok()?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+// Writing to a String cannot fail.
+
+fn family(out: &mut String, name: &str, help: &str) {
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    let _ = write!(out, "# HELP portolan_{name} {help}\n# TYPE portolan_{name} gauge\n");
+}
+
+fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: i64) {
+    let _ = write!(out, "portolan_{name}");
+    for (at, (label, text)) in labels.iter().enumerate() {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(out, "{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' });
+    }
+    let _ = writeln!(out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_help_are_escaped() {
+        let mut out = String::new();
+        family(&mut out, "a", "one\\two\nthree");
+        sample(&mut out, "a", &[("x", "a\"b\\c\nd"), ("y", "")], -1);
+        assert_eq!(
+            out,
+            "# HELP portolan_a one\\\\two\\nthree\n# TYPE portolan_a gauge\nportolan_a{x=\"a\\\"b\\\\c\\nd\",y=\"\"} -1\n"
+        );
+    }
+
+    #[test]
+    fn a_date_that_is_none_is_no_sample() {
+        assert_eq!(midnight("2026-09-17").map(Timestamp::as_second), Some(1_789_603_200));
+        assert_eq!(midnight("unknown"), None);
+    }
+}

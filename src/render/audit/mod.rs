@@ -1,0 +1,155 @@
+//! What an audit found, in every shape: a table for people, JSON, SARIF, Prometheus text, and the list of the rules.
+//!
+//! Nothing is judged here. None of these ever sounds like an all-clear where something could not be seen.
+
+pub mod json;
+pub mod metrics;
+pub mod rules;
+pub mod sarif;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::baseline::{Fingerprint, Holders, Program, Realm, User};
+use crate::judge::Judged;
+use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
+use crate::model::{Evidence, Netns, Severity};
+
+use super::summary::plural;
+use super::{address, row, sanitize, user};
+
+/// What it comes to in one line, without its newline.
+#[must_use]
+pub fn verdict(audit: &Audit<'_, '_>, fail_on: Severity) -> String {
+    let counted = |at: &dyn Fn(Severity) -> bool| -> Vec<String> {
+        let of = |severity| audit.findings.iter().filter(|f| f.finding.severity == severity).count();
+        let severities = Severity::ALL.into_iter().rev().filter(|severity| at(*severity));
+        severities
+            .filter_map(|severity| match of(severity) {
+                0 => None,
+                count => Some(format!("{count} {}", severity.name())),
+            })
+            .collect()
+    };
+    let below = counted(&|severity| severity < fail_on);
+    let below = if below.is_empty() { String::new() } else { format!(" Below it: {}.", below.join(", ")) };
+    let at = match fail_on {
+        Severity::Critical => fail_on.name().to_owned(),
+        _ => format!("{} or above", fail_on.name()),
+    };
+    let gaps = plural(audit.all_gaps().count(), "gap");
+    let mut said = match audit.outcome(fail_on) {
+        Outcome::Findings => {
+            format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
+        }
+        Outcome::Clear => {
+            format!("Clear: no finding at {at}, and everything that was looked for could be seen.{below}")
+        }
+        Outcome::Incomplete => format!(
+            "Incomplete: no finding at {at}, but not everything could be seen ({gaps}): this is no all-clear.{below}"
+        ),
+    };
+    if audit.outcome(fail_on) == Outcome::Findings && !audit.is_complete() {
+        said.push_str(&format!(" Not everything could be seen ({gaps}): there may be more."));
+    }
+    if let Some(asked) = &audit.narrowed {
+        said.push_str(&format!(
+            " Told is only of {} of {}: {}.",
+            audit.listeners.len(),
+            plural(audit.report.listeners.len(), "listener"),
+            sanitize(asked)
+        ));
+    }
+    said
+}
+
+/// By what a finding is known again: its flag, and the listener's place, programs and user, or the rule that promised
+/// what is not there. No pid, inode or time is in it, so that a restart keeps it. It is JSON, so that no text in it can
+/// pass for another part of it.
+fn identity(found: &AuditFinding<'_, '_>) -> String {
+    let code = found.finding.flag().code();
+    let value = match found.subject {
+        Subject::Listener(judged) => {
+            let Fingerprint { place, holders, user } = Fingerprint::of(&judged.listener);
+            let realm = match place.realm {
+                Realm::Own => None,
+                Realm::Named(name) => Some(name.to_owned()),
+                Realm::Numbered(inode) => Some(inode.to_string()),
+            };
+            let holders: Vec<&str> = match &holders {
+                Holders::Programs(programs) => {
+                    programs.iter().map(|(Program::File(text) | Program::Name(text))| *text).collect()
+                }
+                Holders::Kernel => vec!["(kernel)"],
+                Holders::Unseen => Vec::new(),
+            };
+            let user = user.map(|user| match user {
+                User::Number(number) => number.to_string(),
+                User::Name(name) => name.to_owned(),
+            });
+            serde_json::json!([
+                code,
+                place.protocol,
+                place.address,
+                place.port,
+                place.device,
+                realm,
+                holders,
+                user
+            ])
+        }
+        Subject::Place { protocol, address, port } => {
+            let rule = match &found.finding.evidence {
+                Evidence::Missing { rule, .. } => Some(rule),
+                _ => found.rule.as_ref(),
+            };
+            serde_json::json!([code, protocol, address, port, rule])
+        }
+    };
+    value.to_string()
+}
+
+/// Where a finding is, fit to be shown: `tcp 127.0.0.1:5432`.
+fn place(subject: &Subject<'_, '_>) -> String {
+    match subject {
+        Subject::Listener(judged) => {
+            let socket = judged.listener.socket;
+            let realm = match &socket.netns {
+                None => String::new(),
+                Some(Netns { name: Some(name), .. }) => {
+                    format!(" in the network namespace {}", sanitize(name))
+                }
+                Some(Netns { inode, name: None }) => format!(" in the network namespace {inode}"),
+            };
+            format!("{} {}:{}{realm}", socket.local.protocol.name(), address(socket), socket.local.port)
+        }
+        Subject::Place { protocol, address, port } => format!(
+            "{}, {}, {}",
+            protocol.map_or("any protocol", |protocol| protocol.name()),
+            address.map_or_else(|| "any address".to_owned(), |address| address.to_string()),
+            port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"))
+        ),
+    }
+}
+
+/// Who holds a listener, fit to be shown: its program, its user, what runs it, and its file. No pid is in it.
+fn who(judged: &Judged<'_>) -> String {
+    let listener = &judged.listener;
+    let socket = listener.socket;
+    let mut said = row::process(judged).text.into_owned();
+    let first = listener.processes.first();
+    let of = user(socket.user.as_deref(), socket.uid)
+        .or_else(|| first.and_then(|process| user(process.user.as_deref(), process.uid)));
+    let run_by = |socket: &Option<String>, process: Option<&String>| {
+        socket.as_ref().or(process).map(|name| sanitize(name).into_owned())
+    };
+    let unit = run_by(&socket.unit, first.and_then(|process| process.unit.as_ref()));
+    let container = run_by(&socket.container, first.and_then(|process| process.container.as_ref()));
+    let exe = first.and_then(|process| process.exe.as_ref()).map(|exe| sanitize(&exe.path).into_owned());
+    for (label, text) in [("user ", of), ("unit ", unit), ("container ", container), ("", exe)] {
+        if let Some(text) = text {
+            said.push_str(&format!(", {label}{text}"));
+        }
+    }
+    said
+}

@@ -1,0 +1,229 @@
+//! The findings for people, gravest first: readable by somebody who did not run it.
+//!
+//! First what was looked at and what could not be seen. Then the findings by severity; within one by flag, in the order
+//! of the listeners they are on; the flag is told once, with why it matters and what to do, and under it each program
+//! once, with its places. What is for information only is counted, not told, unless it was asked to fail on it. Last
+//! comes the verdict. Prose is wrapped to the terminal, elsewhere to what people read; on a terminal a long list of
+//! places is cut, and says by how much.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, BufWriter, Write};
+
+use crate::judge::Judged;
+use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
+use crate::model::{Flag, Host, Severity};
+use crate::render::summary::{is_presumed, plural};
+use crate::render::wrap::wrap;
+use crate::render::{Style, Tone, registry, row, sanitize, talk, words};
+
+use super::{place, verdict, who};
+
+/// Columns that prose takes where there is no terminal: it is read by people there too.
+pub(super) const MEASURE: u16 = 100;
+
+/// As many places of one program are told on a terminal.
+const FEW: usize = 12;
+
+/// Writes an audit.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn document(
+    audit: &Audit<'_, '_>,
+    fail_on: Severity,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut out = Out { style, w: BufWriter::with_capacity(1 << 16, w) };
+    out.head(audit)?;
+    let told: Vec<_> = audit
+        .findings
+        .iter()
+        .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
+        .collect();
+    let mut last = None;
+    for block in blocks(&told) {
+        out.blank()?;
+        if last.replace(block.severity) != Some(block.severity) {
+            out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
+        }
+        out.block(&block)?;
+    }
+    out.blank()?;
+    out.folded(audit, told.len())?;
+    let tone = match audit.outcome(fail_on) {
+        Outcome::Clear => Tone::Good,
+        Outcome::Findings => Tone::Critical,
+        Outcome::Incomplete => Tone::Warning,
+    };
+    for line in wrap("", &verdict(audit, fail_on), out.width()) {
+        out.line(tone, &line)?;
+    }
+    out.w.flush()
+}
+
+/// The findings of one flag and one severity.
+struct Block<'f> {
+    severity: Severity,
+    flag: Flag,
+    presumed: bool,
+    /// By program.
+    entries: Vec<Entry<'f>>,
+}
+
+/// What one program is found with.
+struct Entry<'f> {
+    who: String,
+    told: Vec<Told<'f>>,
+}
+
+/// What some findings rest on, and the places of which it is to be said.
+struct Told<'f> {
+    text: String,
+    /// The rule of the policy that decided.
+    rule: Option<&'f str>,
+    places: Vec<String>,
+}
+
+fn blocks<'f>(findings: &[&'f AuditFinding<'_, '_>]) -> Vec<Block<'f>> {
+    let mut blocks: Vec<Block<'f>> = Vec::new();
+    // Where each block, entry and text is, so that many findings do not cost their square.
+    let (mut of_block, mut of_entry, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for found in findings {
+        let (severity, flag) = (found.finding.severity, found.finding.flag());
+        let presumed = is_presumed(&found.finding.evidence);
+        let b = *of_block.entry((severity, flag, presumed)).or_insert_with(|| {
+            blocks.push(Block { severity, flag, presumed, entries: Vec::new() });
+            blocks.len() - 1
+        });
+        let (who, place) = match found.subject {
+            Subject::Listener(judged) => (who(judged), with_pids(place(&found.subject), judged)),
+            Subject::Place { .. } => ("nothing listens there".to_owned(), place(&found.subject)),
+        };
+        let entries = &mut blocks[b].entries;
+        let e = *of_entry.entry((b, who.clone())).or_insert_with(|| {
+            entries.push(Entry { who, told: Vec::new() });
+            entries.len() - 1
+        });
+        let (told, rule) = (&mut entries[e].told, found.rule.as_deref());
+        let text = words::finding(&found.finding);
+        let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
+            told.push(Told { text, rule, places: Vec::new() });
+            told.len() - 1
+        });
+        told[t].places.push(place);
+    }
+    blocks
+}
+
+/// A place with the ids of who holds it: they change with every start, so no program is told twice for them.
+fn with_pids(place: String, judged: &Judged<'_>) -> String {
+    match judged.listener.socket.owner.pids() {
+        [] => place,
+        [pid] => format!("{place} (pid {pid})"),
+        many => format!("{place} (pids {})", row::pids(many, row::Form::Long)),
+    }
+}
+
+struct Out<'a> {
+    style: &'a Style,
+    w: BufWriter<&'a mut dyn Write>,
+}
+
+impl Out<'_> {
+    fn width(&self) -> Option<u16> {
+        self.style.width.or(Some(MEASURE))
+    }
+
+    fn blank(&mut self) -> io::Result<()> {
+        writeln!(self.w)
+    }
+
+    fn line(&mut self, tone: Tone, text: &str) -> io::Result<()> {
+        writeln!(self.w, "{}", self.style.paint(tone, text))
+    }
+
+    fn prose(&mut self, tone: Tone, first: &str, text: &str) -> io::Result<()> {
+        for line in wrap(first, text, self.width()) {
+            self.line(tone, &line)?;
+        }
+        Ok(())
+    }
+
+    fn head(&mut self, audit: &Audit<'_, '_>) -> io::Result<()> {
+        let observation = audit.report.observation;
+        let Host { name, os, kernel, .. } = &observation.host;
+        let name = name.as_deref().map_or("a machine without a name".into(), sanitize);
+        let system = match kernel {
+            Some(kernel) => format!("{} {}", sanitize(os), sanitize(kernel)),
+            None => sanitize(os).into_owned(),
+        };
+        let heading =
+            format!("Audit of {name} ({system}), {}", observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        self.prose(Tone::Heading, "", &heading)?;
+        let listeners = &audit.report.listeners;
+        let beyond = listeners.iter().filter(|judged| judged.listener.exposure.beyond()).count();
+        let mut looked = format!(
+            "Looked at: {}, {beyond} of them reachable from beyond this machine",
+            plural(listeners.len(), "listener")
+        );
+        match observation.namespaces.len() {
+            0 => {}
+            others => {
+                looked.push_str(&format!(", in this network namespace and {}", plural(others, "other")));
+            }
+        }
+        looked.push_str(if audit.is_complete() {
+            "; everything that was looked for could be seen."
+        } else {
+            "; not everything could be seen."
+        });
+        self.prose(Tone::Plain, "", &format!("{looked} {}", registry(&audit.report.registry)))?;
+        for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
+            self.prose(Tone::Warning, "Not seen: ", &talk::gap(gap))?;
+        }
+        for note in observation.notes.iter().collect::<BTreeSet<_>>() {
+            self.prose(Tone::Quiet, "Note: ", &talk::note(note))?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block<'_>) -> io::Result<()> {
+        let presumed = if block.presumed { " (presumed)" } else { "" };
+        let heading = format!("{}{presumed}: {}", block.flag.code(), block.flag.description());
+        self.prose(block.severity.into(), "  ", &heading)?;
+        for Entry { who, told } in &block.entries {
+            self.prose(Tone::Plain, "    ", who)?;
+            for Told { text, rule, places } in told {
+                let most = if self.style.width.is_some() { FEW } else { usize::MAX };
+                let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+                if places.len() > most {
+                    line.push_str(&format!(" and {} more", places.len() - most));
+                }
+                self.prose(Tone::Plain, "      ", &line)?;
+                // What a rule promises names it already.
+                let rule = rule.filter(|rule| !text.contains(rule));
+                let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
+                self.prose(Tone::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
+            }
+        }
+        self.prose(Tone::Quiet, "    Why  ", block.flag.why())?;
+        self.prose(Tone::Quiet, "    Do   ", block.flag.remedy())
+    }
+
+    /// What is for information only, counted.
+    fn folded(&mut self, audit: &Audit<'_, '_>, told: usize) -> io::Result<()> {
+        if told == audit.findings.len() {
+            return Ok(());
+        }
+        let folded = audit.findings.iter().filter(|found| found.finding.severity == Severity::Info);
+        let mut counts: BTreeMap<Flag, usize> = BTreeMap::new();
+        for found in folded {
+            *counts.entry(found.finding.flag()).or_default() += 1;
+        }
+        let counts: Vec<_> =
+            counts.into_iter().map(|(flag, count)| format!("{count} {}", flag.code())).collect();
+        let text = format!("{}. Told with --fail-on info, and in JSON.", counts.join(", "));
+        self.prose(Tone::Quiet, "For information: ", &text)
+    }
+}

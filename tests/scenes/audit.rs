@@ -1,0 +1,179 @@
+//! `portolan audit` on the real kernel: its exit codes one by one, and the file it writes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, gap, sleep, tcp};
+use crate::same;
+
+pub const SCENES: &[Scene] = &[
+    ("audit_answers_0_where_nothing_is_found_and_all_is_seen", clear),
+    ("audit_answers_1_while_something_is_found", findings),
+    ("audit_answers_2_to_what_it_does_not_understand", trouble),
+    ("audit_answers_3_where_it_could_not_see_all", incomplete),
+    ("audit_needs_no_more_than_to_read", reading_is_enough),
+    ("audit_narrowed_looks_at_everything", narrowed),
+    ("audit_replaces_a_file_whole", whole_file),
+];
+
+/// What came of an audit as root: its exit code and its JSON.
+fn audit(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
+    let output = lab.portolan(["audit", "-o", "json"].iter().chain(arguments)).output()?;
+    Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
+}
+
+/// The same as nobody.
+fn audit_as_nobody(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
+    let mut command = lab.portolan(["audit", "-o", "json"].iter().chain(arguments));
+    let output = command.uid(NOBODY).gid(NOBODY).output()?;
+    Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
+}
+
+/// The codes of the findings on a port.
+fn codes(audit: &Value, port: u16) -> BTreeSet<&str> {
+    let findings = audit["findings"].as_array().into_iter().flatten();
+    findings.filter(|found| found["port"] == port).filter_map(|found| found["code"].as_str()).collect()
+}
+
+/// Nothing is wrong with port 1 on loopback: what was registered there is withdrawn, and met still.
+fn harmless() -> Result<Holder, Failed> {
+    Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])
+}
+
+fn clear(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = harmless()?;
+    let (code, told) = audit(lab, &[])?;
+    same!(
+        (code, told["verdict"].as_str(), &told["complete"]),
+        (Some(0), Some("clear"), &true.into()),
+        "{told:#}"
+    );
+    same!(told["listeners"].as_array().map(Vec::len), Some(1), "{told:#}");
+    Ok(())
+}
+
+fn findings(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _harmless = harmless()?;
+    same!(audit(lab, &[])?.0, Some(0), "before");
+    let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let (code, told) = audit(lab, &[])?;
+    same!((code, told["verdict"].as_str()), (Some(1), Some("findings")), "{told:#}");
+    same!(codes(&told, 3416).contains("orphaned"), true, "{told:#}");
+    let found = told["findings"].as_array().into_iter().flatten().find(|found| found["code"] == "orphaned");
+    same!(
+        found.and_then(|found| found["processes"][0]["pid"].as_u64()),
+        Some(holder.pid().into()),
+        "{told:#}"
+    );
+    // Graver than what is there is what counts.
+    same!(audit(lab, &["--fail-on", "critical"])?.0, Some(0));
+    // An ordinary user sees less, and this much all the same.
+    let (code, told) = audit_as_nobody(lab, &[])?;
+    same!(
+        (code, told["verdict"].as_str(), &told["complete"]),
+        (Some(1), Some("findings"), &false.into()),
+        "{told:#}"
+    );
+    drop(holder);
+    same!(audit(lab, &[])?.0, Some(0), "after");
+    Ok(())
+}
+
+fn trouble(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    for arguments in [&["--fail-on", "grave"][..], &["--write", "/no-such-folder/out"], &["--netns", "none"]]
+    {
+        let output = lab.portolan([&["audit"], arguments].concat()).output()?;
+        same!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{arguments:?}: {output:?}");
+    }
+    Ok(())
+}
+
+fn incomplete(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = harmless()?;
+    let (code, told) = audit_as_nobody(lab, &[])?;
+    same!((code, told["verdict"].as_str()), (Some(3), Some("incomplete")), "{told:#}");
+    gap(&told, "holders", "")?;
+    let (code, told) = audit_as_nobody(lab, &["--allow-incomplete"])?;
+    same!((code, told["verdict"].as_str()), (Some(0), Some("incomplete")), "{told:#}");
+    // As root all of it can be seen.
+    same!(audit(lab, &[])?.0, Some(0));
+    Ok(())
+}
+
+/// What the unit of a service keeps: the two capabilities that reading takes, and no other.
+fn reading_is_enough(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = harmless()?;
+    let output = lab.portolan_under("nobody-who-may-read", ["audit", "-o", "json"]).output()?;
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    same!((output.status.code(), &told["complete"]), (Some(0), &true.into()), "{told:#}");
+    same!(told["listeners"][0]["owner"], "held", "{told:#}");
+    Ok(())
+}
+
+/// A target narrows what is told: who could not be seen elsewhere is a gap still.
+fn narrowed(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _harmless = harmless()?;
+    let _other = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let (code, told) = audit(lab, &["tcp/1"])?;
+    same!((code, &told["narrowed"]), (Some(0), &"tcp/1".into()), "{told:#}");
+    same!((codes(&told, 3416).len(), told["listeners"].as_array().map(Vec::len)), (0, Some(1)), "{told:#}");
+    same!(audit(lab, &["tcp/3416"])?.0, Some(1));
+    same!(audit_as_nobody(lab, &["tcp/1"])?.0, Some(3));
+    Ok(())
+}
+
+/// Who reads the file while it is replaced sees all of one audit, never a part; everybody may read it.
+fn whole_file(lab: &Lab) -> Outcome {
+    let _holder = harmless()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("portolan.prom");
+    let write = || -> Outcome {
+        let mut command = lab.portolan(["audit", "-o", "metrics", "--write"]);
+        let output = command.arg(&path).output()?;
+        // Whether all of this machine's processes can be read is not what this is about.
+        same!(
+            (matches!(output.status.code(), Some(0 | 3)), output.stdout.is_empty()),
+            (true, true),
+            "{output:?}"
+        );
+        Ok(())
+    };
+    write()?;
+    same!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o644);
+    let whole = fs::read_to_string(&path)?.lines().count();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Outcome {
+        let reader = scope.spawn(|| -> Result<usize, String> {
+            let mut looks = 0;
+            while !done.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+                if text.lines().count() != whole || !text.ends_with('\n') {
+                    return Err(format!("half a file: {text}"));
+                }
+                looks += 1;
+            }
+            Ok(looks)
+        });
+        let written = (0..20).try_for_each(|_| write());
+        done.store(true, Ordering::Relaxed);
+        let looks = reader.join().map_err(|_| "the reader panicked")??;
+        written?;
+        same!(looks > 20, true, "{looks} looks");
+        Ok(())
+    })?;
+    same!(fs::read_dir(folder.path())?.count(), 1, "nothing is left beside it");
+    Ok(())
+}
