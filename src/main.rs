@@ -12,6 +12,11 @@ use portolan::render::sanitize;
 const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
+    match command::completions::answered() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return complain(&error.to_string()),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => return written(error.print()),

@@ -1,7 +1,13 @@
 //! The command line: what a user types, what comes back, and the exit code. Nothing here needs root: listings
 //! are of a saved observation, and what is asked of this machine is only whether it answers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may"
+)]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -602,4 +608,49 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
         assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
     }
     assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
+}
+
+#[test]
+fn the_manual_page_tells_all_and_passes_the_linters() {
+    use clap::CommandFactory;
+
+    let page = run(["man"]);
+    assert_eq!(page.status.code(), Some(0));
+    let text = stdout(&page).replace("\\-", "-");
+    for heading in [
+        "NAME",
+        "SYNOPSIS",
+        "OPTIONS",
+        "COMMANDS",
+        "\"EXIT STATUS\"",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "\"SEE ALSO\"",
+    ] {
+        assert_eq!(text.matches(&format!(".SH {heading}\n")).count(), 1, "{heading}: {text}");
+    }
+    let command = portolan::cli::Cli::command();
+    for sub in command.get_subcommands() {
+        assert!(text.contains(&format!(".SS {}\n", sub.get_name())), "{sub}");
+        assert!(text.contains(&format!("portolan {}", sub.get_name())), "{sub}: usage or example");
+    }
+    let all = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    for option in all.filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long) {
+        assert!(text.contains(&format!("--{option}\\fR")), "--{option}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portolan.1");
+    std::fs::write(&path, &page.stdout).unwrap();
+    for linter in
+        [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-K", "utf8", "-ww", "-z"]]
+    {
+        match Command::new(linter[0]).args(&linter[1..]).arg(&path).stdin(Stdio::null()).output() {
+            Err(error) => eprintln!("{}: {error}: its opinion is left out", linter[0]),
+            Ok(said) => {
+                let said = (said.status.code(), stdout(&said), stderr(&said));
+                assert_eq!(said, (Some(0), "", ""), "{linter:?}");
+            }
+        }
+    }
 }

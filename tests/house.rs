@@ -20,14 +20,16 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that are named in one place only.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("netstat2", &["observe/"]),
     ("sysinfo", &["observe/"]),
     ("comfy_table", &["render/table.rs"]),
     // Colour of the table, and the screen of `watch`.
     ("crossterm", &["render/table.rs", "command/screen.rs"]),
     ("signal_hook", &["command/screen.rs"]),
-    ("clap", &["cli/", "main.rs"]),
+    ("clap", &["cli/", "main.rs", "command/completions.rs", "command/man.rs"]),
+    ("clap_complete", &["command/completions.rs"]),
+    ("roff", &["command/man.rs"]),
     // Beside the kernel's answers: whether anybody reads a stream of events.
     ("rustix", &["observe/linux/", "command/reader.rs"]),
 ];

@@ -4,146 +4,23 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+#[path = "support/terminal.rs"]
+mod support;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+use support::{Terminal, resize};
 use unicode_width::UnicodeWidthStr;
 
-/// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A terminal with a program on it.
-struct Terminal {
-    /// The user's side.
-    user: File,
-    /// The program's side, kept open to look at its settings.
-    line: OwnedFd,
-    before: Termios,
-    child: Child,
-    emulator: vt100::Parser,
-    /// All that came out.
-    bytes: Vec<u8>,
-}
-
-impl Terminal {
-    fn start(size: (u16, u16), arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut program = Command::new("setsid");
-        program.arg("--ctty").arg(env!("CARGO_BIN_EXE_portolan")).arg("watch").args(arguments);
-        Self::run(size, program, environment)
-    }
-
-    /// `setsid` gives the program a session of its own, whose terminal this is.
-    fn run((width, height): (u16, u16), mut program: Command, environment: &[(&str, &str)]) -> Self {
-        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&user).unwrap();
-        unlockpt(&user).unwrap();
-        let path = ptsname(&user, Vec::new()).unwrap();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-        let line = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
-        let before = tcgetattr(&line).unwrap();
-        resize(&user, width, height);
-        let side = || line.as_fd().try_clone_to_owned().unwrap();
-        program.env_remove("NO_COLOR").env("TERM", "xterm-256color").envs(environment.iter().copied());
-        let child = program.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
-        let emulator = vt100::Parser::new(height, width, 0);
-        Terminal { user: File::from(user), line, before, child, emulator, bytes: Vec::new() }
-    }
-
-    /// Takes what has come out within `time`; whether anything has.
-    fn read(&mut self, time: Duration) -> bool {
-        let mut ends = [PollFd::new(&self.user, PollFlags::IN)];
-        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
-        if poll(&mut ends, Some(&time)).unwrap() == 0 {
-            return false;
-        }
-        let mut buffer = [0; 4096];
-        let length = self.user.read(&mut buffer).unwrap();
-        self.emulator.process(&buffer[..length]);
-        self.bytes.extend(&buffer[..length]);
-        true
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let screen = self.emulator.screen();
-        screen.rows(0, screen.size().1).map(|line| line.trim_end().to_owned()).collect()
-    }
-
-    /// Waits until the screen is as wanted.
-    #[track_caller]
-    fn until(&mut self, about: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
-        let began = Instant::now();
-        while !wanted(&self.lines()) {
-            let known = String::from_utf8_lossy(&self.bytes);
-            assert!(began.elapsed() < PATIENCE, "{about}: {:#?}\n{known:?}", self.lines());
-            self.read(Duration::from_millis(50));
-        }
-        self.lines()
-    }
-
-    /// Waits for a line with all of these words.
-    #[track_caller]
-    fn line_with(&mut self, words: &[&str]) -> String {
-        let fits = |line: &&String| words.iter().all(|word| line.contains(word));
-        let lines = self.until(&format!("{words:?}"), |lines| lines.iter().any(|line| fits(&line)));
-        lines.iter().find(fits).unwrap().clone()
-    }
-
-    fn press(&mut self, keys: &[u8]) {
-        self.user.write_all(keys).unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Waits for the end, and holds that the terminal is as it was before.
-    #[track_caller]
-    fn ended(&mut self) -> ExitStatus {
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end: {:#?}", self.lines());
-            self.read(Duration::from_millis(20));
-        };
-        while self.read(Duration::ZERO) {}
-        let screen = self.emulator.screen();
-        assert!(!screen.alternate_screen(), "the alternate screen is left on");
-        assert!(!screen.hide_cursor(), "the cursor is left hidden");
-        let settings = |termios: &Termios| format!("{termios:?}");
-        assert_eq!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before));
-        status
-    }
-
-    /// Holds that a screen was up.
-    #[track_caller]
-    fn is_up(&self) {
-        let screen = self.emulator.screen();
-        assert!(screen.alternate_screen() && screen.hide_cursor());
-        let settings = |termios: &Termios| format!("{termios:?}");
-        assert_ne!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before), "keys are not single");
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn resize(user: impl AsFd, width: u16, height: u16) {
-    tcsetwinsize(user, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+/// `watch` on a terminal.
+fn watch(size: (u16, u16), arguments: &[&str], environment: &[(&str, &str)]) -> Terminal {
+    let mut program = Command::new("setsid");
+    program.arg("--ctty").arg(env!("CARGO_BIN_EXE_portolan")).arg("watch").args(arguments);
+    Terminal::run(size, program, environment)
 }
 
 /// A listener of this process, and the target that means it alone.
@@ -156,7 +33,7 @@ fn listener() -> (TcpListener, u16, String) {
 #[test]
 fn a_screen_and_q() {
     let (_listener, port, target) = listener();
-    let mut terminal = Terminal::start((100, 20), &[&target], &[]);
+    let mut terminal = watch((100, 20), &[&target], &[]);
     terminal.line_with(&["tcp", "127.0.0.1", &port.to_string(), "ephemeral"]);
     terminal.is_up();
     let lines = terminal.lines();
@@ -173,7 +50,7 @@ fn a_screen_and_q() {
 #[test]
 fn control_c() {
     let (_listener, port, target) = listener();
-    let mut terminal = Terminal::start((80, 20), &[&target], &[]);
+    let mut terminal = watch((80, 20), &[&target], &[]);
     terminal.line_with(&[&port.to_string()]);
     terminal.is_up();
     terminal.press(b"\x03");
@@ -184,7 +61,7 @@ fn control_c() {
 fn signals_end_it_as_they_end_any_program() {
     let (_listener, port, target) = listener();
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        let mut terminal = Terminal::start((80, 20), &[&target], &[]);
+        let mut terminal = watch((80, 20), &[&target], &[]);
         terminal.line_with(&[&port.to_string()]);
         terminal.is_up();
         terminal.signal(signal);
@@ -227,7 +104,7 @@ fn a_panic_gives_the_terminal_back() {
 fn marks_come_and_fade() {
     let (listener, port, target) = listener();
     let port = port.to_string();
-    let mut terminal = Terminal::start((100, 20), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
+    let mut terminal = watch((100, 20), &["--interval", "0.1", &target], &[("NO_COLOR", "1")]);
     let row = terminal.line_with(&["127.0.0.1", &port]);
     assert!(row.starts_with("  tcp"), "{row}");
     drop(listener);
@@ -256,7 +133,7 @@ fn marks_come_and_fade() {
 #[test]
 fn colour_where_it_may_be() {
     let (_listener, port, target) = listener();
-    let mut terminal = Terminal::start((100, 20), &[&target], &[]);
+    let mut terminal = watch((100, 20), &[&target], &[]);
     terminal.line_with(&[&port.to_string(), "ephemeral"]);
     assert!(
         String::from_utf8_lossy(&terminal.bytes).contains("\x1b[38;5;6mephemeral"),
@@ -269,7 +146,7 @@ fn colour_where_it_may_be() {
 fn fits_the_terminal_as_it_changes() {
     let (_listener, port, target) = listener();
     let port = port.to_string();
-    let mut terminal = Terminal::start((120, 20), &["--interval", "3600", &target], &[]);
+    let mut terminal = watch((120, 20), &["--interval", "3600", &target], &[]);
     terminal.line_with(&["PROTO", "EXPOSURE"]);
     for (width, height) in [(60, 10), (20, 5), (200, 50)] {
         resize(&terminal.user, width, height);
@@ -293,7 +170,7 @@ fn fits_the_terminal_as_it_changes() {
 fn what_does_not_fit_is_counted() {
     let held: Vec<_> = (0..6).map(|_| listener()).collect();
     let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
-    let mut terminal = Terminal::start((20, 8), &targets, &[]);
+    let mut terminal = watch((20, 8), &targets, &[]);
     terminal.line_with(&["3 rows not shown"]);
     let rows = terminal.lines().iter().filter(|line| line.contains("ephem")).count();
     assert_eq!(rows, 3, "{:#?}", terminal.lines());
@@ -308,7 +185,7 @@ fn a_dumb_terminal_gets_a_stream() {
     for (arguments, environment) in
         [(&[target.as_str()][..], &[("TERM", "dumb")][..]), (&["-o", "json", &target], &[("NO_COLOR", "1")])]
     {
-        let mut terminal = Terminal::start((80, 20), arguments, environment);
+        let mut terminal = watch((80, 20), arguments, environment);
         terminal.line_with(&[r#"{"schema":"portolan.event/1","event":"start""#]);
         assert!(!terminal.bytes.contains(&0x1b), "{:?}", String::from_utf8_lossy(&terminal.bytes));
         terminal.press(b"\x03");
@@ -320,10 +197,10 @@ fn a_dumb_terminal_gets_a_stream() {
 #[test]
 fn waiting_leaves_the_terminal_alone() {
     let (_listener, _, target) = listener();
-    let mut terminal = Terminal::start((80, 20), &[&target, "--until-listening"], &[]);
+    let mut terminal = watch((80, 20), &[&target, "--until-listening"], &[]);
     assert_eq!(terminal.ended().code(), Some(0));
     assert_eq!(terminal.bytes, b"");
-    let mut terminal = Terminal::start((80, 20), &["-o", "json", &target, "--until-free"], &[]);
+    let mut terminal = watch((80, 20), &["-o", "json", &target, "--until-free"], &[]);
     terminal.line_with(&["start"]);
     terminal.press(b"\x03");
     assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));

@@ -72,6 +72,48 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Write the raw observation as JSON, for --from here or on another machine
     Capture,
+    /// Write the completions of a shell; each is loaded when the shell starts
+    #[command(after_long_help = INSTALL)]
+    Completions(CompletionsArgs),
+    /// Write the manual page
+    #[command(
+        after_long_help = "Examples:\n  portolan man >/usr/local/share/man/man1/portolan.1\n  portolan man | man -l -"
+    )]
+    Man,
+}
+
+const INSTALL: &str = "\
+Examples:
+  echo 'source <(portolan completions bash)' >>~/.bashrc
+  echo 'source <(portolan completions zsh)' >>~/.zshrc      after compinit
+  echo 'portolan completions fish | source' >>~/.config/fish/config.fish
+  echo 'eval (portolan completions elvish | slurp)' >>~/.config/elvish/rc.elv
+  Add-Content $PROFILE 'portolan completions powershell | Out-String | Invoke-Expression'
+
+The shell asks the program what can follow: services, processes that listen here, flags, fields and all other names that
+exist are offered, and an upgrade needs no new script.";
+
+/// What `completions` takes.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CompletionsArgs {
+    /// Of which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// The shells that completions are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash, 4.4 or newer as a rule.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+    /// `PowerShell`.
+    Powershell,
+    /// Elvish.
+    Elvish,
 }
 
 /// What `explain` takes.

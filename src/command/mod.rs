@@ -2,10 +2,12 @@
 
 mod audit;
 mod capture;
+pub mod completions;
 mod explain;
 pub mod from;
 mod list;
 mod lsof;
+mod man;
 mod newer;
 mod reader;
 pub mod screen;
@@ -109,6 +111,8 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
         Some(Command::Audit(args)) => audit::run(args, &cli.common, &ui, &mut out),
         Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
+        Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
+        Some(Command::Man) => man::run(&mut out),
     }?;
     match out.flush() {
         // What was found out stays so where nobody reads it to the end.

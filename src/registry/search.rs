@@ -54,6 +54,16 @@ impl Registry {
         found
     }
 
+    /// The names of registered services that begin so, in the order of the alphabet.
+    #[must_use]
+    pub fn beginning(&self, text: &str) -> Vec<&'static str> {
+        let names = self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
+        let mut names: Vec<&str> = names.filter(|name| !name.is_empty() && name.starts_with(text)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Names of services and programs near a name that is none, the nearest first.
     #[must_use]
     pub fn near(&self, name: &str) -> Vec<&'static str> {
@@ -150,6 +160,17 @@ mod tests {
         // Every word must be told.
         assert!(!registry.search("AirMobile qqqqqq").contains(&tcp(3416)));
         assert!(registry.search("postgres").is_sorted());
+    }
+
+    #[test]
+    fn names_that_begin_so() {
+        let registry = Registry::embedded();
+        let names = registry.beginning("commandp");
+        assert_eq!(names, ["commandport"]);
+        let all = registry.beginning("");
+        assert!(all.len() > 5000 && all.is_sorted_by(|a, b| a < b), "{}", all.len());
+        assert!(all.iter().all(|name| registry.is_service(name)));
+        assert_eq!(registry.beginning("qqq"), [""; 0]);
     }
 
     #[test]

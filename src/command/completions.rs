@@ -1,0 +1,233 @@
+//! `portolan completions`: the script that a shell loads, and the answers it asks for at every TAB.
+//!
+//! The script holds no names: it calls this program with what was typed so far, and the program answers with what can
+//! follow. So services come from the registry, processes and users from this machine as it is, and flags, states and
+//! fields from the lists that the program itself goes by. Names that a shell would not take as they stand are never
+//! offered: a process chooses its own name, and what a shell puts on the command line is run at the next key. Nothing
+//! is said of what goes wrong; there is then nothing to offer.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Write;
+
+use clap::CommandFactory;
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::Shells;
+
+use super::{Error, Exit};
+use crate::cli::{Cli, Shell};
+use crate::model::{Exposure, Flag, Observation, State};
+use crate::observe::{Scope, observe};
+use crate::registry::{Registry, programs};
+use crate::render::fields;
+
+/// The variable by which the script asks.
+const ASKED: &str = "PORTOLAN_COMPLETE";
+const NAME: &str = "portolan";
+
+/// Names, each with what it is.
+type Names = BTreeMap<String, String>;
+
+pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
+    let name = match shell {
+        Shell::Bash => "bash",
+        Shell::Zsh => "zsh",
+        Shell::Fish => "fish",
+        Shell::Powershell => "powershell",
+        Shell::Elvish => "elvish",
+    };
+    let shells = Shells::builtins();
+    let script = shells.completer(name).ok_or_else(|| Error::Said(format!("{name}: no completions")))?;
+    script.write_registration(ASKED, NAME, NAME, NAME, out)?;
+    Ok(Exit::Matched)
+}
+
+/// Answers a shell that asks what can follow; whether one did. Nothing else is done then.
+///
+/// # Errors
+/// Where it asks for a shell that is not known, or cannot be answered.
+pub fn answered() -> Result<bool, Error> {
+    let folder = std::env::current_dir().ok();
+    CompleteEnv::with_factory(|| completing(Cli::command()))
+        .var(ASKED)
+        .try_complete(std::env::args_os(), folder.as_deref())
+        .map_err(|error| {
+            let error = error.to_string();
+            Error::Said(format!("{ASKED}: {}", error.trim_start_matches("error: ").trim_end()))
+        })
+}
+
+/// The command line, with what its values can be.
+fn completing(command: clap::Command) -> clap::Command {
+    let explains = command.get_name() == "explain";
+    let command = command.mut_args(|arg| {
+        let id = arg.get_id().as_str();
+        let Some(names) = names_of(if explains && id == "targets" { "explained" } else { id }) else {
+            return arg;
+        };
+        arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(names, typed)))
+    });
+    command.mut_subcommands(completing)
+}
+
+fn candidates(names: fn(&str) -> Names, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let names = names(typed).into_iter().filter(|(name, _)| name.starts_with(typed));
+    names.map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into()))).collect()
+}
+
+/// What the values of an argument can be, by its name; `None` where nothing is known of them.
+fn names_of(argument: &str) -> Option<fn(&str) -> Names> {
+    Some(match argument {
+        "targets" => targets,
+        "explained" => |typed| {
+            let known = programs::programs().filter(|_| !typed.is_empty());
+            let known = known.map(|program| (program.name, program.product));
+            let mut names = targets(typed);
+            names.extend(plain(known));
+            names
+        },
+        "state" => |_| plain(State::ALL.map(|state| (state.name(), "state"))),
+        "exposure" => |_| plain(Exposure::ALL.map(|exposure| (exposure.name(), "exposure"))),
+        "flag" => |_| plain(Flag::ALL.map(|flag| (flag.code(), flag.description()))),
+        "columns" => |_| plain(fields::names().map(|name| (name, "field"))),
+        "sort" => |typed| {
+            let falling = typed.strip_prefix('-').map_or("", |_| "-");
+            fields::names().map(|name| (format!("{falling}{name}"), "field".to_owned())).collect()
+        },
+        "not" => |typed| {
+            let keys = ["state", "process", "user", "exposure", "flag", "unit", "container", "pid"];
+            match typed.split_once('=') {
+                None => {
+                    let keys = keys.map(|key| (format!("{key}="), "leave out".to_owned()));
+                    targets(typed).into_iter().chain(keys).collect()
+                }
+                Some((key, typed)) => {
+                    let names = keys.contains(&key).then(|| names_of(key)).flatten();
+                    let names = names.map_or_else(Names::new, |names| names(typed));
+                    names.into_iter().map(|(name, help)| (format!("{key}={name}"), help)).collect()
+                }
+            }
+        },
+        "netns" => |_| plain([("all", "every network namespace that can be found")]),
+        "process" => |_| here(false, processes),
+        "pid" => |_| {
+            here(false, |seen| {
+                let held = seen.processes.iter();
+                held.map(|p| (p.pid.to_string(), p.name.clone().unwrap_or_default())).collect()
+            })
+        },
+        "user" => |_| {
+            here(true, |seen| {
+                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.user.as_deref());
+                let of_holders = seen.processes.iter().filter_map(|process| process.user.as_deref());
+                plain(of_sockets.chain(of_holders).map(|name| (name, "user")))
+            })
+        },
+        "unit" => |_| {
+            here(true, |seen| {
+                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.unit.as_deref());
+                let of_holders = seen.processes.iter().filter_map(|process| process.unit.as_deref());
+                plain(of_sockets.chain(of_holders).map(|name| (name, "unit")))
+            })
+        },
+        "container" => |_| {
+            here(true, |seen| {
+                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.container.as_deref());
+                let of_holders = seen.processes.iter().filter_map(|process| process.container.as_deref());
+                plain(of_sockets.chain(of_holders).map(|name| (name, "container")))
+            })
+        },
+        _ => return None,
+    })
+}
+
+/// Services and processes. Of the registry's thousands, only those that begin as was typed; before that, what is here.
+fn targets(typed: &str) -> Names {
+    let registry = Registry::embedded();
+    let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
+    let mut names = plain(services.into_iter().map(|name| (name, "service")));
+    names.extend(here(false, |seen| {
+        let mut names = processes(seen);
+        let local = seen.sockets.iter().map(|socket| &socket.local);
+        let verdicts = local.map(|local| registry.verdict(local.port, local.protocol));
+        let services = verdicts.flat_map(|verdict| verdict.assignments);
+        names.extend(plain(services.map(|assignment| (assignment.service, "service"))));
+        names
+    }));
+    names
+}
+
+fn processes(seen: &Observation) -> Names {
+    plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
+}
+
+/// What this machine has, as far as it can be seen. Users, units and containers of holders are `details`.
+fn here(details: bool, names: impl FnOnce(&Observation) -> Names) -> Names {
+    observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
+}
+
+/// Only names that every shell takes as they stand, and that are no option.
+fn plain<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Names {
+    let stands = |c: char| c.is_ascii_alphanumeric() || "._-+/@:".contains(c);
+    let names = names
+        .into_iter()
+        .filter(|(name, _)| !name.is_empty() && !name.starts_with('-') && name.chars().all(stands));
+    names.map(|(name, help)| (name.to_owned(), help.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_shell_would_obey_are_not_offered() {
+        for name in [
+            "$(reboot)",
+            "`id`",
+            "a b",
+            "a;b",
+            "a|b",
+            "*",
+            "~",
+            "-rf",
+            "",
+            "a\nb",
+            "\u{1b}[2J",
+            "é",
+            "a'b",
+            "a\\b",
+        ] {
+            assert_eq!(plain([(name, "process")]), Names::new(), "{name:?}");
+        }
+        for name in ["nginx", "kworker/0:1", "systemd-resolve", "node_exporter", "user@1000.service", "g++"] {
+            assert_eq!(plain([(name, "process")]).len(), 1, "{name}");
+        }
+    }
+
+    /// Whatever takes one of these names, in whatever command, is completed.
+    #[test]
+    fn the_command_line_can_be_completed() {
+        let mut command = completing(Cli::command());
+        command.build();
+        let mut completed = 0;
+        for command in command.get_subcommands().chain([&command]) {
+            for arg in command.get_arguments() {
+                let known = names_of(arg.get_id().as_str()).is_some();
+                assert_eq!(arg.get::<ArgValueCompleter>().is_some(), known, "{} {arg}", command.get_name());
+                completed += usize::from(known);
+            }
+        }
+        assert!(completed > 30, "{completed}");
+    }
+
+    #[test]
+    fn values_of_not() {
+        let not = names_of("not").unwrap();
+        assert!(not("flag=orph").contains_key("flag=orphaned"));
+        assert!(not("fl").contains_key("flag="));
+        assert!(not("commandp").contains_key("commandport"));
+        assert_eq!(not("colour=r"), Names::new());
+    }
+}

@@ -1,0 +1,181 @@
+//! `portolan man`: the manual page, made from the command line as it is declared and from the text of its help.
+//!
+//! One page tells of every command: whoever looks for an option need not know whose it is. Nothing is said here of an
+//! option that its help does not say; only the sections that no help has are written here.
+
+use std::io::{self, Write};
+
+use clap::builder::{PossibleValue, StyledStr};
+use clap::{Arg, Command, CommandFactory};
+use roff::{Inline, Roff, bold, italic, roman};
+
+use super::{Error, Exit};
+use crate::cli::Cli;
+use crate::registry::Registry;
+
+/// The headings of paragraphs after the options of a help.
+const EXAMPLES: &str = "Examples";
+const CODES: &str = "Exit codes";
+
+/// What is read from the environment.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("NO_COLOR", "If set and not empty, nothing is coloured, unless --color asks for it."),
+    ("PORTOLAN_COMPLETE", "Set by the completions of a shell, and by nothing else."),
+    ("PORTOLAN_REGISTRY", "A registry to judge by, as with --registry. An empty one is none."),
+    ("TERM", "Where it is dumb, nothing is coloured and watch draws no screen."),
+];
+
+/// What is read from files.
+const FILES: [(&str, &str); 3] = [
+    ("/proc", "Sockets and processes, on Linux. Those of other users can be read by root only."),
+    ("/run/netns", "The names of network namespaces."),
+    ("/etc/passwd", "The names of users, with whatever else the system asks for them."),
+];
+
+const SEE_ALSO: [(&str, u8); 6] =
+    [("fuser", 1), ("ip-netns", 8), ("lsof", 8), ("netstat", 8), ("services", 5), ("ss", 8)];
+
+pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Error> {
+    let mut command = Cli::command();
+    command.build();
+    page(&command, out)?;
+    Ok(Exit::Matched)
+}
+
+fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::new();
+    let name = command.get_name();
+    let source = format!("{name} {}", command.get_version().unwrap_or_default());
+    // The only date the program knows is that of the data it tells of.
+    let date = Registry::embedded().date();
+    roff.control("TH", [&name.to_uppercase(), "1", date, &source, "User Commands"]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(format!("{name} - {}", text(command.get_about())))]);
+    let commands = || command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    roff.control("SH", ["SYNOPSIS"]);
+    for (at, command) in std::iter::once(command).chain(commands()).enumerate() {
+        if at > 0 {
+            roff.control("br", []);
+        }
+        let usage = command.clone().render_usage().to_string();
+        roff.text([roman(usage.trim_start_matches("Usage: "))]);
+    }
+    roff.control("SH", ["DESCRIPTION"]);
+    prose(&mut roff, &text(command.get_long_about()));
+    roff.control("SH", ["OPTIONS"]);
+    command.get_arguments().filter(|arg| !arg.is_hide_set()).for_each(|arg| option(&mut roff, arg));
+
+    roff.control("SH", ["COMMANDS"]);
+    for sub in commands() {
+        roff.control("SS", [sub.get_name()]);
+        prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
+        // Told above: what every command takes, and of those that take a listing's options, these.
+        let lists = sub.get_arguments().any(|arg| arg.get_id() == "no_holders");
+        let is_told = |arg: &Arg| {
+            let above = command.get_arguments().any(|other| other.get_id() == arg.get_id());
+            arg.is_hide_set() || arg.get_id() == "help" || (above && (lists || arg.is_global_set()))
+        };
+        if lists {
+            roff.control("PP", []);
+            roff.text([roman("It takes the targets and options of a listing.")]);
+        }
+        sub.get_arguments().filter(|arg| !is_told(arg)).for_each(|arg| option(&mut roff, arg));
+        for (heading, text) in sections(sub).filter(|(heading, _)| *heading != EXAMPLES) {
+            roff.control("PP", []);
+            roff.text([roman(if heading.is_empty() { text } else { format!("{heading}: {text}") })]);
+        }
+    }
+    for (heading, text) in sections(command).filter(|(heading, _)| *heading != EXAMPLES) {
+        roff.control("SH", [if heading == CODES { "EXIT STATUS" } else { "SCOPE" }]);
+        prose(&mut roff, &text);
+    }
+    for (heading, entries) in [("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES)] {
+        roff.control("SH", [heading]);
+        for (name, text) in entries {
+            roff.control("TP", []);
+            roff.text([bold(*name)]);
+            roff.text([roman(*text)]);
+        }
+    }
+    roff.control("SH", ["EXAMPLES"]);
+    let examples = std::iter::once(command).chain(commands()).flat_map(sections);
+    for (at, (_, text)) in examples.filter(|(heading, _)| *heading == EXAMPLES).enumerate() {
+        if at > 0 {
+            roff.control("PP", []);
+        }
+        roff.control("nf", []);
+        text.lines().for_each(|line| {
+            roff.text([roman(line.trim())]);
+        });
+        roff.control("fi", []);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    for (at, (name, section)) in SEE_ALSO.into_iter().enumerate() {
+        let between = if at + 1 < SEE_ALSO.len() { "," } else { "" };
+        roff.control("BR", [name, &format!("({section}){between}")]);
+    }
+    roff.to_writer(out)
+}
+
+fn text(styled: Option<&StyledStr>) -> String {
+    styled.map(ToString::to_string).unwrap_or_default()
+}
+
+/// An option or a value, as the help has it.
+fn option(roff: &mut Roff, arg: &Arg) {
+    let name = match (arg.get_short(), arg.get_long()) {
+        (Some(short), Some(long)) => format!("-{short}, --{long}"),
+        (Some(short), None) => format!("-{short}"),
+        (None, Some(long)) => format!("--{long}"),
+        (None, None) => String::new(),
+    };
+    let mut header: Vec<Inline> = Vec::new();
+    if !name.is_empty() {
+        header.push(bold(name));
+    }
+    if arg.get_num_args().is_some_and(|count| count.takes_values()) {
+        let names = arg.get_value_names().unwrap_or_default();
+        let value = names.iter().map(|name| format!("<{name}>")).collect::<Vec<_>>().join(" ");
+        if !header.is_empty() {
+            header.push(roman(" "));
+        }
+        header.push(italic(value));
+    }
+    roff.control("TP", []);
+    roff.text(header);
+    let help = text(arg.get_long_help().or(arg.get_help()));
+    let values = arg.get_possible_values();
+    let values: Vec<&str> = values.iter().filter(|v| !v.is_hide_set()).map(PossibleValue::get_name).collect();
+    let mut help = help.replace('\n', " ");
+    if !values.is_empty() {
+        help.push_str(&format!(": {}", values.join(", ")));
+    }
+    let defaults = arg.get_default_values().iter().filter(|_| arg.get_action().takes_values());
+    for default in defaults {
+        help.push_str(&format!(" [default: {}]", default.to_string_lossy()));
+    }
+    roff.text([roman(help)]);
+}
+
+/// Paragraphs.
+fn prose(roff: &mut Roff, text: &str) {
+    for (at, paragraph) in text.split("\n\n").enumerate() {
+        if at > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(paragraph.replace('\n', " "))]);
+    }
+}
+
+/// The paragraphs after the options of a help, each with its heading where it has one: `Examples:`, `Exit codes:`.
+fn sections(command: &Command) -> std::vec::IntoIter<(&'static str, String)> {
+    let help = text(command.get_after_long_help());
+    let paragraphs = help.split("\n\n").filter(|paragraph| !paragraph.is_empty());
+    let sections = paragraphs.map(|paragraph| {
+        let headed = [EXAMPLES, CODES].into_iter().find_map(|heading| {
+            Some((heading, paragraph.strip_prefix(heading)?.strip_prefix(':')?.trim().to_owned()))
+        });
+        headed.unwrap_or_else(|| ("", paragraph.to_owned()))
+    });
+    sections.collect::<Vec<_>>().into_iter()
+}
