@@ -49,9 +49,11 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
         for program in *programs {
             pid += 1;
             pids.push(pid);
-            let exe = program
-                .starts_with('/')
-                .then(|| Exe { path: (*program).to_owned(), state: ExeState::Present });
+            let exe = program.starts_with('/').then(|| Exe {
+                path: (*program).to_owned(),
+                state: ExeState::Present,
+                open_folders: None,
+            });
             let name = exe.is_none().then(|| (*program).to_owned());
             observation.processes.push(Process { exe, name, ..Process::unknown(pid) });
         }

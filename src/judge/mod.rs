@@ -1,6 +1,8 @@
 //! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
 
 pub mod audit;
+mod held;
+mod neighbours;
 mod rules;
 mod tenants;
 #[cfg(test)]
@@ -43,9 +45,12 @@ pub struct Report<'o> {
 /// Joins and judges an observation.
 #[must_use]
 pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o> {
-    let listeners = join(observation, &registry)
+    let listeners = join(observation, &registry);
+    let mut beside = neighbours::evidence(&listeners);
+    let listeners = listeners
         .into_iter()
-        .map(|listener| {
+        .enumerate()
+        .map(|(at, listener)| {
             let tenants = tenants::of(&listener);
             let usual = tenants::usual(&listener, &tenants);
             let mut findings = rules::findings(&listener, observation, &registry);
@@ -53,6 +58,9 @@ pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o>
                 findings.retain(|finding| !tenants::quiets(finding.flag()));
             }
             findings.extend(tenants::impostor(&listener, &tenants));
+            let (protocol, exposure) = (listener.socket.local.protocol, listener.exposure);
+            let beside = beside.remove(&at).into_iter().flatten();
+            findings.extend(beside.map(|evidence| Finding::new(evidence, protocol, exposure)));
             findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
             Judged { listener, findings, usual }
         })

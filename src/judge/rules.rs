@@ -1,5 +1,6 @@
 //! One function a flag: what a listener must be to earn it, and the evidence that goes with it.
 
+use super::held;
 use crate::join::Listener;
 use crate::model::{
     Assignment, DeadRegistration, EphemeralHere, Evidence, Finding, Observation, PortRange, Protocol,
@@ -25,11 +26,8 @@ pub(super) fn findings(
     ]
     .into_iter()
     .flatten()
-    .map(|evidence| {
-        let mut finding = Finding { severity: crate::model::Severity::Info, evidence };
-        finding.severity = finding.flag().severity(protocol, listener.exposure);
-        finding
-    })
+    .chain(held::evidence(listener, observation))
+    .map(|evidence| Finding::new(evidence, protocol, listener.exposure))
     .collect()
 }
 

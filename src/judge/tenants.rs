@@ -11,17 +11,98 @@ use crate::registry::programs;
 
 /// A holder and what it is taken for.
 pub(super) struct Tenant<'o> {
-    process: &'o Process,
+    /// The holder.
+    pub(super) process: &'o Process,
     identity: Option<Identity>,
+}
+
+/// What a process runs and as whom: its file, its user, and of an interpreter its command line.
+pub(super) type Program<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
+
+impl<'o> Tenant<'o> {
+    pub(super) fn new(process: &'o Process) -> Self {
+        Tenant { process, identity: identify(process) }
+    }
+
+    fn file(&self) -> Option<&'o str> {
+        self.process.exe.as_ref().map(|exe| exe.path.as_str())
+    }
+
+    pub(super) fn program(&self) -> Program<'o> {
+        let interpreted = self.identity.as_ref().is_some_and(Identity::is_interpreter);
+        (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
+    }
+
+    fn serves(&self, port: u16, protocol: Protocol) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.serving(port, protocol).is_some())
+    }
 }
 
 /// The holders of a socket.
 pub(super) fn of<'o>(listener: &Listener<'o>) -> Vec<Tenant<'o>> {
-    let identified = |process: &'o Process| Tenant { process, identity: identify(process) };
     if !listener.socket.state.holds_port() {
         return Vec::new();
     }
-    listener.processes.iter().map(|process| identified(process)).collect()
+    listener.processes.iter().map(|process| Tenant::new(process)).collect()
+}
+
+/// Programs that open sockets and give them to the services they start.
+const OPENERS: [&str; 8] = [
+    "systemd",
+    "systemd-socket-activate",
+    "init",
+    "launchd",
+    "inetd",
+    "inetutils-inetd",
+    "xinetd",
+    "rlinetd",
+];
+
+/// Whether a holder opened the socket for the others to serve: the first process of the system, or an ancestor of all of
+/// them.
+pub(super) fn opens_for_others(tenant: &Tenant<'_>, holders: &[&Process]) -> bool {
+    let pid = tenant.process.pid;
+    let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
+    tenant.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
+        && (pid == 1 || holders.iter().filter(|process| process.pid != pid).all(below))
+}
+
+/// Folders in which programs of every package lie together.
+const COMMON_FOLDERS: [&str; 10] = [
+    "",
+    "/bin",
+    "/sbin",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/games",
+    "/usr/lib",
+    "/usr/libexec",
+];
+
+/// Whether a holder is a worker of its ancestor: it runs the same file, or one of the same suite.
+pub(super) fn belong_together(
+    ancestor: &Tenant<'_>,
+    tenant: &Tenant<'_>,
+    port: u16,
+    protocol: Protocol,
+) -> bool {
+    let Some((file, its)) = ancestor.file().zip(tenant.file()) else { return false };
+    let interpreted = ancestor.identity.as_ref().is_some_and(Identity::is_interpreter);
+    file == its
+        || (!interpreted && are_of_one_suite(file, its))
+        || (ancestor.serves(port, protocol) && tenant.serves(port, protocol))
+}
+
+/// Whether the files of a master and its worker lie in one folder that is no common one, or the worker's below a
+/// folder that is called as the master.
+fn are_of_one_suite(master: &str, worker: &str) -> bool {
+    let Some(((folder, name), (its_folder, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/')) else {
+        return false;
+    };
+    (folder == its_folder && !COMMON_FOLDERS.contains(&folder))
+        || (!name.is_empty() && its_folder.split('/').any(|part| part == name))
 }
 
 /// The flags that say no more than that the port is not the registry's.
@@ -96,5 +177,5 @@ pub(super) fn impostor(listener: &Listener<'_>, tenants: &[Tenant<'_>]) -> Optio
         found,
         why: first.why,
     };
-    Some(Finding { severity: Flag::Impostor.severity(local.protocol, listener.exposure), evidence })
+    Some(Finding::new(evidence, local.protocol, listener.exposure))
 }

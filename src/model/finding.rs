@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Confidence, Curated, Exposure, PortRange, Protocol, Status, Stranger};
+use super::{
+    Confidence, Curated, Difference, Exposure, Holders, OddProgram, Place, PortRange, Protocol, Running,
+    Side, Status, Stranger,
+};
 
 /// How much a finding asks for attention; the order of the variants is the order of gravity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -53,6 +56,20 @@ pub enum Flag {
     OtherProtocol,
     /// On a guarded service's port, a program that is not among those known to serve it.
     Impostor,
+    /// A specific address takes traffic from another program's wildcard on the same port.
+    Shadowed,
+    /// Holders of one port differ in user or executable.
+    Shared,
+    /// The program file is gone or was replaced.
+    DeletedExecutable,
+    /// It runs from memory, or below a world-writable or a hidden folder.
+    OddExecutable,
+    /// More connections wait to be accepted than the listener allows.
+    BacklogFull,
+    /// A TCP port held but not listened on.
+    BoundOnly,
+    /// No process can hold it.
+    Kernel,
     /// Reachable from beyond this machine.
     Exposed,
     /// No rule of the policy allows it.
@@ -63,7 +80,7 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in the order of listings.
-    pub const ALL: [Flag; 10] = [
+    pub const ALL: [Flag; 17] = [
         Flag::Orphaned,
         Flag::Ephemeral,
         Flag::Reserved,
@@ -71,6 +88,13 @@ impl Flag {
         Flag::Dormant,
         Flag::OtherProtocol,
         Flag::Impostor,
+        Flag::Shadowed,
+        Flag::Shared,
+        Flag::DeletedExecutable,
+        Flag::OddExecutable,
+        Flag::BacklogFull,
+        Flag::BoundOnly,
+        Flag::Kernel,
         Flag::Exposed,
         Flag::Unexpected,
         Flag::Missing,
@@ -87,6 +111,13 @@ impl Flag {
             Flag::Dormant => "dormant",
             Flag::OtherProtocol => "other-protocol",
             Flag::Impostor => "impostor",
+            Flag::Shadowed => "shadowed",
+            Flag::Shared => "shared",
+            Flag::DeletedExecutable => "deleted-executable",
+            Flag::OddExecutable => "odd-executable",
+            Flag::BacklogFull => "backlog-full",
+            Flag::BoundOnly => "bound-only",
+            Flag::Kernel => "kernel",
             Flag::Exposed => "exposed",
             Flag::Unexpected => "unexpected",
             Flag::Missing => "missing",
@@ -104,6 +135,17 @@ impl Flag {
             Flag::Dormant => "registered, but nothing shows that the service is alive",
             Flag::OtherProtocol => "registered for the other of TCP and UDP only",
             Flag::Impostor => "not a program known to serve what belongs on this port",
+            Flag::Shadowed => {
+                "a specific address takes traffic from another program's wildcard on the same port"
+            }
+            Flag::Shared => "holders of one port differ in user or executable",
+            Flag::DeletedExecutable => "the program file is gone or was replaced",
+            Flag::OddExecutable => {
+                "the program runs from memory, or below a world-writable or a hidden folder"
+            }
+            Flag::BacklogFull => "more connections wait to be accepted than the listener allows",
+            Flag::BoundOnly => "a TCP port held but not listened on",
+            Flag::Kernel => "no process can hold it",
             Flag::Exposed => "reachable from beyond this machine",
             Flag::Unexpected => "no rule of the policy allows it",
             Flag::Missing => "the policy promises a listener that is not there",
@@ -133,6 +175,21 @@ impl Flag {
                 "The registered service speaks the other protocol, so this listener is likely not that service."
             }
             Flag::Impostor => "Clients trust this port with passwords and data, whoever answers there.",
+            Flag::Shadowed => {
+                "Who connects there talks to another program than the one that seems to serve the port, and nobody is told."
+            }
+            Flag::Shared => {
+                "Each holder can accept what was meant for the other, and the port stays taken until the last of them ends."
+            }
+            Flag::DeletedExecutable => {
+                "What runs is not what lies on the disk: it misses the fixes of an upgrade, or hides what it was."
+            }
+            Flag::OddExecutable => {
+                "No package installs a program there, and what anybody may put there anybody may run."
+            }
+            Flag::BacklogFull => "Clients wait or give up while the program does not accept them.",
+            Flag::BoundOnly => "Nobody can connect to the port and nobody else can listen on it.",
+            Flag::Kernel => "There is no process to ask or to end: only the kernel's own settings close it.",
             Flag::Exposed => {
                 "Whoever can reach the address can talk to it, unless something in between forbids it."
             }
@@ -153,6 +210,17 @@ impl Flag {
                 "check that the program is one you know and that the port is meant"
             }
             Flag::Impostor => "find out who started it; if it belongs here, allow it in the policy",
+            Flag::Shadowed => "end one of the two, or bind them to addresses that do not overlap",
+            Flag::Shared => "end the holder that does not belong, or keep the socket from being inherited",
+            Flag::DeletedExecutable => {
+                "restart it; where nothing stands at the path any more, find out why first"
+            }
+            Flag::OddExecutable => {
+                "find out who started it, and install what belongs here in a place of its own"
+            }
+            Flag::BacklogFull => "see why the program does not accept, or give it a longer backlog",
+            Flag::BoundOnly => "see why the holder does not listen, or end it",
+            Flag::Kernel => "find the part of the kernel that opened it: NFS, WireGuard and other tunnels do",
             Flag::Exposed => "bind it to a loopback address if only this machine should reach it",
             Flag::Unexpected => "end it, or allow it in the policy with a reason and an owner",
             Flag::Missing => "start the service, or take the rule out of the policy",
@@ -173,15 +241,19 @@ impl Flag {
                     Severity::Info
                 }
             }
-            (Flag::Impostor, true) | (Flag::Unexpected, _) => Severity::Critical,
-            (Flag::Impostor, false)
-            | (Flag::Missing, _)
-            | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true) => Severity::Warning,
-            (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, false) => Severity::Notice,
-            (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, true) => Severity::Notice,
-            (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol, false) | (Flag::Exposed, _) => {
-                Severity::Info
+            (Flag::Impostor | Flag::OddExecutable, true) | (Flag::Unexpected, _) => Severity::Critical,
+            (Flag::Impostor | Flag::OddExecutable, false)
+            | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true)
+            | (
+                Flag::Shadowed | Flag::Shared | Flag::DeletedExecutable | Flag::BacklogFull | Flag::Missing,
+                _,
+            ) => Severity::Warning,
+            (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, false)
+            | (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol | Flag::BoundOnly, true) => {
+                Severity::Notice
             }
+            (Flag::Unassigned | Flag::Dormant | Flag::OtherProtocol | Flag::BoundOnly, false)
+            | (Flag::Kernel | Flag::Exposed, _) => Severity::Info,
         }
     }
 }
@@ -292,6 +364,56 @@ pub enum Evidence {
         /// Why a stranger there is suspicious.
         why: &'static str,
     },
+    /// For [`Flag::Shadowed`]; told on both sides.
+    Shadowed {
+        /// The device this listener itself is bound to.
+        device: Option<String>,
+        /// Wider listeners of others that lose to this one what comes to its address.
+        takes_from: Vec<Side>,
+        /// Narrower listeners of others that take what comes to their addresses from this one.
+        loses_to: Vec<Side>,
+        /// How many sides there are beyond those.
+        more: usize,
+    },
+    /// For [`Flag::Shared`].
+    Shared {
+        /// In what the holders differ.
+        differ_in: Vec<Difference>,
+        /// Who holds the port on this address.
+        holders: Holders,
+        /// On how many sockets.
+        sockets: usize,
+    },
+    /// For [`Flag::DeletedExecutable`].
+    DeletedExecutable {
+        /// Processes whose file was replaced: another stands at its path.
+        replaced: Vec<Running>,
+        /// Processes whose file is gone: nothing stands at its path.
+        gone: Vec<Running>,
+    },
+    /// For [`Flag::OddExecutable`].
+    OddExecutable {
+        /// The programs that run from such a place.
+        found: Vec<OddProgram>,
+    },
+    /// For [`Flag::BacklogFull`].
+    BacklogFull {
+        /// Connections that wait to be accepted.
+        waiting: u32,
+        /// How many may, as the program said to `listen`.
+        limit: u32,
+    },
+    /// For [`Flag::BoundOnly`].
+    BoundOnly {
+        /// The range of outgoing connections that the port lies in: who is about to connect looks no different.
+        kernel_range: Option<PortRange>,
+    },
+    /// For [`Flag::Kernel`].
+    Kernel {
+        /// Its inode. Without one no file stands for it, so that no process can hold it; with one, every process
+        /// could be read and none holds it.
+        inode: Option<u64>,
+    },
     /// For [`Flag::Exposed`].
     Exposed {
         /// The class of the address.
@@ -333,6 +455,20 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding of default severity. A hidden folder alone weighs less than the other odd places: the tools of
+    /// developers live in hidden folders of their homes.
+    #[must_use]
+    pub fn new(evidence: Evidence, protocol: Protocol, exposure: Exposure) -> Self {
+        let mut finding = Finding { severity: Severity::Info, evidence };
+        let hidden = |odd: &OddProgram| matches!(odd.place, Place::Hidden { .. });
+        let weighs_as = match &finding.evidence {
+            Evidence::OddExecutable { found } if found.iter().all(hidden) => Flag::Unassigned,
+            _ => finding.flag(),
+        };
+        finding.severity = weighs_as.severity(protocol, exposure);
+        finding
+    }
+
     /// The flag its evidence belongs to.
     #[must_use]
     pub const fn flag(&self) -> Flag {
@@ -344,6 +480,13 @@ impl Finding {
             Evidence::Dormant { .. } => Flag::Dormant,
             Evidence::OtherProtocol { .. } => Flag::OtherProtocol,
             Evidence::Impostor { .. } => Flag::Impostor,
+            Evidence::Shadowed { .. } => Flag::Shadowed,
+            Evidence::Shared { .. } => Flag::Shared,
+            Evidence::DeletedExecutable { .. } => Flag::DeletedExecutable,
+            Evidence::OddExecutable { .. } => Flag::OddExecutable,
+            Evidence::BacklogFull { .. } => Flag::BacklogFull,
+            Evidence::BoundOnly { .. } => Flag::BoundOnly,
+            Evidence::Kernel { .. } => Flag::Kernel,
             Evidence::Exposed { .. } => Flag::Exposed,
             Evidence::Unexpected { .. } => Flag::Unexpected,
             Evidence::Missing { .. } => Flag::Missing,
@@ -378,6 +521,13 @@ mod tests {
             (Flag::Ephemeral, Notice, Warning),
             (Flag::Unassigned, Info, Notice),
             (Flag::Impostor, Warning, Critical),
+            (Flag::Shadowed, Warning, Warning),
+            (Flag::Shared, Warning, Warning),
+            (Flag::DeletedExecutable, Warning, Warning),
+            (Flag::OddExecutable, Warning, Critical),
+            (Flag::BacklogFull, Warning, Warning),
+            (Flag::BoundOnly, Info, Notice),
+            (Flag::Kernel, Info, Info),
             (Flag::Unexpected, Critical, Critical),
             (Flag::Missing, Warning, Warning),
         ] {

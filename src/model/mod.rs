@@ -7,6 +7,7 @@ mod context;
 mod endpoint;
 mod exposure;
 mod finding;
+mod holder;
 mod observation;
 mod process;
 mod program;
@@ -21,6 +22,7 @@ pub use context::{
 pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol, unmapped};
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
+pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub use observation::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Stage};
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};

@@ -27,6 +27,9 @@ pub struct Exe {
     pub path: String,
     /// What became of it.
     pub state: ExeState,
+    /// The folders above it into which anybody may write, nearest first; `None` where that is not known.
+    #[serde(default)]
+    pub open_folders: Option<Vec<String>>,
 }
 
 impl Exe {

@@ -1,10 +1,10 @@
 //! What the kernel said of one socket, and whether anybody holds it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Endpoint, Pid};
+use super::{Endpoint, Pid, Protocol, unmapped};
 
 /// The state of a socket. Only TCP has the connection states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -201,4 +201,107 @@ pub struct Socket {
     pub container: Option<String>,
     /// Who holds it.
     pub owner: Owner,
+}
+
+impl Socket {
+    /// Whether it takes what would come to `wider`, another socket of its port and protocol, if it were not there:
+    /// the kernel hands what arrives to the socket that says most of where it listens. That goes by address and device
+    /// alone, and only where one of the two lies within the other. What is sent to many at once is handed to all.
+    #[must_use]
+    pub fn narrows(&self, wider: &Socket) -> bool {
+        let takes = |socket: &Socket| matches!(socket.state, State::Listen | State::Unconnected);
+        if !takes(self) || !takes(wider) || !self.same_port(wider) {
+            return false;
+        }
+        let (own, other) = (unmapped(self.local.address), unmapped(wider.local.address));
+        if own.is_multicast() || own == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return false;
+        }
+        let within = match (own, other) {
+            (IpAddr::V4(_), IpAddr::V4(other)) => other.is_unspecified(),
+            (IpAddr::V6(_), IpAddr::V6(other)) => other.is_unspecified(),
+            // Where it is not known whether an IPv6 socket leaves IPv4 alone, it is not said that it does not.
+            (IpAddr::V4(_), IpAddr::V6(other)) => other.is_unspecified() && wider.v6only == Some(false),
+            (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        };
+        let (device, others) = (&self.local.device, &wider.local.device);
+        (own == other || within)
+            && (device == others || others.is_none())
+            && (own != other || device != others)
+    }
+
+    /// Whether both are on one port of one protocol in one network namespace.
+    #[must_use]
+    pub fn same_port(&self, other: &Socket) -> bool {
+        self.port_key() == other.port_key()
+    }
+
+    /// What sockets on one port of one protocol in one network namespace have in common.
+    #[must_use]
+    pub fn port_key(&self) -> (Option<u64>, Protocol, u16) {
+        (self.netns.as_ref().map(|netns| netns.inode), self.local.protocol, self.local.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(local: &str, v6only: Option<bool>) -> Socket {
+        let local: Endpoint = local.parse().unwrap();
+        Socket {
+            state: if local.protocol == Protocol::Tcp { State::Listen } else { State::Unconnected },
+            local,
+            peer: None,
+            mptcp: false,
+            uid: None,
+            user: None,
+            inode: Some(1),
+            cookie: None,
+            netns: None,
+            v6only,
+            queues: None,
+            cgroup: None,
+            unit: None,
+            container: None,
+            owner: Owner::Unknown,
+        }
+    }
+
+    #[test]
+    fn the_narrower_takes() {
+        let (both, own, unsure) = (Some(false), Some(true), None);
+        for (name, narrow, wide, v6only, takes) in [
+            ("an address and its wildcard", "tcp/127.0.0.1:80", "tcp/0.0.0.0:80", unsure, true),
+            ("of IPv6", "tcp/[::1]:80", "tcp/[::]:80", own, true),
+            ("IPv4 beside both", "tcp/127.0.0.1:80", "tcp/[::]:80", both, true),
+            ("any IPv4 beside both", "tcp/0.0.0.0:80", "tcp/[::]:80", both, true),
+            ("IPv4 beside IPv6 alone", "tcp/127.0.0.1:80", "tcp/[::]:80", own, false),
+            ("IPv4 beside who knows", "tcp/127.0.0.1:80", "tcp/[::]:80", unsure, false),
+            ("IPv6 beside IPv4", "tcp/[::1]:80", "tcp/0.0.0.0:80", unsure, false),
+            ("mapped", "udp/[::ffff:127.0.0.1]:80", "udp/0.0.0.0:80", unsure, true),
+            ("mapped beside both", "udp/[::ffff:127.0.0.1]:80", "udp/[::]:80", both, true),
+            ("the same address", "udp/127.0.0.1:80", "udp/127.0.0.1:80", unsure, false),
+            ("the same wildcard", "udp/0.0.0.0:80", "udp/0.0.0.0:80", unsure, false),
+            ("two addresses", "udp/127.0.0.1:80", "udp/127.0.0.2:80", unsure, false),
+            ("a device", "udp/0.0.0.0%eth0:80", "udp/0.0.0.0:80", unsure, true),
+            ("two devices", "udp/0.0.0.0%eth0:80", "udp/0.0.0.0%eth1:80", unsure, false),
+            ("an address on a device", "udp/10.0.0.1%eth0:80", "udp/0.0.0.0%eth0:80", unsure, true),
+            ("an address and a device that cross", "udp/10.0.0.1:80", "udp/0.0.0.0%eth0:80", unsure, false),
+            ("a group", "udp/224.0.0.251:80", "udp/0.0.0.0:80", unsure, false),
+            ("a group of IPv6", "udp/[ff02::fb]:80", "udp/[::]:80", unsure, false),
+            ("the broadcast address", "udp/255.255.255.255:80", "udp/0.0.0.0:80", unsure, false),
+            ("two ports", "udp/127.0.0.1:80", "udp/0.0.0.0:81", unsure, false),
+            ("two protocols", "udp/127.0.0.1:80", "tcp/0.0.0.0:80", unsure, false),
+        ] {
+            let (narrow, wide) = (socket(narrow, Some(false)), socket(wide, v6only));
+            assert_eq!(narrow.narrows(&wide), takes, "{name}");
+            assert!(!takes || !wide.narrows(&narrow), "{name}: one of the two takes");
+        }
+        let (narrow, wide) = (socket("tcp/127.0.0.1:80", None), socket("tcp/0.0.0.0:80", None));
+        let bound = Socket { state: State::Bound, ..narrow.clone() };
+        assert!(!bound.narrows(&wide), "who does not listen takes nothing");
+        let elsewhere = Socket { netns: Some(Netns { inode: 7, name: None }), ..narrow };
+        assert!(!elsewhere.narrows(&wide), "another network namespace is another network");
+    }
 }

@@ -302,7 +302,11 @@ fn processes(scope: &Scope, sockets: &mut [Socket]) -> (Vec<Process>, bool) {
         let id = process.effective_user_id().or(process.user_id());
         Process {
             name: Some(text(process.name())).filter(|name| !name.is_empty()),
-            exe: process.exe().map(|path| Exe { path: text(path.as_os_str()), state: ExeState::Present }),
+            exe: process.exe().map(|path| Exe {
+                path: text(path.as_os_str()),
+                state: ExeState::Present,
+                open_folders: None,
+            }),
             cmdline: process.cmd().iter().map(|argument| text(argument)).collect(),
             #[cfg(unix)]
             uid: id.map(|uid| **uid),

@@ -42,6 +42,12 @@ impl Identity {
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
+    /// Whether it is an interpreter: what it runs is not its file.
+    #[must_use]
+    pub const fn is_interpreter(&self) -> bool {
+        !self.interpreter.is_empty()
+    }
+
     /// Whether it is an interpreter that runs nothing known.
     fn is_bare(&self) -> bool {
         !self.interpreter.is_empty()

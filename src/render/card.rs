@@ -252,11 +252,7 @@ impl Card<'_, '_> {
         for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
             writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
         }
-        for finding in judged
-            .findings
-            .iter()
-            .filter(|f| matches!(f.flag(), Flag::Ephemeral | Flag::OtherProtocol | Flag::Impostor))
-        {
+        for finding in judged.findings.iter().filter(|finding| !is_told_already(finding.flag())) {
             self.item("", &sanitize(&words::finding(finding)))?;
         }
         Ok(())
@@ -321,6 +317,14 @@ impl Card<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether what a flag rests on stands in the card already: the verdict, the address, the owner.
+const fn is_told_already(flag: Flag) -> bool {
+    matches!(
+        flag,
+        Flag::Orphaned | Flag::Reserved | Flag::Unassigned | Flag::Dormant | Flag::Kernel | Flag::Exposed
+    )
 }
 
 /// Whether two holders differ in nothing but their ids, as far as the card tells.

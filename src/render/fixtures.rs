@@ -199,7 +199,7 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
     Process {
         pid,
         name: Some(name.into()),
-        exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present }),
+        exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present, open_folders: None }),
         cmdline: vec![name.into(), "-m".into(), "serve".into()],
         uid: Some(0),
         user: Some("root".into()),

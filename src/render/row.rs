@@ -4,7 +4,8 @@
 //! program that holds the port is known to serve it, that program's own; where there is no
 //! registration, a word in brackets (a dash where room is short), so that it cannot be taken for a service. PROCESS
 //! holds the holders' names, or in brackets why there are none. USER is the socket's user, else that of its holders.
-//! FLAGS holds codes, gravest first; `exposed` is not among them, for EXPOSURE says it. A `?` after a code stands for
+//! FLAGS holds codes, gravest first; `exposed` and `kernel` are not among them, for EXPOSURE and
+//! PROCESS say it. A `?` after a code stands for
 //! "presumed" where room is short. A dash is a cell without anything to say.
 
 use std::borrow::Cow;
@@ -242,7 +243,8 @@ fn unit(judged: &Judged<'_>) -> Option<String> {
 }
 
 fn flags(judged: &Judged<'_>, form: Form) -> Field {
-    let shown: Vec<_> = judged.findings.iter().filter(|f| f.flag() != Flag::Exposed).collect();
+    let elsewhere = |flag| matches!(flag, Flag::Exposed | Flag::Kernel);
+    let shown: Vec<_> = judged.findings.iter().filter(|finding| !elsewhere(finding.flag())).collect();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
         return Field::new("-", Tone::Quiet);
     };

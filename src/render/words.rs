@@ -216,6 +216,15 @@ pub fn finding(finding: &Finding) -> String {
             format!("The port is registered for {registered_for} only: {}.", services.join(", "))
         }
         Evidence::Impostor { service, expected, found, why } => impostor(service, expected, found, why),
+        Evidence::Shadowed { device, takes_from, loses_to, more } => {
+            findings::shadowed(device.is_some(), takes_from, loses_to, *more)
+        }
+        Evidence::Shared { differ_in, holders, sockets } => findings::shared(differ_in, holders, *sockets),
+        Evidence::DeletedExecutable { replaced, gone } => findings::deleted_executable(replaced, gone),
+        Evidence::OddExecutable { found } => findings::odd_executable(found),
+        Evidence::BacklogFull { waiting, limit } => findings::backlog_full(*waiting, *limit),
+        Evidence::BoundOnly { kernel_range } => findings::bound_only(*kernel_range),
+        Evidence::Kernel { inode } => findings::kernel(*inode).to_owned(),
         Evidence::Exposed { exposure: class, .. } => {
             format!("Reachable from beyond this machine, {}, as far as the address tells.", exposure(*class))
         }

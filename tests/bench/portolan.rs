@@ -189,7 +189,7 @@ fn process(k: u32) -> Process {
         // A name here and there that no terminal may be shown.
         name: Some(if k.is_multiple_of(100) { format!("evil\u{1b}[2J-{k}") } else { format!("service-{k}") }),
         cmdline: vec![exe.clone(), "--config".to_owned(), format!("/etc/service-{k}/service.conf")],
-        exe: Some(Exe { path: exe, state: ExeState::Present }),
+        exe: Some(Exe { path: exe, state: ExeState::Present, open_folders: None }),
         uid: Some(k % 7 * 100),
         user: Some("root".to_owned()),
         started: Some(Timestamp::UNIX_EPOCH),

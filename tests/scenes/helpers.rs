@@ -28,6 +28,9 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     let done = match words[..] {
         ["init", options] => init(options),
         ["maker", address] => maker(address),
+        ["master", address, worker, user] => master(address, worker, user),
+        ["worker"] => worker(),
+        ["jailed", address, root] => jailed(address, root),
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
         ["zombie-leader", address] => zombie_leader(address),
@@ -81,6 +84,48 @@ fn maker(address: &str) -> Done {
     }
     ready(pids.trim_end())?;
     wait();
+    Ok(())
+}
+
+/// Holds a socket with a child, under another user's id (`-`: its own): one that runs this very file, or `sleep`, which
+/// inherited it. Says the child's pid.
+fn master(address: &str, worker: &str, user: &str) -> Done {
+    let socket = tcp(address).map_err(failed)?;
+    let mut command = match worker {
+        "sleep" => Command::new(sleep()),
+        _ => Command::new(std::env::current_exe()?),
+    };
+    match worker {
+        "sleep" => command.arg("600"),
+        _ => command.args(["--helper", "worker"]),
+    };
+    if let Ok(id) = user.parse() {
+        command.uid(id).gid(id);
+    }
+    let mut child = command.stdin(socket.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    ready(&child.id().to_string())?;
+    wait();
+    child.kill()?;
+    child.wait()?;
+    drop(socket);
+    Ok(())
+}
+
+/// Holds what it was given, for ten minutes at most and no longer than its master.
+fn worker() -> Done {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    std::thread::sleep(Duration::from_secs(600));
+    Ok(())
+}
+
+/// Holds a socket and has made a folder its root, as careful servers do.
+fn jailed(address: &str, root: &str) -> Done {
+    let socket = tcp(address).map_err(failed)?;
+    rustix::process::chroot(root)?;
+    rustix::process::chdir("/")?;
+    ready("")?;
+    wait();
+    drop(socket);
     Ok(())
 }
 

@@ -54,8 +54,9 @@ impl Stage {
     }
 }
 
+/// A folder that everybody can reach and nobody else write into: what runs from `/tmp` is odd.
 fn folder(name: &str) -> Result<TempDir, Failed> {
-    let folder = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/tmp")?;
+    let folder = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/var/lib")?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     Ok(folder)
 }
@@ -138,6 +139,24 @@ impl Lab {
         self.first.set(first).map_err(|_| "a scene is alone once".into())
     }
 
+    /// A folder of the scene's own, with these rights.
+    pub fn folder_of_mode(&self, name: &str, mode: u32) -> Result<PathBuf, Failed> {
+        let folder =
+            tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep().join(name);
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(folder.parent().ok_or("no parent")?, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
+        Ok(folder)
+    }
+
+    /// This program as a helper under a name of one's choice, started as [`Lab::helper`] does.
+    pub fn helper_called(&self, name: &str, arguments: &[&str]) -> Result<Holder, Failed> {
+        let program = self.folder_of_mode("bin", 0o755)?.join(name);
+        fs::copy(self.folder.path().join("helper"), &program)?;
+        let mut command = Command::new(program);
+        Holder::ready(command.arg("--helper").args(arguments))
+    }
+
     /// This program as a helper of `helpers.rs`, not yet started.
     pub fn as_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.folder.path().join("helper"));
@@ -147,15 +166,7 @@ impl Lab {
 
     /// Starts a helper and waits until it says that it is ready.
     pub fn helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Holder, Failed> {
-        let mut command = self.as_helper(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let mut holder = Holder::new(child, pipes)?;
-        holder.said = holder.line()?;
-        match holder.said.first().map(String::as_str) {
-            Some("ready") => Ok(holder),
-            other => Err(format!("a helper says {other:?}").into()),
-        }
+        Holder::ready(&mut self.as_helper(arguments))
     }
 
     /// The program as `helpers.rs` starts it after giving up or taking on what the first argument says.
@@ -210,7 +221,7 @@ impl Lab {
 
     /// A copy of `sleep` under a name of one's choice: a process goes by the name of its file.
     pub fn sleeper_called(&self, name: &[u8]) -> Result<PathBuf, Failed> {
-        let folder = tempfile::tempdir_in(self.folder.path())?.keep();
+        let folder = tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
         let path = folder.join(OsStr::from_bytes(name));
         fs::copy(sleep(), &path)?;
@@ -255,6 +266,18 @@ impl Holder {
         }
         // spawn returns once the program runs: its name and its descriptors are final.
         Holder::new(command.spawn()?, None)
+    }
+
+    /// Starts a helper and waits until it says that it is ready.
+    fn ready(command: &mut Command) -> Result<Self, Failed> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let mut holder = Holder::new(child, pipes)?;
+        holder.said = holder.line()?;
+        match holder.said.first().map(String::as_str) {
+            Some("ready") => Ok(holder),
+            other => Err(format!("a helper says {other:?}").into()),
+        }
     }
 
     fn new(child: Child, pipes: Option<(ChildStdin, ChildStdout)>) -> Result<Self, Failed> {

@@ -16,6 +16,8 @@ mod addresses;
 #[cfg(target_os = "linux")]
 mod audit;
 #[cfg(target_os = "linux")]
+mod audit_rules;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod helpers;
@@ -52,6 +54,7 @@ fn main() -> std::process::ExitCode {
     }
     let scenes = [
         first::SCENES,
+        audit_rules::SCENES,
         holding::SCENES,
         programs::SCENES,
         privilege::SCENES,

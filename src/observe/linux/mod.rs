@@ -5,7 +5,9 @@
 //! again and looked for again before it is called the kernel's own, or gone.
 
 mod cgroup;
+mod company;
 pub mod diag;
+mod executable;
 mod holders;
 mod namespaces;
 mod netlink;
@@ -355,10 +357,15 @@ fn name_control_groups(found: &mut [Found]) {
 fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Vec<Process> {
     let pids: BTreeMap<Pid, ()> =
         found.iter().flat_map(|f| f.socket.owner.pids()).map(|pid| (*pid, ())).collect();
-    if !scope.details {
-        return pids.into_keys().map(process::Reader::program).collect();
-    }
     let mut reader = process::Reader::new(users);
+    if !scope.details {
+        let company = company::of(found);
+        let read = |pid| match company.contains(&pid) {
+            true => reader.process(pid).unwrap_or_else(|| Process::unknown(pid)),
+            false => reader.program(pid),
+        };
+        return pids.into_keys().map(read).collect();
+    }
     let processes: Vec<Process> =
         pids.into_keys().map(|pid| reader.process(pid).unwrap_or_else(|| Process::unknown(pid))).collect();
     // Where the socket's own group has no name (cgroup v1), its first holder's speaks for it.

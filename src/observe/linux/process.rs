@@ -2,18 +2,17 @@
 //!
 //! Texts are the process's own and hostile: they are carried as they are and escaped where they are shown.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use jiff::Timestamp;
-use rustix::fs::stat;
 
 use super::cgroup;
+use super::executable::Executables;
 use super::users::Users;
-use crate::model::{Exe, ExeState, Parent, Pid, Process};
+use crate::model::{Parent, Pid, Process};
 
 /// Command lines are read up to this many bytes; the kernel allows some megabytes.
 const LONGEST_CMDLINE: u64 = 128 * 1024;
@@ -23,8 +22,10 @@ const PARENTS: usize = 64;
 /// Reads processes, remembering what they share.
 pub(super) struct Reader<'u> {
     users: &'u mut Users,
-    booted: Option<Timestamp>,
+    /// When the machine started; read when it is first asked for.
+    booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
+    executables: Executables,
 }
 
 /// The fields of `/proc/PID/stat` that matter.
@@ -38,11 +39,12 @@ struct Stat {
 
 impl<'u> Reader<'u> {
     pub(super) fn new(users: &'u mut Users) -> Self {
-        let booted = fs::read_to_string("/proc/stat").ok().and_then(|text| {
-            let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-            Timestamp::from_second(seconds).ok()
-        });
-        Reader { users, booted, ancestry: HashMap::new() }
+        Reader {
+            users,
+            booted: OnceCell::new(),
+            ancestry: HashMap::new(),
+            executables: Executables::default(),
+        }
     }
 
     /// The name alone: cheap, and readable to everybody.
@@ -53,8 +55,9 @@ impl<'u> Reader<'u> {
     }
 
     /// What tells which program it is, and nothing else: its name, its file and its command line.
-    pub(super) fn program(pid: Pid) -> Process {
-        Process { name: Self::name(pid), exe: exe(pid), cmdline: cmdline(pid), ..Process::unknown(pid) }
+    pub(super) fn program(&mut self, pid: Pid) -> Process {
+        let exe = self.executables.of(pid);
+        Process { name: Self::name(pid), exe, cmdline: cmdline(pid), ..Process::unknown(pid) }
     }
 
     /// Everything that can be read; what cannot is `None`.
@@ -66,7 +69,7 @@ impl<'u> Reader<'u> {
         let (unit, container) = membership(&String::from_utf8_lossy(&groups));
         Some(Process {
             pid,
-            exe: exe(pid),
+            exe: self.executables.of(pid),
             cmdline: cmdline(pid),
             uid,
             user: uid.and_then(|uid| self.users.name(uid)),
@@ -102,7 +105,12 @@ impl<'u> Reader<'u> {
         let seconds = i64::try_from(ticks / per_second).ok()?;
         let nanoseconds = i64::try_from(ticks % per_second * (1_000_000_000 / per_second)).ok()?;
         let since_boot = jiff::SignedDuration::new(seconds, i32::try_from(nanoseconds).ok()?);
-        self.booted?.checked_add(since_boot).ok()
+        let booted = *self.booted.get_or_init(|| {
+            let text = fs::read_to_string("/proc/stat").ok()?;
+            let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+            Timestamp::from_second(seconds).ok()
+        });
+        booted?.checked_add(since_boot).ok()
     }
 }
 
@@ -135,41 +143,6 @@ fn cmdline(pid: Pid) -> Vec<String> {
         return Vec::new();
     }
     bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
-}
-
-/// The program file. The kernel marks a file that is gone by appending " (deleted)" to its path, which a file
-/// may also be called: the link count tells.
-fn exe(pid: Pid) -> Option<Exe> {
-    let link = format!("/proc/{pid}/exe");
-    let target = fs::read_link(&link).ok()?;
-    let bytes = target.as_os_str().as_bytes();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let Some(stripped) = bytes.strip_suffix(b" (deleted)") else {
-        return Some(Exe { path: text(bytes), state: ExeState::Present });
-    };
-    // Paths are those of the process's own root.
-    let seen_from_it = |path: &[u8]| stat(Path::new(&format!("/proc/{pid}/root")).join(relative(path))).ok();
-    let running = stat(&*link).ok();
-    let same = |other: &rustix::fs::Stat| {
-        running
-            .as_ref()
-            .is_some_and(|running| (running.st_dev, running.st_ino) == (other.st_dev, other.st_ino))
-    };
-    if seen_from_it(bytes).as_ref().is_some_and(same) {
-        return Some(Exe { path: text(bytes), state: ExeState::Present });
-    }
-    let state = if stripped.starts_with(b"/memfd:") && running.is_some_and(|running| running.st_nlink == 0) {
-        ExeState::Memfd
-    } else if seen_from_it(stripped).is_some() {
-        ExeState::Replaced
-    } else {
-        ExeState::Deleted
-    };
-    Some(Exe { path: text(stripped), state })
-}
-
-fn relative(path: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
 }
 
 /// The unit and the container of `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, a line each). The unit is

@@ -6,7 +6,8 @@ use super::body;
 use crate::model::{Exe, ExeState, Process, Protocol, RestsOn};
 
 fn process(name: &str, exe: &str, cmdline: &str) -> Process {
-    let exe = (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present });
+    let exe =
+        (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None });
     let cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(7) }
 }

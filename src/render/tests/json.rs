@@ -121,7 +121,8 @@ fn what_linux_adds() {
     socket.peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
     socket.cookie = Some(u64::MAX);
     let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
-    process.exe = Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced });
+    process.exe =
+        Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced, open_folders: None });
     let (_, listing) = listing(&observation);
     let listener = &listing["listeners"][0];
     assert_eq!(listener["netns"], json!({"inode": 4_026_532_000_u64, "name": "blue"}));

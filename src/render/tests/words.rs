@@ -109,6 +109,82 @@ fn findings() {
         say(Evidence::Exposed { exposure: Exposure::Any, address: [0; 4].into(), device: None }),
         "Reachable from beyond this machine, on every address of this machine, as far as the address tells."
     );
+    let holder = |pid, count, name: &str, user: Option<&str>| Holder {
+        pid,
+        count,
+        name: Some(name.to_owned()),
+        uid: Some(33),
+        user: user.map(str::to_owned),
+        exe: Some(format!("/usr/sbin/{name}")),
+    };
+    let holders = |known| Holders { known, more: 0, unread: 0 };
+    let side = |address: &str, device: Option<&str>, known| Side {
+        address: address.parse().unwrap(),
+        device: device.map(str::to_owned),
+        holders: holders(known),
+    };
+    let nginx = || vec![holder(7, 4, "nginx", Some("www-data"))];
+    assert_eq!(
+        say(Evidence::Shadowed {
+            device: None,
+            takes_from: vec![side("0.0.0.0", None, nginx())],
+            loses_to: vec![],
+            more: 0
+        }),
+        "What comes to this address comes here and not to nginx (user www-data, pid 7 and 3 more) on 0.0.0.0."
+    );
+    assert_eq!(
+        say(Evidence::Shadowed {
+            device: None,
+            takes_from: vec![],
+            loses_to: vec![side("0.0.0.0", Some("eth0"), vec![holder(8, 1, "nc", None)])],
+            more: 2
+        }),
+        "Not all that seems to come here does: what comes to 0.0.0.0%eth0 goes to nc (user 33, pid 8). So it is with 2 more. Devices are not looked into: one that is a VRF keeps the two apart."
+    );
+    assert_eq!(
+        say(Evidence::Shared {
+            differ_in: vec![Difference::User, Difference::Executable],
+            holders: Holders { more: 3, unread: 1, ..holders(nginx()) },
+            sockets: 1
+        }),
+        "The holders of this socket differ in user and executable: nginx (user www-data, /usr/sbin/nginx, pid 7 and 3 more), 3 more kinds, and 1 that could not be read."
+    );
+    let two = Evidence::Shared { differ_in: vec![Difference::User], holders: holders(nginx()), sockets: 2 };
+    assert!(say(two).starts_with("The holders of 2 sockets on this address differ in user: nginx"));
+    let running = |pid, exe: &str| Running { pid, name: Some("server".to_owned()), exe: exe.to_owned() };
+    assert_eq!(
+        say(Evidence::DeletedExecutable { replaced: vec![running(7, "/a")], gone: vec![running(8, "/b")] }),
+        "Another file has taken the place of the one that runs, as an upgrade does: server (pid 7, /a). The file that runs is gone, and nothing stands at its path: server (pid 8, /b)."
+    );
+    let odd = |pid, place| OddProgram { running: running(pid, "/tmp/.x/y"), place };
+    assert_eq!(
+        say(Evidence::OddExecutable {
+            found: vec![
+                odd(7, Place::Memory),
+                odd(8, Place::WorldWritable { folder: "/tmp".to_owned() }),
+                odd(9, Place::Hidden { folder: "/tmp/.x".to_owned() }),
+            ]
+        }),
+        "server (pid 7, /tmp/.x/y) runs from memory, without a file on disk; server (pid 8, /tmp/.x/y) runs below /tmp, a folder that anybody may write into; server (pid 9, /tmp/.x/y) runs below /tmp/.x, a hidden folder."
+    );
+    assert_eq!(
+        say(Evidence::OddExecutable { found: (1..=6).map(|pid| odd(pid, Place::Memory)).collect() })
+            .matches("runs from memory")
+            .count(),
+        4
+    );
+    assert_eq!(
+        say(Evidence::BacklogFull { waiting: 6, limit: 5 }),
+        "6 connections wait to be accepted, with a limit of 5: the kernel turns others away. It was so when it was looked at; how long it lasts was not."
+    );
+    assert_eq!(
+        say(Evidence::BoundOnly { kernel_range: None }),
+        "The port is held, but nothing listens on it."
+    );
+    assert!(say(Evidence::BoundOnly { kernel_range: range }).contains("looks no different"));
+    assert!(say(Evidence::Kernel { inode: None }).starts_with("No file"));
+    assert!(say(Evidence::Kernel { inode: Some(1) }).starts_with("Every process"));
     let unexpected = |nearest: Option<&str>, differs: &[&str], expired: Option<&str>| {
         say(Evidence::Unexpected {
             nearest: nearest.map(str::to_owned),

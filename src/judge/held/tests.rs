@@ -1,0 +1,184 @@
+use super::super::judge;
+use super::super::tests::{holder, seen, socket};
+use crate::model::*;
+use crate::registry::Registry;
+
+/// The findings of these rules on one socket.
+fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
+    let observation = seen(vec![socket], processes);
+    let report = judge(&observation, Registry::embedded());
+    let new = |finding: &&Finding| (Flag::DeletedExecutable..=Flag::Kernel).contains(&finding.flag());
+    report.listeners[0].findings.iter().filter(new).cloned().collect()
+}
+
+fn running(exe: Exe) -> Vec<Process> {
+    vec![Process { exe: Some(exe), ..holder(7, "server", "", "") }]
+}
+
+fn exe(path: &str, state: ExeState, open_folders: Option<&[&str]>) -> Exe {
+    let open_folders = open_folders.map(|folders| folders.iter().map(|&folder| folder.to_owned()).collect());
+    Exe { path: path.to_owned(), state, open_folders }
+}
+
+fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
+    findings.iter().map(|finding| (finding.flag().code(), finding.severity)).collect()
+}
+
+#[test]
+fn executables() {
+    use ExeState::{Deleted, Memfd, Present, Replaced};
+    use Severity::{Critical, Info, Notice, Warning};
+    let clean: Option<&[&str]> = Some(&[]);
+    for (name, local, exe, wanted) in [
+        ("installed", "tcp/0.0.0.0:80", exe("/usr/sbin/nginx", Present, clean), vec![]),
+        ("nothing known of its folders", "tcp/0.0.0.0:80", exe("/tmp/x", Present, None), vec![]),
+        (
+            "upgraded",
+            "tcp/127.0.0.1:80",
+            exe("/usr/sbin/nginx", Replaced, clean),
+            vec![("deleted-executable", Warning)],
+        ),
+        (
+            "gone",
+            "tcp/0.0.0.0:80",
+            exe("/usr/sbin/nginx", Deleted, clean),
+            vec![("deleted-executable", Warning)],
+        ),
+        ("memory", "tcp/127.0.0.1:80", exe("/memfd:x", Memfd, None), vec![("odd-executable", Warning)]),
+        (
+            "memory, beyond",
+            "tcp/0.0.0.0:80",
+            exe("/memfd:x", Memfd, None),
+            vec![("odd-executable", Critical)],
+        ),
+        (
+            "below a world-writable folder",
+            "tcp/127.0.0.1:80",
+            exe("/tmp/a/x", Present, Some(&["/tmp"])),
+            vec![("odd-executable", Warning)],
+        ),
+        (
+            "the same, hidden and beyond",
+            "udp/0.0.0.0:53",
+            exe("/tmp/.a/x", Present, Some(&["/tmp"])),
+            vec![("odd-executable", Critical)],
+        ),
+        (
+            "gone from there",
+            "tcp/0.0.0.0:80",
+            exe("/tmp/x", Deleted, Some(&["/tmp"])),
+            vec![("odd-executable", Critical), ("deleted-executable", Warning)],
+        ),
+        (
+            "a developer's tools",
+            "tcp/127.0.0.1:80",
+            exe("/home/me/.cargo/bin/x", Present, clean),
+            vec![("odd-executable", Info)],
+        ),
+        (
+            "hidden, beyond",
+            "tcp/0.0.0.0:80",
+            exe("/usr/lib/.x/y/z", Present, clean),
+            vec![("odd-executable", Notice)],
+        ),
+        ("a hidden file", "tcp/0.0.0.0:80", exe("/nix/store/a/bin/.nginx-wrapped", Present, clean), vec![]),
+        ("dots that hide nothing", "tcp/0.0.0.0:80", exe("/a/./b/../c", Present, clean), vec![]),
+    ] {
+        let owner = Owner::Held(vec![7]);
+        assert_eq!(codes(&found(socket(local, owner), running(exe))), wanted, "{name}");
+    }
+}
+
+#[test]
+fn who_could_not_be_read_is_not_accused() {
+    let unread = vec![Process::unknown(7)];
+    assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", Owner::Held(vec![7])), unread)), vec![]);
+    for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown] {
+        assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", owner), Vec::new())), vec![]);
+    }
+}
+
+#[test]
+fn evidence_tells_an_upgrade_from_a_loss() {
+    let mut processes = running(exe("/usr/sbin/a", ExeState::Replaced, None));
+    processes.push(Process { exe: Some(exe("/srv/b", ExeState::Deleted, None)), ..holder(8, "b", "", "") });
+    let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8])), processes);
+    let [Finding { evidence: Evidence::DeletedExecutable { replaced, gone }, .. }] = &findings[..] else {
+        panic!("{findings:?}")
+    };
+    assert_eq!((replaced[0].pid, replaced[0].exe.as_str(), replaced.len()), (7, "/usr/sbin/a", 1));
+    assert_eq!((gone[0].pid, gone[0].exe.as_str(), gone.len()), (8, "/srv/b", 1));
+}
+
+#[test]
+fn the_gravest_place_is_told() {
+    for (exe, place) in [
+        (
+            exe("/tmp/.x/y", ExeState::Present, Some(&["/tmp/.x", "/tmp"])),
+            Place::WorldWritable { folder: "/tmp/.x".to_owned() },
+        ),
+        (exe("/a/.b/.c/d", ExeState::Present, Some(&[])), Place::Hidden { folder: "/a/.b/.c".to_owned() }),
+        (exe("/memfd:.x/y", ExeState::Memfd, None), Place::Memory),
+    ] {
+        let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7])), running(exe));
+        let [Finding { evidence: Evidence::OddExecutable { found }, .. }] = &findings[..] else {
+            panic!("{findings:?}")
+        };
+        assert_eq!(found[0].place, place);
+    }
+}
+
+#[test]
+fn backlogs() {
+    let of = |local: &str, state, queues| {
+        let owner = Owner::Held(vec![7]);
+        codes(&found(Socket { state, queues, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")]))
+    };
+    let queues = |receive, send| Some(Queues { receive, send });
+    let full = vec![("backlog-full", Severity::Warning)];
+    for (name, local, state, queues, wanted) in [
+        ("idle", "tcp/127.0.0.1:80", State::Listen, queues(0, 128), vec![]),
+        ("as many as may", "tcp/127.0.0.1:80", State::Listen, queues(1, 1), vec![]),
+        ("one more", "tcp/127.0.0.1:80", State::Listen, queues(2, 1), full.clone()),
+        ("no limit but one", "tcp/0.0.0.0:80", State::Listen, queues(1, 0), full.clone()),
+        ("none waits, none may", "tcp/0.0.0.0:80", State::Listen, queues(0, 0), vec![]),
+        ("not told", "tcp/0.0.0.0:80", State::Listen, None, vec![]),
+        ("bytes of a datagram", "udp/0.0.0.0:53", State::Unconnected, queues(4096, 0), vec![]),
+    ] {
+        assert_eq!(of(local, state, queues), wanted, "{name}");
+    }
+}
+
+#[test]
+fn held_and_not_listened_on() {
+    let of = |local: &str, state| {
+        let owner = Owner::Held(vec![7]);
+        found(Socket { state, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")])
+    };
+    assert_eq!(codes(&of("tcp/127.0.0.1:80", State::Bound)), [("bound-only", Severity::Info)]);
+    assert_eq!(codes(&of("tcp/0.0.0.0:80", State::Bound)), [("bound-only", Severity::Notice)]);
+    assert_eq!(codes(&of("tcp/0.0.0.0:80", State::Listen)), []);
+    // An endpoint of SCTP takes associations so.
+    assert_eq!(codes(&of("sctp/0.0.0.0:80", State::Bound)), []);
+    for (port, range) in [(80, None), (40000, PortRange::new(32768, 60999))] {
+        let findings = of(&format!("tcp/127.0.0.1:{port}"), State::Bound);
+        let evidence = findings.into_iter().map(|finding| finding.evidence).next();
+        assert_eq!(evidence, Some(Evidence::BoundOnly { kernel_range: range }));
+    }
+}
+
+#[test]
+fn the_kernels_own() {
+    for (local, inode) in [("udp/0.0.0.0:51820", Some(1)), ("tcp/127.0.0.1:2049", None)] {
+        let findings = found(Socket { inode, ..socket(local, Owner::Kernel) }, Vec::new());
+        assert_eq!(codes(&findings), [("kernel", Severity::Info)]);
+        assert_eq!(findings[0].evidence, Evidence::Kernel { inode });
+    }
+}
+
+#[test]
+fn a_connection_earns_none() {
+    let owner = Owner::Held(vec![7]);
+    let socket = Socket { state: State::Established, ..socket("tcp/127.0.0.1:80", owner) };
+    assert_eq!(codes(&found(socket, running(exe("/memfd:x", ExeState::Memfd, None)))), vec![]);
+}

@@ -1,0 +1,270 @@
+//! What listeners on one port are to each other: *shared* and *shadowed*.
+//!
+//! Listeners are grouped by network namespace, protocol and port, and within a group by address and device, so that
+//! ten thousand of them cost little more than a look at each. Only holders of which user and file could be read are
+//! compared: nobody else is accused.
+//!
+//! **Shared**: the holders of one address, by one socket or by several (`SO_REUSEPORT`), differ in user or file. These
+//! belong together and are no offence:
+//! - who opens sockets for others (systemd, inetd) and who got it from there: the tenants alone are compared;
+//! - a holder and its descendants that run the same file, whoever they run as: a server that gives up its privileges;
+//! - a holder and its descendants of one suite: their files lie in one folder that is no common one
+//!   (`/usr/lib/postfix/sbin`), or the descendant's below a folder called as the ancestor (`/usr/lib/dovecot/imap-login`),
+//!   or both are known to serve this port;
+//! - datagram sockets on the ports of protocols that ask for one socket a program (mDNS and its like).
+//!
+//! **Shadowed**: a socket lies within another's reach ([`Socket::narrows`]) and no holder of the one is a holder of the
+//! other, or runs the same program as the same user, or belongs together with one of the other as above. It is told on
+//! both sides: of one what it takes, of the other what it loses.
+
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::tenants::{Program, Tenant, belong_together, opens_for_others};
+use crate::join::Listener;
+use crate::model::{
+    Difference, Evidence, Holder, Holders, Pid, Process, Protocol, Side, Socket, State, unmapped,
+};
+
+/// Evidence names so many kinds of holders, and so many sides; how many more there are it counts.
+const FEW: usize = 8;
+
+/// Datagram ports on which every program has a socket of its own and gets a copy of what is sent to the group:
+/// SLP (RFC 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
+const COMMON: [u16; 5] = [427, 1900, 3702, 5353, 5355];
+
+/// The sockets of one group that are bound to one address and device.
+struct Place<'l, 'o> {
+    sockets: Vec<(usize, &'l Listener<'o>)>,
+    /// The one that stands for the others: one that takes what arrives, of IPv4 too if any does.
+    socket: &'o Socket,
+    pids: HashSet<Pid>,
+    /// The ancestors of those holders.
+    above: HashSet<Pid>,
+    /// The holders that can be compared, each once, without those that open sockets for others.
+    tenants: Vec<Tenant<'o>>,
+    /// What those run. This and the next are made when first asked for, and then serve every neighbour.
+    programs: OnceCell<HashSet<Program<'o>>>,
+    side: OnceCell<Side>,
+}
+
+/// What there is to say of listeners, by their number in the list.
+pub(super) fn evidence(listeners: &[Listener<'_>]) -> HashMap<usize, Vec<Evidence>> {
+    let mut found = HashMap::new();
+    let mut ports: HashMap<_, Vec<(usize, &Listener<'_>)>> = HashMap::with_capacity(listeners.len());
+    for (at, listener) in listeners.iter().enumerate() {
+        if listener.socket.state.holds_port() && !listener.socket.owner.pids().is_empty() {
+            ports.entry(listener.socket.port_key()).or_default().push((at, listener));
+        }
+    }
+    for group in ports.into_values() {
+        if let [(_, alone)] = group[..]
+            && alone.socket.owner.pids().len() == 1
+        {
+            continue;
+        }
+        let places = places(group);
+        for place in &places {
+            shared(place, &mut found);
+        }
+        if places.len() > 1 {
+            shadowed(&places, &mut found);
+        }
+    }
+    found
+}
+
+/// The places of a group, in the order of the list.
+fn places<'l, 'o>(group: Vec<(usize, &'l Listener<'o>)>) -> Vec<Place<'l, 'o>> {
+    let mut at_place: HashMap<_, usize> = HashMap::new();
+    let mut lots: Vec<Vec<(usize, &'l Listener<'o>)>> = Vec::new();
+    for (at, listener) in group {
+        let lot = *at_place.entry(spot(listener.socket)).or_insert_with(|| {
+            lots.push(Vec::new());
+            lots.len() - 1
+        });
+        lots[lot].push((at, listener));
+    }
+    lots.into_iter().filter_map(Place::new).collect()
+}
+
+/// Where a socket is bound.
+fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
+    (unmapped(socket.local.address), socket.local.device.as_deref())
+}
+
+impl<'l, 'o> Place<'l, 'o> {
+    /// `None` of no socket at all.
+    fn new(sockets: Vec<(usize, &'l Listener<'o>)>) -> Option<Self> {
+        let takes = |socket: &&Socket| {
+            (matches!(socket.state, State::Listen | State::Unconnected), socket.v6only == Some(false))
+        };
+        let socket = sockets.iter().map(|(_, listener)| listener.socket).max_by_key(takes)?;
+        let pids: HashSet<Pid> = sockets.iter().flat_map(|(_, l)| l.socket.owner.pids()).copied().collect();
+        let mut place = Place {
+            sockets,
+            socket,
+            pids,
+            above: HashSet::new(),
+            tenants: Vec::new(),
+            programs: OnceCell::new(),
+            side: OnceCell::new(),
+        };
+        let processes = place.processes();
+        place.above.extend(processes.iter().flat_map(|process| &process.parents).map(|parent| parent.pid));
+        let comparable = processes.iter().filter(|process| process.exe.is_some() && process.uid.is_some());
+        let tenants = comparable.copied().map(Tenant::new);
+        place.tenants = tenants.filter(|tenant| !opens_for_others(tenant, &processes)).collect();
+        Some(place)
+    }
+
+    /// The holders that could be read, each once, in rising order of pid.
+    fn processes(&self) -> Vec<&'o Process> {
+        let mut processes: Vec<&Process> =
+            self.sockets.iter().flat_map(|(_, listener)| listener.processes.iter().copied()).collect();
+        processes.sort_by_key(|process| process.pid);
+        processes.dedup_by_key(|process| process.pid);
+        processes
+    }
+
+    fn holders(&self) -> Holders {
+        let processes = self.processes();
+        let mut known: Vec<Holder> = Vec::new();
+        let mut kinds = HashMap::new();
+        for process in &processes {
+            let exe = process.exe.as_ref().map(|exe| exe.path.as_str());
+            let kind = (process.name.as_deref(), process.uid, exe);
+            if let Some(&at) = kinds.get(&kind) {
+                let holder: &mut Holder = &mut known[at];
+                holder.count += 1;
+                continue;
+            }
+            kinds.insert(kind, known.len());
+            known.push(Holder {
+                pid: process.pid,
+                count: 1,
+                name: process.name.clone(),
+                uid: process.uid,
+                user: process.user.clone(),
+                exe: exe.map(str::to_owned),
+            });
+        }
+        let more = known.len().saturating_sub(FEW);
+        known.truncate(FEW);
+        Holders { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
+    }
+
+    fn programs(&self) -> &HashSet<Program<'o>> {
+        self.programs.get_or_init(|| self.tenants.iter().map(Tenant::program).collect())
+    }
+
+    fn side(&self) -> &Side {
+        let local = &self.socket.local;
+        self.side.get_or_init(|| Side {
+            address: local.address,
+            device: local.device.clone(),
+            holders: self.holders(),
+        })
+    }
+}
+
+fn shared<'o>(place: &Place<'_, 'o>, found: &mut HashMap<usize, Vec<Evidence>>) {
+    let local = &place.socket.local;
+    let datagrams = matches!(local.protocol, Protocol::Udp | Protocol::Udplite);
+    if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
+        let each = place.sockets.iter().filter_map(|socket| Place::new(vec![*socket]));
+        each.for_each(|place| shared(&place, found));
+        return;
+    }
+    if place.tenants.len() < 2 {
+        return;
+    }
+    let by_pid: HashMap<Pid, &Tenant<'o>> =
+        place.tenants.iter().map(|tenant| (tenant.process.pid, tenant)).collect();
+    let is_anothers = |tenant: &&Tenant<'o>| {
+        let mut above = tenant.process.parents.iter().filter_map(|parent| by_pid.get(&parent.pid));
+        above.any(|ancestor| belong_together(ancestor, tenant, local.port, local.protocol))
+    };
+    let heads = || place.tenants.iter().filter(|tenant| !is_anothers(tenant)).map(|tenant| tenant.process);
+    let users: HashSet<_> = heads().map(|process| process.uid).collect();
+    let files: HashSet<_> = heads().map(|p| p.exe.as_ref().map(|exe| exe.path.as_str())).collect();
+    let mut differ_in = Vec::new();
+    if users.len() > 1 {
+        differ_in.push(Difference::User);
+    }
+    if files.len() > 1 {
+        differ_in.push(Difference::Executable);
+    }
+    if differ_in.is_empty() {
+        return;
+    }
+    let evidence = Evidence::Shared { differ_in, holders: place.holders(), sockets: place.sockets.len() };
+    for (at, _) in &place.sockets {
+        found.entry(*at).or_default().push(evidence.clone());
+    }
+}
+
+/// What a place takes from others and loses to others, and how many more there are.
+type Sides = (Vec<Side>, Vec<Side>, usize);
+
+fn shadowed(places: &[Place<'_, '_>], found: &mut HashMap<usize, Vec<Evidence>>) {
+    let by_spot: HashMap<_, usize> =
+        places.iter().enumerate().map(|(at, place)| (spot(place.socket), at)).collect();
+    let mut sides: HashMap<usize, Sides> = HashMap::new();
+    for (at, place) in places.iter().enumerate() {
+        let (address, device) = spot(place.socket);
+        // Whatever a socket may take from says less of the address, of the device, or of both.
+        let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
+        let less: HashSet<_> =
+            [(address, None), (v4, device), (v4, None), (v6, device), (v6, None)].into_iter().collect();
+        let mut wider: Vec<usize> = less.iter().filter_map(|spot| by_spot.get(spot)).copied().collect();
+        wider.sort_unstable();
+        for wide_at in wider {
+            let wide = &places[wide_at];
+            if !place.socket.narrows(wide.socket) || !strangers(place, wide) {
+                continue;
+            }
+            add(sides.entry(at).or_default(), |sides| &mut sides.0, wide);
+            add(sides.entry(wide_at).or_default(), |sides| &mut sides.1, place);
+        }
+    }
+    for (at, (takes_from, loses_to, more)) in sides {
+        let device = places[at].socket.local.device.clone();
+        let evidence = Evidence::Shadowed { device, takes_from, loses_to, more };
+        for (number, _) in &places[at].sockets {
+            found.entry(*number).or_default().push(evidence.clone());
+        }
+    }
+}
+
+fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &Place<'_, '_>) {
+    if list(sides).len() < FEW {
+        list(sides).push(place.side().clone());
+    } else {
+        sides.2 += 1;
+    }
+}
+
+/// Whether the holders of the two are known, and have nothing to do with each other.
+fn strangers<'o>(place: &Place<'_, 'o>, other: &Place<'_, 'o>) -> bool {
+    if place.tenants.is_empty() || other.tenants.is_empty() || !place.pids.is_disjoint(&other.pids) {
+        return false;
+    }
+    if !place.programs().is_disjoint(other.programs()) {
+        return false;
+    }
+    let local = &place.socket.local;
+    let is_above = |a: &Place<'_, 'o>, b: &Place<'_, 'o>| {
+        !b.above.is_disjoint(&a.pids)
+            && b.tenants.iter().any(|child| {
+                let parents = || child.process.parents.iter().map(|parent| parent.pid);
+                let above = a.tenants.iter().filter(|tenant| parents().any(|pid| pid == tenant.process.pid));
+                above.into_iter().any(|tenant| belong_together(tenant, child, local.port, local.protocol))
+            })
+    };
+    !is_above(place, other) && !is_above(other, place)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,515 @@
+//! What holders run, what they share and what they take from each other, on the real kernel; and who is not accused.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use serde_json::{Value, json};
+
+use crate::lab::{
+    Holder, Lab, NOBODY, Outcome, Scene, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
+};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("rules_shadowed_by_a_specific_address", shadowed),
+    ("rules_shadowed_across_families", shadowed_across_families),
+    ("rules_shadowed_by_a_device", shadowed_by_a_device),
+    ("rules_shadowed_spares_the_same_program", not_shadowed),
+    ("rules_shadowed_spares_who_is_hidden", shadowed_as_nobody),
+    ("rules_shared_by_two_users", shared_by_users),
+    ("rules_shared_by_inheritance", shared_by_inheritance),
+    ("rules_shared_spares_master_and_worker", master_and_worker),
+    ("rules_shared_spares_socket_activation", socket_activation),
+    ("rules_deleted_and_replaced", deleted_and_replaced),
+    ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
+    ("rules_memfd", memfd),
+    ("rules_world_writable_folders", world_writable),
+    ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
+    ("rules_hidden_folder", hidden_folder),
+    ("rules_backlog_full", backlog_full),
+    ("rules_bound_only", bound_only),
+    ("rules_kernel", kernel),
+    ("rules_in_every_output", every_output),
+];
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address")
+}
+
+/// A listening or bound socket that lets others of its kind share its port.
+fn sharing(address: &str, kind: SocketType) -> Result<OwnedFd, Failed> {
+    let address = at(address);
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if kind == SocketType::STREAM {
+        set_socket_reuseport(&socket, true)?;
+    } else {
+        set_socket_reuseaddr(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    if kind == SocketType::STREAM {
+        listen(&socket, 16)?;
+    }
+    Ok(socket)
+}
+
+/// The flag of this code on a listener, else null.
+fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
+    let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
+    found.unwrap_or(&Value::Null)
+}
+
+/// The one listener on this address.
+fn on<'r>(report: &'r Value, address: &str) -> Result<&'r Value, Failed> {
+    let found: Vec<_> = listeners(report)?.iter().filter(|l| l["address"] == address).collect();
+    match found[..] {
+        [one] => Ok(one),
+        _ => Err(format!("{} listeners on {address}: {report:#}", found.len()).into()),
+    }
+}
+
+fn severity_and_code(listener: &Value, code: &str) -> (String, String) {
+    let flag = flag(listener, code);
+    let text = |key: &str| flag[key].as_str().unwrap_or_default().to_owned();
+    (text("severity"), text("code"))
+}
+
+fn shadowed(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    for kind in [SocketType::STREAM, SocketType::DGRAM] {
+        let wide = Holder::start(&lab.sleeper_called(b"wide")?, vec![sharing("0.0.0.0:8900", kind)?])?;
+        let narrow = Holder::start(&lab.sleeper_called(b"narrow")?, vec![sharing("127.0.0.1:8900", kind)?])?;
+        let report = lab.json(&[])?;
+        complete(&report, 2)?;
+        let taker = flag(on(&report, "127.0.0.1")?, "shadowed");
+        same!(taker["severity"], "warning");
+        same!(taker["evidence"]["takes_from"][0]["address"], "0.0.0.0");
+        same!(taker["evidence"]["takes_from"][0]["holders"]["known"][0]["pid"], wide.pid());
+        same!(taker["evidence"]["loses_to"], json!([]));
+        let loser = flag(on(&report, "0.0.0.0")?, "shadowed");
+        same!(loser["severity"], "warning");
+        same!(loser["evidence"]["loses_to"][0]["address"], "127.0.0.1");
+        same!(loser["evidence"]["loses_to"][0]["holders"]["known"][0]["pid"], narrow.pid());
+        // The kernel does as the rule says.
+        if kind == SocketType::DGRAM {
+            UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", "127.0.0.1:8900")?;
+            let waiting = |address| on(&report_now(lab)?, address).map(|l| l["queues"]["receive"].clone());
+            same!(waiting("0.0.0.0")?, 0);
+            same!(waiting("127.0.0.1")? != 0, true);
+        }
+        // One address asked for is judged with its neighbours all the same.
+        let one = lab.json(&["127.0.0.1:8900"])?;
+        same!(flags(on_port(&one, 8900)?).contains(&"shadowed"), true, "{one:#}");
+    }
+    Ok(())
+}
+
+fn report_now(lab: &Lab) -> Result<Value, Failed> {
+    lab.json(&[])
+}
+
+fn shadowed_across_families(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let dual = sharing("[::]:8901", SocketType::STREAM)?;
+    let _dual = Holder::start(&lab.sleeper_called(b"dual")?, vec![dual])?;
+    let v4 = sharing("127.0.0.1:8901", SocketType::STREAM)?;
+    let _v4 = Holder::start(&lab.sleeper_called(b"v4")?, vec![v4])?;
+    // Beside a socket that leaves IPv4 alone nothing is taken.
+    let apart = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::sockopt::set_ipv6_v6only(&apart, true)?;
+    bind(&apart, &at("[::]:8902"))?;
+    listen(&apart, 16)?;
+    let _apart = Holder::start(&lab.sleeper_called(b"apart")?, vec![apart])?;
+    let _beside = Holder::start(&lab.sleeper_called(b"beside")?, vec![tcp("0.0.0.0:8902")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 4)?;
+    for listener in listeners(&report)? {
+        same!(flags(listener).contains(&"shadowed"), listener["port"] == 8901, "{listener:#}");
+    }
+    Ok(())
+}
+
+fn shadowed_by_a_device(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let on_device = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseaddr(&on_device, true)?;
+    setsockopt(&on_device, BindToDevice, &"lo".into())?;
+    bind(&on_device, &at("0.0.0.0:8903"))?;
+    let _one = Holder::start(&lab.sleeper_called(b"device")?, vec![on_device])?;
+    let wide = sharing("0.0.0.0:8903", SocketType::DGRAM)?;
+    let _two = Holder::start(&lab.sleeper_called(b"wide")?, vec![wide])?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    for listener in listeners(&report)? {
+        let side = if listener["device"] == "lo" { "takes_from" } else { "loses_to" };
+        let evidence = &flag(listener, "shadowed")["evidence"];
+        same!(evidence[side].as_array().map(Vec::len), Some(1), "{listener:#}");
+        same!(flag(listener, "shadowed")["text"].as_str().unwrap_or_default().contains("VRF"), true);
+    }
+    Ok(())
+}
+
+/// One program in two processes, one process with both sockets, and a group that hears what is sent to many.
+fn not_shadowed(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let stream = |address| sharing(address, SocketType::STREAM);
+    let program = lab.sleeper_called(b"server")?;
+    let _a = Holder::start(&program, vec![stream("0.0.0.0:8904")?])?;
+    let _b = Holder::start(&program, vec![stream("127.0.0.1:8904")?])?;
+    let _c = Holder::start(&program, vec![stream("0.0.0.0:8905")?, stream("127.0.0.1:8905")?])?;
+    let group = sharing("224.0.0.251:5353", SocketType::DGRAM)?;
+    let _d = Holder::start(&lab.sleeper_called(b"browser")?, vec![group])?;
+    let all = sharing("0.0.0.0:5353", SocketType::DGRAM)?;
+    let _e = Holder::start_as(&lab.sleeper_called(b"responder")?, vec![all], Some(NOBODY))?;
+    let report = lab.json(&[])?;
+    complete(&report, 6)?;
+    for listener in listeners(&report)? {
+        let found = flags(listener);
+        same!(found.contains(&"shadowed") || found.contains(&"shared"), false, "{listener:#}");
+    }
+    // The same program as another user is another matter.
+    let _other = Holder::start_as(&program, vec![stream("127.0.0.2:8904")?], Some(NOBODY))?;
+    let report = lab.json(&[])?;
+    same!(flags(on(&report, "127.0.0.2")?).contains(&"shadowed"), true, "{report:#}");
+    Ok(())
+}
+
+fn shadowed_as_nobody(lab: &Lab) -> Outcome {
+    let stream = |address| sharing(address, SocketType::STREAM);
+    let _a = Holder::start(&lab.sleeper_called(b"wide")?, vec![stream("0.0.0.0:8906")?])?;
+    let own = lab.sleeper_called(b"narrow")?;
+    let _b = Holder::start_as(&own, vec![stream("127.0.0.1:8906")?], Some(NOBODY))?;
+    let (report, _) = lab.json_as_nobody(&["8906"])?;
+    same!(on(&report, "0.0.0.0")?["owner"], "hidden");
+    for address in ["0.0.0.0", "127.0.0.1"] {
+        same!(flags(on(&report, address)?).contains(&"shadowed"), false, "{report:#}");
+    }
+    let report = lab.json(&["8906"])?;
+    same!(flags(on(&report, "0.0.0.0")?).contains(&"shadowed"), true, "{report:#}");
+    Ok(())
+}
+
+/// Two sockets on one address and port, and the holder of one of them under another user.
+fn shared_by_users(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let program = lab.sleeper_called(b"server")?;
+    let stream = || sharing("127.0.0.1:8910", SocketType::STREAM);
+    let _own = Holder::start(&program, vec![stream()?])?;
+    let _also = Holder::start(&program, vec![stream()?])?;
+    for listener in listeners(&lab.json(&[])?)? {
+        same!(flags(listener).contains(&"shared"), false, "one program, one user: {listener:#}");
+    }
+    let stranger = Holder::start_as(&program, vec![stream()?], Some(NOBODY))?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for listener in listeners(&report)? {
+        let shared = flag(listener, "shared");
+        same!(shared["severity"], "warning", "{listener:#}");
+        same!(shared["evidence"]["differ_in"], json!(["user"]));
+        same!(shared["evidence"]["sockets"], 3);
+        let known = shared["evidence"]["holders"]["known"].as_array().ok_or("no holders")?;
+        same!(known.len(), 2);
+        same!(known.iter().any(|one| one["pid"] == stranger.pid() && one["uid"] == NOBODY), true);
+    }
+    // The table, which reads less of each process, says the same.
+    let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
+    same!(table.matches("shared").count(), 3, "{table}");
+    Ok(())
+}
+
+/// A program that a server started keeps its socket.
+fn shared_by_inheritance(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = lab.helper(["master", "127.0.0.1:8911", "sleep", "-"])?;
+    let child: u32 = server.said[1].parse()?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    held(&report, 8911, &[server.pid(), child])?;
+    let shared = flag(on_port(&report, 8911)?, "shared");
+    same!(shared["evidence"]["differ_in"], json!(["executable"]), "{report:#}");
+    let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
+    same!(table.contains("shared"), true, "{table}");
+    Ok(())
+}
+
+/// As nginx does: a master under root, a worker of the same file under another user.
+fn master_and_worker(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = lab.helper(["master", "127.0.0.1:8912", "worker", "65534"])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    let listener = on_port(&report, 8912)?;
+    same!(pids(listener).len(), 2);
+    let users: Vec<_> = listener["processes"].as_array().into_iter().flatten().map(|p| &p["uid"]).collect();
+    same!(users, [&json!(0), &json!(NOBODY)], "{listener:#}");
+    same!(flags(listener).contains(&"shared"), false, "{listener:#}");
+    let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
+    same!(table.contains("shared"), false, "{table}");
+    drop(server);
+    Ok(())
+}
+
+/// A program called as systemd is gives its socket to a service of another user; and one that is not called so.
+fn socket_activation(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _manager = lab.helper_called("systemd", &["master", "127.0.0.1:8913", "sleep", "65534"])?;
+    let _server = lab.helper_called("systemc", &["master", "127.0.0.1:8914", "sleep", "65534"])?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    same!(flags(on_port(&report, 8913)?).contains(&"shared"), false, "{report:#}");
+    same!(flag(on_port(&report, 8914)?, "shared")["evidence"]["differ_in"], json!(["user", "executable"]));
+    Ok(())
+}
+
+fn deleted_and_replaced(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let (upgraded, gone) = (lab.sleeper_called(b"upgraded")?, lab.sleeper_called(b"gone")?);
+    let first = Holder::start(&upgraded, vec![tcp("127.0.0.1:8920")?])?;
+    let second = Holder::start(&gone, vec![tcp("0.0.0.0:8921")?])?;
+    let report = lab.json(&[])?;
+    for port in [8920, 8921] {
+        same!(flags(on_port(&report, port)?).contains(&"deleted-executable"), false, "{report:#}");
+    }
+    let newer = upgraded.with_extension("new");
+    fs::copy(sleep(), &newer)?;
+    fs::rename(&newer, &upgraded)?;
+    fs::remove_file(&gone)?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    let replaced = flag(on_port(&report, 8920)?, "deleted-executable");
+    same!(replaced["severity"], "warning");
+    same!(replaced["evidence"]["replaced"][0]["pid"], first.pid());
+    same!(replaced["evidence"]["replaced"][0]["exe"], upgraded.to_str().unwrap());
+    same!(replaced["evidence"]["gone"], json!([]));
+    same!(replaced["text"].as_str().unwrap_or_default().contains("as an upgrade does"), true);
+    let gone = flag(on_port(&report, 8921)?, "deleted-executable");
+    same!(gone["severity"], "warning");
+    same!(gone["evidence"]["gone"][0]["pid"], second.pid());
+    same!(gone["evidence"]["replaced"], json!([]));
+    same!(gone["text"].as_str().unwrap_or_default().contains("nothing stands at its path"), true);
+    Ok(())
+}
+
+/// A server whose root is another than the machine's: its file is looked for where it lies.
+fn replaced_under_a_jail(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let jail = lab.folder_of_mode("jail", 0o755)?;
+    let server =
+        lab.helper_called("server", &["jailed", "127.0.0.1:8922", jail.to_str().ok_or("no text")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    let process = on_port(&report, 8922)?["processes"][0].clone();
+    let path = process["exe"].as_str().ok_or("no file")?.to_owned();
+    same!(process["exe_state"], "present");
+    let newer = Path::new(&path).with_extension("new");
+    fs::copy(&path, &newer)?;
+    fs::rename(&newer, &path)?;
+    let report = lab.json(&[])?;
+    let replaced = flag(on_port(&report, 8922)?, "deleted-executable");
+    same!(replaced["evidence"]["replaced"][0]["pid"], server.pid(), "{report:#}");
+    Ok(())
+}
+
+fn memfd(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let memory = memfd_create("payload", MemfdFlags::CLOEXEC)?;
+    fs::File::from(memory.try_clone()?).write_all(&fs::read(sleep())?)?;
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let both = vec![tcp("127.0.0.1:8923")?, tcp("0.0.0.0:8924")?];
+    let holder = Holder::start(path.as_ref(), both)?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    for (port, severity) in [(8923, "warning"), (8924, "critical")] {
+        let listener = on_port(&report, port)?;
+        same!(severity_and_code(listener, "odd-executable").0, severity);
+        let found = &flag(listener, "odd-executable")["evidence"]["found"][0];
+        same!((&found["place"], &found["pid"]), (&json!("memory"), &json!(holder.pid())));
+        same!(flags(listener).contains(&"deleted-executable"), false, "it never had a file");
+    }
+    Ok(())
+}
+
+/// Starts a copy of `sleep` in a folder, and says what is odd about it.
+fn run_in(lab: &Lab, folder: &Path, address: &str) -> Result<Value, Failed> {
+    let program = folder.join("server");
+    fs::copy(sleep(), &program)?;
+    let _holder = Holder::start(&program, vec![tcp(address)?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 1)?;
+    let found = flag(&listeners(&report)?[0], "odd-executable").clone();
+    let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
+    same!(table.contains("odd-executable"), !found.is_null(), "{table}");
+    Ok(found)
+}
+
+fn world_writable(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    for (mode, odd) in [(0o777, true), (0o1777, true), (0o775, false), (0o755, false), (0o2775, false)] {
+        let folder = lab.folder_of_mode("open", mode)?;
+        let inner = folder.join("inner");
+        fs::create_dir(&inner)?;
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o755))?;
+        for folder_of_it in [&folder, &inner] {
+            let found = run_in(lab, folder_of_it, "0.0.0.0:8930")?;
+            same!(!found.is_null(), odd, "{mode:o} {folder_of_it:?}");
+            if odd {
+                same!(found["severity"], "critical");
+                same!(found["evidence"]["found"][0]["place"], "world-writable");
+                same!(found["evidence"]["found"][0]["folder"], folder.to_str().unwrap());
+            }
+        }
+    }
+    // Where everybody may write, a folder of one's own does not help.
+    let private = tempfile::tempdir_in("/tmp")?;
+    let found = run_in(lab, private.path(), "127.0.0.1:8931")?;
+    same!(found["severity"], "warning");
+    same!(found["evidence"]["found"][0]["folder"], "/tmp");
+    Ok(())
+}
+
+/// A folder that only the process itself sees, as within a container.
+fn world_writable_elsewhere(lab: &Lab) -> Outcome {
+    let open = lab.folder_of_mode("open", 0o755)?;
+    let address = "127.0.0.1:8932";
+    let start = |mode: &'static str| {
+        let place = open.clone();
+        let thread = std::thread::spawn(move || -> Result<Holder, Failed> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+            mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some(mode))?;
+            let program = place.join("server");
+            fs::copy(sleep(), &program)?;
+            Holder::start(&program, vec![tcp(address)?])
+        });
+        thread.join().map_err(|_| "the thread panicked")?
+    };
+    for (mode, odd) in [("mode=0777", true), ("mode=0755", false)] {
+        let holder = start(mode)?;
+        let report = lab.json(&["8932"])?;
+        held(&report, 8932, &[holder.pid()])?;
+        let found = flag(on_port(&report, 8932)?, "odd-executable");
+        same!(!found.is_null(), odd, "{mode}: {report:#}");
+        // The file is there all the same, though not for everybody.
+        same!(on_port(&report, 8932)?["processes"][0]["exe_state"], "present");
+    }
+    Ok(())
+}
+
+fn hidden_folder(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let hidden = lab.folder_of_mode(".hidden", 0o755)?;
+    for (address, severity) in [("127.0.0.1:8933", "info"), ("0.0.0.0:8933", "notice")] {
+        let found = run_in(lab, &hidden, address)?;
+        same!(found["severity"], severity);
+        same!(found["evidence"]["found"][0]["place"], "hidden");
+        same!(found["evidence"]["found"][0]["folder"], hidden.to_str().unwrap());
+    }
+    // A file that hides is no folder.
+    let _holder = Holder::start(&lab.sleeper_called(b".server")?, vec![tcp("127.0.0.1:8934")?])?;
+    same!(flags(on_port(&lab.json(&[])?, 8934)?).contains(&"odd-executable"), false);
+    Ok(())
+}
+
+fn backlog_full(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &at("127.0.0.1:8940"))?;
+    listen(&socket, 1)?;
+    let _holder = Holder::start(&sleep(), vec![socket])?;
+    let mut clients = Vec::new();
+    for (waiting, full) in [(0, false), (1, false), (2, true)] {
+        while clients.len() < waiting {
+            clients.push(TcpStream::connect("127.0.0.1:8940")?);
+        }
+        let report = lab.json(&[])?;
+        complete(&report, 1)?;
+        let listener = on_port(&report, 8940)?;
+        same!(listener["queues"], json!({"receive": waiting, "send": 1}));
+        let found = flag(listener, "backlog-full");
+        same!(!found.is_null(), full, "{waiting}: {listener:#}");
+        if full {
+            same!(found["severity"], "warning");
+            same!(found["evidence"], json!({"waiting": 2, "limit": 1}));
+        }
+    }
+    // The kernel turns away whoever comes now.
+    let late = TcpStream::connect_timeout(&at("127.0.0.1:8940"), std::time::Duration::from_millis(300));
+    same!(late.is_err(), true);
+    Ok(())
+}
+
+fn bound_only(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let bound = |address: &str| -> Result<OwnedFd, Failed> {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &at(address))?;
+        Ok(socket)
+    };
+    let held = vec![bound("127.0.0.1:8941")?, bound("0.0.0.0:8942")?, bound("127.0.0.1:40001")?];
+    let _holder = Holder::start(&sleep(), held)?;
+    let _listening = Holder::start(&sleep(), vec![tcp("127.0.0.1:8943")?, udp("127.0.0.1:8944")?])?;
+    let report = lab.json(&[])?;
+    complete(&report, 5)?;
+    for (port, severity) in [(8941, "info"), (8942, "notice"), (40001, "info"), (8943, ""), (8944, "")] {
+        same!(severity_and_code(on_port(&report, port)?, "bound-only").0, severity, "{port}");
+    }
+    same!(flag(on_port(&report, 8941)?, "bound-only")["evidence"]["kernel_range"], Value::Null);
+    same!(flag(on_port(&report, 40001)?, "bound-only")["evidence"]["kernel_range"]["low"].is_u64(), true);
+    let table = String::from_utf8(lab.portolan(["8941"]).output()?.stdout)?;
+    same!(table.contains("bound-only"), true, "{table}");
+    Ok(())
+}
+
+/// A tunnel of the kernel's own opens a socket that no process holds. Where a process could not be read, whose it is
+/// cannot be known, and it is not said.
+fn kernel(lab: &Lab) -> Outcome {
+    crate::wires::vxlan("vx0", 8945)?;
+    let _holder = Holder::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;
+    let report = lab.json(&[])?;
+    let own = on_port(&report, 8945)?;
+    let wanted = if own["owner"] == "kernel" { "info" } else { "" };
+    same!(severity_and_code(own, "kernel").0, wanted, "{own:#}");
+    same!(flags(on_port(&report, 8946)?).contains(&"kernel"), false);
+    let (report, _) = lab.json_as_nobody(&[])?;
+    same!(flags(on_port(&report, 8945)?).contains(&"kernel"), false, "{report:#}");
+    // PROCESS says it; FLAGS is left to what PROCESS does not say.
+    let table = String::from_utf8(lab.portolan(["8945"]).output()?.stdout)?;
+    same!(table.replace("(kernel)", "").contains("kernel"), false, "{table}");
+    Ok(())
+}
+
+/// One finding, wherever a flag is told.
+fn every_output(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _server = lab.helper(["master", "127.0.0.1:8950", "sleep", "65534"])?;
+    for arguments in [
+        &["8950"][..],
+        &["-o", "wide", "8950"],
+        &["-o", "csv", "8950"],
+        &["-o", "ndjson", "8950"],
+        &["--flag", "shared"],
+        &["explain", "8950"],
+        &["explain", "-o", "json", "8950"],
+    ] {
+        let output = lab.portolan(arguments).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        same!(output.status.code(), Some(0), "{arguments:?}");
+        same!(text.contains("shared"), true, "{arguments:?}: {text}");
+    }
+    let card = String::from_utf8(lab.portolan(["explain", "8950"]).output()?.stdout)?;
+    let card = card.split_whitespace().collect::<Vec<_>>().join(" ");
+    same!(card.contains("The holders of this socket differ in user and executable: helper"), true, "{card}");
+    Ok(())
+}
