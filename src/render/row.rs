@@ -131,7 +131,12 @@ impl Column {
                 format!("{arrow}{}", std::net::SocketAddr::new(peer.address, peer.port))
             })),
             Column::Connections => Field::or_dash(listener.connections.map(|count| count.to_string())),
-            Column::State => Field::plain(socket.state.name()),
+            Column::State => Field::plain(match (socket.state, form) {
+                // As ss has them.
+                (State::Unconnected, Form::Short) => "unconn",
+                (State::Established, Form::Short) => "estab",
+                (state, _) => state.name(),
+            }),
             Column::Netns => Field::or_dash(socket.netns.as_ref().map(|netns| {
                 netns.name.as_deref().map_or_else(|| netns.inode.to_string(), |n| sanitize(n).into_owned())
             })),

@@ -68,9 +68,17 @@ fn join_only(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| join(&observation, &registry));
 }
 
-#[divan::bench]
-fn join_and_judge(bencher: Bencher<'_, '_>) {
-    let (observation, registry) = (observation(), Registry::embedded());
+/// Each on a port of its own, and all of them on a hundred ports, where every one has neighbours.
+#[divan::bench(args = ["apart", "together"])]
+fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
+    let (mut observation, registry) = (observation(), Registry::embedded());
+    if lie == "together" {
+        for (k, socket) in (0..).zip(&mut observation.sockets) {
+            let wildcard = u32::from(k % 1000 < 100);
+            socket.local.address = Ipv4Addr::from((0x7f00_0000 + k) * (1 - wildcard)).into();
+            socket.local.port = 8000 + u16::try_from(k % 100).unwrap();
+        }
+    }
     bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| judge(&observation, registry));
 }
 
