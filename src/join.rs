@@ -5,23 +5,23 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::model::unmapped;
-use crate::model::{Direction, Exposure, Observation, Pid, Process, Socket, Verdict};
+use crate::model::{Direction, Exposure, Observation, Pid, Process, Protocol, Socket, Verdict, unmapped};
 use crate::registry::Registry;
 
-/// A socket and all that is known of it.
+/// A socket and all that is known of it. There may be a hundred thousand: what they have in common they share.
 #[derive(Clone, Debug)]
 pub struct Listener<'o> {
     /// What the kernel said.
     pub socket: &'o Socket,
     /// The holders, in rising order of pid. A holder whose process could not be read is not among them;
     /// [`crate::model::Owner::pids`] names it all the same.
-    pub processes: Vec<&'o Process>,
+    pub processes: Arc<Vec<&'o Process>>,
     /// Who can reach it.
     pub exposure: Exposure,
     /// What the registry says of its port.
-    pub verdict: Verdict,
+    pub verdict: Arc<Verdict>,
     /// Of a connection: who asked, as far as what listens here tells.
     pub direction: Option<Direction>,
     /// Of a listener: how many connections it has now; `None` where connections were not asked for.
@@ -33,75 +33,129 @@ impl Listener<'_> {
     /// for the same sockets however the kernel ordered them.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        let key = |l: &Self| {
-            let local = &l.socket.local;
-            (l.exposure, local.port, local.protocol, local.address)
-        };
-        key(self).cmp(&key(other)).then_with(|| {
-            let rest = |l: &Self| {
-                (l.socket.local.device.clone(), l.socket.netns.clone(), l.socket.peer, l.socket.inode)
-            };
-            rest(self).cmp(&rest(other))
-        })
+        order(self.socket, other.socket)
     }
 }
 
-/// Joins every socket of an observation, in the order of listings.
-#[must_use]
-pub fn join<'o>(observation: &'o Observation, registry: &Registry) -> Vec<Listener<'o>> {
+fn order(one: &Socket, other: &Socket) -> Ordering {
+    let key = |s: &Socket| (exposure(s), s.local.port, s.local.protocol, s.local.address);
+    fn rest(s: &Socket) -> impl Ord {
+        (&s.local.device, &s.netns, s.peer, s.inode, s.cookie)
+    }
+    key(one).cmp(&key(other)).then_with(|| rest(one).cmp(&rest(other)))
+}
+
+fn exposure(socket: &Socket) -> Exposure {
+    Exposure::of(socket.local.address, socket.local.device.as_deref())
+}
+
+/// Joins every socket of an observation, in the order of listings, one at a time.
+pub fn join<'o>(
+    observation: &'o Observation,
+    registry: &Registry,
+) -> impl ExactSizeIterator<Item = Listener<'o>> {
+    let mut sockets: Vec<&Socket> = observation.sockets.iter().collect();
+    sockets.sort_unstable_by(|one, other| order(one, other));
+    let mut takers = Takers::of(&sockets);
     let processes: HashMap<Pid, &Process> = observation.processes.iter().map(|p| (p.pid, p)).collect();
-    let mut listeners: Vec<Listener<'o>> = observation
-        .sockets
-        .iter()
-        .map(|socket| Listener {
+    let mut verdicts = Verdicts { registry: *registry, last: None, plain: Vec::new() };
+    let mut holders: HashMap<&[Pid], Arc<Vec<&Process>>> = HashMap::new();
+    sockets.into_iter().map(move |socket| {
+        let pids = socket.owner.pids();
+        let known = || Arc::new(pids.iter().filter_map(|pid| processes.get(pid).copied()).collect());
+        Listener {
             socket,
-            processes: socket.owner.pids().iter().filter_map(|pid| processes.get(pid).copied()).collect(),
-            exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
-            verdict: registry.verdict(socket.local.port, socket.local.protocol),
-            direction: None,
-            connections: None,
-        })
-        .collect();
-    listeners.sort_by(Listener::order);
-    connect(&mut listeners);
-    listeners
+            processes: Arc::clone(holders.entry(pids).or_insert_with(known)),
+            exposure: exposure(socket),
+            verdict: verdicts.of(socket),
+            direction: takers.direction(socket),
+            connections: takers.connections(socket),
+        }
+    })
 }
 
-/// Tells every connection from which side it was made, and every listener how many it has. Where several
-/// listeners could have taken a connection, the one that shares a holder with it has, else the most specific.
-fn connect(listeners: &mut [Listener<'_>]) {
-    if listeners.iter().all(|listener| listener.socket.peer.is_none()) {
-        return;
-    }
-    let place =
-        |socket: &Socket| (socket.netns.as_ref().map(|n| n.inode), socket.local.protocol, socket.local.port);
-    let mut at: HashMap<_, Vec<usize>> = HashMap::new();
-    for (index, listener) in listeners.iter_mut().enumerate() {
-        if listener.socket.state.holds_port() {
-            listener.connections = Some(0);
-            at.entry(place(listener.socket)).or_default().push(index);
+/// Verdicts as they are asked for in the order of listings: the same port comes in a row, and ports of which nothing
+/// is known share what is said of them.
+struct Verdicts {
+    registry: Registry,
+    last: Option<(u16, Protocol, Arc<Verdict>)>,
+    plain: Vec<Arc<Verdict>>,
+}
+
+impl Verdicts {
+    fn of(&mut self, socket: &Socket) -> Arc<Verdict> {
+        let (port, protocol) = (socket.local.port, socket.local.protocol.registered_as());
+        if let Some((_, _, verdict)) = self.last.as_ref().filter(|(p, q, _)| (*p, *q) == (port, protocol)) {
+            return Arc::clone(verdict);
         }
+        let verdict = self.registry.verdict(port, protocol);
+        let verdict = match self.plain.iter().find(|plain| ***plain == verdict) {
+            Some(plain) => Arc::clone(plain),
+            None => {
+                let one = Arc::new(verdict);
+                if one.assignments.is_empty() && one.known_use.is_empty() && one.remark.is_none() {
+                    self.plain.push(Arc::clone(&one));
+                }
+                one
+            }
+        };
+        self.last = Some((port, protocol, Arc::clone(&verdict)));
+        verdict
     }
-    for index in 0..listeners.len() {
-        let socket = listeners[index].socket;
-        if socket.peer.is_none() {
-            continue;
+}
+
+/// Where a connection could have been taken: namespace, protocol and port.
+type Place = (Option<u64>, Protocol, u16);
+
+fn place(socket: &Socket) -> Place {
+    (socket.netns.as_ref().map(|n| n.inode), socket.local.protocol, socket.local.port)
+}
+
+/// The listeners beside connections, and how many each of them has taken; nothing where there are no connections.
+struct Takers<'o> {
+    at: HashMap<Place, Vec<(&'o Socket, u32)>>,
+}
+
+impl<'o> Takers<'o> {
+    fn of(sockets: &[&'o Socket]) -> Self {
+        let mut takers = Takers { at: HashMap::new() };
+        if sockets.iter().all(|socket| socket.peer.is_none()) {
+            return takers;
         }
-        let could = |candidate: &&usize| {
-            let bound = listeners[**candidate].socket.local.address;
+        for socket in sockets.iter().filter(|socket| socket.state.holds_port()) {
+            takers.at.entry(place(socket)).or_default().push((socket, 0));
+        }
+        for socket in sockets.iter().filter(|socket| socket.peer.is_some()) {
+            if let Some((_, count)) = takers.taker(socket) {
+                *count += 1;
+            }
+        }
+        takers
+    }
+
+    /// The listener that took a connection. Where several could have, the one that shares a holder with it has, else
+    /// the most specific.
+    fn taker(&mut self, socket: &Socket) -> Option<&mut (&'o Socket, u32)> {
+        let could = |(listener, _): &&mut (&Socket, u32)| {
+            let bound = listener.local.address;
             bound.is_unspecified() || unmapped(bound) == unmapped(socket.local.address)
         };
-        let likely = |candidate: &&usize| {
-            let listener = listeners[**candidate].socket;
+        let likely = |(listener, _): &&mut (&Socket, u32)| {
             let shared = listener.owner.pids().iter().any(|pid| socket.owner.pids().contains(pid));
             (shared, !listener.local.address.is_unspecified())
         };
-        let taker = at.get(&place(socket)).into_iter().flatten().filter(could).max_by_key(likely).copied();
-        listeners[index].direction = Some(if taker.is_some() { Direction::In } else { Direction::Out });
-        if let Some(taker) = taker
-            && let Some(count) = &mut listeners[taker].connections
-        {
-            *count += 1;
-        }
+        self.at.get_mut(&place(socket))?.iter_mut().filter(could).max_by_key(likely)
+    }
+
+    /// From which side a connection was made.
+    fn direction(&mut self, socket: &Socket) -> Option<Direction> {
+        socket.peer?;
+        Some(if self.taker(socket).is_some() { Direction::In } else { Direction::Out })
+    }
+
+    /// How many connections a listener has.
+    fn connections(&self, socket: &Socket) -> Option<u32> {
+        let at = self.at.get(&place(socket)).filter(|_| socket.state.holds_port())?;
+        at.iter().find(|(listener, _)| std::ptr::eq(*listener, socket)).map(|(_, count)| *count)
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,16 +12,11 @@ fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
         peer: None,
         state: State::Listen,
         mptcp: false,
-        uid,
-        user: None,
-        inode: Some(inode),
-        cookie: Some(inode),
-        netns: None,
+        home: Home { uid, ..Home::default() }.into(),
+        inode: inode.try_into().ok(),
+        cookie: inode.try_into().ok(),
         v6only: None,
         queues: None,
-        cgroup: None,
-        unit: None,
-        container: None,
         owner,
     }
 }
@@ -60,7 +57,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
         let owner = match programs {
             ["kernel"] => Owner::Kernel,
             [] => Owner::Hidden,
-            _ => Owner::Held(pids),
+            _ => Owner::Held(Arc::new(pids)),
         };
         observation.sockets.push(socket(local, inode, *uid, owner));
     }
@@ -75,11 +72,9 @@ fn judged(observation: &Observation) -> Vec<Judged<'_>> {
             let pids = socket.owner.pids();
             let listener = Listener {
                 socket,
-                processes: observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect(),
+                processes: Arc::new(observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect()),
                 exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
-                verdict: Verdict {
-                    port: socket.local.port,
-                    protocol: socket.local.protocol,
+                verdict: Arc::new(Verdict {
                     range: RegistryRange::of(socket.local.port),
                     status: Status::Unassigned,
                     assignments: vec![],
@@ -87,11 +82,11 @@ fn judged(observation: &Observation) -> Vec<Judged<'_>> {
                     remark: None,
                     otherwise: vec![],
                     together: vec![],
-                },
+                }),
                 direction: None,
                 connections: None,
             };
-            Judged { listener, findings: vec![], usual: None }
+            Judged::new(listener, Vec::new(), None)
         })
         .collect()
 }
@@ -205,7 +200,7 @@ fn namespaces_are_places() {
     let netns = |inode, name: Option<&str>| Some(Netns { inode, name: name.map(str::to_owned) });
     let of = |netns| {
         let mut observation = observation(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
-        observation.sockets[0].netns = netns;
+        Arc::make_mut(&mut observation.sockets[0].home).netns = netns;
         observation
     };
     assert_eq!(told(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);

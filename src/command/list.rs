@@ -1,5 +1,6 @@
 //! `portolan`, `portolan list`: what listens.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
@@ -7,7 +8,7 @@ use super::select::{self, Selection};
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, ListArgs, Output};
 use crate::join::Listener;
-use crate::judge::{Report, judge};
+use crate::judge::{Judged, Report, judge};
 use crate::model::{Family, Observation, Protocol, State};
 use crate::observe::{self, Scope};
 use crate::render::fields::{self, Field};
@@ -29,16 +30,16 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
-    let values = || report.listeners.iter().map(json::value).collect::<Vec<_>>();
+    let values = || report.listeners.iter().map(json::value);
     match common.output {
         _ if args.pids => pids(&report, out)?,
         Output::Json => json::listing(&report, out)?,
         Output::Ndjson => json::lines(&report, out)?,
-        Output::Csv => csv::listing(&values(), &columns, !args.no_header, out)?,
+        Output::Csv => csv::listing(values(), &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
         // SARIF and metrics belong to an audit, and never come here.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
-            table::grid(&values(), &columns, !args.no_header, &ui.stdout, out)?;
+            table::grid(values, &columns, !args.no_header, &ui.stdout, out)?;
         }
     }
     out.flush()?;
@@ -101,9 +102,12 @@ fn sort(report: &mut Report<'_>, key: &str) -> Result<(), Error> {
         let names: Vec<&str> = fields::names().collect();
         Error::Said(format!("--sort {key}: {}", select::unknown("field", name, &names)))
     })?;
-    let mut keyed: Vec<_> = report.listeners.drain(..).map(|judged| (json::value(&judged), judged)).collect();
-    keyed.sort_by(|(a, _), (b, _)| if falling { field.compare(b, a) } else { field.compare(a, b) });
-    report.listeners.extend(keyed.into_iter().map(|(_, judged)| judged));
+    let key = |judged: &Judged<'_>| field.key(&json::value(judged));
+    if falling {
+        report.listeners.sort_by_cached_key(|judged| Reverse(key(judged)));
+    } else {
+        report.listeners.sort_by_cached_key(key);
+    }
     Ok(())
 }
 

@@ -161,7 +161,7 @@ impl Filter {
                     || listener.processes.iter().any(|p| is(p.user.as_deref(), p.uid))
             }
             Filter::Exposure(exposure) => listener.exposure == *exposure,
-            Filter::Flag(flag) => judged.findings.iter().any(|finding| finding.flag() == *flag),
+            Filter::Flag(flag) => judged.findings().iter().any(|finding| finding.flag() == *flag),
             Filter::Unit(unit) => {
                 let is = |name: &Option<String>| {
                     name.as_deref()

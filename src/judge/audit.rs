@@ -114,7 +114,7 @@ impl<'r, 'o> Audit<'r, 'o> {
     pub fn of(report: &'r Report<'o>) -> Self {
         let on = |judged: &'r Judged<'o>| {
             let subject = Subject::Listener(judged);
-            judged.findings.iter().map(move |finding| AuditFinding {
+            judged.findings().iter().map(move |finding| AuditFinding {
                 subject,
                 finding: finding.clone(),
                 rule: None,

@@ -9,25 +9,66 @@ mod tenants;
 mod tests;
 
 use crate::join::{Listener, join};
-use crate::model::{Context, Finding, Matched, Observation, Protocol, Severity, Usual, Verdict};
+use crate::model::{Context, Evidence, Finding, Matched, Observation, Protocol, Severity, Usual, Verdict};
 use crate::registry::Registry;
 
-/// A listener and what is remarkable about it.
+/// A listener and what is remarkable about it: of connections, of which there may be a hundred thousand, nothing.
 #[derive(Clone, Debug)]
 pub struct Judged<'o> {
     /// The listener.
     pub listener: Listener<'o>,
-    /// The findings on it, gravest first.
-    pub findings: Vec<Finding>,
-    /// The program that belongs on this port, where its holder is one.
-    pub usual: Option<Usual>,
+    remarks: Option<Box<Remarks>>,
 }
 
-impl Judged<'_> {
+#[derive(Clone, Debug, Default)]
+struct Remarks {
+    findings: Vec<Finding>,
+    usual: Option<Usual>,
+}
+
+impl Remarks {
+    /// Gravest first.
+    fn sort(&mut self) {
+        self.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
+    }
+}
+
+impl<'o> Judged<'o> {
+    /// A listener with the findings on it and the program that belongs on its port, where its holder is one.
+    #[must_use]
+    pub fn new(listener: Listener<'o>, findings: Vec<Finding>, usual: Option<Usual>) -> Self {
+        let any = usual.is_some() || !findings.is_empty();
+        let mut remarks = Remarks { findings, usual };
+        remarks.sort();
+        Judged { listener, remarks: any.then(|| Box::new(remarks)) }
+    }
+
+    /// What its neighbours have shown besides.
+    fn add(&mut self, evidence: Vec<Evidence>) {
+        let remarks = self.remarks.get_or_insert_default();
+        let (protocol, exposure) = (self.listener.socket.local.protocol, self.listener.exposure);
+        remarks
+            .findings
+            .extend(evidence.into_iter().map(|evidence| Finding::new(evidence, protocol, exposure)));
+        remarks.sort();
+    }
+
+    /// The findings on it, gravest first.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        self.remarks.as_ref().map_or(&[], |remarks| &remarks.findings)
+    }
+
+    /// The program that belongs on its port, where its holder is one.
+    #[must_use]
+    pub fn usual(&self) -> Option<&Usual> {
+        self.remarks.as_ref()?.usual.as_ref()
+    }
+
     /// The gravest severity of its findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
-        self.findings.iter().map(|f| f.severity).max()
+        self.findings().iter().map(|f| f.severity).max()
     }
 }
 
@@ -45,12 +86,8 @@ pub struct Report<'o> {
 /// Joins and judges an observation.
 #[must_use]
 pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o> {
-    let listeners = join(observation, &registry);
-    let mut beside = neighbours::evidence(&listeners);
-    let listeners = listeners
-        .into_iter()
-        .enumerate()
-        .map(|(at, listener)| {
+    let mut listeners: Vec<_> = join(observation, &registry)
+        .map(|listener| {
             let tenants = tenants::of(&listener);
             let usual = tenants::usual(&listener, &tenants);
             let mut findings = rules::findings(&listener, observation, &registry);
@@ -58,20 +95,23 @@ pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o>
                 findings.retain(|finding| !tenants::quiets(finding.flag()));
             }
             findings.extend(tenants::impostor(&listener, &tenants));
-            let (protocol, exposure) = (listener.socket.local.protocol, listener.exposure);
-            let beside = beside.remove(&at).into_iter().flatten();
-            findings.extend(beside.map(|evidence| Finding::new(evidence, protocol, exposure)));
-            findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
-            Judged { listener, findings, usual }
+            Judged::new(listener, findings, usual)
         })
         .collect();
+    for (at, evidence) in neighbours::evidence(listeners.iter().map(|judged| &judged.listener)) {
+        listeners[at].add(evidence);
+    }
     Report { observation, listeners, registry }
 }
 
 /// What `explain` tells of one port and protocol.
 #[derive(Clone, Debug)]
 pub struct Explained<'r, 'o> {
-    /// The registry's verdict; it carries the port and the protocol.
+    /// The port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The registry's verdict on them.
     pub verdict: Verdict,
     /// Who listens there here and now.
     pub listeners: Vec<&'r Judged<'o>>,
@@ -110,8 +150,8 @@ pub fn explain<'r, 'o>(
         on_it.partition(|judged| judged.listener.socket.state.holds_port());
     let mut context = Context::default();
     if in_full {
-        context = report.registry.context(&verdict);
+        context = report.registry.context(port, protocol, &verdict);
         context.ephemeral = rules::ephemeral_here(report.observation, port, protocol, &listeners);
     }
-    Explained { verdict, listeners, connections, context }
+    Explained { port, protocol, verdict, listeners, connections, context }
 }

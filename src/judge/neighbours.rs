@@ -50,10 +50,12 @@ struct Place<'l, 'o> {
 }
 
 /// What there is to say of listeners, by their number in the list.
-pub(super) fn evidence(listeners: &[Listener<'_>]) -> HashMap<usize, Vec<Evidence>> {
+pub(super) fn evidence<'l, 'o: 'l>(
+    listeners: impl Iterator<Item = &'l Listener<'o>>,
+) -> HashMap<usize, Vec<Evidence>> {
     let mut found = HashMap::new();
-    let mut ports: HashMap<_, Vec<(usize, &Listener<'_>)>> = HashMap::with_capacity(listeners.len());
-    for (at, listener) in listeners.iter().enumerate() {
+    let mut ports: HashMap<_, Vec<(usize, &Listener<'_>)>> = HashMap::new();
+    for (at, listener) in listeners.enumerate() {
         if listener.socket.state.holds_port() && !listener.socket.owner.pids().is_empty() {
             ports.entry(listener.socket.port_key()).or_default().push((at, listener));
         }

@@ -108,7 +108,7 @@ pub(super) fn ephemeral_here(
         Some(range) => (parity && parity_tells(range)).then_some(port % 2 != range.low % 2),
         None => Some(false),
     };
-    let own = |judged: &&super::Judged<'_>| judged.usual.is_some_and(|usual| !usual.any_port);
+    let own = |judged: &&super::Judged<'_>| judged.usual().is_some_and(|usual| !usual.any_port);
     let likely_chosen = match kernel_would_pick {
         _ if listeners.is_empty() => None,
         _ if listeners.iter().any(own) => Some(true),
@@ -138,16 +138,17 @@ fn other_protocol(listener: &Listener<'_>, registry: &Registry) -> Option<Eviden
     if !verdict.assignments.is_empty() || !verdict.known_use.is_empty() {
         return None;
     }
-    let registered_for = match verdict.protocol.registered_as() {
+    let local = &listener.socket.local;
+    let registered_for = match local.protocol.registered_as() {
         Protocol::Tcp => Protocol::Udp,
         Protocol::Udp => Protocol::Tcp,
         _ => return None,
     };
-    if !registry.protocols(verdict.port).contains(&registered_for) {
+    if !registry.protocols(local.port).contains(&registered_for) {
         return None;
     }
     let services: Vec<_> =
-        registry.verdict(verdict.port, registered_for).assignments.iter().map(|a| a.service).collect();
+        registry.verdict(local.port, registered_for).assignments.iter().map(|a| a.service).collect();
     (!services.is_empty()).then_some(Evidence::OtherProtocol { registered_for, services })
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +143,31 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// The name of a device. Sockets share it, so it takes a pointer in each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Device(Arc<Box<str>>);
+
+impl From<String> for Device {
+    fn from(name: String) -> Self {
+        Device(Arc::new(name.into()))
+    }
+}
+
+impl From<&str> for Device {
+    fn from(name: &str) -> Self {
+        Device(Arc::new(name.into()))
+    }
+}
+
+impl Deref for Device {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The local end of a socket. `Display` and `FromStr` round-trip:
 /// `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`, `udp/0.0.0.0%lo:53`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,7 +179,7 @@ pub struct Endpoint {
     /// Local port in host order.
     pub port: u16,
     /// The device the socket is bound to, by name (or `#N` where index N has no name here).
-    pub device: Option<String>,
+    pub device: Option<Device>,
 }
 
 impl Endpoint {
@@ -207,7 +234,7 @@ impl FromStr for Endpoint {
         };
         let (address, device) = match host.split_once('%') {
             Some((_, "")) => return Err(BadEndpoint("empty device")),
-            Some((a, d)) => (a, Some(d.to_owned())),
+            Some((a, d)) => (a, Some(Device::from(d))),
             None => (host, None),
         };
         let address = if six {

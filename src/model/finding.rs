@@ -1,12 +1,13 @@
 //! What is remarkable about a listener, how bad it is, and what that rests on.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 
 use serde::Serialize;
 
 use super::{
-    Confidence, Curated, Difference, Exposure, Holders, OddProgram, Place, PortRange, Protocol, Running,
-    Side, Status, Stranger,
+    Confidence, Curated, Device, Difference, Exposure, Holders, OddProgram, Place, PortRange, Protocol,
+    Running, Side, Status, Stranger,
 };
 
 /// How much a finding asks for attention; the order of the variants is the order of gravity.
@@ -367,7 +368,7 @@ pub enum Evidence {
     /// For [`Flag::Shadowed`]; told on both sides.
     Shadowed {
         /// The device this listener itself is bound to.
-        device: Option<String>,
+        device: Option<Device>,
         /// Wider listeners of others that lose to this one what comes to its address.
         takes_from: Vec<Side>,
         /// Narrower listeners of others that take what comes to their addresses from this one.
@@ -412,7 +413,7 @@ pub enum Evidence {
     Kernel {
         /// Its inode. Without one no file stands for it, so that no process can hold it; with one, every process
         /// could be read and none holds it.
-        inode: Option<u64>,
+        inode: Option<NonZeroU64>,
     },
     /// For [`Flag::Exposed`].
     Exposed {
@@ -421,7 +422,7 @@ pub enum Evidence {
         /// The address.
         address: IpAddr,
         /// The device it is bound to.
-        device: Option<String>,
+        device: Option<Device>,
     },
     /// For [`Flag::Unexpected`].
     Unexpected {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::Pid;
+use super::{Device, Pid};
 
 /// Holders that differ in nothing but their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +40,7 @@ pub struct Side {
     /// The address it is bound to.
     pub address: IpAddr,
     /// The device it is bound to.
-    pub device: Option<String>,
+    pub device: Option<Device>,
     /// Who holds it.
     pub holders: Holders,
 }

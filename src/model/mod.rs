@@ -19,13 +19,13 @@ pub use context::{
     Block, Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Matched, Neighbour,
     Neighbours,
 };
-pub use endpoint::{BadEndpoint, Endpoint, Family, PortRange, Protocol, unmapped};
+pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, unmapped};
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub use observation::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Stage};
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
-pub use socket::{Direction, Netns, Owner, Peer, Queues, Socket, State};
+pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use target::{BadTarget, Network, Target};
 pub use verdict::{Assignment, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

@@ -1,6 +1,9 @@
 //! What the kernel said of one socket, and whether anybody holds it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU64;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -124,8 +127,8 @@ pub struct Queues {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes, in rising order, at least one.
-    Held(#[serde(deserialize_with = "rising")] Vec<Pid>),
+    /// These processes, in rising order, at least one; sockets of the same holders share the list.
+    Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// Some process may hold it, but not every process could be read.
     Hidden,
     /// Every process could be read and none can hold it: it is the kernel's own.
@@ -137,12 +140,12 @@ pub enum Owner {
 }
 
 /// Holders as a saved observation must have them.
-fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pid>, D::Error> {
+fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
         return Err(serde::de::Error::custom("holders must be in rising order, at least one"));
     }
-    Ok(pids)
+    Ok(Arc::new(pids))
 }
 
 impl Owner {
@@ -168,7 +171,25 @@ impl Owner {
     }
 }
 
-/// One socket as the kernel told it.
+/// Where a socket lives and under whom: what many sockets have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Home {
+    /// The user id it was made under, where the system tells.
+    pub uid: Option<u32>,
+    /// The name of that user, where the system knows one.
+    pub user: Option<String>,
+    /// Its network namespace; `None` where it is the observer's own.
+    pub netns: Option<Netns>,
+    /// Path of its control group below the hierarchy's root (Linux).
+    pub cgroup: Option<String>,
+    /// The systemd unit that control group belongs to.
+    pub unit: Option<String>,
+    /// The container that control group belongs to.
+    pub container: Option<String>,
+}
+
+/// One socket as the kernel told it. There may be a hundred thousand, so what they share they share, and the fields of
+/// their [`Home`] read like their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// The local end.
@@ -179,28 +200,27 @@ pub struct Socket {
     pub state: State,
     /// Whether it speaks Multipath TCP (RFC 8684).
     pub mptcp: bool,
-    /// The user id it was made under, where the system tells.
-    pub uid: Option<u32>,
-    /// The name of that user, where the system knows one.
-    pub user: Option<String>,
+    /// Where it lives and under whom.
+    #[serde(flatten)]
+    pub home: Arc<Home>,
     /// Its inode; `None` where it has none (or the system none to give).
-    pub inode: Option<u64>,
+    pub inode: Option<NonZeroU64>,
     /// The kernel's cookie, unique while the machine runs (Linux).
-    pub cookie: Option<u64>,
-    /// Its network namespace; `None` where it is the observer's own.
-    pub netns: Option<Netns>,
+    pub cookie: Option<NonZeroU64>,
     /// Whether an IPv6 socket leaves IPv4 alone; `None` where it is none or the system does not say.
     pub v6only: Option<bool>,
     /// Queue lengths, where the system tells.
     pub queues: Option<Queues>,
-    /// Path of its control group below the hierarchy's root (Linux).
-    pub cgroup: Option<String>,
-    /// The systemd unit that control group belongs to.
-    pub unit: Option<String>,
-    /// The container that control group belongs to.
-    pub container: Option<String>,
     /// Who holds it.
     pub owner: Owner,
+}
+
+impl Deref for Socket {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
 }
 
 impl Socket {
@@ -254,16 +274,11 @@ mod tests {
             local,
             peer: None,
             mptcp: false,
-            uid: None,
-            user: None,
-            inode: Some(1),
+            home: Home::default().into(),
+            inode: 1.try_into().ok(),
             cookie: None,
-            netns: None,
             v6only,
             queues: None,
-            cgroup: None,
-            unit: None,
-            container: None,
             owner: Owner::Unknown,
         }
     }
@@ -301,7 +316,10 @@ mod tests {
         let (narrow, wide) = (socket("tcp/127.0.0.1:80", None), socket("tcp/0.0.0.0:80", None));
         let bound = Socket { state: State::Bound, ..narrow.clone() };
         assert!(!bound.narrows(&wide), "who does not listen takes nothing");
-        let elsewhere = Socket { netns: Some(Netns { inode: 7, name: None }), ..narrow };
+        let elsewhere = Socket {
+            home: Home { netns: Some(Netns { inode: 7, name: None }), ..Home::default() }.into(),
+            ..narrow
+        };
         assert!(!elsewhere.narrows(&wide), "another network namespace is another network");
     }
 }

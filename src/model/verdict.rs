@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{PortRange, Protocol};
+use super::PortRange;
 
 /// The part of the port space (RFC 6335, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -235,13 +235,9 @@ pub struct Assignment {
     pub life: Vec<Life>,
 }
 
-/// The registry's verdict on a port and protocol.
+/// The registry's verdict on a port and protocol; that of most ports is the same, and theirs to share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The port.
-    pub port: u16,
-    /// The protocol asked for (UDP-Lite is judged by UDP's registrations).
-    pub protocol: Protocol,
     /// The part of the port space.
     pub range: RegistryRange,
     /// The first status that holds.

@@ -6,6 +6,7 @@
 //! dump as an empty list, and panics where `/proc` is missing; on macOS it passes over processes it may not read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use netstat2::{AddressFamilyFlags, ProtocolFlags, ProtocolSocketInfo, SocketInfo, TcpState};
@@ -13,8 +14,8 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind, Users};
 
 use super::{Error, Namespaces, Scope};
 use crate::model::{
-    Endpoint, Exe, ExeState, Family, Gap, Host, Note, OBSERVATION_SCHEMA, Observation, Owner, Parent, Peer,
-    Pid, PortRange, Process, Protocol, Socket, Stage, State,
+    Endpoint, Exe, ExeState, Family, Gap, Home, Host, Note, OBSERVATION_SCHEMA, Observation, Owner, Parent,
+    Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State,
 };
 
 /// Looks at this machine, now.
@@ -182,7 +183,7 @@ fn socket(info: &SocketInfo) -> Option<Socket> {
     let pids: BTreeSet<Pid> = info.associated_pids.iter().copied().collect();
     let kernel = cfg!(windows) && pids.iter().all(|pid| matches!(pid, 0 | 4)); // System Idle Process, System
     #[cfg(target_os = "linux")]
-    let (inode, uid) = (Some(u64::from(info.inode)).filter(|inode| *inode != 0), Some(info.uid));
+    let (inode, uid) = (u64::from(info.inode).try_into().ok(), Some(info.uid));
     #[cfg(not(target_os = "linux"))]
     let (inode, uid) = (None, None);
     Some(Socket {
@@ -190,20 +191,15 @@ fn socket(info: &SocketInfo) -> Option<Socket> {
         peer,
         state,
         mptcp: false,
-        uid,
-        user: None,
+        home: Home { uid, ..Home::default() }.into(),
         inode,
         cookie: None,
-        netns: None,
         v6only: None,
         queues: None,
-        cgroup: None,
-        unit: None,
-        container: None,
         owner: match pids.len() {
             0 => Owner::Unknown,
             _ if kernel => Owner::Kernel,
-            _ => Owner::Held(pids.into_iter().collect()),
+            _ => Owner::Held(Arc::new(pids.into_iter().collect())),
         },
     })
 }
@@ -241,7 +237,7 @@ fn merged(sockets: Vec<Socket>) -> Vec<Socket> {
                 let pids: BTreeSet<Pid> =
                     first.owner.pids().iter().chain(socket.owner.pids()).copied().collect();
                 if !pids.is_empty() {
-                    first.owner = Owner::Held(pids.into_iter().collect());
+                    first.owner = Owner::Held(Arc::new(pids.into_iter().collect()));
                 }
             }
             None => {
@@ -263,7 +259,8 @@ fn processes(scope: &Scope, sockets: &mut [Socket]) -> (Vec<Process>, bool) {
     };
     #[cfg(unix)]
     for socket in sockets.iter_mut() {
-        socket.user = socket.uid.and_then(user_of);
+        let user = socket.uid.and_then(user_of);
+        Arc::make_mut(&mut socket.home).user = user;
     }
     let pids: BTreeSet<Pid> = sockets.iter().flat_map(|s| s.owner.pids()).copied().collect();
     let Ok(mut system) = System::new() else {
@@ -321,8 +318,9 @@ fn processes(scope: &Scope, sockets: &mut [Socket]) -> (Vec<Process>, bool) {
     let processes: BTreeMap<Pid, Process> = pids.into_iter().map(|pid| (pid, read(pid))).collect();
     for socket in sockets.iter_mut().filter(|socket| socket.user.is_none()) {
         let holder = socket.owner.pids().first().and_then(|pid| processes.get(pid));
-        socket.user = holder.and_then(|process| process.user.clone());
-        socket.uid = socket.uid.or(holder.and_then(|process| process.uid));
+        let home = Arc::make_mut(&mut socket.home);
+        home.user = holder.and_then(|process| process.user.clone());
+        home.uid = home.uid.or(holder.and_then(|process| process.uid));
     }
     (processes.into_values().collect(), privileged)
 }

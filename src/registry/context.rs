@@ -16,8 +16,7 @@ const FAR: u16 = 64;
 impl Registry {
     /// What is worth telling of a port beside its verdict; of ephemeral ranges it knows nothing.
     #[must_use]
-    pub fn context(&self, verdict: &Verdict) -> Context {
-        let (port, protocol) = (verdict.port, verdict.protocol);
+    pub fn context(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Context {
         let mut known: Vec<KnownProgram> = Vec::new();
         for program in programs::serving(port, protocol) {
             let one = KnownProgram { program: program.mark(), product: program.product };
@@ -33,23 +32,22 @@ impl Registry {
         Context {
             programs: known,
             guarded,
-            neighbours: self.neighbours(verdict),
+            neighbours: self.neighbours(port, protocol.registered_as(), verdict),
             history: history(verdict),
             ephemeral: None,
         }
     }
 
-    fn neighbours(&self, verdict: &Verdict) -> Neighbours {
-        let protocol = verdict.protocol.registered_as();
+    fn neighbours(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Neighbours {
         let named = |line: &'static str| {
             let row = Row::parse(line)?;
             let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
             Some(Neighbour { port: row.ports.low, service })
         };
         Neighbours {
-            block: verdict.assignments.iter().find_map(|a| self.block(a, verdict.port, protocol)),
-            before: self.rows.before(verdict.port).find_map(named),
-            after: self.rows.after(verdict.port).find_map(named),
+            block: verdict.assignments.iter().find_map(|a| self.block(a, port, protocol)),
+            before: self.rows.before(port).find_map(named),
+            after: self.rows.after(port).find_map(named),
         }
     }
 
@@ -105,7 +103,7 @@ mod tests {
 
     fn context(port: u16) -> Context {
         let registry = Registry::embedded();
-        registry.context(&registry.verdict(port, Protocol::Tcp))
+        registry.context(port, Protocol::Tcp, &registry.verdict(port, Protocol::Tcp))
     }
 
     #[test]

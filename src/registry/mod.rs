@@ -143,6 +143,7 @@ impl Registry {
         let remark = unnamed.and_then(|row| row.notes);
         let mut assignments = resolve_aliases(named);
         assignments.sort_by_key(|assignment| !rules::lives(assignment.status));
+        assignments.shrink_to_fit(); // a listing keeps thousands of verdicts
 
         let mut known_use: Vec<&'static str> = Vec::new();
         let now_used_by = assignments.iter().filter_map(|a| a.curated.as_ref()?.now_used_by);
@@ -176,7 +177,7 @@ impl Registry {
                 status => status,
             }
         };
-        Verdict { port, protocol, range, status, assignments, known_use, otherwise, together, remark }
+        Verdict { range, status, assignments, known_use, otherwise, together, remark }
     }
 
     /// Every registration of the service `name`, in the order of ports; case is ignored.

@@ -34,7 +34,7 @@ pub fn explain(
     let mut out = Card { report, style, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
     let mut seen = BTreeSet::new();
-    let mut numbers: Vec<u16> = ports.iter().map(|port| port.verdict.port).collect();
+    let mut numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     numbers.retain(|port| seen.insert(*port));
     if numbers.len() > CARDS {
         for run in runs(groups) {
@@ -189,7 +189,7 @@ impl Card<'_, '_> {
                 ),
             )?;
             self.holders(judged)?;
-            if let Some(usual) = &judged.usual {
+            if let Some(usual) = judged.usual() {
                 self.item("", &sanitize(&words::usual(usual)))?;
             }
             self.flags(judged)?;
@@ -243,16 +243,19 @@ impl Card<'_, '_> {
 
     /// The codes in one line, and what a flag says that the verdict has not said already.
     fn flags(&mut self, judged: &Judged<'_>) -> io::Result<()> {
-        if judged.findings.is_empty() {
+        if judged.findings().is_empty() {
             return Ok(());
         }
-        let codes: Vec<String> =
-            judged.findings.iter().map(|f| format!("{} ({})", f.flag().code(), f.severity.name())).collect();
+        let codes: Vec<String> = judged
+            .findings()
+            .iter()
+            .map(|f| format!("{} ({})", f.flag().code(), f.severity.name()))
+            .collect();
         let worst = judged.worst().unwrap_or(Severity::Info);
         for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
             writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
         }
-        for finding in judged.findings.iter().filter(|finding| !is_told_already(finding.flag())) {
+        for finding in judged.findings().iter().filter(|finding| !is_told_already(finding.flag())) {
             self.item("", &sanitize(&words::finding(finding)))?;
         }
         Ok(())

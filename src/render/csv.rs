@@ -9,7 +9,12 @@ use serde_json::Value;
 use super::fields::Field;
 
 /// Writes the rows; every listener is one for each of its holders, or one where it has none.
-pub fn listing(listeners: &[Value], columns: &[Field], header: bool, w: &mut dyn Write) -> io::Result<()> {
+pub fn listing(
+    listeners: impl Iterator<Item = Value>,
+    columns: &[Field],
+    header: bool,
+    w: &mut dyn Write,
+) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(w);
     if header {
         csv.write_record(columns.iter().map(|column| column.name))?;
@@ -22,7 +27,7 @@ pub fn listing(listeners: &[Value], columns: &[Field], header: bool, w: &mut dyn
     csv.flush()
 }
 
-fn by_holder(listener: &Value) -> Vec<Value> {
+fn by_holder(listener: Value) -> Vec<Value> {
     match listener.get("processes").and_then(Value::as_array) {
         Some(processes) if processes.len() > 1 => processes
             .iter()
@@ -32,7 +37,7 @@ fn by_holder(listener: &Value) -> Vec<Value> {
                 row
             })
             .collect(),
-        _ => vec![listener.clone()],
+        _ => vec![listener],
     }
 }
 
@@ -57,7 +62,7 @@ mod tests {
         ];
         let columns: Vec<Field> = ["port", "user", "pid"].map(|name| Field::named(name).unwrap()).into();
         let mut out = Vec::new();
-        listing(&listeners, &columns, true, &mut out).unwrap();
+        listing(listeners.into_iter(), &columns, true, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,

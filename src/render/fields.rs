@@ -112,26 +112,32 @@ impl Field {
         }
     }
 
-    /// Numbers by their value, everything else as text; what is not known comes last.
+    /// What to sort by: numbers by their value, everything else as text; what is not known comes last.
     #[must_use]
-    pub fn compare(self, a: &Value, b: &Value) -> Ordering {
-        let at = |value| self.path.split('.').try_fold(value, |value: &Value, key| value.get(key));
-        match (at(a).and_then(Value::as_u64), at(b).and_then(Value::as_u64)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            _ => {
-                let (a, b) = (self.text(a), self.text(b));
-                a.is_empty().cmp(&b.is_empty()).then_with(|| natural(&a, &b))
-            }
-        }
+    pub fn key(self, listener: &Value) -> Key {
+        Key(self.text(listener))
     }
 }
 
-/// Lists of numbers begin with one.
-fn natural(a: &str, b: &str) -> Ordering {
-    let number = |text: &str| text.split(',').next().and_then(|first| first.parse::<u64>().ok());
-    match (number(a), number(b)) {
-        (Some(x), Some(y)) => x.cmp(&y).then_with(|| a.cmp(b)),
-        _ => a.cmp(b),
+/// What a field holds, in the order of a sorted listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (Key(a), Key(b)) = (self, other);
+        // Lists of numbers begin with one.
+        let number = |text: &str| text.split(',').next().and_then(|first| first.parse::<u64>().ok());
+        a.is_empty().cmp(&b.is_empty()).then_with(|| match (number(a), number(b)) {
+            (Some(x), Some(y)) => x.cmp(&y).then_with(|| a.cmp(b)),
+            _ => a.cmp(b),
+        })
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -204,12 +210,13 @@ mod tests {
 
     #[test]
     fn numbers_sort_by_value_and_the_unknown_last() {
-        let port = Field::named("port").unwrap();
-        assert_eq!(port.compare(&json!({"port": 9}), &json!({"port": 10})), Ordering::Less);
-        let user = Field::named("user").unwrap();
-        assert_eq!(user.compare(&json!({"user": null}), &json!({"user": "a"})), Ordering::Greater);
-        let pid = Field::named("pid").unwrap();
+        let sorted = |name: &str, one: Value, other: Value| {
+            let field = Field::named(name).unwrap();
+            field.key(&one).cmp(&field.key(&other))
+        };
+        assert_eq!(sorted("port", json!({"port": 9}), json!({"port": 10})), Ordering::Less);
+        assert_eq!(sorted("user", json!({"user": null}), json!({"user": "a"})), Ordering::Greater);
         let held = |pid: u32| json!({"processes": [{"pid": pid}]});
-        assert_eq!(pid.compare(&held(9), &held(10)), Ordering::Less);
+        assert_eq!(sorted("pid", held(9), held(10)), Ordering::Less);
     }
 }

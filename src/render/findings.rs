@@ -2,6 +2,8 @@
 //!
 //! As the rest of [`super::words`], they come out raw: whoever shows them sanitizes them.
 
+use std::num::NonZeroU64;
+
 use crate::model::{Difference, Holder, Holders, OddProgram, Place, PortRange, Running, Side};
 
 use super::words::{list, sentence};
@@ -111,7 +113,7 @@ pub(super) fn bound_only(kernel_range: Option<PortRange>) -> String {
 }
 
 /// Why no process can hold it.
-pub(super) const fn kernel(inode: Option<u64>) -> &'static str {
+pub(super) const fn kernel(inode: Option<NonZeroU64>) -> &'static str {
     match inode {
         None => "No file stands for this socket, so that no process can hold it: it is the kernel's own.",
         Some(_) => "Every process could be read, and none holds it: it is the kernel's own.",

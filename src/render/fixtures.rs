@@ -1,8 +1,6 @@
 //! One scene for the tests of every renderer: sockets of each kind of owner, hostile names, and verdicts built
 //! by hand, so that no change of the registry changes a test of a renderer.
 
-use std::cmp::Reverse;
-
 use crate::join::Listener;
 use crate::judge::{Explained, Judged, Report};
 use crate::model::*;
@@ -41,10 +39,8 @@ fn assignment(port: u16, service: &'static str, description: &'static str, statu
     }
 }
 
-pub(super) fn verdict(port: u16, protocol: Protocol) -> Verdict {
+pub(super) fn verdict(port: u16) -> Verdict {
     let mut verdict = Verdict {
-        port,
-        protocol,
         range: RegistryRange::of(port),
         status: Status::Unassigned,
         assignments: vec![],
@@ -161,7 +157,7 @@ fn findings(listener: &Listener<'_>) -> Vec<Finding> {
         address: local.address,
         device: local.device.clone(),
     });
-    let mut findings: Vec<Finding> = [status, ephemeral, other, exposed]
+    [status, ephemeral, other, exposed]
         .into_iter()
         .flatten()
         .map(|evidence| {
@@ -169,9 +165,7 @@ fn findings(listener: &Listener<'_>) -> Vec<Finding> {
             finding.severity = finding.flag().severity(local.protocol, listener.exposure);
             finding
         })
-        .collect();
-    findings.sort_by_key(|finding| (Reverse(finding.severity), finding.flag()));
-    findings
+        .collect()
 }
 
 pub(super) fn socket(local: &str, owner: Owner) -> Socket {
@@ -181,16 +175,11 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
         local,
         peer: None,
         mptcp: false,
-        uid: Some(0),
-        user: Some("root".into()),
-        inode: Some(4711),
+        home: Home { uid: Some(0), user: Some("root".into()), ..Home::default() }.into(),
+        inode: 4711.try_into().ok(),
         cookie: None,
-        netns: None,
         v6only: None,
         queues: None,
-        cgroup: None,
-        unit: None,
-        container: None,
         owner,
     }
 }
@@ -243,15 +232,18 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
 
 /// A socket of each kind of owner, several holders, and hostile names.
 pub(super) fn scene() -> Observation {
-    let held = |pids: &[Pid]| Owner::Held(pids.into());
+    let held = |pids: &[Pid]| Owner::Held(pids.to_vec().into());
+    let home = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
+        Home { uid, user: user.map(str::to_owned), unit: unit.map(str::to_owned), ..Home::default() }.into()
+    };
     let mut hidden = socket("udp/[::]:3415", Owner::Hidden);
-    (hidden.uid, hidden.user) = (Some(65534), None);
+    hidden.home = home(Some(65534), None, None);
     let mut postgres = socket("tcp/127.0.0.1:5432", held(&[900]));
-    (postgres.uid, postgres.user) = (Some(105), Some("postgres".into()));
+    postgres.home = home(Some(105), Some("postgres"), None);
     let mut hostile = socket("tcp/127.0.0.1:7777", held(&[1000, 1001]));
-    (hostile.user, hostile.unit) = (Some(HOSTILE.into()), Some("evil\u{9b}.service".into()));
+    hostile.home = home(Some(0), Some(HOSTILE), Some("evil\u{9b}.service"));
     let mut unknown = socket("tcp/[fe80::1%eth0]:22", Owner::Unknown);
-    (unknown.uid, unknown.user) = (None, None);
+    unknown.home = home(None, None, None);
     Observation {
         sockets: vec![
             socket("tcp/0.0.0.0:3416", held(&[812])),
@@ -289,13 +281,19 @@ pub(super) fn report(observation: &Observation) -> Report<'_> {
             let pids = socket.owner.pids();
             let listener = Listener {
                 socket,
-                processes: observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect(),
+                processes: observation
+                    .processes
+                    .iter()
+                    .filter(|p| pids.contains(&p.pid))
+                    .collect::<Vec<_>>()
+                    .into(),
                 exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
-                verdict: verdict(socket.local.port, socket.local.protocol),
+                verdict: verdict(socket.local.port).into(),
                 direction: None,
                 connections: None,
             };
-            Judged { findings: findings(&listener), listener, usual: None }
+            let findings = findings(&listener);
+            Judged::new(listener, findings, None)
         })
         .collect();
     listeners.sort_by(|a, b| a.listener.order(&b.listener));
@@ -308,7 +306,9 @@ pub(super) fn explained<'r, 'o>(report: &'r Report<'o>, ports: &[u16]) -> Vec<Ex
         .iter()
         .flat_map(both)
         .map(|(port, protocol)| Explained {
-            verdict: verdict(port, protocol),
+            port,
+            protocol,
+            verdict: verdict(port),
             connections: vec![],
             context: Context::default(),
             listeners: report

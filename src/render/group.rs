@@ -14,36 +14,25 @@ pub(super) struct Group<'e, 'r, 'o> {
     pub(super) contexts: Vec<&'e Context>,
 }
 
-/// Whether two verdicts say the same, but for the port and protocol they are about.
-fn alike(a: &Verdict, b: &Verdict) -> bool {
-    a.status == b.status
-        && a.range == b.range
-        && a.known_use == b.known_use
-        && a.remark == b.remark
-        && a.otherwise == b.otherwise
-        && a.together == b.together
-        && a.assignments == b.assignments
-}
-
 /// One group a port and verdict.
 pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e, 'r, 'o>> {
     let mut groups: Vec<Group<'e, 'r, 'o>> = Vec::new();
-    for Explained { verdict, listeners, connections, context } in ports {
+    for Explained { port, protocol, verdict, listeners, connections, context } in ports {
         let same = groups
             .iter_mut()
             .rev()
-            .take_while(|group| group.ports.contains(verdict.port))
-            .find(|group| alike(group.verdict, verdict));
+            .take_while(|group| group.ports.contains(*port))
+            .find(|group| group.verdict == verdict);
         match same {
             Some(group) => {
-                group.protocols.push(verdict.protocol.name());
+                group.protocols.push(protocol.name());
                 group.listeners.extend(listeners);
                 group.connections.extend(connections);
                 group.contexts.push(context);
             }
             None => groups.push(Group {
-                ports: PortRange::single(verdict.port),
-                protocols: vec![verdict.protocol.name()],
+                ports: PortRange::single(*port),
+                protocols: vec![protocol.name()],
                 verdict,
                 listeners: listeners.clone(),
                 connections: connections.clone(),
@@ -64,7 +53,7 @@ pub(super) fn runs<'e, 'r, 'o>(groups: Vec<Group<'e, 'r, 'o>>) -> Vec<Group<'e, 
                 && run.listeners.is_empty()
                 && group.listeners.is_empty()
                 && run.protocols == group.protocols
-                && alike(run.verdict, group.verdict)
+                && run.verdict == group.verdict
         });
         match before {
             Some(run) => run.ports.high = group.ports.high,

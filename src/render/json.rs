@@ -177,7 +177,7 @@ pub(super) struct Listener<'a> {
     owner: &'static str,
     processes: Vec<Holder<'a>>,
     registry: Registered<'a>,
-    usual: Option<Usual>,
+    usual: Option<&'a Usual>,
     flags: Vec<Flag<'a>>,
 }
 
@@ -202,8 +202,8 @@ impl<'a> Listener<'a> {
             direction: listener.direction,
             connections: listener.connections,
             netns: socket.netns.as_ref(),
-            inode: socket.inode,
-            cookie: socket.cookie,
+            inode: socket.inode.map(u64::from),
+            cookie: socket.cookie.map(u64::from),
             mptcp: socket.mptcp,
             queues: socket.queues,
             uid: socket.uid,
@@ -215,8 +215,8 @@ impl<'a> Listener<'a> {
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(holder).collect(),
             registry: Registered::new(&listener.verdict),
-            usual: judged.usual,
-            flags: judged.findings.iter().map(Flag::new).collect(),
+            usual: judged.usual(),
+            flags: judged.findings().iter().map(Flag::new).collect(),
         }
     }
 }
@@ -411,8 +411,8 @@ impl<'a> Port<'a> {
         let verdict = &explained.verdict;
         let named = verdict.assignments.iter().filter(|a| !a.life.is_empty());
         Port {
-            port: verdict.port,
-            protocol: verdict.protocol,
+            port: explained.port,
+            protocol: explained.protocol,
             registered: Registered::new(verdict),
             evidence: named.map(|a| Named { service: a.service, kinds: &a.life }).collect(),
             otherwise: &verdict.otherwise,

@@ -157,7 +157,7 @@ impl Column {
 fn service(judged: &Judged<'_>, form: Form) -> Field {
     let verdict = &judged.listener.verdict;
     let registered = matches!(verdict.status, Status::Active | Status::Standard | Status::Orphaned);
-    if let Some(usual) = judged.usual.filter(|usual| !usual.any_port && !registered) {
+    if let Some(usual) = judged.usual().filter(|usual| !usual.any_port && !registered) {
         let product = usual.product.split(" (").next().unwrap_or(usual.product);
         return Field::plain(format!("~{}", sanitize(product)));
     }
@@ -249,7 +249,7 @@ fn unit(judged: &Judged<'_>) -> Option<String> {
 
 fn flags(judged: &Judged<'_>, form: Form) -> Field {
     let elsewhere = |flag| matches!(flag, Flag::Exposed | Flag::Kernel);
-    let shown: Vec<_> = judged.findings.iter().filter(|finding| !elsewhere(finding.flag())).collect();
+    let shown: Vec<_> = judged.findings().iter().filter(|finding| !elsewhere(finding.flag())).collect();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
         return Field::new("-", Tone::Quiet);
     };

@@ -3,7 +3,7 @@
 //! It never sounds like an all-clear where something could not be seen. It is text without colour or line
 //! breaks; the table sets it below its rows on a terminal, elsewhere the caller sends it to standard error.
 
-use crate::judge::Report;
+use crate::judge::{Judged, Report};
 use crate::model::{Confidence, Evidence, Flag, Owner, Stage};
 
 use crate::registry::Registry;
@@ -46,7 +46,7 @@ fn counts(report: &Report<'_>) -> String {
     if others > 0 {
         said.push_str(&format!(" and {}", plural(others, "other socket")));
     }
-    let findings = || report.listeners.iter().flat_map(|j| &j.findings);
+    let findings = || report.listeners.iter().flat_map(Judged::findings);
     let flagged: Vec<String> = Flag::ALL
         .into_iter()
         .filter_map(|flag| {

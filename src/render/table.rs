@@ -99,8 +99,8 @@ pub fn listing(report: &Report<'_>, header: bool, style: &Style, w: &mut dyn Wri
 }
 
 /// Writes the fields that were asked for, whole: whoever names columns gets them, however wide the terminal.
-pub fn grid(
-    listeners: &[Value],
+pub fn grid<L: Iterator<Item = Value>>(
+    listeners: impl Fn() -> L,
     columns: &[fields::Field],
     header: bool,
     style: &Style,
@@ -112,20 +112,23 @@ pub fn grid(
         empty if empty.is_empty() => "-".to_owned(),
         text => text,
     };
-    for listener in listeners {
+    for listener in listeners() {
         for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&text(column, listener)));
+            *widest = (*widest).max(width(&text(column, &listener)));
         }
     }
-    for (at, lot) in listeners.chunks(LOT).enumerate() {
+    let mut left = listeners().peekable();
+    let mut first = true;
+    while first || left.peek().is_some() {
         let names = columns.iter().map(|column| cell(Field::new(column.name.to_uppercase(), Tone::Heading)));
-        let names = (at == 0 && header).then(|| line(names, style));
-        let row = |listener: &Value| {
-            line(columns.iter().map(|column| cell(Field::new(text(column, listener), Tone::Plain))), style)
+        let names = (first && header).then(|| line(names, style));
+        let row = |listener: Value| {
+            line(columns.iter().map(|column| cell(Field::new(text(column, &listener), Tone::Plain))), style)
         };
-        for line in grid_of(names, lot.iter().map(row), &widths, style).lines() {
+        for line in grid_of(names, left.by_ref().take(LOT).map(row), &widths, style).lines() {
             writeln!(w, "{}", line.trim_end())?;
         }
+        first = false;
     }
     w.flush()
 }

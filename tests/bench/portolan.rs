@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -13,8 +15,8 @@ use jiff::Timestamp;
 use portolan::join::join;
 use portolan::judge::judge;
 use portolan::model::{
-    Endpoint, Exe, ExeState, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid, PortRange, Process,
-    Protocol, Queues, Socket, State,
+    Endpoint, Exe, ExeState, Home, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid, PortRange,
+    Process, Protocol, Queues, Socket, State,
 };
 use portolan::observe::{Scope, observe};
 use portolan::registry::Registry;
@@ -65,7 +67,7 @@ fn read_saved(bencher: Bencher<'_, '_>) {
 #[divan::bench(name = "join")]
 fn join_only(bencher: Bencher<'_, '_>) {
     let (observation, registry) = (observation(), Registry::embedded());
-    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| join(&observation, &registry));
+    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| join(&observation, &registry).count());
 }
 
 /// Each on a port of its own, and all of them on a hundred ports, where every one has neighbours.
@@ -147,30 +149,32 @@ fn socket(k: u32) -> Socket {
     let holders = |count: u32| {
         let mut pids: Vec<Pid> = (0..count).map(holder).collect();
         pids.sort_unstable();
-        Owner::Held(pids)
+        Owner::Held(pids.into())
     };
     Socket {
         local: Endpoint {
             protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
             address,
             port,
-            device: (k.is_multiple_of(97)).then(|| "eth0".to_owned()),
+            device: (k.is_multiple_of(97)).then(|| "eth0".into()),
         },
         peer: None,
         state: if udp { State::Unconnected } else { State::Listen },
         mptcp: k.is_multiple_of(101),
-        uid: Some(k % 7 * 100),
-        user: Some(
-            ["root", "www-data", "postgres", "nobody", "mail", "dns", "backup"][k as usize % 7].to_owned(),
-        ),
-        inode: Some(20_000 + u64::from(k)),
-        cookie: Some(u64::from(k) + 1),
-        netns: None,
+        home: Arc::new(Home {
+            uid: Some(k % 7 * 100),
+            user: Some(
+                ["root", "www-data", "postgres", "nobody", "mail", "dns", "backup"][k as usize % 7]
+                    .to_owned(),
+            ),
+            cgroup: Some(format!("/system.slice/service-{}.service", k % PROCESSES)),
+            unit: Some(format!("service-{}.service", k % PROCESSES)),
+            ..Home::default()
+        }),
+        inode: NonZeroU64::new(20_000 + u64::from(k)),
+        cookie: NonZeroU64::new(u64::from(k) + 1),
         v6only: address.is_ipv6().then_some(k % 8 == 2),
         queues: Some(Queues { receive: 0, send: if udp { 0 } else { 4096 } }),
-        cgroup: Some(format!("/system.slice/service-{}.service", k % PROCESSES)),
-        unit: Some(format!("service-{}.service", k % PROCESSES)),
-        container: None,
         owner: match k {
             _ if k.is_multiple_of(50) => Owner::Kernel,
             _ if k.is_multiple_of(7) => holders(5),

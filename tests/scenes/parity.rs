@@ -7,7 +7,7 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use portolan::model::{Observation, Owner};
+use portolan::model::Observation;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ fn portable(lab: &Lab) -> Result<Seen, Failed> {
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
     same!(observation.gaps, []);
     let seen = observation.sockets.into_iter().map(|socket| {
-        let pids = if let Owner::Held(pids) = socket.owner { pids } else { Vec::new() };
+        let pids = socket.owner.pids().to_vec();
         (socket.local.protocol.to_string(), socket.local.address.to_string(), socket.local.port, pids)
     });
     Ok(seen.collect())

@@ -8,7 +8,7 @@ fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
     let observation = seen(vec![socket], processes);
     let report = judge(&observation, Registry::embedded());
     let new = |finding: &&Finding| (Flag::DeletedExecutable..=Flag::Kernel).contains(&finding.flag());
-    report.listeners[0].findings.iter().filter(new).cloned().collect()
+    report.listeners[0].findings().iter().filter(new).cloned().collect()
 }
 
 fn running(exe: Exe) -> Vec<Process> {
@@ -84,7 +84,7 @@ fn executables() {
         ("a hidden file", "tcp/0.0.0.0:80", exe("/nix/store/a/bin/.nginx-wrapped", Present, clean), vec![]),
         ("dots that hide nothing", "tcp/0.0.0.0:80", exe("/a/./b/../c", Present, clean), vec![]),
     ] {
-        let owner = Owner::Held(vec![7]);
+        let owner = Owner::Held(vec![7].into());
         assert_eq!(codes(&found(socket(local, owner), running(exe))), wanted, "{name}");
     }
 }
@@ -92,7 +92,7 @@ fn executables() {
 #[test]
 fn who_could_not_be_read_is_not_accused() {
     let unread = vec![Process::unknown(7)];
-    assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", Owner::Held(vec![7])), unread)), vec![]);
+    assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into())), unread)), vec![]);
     for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown] {
         assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", owner), Vec::new())), vec![]);
     }
@@ -102,7 +102,7 @@ fn who_could_not_be_read_is_not_accused() {
 fn evidence_tells_an_upgrade_from_a_loss() {
     let mut processes = running(exe("/usr/sbin/a", ExeState::Replaced, None));
     processes.push(Process { exe: Some(exe("/srv/b", ExeState::Deleted, None)), ..holder(8, "b", "", "") });
-    let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8])), processes);
+    let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8].into())), processes);
     let [Finding { evidence: Evidence::DeletedExecutable { replaced, gone }, .. }] = &findings[..] else {
         panic!("{findings:?}")
     };
@@ -120,7 +120,7 @@ fn the_gravest_place_is_told() {
         (exe("/a/.b/.c/d", ExeState::Present, Some(&[])), Place::Hidden { folder: "/a/.b/.c".to_owned() }),
         (exe("/memfd:.x/y", ExeState::Memfd, None), Place::Memory),
     ] {
-        let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7])), running(exe));
+        let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into())), running(exe));
         let [Finding { evidence: Evidence::OddExecutable { found }, .. }] = &findings[..] else {
             panic!("{findings:?}")
         };
@@ -131,7 +131,7 @@ fn the_gravest_place_is_told() {
 #[test]
 fn backlogs() {
     let of = |local: &str, state, queues| {
-        let owner = Owner::Held(vec![7]);
+        let owner = Owner::Held(vec![7].into());
         codes(&found(Socket { state, queues, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")]))
     };
     let queues = |receive, send| Some(Queues { receive, send });
@@ -152,7 +152,7 @@ fn backlogs() {
 #[test]
 fn held_and_not_listened_on() {
     let of = |local: &str, state| {
-        let owner = Owner::Held(vec![7]);
+        let owner = Owner::Held(vec![7].into());
         found(Socket { state, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")])
     };
     assert_eq!(codes(&of("tcp/127.0.0.1:80", State::Bound)), [("bound-only", Severity::Info)]);
@@ -169,7 +169,7 @@ fn held_and_not_listened_on() {
 
 #[test]
 fn the_kernels_own() {
-    for (local, inode) in [("udp/0.0.0.0:51820", Some(1)), ("tcp/127.0.0.1:2049", None)] {
+    for (local, inode) in [("udp/0.0.0.0:51820", 1.try_into().ok()), ("tcp/127.0.0.1:2049", None)] {
         let findings = found(Socket { inode, ..socket(local, Owner::Kernel) }, Vec::new());
         assert_eq!(codes(&findings), [("kernel", Severity::Info)]);
         assert_eq!(findings[0].evidence, Evidence::Kernel { inode });
@@ -178,7 +178,7 @@ fn the_kernels_own() {
 
 #[test]
 fn a_connection_earns_none() {
-    let owner = Owner::Held(vec![7]);
+    let owner = Owner::Held(vec![7].into());
     let socket = Socket { state: State::Established, ..socket("tcp/127.0.0.1:80", owner) };
     assert_eq!(codes(&found(socket, running(exe("/memfd:x", ExeState::Memfd, None)))), vec![]);
 }

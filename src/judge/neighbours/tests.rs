@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::judge;
 use super::super::tests::{holder, seen, socket};
 use crate::model::*;
@@ -25,16 +27,16 @@ fn process(&(pid, uid, exe, parents): &Who) -> Process {
 fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>> {
     let mut sockets = sockets;
     for (at, socket) in sockets.iter_mut().enumerate() {
-        socket.inode = u64::try_from(at).ok();
+        socket.inode = u64::try_from(at + 1).unwrap().try_into().ok();
     }
     let count = sockets.len();
     let observation = seen(sockets, processes);
     let report = judge(&observation, Registry::embedded());
     let mut found = vec![Vec::new(); count];
     for judged in &report.listeners {
-        let at = usize::try_from(judged.listener.socket.inode.unwrap()).unwrap();
+        let at = usize::try_from(judged.listener.socket.inode.unwrap().get()).unwrap() - 1;
         let new = |finding: &&Finding| matches!(finding.flag(), Flag::Shadowed | Flag::Shared);
-        found[at] = judged.findings.iter().filter(new).map(|finding| finding.evidence.clone()).collect();
+        found[at] = judged.findings().iter().filter(new).map(|finding| finding.evidence.clone()).collect();
     }
     found
 }
@@ -42,7 +44,10 @@ fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>>
 fn of(sockets: &[(&str, &[Pid])], who: &[Who]) -> Vec<Vec<Evidence>> {
     let sockets = sockets
         .iter()
-        .map(|(local, pids)| Socket { v6only: Some(false), ..socket(local, Owner::Held(pids.to_vec())) })
+        .map(|(local, pids)| Socket {
+            v6only: Some(false),
+            ..socket(local, Owner::Held(pids.to_vec().into()))
+        })
         .collect();
     evidence(sockets, who.iter().map(process).collect())
 }
@@ -205,25 +210,26 @@ fn shadows() {
     // Nobody is accused who is not known.
     assert_eq!(codes(&of(&[(local, &[7]), (any, &[9])], &strangers)), ["", ""]);
     let hidden = vec![
-        socket(local, Owner::Held(vec![7])),
+        socket(local, Owner::Held(vec![7].into())),
         socket(any, Owner::Hidden),
         socket("tcp/[::]:8080", Owner::Kernel),
     ];
     assert_eq!(codes(&evidence(hidden, vec![process(&strangers[0])])), ["", "", ""]);
     let mut bare = strangers.map(|who| process(&who));
     bare[1].uid = None;
-    let sockets = vec![socket(local, Owner::Held(vec![7])), socket(any, Owner::Held(vec![8]))];
+    let sockets = vec![socket(local, Owner::Held(vec![7].into())), socket(any, Owner::Held(vec![8].into()))];
     assert_eq!(codes(&evidence(sockets, bare.to_vec())), ["", ""]);
 }
 
 #[test]
 fn a_namespace_is_a_network_of_its_own() {
     let strangers = [(7, 5, NGINX, &[1][..]), (8, 6, PYTHON, &[1])].map(|who| process(&who));
-    let elsewhere = Some(Netns { inode: 7, name: None });
+    let netns = Some(Netns { inode: 7, name: None });
+    let elsewhere: Arc<Home> = Home { netns, ..Home::default() }.into();
     for (first, second) in [("tcp/127.0.0.1:80", "tcp/0.0.0.0:80"), ("tcp/0.0.0.0:80", "tcp/0.0.0.0:80")] {
         let sockets = vec![
-            Socket { netns: elsewhere.clone(), ..socket(first, Owner::Held(vec![7])) },
-            socket(second, Owner::Held(vec![8])),
+            Socket { home: elsewhere.clone(), ..socket(first, Owner::Held(vec![7].into())) },
+            socket(second, Owner::Held(vec![8].into())),
         ];
         assert_eq!(codes(&evidence(sockets, strangers.to_vec())), ["", ""]);
     }
@@ -263,8 +269,9 @@ fn a_crowd_on_one_port() {
     let mut sockets = Vec::new();
     let mut processes = Vec::new();
     for n in 1..=crowd {
-        sockets.push(socket(&format!("udp/127.1.{}.{}:9", n / 250, n % 250 + 1), Owner::Held(vec![n])));
-        sockets.push(socket("udp/0.0.0.0:9", Owner::Held(vec![crowd + n])));
+        sockets
+            .push(socket(&format!("udp/127.1.{}.{}:9", n / 250, n % 250 + 1), Owner::Held(vec![n].into())));
+        sockets.push(socket("udp/0.0.0.0:9", Owner::Held(vec![crowd + n].into())));
         processes.push(process(&(n, n, NGINX, &[][..])));
         processes.push(process(&(crowd + n, 1, PYTHON, &[][..])));
     }

@@ -26,15 +26,15 @@ const WORTH_A_THREAD: usize = 100;
 /// What a walk brought home.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The holders of each wanted inode; in no order, a process perhaps twice.
-    pub holders: HashMap<u64, Vec<Pid>>,
+    /// Where the holders of wanted inodes keep them, by inode: a descriptor of the process says so.
+    pub places: Vec<Place>,
+    /// Holders of wanted inodes by inode, whom no descriptor of the process itself tells.
+    apart: Vec<(u64, Pid)>,
     /// Processes whose descriptors could not be read although they were there, and why.
     pub unread: HashMap<Pid, Errno>,
     /// The network namespaces of the processes, and those a descriptor of theirs stands for, where they may be
     /// read.
     pub namespaces: HashSet<u64>,
-    /// Where the holders keep them, as far as a descriptor of the process says.
-    pub places: Vec<Place>,
     /// Every io_uring instance met: the process and its descriptor.
     rings: Vec<(Pid, u32)>,
     /// The processes, for a closer look.
@@ -44,14 +44,32 @@ pub(super) struct Walk {
 impl Walk {
     /// Adds what another walk found.
     pub(super) fn absorb(&mut self, other: Walk) {
-        for (inode, pids) in other.holders {
-            self.holders.entry(inode).or_default().extend(pids);
-        }
         self.unread.extend(other.unread);
         self.namespaces.extend(other.namespaces);
         self.places.extend(other.places);
+        self.apart.extend(other.apart);
+        self.places.sort_unstable_by_key(|place| (place.inode, place.pid));
+        self.apart.sort_unstable();
         self.rings.extend(other.rings);
         self.pids.extend(other.pids);
+    }
+
+    /// The holders of an inode, rising.
+    pub(super) fn holders(&self, inode: u64) -> Vec<Pid> {
+        let places = self.places.get(self.places.partition_point(|place| place.inode < inode)..);
+        let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
+        let places = places.into_iter().flatten().take_while(|place| place.inode == inode);
+        let apart = apart.into_iter().flatten().take_while(|(other, _)| *other == inode);
+        let mut pids: Vec<Pid> = places.map(|place| place.pid).chain(apart.map(|(_, pid)| *pid)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Whether an inode has any.
+    pub(super) fn is_held(&self, inode: u64) -> bool {
+        self.places.binary_search_by_key(&inode, |place| place.inode).is_ok()
+            || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
     }
 
     fn outcome(&mut self, pid: Pid, outcome: Result<(), Errno>) {
@@ -185,7 +203,7 @@ pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), 
     for (pid, ring) in std::mem::take(&mut walk.rings) {
         if let Ok(text) = fs::read(format!("/proc/{pid}/fdinfo/{ring}")) {
             for inode in sockets_in(&text).filter(|inode| wanted.contains(inode)) {
-                found.holders.entry(inode).or_default().push(pid);
+                found.apart.push((inode, pid));
             }
         }
     }
@@ -202,7 +220,9 @@ fn threads(proc: &OwnedFd, pid: Pid, wanted: &HashSet<u64>, found: &mut Walk) ->
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(folder) => listed(&folder, 0, &mut |link, _| _ = note(link, pid, wanted, found))?,
+            Ok(folder) => listed(&folder, 0, &mut |link, _| {
+                found.apart.extend(socket(link, wanted).map(|inode| (inode, pid)));
+            })?,
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => return Err(errno),
         }
@@ -243,7 +263,7 @@ fn process(
             walk.rings.push((pid, descriptor));
         } else if let Some(inode) = bracketed(link, b"net:[") {
             walk.namespaces.insert(inode);
-        } else if let Some(inode) = note(link, pid, wanted, walk) {
+        } else if let Some(inode) = socket(link, wanted) {
             walk.places.push(Place { pid, inode, descriptor });
         }
     };
@@ -287,10 +307,9 @@ fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Res
     Ok(())
 }
 
-fn note(link: &[u8], pid: Pid, wanted: &HashSet<u64>, walk: &mut Walk) -> Option<u64> {
-    let inode = bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode))?;
-    walk.holders.entry(inode).or_default().push(pid);
-    Some(inode)
+/// The inode of a socket that is wanted.
+fn socket(link: &[u8], wanted: &HashSet<u64>) -> Option<u64> {
+    bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode))
 }
 
 /// The number in `socket:[123]`.

@@ -19,6 +19,7 @@ mod users;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::io::Errno;
@@ -28,7 +29,9 @@ use self::namespaces::Known;
 use self::sockets::{Found, Listed};
 pub(super) use self::watch::Memory;
 use super::{Error, Namespaces, Scope};
-use crate::model::{Gap, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process, Stage};
+use crate::model::{
+    Gap, Home, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process, Socket, Stage,
+};
 
 /// Looks at this machine, now.
 ///
@@ -65,12 +68,11 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
         places = walk.places;
     }
     notes.extend(settings::limits(scope, kernel.as_deref()));
-    name_control_groups(&mut found);
     let mut users = users::Users::load();
-    for Found { socket, .. } in &mut found {
-        socket.user = socket.uid.and_then(|uid| users.name(uid));
-    }
+    name_homes(&mut found, &mut users);
     let processes = processes(scope, &mut found, &mut users);
+    let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
+    sockets.shrink_to_fit();
     let observation = Observation {
         schema: OBSERVATION_SCHEMA.to_owned(),
         taken,
@@ -83,7 +85,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
             reserved: ephemeral.reserved,
             ephemeral_source: ephemeral.source.to_owned(),
         },
-        sockets: found.into_iter().map(|found| found.socket).collect(),
+        sockets,
         processes,
         namespaces,
         gaps,
@@ -185,7 +187,11 @@ impl View {
 
 impl Sight {
     fn add(&mut self, listed: Listed) {
-        self.found.extend(listed.found);
+        if self.found.is_empty() {
+            self.found = listed.found; // not twice in memory, even for a moment
+        } else {
+            self.found.extend(listed.found);
+        }
         self.gaps.extend(listed.gaps);
         self.notes.extend(listed.notes);
     }
@@ -215,7 +221,7 @@ fn find_holders(
     if found.is_empty() {
         return holders::namespaces_only().ok();
     }
-    let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).collect();
+    let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
     let mut walk = match holders::walk(&open) {
         Ok(walk) => walk,
         Err(errno) => {
@@ -231,7 +237,7 @@ fn find_holders(
         }
     };
     let before = gaps.len();
-    open.retain(|inode| !walk.holders.contains_key(inode));
+    open.retain(|inode| !walk.is_held(*inode));
     let mut gone = HashSet::new();
     let mut unsure = false;
     if !open.is_empty() {
@@ -244,9 +250,10 @@ fn find_holders(
             };
             let present: HashSet<_> = listed.iter().map(Found::identity).collect();
             let mut still = HashSet::new();
-            for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode))) {
+            for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get())))
+            {
                 if present.contains(&f.identity()) {
-                    still.extend(f.socket.inode);
+                    still.extend(f.socket.inode.map(u64::from));
                 } else {
                     gone.insert(f.identity());
                 }
@@ -263,7 +270,7 @@ fn find_holders(
                 Ok(second) => walk.absorb(second),
                 Err(errno) => _ = walk.unread.insert(0, errno),
             }
-            open.retain(|inode| !walk.holders.contains_key(inode));
+            open.retain(|inode| !walk.is_held(*inode));
             drop_the_gone(&mut open);
         }
     }
@@ -289,26 +296,25 @@ fn find_holders(
         });
     }
     let blind = gaps.len() > before;
+    let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
-        f.socket.owner = owner(f, &mut walk, &gone, blind);
+        let Some(inode) = f.socket.inode else {
+            f.socket.owner = Owner::Kernel; // no file stands for it, so no process can hold it
+            continue;
+        };
+        let pids = walk.holders(inode.get());
+        f.socket.owner = match (gone.contains(&f.identity()), blind) {
+            _ if !pids.is_empty() => {
+                let pids = shared.get(&pids).cloned().unwrap_or_else(|| Arc::new(pids));
+                shared.insert(Arc::clone(&pids));
+                Owner::Held(pids)
+            }
+            (true, _) => Owner::Vanished,
+            (false, true) => Owner::Hidden,
+            (false, false) => Owner::Kernel,
+        };
     }
     Some(walk)
-}
-
-fn owner(found: &Found, walk: &mut Walk, gone: &HashSet<(Option<u64>, Option<u64>)>, blind: bool) -> Owner {
-    let Some(inode) = found.socket.inode else {
-        return Owner::Kernel; // no file stands for it, so no process can hold it
-    };
-    if let Some(pids) = walk.holders.get_mut(&inode) {
-        pids.sort_unstable();
-        pids.dedup();
-        return Owner::Held(pids.clone());
-    }
-    match (gone.contains(&found.identity()), blind) {
-        (true, _) => Owner::Vanished,
-        (false, true) => Owner::Hidden,
-        (false, false) => Owner::Kernel,
-    }
 }
 
 /// The processes a walk could not read, a gap for each reason.
@@ -337,19 +343,23 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Turns the ids of control groups into paths, units and containers.
-fn name_control_groups(found: &mut [Found]) {
-    let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).collect();
-    if wanted.is_empty() {
-        return;
-    }
-    let paths = cgroup::paths(&wanted);
-    for f in found {
-        if let Some(path) = f.cgroup.and_then(|id| paths.get(&id)) {
-            f.socket.unit = cgroup::unit(path).map(str::to_owned);
-            f.socket.container = cgroup::container(path).map(str::to_owned);
-            f.socket.cgroup = Some(path.clone());
-        }
+/// Names the users of sockets, and turns the ids of their control groups into paths, units and containers.
+fn name_homes(found: &mut [Found], users: &mut users::Users) {
+    let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).map(u64::from).collect();
+    let paths = if wanted.is_empty() { HashMap::new() } else { cgroup::paths(&wanted) };
+    let mut named = HashMap::new();
+    for Found { socket, cgroup } in found {
+        let home = named.entry((Arc::clone(&socket.home), *cgroup)).or_insert_with(|| {
+            let path = cgroup.and_then(|id| paths.get(&id.get()));
+            Arc::new(Home {
+                user: socket.uid.and_then(|uid| users.name(uid)),
+                unit: path.and_then(|path| cgroup::unit(path)).map(str::to_owned),
+                container: path.and_then(|path| cgroup::container(path)).map(str::to_owned),
+                cgroup: path.cloned(),
+                ..(*socket.home).clone()
+            })
+        });
+        socket.home = Arc::clone(home);
     }
 }
 
@@ -370,11 +380,19 @@ fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Ve
         pids.into_keys().map(|pid| reader.process(pid).unwrap_or_else(|| Process::unknown(pid))).collect();
     // Where the socket's own group has no name (cgroup v1), its first holder's speaks for it.
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
+    let mut shared: HashSet<Arc<Home>> = HashSet::new();
     for f in found.iter_mut().filter(|f| f.socket.cgroup.is_none()) {
-        let holders = f.socket.owner.pids().iter().filter(|pid| **pid != 1).filter_map(|pid| by_pid.get(pid));
-        for holder in holders {
-            f.socket.unit = f.socket.unit.take().or_else(|| holder.unit.clone());
-            f.socket.container = f.socket.container.take().or_else(|| holder.container.clone());
+        let holders = || {
+            let others = f.socket.owner.pids().iter().filter(|pid| **pid != 1);
+            others.filter_map(|pid| by_pid.get(pid))
+        };
+        let unit = holders().find_map(|holder| holder.unit.clone());
+        let container = holders().find_map(|holder| holder.container.clone());
+        if unit.is_some() || container.is_some() {
+            let home = Home { unit, container, ..(*f.socket.home).clone() };
+            let home = shared.get(&home).cloned().unwrap_or_else(|| Arc::new(home));
+            shared.insert(Arc::clone(&home));
+            f.socket.home = home;
         }
     }
     processes

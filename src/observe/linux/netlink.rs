@@ -3,7 +3,8 @@
 //! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can
 //! push another out of sight without a word from the kernel. So the buffers are as large as the kernel fills
 //! (it sizes the first datagram by the largest read so far, hence the priming), and a dump that took more
-//! than one datagram is asked for again until two agree. What the second names and the first does not is kept.
+//! than one datagram is asked for again until two agree. What the second names and the first does not is told too.
+//! Nothing is kept here but which sockets were told: there may be a hundred thousand.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -50,66 +51,65 @@ pub(super) struct Question {
     pub states: u32,
 }
 
-/// What a dump gave.
-#[derive(Debug)]
-pub(super) struct Dump {
-    /// The sockets, each once.
-    pub records: Vec<Record>,
-    /// Why the list may be short, where it may.
-    pub trouble: Option<Trouble>,
-}
-
 impl Netlink {
     /// Opens the connection, in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, Errno> {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: vec![0; BUFFER], primed: false })
     }
 
-    /// The sockets a question is answered with.
+    /// Hands over the sockets a question is answered with, each once; why they may not be all, where they may not.
     ///
     /// # Errors
-    /// The error number, where the kernel refuses the question as such.
-    pub(super) fn dump(&mut self, question: Question) -> Result<Dump, Errno> {
+    /// The error number, where the kernel refuses the question as such; then nothing was handed over.
+    pub(super) fn dump(
+        &mut self,
+        question: Question,
+        each: &mut dyn FnMut(&Record),
+    ) -> Result<Option<Trouble>, Errno> {
         if !self.primed {
             self.primed = true;
             // Any answer will do: of sockets in no state there are none.
-            let _ = self.ask(Question { states: 0, ..question });
+            let _ = self.ask(Question { states: 0, ..question }, &mut |_| {});
         }
         let mut seen = HashSet::new();
-        let mut all: Vec<Record> = Vec::new();
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
-            let (records, outcome) = self.ask(question);
+            let (before, mut listed) = (seen.len(), 0);
+            let outcome = self.ask(question, &mut |record| {
+                listed += 1;
+                // A socket can be named twice, where it moved while the kernel went along.
+                if seen.insert(record.cookie) {
+                    each(record);
+                }
+            });
             trouble = match outcome {
                 Ok(_) => None,
-                Err(Trouble::Kernel(error)) if attempt == 0 => return Err(Errno::from_raw_os_error(error)),
+                Err(Trouble::Kernel(error)) if seen.is_empty() => {
+                    return Err(Errno::from_raw_os_error(error));
+                }
                 Err(trouble) => Some(trouble),
             };
-            let (before, listed) = (all.len(), records.len());
-            // A socket can be named twice, where it moved while the kernel went along.
-            all.extend(records.into_iter().filter(|record| seen.insert(record.cookie)));
-            let agreed = attempt > 0 && all.len() == before && listed >= before;
+            let agreed = attempt > 0 && seen.len() == before && listed >= before;
             if trouble.is_none() && (agreed || (attempt == 0 && outcome == Ok(true))) {
                 break;
             }
         }
-        Ok(Dump { records: all, trouble })
+        Ok(trouble)
     }
 
     /// Asks once: the sockets, and whether one datagram carried them all.
-    fn ask(&mut self, question: Question) -> (Vec<Record>, Result<bool, Trouble>) {
-        let mut reading = Reading::default();
-        let outcome = self.read(question, &mut reading);
+    fn ask(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, Trouble> {
+        let outcome = self.read(question, each);
         if !matches!(outcome, Ok(_) | Err(Trouble::Interrupted)) {
             // The kernel refuses a new question while it still answers the last: begin anew.
             if let Ok(socket) = connect() {
                 self.socket = socket;
             }
         }
-        (reading.records, outcome)
+        outcome
     }
 
-    fn read(&mut self, question: Question, reading: &mut Reading) -> Result<bool, Trouble> {
+    fn read(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, Trouble> {
         let kernel = |e: Errno| Trouble::Kernel(e.raw_os_error());
         self.sequence = self.sequence.wrapping_add(1);
         let Question { family, protocol, states } = question;
@@ -120,6 +120,7 @@ impl Netlink {
         let to_kernel = SocketAddrNetlink::new(0, 0);
         retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &to_kernel)).map_err(kernel)?;
         let mut carriers = 0;
+        let mut reading = Reading::default();
         loop {
             let length =
                 match retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC)) {
@@ -128,10 +129,11 @@ impl Netlink {
                     Err(error) => return Err(kernel(error)),
                 };
             let bytes = self.buffer.get(..length).ok_or(Trouble::Truncated)?;
-            let before = reading.records.len();
-            let progress = reading.datagram(bytes, self.sequence)?;
-            carriers += usize::from(reading.records.len() > before);
-            if progress == Progress::Done {
+            let progress = reading.datagram(bytes, self.sequence);
+            carriers += usize::from(!reading.records.is_empty());
+            // What was read before any trouble counts.
+            reading.records.drain(..).for_each(|record| each(&record));
+            if progress? == Progress::Done {
                 return Ok(carriers <= 1);
             }
         }

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -14,21 +16,25 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::diag::{Record, Trouble};
 use super::netlink::{Netlink, Question};
 use super::procnet;
-use crate::model::{Endpoint, Family, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket, Stage, State};
+use crate::model::{
+    Device, Endpoint, Family, Gap, Home, Netns, Note, Owner, Peer, Protocol, Queues, Socket, Stage, State,
+};
 use crate::observe::Scope;
 
-/// A socket whose holder and control group are still to be looked up.
+/// A socket whose holder, user and control group are still to be looked up.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The socket; its owner is [`Owner::Unknown`].
+    /// The socket; its owner is [`Owner::Unknown`], and of its home the user id and the namespace are known.
     pub socket: Socket,
-    /// The id of its control group.
-    pub cgroup: Option<u64>,
+    /// The id of its control group: the same where two sockets share their home.
+    pub cgroup: Option<NonZeroU64>,
 }
 
+/// What tells a socket from any other while the machine runs: its cookie, or failing that its inode.
+pub(super) type Identity = (Option<NonZeroU64>, Option<NonZeroU64>);
+
 impl Found {
-    /// What tells this socket from any other while the machine runs: its cookie, or failing that its inode.
-    pub(super) fn identity(&self) -> (Option<u64>, Option<u64>) {
+    pub(super) fn identity(&self) -> Identity {
         (self.socket.cookie, if self.socket.cookie.is_some() { None } else { self.socket.inode })
     }
 }
@@ -136,12 +142,12 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
         scope,
         netns,
         tables: "/proc/thread-self/net".to_owned(),
-        netlink: Netlink::open(),
         devices: HashMap::new(),
+        homes: HashMap::new(),
         listed: Listed::default(),
         refusals: Vec::new(),
     };
-    lister.run();
+    lister.run(&mut Netlink::open());
     lister.listed
 }
 
@@ -151,12 +157,12 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
         scope,
         netns: Some(netns),
         tables: format!("/proc/{pid}/net"),
-        netlink: Err(why),
         devices: HashMap::new(),
+        homes: HashMap::new(),
         listed: Listed::default(),
         refusals: Vec::new(),
     };
-    lister.run();
+    lister.run(&mut Err(why));
     lister.listed
 }
 
@@ -164,15 +170,16 @@ struct Lister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    netlink: Result<Netlink, Errno>,
-    devices: HashMap<u32, String>,
+    devices: HashMap<u32, Device>,
+    /// By user and control group.
+    homes: HashMap<(u32, Option<NonZeroU64>), Arc<Home>>,
     listed: Listed,
     /// The kinds `sock_diag` did not answer for, and why.
     refusals: Vec<(&'static str, Errno)>,
 }
 
 impl Lister<'_> {
-    fn run(&mut self) {
+    fn run(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let inventory = fs::read_to_string(format!("{}/protocols", self.tables)).ok();
         let inventory = inventory.as_deref().map(inventory_of);
         let mut unasked = Vec::new();
@@ -201,10 +208,10 @@ impl Lister<'_> {
                     }
                     _ => {}
                 }
-                self.kind(kind, family);
+                self.kind(kind, family, netlink);
             }
         }
-        self.bound();
+        self.bound(netlink);
         if !unasked.is_empty() {
             self.listed.gaps.push(Gap {
                 stage: Stage::Sockets,
@@ -242,31 +249,25 @@ impl Lister<'_> {
         });
     }
 
-    fn kind(&mut self, kind: &Kind, family: Family) {
+    fn kind(&mut self, kind: &Kind, family: Family, netlink: &mut Result<Netlink, Errno>) {
         let states = states(kind.protocol, &self.scope.states);
         if states == 0 {
             return;
         }
-        let dump = match &mut self.netlink {
-            Ok(netlink) => netlink.dump(Question { family: Some(family), protocol: kind.number, states }),
+        let question = Question { family: Some(family), protocol: kind.number, states };
+        let dump = match netlink {
+            Ok(netlink) => netlink.dump(question, &mut |record| self.record(record, kind)),
             Err(errno) => Err(*errno),
         };
         match dump {
-            Ok(dump) => {
-                if let Some(trouble) = dump.trouble {
-                    self.trouble(kind.label(family), trouble);
-                }
-                for record in &dump.records {
-                    self.record(record, kind);
-                }
-            }
+            Ok(trouble) => self.trouble(kind.label(family), trouble),
             Err(why) => self.table(kind, family, why),
         }
     }
 
     /// TCP sockets that are bound and not listening. The kernel walks every bound port for them, connections
     /// included (0.1 µs each), so both families are asked for in one pass, and only where holders are wanted too.
-    fn bound(&mut self) {
+    fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
         if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
             return;
@@ -274,16 +275,9 @@ impl Lister<'_> {
         let family = families.first().copied().filter(|_| families.len() == 1);
         let question = Question { family, protocol: KINDS[0].number, states: 1 << BOUND_INACTIVE };
         // Where the diagnosis is refused as such, that has been said.
-        let Ok(netlink) = &mut self.netlink else { return };
-        match netlink.dump(question) {
-            Ok(dump) => {
-                if let Some(trouble) = dump.trouble {
-                    self.trouble("TCP bound but not listening", trouble);
-                }
-                for record in &dump.records {
-                    self.record(record, &KINDS[0]);
-                }
-            }
+        let Ok(netlink) = netlink else { return };
+        match netlink.dump(question, &mut |record| self.record(record, &KINDS[0])) {
+            Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
             Err(why) => self.unanswered("TCP sockets bound but not listening".to_owned(), &why.to_string()),
         }
     }
@@ -340,7 +334,8 @@ impl Lister<'_> {
         });
     }
 
-    fn trouble(&mut self, label: &str, trouble: Trouble) {
+    fn trouble(&mut self, label: &str, trouble: Option<Trouble>) {
+        let Some(trouble) = trouble else { return };
         let why = match trouble {
             Trouble::Kernel(error) => {
                 format!("the kernel ended its answer: {}", Errno::from_raw_os_error(error))
@@ -364,7 +359,7 @@ impl Lister<'_> {
             return;
         }
         let mptcp = kind.number == IPPROTO_MPTCP;
-        let inode = (record.inode != 0).then_some(u64::from(record.inode));
+        let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
             // The TCP listing names its first subflow under the same inode.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
@@ -375,6 +370,9 @@ impl Lister<'_> {
         }
         let device = (record.interface != 0).then(|| self.device(record.interface));
         let (address, port) = record.peer;
+        let cgroup = record.cgroup.and_then(NonZeroU64::new);
+        let new = || Home { uid: Some(record.uid), netns: self.netns.cloned(), ..Home::default() };
+        let home = self.homes.entry((record.uid, cgroup)).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
                 protocol: kind.protocol,
@@ -385,30 +383,26 @@ impl Lister<'_> {
             peer: (!state.holds_port() && port != 0).then_some(Peer { address, port }),
             state,
             mptcp,
-            uid: Some(record.uid),
-            user: None,
+            home,
             inode,
-            cookie: (record.cookie != 0).then_some(record.cookie),
-            netns: self.netns.cloned(),
+            cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
             // The tables do not tell a listener's limit.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
-            cgroup: None,
-            unit: None,
-            container: None,
             owner: Owner::Unknown,
         };
-        self.listed.found.push(Found { socket, cgroup: record.cgroup });
+        self.listed.found.push(Found { socket, cgroup });
     }
 
     /// The name of a device in this namespace; `#N` where it has none.
-    fn device(&mut self, index: u32) -> String {
+    fn device(&mut self, index: u32) -> Device {
         self.devices
             .entry(index)
             .or_insert_with(|| {
                 socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
                     .and_then(|socket| rustix::net::netdevice::index_to_name(socket.as_fd(), index))
                     .unwrap_or_else(|_| format!("#{index}"))
+                    .into()
             })
             .clone()
     }

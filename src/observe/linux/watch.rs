@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::holders::{Folders, Place};
-use super::sockets::Found;
+use super::sockets::{Found, Identity};
 use super::{Seen, Sight, look};
 use crate::model::{Endpoint, Observation, Owner, Pid, Socket, State};
 use crate::observe::{Error, Scope};
@@ -161,7 +161,7 @@ impl Last {
             return Cheap::Whole; // the second dump names a new one
         }
         let dropped: HashSet<u64> =
-            gone.iter().filter_map(|at| observation.sockets.get(*at)?.inode).collect();
+            gone.iter().filter_map(|at| observation.sockets.get(*at)?.inode).map(u64::from).collect();
         let places = places.iter().filter(|place| !dropped.contains(&place.inode));
         // A process that holds nothing any more is of no concern.
         let mut holding: Vec<Pid> = places.clone().map(|place| place.pid).collect();
@@ -184,7 +184,7 @@ impl Last {
         let mut at = 0..;
         sockets.retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
         let holders: HashSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
-        let inodes: HashSet<u64> = sockets.iter().filter_map(|socket| socket.inode).collect();
+        let inodes: HashSet<u64> = sockets.iter().filter_map(|socket| socket.inode).map(u64::from).collect();
         processes.retain(|process| holders.contains(&process.pid));
         self.programs.retain(|(pid, _)| holders.contains(pid));
         self.folders.retain(&holders);
@@ -194,7 +194,7 @@ impl Last {
 }
 
 /// What must not change of a socket: which one it is, where it is bound, and its state.
-type Key<'s> = ((Option<u64>, Option<u64>), Option<u64>, &'s Endpoint, State);
+type Key<'s> = (Identity, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
     let inode = if socket.cookie.is_some() { None } else { socket.inode };

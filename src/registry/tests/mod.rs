@@ -49,6 +49,6 @@ fn registration(verdict: &Verdict, service: &str) -> Assignment {
     let found: Vec<_> = verdict.assignments.iter().filter(|a| a.service == service).collect();
     match found[..] {
         [one] => one.clone(),
-        _ => panic!("{}/{}: {} registrations of {service}", verdict.protocol, verdict.port, found.len()),
+        _ => panic!("{} registrations of {service}", found.len()),
     }
 }

@@ -332,11 +332,11 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
         process.started = None;
     }
     for socket in &mut restarted.sockets {
-        socket.inode = socket.inode.map(|inode| inode + 1);
-        socket.cookie = Some(5);
+        socket.inode = socket.inode.and_then(|inode| inode.checked_add(1));
+        socket.cookie = 5.try_into().ok();
         if let crate::model::Owner::Held(pids) = &socket.owner {
             let pids: Vec<_> = pids.iter().map(|pid| pid + 10_000).collect();
-            socket.owner = crate::model::Owner::Held(pids.as_slice().into());
+            socket.owner = crate::model::Owner::Held(pids.to_vec().into());
         }
     }
     assert_eq!(identities(&before), identities(&restarted));
@@ -350,7 +350,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
         assert_ne!(identities(&after), all);
     };
     changed(&|o| o.processes.iter_mut().find(|p| p.pid == 812).unwrap().exe.as_mut().unwrap().path.push('x'));
-    changed(&|o| o.sockets[0].uid = Some(33));
+    changed(&|o| std::sync::Arc::make_mut(&mut o.sockets[0].home).uid = Some(33));
     changed(&|o| o.sockets[0].local.port = 3414);
     changed(&|o| o.sockets[0].local.address = [10, 0, 0, 1].into());
     changed(&|o| o.sockets[0].local.device = Some("lo".into()));

@@ -219,8 +219,7 @@ fn protocols_that_differ() {
     let observation = scene();
     let report = report(&observation);
     let mut ports = explained(&report, &[3416]);
-    ports[1].verdict = verdict(3415, Protocol::Udp);
-    ports[1].verdict.port = 3416;
+    ports[1].verdict = verdict(3415);
     let told = text(|w| card::explain(&ports, &report, &PLAIN, w));
     let heads: Vec<&str> = told.lines().filter(|l| l.starts_with("tcp") || l.starts_with("udp")).collect();
     assert_eq!(heads, ["tcp  orphaned (presumed)", "udp  unassigned"]);
@@ -230,8 +229,8 @@ fn protocols_that_differ() {
     let told = text(|w| card::explain(&ports, &report, &PLAIN, w));
     assert!(told.contains("\ntcp  reserved") && told.contains("\nudp  unassigned"), "{told}");
     // The same status, but of another service.
-    ports[0].verdict = verdict(3416, Protocol::Tcp);
-    ports[1].verdict = verdict(3416, Protocol::Udp);
+    ports[0].verdict = verdict(3416);
+    ports[1].verdict = verdict(3416);
     ports[1].verdict.assignments[0].service = "otherport";
     let text = text(|w| card::explain(&ports, &report, &PLAIN, w));
     assert!(text.contains("\ntcp  orphaned") && text.contains("\nudp  orphaned"), "{text}");

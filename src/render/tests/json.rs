@@ -66,7 +66,7 @@ fn a_listener_whole() {
     );
     assert_eq!(registry["range"], "registered");
     assert_eq!(registry["status"], "orphaned");
-    assert_eq!(registry["reason"], words::reason(&verdict(3416, Protocol::Tcp)));
+    assert_eq!(registry["reason"], words::reason(&verdict(3416)));
     assert_eq!(registry["known_use"], json!([]));
     assert_eq!(registry["remark"], Value::Null);
     assert_eq!(
@@ -116,10 +116,11 @@ fn what_linux_adds() {
     let mut observation = scene();
     observation.sockets.truncate(1);
     let socket = &mut observation.sockets[0];
-    socket.netns = Some(Netns { inode: 4_026_532_000, name: Some("blue".into()) });
+    std::sync::Arc::make_mut(&mut socket.home).netns =
+        Some(Netns { inode: 4_026_532_000, name: Some("blue".into()) });
     socket.queues = Some(Queues { receive: 1, send: 128 });
     socket.peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
-    socket.cookie = Some(u64::MAX);
+    socket.cookie = std::num::NonZeroU64::new(u64::MAX);
     let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
     process.exe =
         Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced, open_folders: None });

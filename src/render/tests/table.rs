@@ -112,7 +112,8 @@ fn fits_every_terminal() {
     let mut observation = scene();
     observation.sockets[0].local = "udplite/[2001:db8:85a3::8a2e:370:7334%数据数据0]:3416".parse().unwrap();
     observation.processes[0].name = Some("数据数据数据数据数据".into());
-    observation.sockets[2].netns = Some(Netns { inode: 4_026_531_840, name: None });
+    std::sync::Arc::make_mut(&mut observation.sockets[2].home).netns =
+        Some(Netns { inode: 4_026_531_840, name: None });
     observation.sockets[3].peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
     for width in (0..=300).chain([u16::MAX]) {
         let text = listing(&observation, &terminal(width));
@@ -170,7 +171,7 @@ fn many_holders() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
     let observation = Observation {
         processes: pids.iter().map(|pid| process(*pid, "apache2")).collect(),
-        sockets: vec![socket("tcp/0.0.0.0:8000", Owner::Held(pids))],
+        sockets: vec![socket("tcp/0.0.0.0:8000", Owner::Held(pids.into()))],
         ..empty()
     };
     let piped = listing(&observation, &PLAIN);

@@ -55,7 +55,7 @@ fn reasons() {
         (1023, "reserved", "IANA reserves this port: it is assigned to no service. IANA remarks: kept back."),
         (60000, "dynamic", "IANA assigns nothing from 49152 up: programs use these ports for a while."),
     ] {
-        let verdict = verdict(port, Protocol::Tcp);
+        let verdict = verdict(port);
         assert_eq!(words::status(&verdict), status, "{port}");
         assert_eq!(words::reason(&verdict), reason, "{port}");
     }
@@ -64,7 +64,7 @@ fn reasons() {
 /// One confirmed row beside a presumed one leaves the verdict presumed; untouched since when, for dormant.
 #[test]
 fn a_presumption_stays_one() {
-    let mut mixed = verdict(3416, Protocol::Tcp);
+    let mut mixed = verdict(3416);
     let mut confirmed = mixed.assignments[0].clone();
     confirmed.curated.as_mut().unwrap().confidence = Confidence::Confirmed;
     mixed.assignments.insert(0, confirmed);
@@ -73,7 +73,7 @@ fn a_presumption_stays_one() {
     assert_eq!(words::status(&mixed), "orphaned (confirmed)");
     assert!(!words::reason(&mixed).contains("resumed"));
 
-    let mut dormant = verdict(7778, Protocol::Tcp);
+    let mut dormant = verdict(7778);
     dormant.assignments[0].modified = Some("2004-01-02");
     assert!(words::reason(&dormant).contains("(untouched since 2004-01-02, no assignee on record)"));
 }
@@ -120,7 +120,7 @@ fn findings() {
     let holders = |known| Holders { known, more: 0, unread: 0 };
     let side = |address: &str, device: Option<&str>, known| Side {
         address: address.parse().unwrap(),
-        device: device.map(str::to_owned),
+        device: device.map(Device::from),
         holders: holders(known),
     };
     let nginx = || vec![holder(7, 4, "nginx", Some("www-data"))];
@@ -184,7 +184,7 @@ fn findings() {
     );
     assert!(say(Evidence::BoundOnly { kernel_range: range }).contains("looks no different"));
     assert!(say(Evidence::Kernel { inode: None }).starts_with("No file"));
-    assert!(say(Evidence::Kernel { inode: Some(1) }).starts_with("Every process"));
+    assert!(say(Evidence::Kernel { inode: 1.try_into().ok() }).starts_with("Every process"));
     let unexpected = |nearest: Option<&str>, differs: &[&str], expired: Option<&str>| {
         say(Evidence::Unexpected {
             nearest: nearest.map(str::to_owned),
@@ -210,7 +210,7 @@ fn findings() {
         }),
         "The rule web of the policy promises tcp/443, and nothing seen is that. Reason: customers."
     );
-    let row = verdict(3416, Protocol::Tcp).assignments[0].curated.unwrap();
+    let row = verdict(3416).assignments[0].curated.unwrap();
     let dead = say(Evidence::Orphaned { registrations: vec![DeadRegistration::new("commandport", &row)] });
     assert!(
         dead.starts_with("commandport was registered for AirMobile IS") && dead.contains("presumed dead")
