@@ -9,7 +9,7 @@ use rustix::net::sockopt::{set_ip_freebind, set_ipv6_v6only, set_socket_broadcas
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, held, on_port, sleep, tcp, udp};
+use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, gap, held, on_port, sleep, tcp, udp};
 use crate::{same, wires};
 
 /// The scenes of this file.
@@ -25,6 +25,8 @@ pub const SCENES: &[Scene] = &[
     ("udplite", udplite),
     ("mptcp", mptcp),
     ("ephemeral_follows_the_namespace", ephemeral_follows_the_namespace),
+    ("a_long_list_of_kept_back_ports_is_read_whole", kept_back_at_length),
+    ("kept_back_ports_that_cannot_be_read_are_a_gap", kept_back_unread),
 ];
 
 const STREAM: SocketType = SocketType::STREAM;
@@ -295,5 +297,43 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
     same!(flagged(lab)?, [0; 0]);
     setting("ip_local_reserved_ports", "20002")?;
     same!(flagged(lab)?, [20001]);
+    Ok(())
+}
+
+/// The kernel gives no more of a setting than the first read takes.
+fn kept_back_at_length(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;
+    let list: Vec<String> = (40_001..=45_001).step_by(2).map(|port| port.to_string()).collect();
+    std::fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", list.join(","))?;
+    let report = lab.json(&[])?;
+    complete(&report, 2)?;
+    same!(report["host"]["reserved"].as_array().map(Vec::len), Some(list.len()));
+    same!(flags(told(&report, 45_001, &holder)?).contains(&"ephemeral"), false);
+    same!(flags(told(&report, 45_002, &holder)?).contains(&"ephemeral"), true);
+    Ok(())
+}
+
+fn kept_back_unread(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:40001")?])?;
+    // In place of the setting: what is no list of ports, and what cannot be opened.
+    let (words, socket) = (lab.mount_point("words"), lab.mount_point("socket"));
+    std::fs::write(&words, "20001,and more\n")?;
+    let _kept = std::os::unix::net::UnixListener::bind(&socket)?;
+    for (instead, why) in [(&words, "not understood"), (&socket, "No such device")] {
+        let setting = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+        nix::mount::mount(
+            Some(instead.as_str()),
+            setting,
+            None::<&str>,
+            nix::mount::MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
+        let (report, talk) = lab.json_under("nofile-64", &[])?;
+        gap(&report, "host", why)?;
+        same!(report["host"]["reserved"], json!([]));
+        same!(talk.contains("keeps back"), true, "{talk}");
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod cgroup;
 mod company;
 pub mod diag;
 mod executable;
+mod files;
 mod holders;
 mod namespaces;
 mod netlink;
@@ -60,7 +61,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     let Sight { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
     let blind = gaps.clone();
     let mut places = Vec::new();
-    gaps.extend(ephemeral.gap);
+    gaps.extend(ephemeral.gaps);
     if scope.holders
         && let Some(walk) = find_holders(&mut found, privileged, || view.look_again(scope, &blind), &mut gaps)
     {
@@ -138,8 +139,12 @@ impl View {
         }
         for known in &self.others {
             match known.look(scope) {
-                Ok((listed, ephemeral)) => {
+                Ok((listed, mut ephemeral)) => {
                     sight.add(listed);
+                    for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
+                        gap.what.push_str(&format!(" (network namespace {})", known.netns.inode));
+                        sight.gaps.push(gap);
+                    }
                     sight.namespaces.push(Namespace {
                         netns: known.netns.clone(),
                         ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),

@@ -4,18 +4,20 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 
 use jiff::Timestamp;
 
 use super::cgroup;
 use super::executable::Executables;
+use super::files::slurp;
 use super::users::Users;
 use crate::model::{Parent, Pid, Process};
 
 /// Command lines are read up to this many bytes; the kernel allows some megabytes.
-const LONGEST_CMDLINE: u64 = 128 * 1024;
+const LONGEST_CMDLINE: usize = 128 * 1024;
+/// More than the other files hold: a name of 16 bytes, some numbers, the paths of control groups.
+const LONGEST: usize = 64 * 1024;
 /// A chain of parents is followed this far; nothing real comes near.
 const PARENTS: usize = 64;
 
@@ -49,7 +51,7 @@ impl<'u> Reader<'u> {
 
     /// The name alone: cheap, and readable to everybody.
     pub(super) fn name(pid: Pid) -> Option<String> {
-        let mut bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
+        let mut bytes = slurp(format!("/proc/{pid}/comm"), 64, LONGEST).ok()?;
         bytes.pop_if(|last| *last == b'\n');
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -63,9 +65,9 @@ impl<'u> Reader<'u> {
     /// Everything that can be read; what cannot is `None`.
     pub(super) fn process(&mut self, pid: Pid) -> Option<Process> {
         let stat = self.stat(pid)?;
-        let status = fs::read(format!("/proc/{pid}/status")).ok();
+        let status = slurp(format!("/proc/{pid}/status"), 4096, LONGEST).ok();
         let uid = status.as_deref().and_then(effective_uid);
-        let groups = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let groups = slurp(format!("/proc/{pid}/cgroup"), 1024, LONGEST).unwrap_or_default();
         let (unit, container) = membership(&String::from_utf8_lossy(&groups));
         Some(Process {
             pid,
@@ -84,7 +86,7 @@ impl<'u> Reader<'u> {
     fn stat(&mut self, pid: Pid) -> Option<Stat> {
         self.ancestry
             .entry(pid)
-            .or_insert_with(|| fs::read(format!("/proc/{pid}/stat")).ok().as_deref().and_then(parse_stat))
+            .or_insert_with(|| parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?))
             .clone()
     }
 
@@ -133,11 +135,7 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
 }
 
 fn cmdline(pid: Pid) -> Vec<String> {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
-        // A process that ends meanwhile leaves what was read so far.
-        let _ = file.take(LONGEST_CMDLINE).read_to_end(&mut bytes);
-    }
+    let mut bytes = slurp(format!("/proc/{pid}/cmdline"), 1024, LONGEST_CMDLINE).unwrap_or_default();
     bytes.pop_if(|last| *last == 0);
     if bytes.is_empty() {
         return Vec::new();

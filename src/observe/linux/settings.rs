@@ -4,6 +4,7 @@ use std::fs;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
+use super::files::slurp;
 use crate::model::{Gap, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
@@ -18,36 +19,54 @@ pub(super) struct Ephemeral {
     pub reserved: Vec<PortRange>,
     /// Where that comes from.
     pub source: &'static str,
-    /// Said where it is only the default.
-    pub gap: Option<Gap>,
+    /// What of it could not be read, and is assumed.
+    pub gaps: Vec<Gap>,
 }
+
+/// Bytes that settings hold as a rule, and the most there can be: `ip_local_reserved_ports` with every other port.
+const SETTING: usize = 4 * 1024;
+const LONGEST_SETTING: usize = 256 * 1024;
 
 /// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
 pub(super) fn ephemeral() -> Ephemeral {
-    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
-    match setting("ip_local_port_range").map(|text| range(&text)) {
-        Ok(Some(range)) => Ephemeral {
-            range,
-            reserved: setting("ip_local_reserved_ports").map(|text| ranges(&text)).unwrap_or_default(),
-            source: "net.ipv4.ip_local_port_range",
-            gap: None,
-        },
-        other => Ephemeral {
-            range: DEFAULT_RANGE,
-            reserved: Vec::new(),
-            source: "the documented default of Linux",
-            gap: Some(Gap {
-                stage: Stage::Host,
-                what: "this kernel's ephemeral port range; 32768-60999, the default, is assumed".to_owned(),
-                count: None,
-                why: format!(
-                    "/proc/sys/net/ipv4/ip_local_port_range: {}",
-                    other.err().map_or_else(|| "not understood".to_owned(), |error| error.to_string())
-                ),
-                remedy: Some("mount /proc".to_owned()),
-            }),
-        },
+    let mut gaps = Vec::new();
+    let mut range = setting("ip_local_port_range", range);
+    let mut reserved = setting("ip_local_reserved_ports", ranges);
+    let mut lost = |what: &str, why: &mut String| {
+        gaps.push(Gap {
+            stage: Stage::Host,
+            what: what.to_owned(),
+            count: None,
+            why: std::mem::take(why),
+            remedy: Some("mount /proc".to_owned()),
+        });
+    };
+    if let Err(why) = &mut range {
+        lost("this kernel's ephemeral port range; 32768-60999, the default, is assumed", why);
+    } else if let Err(why) = &mut reserved {
+        lost("the ports this kernel keeps back from its ephemeral range; none is assumed", why);
     }
+    Ephemeral {
+        source: if range.is_ok() {
+            "net.ipv4.ip_local_port_range"
+        } else {
+            "the documented default of Linux"
+        },
+        range: range.unwrap_or(DEFAULT_RANGE),
+        reserved: reserved.unwrap_or_default(),
+        gaps,
+    }
+}
+
+/// A setting of this network namespace; why it is not known, where it is not.
+fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    let path = format!("/proc/sys/net/ipv4/{name}");
+    let read = |room| slurp(&path, room, room).map_err(|errno| format!("{path}: {errno}"));
+    let mut text = read(SETTING)?;
+    if text.len() == SETTING {
+        text = read(LONGEST_SETTING)?; // a second read of the same file would give nothing
+    }
+    parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: not understood"))
 }
 
 /// Two numbers, as in `32768 60999`.
@@ -60,14 +79,12 @@ fn range(text: &str) -> Option<PortRange> {
 }
 
 /// `8080,9148,10000-10010`.
-fn ranges(text: &str) -> Vec<PortRange> {
-    text.trim()
-        .split(',')
-        .filter_map(|part| {
-            let (low, high) = part.split_once('-').unwrap_or((part, part));
-            PortRange::new(low.parse().ok()?, high.parse().ok()?)
-        })
-        .collect()
+fn ranges(text: &str) -> Option<Vec<PortRange>> {
+    let range = |part: &str| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        PortRange::new(low.parse().ok()?, high.parse().ok()?)
+    };
+    text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
 /// Whether this process may read the descriptors of every process it can see: CAP_SYS_PTRACE, and root or
@@ -182,11 +199,14 @@ mod tests {
         for text in ["", "5", "60999 32768", "1 2 3", "a b", "1 70000"] {
             assert_eq!(range(text), None, "{text:?}");
         }
-        assert_eq!(ranges("\n"), Vec::new());
+        assert_eq!(ranges("\n"), Some(Vec::new()));
         assert_eq!(
             ranges("8080,10000-10010\n"),
-            vec![PortRange::single(8080), PortRange { low: 10000, high: 10010 }]
+            Some(vec![PortRange::single(8080), PortRange { low: 10000, high: 10010 }])
         );
+        for text in ["8080,x\n", "10-9", "70000", "1,2,3-"] {
+            assert_eq!(ranges(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -180,8 +180,12 @@ struct Lister<'s> {
 
 impl Lister<'_> {
     fn run(&mut self, netlink: &mut Result<Netlink, Errno>) {
-        let inventory = fs::read_to_string(format!("{}/protocols", self.tables)).ok();
-        let inventory = inventory.as_deref().map(inventory_of);
+        let inventory = fs::File::open(format!("{}/protocols", self.tables)).and_then(|file| {
+            let mut text = Vec::with_capacity(8 * 1024);
+            file.take(1 << 20).read_to_end(&mut text)?; // in few calls; it has no size to ask for
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        });
+        let inventory = inventory.as_deref().ok().map(inventory_of);
         let mut unasked = Vec::new();
         for kind in &KINDS {
             if !self.scope.protocols.contains(&kind.protocol) {

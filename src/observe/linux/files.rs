@@ -1,0 +1,45 @@
+//! Small files of `/proc`, read with as few calls as there can be: a listing reads some for each process.
+//!
+//! Nothing is asked about a file before it is read, for `/proc` tells no sizes.
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::path::Arg;
+
+/// Reads a file that the kernel writes in one piece (one value, one record): an open, a read and a close. Up to `most`
+/// bytes are read, `room` of them at once, so that a file which is shorter than that costs no second read. A setting
+/// below `/proc/sys` gives no more than the first read takes: whoever reads one makes room for all of it.
+///
+/// # Errors
+/// The error number, where it cannot be opened or read.
+pub(super) fn slurp(path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::with_capacity(room);
+    loop {
+        let free = bytes.capacity() - bytes.len();
+        let length = retry_on_intr(|| read(&file, spare_capacity(&mut bytes)))?;
+        if length < free || bytes.len() >= most {
+            bytes.truncate(most);
+            return Ok(bytes);
+        }
+        bytes.reserve(bytes.capacity());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_or_up_to_a_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: Vec<u8> = (0..10_000).map(|at| b"0123456789"[at % 10]).collect();
+        std::fs::write(file.path(), &text).unwrap();
+        for room in [1, 16, 9_999, 10_000, 10_001, 65_536] {
+            assert_eq!(slurp(file.path(), room, usize::MAX).unwrap(), text, "{room}");
+            assert_eq!(slurp(file.path(), room, 70).unwrap(), text[..70], "{room}");
+        }
+        assert_eq!(slurp("/no/such/file", 16, 16), Err(Errno::NOENT));
+    }
+}
