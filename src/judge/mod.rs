@@ -86,9 +86,10 @@ pub struct Report<'o> {
 /// Joins and judges an observation.
 #[must_use]
 pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o> {
+    let mut known = tenants::Known::default();
     let mut listeners: Vec<_> = join(observation, &registry)
         .map(|listener| {
-            let tenants = tenants::of(&listener);
+            let tenants = known.holders(&listener);
             let usual = tenants::usual(&listener, &tenants);
             let mut findings = rules::findings(&listener, observation, &registry);
             if usual.is_some() {
@@ -98,7 +99,7 @@ pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o>
             Judged::new(listener, findings, usual)
         })
         .collect();
-    for (at, evidence) in neighbours::evidence(listeners.iter().map(|judged| &judged.listener)) {
+    for (at, evidence) in neighbours::evidence(listeners.iter().map(|judged| &judged.listener), &mut known) {
         listeners[at].add(evidence);
     }
     Report { observation, listeners, registry }

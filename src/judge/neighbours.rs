@@ -21,7 +21,7 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::tenants::{Program, Tenant, belong_together, opens_for_others};
+use super::tenants::{Known, Program, Tenant, belong_together, opens_for_others};
 use crate::join::Listener;
 use crate::model::{
     Difference, Evidence, Holder, Holders, Pid, Process, Protocol, Side, Socket, State, unmapped,
@@ -49,9 +49,10 @@ struct Place<'l, 'o> {
     side: OnceCell<Side>,
 }
 
-/// What there is to say of listeners, by their number in the list.
+/// What there is to say of listeners, by their number in the list; `known` is what their holders were taken for.
 pub(super) fn evidence<'l, 'o: 'l>(
     listeners: impl Iterator<Item = &'l Listener<'o>>,
+    known: &mut Known,
 ) -> HashMap<usize, Vec<Evidence>> {
     let mut found = HashMap::new();
     let mut ports: HashMap<_, Vec<(usize, &Listener<'_>)>> = HashMap::new();
@@ -66,9 +67,9 @@ pub(super) fn evidence<'l, 'o: 'l>(
         {
             continue;
         }
-        let places = places(group);
+        let places = places(group, known);
         for place in &places {
-            shared(place, &mut found);
+            shared(place, known, &mut found);
         }
         if places.len() > 1 {
             shadowed(&places, &mut found);
@@ -78,7 +79,7 @@ pub(super) fn evidence<'l, 'o: 'l>(
 }
 
 /// The places of a group, in the order of the list.
-fn places<'l, 'o>(group: Vec<(usize, &'l Listener<'o>)>) -> Vec<Place<'l, 'o>> {
+fn places<'l, 'o>(group: Vec<(usize, &'l Listener<'o>)>, known: &mut Known) -> Vec<Place<'l, 'o>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Listener<'o>)>> = Vec::new();
     for (at, listener) in group {
@@ -88,7 +89,7 @@ fn places<'l, 'o>(group: Vec<(usize, &'l Listener<'o>)>) -> Vec<Place<'l, 'o>> {
         });
         lots[lot].push((at, listener));
     }
-    lots.into_iter().filter_map(Place::new).collect()
+    lots.into_iter().filter_map(|lot| Place::new(lot, known)).collect()
 }
 
 /// Where a socket is bound.
@@ -98,7 +99,7 @@ fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
 
 impl<'l, 'o> Place<'l, 'o> {
     /// `None` of no socket at all.
-    fn new(sockets: Vec<(usize, &'l Listener<'o>)>) -> Option<Self> {
+    fn new(sockets: Vec<(usize, &'l Listener<'o>)>, known: &mut Known) -> Option<Self> {
         let takes = |socket: &&Socket| {
             (matches!(socket.state, State::Listen | State::Unconnected), socket.v6only == Some(false))
         };
@@ -116,7 +117,7 @@ impl<'l, 'o> Place<'l, 'o> {
         let processes = place.processes();
         place.above.extend(processes.iter().flat_map(|process| &process.parents).map(|parent| parent.pid));
         let comparable = processes.iter().filter(|process| process.exe.is_some() && process.uid.is_some());
-        let tenants = comparable.copied().map(Tenant::new);
+        let tenants = comparable.map(|process| known.tenant(process));
         place.tenants = tenants.filter(|tenant| !opens_for_others(tenant, &processes)).collect();
         Some(place)
     }
@@ -171,12 +172,15 @@ impl<'l, 'o> Place<'l, 'o> {
     }
 }
 
-fn shared<'o>(place: &Place<'_, 'o>, found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shared<'o>(place: &Place<'_, 'o>, known: &mut Known, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
     let datagrams = matches!(local.protocol, Protocol::Udp | Protocol::Udplite);
     if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
-        let each = place.sockets.iter().filter_map(|socket| Place::new(vec![*socket]));
-        each.for_each(|place| shared(&place, found));
+        for alone in &place.sockets {
+            if let Some(place) = Place::new(vec![*alone], known) {
+                shared(&place, known, found);
+            }
+        }
         return;
     }
     if place.tenants.len() < 2 {

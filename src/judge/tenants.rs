@@ -4,8 +4,11 @@
 //! one that commonly serves any port is never remarkable for the port alone. Neither quiets what is wrong for
 //! another reason: a port of dead software stays one, and the kernel's own range does not ask who listens in it.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use crate::join::Listener;
-use crate::model::{Evidence, Finding, Flag, Process, Protocol, State, Stranger, Usual};
+use crate::model::{Evidence, Finding, Flag, Pid, Process, Protocol, State, Stranger, Usual};
 use crate::registry::identity::{Identity, identify};
 use crate::registry::programs;
 
@@ -13,23 +16,19 @@ use crate::registry::programs;
 pub(super) struct Tenant<'o> {
     /// The holder.
     pub(super) process: &'o Process,
-    identity: Option<Identity>,
+    identity: Option<Rc<Identity>>,
 }
 
 /// What a process runs and as whom: its file, its user, and of an interpreter its command line.
 pub(super) type Program<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 impl<'o> Tenant<'o> {
-    pub(super) fn new(process: &'o Process) -> Self {
-        Tenant { process, identity: identify(process) }
-    }
-
     fn file(&self) -> Option<&'o str> {
         self.process.exe.as_ref().map(|exe| exe.path.as_str())
     }
 
     pub(super) fn program(&self) -> Program<'o> {
-        let interpreted = self.identity.as_ref().is_some_and(Identity::is_interpreter);
+        let interpreted = self.identity.as_deref().is_some_and(Identity::is_interpreter);
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
@@ -38,12 +37,23 @@ impl<'o> Tenant<'o> {
     }
 }
 
-/// The holders of a socket.
-pub(super) fn of<'o>(listener: &Listener<'o>) -> Vec<Tenant<'o>> {
-    if !listener.socket.state.holds_port() {
-        return Vec::new();
+/// What processes were taken for so far: one may hold a thousand sockets.
+#[derive(Default)]
+pub(super) struct Known(HashMap<Pid, Option<Rc<Identity>>>);
+
+impl Known {
+    pub(super) fn tenant<'o>(&mut self, process: &'o Process) -> Tenant<'o> {
+        let identity = self.0.entry(process.pid).or_insert_with(|| identify(process).map(Rc::new));
+        Tenant { process, identity: identity.clone() }
     }
-    listener.processes.iter().map(|process| Tenant::new(process)).collect()
+
+    /// The holders of a socket.
+    pub(super) fn holders<'o>(&mut self, listener: &Listener<'o>) -> Vec<Tenant<'o>> {
+        if !listener.socket.state.holds_port() {
+            return Vec::new();
+        }
+        listener.processes.iter().map(|process| self.tenant(process)).collect()
+    }
 }
 
 /// Programs that open sockets and give them to the services they start.
@@ -89,7 +99,7 @@ pub(super) fn belong_together(
     protocol: Protocol,
 ) -> bool {
     let Some((file, its)) = ancestor.file().zip(tenant.file()) else { return false };
-    let interpreted = ancestor.identity.as_ref().is_some_and(Identity::is_interpreter);
+    let interpreted = ancestor.identity.as_deref().is_some_and(Identity::is_interpreter);
     file == its
         || (!interpreted && are_of_one_suite(file, its))
         || (ancestor.serves(port, protocol) && tenant.serves(port, protocol))

@@ -3,6 +3,8 @@
 //! No index and no parsing ahead: a look-up reads the lines it compares and hands out the lines that answer.
 //! It refuses to know what the columns mean, and to complain: the shape of the embedded texts is held by tests.
 
+use memchr::{memchr, memrchr};
+
 /// A sorted text without its header.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
@@ -60,9 +62,9 @@ impl Table {
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            let begin = bytes[low..middle].iter().rposition(|&b| b == b'\n').map_or(low, |at| low + at + 1);
+            let begin = memrchr(b'\n', &bytes[low..middle]).map_or(low, |at| low + at + 1);
             if first_port(&bytes[begin..high]) < u32::from(port) {
-                low = bytes[middle..high].iter().position(|&b| b == b'\n').map_or(high, |at| middle + at + 1);
+                low = memchr(b'\n', &bytes[middle..high]).map_or(high, |at| middle + at + 1);
             } else {
                 high = begin;
             }

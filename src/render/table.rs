@@ -9,7 +9,8 @@
 //! and PROTO go, in this order; PORT and FLAGS stay. What the shrinking leaves free is handed back. The summary is the
 //! last line.
 //!
-//! **Elsewhere** it is plain aligned text: every column, nothing cut, one line a socket, no summary.
+//! **Elsewhere** it is plain aligned text: every column, nothing cut, one line a socket, no summary. Without colour that
+//! takes no table.
 
 use std::io::{self, BufWriter, Write};
 
@@ -20,7 +21,7 @@ use comfy_table::{
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
-use crate::judge::{Judged, Report};
+use crate::judge::Report;
 
 use super::row::{self, Column, Field, Form};
 use super::wrap::wrap;
@@ -84,12 +85,12 @@ const LOT: usize = 256;
 /// Writes a listing; on a terminal its last line is the summary.
 pub fn listing(report: &Report<'_>, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let layout = Layout::of(report, style);
-    for (at, lot) in report.listeners.chunks(LOT).enumerate() {
-        for line in layout.table(lot, at == 0 && header, style).lines() {
-            writeln!(w, "{}", line.trim_end())?;
-        }
-    }
+    let Layout { columns, form, widths } = &Layout::of(report, style);
+    let names = columns.iter().map(|column| Field::new(column.name(), Tone::Heading));
+    let row = |judged| columns.iter().map(move |column| column.of(judged, *form));
+    // Nothing is no table, not even an empty one.
+    let header = header && !report.listeners.is_empty();
+    draw(header.then_some(names), report.listeners.iter().map(row), widths, style, &mut w)?;
     if style.width.is_some() {
         for line in wrap("", &summary(report), style.width) {
             writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
@@ -117,23 +118,56 @@ pub fn grid<L: Iterator<Item = Value>>(
             *widest = (*widest).max(width(&text(column, &listener)));
         }
     }
-    let mut left = listeners().peekable();
-    let mut first = true;
-    while first || left.peek().is_some() {
-        let names = columns.iter().map(|column| cell(Field::new(column.name.to_uppercase(), Tone::Heading)));
-        let names = (first && header).then(|| line(names, style));
-        let row = |listener: Value| {
-            line(columns.iter().map(|column| cell(Field::new(text(column, &listener), Tone::Plain))), style)
-        };
-        for line in grid_of(names, left.by_ref().take(LOT).map(row), &widths, style).lines() {
-            writeln!(w, "{}", line.trim_end())?;
-        }
-        first = false;
-    }
+    let names = columns.iter().map(|column| Field::new(column.name.to_uppercase(), Tone::Heading));
+    let row =
+        |listener: Value| columns.iter().map(move |column| Field::new(text(column, &listener), Tone::Plain));
+    draw(header.then_some(names), listeners().map(row), &widths, style, &mut w)?;
     w.flush()
 }
 
-/// What every lot has in common.
+/// Writes rows of cells in columns of these widths; 0 hides a column.
+fn draw<R: Iterator<Item = Field>>(
+    mut header: Option<impl Iterator<Item = Field>>,
+    rows: impl Iterator<Item = R>,
+    widths: &[u16],
+    style: &Style,
+    w: &mut impl Write,
+) -> io::Result<()> {
+    if style.width.is_none() && !style.color {
+        // Nothing is cut, coloured or ruled: thousands of rows need no more than spaces.
+        let mut text = String::new();
+        if let Some(header) = header {
+            plain(header, widths, &mut text, w)?;
+        }
+        return rows.into_iter().try_for_each(|row| plain(row, widths, &mut text, w));
+    }
+    let mut rows = rows.peekable();
+    while header.is_some() || rows.peek().is_some() {
+        let header = header.take().map(|header| line(header.map(cell), style));
+        let lot = rows.by_ref().take(LOT).map(|row| line(row.map(cell), style));
+        for line in grid_of(header, lot, widths, style).lines() {
+            writeln!(w, "{}", line.trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+fn plain(
+    cells: impl Iterator<Item = Field>,
+    widths: &[u16],
+    text: &mut String,
+    w: &mut impl Write,
+) -> io::Result<()> {
+    text.clear();
+    for (field, column) in cells.zip(widths).filter(|(_, column)| **column > 0) {
+        text.push_str(&field.text);
+        let rest = column.saturating_add(GAP).saturating_sub(width(&field.text));
+        text.extend(std::iter::repeat_n(' ', rest.into()));
+    }
+    writeln!(w, "{}", text.trim_end())
+}
+
+/// What every row has in common.
 struct Layout {
     columns: Vec<Column>,
     form: Form,
@@ -155,13 +189,6 @@ impl Layout {
             }
         }
         layout
-    }
-
-    fn table(&self, lot: &[Judged<'_>], with_header: bool, style: &Style) -> Table {
-        let header = self.columns.iter().map(|column| cell(Field::new(column.name(), Tone::Heading)));
-        let header = with_header.then(|| line(header, style));
-        let row = |judged| line(self.columns.iter().map(|column| cell(column.of(judged, self.form))), style);
-        grid_of(header, lot.iter().map(row), &self.widths, style)
     }
 }
 
@@ -193,7 +220,8 @@ fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16],
 }
 
 fn width(text: &str) -> u16 {
-    u16::try_from(text.width()).unwrap_or(u16::MAX)
+    // Most texts are ASCII without controls, which have been written out.
+    u16::try_from(if text.is_ascii() { text.len() } else { text.width() }).unwrap_or(u16::MAX)
 }
 
 /// The columns that the longest text of each column takes, its name included.
