@@ -13,6 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use rustix::process::Signal;
+use rustix::termios::{OptionalActions, tcsetattr};
 use support::{Terminal, resize};
 use unicode_width::UnicodeWidthStr;
 
@@ -67,6 +68,52 @@ fn signals_end_it_as_they_end_any_program() {
         terminal.signal(signal);
         assert_eq!(terminal.ended().signal(), Some(signal.as_raw()), "{signal:?}");
     }
+}
+
+/// Stopped, whether by the key or by a signal, it leaves the terminal to the shell; going on, it takes it again.
+#[test]
+fn control_z_and_back() {
+    let (_listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = watch((80, 20), &["--interval", "3600", &target], &[]);
+    for by_key in [true, false] {
+        terminal.line_with(&[&port]);
+        terminal.is_up();
+        if by_key {
+            terminal.press(b"\x1a");
+        } else {
+            terminal.signal(Signal::TSTP);
+        }
+        terminal.is_stopped();
+        terminal.is_given_back();
+        assert!(!terminal.lines().iter().any(|line| line.contains(&port)), "{:#?}", terminal.lines());
+        terminal.signal(Signal::CONT);
+    }
+    terminal.line_with(&[&port]);
+    terminal.is_up();
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+/// Stopped by force it cannot give the terminal back; going on, it finds what was done to the terminal meanwhile.
+#[test]
+fn stopped_by_force_and_back() {
+    let (_listener, port, target) = listener();
+    let port = port.to_string();
+    let mut terminal = watch((80, 20), &["--interval", "3600", &target], &[]);
+    terminal.line_with(&[&port]);
+    terminal.signal(Signal::STOP);
+    terminal.is_stopped();
+    tcsetattr(&terminal.line, OptionalActions::Now, &terminal.before).unwrap();
+    terminal.emulator.process(b"\x1b[2J\x1b[?25hsomebody else's words");
+    assert!(!terminal.lines().iter().any(|line| line.contains(&port)));
+    terminal.signal(Signal::CONT);
+    let row = terminal.line_with(&[&port]);
+    assert!(row.starts_with("  tcp"), "{row}");
+    terminal.until("the cursor is hidden", |lines| !lines.concat().contains("somebody"));
+    terminal.is_up();
+    terminal.press(b"q");
+    assert_eq!(terminal.ended().code(), Some(0));
 }
 
 /// What the test below runs on a terminal: itself, with a word in the environment.

@@ -12,7 +12,7 @@ user on the same address and port), and what can be reached by more (widened) or
 restart of the same program under the same user is no change.
 
 On a terminal it is one screen that keeps itself up to date: + appeared, - vanished, ~ changed, ^ widened, v narrowed;
-the marks fade. q or Ctrl-C quits. In a pipe, with -o json or where TERM is dumb it is a stream of events, one JSON
+the marks fade. q or Ctrl-C quits, Ctrl-Z stops it for a while. In a pipe, with -o json or where TERM is dumb it is a stream of events, one JSON
 object a line: first 'start', then 'appeared', 'vanished', 'changed', 'widened', 'narrowed' as they happen, and
 'incomplete' or 'complete' where what can be seen changes.
 

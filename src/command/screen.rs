@@ -1,7 +1,8 @@
 //! The terminal as a screen: taken over, drawn on, and given back as it was.
 //!
 //! It is given back however the run ends: by quitting, by an error, by a signal that asks a program to end, and by a
-//! panic, for which a hook is set because a release build ends without unwinding. Nothing is decided here of what is
+//! panic, for which a hook is set because a release build ends without unwinding. It is given back too while the program
+//! is stopped (Ctrl-Z), and taken again when it goes on. Nothing is decided here of what is
 //! drawn, and standard output's own lock is not taken: whoever holds it must not keep the terminal from being restored.
 
 use std::fs::File;
@@ -36,6 +37,10 @@ pub enum Input {
     Quit,
     /// The terminal has another size, or the user wants it drawn anew.
     Redraw,
+    /// The user wants the terminal back for a while.
+    Stop,
+    /// The program goes on after it was stopped, by whomever.
+    Resume,
     /// This signal asks the program to end.
     Signal(i32),
 }
@@ -61,11 +66,34 @@ impl Screen {
                 before(panic);
             }));
         });
-        enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
         // Where this fails, dropping it undoes what was done.
-        queue!(screen.out, EnterAlternateScreen, Hide)?;
+        screen.take()?;
         Ok(screen)
+    }
+
+    /// Takes the terminal again. It may be ours still: whoever stopped the program may have set it otherwise.
+    ///
+    /// # Errors
+    /// Where the terminal is gone.
+    pub fn take(&mut self) -> io::Result<()> {
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        if !TAKEN.swap(true, Ordering::SeqCst) {
+            queue!(self.out, EnterAlternateScreen)?;
+        }
+        queue!(self.out, Hide)?;
+        self.out.flush()
+    }
+
+    /// Gives the terminal back, stops the program until somebody lets it go on, and takes the terminal again.
+    ///
+    /// # Errors
+    /// Where the terminal is gone.
+    pub fn stop(&mut self) -> io::Result<()> {
+        give_back(&self.out);
+        #[cfg(unix)]
+        signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP)?;
+        self.take()
     }
 
     /// Its size now.
@@ -170,11 +198,17 @@ impl Inputs {
 
 #[cfg(unix)]
 fn signals(sender: Sender<Input>) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+    let heard = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT];
+    let mut signals = signal_hook::iterator::Signals::new(heard)?;
     let tell = move || {
         for signal in signals.forever() {
-            if sender.send(Input::Signal(signal)).is_err() {
+            let input = match signal {
+                SIGTSTP => Input::Stop,
+                SIGCONT => Input::Resume,
+                signal => Input::Signal(signal),
+            };
+            if sender.send(input).is_err() {
                 break;
             }
         }
@@ -203,6 +237,7 @@ fn meaning(event: &Event) -> Option<Input> {
             match (key.code, control) {
                 (KeyCode::Char('q' | 'Q'), false) | (KeyCode::Char('c'), true) => Some(Input::Quit),
                 (KeyCode::Char('l'), true) => Some(Input::Redraw),
+                (KeyCode::Char('z'), true) if cfg!(unix) => Some(Input::Stop),
                 _ => None,
             }
         }

@@ -106,13 +106,30 @@ impl Terminal {
             assert!(began.elapsed() < PATIENCE, "it does not end: {:#?}", self.lines());
             self.read(Duration::from_millis(20));
         };
+        self.is_given_back();
+        status
+    }
+
+    /// Holds that the terminal is as it was before.
+    #[track_caller]
+    pub fn is_given_back(&mut self) {
         while self.read(Duration::ZERO) {}
         let screen = self.emulator.screen();
         assert!(!screen.alternate_screen(), "the alternate screen is left on");
         assert!(!screen.hide_cursor(), "the cursor is left hidden");
         let settings = |termios: &Termios| format!("{termios:?}");
         assert_eq!(settings(&tcgetattr(&self.line).unwrap()), settings(&self.before));
-        status
+    }
+
+    /// Waits until the program is stopped.
+    #[track_caller]
+    pub fn is_stopped(&mut self) {
+        let began = Instant::now();
+        let stat = format!("/proc/{}/stat", self.child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(began.elapsed() < PATIENCE, "it does not stop: {:#?}", self.lines());
+            self.read(Duration::from_millis(20));
+        }
     }
 
     /// Holds that a screen was up.

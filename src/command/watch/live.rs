@@ -26,7 +26,12 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         match inputs.recv_timeout(beat.left()) {
             Ok(Input::Quit) => break None,
             Ok(Input::Signal(signal)) => break Some(signal),
-            Ok(Input::Redraw) => {
+            Ok(input @ (Input::Redraw | Input::Stop | Input::Resume)) => {
+                match input {
+                    Input::Stop => screen.stop()?,
+                    Input::Resume => screen.take()?,
+                    _ => {}
+                }
                 size = screen.size();
                 anew = true;
                 continue;
