@@ -156,7 +156,10 @@ pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection)
     } else if args.no_holders {
         scope.states.retain(|state| *state != State::Bound);
     }
-    scope.details = common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
+    scope.details = common.output != Output::Table
+        || !args.columns.is_empty()
+        || args.sort.is_some()
+        || selection.asks_of_holders();
     scope
 }
 

@@ -133,6 +133,13 @@ impl Selection {
             .map(|p| p.concat())
     }
 
+    /// Whether it turns on what only a closer look at the holders tells: their user, unit or container.
+    pub(super) fn asks_of_holders(&self) -> bool {
+        let asks =
+            |filter: &Filter| matches!(filter, Filter::User(_) | Filter::Unit(_) | Filter::Container(_));
+        self.groups.iter().flatten().chain(&self.not).any(asks)
+    }
+
     /// The states that are asked for by name.
     pub(super) fn states(&self) -> impl Iterator<Item = State> {
         self.groups.iter().flatten().filter_map(|filter| match filter {

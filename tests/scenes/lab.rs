@@ -292,6 +292,11 @@ impl Holder {
         self.pid
     }
 
+    /// Whether somebody has ended it.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// The next line a helper says, word by word.
     fn line(&mut self) -> Result<Vec<String>, Failed> {
         let (_, from) = self.pipes.as_mut().ok_or("no helper")?;

@@ -30,6 +30,8 @@ mod many;
 #[cfg(target_os = "linux")]
 mod namespaces;
 #[cfg(target_os = "linux")]
+mod one_liners;
+#[cfg(target_os = "linux")]
 mod parity;
 #[cfg(target_os = "linux")]
 mod privilege;
@@ -61,6 +63,7 @@ fn main() -> std::process::ExitCode {
         addresses::SCENES,
         namespaces::SCENES,
         many::SCENES,
+        one_liners::SCENES,
         parity::SCENES,
         verdicts::SCENES,
         watch::SCENES,
