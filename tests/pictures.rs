@@ -1,0 +1,177 @@
+//! The pictures in `src/share/pictures` are of the program as it is: what it writes to a terminal, in colour, of the saved
+//! observation `tests/captures/five.json`, as a terminal emulator shows it. To make them anew:
+//! `PORTOLAN_BLESS=1 cargo test --test pictures`.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+#[path = "support/terminal.rs"]
+mod support;
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use portolan::baseline::{Kind, difference};
+use portolan::judge::judge;
+use portolan::model::{Observation, Process};
+use portolan::registry::Registry;
+use portolan::render::screen::{Mark, Scene, Size, frame};
+use support::Terminal;
+
+/// Rows of the terminals: more than anything here takes.
+const HEIGHT: u16 = 60;
+
+/// What the terminal looks like: points in a picture.
+const FONT: f32 = 14.0;
+const CELL: (f32, f32) = (8.43, 18.0);
+const MARGIN: f32 = 14.0;
+const BACKGROUND: &str = "#1c1f26";
+const FOREGROUND: &str = "#d8dee9";
+/// The eight colours of ECMA-48, and the bright ones.
+const PALETTE: [&str; 16] = [
+    "#3b4252", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#d8dee9", "#636d83",
+    "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#ffffff",
+];
+
+/// How a piece of text looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Look {
+    color: vt100::Color,
+    bold: bool,
+    dim: bool,
+}
+
+/// The screen of a terminal as SVG, down to its last line.
+fn svg(screen: &vt100::Screen, title: &str) -> String {
+    let (_, width) = screen.size();
+    let lines: Vec<String> = screen.rows(0, width).collect();
+    let height = lines.iter().rposition(|line| !line.trim().is_empty()).unwrap() + 1;
+    let high = CELL.1 * f32::from(u16::try_from(height).unwrap()) + 2.0 * MARGIN;
+    let wide = CELL.0 * f32::from(width) + 2.0 * MARGIN;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{wide:.0}\" height=\"{high:.0}\" viewBox=\"0 0 {wide:.0} {high:.0}\" \
+         role=\"img\">\n<title>{title}</title>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n\
+         <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"{FONT}\" xml:space=\"preserve\">\n",
+    );
+    for row in 0..u16::try_from(height).unwrap() {
+        let mut piece: Option<(u16, Look, String)> = None;
+        for column in 0..width {
+            let cell = screen.cell(row, column).unwrap();
+            let look = Look { color: cell.fgcolor(), bold: cell.bold(), dim: cell.dim() };
+            let blank = matches!(cell.contents(), "" | " ");
+            match &mut piece {
+                // Each word begins where the terminal has it, whatever the font of the viewer is.
+                Some((_, same, text)) if *same == look && !blank => text.push_str(cell.contents()),
+                _ => {
+                    write_piece(&mut svg, row, piece.take());
+                    piece = (!blank).then(|| (column, look, cell.contents().to_owned()));
+                }
+            }
+        }
+        write_piece(&mut svg, row, piece);
+    }
+    svg + "</g>\n</svg>\n"
+}
+
+fn write_piece(svg: &mut String, row: u16, piece: Option<(u16, Look, String)>) {
+    let Some((column, look, text)) = piece else { return };
+    let color = match look.color {
+        vt100::Color::Default => FOREGROUND,
+        vt100::Color::Idx(index) => PALETTE[usize::from(index)],
+        vt100::Color::Rgb(..) => panic!("a colour that no terminal was asked for"),
+    };
+    let x = MARGIN + CELL.0 * f32::from(column);
+    let y = MARGIN + CELL.1 * f32::from(row) + FONT;
+    let weight = if look.bold { " font-weight=\"bold\"" } else { "" };
+    let faint = if look.dim { " opacity=\"0.6\"" } else { "" };
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{color}\"{weight}{faint}>{text}</text>").unwrap();
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The picture of a name is this one; or is made so.
+fn shows(name: &str, picture: &str) {
+    let path = root().join("src/share/pictures").join(name);
+    if std::env::var_os("PORTOLAN_BLESS").is_some() {
+        std::fs::write(&path, picture).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let other = committed.lines().zip(picture.lines()).find(|(old, new)| old != new);
+    assert!(
+        committed == picture,
+        "{name} is not of the program as it is: {other:?}; PORTOLAN_BLESS=1 cargo test --test pictures makes it anew"
+    );
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("src/share/pictures/{name}")), "the README does not show {name}");
+}
+
+/// What is typed and what comes, on a terminal of this width.
+fn typed(arguments: &[&str], width: u16) -> String {
+    let mut program = Command::new("setsid");
+    program.args(["--ctty", "--wait"]).arg(env!("CARGO_BIN_EXE_portolan")).args(arguments);
+    program.args(["--from", "tests/captures/five.json"]).current_dir(root());
+    let mut terminal = Terminal::run((width, HEIGHT), program, &[]);
+    assert_eq!(terminal.ended().code(), Some(0));
+    let line = ["portolan"].iter().chain(arguments).copied().collect::<Vec<_>>().join(" ");
+    let mut emulator = vt100::Parser::new(HEIGHT, width, 0);
+    emulator.process(format!("\x1b[2m$\x1b[m {line}\r\n").as_bytes());
+    emulator.process(&terminal.bytes);
+    svg(emulator.screen(), &line)
+}
+
+#[test]
+fn the_table() {
+    shows("table.svg", &typed(&[], 100));
+}
+
+#[test]
+fn the_card() {
+    shows("card.svg", &typed(&["explain", "3416"], 84));
+}
+
+/// A screen of `watch` has the time and whatever listens in it. So this one is drawn of two observations, by what draws
+/// every screen, with the marks of what differs between them.
+#[test]
+fn the_watch() {
+    let saved = std::fs::read(root().join("tests/captures/five.json")).unwrap();
+    let after: Observation = serde_json::from_slice(&saved).unwrap();
+    let mut before = after.clone();
+    for socket in &mut before.sockets {
+        match socket.local.port {
+            3416 => socket.local.address = "127.0.0.1".parse().unwrap(),
+            1 => socket.local.port = 8080,
+            _ => {}
+        }
+    }
+    before.sockets.retain(|socket| socket.local.port != 60416);
+    for Process { pid, name, exe, .. } in &mut before.processes {
+        if *pid == 4714 {
+            *name = Some("postgres".to_owned());
+            exe.as_mut().unwrap().path = "/usr/lib/postgresql/17/bin/postgres".to_owned();
+        }
+    }
+    let [was, is] = [&before, &after].map(|seen| judge(seen, Registry::embedded()));
+    let changes = difference(&was.listeners, &is.listeners);
+    let mark = |kind| Some(Mark { kind, fading: false });
+    let now = is.listeners.iter().map(|judged| {
+        let change = changes.iter().find(|change| std::ptr::eq(change.listener, judged));
+        (judged.clone(), change.and_then(|change| mark(change.kind)))
+    });
+    let gone = changes.iter().filter(|change| change.kind == Kind::Vanished);
+    let mut rows: Vec<_> =
+        now.chain(gone.map(|change| (change.listener.clone(), mark(change.kind)))).collect();
+    rows.sort_by(|(a, _), (b, _)| a.listener.order(&b.listener));
+    let kinds: Vec<Kind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    let scene = Scene { report: &is, rows };
+    let size = Size { width: 100, height: HEIGHT };
+    let lines = frame(&scene, after.taken, Duration::from_secs(1), size, true).unwrap();
+    let mut emulator = vt100::Parser::new(HEIGHT, size.width, 0);
+    emulator.process(lines.join("\r\n").as_bytes());
+    shows("watch.svg", &svg(emulator.screen(), "portolan watch"));
+}
