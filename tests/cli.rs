@@ -68,6 +68,9 @@ fn bad_targets_are_refused_in_one_line() {
         ("tcp/70000", "tcp/70000"),
         ("icmp/7", "unknown protocol"),
         ("10.0.0.0/40", "0 to 32"),
+        ("10.0.0.0/", "0 to 32"),
+        ("fd00::/129", "0 to 128"),
+        ("10.0.0.256/8", "no such address"),
         ("", "empty target"),
         ("no-such-service-or-process", "neither a port"),
         ("a\nb\u{1b}[2J", "a\\nb\\x1b[2J"),
@@ -89,21 +92,32 @@ fn bad_options_are_refused_in_one_line() {
         (&["-t", "explain", "22"], "after the command"),
         (&["--from", "x", "--netns", "all"], "name one of them"),
         (&["--process", "("], "no regular expression"),
+        (&["--process", "[a-"], "no closing bracket"),
         (&["--user", "no-such-user-here"], "no such user"),
+        (&["--user", "-5"], "--user -5: no such user"),
+        (&["--user", ""], "no user has an empty name"),
+        (&["--unit", ""], "no unit has an empty name"),
         (&["--state", "listening"], "Did you mean listen?"),
         (&["--exposure", "world"], "any, public, private"),
         (&["--flag", "orphan"], "Did you mean orphaned?"),
         (&["--pid", "nginx"], "no process id"),
+        (&["--pid", "-1"], "no process id"),
         (&["--not", "colour=red"], "no such key"),
         (&["--not", "flag=x"], "orphaned"),
         (&["-i", "icmp:7"], "unknown protocol"),
         (&["-i", "tcp@localhost:22"], "must be a number"),
         (&["-i", "tcp@[::1:22"], "bracket"),
         (&["-i", "tcp:"], "no port"),
+        (&["-i", ":htpps"], "htpps is no registered service; did you mean https?"),
+        (&["expalin", "22"], "did you mean explain?"),
+        (&["watc"], "did you mean watch?"),
+        (&["nginxx"], "did you mean nginx?"),
+        (&["completions", "ksh"], "bash, zsh, fish, powershell, elvish"),
         (&["--columns", "port,colour"], "no such field"),
         (&["--columns", "prot"], "Did you mean port?"),
         (&["--columns", "port", "-o", "json"], "JSON always has every field"),
-        (&["--sort", "colour"], "no such field"),
+        (&["--sort", "colour"], "registry.status"),
+        (&["--sort", "-protocl"], "Did you mean protocol?"),
         (&["explain", "22", "-o", "csv"], "explain prints a card"),
         (&["watch", "--pids", "22"], "no other shape"),
         (&["watch", "-o", "csv"], "no other shape"),
@@ -608,6 +622,32 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
         assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
     }
     assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
+}
+
+/// Every command's long help has examples, and each of them is a line that the program takes.
+#[test]
+fn the_examples_of_every_help_can_be_typed() {
+    use clap::{CommandFactory, Parser};
+    use portolan::cli::Cli;
+
+    let mut command = Cli::command();
+    command.build();
+    for command in command.get_subcommands().chain([&command]) {
+        let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        let mut typed = 0;
+        // What is typed ends where the words on it begin, or goes on elsewhere.
+        for line in help.lines().filter(|line| line.starts_with("  ")) {
+            let line = line.trim().split("  ").next().unwrap();
+            for part in line.split(['|', ';', '>', '(', ')', '<', '\'']) {
+                let words: Vec<&str> = part.split_whitespace().collect();
+                let Some(at) = words.iter().position(|word| *word == "portolan") else { continue };
+                let parsed = Cli::try_parse_from(&words[at..]);
+                assert!(parsed.is_ok(), "{}: {part}: {}", command.get_name(), parsed.unwrap_err());
+                typed += 1;
+            }
+        }
+        assert!(typed > 0, "the long help of {} has no example: after_long_help", command.get_name());
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `watch` on a real pseudo-terminal: what a user sees there, and that the terminal is given back as it was however the
-//! run ends. What comes out is fed to a terminal emulator, and it is the emulator's screen that is looked at.
+//! The program on a real pseudo-terminal: what a user sees there, and that `watch` gives the terminal back as it was however
+//! the run ends. What comes out is fed to a terminal emulator, and it is the emulator's screen that is looked at.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -251,4 +251,57 @@ fn waiting_leaves_the_terminal_alone() {
     terminal.line_with(&["start"]);
     terminal.press(b"\x03");
     assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
+}
+
+/// What is printed on a terminal of each width fits it and is coloured only where it may be, for root and for nobody.
+#[test]
+fn tables_and_cards_fit_every_terminal() {
+    let (_listener, port, _) = listener();
+    let port = port.to_string();
+    // The checkout may lie where nobody can reach it.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = folder.path().join("portolan");
+    std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    let users: &[&[&str]] =
+        if root { &[&[], &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]] } else { &[&[]] };
+    for (user, width, environment) in users.iter().flat_map(|user| {
+        [20, 60, 80, 120, 200].into_iter().flat_map(move |width| {
+            [None, Some(("TERM", "dumb")), Some(("NO_COLOR", "1"))]
+                .map(|environment| (user, width, environment))
+        })
+    }) {
+        for arguments in
+            [&[port.as_str()][..], &[], &["-a", "-t"], &["explain", "3416"], &["-o", "wide", &port]]
+        {
+            let about = format!("{user:?} {width} {environment:?} {arguments:?}");
+            let mut command = Command::new("setsid");
+            command.args(["--ctty", "--wait"]).args(*user);
+            // What is said beside is lines, however long.
+            command.args(["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/null"]).arg(&program).args(arguments);
+            let mut terminal = Terminal::run((width, 200), command, environment.as_slice());
+            assert_eq!(terminal.ended().code(), Some(0), "{about}");
+            let text = String::from_utf8(terminal.bytes.clone()).unwrap();
+            assert_eq!(text.contains("\x1b["), environment.is_none(), "{about}: {text:?}");
+            // What is never cut is not asked to fit, and a card needs some room.
+            let fits = !arguments.contains(&"wide") && (width > 20 || arguments[..] != ["explain", "3416"]);
+            let mut longest = 0;
+            for line in plain(&text).lines().filter(|_| fits) {
+                longest = longest.max(line.width());
+                assert!(line.width() <= width.into(), "{about}: {line:?}");
+            }
+            assert!(longest > 10 || !fits, "{about}: {text:?}");
+            if arguments[..] == [port.as_str()] {
+                assert!(text.contains(&port), "{about}: {text:?}");
+            }
+        }
+    }
+}
+
+/// Without the escape sequences of colours.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
 }

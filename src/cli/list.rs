@@ -2,6 +2,21 @@
 
 use clap::Args;
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  portolan list 3416 8000-8100 nginx            these ports, and whatever nginx listens on
+  portolan list -t --exposure any               TCP, reachable on every address
+  portolan list --flag orphaned,impostor        what has one of these flags
+  portolan list --user www-data --not ssh       of this user, all but ssh
+  portolan list -at --state established         connections, with their direction
+  portolan list --group                         how many connections each listener has
+  portolan list --columns port,exe --sort port  these fields, in this order
+  portolan list -o csv --no-header              for a spreadsheet
+  kill $(portolan list --pids 3000)             the processes alone
+
+Values of one option widen, several options narrow. Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other
+error.";
+
 /// What narrows a listing.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListArgs {
@@ -34,10 +49,10 @@ pub struct ListArgs {
     #[arg(long, value_name = "REGEX")]
     pub process: Vec<String>,
     /// Only sockets that this process holds
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true)]
     pub pid: Vec<String>,
     /// Only sockets of this user, by name or id
-    #[arg(long, value_name = "NAME|UID", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME|UID", value_delimiter = ',', allow_negative_numbers = true)]
     pub user: Vec<String>,
     /// Only this exposure: any, public, private, link-local, multicast, loopback
     #[arg(long, value_name = "CLASS", value_delimiter = ',')]

@@ -7,7 +7,7 @@ mod watch;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
 pub use list::ListArgs;
@@ -51,6 +51,7 @@ Examples:
   portolan audit             is anything here that should not be? see portolan audit --help
   portolan -o json           for machines
   portolan capture >host.json; portolan --from host.json
+  portolan man | man -l -    the manual page; completions: portolan completions --help
 
 Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other error.
 
@@ -61,8 +62,10 @@ vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets are not.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List what listens (the same as no command)
+    #[command(after_long_help = list::EXAMPLES)]
     List(Box<ListArgs>),
     /// Tell what the registry says of a port or service, and who is on it here now
+    #[command(after_long_help = EXPLAINED)]
     Explain(ExplainArgs),
     /// Watch what listens: on a terminal a table that keeps itself up to date, elsewhere a stream of events
     #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
@@ -71,6 +74,7 @@ pub enum Command {
     #[command(long_about = audit::ABOUT, after_long_help = audit::EXAMPLES)]
     Audit(Box<AuditArgs>),
     /// Write the raw observation as JSON, for --from here or on another machine
+    #[command(after_long_help = CAPTURED)]
     Capture,
     /// Write the completions of a shell; each is loaded when the shell starts
     #[command(after_long_help = INSTALL)]
@@ -80,6 +84,31 @@ pub enum Command {
         after_long_help = "Examples:\n  portolan man >/usr/local/share/man/man1/portolan.1\n  portolan man | man -l -"
     )]
     Man,
+}
+
+const EXPLAINED: &str = "\
+Examples:
+  portolan explain 3416             its registrations, what is known of them, and who is on it here
+  portolan explain udp/53 ssh       one protocol; a service by its name
+  portolan explain nginx            the ports a program usually serves
+  portolan explain kazaa            whatever tells of a word
+  portolan explain 0-65535 -o json  the whole registry, for machines
+  portolan explain --stats          what the registry knows, and of what date
+
+Exit codes: 0 it was told, 2 nothing goes by that name, or another error.";
+
+const CAPTURED: &str = "\
+Examples:
+  portolan capture >host.json                            what listens here, as it was seen
+  ssh host portolan capture | portolan --from -          judged here
+  sudo portolan capture --netns all >host.json           the containers' too (Linux)
+
+It holds names, command lines and users of the processes that hold sockets: keep it as you would keep those.";
+
+/// The names of the commands.
+#[must_use]
+pub fn commands() -> Vec<String> {
+    Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 const INSTALL: &str = "\

@@ -35,7 +35,7 @@ pub(super) fn run(
     audit.sort();
     if let Some(asked) = asked {
         let met = narrow(&mut audit, asked, args, common, &selection);
-        selection.all_known(&met, |name| common.from.is_none() && observe::is_running(name))?;
+        selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
     }
 
     let outcome = audit.outcome(args.fail_on);

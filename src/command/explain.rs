@@ -103,8 +103,7 @@ fn unknown(resolved: &target::Resolved, common: &CommonArgs, registry: &Registry
             "{name}: this process listens on nothing; explain takes a port or a service"
         ));
     }
-    let near = registry.near(name);
-    let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+    let near = target::suggestion(name, registry);
     Error::Said(format!(
         "{name}: neither a port, nor a registered service, nor a process that listens here, nor a known program, \
          and no registration, product or use tells of it{near}"

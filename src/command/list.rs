@@ -25,7 +25,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     selection.users_known(|name| is_seen(name, &observation))?;
     let mut report = judge(&observation, registry);
     let met = narrow(&mut report, &scope, &selection, args.group);
-    selection.all_known(&met, |name| common.from.is_none() && observe::is_running(name))?;
+    selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;

@@ -4,7 +4,7 @@
 
 use super::select::Filter;
 use super::{Error, target};
-use crate::model::{Family, Protocol};
+use crate::model::{Family, Protocol, Target};
 use crate::registry::Registry;
 
 /// Understands one `-i`; an empty one is every socket.
@@ -46,6 +46,14 @@ pub(super) fn filter(text: &str, registry: &Registry) -> Result<Filter, Error> {
     }
     if !ports.is_empty() {
         let named: Vec<String> = ports.split(',').map(str::to_owned).collect();
+        let unknown = |name: &&String| {
+            name.parse().is_ok_and(|target| matches!(target, Target::Name { .. }))
+                && !registry.is_service(name)
+        };
+        if let Some(name) = named.iter().find(unknown) {
+            let near = target::suggestion(name, registry);
+            return Err(said(&format!("{name} is no registered service{near}")));
+        }
         let mut any = targets(&named, registry)?;
         filters.push(match (any.pop(), any.is_empty()) {
             (Some(one), true) => one,

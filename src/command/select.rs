@@ -16,6 +16,9 @@ use crate::model::{Exposure, Family, Flag, Pid, PortRange, Process, Protocol, St
 use crate::observe;
 use crate::registry::Registry;
 
+/// More names than one cares to read where the nearest one is told.
+const MANY: usize = 20;
+
 /// One condition.
 #[derive(Debug)]
 pub(super) enum Filter {
@@ -115,6 +118,7 @@ impl Selection {
     pub(super) fn all_known(
         &self,
         met: &HashSet<usize>,
+        registry: &Registry,
         running: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
         let targets = self.groups.first().into_iter().flatten().take(self.targets);
@@ -122,7 +126,7 @@ impl Selection {
             Filter::Target(resolved) => Some(&**resolved),
             _ => None,
         });
-        target::known(resolved, met, running)
+        target::known(resolved, met, registry, running)
     }
 
     /// The ports that can be meant at all; `None` for any.
@@ -277,9 +281,9 @@ fn keyed(key: &str, value: &str) -> Result<Filter, Error> {
             Ok(pid) => Filter::Pid(pid),
             Err(_) => return Err(said("no process id: a number is".to_owned())),
         },
+        _ if value.is_empty() => return Err(said(format!("no {key} has an empty name"))),
         "unit" => Filter::Unit(value.to_owned()),
         "container" => Filter::Container(value.to_owned()),
-        _ if value.is_empty() => return Err(said("name a user, or a user id".to_owned())),
         _ => Filter::User(value.to_owned()),
     })
 }
@@ -304,13 +308,16 @@ impl Selection {
     }
 }
 
-/// That `word` is none of `names`: the nearest one, and all there are.
+/// That `word` is none of `names`: the nearest one, and all there are, unless the nearest is enough of so many.
 pub(super) fn unknown(what: &str, word: &str, names: &[&str]) -> String {
     let near = names
         .iter()
         .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), name), name))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let near = near.map(|(_, name)| format!(" Did you mean {name}?")).unwrap_or_default();
-    format!("no such {what}.{near} There are: {}", names.join(", "))
+    match near {
+        Some((_, near)) if names.len() > MANY => format!("no such {what}. Did you mean {near}?"),
+        Some((_, near)) => format!("no such {what}. Did you mean {near}? There are: {}", names.join(", ")),
+        None => format!("no such {what}. There are: {}", names.join(", ")),
+    }
 }

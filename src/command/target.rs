@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::Error;
 use super::select::both;
+use crate::cli;
 use crate::join::Listener;
 use crate::model::{PortRange, Process, Protocol, Target};
 use crate::registry::Registry;
@@ -116,6 +117,7 @@ fn is_named(process: &Process, name: &str) -> bool {
 pub(super) fn known<'r>(
     targets: impl Iterator<Item = &'r Resolved>,
     met: &HashSet<usize>,
+    registry: &Registry,
     running: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
     for (index, resolved) in targets.enumerate() {
@@ -123,11 +125,20 @@ pub(super) fn known<'r>(
             && !met.contains(&index)
             && !running(name)
         {
+            let near = suggestion(name, registry);
             return Err(Error::Said(format!(
-                "{}: neither a port, nor a registered service, nor a process seen running here",
+                "{}: neither a port, nor a registered service, nor a process seen running here{near}",
                 resolved.text
             )));
         }
     }
     Ok(())
+}
+
+/// What comes near a name that is none: a command, a service or a program.
+pub(super) fn suggestion(name: &str, registry: &Registry) -> String {
+    let commands = cli::commands().into_iter().filter(|command| strsim::osa_distance(command, name) <= 2);
+    let mut near: Vec<String> = commands.filter(|_| name.len() > 2).collect();
+    near.extend(registry.near(name).into_iter().map(str::to_owned));
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) }
 }

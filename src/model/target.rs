@@ -113,7 +113,12 @@ fn address(s: &str) -> Option<Result<Target, BadTarget>> {
         return Some(Ok(Target::Address { network: whole(address), port: None }));
     }
     if let Some((host, bits)) = s.split_once('/') {
-        let address: IpAddr = host.parse().ok()?;
+        let Ok(address) = host.parse::<IpAddr>() else {
+            // No protocol is written with these.
+            let meant =
+                host.contains(':') || (host.contains('.') && host.starts_with(|c: char| c.is_ascii_digit()));
+            return meant.then(|| bad("no such address: try 10.0.0.0/8 or fd00::/8"));
+        };
         let widest = if address.is_ipv4() { 32 } else { 128 };
         return Some(match bits.parse::<u8>() {
             Ok(prefix) if digits(bits) && prefix <= widest => {

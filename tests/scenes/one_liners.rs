@@ -71,14 +71,22 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
 
     let mut compared = 0;
     for (usual, ours) in &rows {
-        let waits = ours.contains("--until") || ours.starts_with("kill");
+        let kills = ours.starts_with("kill");
+        let waits = ours.contains("--until") || kills;
+        if kills && is_installed("lsof") {
+            // What would be ended, before it is.
+            let inner = |line: &str| line.trim_start_matches("kill $(").trim_end_matches(')').to_owned();
+            let [usual, ours] = [usual, ours].map(|line| shell(lab, &inner(line)));
+            same!(String::from_utf8(usual?.stdout)?, String::from_utf8(ours?.stdout)?);
+            compared += 1;
+        }
         // What watches does not end by itself.
         let output =
             shell(lab, &if ours == "portolan watch" { format!("timeout 2 {ours}") } else { ours.clone() })?;
         let code = if ours == "portolan watch" { Some(124) } else { Some(0) };
         same!(output.status.code(), code, "{ours}: {output:?}");
         same!(output.stdout.is_empty(), waits, "{ours}: {output:?}");
-        if ours.starts_with("kill") {
+        if kills {
             holders.retain_mut(|holder| !holder.has_ended());
             same!(holders.len(), known.len() - 1, "{ours}");
         }
