@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 
@@ -87,7 +88,14 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
         same!(output.status.code(), code, "{ours}: {output:?}");
         same!(output.stdout.is_empty(), waits, "{ours}: {output:?}");
         if kills {
-            holders.retain_mut(|holder| !holder.has_ended());
+            // A signal takes its time.
+            for _ in 0..100 {
+                holders.retain_mut(|holder| !holder.has_ended());
+                if holders.len() < known.len() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
             same!(holders.len(), known.len() - 1, "{ours}");
         }
         if waits || usual.starts_with("watch") || usual.contains("findstr") || usual.contains("Get-") {
