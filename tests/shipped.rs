@@ -1,0 +1,249 @@
+//! What is shipped beside the program, and what it writes for others, is what their own tools accept.
+//!
+//! `PORTOLAN_TOOLS` names a folder with those tools, as `.ci/tools FOLDER` fills it. Where it is not set, the trials
+//! that need one are told as ignored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let tools = std::env::var_os("PORTOLAN_TOOLS").map(PathBuf::from).filter(|folder| folder.is_dir());
+    let absent = tools.is_none();
+    let tools = tools.unwrap_or_default();
+    let with_tools: [(&str, fn(&Path) -> Result<(), Failed>); 5] = [
+        ("sarif_is_what_its_schema_asks_for", sarif),
+        ("promtool_accepts_the_metrics", metrics),
+        ("promtool_accepts_the_alert_rules_and_they_do_what_they_say", alerts),
+        ("promtool_understands_the_dashboard", dashboard),
+        ("systemd_accepts_the_units", units),
+    ];
+    let mut trials: Vec<Trial> = with_tools
+        .into_iter()
+        .map(|(name, test)| {
+            let tools = tools.clone();
+            Trial::test(name, move || test(&tools)).with_ignored_flag(absent)
+        })
+        .collect();
+    trials.push(Trial::test("alerts_and_dashboard_ask_for_metrics_there_are", names));
+    trials.push(Trial::test("examples_of_the_gate_are_understood", gates));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn share(path: &str) -> PathBuf {
+    root().join("src/share").join(path)
+}
+
+/// What an audit of the saved observation writes, with these arguments.
+fn audit(capture: &Path, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    let output = command.args(["audit", "--from"]).arg(capture).args(arguments).output()?;
+    match output.status.code() {
+        Some(0 | 1 | 3) => Ok(output.stdout),
+        _ => Err(format!("{arguments:?}: {output:?}").into()),
+    }
+}
+
+/// The saved observation of the tests, and one of it that hides much and calls itself badly.
+fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
+    let good = root().join("tests/captures/five.json");
+    let mut bad: Value = serde_json::from_slice(&fs::read(&good)?)?;
+    let evil = "\u{1b}[2J\"\\\n\u{202e}";
+    bad["host"]["name"] = evil.into();
+    bad["gaps"] = json!([{"stage": "holders", "what": evil, "count": 3, "why": evil, "remedy": evil}]);
+    for process in bad["processes"].as_array_mut().unwrap() {
+        process["name"] = evil.into();
+        process["exe"]["path"] = evil.into();
+    }
+    let path = folder.join("bad.json");
+    fs::write(&path, bad.to_string())?;
+    Ok([good, path])
+}
+
+/// Runs a tool, which must be content.
+fn run(command: &mut Command) -> Result<String, Failed> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(said) } else { Err(format!("{command:?}: {said}").into()) }
+}
+
+fn sarif(tools: &Path) -> Result<(), Failed> {
+    let schema = fs::read_to_string(tools.join("sarif-2.1.0.json"))?;
+    // The published pattern of a language, which we do not name, has a bracket too many to be one.
+    let schema: Value = serde_json::from_str(&schema.replace("{2}]?$", "{2}$"))?;
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
+    let folder = tempfile::tempdir()?;
+    for capture in captures(folder.path())? {
+        for arguments in
+            [&[][..], &["-t", "3416"], &["9"], &["--fail-on", "info"], &["--fail-on", "critical"]]
+        {
+            let log = audit(&capture, &[&["-o", "sarif"], arguments].concat())?;
+            let log: Value = serde_json::from_slice(&log)?;
+            let wrong: Vec<String> = validator
+                .iter_errors(&log)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            if !wrong.is_empty() {
+                return Err(format!("{arguments:?}: {wrong:#?}").into());
+            }
+            // It would have found something wrong.
+            for (pointer, value) in [
+                ("/version", json!("2.0.0")),
+                ("/runs/0/tool/driver/rules/0/defaultConfiguration/level", json!("grave")),
+                ("/runs/0/invocations/0/startTimeUtc", json!("yesterday")),
+                ("/runs/0/invocations/0/executionSuccessful", Value::Null),
+            ] {
+                let mut broken = log.clone();
+                *broken.pointer_mut(pointer).ok_or(pointer)? = value;
+                if validator.is_valid(&broken) {
+                    return Err(format!("{pointer} may be anything").into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn metrics(tools: &Path) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    for capture in captures(folder.path())? {
+        let path = folder.path().join("portolan.prom");
+        fs::write(&path, audit(&capture, &["-o", "metrics"])?)?;
+        let mut promtool = Command::new(tools.join("promtool"));
+        let output = promtool.args(["check", "metrics"]).stdin(fs::File::open(&path)?).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // What it has against a name or a help text it says and fails.
+        if !output.status.success() || !said.is_empty() {
+            return Err(said.into());
+        }
+    }
+    Ok(())
+}
+
+fn alerts(tools: &Path) -> Result<(), Failed> {
+    let rules = share("prometheus/portolan.rules.yml");
+    run(Command::new(tools.join("promtool")).args(["check", "rules"]).arg(&rules))?;
+    let folder = tempfile::tempdir()?;
+    let test = folder.path().join("alerts.test.yml");
+    fs::copy(root().join("tests/monitoring/alerts.test.yml"), &test)?;
+    fs::copy(&rules, folder.path().join("portolan.rules.yml"))?;
+    run(Command::new(tools.join("promtool")).args(["test", "rules"]).arg(&test))?;
+    Ok(())
+}
+
+/// What the panels of the dashboard ask, with its variables filled in.
+fn expressions() -> Result<Vec<String>, Failed> {
+    let dashboard: Value = serde_json::from_slice(&fs::read(share("grafana/portolan.json"))?)?;
+    let panels = dashboard["panels"].as_array().ok_or("no panels")?;
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let asked: Option<Vec<_>> = targets.map(|target| target["expr"].as_str()).collect();
+    Ok(asked
+        .ok_or("a target asks nothing")?
+        .into_iter()
+        .map(|expr| expr.replace("$instance", ".*"))
+        .collect())
+}
+
+fn dashboard(tools: &Path) -> Result<(), Failed> {
+    let asked = expressions()?;
+    if asked.len() < 10 {
+        return Err(format!("the panels ask little: {asked:?}").into());
+    }
+    let rules: Vec<Value> = asked
+        .iter()
+        .enumerate()
+        .map(|(at, expr)| json!({"record": format!("panel:{at}"), "expr": expr}))
+        .collect();
+    // JSON is YAML.
+    let file = json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("dashboard.yml");
+    fs::write(&path, file.to_string())?;
+    run(Command::new(tools.join("promtool")).args(["check", "rules"]).arg(&path))?;
+    Ok(())
+}
+
+fn units(tools: &Path) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let mut verify = Command::new(tools.join("systemd-analyze"));
+    verify.arg("verify");
+    for unit in ["portolan-audit.service", "portolan-audit.timer"] {
+        // It asks whether the program is there.
+        let text = fs::read_to_string(share("systemd").join(unit))?;
+        let path = folder.path().join(unit);
+        fs::write(&path, text.replace("/usr/bin/portolan", env!("CARGO_BIN_EXE_portolan")))?;
+        verify.arg(path);
+    }
+    let said = run(&mut verify)?;
+    // It warns of a line that it does not know, and is content all the same.
+    let of_ours: Vec<&str> = said.lines().filter(|line| line.contains("portolan-audit")).collect();
+    if of_ours.is_empty() { Ok(()) } else { Err(of_ours.join("\n").into()) }
+}
+
+/// The names of the metrics in a text.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let starts = text.match_indices("portolan_").map(|(at, _)| &text[at..]);
+    starts
+        .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or(rest))
+        .collect()
+}
+
+fn names() -> Result<(), Failed> {
+    let capture = root().join("tests/captures/five.json");
+    let written = String::from_utf8(audit(&capture, &["-o", "metrics"])?)?;
+    let mut there = metric_names(&written);
+    // Without a policy it has no date.
+    there.insert("portolan_policy_timestamp_seconds");
+    let rules = fs::read_to_string(share("prometheus/portolan.rules.yml"))?;
+    let asked = expressions()?.join("\n");
+    for (what, text) in [("the alerts", &rules), ("the dashboard", &asked)] {
+        let named = metric_names(text);
+        let unknown: Vec<_> = named.difference(&there).collect();
+        if named.len() < 3 || !unknown.is_empty() {
+            return Err(format!("{what} ask for {named:?}, of which there are not: {unknown:?}").into());
+        }
+        // And for codes and severities that there are.
+        for label in ["code", "severity"] {
+            let opening = format!("{label}=\"");
+            let values = text.split(&opening).skip(1).filter_map(|rest| rest.split('"').next());
+            for value in values {
+                if !written.contains(&format!("{label}=\"{value}\"")) {
+                    return Err(format!("{what} ask for {label} {value}").into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every command of the examples, run on a saved observation, is no misuse.
+fn gates() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    fs::copy(root().join("tests/captures/five.json"), folder.path().join("listeners.json"))?;
+    let mut commands = 0;
+    for file in ["ci/github-actions.yml", "ci/gitlab-ci.yml"] {
+        for line in fs::read_to_string(share(file))?.lines() {
+            let Some((_, arguments)) = line.split_once("portolan audit ") else { continue };
+            let arguments = arguments.split("||").next().unwrap_or_default().split_whitespace();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+            let output = command.arg("audit").args(arguments).current_dir(folder.path()).output()?;
+            if output.status.code() != Some(1) {
+                return Err(format!("{file}: {line}: {output:?}").into());
+            }
+            commands += 1;
+        }
+    }
+    if commands == 3 { Ok(()) } else { Err(format!("{commands} commands were found").into()) }
+}
