@@ -13,12 +13,15 @@ use std::process::{Command, Stdio};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
+/// What a trial does with the folder of the tools.
+type Test = fn(&Path) -> Result<(), Failed>;
+
 fn main() {
     let arguments = Arguments::from_args();
     let tools = std::env::var_os("PORTOLAN_TOOLS").map(PathBuf::from).filter(|folder| folder.is_dir());
     let absent = tools.is_none();
     let tools = tools.unwrap_or_default();
-    let with_tools: [(&str, fn(&Path) -> Result<(), Failed>); 5] = [
+    let with_tools: [(&str, Test); 5] = [
         ("sarif_is_what_its_schema_asks_for", sarif),
         ("promtool_accepts_the_metrics", metrics),
         ("promtool_accepts_the_alert_rules_and_they_do_what_they_say", alerts),
