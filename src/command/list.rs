@@ -74,7 +74,7 @@ pub(super) fn narrow(
 /// The fields of a CSV and of a wide table, where none are named.
 const CSV: &str = "protocol,family,address,port,device,v6only,state,peer,netns,exposure,uid,user,owner,pid,process,\
     exe,cmdline,started,unit,container,service,status,known_use,flags";
-const WIDE: &str = "protocol,address,port,device,state,peer,netns,exposure,service,status,process,pid,user,unit,container,exe,cmdline,flags";
+const WIDE: &str = "protocol,address,port,device,state,peer,netns,exposure,service,status,owner,process,pid,user,unit,container,exe,cmdline,flags";
 
 /// The fields to show; none for the table as it is made for people.
 fn columns(args: &ListArgs, output: Output) -> Result<Vec<Field>, Error> {

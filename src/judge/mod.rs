@@ -36,7 +36,8 @@ impl Remarks {
 impl<'o> Judged<'o> {
     /// A listener with the findings on it and the program that belongs on its port, where its holder is one.
     #[must_use]
-    pub fn new(listener: Listener<'o>, findings: Vec<Finding>, usual: Option<Usual>) -> Self {
+    pub fn new(listener: Listener<'o>, mut findings: Vec<Finding>, usual: Option<Usual>) -> Self {
+        findings.shrink_to_fit();
         let any = usual.is_some() || !findings.is_empty();
         let mut remarks = Remarks { findings, usual };
         remarks.sort();

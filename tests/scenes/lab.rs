@@ -264,6 +264,11 @@ impl Holder {
         if let Some(uid) = uid {
             command.uid(uid).gid(uid);
         }
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a command that holds what it was given.
+    pub fn spawn(command: &mut Command) -> Result<Self, Failed> {
         // spawn returns once the program runs: its name and its descriptors are final.
         Holder::new(command.spawn()?, None)
     }

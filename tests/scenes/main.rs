@@ -34,6 +34,8 @@ mod one_liners;
 #[cfg(target_os = "linux")]
 mod parity;
 #[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
 mod privilege;
 #[cfg(target_os = "linux")]
 mod programs;
@@ -59,6 +61,7 @@ fn main() -> std::process::ExitCode {
         audit_rules::SCENES,
         holding::SCENES,
         programs::SCENES,
+        peers::SCENES,
         privilege::SCENES,
         addresses::SCENES,
         namespaces::SCENES,
