@@ -66,8 +66,8 @@ pub struct Size {
 const MARK: u16 = 2;
 /// The status, the line of changes, the table's header and its rule.
 const HEAD: usize = 4;
-/// The gaps that are told at the foot, where there is room.
-const GAPS: usize = 2;
+/// The lines of gaps that are told at the foot, where there is room.
+const GAPS: usize = 4;
 
 const fn sign(kind: Kind) -> (&'static str, Tone) {
     match kind {

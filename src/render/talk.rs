@@ -1,6 +1,6 @@
 //! What goes to standard error beside a listing: what could not be seen, and what a reader should know.
 //!
-//! Each gap is told once, in a line of its own, with its remedy. Nothing is wrapped: a line is a message.
+//! Each gap is told once, in a line of its own, with its remedy. A line is a message; on a terminal it is wrapped.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use crate::judge::Asked;
 use crate::model::{Gap, Matched, Note};
 
+use super::wrap::wrap;
 use super::{Style, Tone, sanitize};
 
 /// Every gap, then every note.
@@ -19,10 +20,16 @@ pub fn gaps<'a>(
 ) -> io::Result<()> {
     unseen(gaps, style, w)?;
     for said in notes.iter().collect::<BTreeSet<_>>() {
-        let line = format!("portolan: note: {}", note(said));
-        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+        remark(&note(said), style, w)?;
     }
     Ok(())
+}
+
+const FROM: &str = "portolan: ";
+
+fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let mut lines = wrap(FROM, &format!("note: {text}"), style.width).into_iter();
+    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Tone::Quiet, &line)))
 }
 
 /// Every gap.
@@ -31,8 +38,15 @@ pub fn unseen<'a>(
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
+    const MARK: &str = "not seen:";
     for said in gaps.into_iter().collect::<BTreeSet<_>>() {
-        writeln!(w, "portolan: {} {}", style.paint(Tone::Warning, "not seen:"), gap(said))?;
+        let text = format!("{MARK} {}", gap(said));
+        for (at, line) in wrap(FROM, &text, style.width).into_iter().enumerate() {
+            match line.split_once(MARK).filter(|_| at == 0) {
+                Some((from, rest)) => writeln!(w, "{from}{}{rest}", style.paint(Tone::Warning, MARK))?,
+                None => writeln!(w, "{line}")?,
+            }
+        }
     }
     Ok(())
 }
@@ -58,8 +72,7 @@ pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
             Matched::Text => "no service or program of this name; shown is what tells of these words",
         };
         let ports = if *added == 1 { "1 port".to_owned() } else { format!("{added} ports") };
-        let line = format!("portolan: note: {}: {what} ({ports})", sanitize(text));
-        writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+        remark(&format!("{}: {what} ({ports})", sanitize(text)), style, w)?;
     }
     Ok(())
 }

@@ -1,0 +1,193 @@
+//! A listing, `explain` and `watch` on a real pseudo-terminal of every usual width, in colour and without, for root and for
+//! an ordinary user, and where nobody reads.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+#[path = "support/terminal.rs"]
+mod support;
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use support::Terminal;
+
+/// A listener of this process, and the target that means it alone.
+fn listener() -> (TcpListener, u16, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port, format!("tcp/{port}"))
+}
+
+/// The program where anybody can reach it, for the checkout may lie where nobody can.
+static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("portolan");
+    std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    (folder, program)
+});
+
+/// Who runs it: whoever runs the tests, and nobody too where that may be chosen.
+fn users() -> &'static [Option<u32>] {
+    if rustix::process::geteuid().is_root() { &[None, Some(65534)] } else { &[None] }
+}
+
+fn as_user(user: Option<u32>, arguments: &[&str]) -> Command {
+    let mut program = Command::new("setsid");
+    program.arg("--ctty").arg(&ANYWHERE.1).args(arguments);
+    if let Some(user) = user {
+        program.uid(user).gid(user);
+    }
+    program
+}
+
+/// What is held of what was drawn.
+impl Terminal {
+    /// Holds that every line that was written fits, and that all of it is text: but for colour, where it may be.
+    #[track_caller]
+    fn is_well_drawn(&self, colour: bool, about: &str) {
+        let screen = self.emulator.screen();
+        let wrapped: Vec<_> = (0..screen.size().0).filter(|row| screen.row_wrapped(*row)).collect();
+        assert_eq!(wrapped, [0; 0], "{about}: {:#?}", self.lines());
+        let text = String::from_utf8(self.bytes.clone()).unwrap();
+        assert!(!text.contains("panicked"), "{about}: {text}");
+        let coloured = text.split("\x1b[").skip(1).any(|part| {
+            let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+            part[end..].starts_with('m') && !matches!(&part[..end], "" | "0")
+        });
+        assert_eq!(coloured, colour, "{about}: {text:?}");
+    }
+
+    /// Holds that the cells of a table begin where the names of their columns do.
+    #[track_caller]
+    fn is_aligned(&self, about: &str) {
+        let lines = self.lines();
+        let header = lines.iter().position(|line| line.contains("PORT ")).unwrap();
+        assert!(lines[header + 1].starts_with("──"), "{about}: {lines:#?}");
+        let names: Vec<char> = lines[header].chars().collect();
+        let begins = |at: usize| names[at] != ' ' && (at == 0 || names[at - 1] == ' ');
+        let rows: Vec<&String> = lines[header + 2..].iter().take_while(|line| line.contains("tcp")).collect();
+        assert!(!rows.is_empty(), "{about}: {lines:#?}");
+        for row in rows {
+            let cells: Vec<char> = row.chars().collect();
+            for at in (0..names.len()).filter(|at| begins(*at)) {
+                assert_ne!(cells.get(at), Some(&' '), "{about}: column {at} of {row:?}");
+                assert!(
+                    at == 0 || cells.get(at - 1).is_none_or(|c| *c == ' '),
+                    "{about}: column {at} of {row:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Every command that draws, on terminals of every usual width, in colour and without, for root and for nobody: who may
+/// not see everything is told so on each.
+#[test]
+fn every_width_colour_and_user() {
+    let (_listener, port, _) = listener();
+    let port = port.to_string();
+    for user in users() {
+        for (width, colour) in
+            [60, 80, 120, 200].into_iter().flat_map(|width| [(width, true), (width, false)])
+        {
+            let environment = if colour { &[][..] } else { &[("NO_COLOR", "1")] };
+            for arguments in [&[&*port][..], &["explain", &port], &["watch", "--interval", "3600", &port]] {
+                let about = format!("{user:?} {width} {colour} {arguments:?}");
+                let mut terminal = Terminal::run((width, 60), as_user(*user, arguments), environment);
+                let watched = arguments[0] == "watch";
+                if watched {
+                    // The last line that is drawn: of what could not be read, or of the table.
+                    terminal.line_with(&[if user.is_some() { "portolan:" } else { "ephem" }]);
+                    terminal.until(&about, |lines| lines.iter().any(|line| line.contains("ephem")));
+                } else {
+                    assert_eq!(terminal.ended().code(), Some(0), "{about}: {:#?}", terminal.lines());
+                }
+                let shown = terminal.lines().join(" ");
+                let told = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+                if user.is_some() {
+                    let gap = told.contains("portolan: not seen:") && told.contains("could not be read");
+                    assert!(gap, "{about}: {shown}");
+                    assert!(told.contains("(hidden)") || told.contains("is hidden"), "{about}: {shown}");
+                }
+                terminal.is_well_drawn(colour, &about);
+                if arguments[0] != "explain" {
+                    terminal.is_aligned(&about);
+                }
+                if watched {
+                    terminal.press(b"q");
+                    assert_eq!(terminal.ended().code(), Some(0), "{about}");
+                }
+            }
+        }
+    }
+}
+
+/// A terminal hardly anybody has: no panic, and the port and its flags are told.
+#[test]
+fn twenty_columns_and_fewer() {
+    let (_listener, port, _) = listener();
+    let port = port.to_string();
+    for width in [20, 5, 1] {
+        for arguments in [&[&*port][..], &["explain", &port]] {
+            let mut terminal = Terminal::run((width, 200), as_user(None, arguments), &[("NO_COLOR", "1")]);
+            assert_eq!(terminal.ended().code(), Some(0), "{width} {arguments:?}");
+            let text = String::from_utf8(terminal.bytes.clone()).unwrap();
+            assert!(!text.contains("panicked"), "{text}");
+            if width == 20 && arguments.len() == 1 {
+                terminal.line_with(&[&port, "ephem"]);
+            }
+        }
+    }
+}
+
+/// A terminal that is told to be dumb, or a user who wants none, gets no colour; who asks for it gets it anywhere.
+#[test]
+fn colour_only_where_it_is_asked_for() {
+    let (_listener, port, _) = listener();
+    let port = port.to_string();
+    for (arguments, environment, colour) in [
+        (&[][..], &[][..], true),
+        (&[], &[("TERM", "dumb")], false),
+        (&[], &[("NO_COLOR", "1")], false),
+        (&[], &[("NO_COLOR", "")], true),
+        (&["--color", "never"], &[], false),
+        (&["--color", "always"], &[("NO_COLOR", "1"), ("TERM", "dumb")], true),
+    ] {
+        let all = [arguments, &[&*port]].concat();
+        let mut terminal = Terminal::run((100, 200), as_user(None, &all), environment);
+        assert_eq!(terminal.ended().code(), Some(0), "{all:?}");
+        terminal.is_well_drawn(colour, &format!("{all:?} {environment:?}"));
+    }
+}
+
+/// Nobody reads, or nobody can: no panic, and what is lost is no success but where the reader has had enough.
+#[test]
+fn no_reader() {
+    let (_listener, port, _) = listener();
+    let port = port.to_string();
+    for arguments in [&[&*port][..], &["explain", &port], &["watch", &port], &["-o", "json"]] {
+        // Standard output is closed before the program starts.
+        let mut closed = Command::new("sh");
+        closed.args(["-c", "exec timeout 1 \"$0\" \"$@\" >&-"]).arg(&ANYWHERE.1).args(arguments);
+        let output = closed.stderr(Stdio::piped()).output().unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert!(!talk.contains("panicked"), "{arguments:?}: {talk}");
+        // The reader has gone.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = Command::new("timeout").arg("20").arg(&ANYWHERE.1).args(arguments).stdout(writer).output();
+        let gone = gone.unwrap();
+        let talk = String::from_utf8(gone.stderr).unwrap();
+        assert_eq!(
+            (gone.status.code(), talk.contains("standard output")),
+            (Some(0), false),
+            "{arguments:?}: {talk}"
+        );
+    }
+}
