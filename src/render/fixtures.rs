@@ -157,14 +157,12 @@ fn findings(listener: &Listener<'_>) -> Vec<Finding> {
         address: local.address,
         device: local.device.clone(),
     });
-    [status, ephemeral, other, exposed]
+    let kernel =
+        (listener.socket.owner == Owner::Kernel).then_some(Evidence::Kernel { inode: listener.socket.inode });
+    [status, ephemeral, other, kernel, exposed]
         .into_iter()
         .flatten()
-        .map(|evidence| {
-            let mut finding = Finding { severity: Severity::Info, evidence };
-            finding.severity = finding.flag().severity(local.protocol, listener.exposure);
-            finding
-        })
+        .map(|evidence| Finding::new(evidence, local.protocol, listener.exposure))
         .collect()
 }
 

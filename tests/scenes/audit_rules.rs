@@ -109,6 +109,8 @@ fn shadowed(lab: &Lab) -> Outcome {
             same!(waiting("0.0.0.0")?, 0);
             same!(waiting("127.0.0.1")? != 0, true);
         }
+        let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
+        same!(table.matches("shadowed").count(), 2, "{table}");
         // One address asked for is judged with its neighbours all the same.
         let one = lab.json(&["127.0.0.1:8900"])?;
         same!(flags(on_port(&one, 8900)?).contains(&"shadowed"), true, "{one:#}");

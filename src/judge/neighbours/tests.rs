@@ -207,6 +207,7 @@ fn shadows() {
     }
     // Whoever holds both has nothing taken from it.
     assert_eq!(codes(&of(&[(local, &[7, 8]), (any, &[8])], &strangers)), ["[Executable]", ""]);
+    assert_eq!(codes(&of(&[(local, &[7, 9]), (any, &[8, 9])], &strangers)), ["", ""], "9 could not be read");
     // Nobody is accused who is not known.
     assert_eq!(codes(&of(&[(local, &[7]), (any, &[9])], &strangers)), ["", ""]);
     let hidden = vec![

@@ -154,6 +154,7 @@ mod tests {
             ("a/open/own", 0o700),
             ("sticky", 0o1777),
             ("deaf", 0o776),
+            ("group", 0o775),
         ] {
             let path = root.join(folder);
             fs::create_dir_all(&path).unwrap();
@@ -170,6 +171,7 @@ mod tests {
             ("/sticky/x", Some(vec!["/sticky"])),
             // Without the right to search it, nobody can put anything there.
             ("/deaf/x", Some(vec![])),
+            ("/group/x", Some(vec![])),
             // What is gone tells nothing more; what replaced it is somebody else's.
             ("/a/open/gone/x", Some(vec!["/a/open"])),
             ("/link/x", Some(vec![])),

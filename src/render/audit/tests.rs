@@ -111,8 +111,8 @@ NOTICE
     Why
     Do
 
-For information: 1 dormant, 5 exposed. Told with --fail-on info, and in JSON.
-Findings: 2 warning. Below it: 4 notice, 6 info. Not everything could be seen (2
+For information: 1 dormant, 1 kernel, 5 exposed. Told with --fail-on info, and
+Findings: 2 warning. Below it: 4 notice, 7 info. Not everything could be seen (2
 gaps): there may be more.
 "
     );
@@ -141,7 +141,7 @@ fn table_fits_any_terminal() {
 /// The same flag on many sockets of one program.
 fn many(count: u16) -> Observation {
     let sockets =
-        (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 2000 + n), crate::model::Owner::Kernel));
+        (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 2000 + n), crate::model::Owner::Vanished));
     Observation { sockets: sockets.collect(), ..empty() }
 }
 
@@ -151,7 +151,7 @@ fn one_program_is_told_once_with_its_places() {
     let report = report(&observation);
     let audit = Audit::of(&report);
     let told = table(&audit, Severity::Info, Some(80));
-    assert_eq!(told.matches("(kernel), user root").count(), 1, "{told}");
+    assert_eq!(told.matches("(vanished), user root").count(), 1, "{told}");
     assert_eq!(told.matches("Nothing is registered").count(), 1, "{told}");
     assert!(told.contains("tcp 127.0.0.1:2011 and 28 more"), "{told}");
     assert!(!told.contains("127.0.0.1:2012"), "{told}");

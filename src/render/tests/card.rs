@@ -100,7 +100,7 @@ fn dynamic_and_the_kernels() {
             "              while.",
             "  Here now    udp 0.0.0.0:51820, reachable on every address of this machine",
             "              made by user root; the kernel's own: no process holds it",
-            "              flags: ephemeral (notice), exposed (info)",
+            "              flags: ephemeral (notice), kernel (info), exposed (info)",
             "              The port lies in 32768-60999, which this kernel hands out to",
             "              outgoing connections, and in IANA's dynamic range. A client",
             "              waiting for an answer looks no different.",

@@ -43,9 +43,9 @@ fn at_120_columns() {
             "tcp    127.0.0.1       5432   loopback    postgresql          postgres            900      postgres        -",
             "tcp    127.0.0.1       7777   loopback    cbt                 \\x1b[2J\\nevil\\u{2…  1000 +1  \\x1b[2J\\nevil…  dormant",
             "tcp    127.0.0.1       60417  loopback    -                   (vanished)          -        root            ephemeral",
-            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed. 1 owner hidden,",
-            "1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no all-clear. Registry of",
-            "DATE.",
+            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 1 kernel, 5 exposed. 1",
+            "owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no all-clear.",
+            "Registry of DATE.",
         ],
     );
 }
@@ -66,9 +66,9 @@ fn at_80_columns() {
             "tcp    127.0.0.1       7777   cbt       \\x1b[2J…  1000 +1  \\x1b[…  dormant",
             "tcp    127.0.0.1       60417  -         (vanish…  -        root    ephemeral",
             "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1",
-            "other-protocol, 5 exposed. 1 owner hidden, 1 owner vanished, 1 owner unknown:",
-            "run as root. The view is incomplete (1 gap): this is no all-clear. Registry of",
-            "DATE.",
+            "other-protocol, 1 kernel, 5 exposed. 1 owner hidden, 1 owner vanished, 1 owner",
+            "unknown: run as root. The view is incomplete (1 gap): this is no all-clear.",
+            "Registry of DATE.",
         ],
     );
 }

@@ -240,7 +240,7 @@ fn talk() {
 #[test]
 fn summaries() {
     let mut observation = empty();
-    observation.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Kernel)];
+    observation.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
     let report = report(&observation);
     assert_eq!(
         summary(&report),
