@@ -2,8 +2,9 @@
 //!
 //! Nothing is opened but links and the names of folders; the file itself is never read.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -16,12 +17,17 @@ use crate::model::{Exe, ExeState, Pid};
 /// Folders are looked at so deep; the kernel's longest path has room for 2,048, and nothing real comes near.
 const DEEPEST: usize = 64;
 
-/// Reads executables, remembering the folders above each: most processes run what another runs too.
+/// Reads executables, remembering the folders above each: most programs lie beside others.
 #[derive(Debug, Default)]
 pub(super) struct Executables {
-    /// By the file itself and its path. A file that two mount namespaces know by one path is looked at in one of them.
-    folders: HashMap<(u64, u64, OsString), Option<Vec<String>>>,
+    /// The mount namespace of this process.
+    own: OnceCell<Option<PathBuf>>,
+    /// What is known of a folder and those above it, by the mount namespace and the root it is seen from.
+    folders: HashMap<Seen, Option<Vec<String>>>,
 }
+
+/// A mount namespace, the root it is seen from, and the path of a folder.
+type Seen = (PathBuf, Vec<u8>, Vec<u8>);
 
 impl Executables {
     /// What this process runs. The kernel marks a file that is gone by appending " (deleted)" to its path, which a
@@ -29,20 +35,24 @@ impl Executables {
     pub(super) fn of(&mut self, pid: Pid) -> Option<Exe> {
         let link = format!("/proc/{pid}/exe");
         let target = fs::read_link(&link).ok()?.into_os_string().into_vec();
-        let running = stat(&*link).ok();
+        let mounts = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+        let its = mounts(&pid.to_string());
+        let own = self.own.get_or_init(|| mounts("self"));
+        let view = if its.is_some() && its == *own { View::own() } else { View::of(pid) };
         let (path, state) = match target.strip_suffix(b" (deleted)") {
             None => (&*target, ExeState::Present),
             Some(stripped) => {
-                let state = fate(&View::of(pid), &target, stripped, running.as_ref());
+                let state = fate(&view, &target, stripped, stat(&*link).ok().as_ref());
                 (if state == ExeState::Present { &*target } else { stripped }, state)
             }
         };
-        let open_folders = match running {
-            Some(running) if state != ExeState::Memfd => {
-                let key = (running.st_dev, running.st_ino, OsStr::from_bytes(path).to_owned());
-                self.folders.entry(key).or_insert_with(|| open_folders(&View::of(pid), path)).clone()
+        let open_folders = match (its, path.iter().rposition(|byte| *byte == b'/')) {
+            _ if state == ExeState::Memfd => None,
+            (Some(its), Some(end)) => {
+                let key = (its, view.prefix.clone(), path[..=end].to_owned());
+                self.folders.entry(key).or_insert_with(|| open_folders(&view, path)).clone()
             }
-            _ => None,
+            _ => open_folders(&view, path),
         };
         Some(Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_folders })
     }
@@ -59,13 +69,13 @@ struct View {
 }
 
 impl View {
+    /// Of a process in the mount namespace of this one.
+    fn own() -> Self {
+        View { from: PathBuf::from("/"), prefix: Vec::new() }
+    }
+
+    /// Of a process elsewhere: only what lies below its own root can be reached.
     fn of(pid: Pid) -> Self {
-        let mounts = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
-        let own = mounts("self");
-        if own.is_some() && own == mounts(&pid.to_string()) {
-            return View { from: PathBuf::from("/"), prefix: Vec::new() };
-        }
-        // Elsewhere only what lies below the process's own root can be reached.
         let from = PathBuf::from(format!("/proc/{pid}/root"));
         let prefix = fs::read_link(&from).map(|root| root.into_os_string().into_vec()).unwrap_or_default();
         View { from, prefix: prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix) }
