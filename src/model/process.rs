@@ -27,8 +27,9 @@ pub struct Exe {
     pub path: String,
     /// What became of it.
     pub state: ExeState,
-    /// The folders above it into which anybody may write, nearest first; `None` where that is not known.
-    #[serde(default)]
+    /// The folders above it into which anybody may write, nearest first; `None` where that is not known. Older captures
+    /// lack it, and come out as they went in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_folders: Option<Vec<String>>,
 }
 
