@@ -21,7 +21,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         check_pids(args, common, &selection)?;
     }
     let scope = scope(args, common, &selection);
-    let observation = observation(common, scope.clone())?;
+    let observation = observation(common, beside_its_neighbours(&scope))?;
     selection.users_known(|name| is_seen(name, &observation))?;
     let mut report = judge(&observation, registry);
     let met = narrow(&mut report, &scope, &selection, args.group);
@@ -163,7 +163,13 @@ pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection)
     scope
 }
 
-/// A saved observation may hold more than was asked for.
+/// Wide enough for what is asked for to be judged: who else is on its port may be of the other family.
+fn beside_its_neighbours(scope: &Scope) -> Scope {
+    let families = if scope.holders { Scope::default().families } else { scope.families.clone() };
+    Scope { families, ..scope.clone() }
+}
+
+/// What was seen may be more than was asked for.
 pub(super) fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> bool {
     let socket = listener.socket;
     scope.states.contains(&socket.state)

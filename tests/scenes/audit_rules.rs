@@ -140,6 +140,12 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     for listener in listeners(&report)? {
         same!(flags(listener).contains(&"shadowed"), listener["port"] == 8901, "{listener:#}");
     }
+    // Asked for by family, each is judged beside the other all the same.
+    for (family, address) in [("-4", "127.0.0.1"), ("-6", "::")] {
+        let one = lab.json(&[family, "8901"])?;
+        complete(&one, 1)?;
+        same!(flags(on(&one, address)?).contains(&"shadowed"), true, "{one:#}");
+    }
     Ok(())
 }
 
