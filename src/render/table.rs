@@ -52,7 +52,8 @@ const STEPS: [(Column, u16); 39] = [
     (Column::Service, 9),
     (Column::User, 6),
     (Column::Address, 15),
-    (Column::Flags, 16),
+    // The longest code, `deleted-executable`, and how many more there are.
+    (Column::Flags, 21),
     (Column::Service, 8),
     (Column::Process, 8),
     (Column::Netns, 8),
