@@ -25,9 +25,11 @@ pub(super) fn run(
     let selection = Selection::new(&args.list, &registry)?;
     let asked = asked(&args.list);
     check(args, common, &selection, asked.is_some())?;
-    // Whatever is asked for, everything is looked at: a neighbour on the same port may be of another protocol's family,
+    // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
     // and what a policy promises is missing only where nothing has it.
-    let observation = observation(common, Scope { details: true, ..Scope::default() })?;
+    // The rules judge by what is read in any case; the details are for who tells them, or holds a policy against them.
+    let details = !matches!(common.output, Output::Table | Output::Metrics);
+    let observation = observation(common, Scope { details, ..Scope::default() })?;
     selection.users_known(|name| list::is_seen(name, &observation))?;
     let report = judge(&observation, registry);
     let mut audit = Audit::of(&report);
