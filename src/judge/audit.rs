@@ -122,7 +122,7 @@ impl<'r, 'o> Audit<'r, 'o> {
         };
         let mut audit = Audit {
             report,
-            listeners: report.listeners.iter().collect(),
+            listeners: everything(report).collect(),
             findings: report.listeners.iter().flat_map(on).collect(),
             gaps: Vec::new(),
             narrowed: None,
@@ -130,6 +130,11 @@ impl<'r, 'o> Audit<'r, 'o> {
         };
         audit.sort();
         audit
+    }
+
+    /// Everything that was looked at, whatever it was narrowed to.
+    pub fn everything(&self) -> impl Iterator<Item = &'r Judged<'o>> {
+        everything(self.report)
     }
 
     /// Leaves the listeners and the findings that were asked for, in the words of `asked`. It comes last: whatever is
@@ -180,4 +185,9 @@ impl<'r, 'o> Audit<'r, 'o> {
             Outcome::Incomplete
         }
     }
+}
+
+/// What holds a port; a saved observation may have connections too, which are not judged.
+fn everything<'r, 'o>(report: &'r Report<'o>) -> impl Iterator<Item = &'r Judged<'o>> {
+    report.listeners.iter().filter(|judged| judged.listener.socket.state.holds_port())
 }

@@ -56,7 +56,7 @@ pub fn verdict(audit: &Audit<'_, '_>, fail_on: Severity) -> String {
         said.push_str(&format!(
             " Told is only of {} of {}: {}.",
             audit.listeners.len(),
-            plural(audit.report.listeners.len(), "listener"),
+            plural(audit.everything().count(), "listener"),
             sanitize(asked)
         ));
     }

@@ -161,11 +161,10 @@ impl Out<'_> {
         let heading =
             format!("Audit of {name} ({system}), {}", observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
         self.prose(Tone::Heading, "", &heading)?;
-        let listeners = &audit.report.listeners;
-        let beyond = listeners.iter().filter(|judged| judged.listener.exposure.beyond()).count();
+        let beyond = audit.everything().filter(|judged| judged.listener.exposure.beyond()).count();
         let mut looked = format!(
             "Looked at: {}, {beyond} of them reachable from beyond this machine",
-            plural(listeners.len(), "listener")
+            plural(audit.everything().count(), "listener")
         );
         match observation.namespaces.len() {
             0 => {}

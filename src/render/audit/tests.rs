@@ -201,6 +201,16 @@ fn verdicts_in_words() {
 }
 
 #[test]
+fn a_connection_is_no_listener() {
+    let mut observation = many(2);
+    observation.sockets[1].state = crate::model::State::Established;
+    let report = report(&observation);
+    let audit = Audit::of(&report);
+    assert_eq!(audit.listeners.len(), 1);
+    assert!(table(&audit, Severity::Warning, None).contains("Looked at: 1 listener,"));
+}
+
+#[test]
 fn json_holds_the_listing_and_the_findings() {
     let observation = scene();
     let report = report(&observation);
