@@ -22,6 +22,7 @@ Examples:
   sudo portolan audit                                     everything, for people
   sudo portolan audit --fail-on critical                  only what is critical fails
   sudo portolan audit -t --exposure any,public            what TCP offers to everybody
+  sudo portolan audit --policy policy.toml                by what may listen here; see portolan policy --help
   portolan audit --rules                                  every rule: when, how grave, why, what to do
   sudo portolan audit -o sarif --write portolan.sarif     for a code-scanning dashboard
   sudo portolan audit -o metrics --write /var/lib/prometheus/node-exporter/portolan.prom
@@ -39,6 +40,9 @@ pub struct AuditArgs {
     /// Fail on findings of this severity or graver
     #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = severity())]
     pub fail_on: Severity,
+    /// Judge by this policy too: what it does not allow is found, and what it promises and nobody sees
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// Exit with 0 where nothing is found although not everything could be seen; the verdict stays 'incomplete'
     #[arg(long)]
     pub allow_incomplete: bool,

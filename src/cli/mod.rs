@@ -3,6 +3,7 @@
 
 mod audit;
 mod list;
+mod policy;
 mod watch;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
 pub use list::ListArgs;
+pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 
 /// What was typed.
@@ -73,6 +75,9 @@ pub enum Command {
     /// Judge every listener: what should not be here, and why; the exit code is the verdict
     #[command(long_about = audit::ABOUT, after_long_help = audit::EXAMPLES)]
     Audit(Box<AuditArgs>),
+    /// Write a policy from what listens now; check a policy file
+    #[command(subcommand, long_about = policy::ABOUT, after_long_help = policy::EXAMPLES)]
+    Policy(PolicyCommand),
     /// Write the raw observation as JSON, for --from here or on another machine
     #[command(after_long_help = CAPTURED)]
     Capture,

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use super::policy::load;
 use super::select::Selection;
 use super::{Error, Exit, Ui, list, newer, observation, whole};
 use crate::cli::{AuditArgs, CommonArgs, ListArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
-use crate::judge::judge;
+use crate::judge::{judge, policy};
 use crate::observe::{self, Scope};
 use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
 use crate::render::talk;
@@ -21,6 +22,8 @@ pub(super) fn run(
     if args.rules {
         return rules(args, common, ui, out);
     }
+    // A bad policy is refused before anything is looked at.
+    let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = newer::registry(common)?;
     let selection = Selection::new(&args.list, &registry)?;
     let asked = asked(&args.list);
@@ -33,6 +36,10 @@ pub(super) fn run(
     selection.users_known(|name| list::is_seen(name, &observation))?;
     let report = judge(&observation, registry);
     let mut audit = Audit::of(&report);
+    if let Some((policy, date)) = &policy {
+        audit.policy_date = *date;
+        policy::apply(policy, &mut audit);
+    }
     // What is held against all of it adds its findings and gaps here: the policy, the baseline, the deeper look.
     audit.sort();
     if let Some(asked) = asked {

@@ -9,6 +9,7 @@ mod list;
 mod lsof;
 mod man;
 mod newer;
+mod policy;
 mod reader;
 pub mod screen;
 mod select;
@@ -35,7 +36,7 @@ pub enum Exit {
     Clear,
     /// An audit found what counts.
     Findings,
-    /// An audit found nothing that counts, but did not see everything.
+    /// An audit found nothing that counts, or a policy was drafted, but not everything was seen.
     Incomplete,
 }
 
@@ -110,6 +111,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Explain(args)) => explain::run(args, &cli.common, &ui, &mut out),
         Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
         Some(Command::Audit(args)) => audit::run(args, &cli.common, &ui, &mut out),
+        Some(Command::Policy(command)) => policy::run(command, &cli.common, &ui, &mut out),
         Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man) => man::run(&mut out),

@@ -3,6 +3,7 @@
 pub mod audit;
 mod held;
 mod neighbours;
+pub mod policy;
 mod rules;
 mod tenants;
 #[cfg(test)]

@@ -10,13 +10,32 @@ use super::endpoint::unmapped;
 use super::{PortRange, Protocol};
 
 /// A block of addresses: those that share the first `prefix` bits of `address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Network {
+    /// One address; a v4-mapped one is taken for the IPv4 address it stands for.
+    #[must_use]
+    pub fn single(address: IpAddr) -> Self {
+        let address = unmapped(address);
+        Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The one address it is made of, where it is one.
+    #[must_use]
+    pub fn address(self) -> Option<IpAddr> {
+        (Network::single(self.address) == self).then_some(self.address)
+    }
+
+    /// Whether every address of `other` lies in it.
+    #[must_use]
+    pub fn covers(self, other: Network) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// Whether `address` lies in it; a v4-mapped address is taken for the IPv4 address it stands for.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
@@ -30,6 +49,27 @@ impl Network {
                 a.to_bits() & mask == b.to_bits() & mask
             }
             _ => false,
+        }
+    }
+}
+
+/// `10.0.0.0/8`, or an address alone where it is one.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => write!(f, "{address}"),
+            None => write!(f, "{}/{}", self.address, self.prefix),
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadTarget;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match address(s).transpose()? {
+            Some(Target::Address { network, port: None }) => Ok(network),
+            _ => bad("no address: write 127.0.0.1, ::1 or 10.0.0.0/8"),
         }
     }
 }
@@ -104,10 +144,7 @@ fn ports(s: &str) -> Option<Result<PortRange, BadTarget>> {
 
 /// An address, a block of them, or an address with a port; `None` where the text is none in shape.
 fn address(s: &str) -> Option<Result<Target, BadTarget>> {
-    let whole = |address: IpAddr| Network {
-        address: unmapped(address),
-        prefix: if unmapped(address).is_ipv4() { 32 } else { 128 },
-    };
+    let whole = Network::single;
     let bare = s.strip_prefix('[').and_then(|s| s.strip_suffix(']')).unwrap_or(s);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Some(Ok(Target::Address { network: whole(address), port: None }));
@@ -121,6 +158,11 @@ fn address(s: &str) -> Option<Result<Target, BadTarget>> {
         };
         let widest = if address.is_ipv4() { 32 } else { 128 };
         return Some(match bits.parse::<u8>() {
+            // The block of v4-mapped addresses stands for the IPv4 addresses in it.
+            Ok(prefix @ 96..=128) if digits(bits) && unmapped(address).is_ipv4() && address.is_ipv6() => {
+                let network = Network { address: unmapped(address), prefix: prefix - 96 };
+                Ok(Target::Address { network, port: None })
+            }
             Ok(prefix) if digits(bits) && prefix <= widest => {
                 Ok(Target::Address { network: Network { address, prefix }, port: None })
             }
@@ -204,6 +246,8 @@ mod tests {
             ("10.0.0.0/8", "11.0.0.0", false),
             ("0.0.0.0/0", "203.0.113.9", true),
             ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", true),
+            ("::ffff:10.0.0.0/104", "11.1.1.1", false),
             ("[::1]:5432", "::1", true),
             ("[::1]", "::1", true),
             ("::1", "::1", true),
@@ -216,6 +260,27 @@ mod tests {
                 }
                 other => panic!("{text}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn networks_by_themselves() {
+        let network = |s: &str| s.parse::<Network>();
+        for text in ["10.0.0.0/8", "127.0.0.1", "::1", "fe80::/10", "0.0.0.0/0"] {
+            assert_eq!(network(text).unwrap().to_string(), text);
+        }
+        assert_eq!(network("::ffff:10.0.0.1").unwrap().to_string(), "10.0.0.1");
+        for text in ["", "10.0.0.0/33", "127.0.0.1:80", "80", "ssh", "10.0.0"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+        for (wide, narrow, covers) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+        ] {
+            assert_eq!(network(wide).unwrap().covers(network(narrow).unwrap()), covers, "{wide} {narrow}");
         }
     }
 

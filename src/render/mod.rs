@@ -15,6 +15,7 @@ mod findings;
 mod fixtures;
 mod group;
 pub mod json;
+pub mod policy;
 mod row;
 mod sanitize;
 pub mod screen;

@@ -13,10 +13,12 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use jiff::Timestamp;
 use portolan::join::join;
+use portolan::judge::audit::Audit;
 use portolan::judge::judge;
+use portolan::judge::policy::{self, Included, Policy};
 use portolan::model::{
-    Endpoint, Exe, ExeState, Home, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid, PortRange,
-    Process, Protocol, Queues, Socket, State,
+    Endpoint, Exe, ExeState, Flag, Home, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid,
+    PortRange, Process, Protocol, Queues, Socket, State,
 };
 use portolan::observe::{Scope, observe};
 use portolan::registry::Registry;
@@ -82,6 +84,61 @@ fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
         }
     }
     bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| judge(&observation, registry));
+}
+
+/// 10,000 rules over 10,000 listeners. By port, every listener is allowed by its own; by program, no rule names a port,
+/// and every listener is; of another machine, nothing is allowed and everything is told with the rule that comes
+/// nearest. The budget is 300 ms.
+#[divan::bench(args = ["by port", "by program", "of another machine"])]
+fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
+    let (observation, policy) = (observation(), rules(kind));
+    let report = judge(&observation, Registry::embedded());
+    let unexpected = |audit: &Audit<'_, '_>| {
+        audit.findings.iter().filter(|f| f.finding.flag() == Flag::Unexpected).count()
+    };
+    bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| Audit::of(&report)).bench_local_values(
+        |mut audit| {
+            policy::apply(&policy, &mut audit);
+            assert_eq!(unexpected(&audit), if kind == "of another machine" { LISTENERS as usize } else { 0 });
+            audit
+        },
+    );
+}
+
+/// The same 10,000 rules from their file.
+#[divan::bench]
+fn policy_parse(bencher: Bencher<'_, '_>) {
+    let file = rules_file("by port");
+    bencher
+        .counter(BytesCount::of_slice(&file.bytes))
+        .bench_local(|| policy::parse(&file, &mut |_, _| Err(String::new())));
+}
+
+fn rules(kind: &str) -> Policy {
+    policy::parse(&rules_file(kind), &mut |_, _| Err(String::new())).unwrap()
+}
+
+fn rules_file(kind: &str) -> Included {
+    use std::fmt::Write;
+    let mut text = "schema = \"portolan.policy/1\"\n".to_owned();
+    for k in (0..LISTENERS).rev() {
+        write!(text, "[[allow]]\nid = \"rule-{k}\"\n").unwrap();
+        let (address, port) = place(k);
+        match kind {
+            "by port" => write!(text, "port = {port}\naddress = \"{address}\"\n"),
+            // The kernel's own among them.
+            "by program" if k == 0 => writeln!(text, "executable = \"kernel\""),
+            "by program" => {
+                let n = k % PROCESSES;
+                let exe = |n: u32| format!("\"/usr/lib/service-{n}/bin/service-{n}\"");
+                let five: Vec<String> = (0..5).map(|more| exe((n + more) % PROCESSES)).collect();
+                write!(text, "executable = [{}]\nuser = \"root\"\n", five.join(", "))
+            }
+            _ => write!(text, "port = {port}\nexecutable = \"/opt/x/*/{k}\"\nuser = \"x\"\n"),
+        }
+        .unwrap();
+    }
+    Included { name: "rules.toml".to_owned(), identity: String::new(), bytes: text.into_bytes() }
 }
 
 /// The table in a pipe, and on terminals of 80 and 200 columns in colour.

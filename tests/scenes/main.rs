@@ -36,6 +36,8 @@ mod parity;
 #[cfg(target_os = "linux")]
 mod peers;
 #[cfg(target_os = "linux")]
+mod policy;
+#[cfg(target_os = "linux")]
 mod privilege;
 #[cfg(target_os = "linux")]
 mod programs;
@@ -68,6 +70,7 @@ fn main() -> std::process::ExitCode {
         many::SCENES,
         one_liners::SCENES,
         parity::SCENES,
+        policy::SCENES,
         verdicts::SCENES,
         watch::SCENES,
         audit::SCENES,

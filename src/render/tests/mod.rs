@@ -4,6 +4,7 @@
 mod card;
 mod events;
 mod json;
+mod policy;
 mod screen;
 mod table;
 mod words;

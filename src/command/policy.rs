@@ -1,0 +1,174 @@
+//! `portolan policy`: writes a policy from what listens, says whether a policy is good, and reads the files of one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{Error, Exit, Ui, newer, observation};
+use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
+use crate::judge::judge;
+use crate::judge::policy::{self, Included, Policy};
+use crate::observe::Scope;
+use crate::render::policy as told;
+
+/// Larger policies are refused, all files together: 32 MiB hold 100,000 long rules.
+const LARGEST: u64 = 32 * 1024 * 1024;
+
+pub(super) fn run(
+    command: &PolicyCommand,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    if common.output != Output::Table {
+        return Err(Error::Said("policy prints text of one shape: leave out -o".to_owned()));
+    }
+    match command {
+        PolicyCommand::Init(args) => init(args, common, ui, out),
+        PolicyCommand::Check(args) => check(args, common, ui, out),
+    }
+}
+
+fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    let registry = newer::registry(common)?;
+    let observation = observation(common, Scope { details: true, ..Scope::default() })?;
+    let report = judge(&observation, registry);
+    let draft = policy::draft(&report);
+    let mut bytes = Vec::new();
+    told::draft(&draft, &observation, &mut bytes)?;
+    match &args.write {
+        Some(path) => write_new(path, &bytes)?,
+        None => {
+            out.write_all(&bytes)?;
+            out.flush()?;
+        }
+    }
+    ui.tell(&observation);
+    Ok(if observation.is_complete() && draft.left_out.is_empty() { Exit::Matched } else { Exit::Incomplete })
+}
+
+/// Writes a file that is not there yet: whole, or not at all.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let said = |error: &io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                "it is there already, and is not replaced: name another".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Error::Said(format!("{}: {why}", path.display()))
+    };
+    let Some(name) = path.file_name() else {
+        return Err(Error::Said(format!("{}: no name of a file", path.display())));
+    };
+    let mut temporary = name.to_owned();
+    temporary.push(format!(".new-{}", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let whole = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // Fails where the name is taken, and has it point to the whole file at once.
+        fs::hard_link(&temporary, path)
+    };
+    let done = whole();
+    let _ = fs::remove_file(&temporary);
+    done.map_err(|error| said(&error))
+}
+
+fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    // All of them are read before anything is said of one.
+    let policies: Vec<Policy> =
+        args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
+    let registry = newer::registry(common)?;
+    let observed = if args.here || common.from.is_some() {
+        Some(observation(common, Scope { details: true, ..Scope::default() })?)
+    } else {
+        None
+    };
+    let report = observed.as_ref().map(|observation| judge(observation, registry));
+    let taken = observed.as_ref().map_or_else(Timestamp::now, |observation| observation.taken);
+    let today = taken.to_zoned(TimeZone::UTC).date();
+    for (path, policy) in args.files.iter().zip(&policies) {
+        let mut remarks = policy::check(policy, today);
+        remarks.extend(report.iter().flat_map(|report| policy::unmatched(policy, report)));
+        told::checked(&path.display().to_string(), policy, &remarks, out)?;
+    }
+    out.flush()?;
+    if let Some(observation) = &observed {
+        ui.tell(observation);
+    }
+    Ok(Exit::Matched)
+}
+
+/// Reads a policy with everything it includes, and when the newest of its files was changed.
+pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
+    let name = path.display().to_string();
+    let said = |error: io::Error| Error::Said(format!("{name}: {error}"));
+    let file = File::open(path).map_err(said)?;
+    let mut changed = changed(&file);
+    let mut left = LARGEST;
+    let bytes = bounded(file, &mut left).map_err(said)?;
+    // What it includes lies beside the file itself, wherever a link to it lies.
+    let identity = path.canonicalize().map_err(said)?;
+    let folder = identity.parent().unwrap_or(Path::new("/")).to_owned();
+    let shown = path.parent().unwrap_or(Path::new("")).to_owned();
+    let top = Included { name: name.clone(), identity: text(&identity), bytes };
+    let mut read = |from: &str, include: &str| {
+        let (inner, date) = included(from, include, &folder, &shown, &mut left)?;
+        changed = changed.max(date);
+        Ok(inner)
+    };
+    let policy = policy::parse(&top, &mut read).map_err(|trouble| Error::Said(trouble.to_string()))?;
+    Ok((policy, changed))
+}
+
+fn changed(file: &File) -> Option<Timestamp> {
+    Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
+}
+
+/// Reads a file that another one includes: it must lie in the folder, links followed.
+fn included(
+    from: &str,
+    include: &str,
+    folder: &Path,
+    shown: &Path,
+    left: &mut u64,
+) -> Result<(Included, Option<Timestamp>), String> {
+    const OUTSIDE: &str = "it lies outside the folder of the policy, which what it includes may not";
+    if Path::new(include).is_absolute() {
+        return Err(OUTSIDE.to_owned());
+    }
+    let beside = Path::new(from).parent().unwrap_or(folder);
+    let path = beside.join(include).canonicalize().map_err(|error| error.to_string())?;
+    let within = path.strip_prefix(folder).map_err(|_| OUTSIDE.to_owned())?;
+    let file = regular(&path).map_err(|error| error.to_string())?;
+    let date = changed(&file);
+    let bytes = bounded(file, left).map_err(|error| error.to_string())?;
+    Ok((Included { name: shown.join(within).display().to_string(), identity: text(&path), bytes }, date))
+}
+
+/// Opens a file that is one: what it includes does not wait for a pipe.
+fn regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    File::open(path)
+}
+
+/// Takes from what is left.
+fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(*left + 1).read_to_end(&mut bytes)?;
+    *left = u64::try_from(bytes.len()).ok().and_then(|length| left.checked_sub(length)).ok_or_else(|| {
+        io::Error::other("too large for a policy (the limit is 32 MiB, all files together)")
+    })?;
+    Ok(bytes)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,144 @@
+//! Applies a policy to an audit: what is allowed, what is not, what is missing, and how grave the rest is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ptr;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::index::{Index, Said};
+use super::matching::{self, Answer};
+use super::{Allow, Grade, Policy, missing, questions_the_port};
+use crate::join::Listener;
+use crate::judge::Judged;
+use crate::judge::audit::{Audit, AuditFinding, Subject};
+use crate::model::{Evidence, Finding, Flag, Gap, Observation, Severity, Stage};
+
+/// The day of an observation (UTC).
+pub(super) fn day(observation: &Observation) -> Date {
+    observation.taken.to_zoned(TimeZone::UTC).date()
+}
+
+/// Judges an audit by a policy. The report must be of everything that was observed: what was left out of it would be
+/// missed.
+///
+/// A finding that an allowed listener has answered, or that its rule accepts, stays as *info* and names the rule; one
+/// that the policy grades otherwise has that severity and names that rule; one that it switches off is gone. What no
+/// rule allows is `unexpected`, what a rule promises and nobody sees is `missing`; what could not be decided is a gap.
+pub fn apply(policy: &Policy, audit: &mut Audit<'_, '_>) {
+    let report = audit.report;
+    let observation = report.observation;
+    let today = day(observation);
+    let index = Index::new(&policy.allow, observation, today);
+    let mut allowed: HashMap<*const Judged<'_>, &Allow> = HashMap::new();
+    let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
+    for judged in report.listeners.iter().filter(|j| matching::is_judged(j.listener.socket)) {
+        let listener = &judged.listener;
+        match index.decide(listener, observation) {
+            Said::Allowed(rule) => {
+                allowed.insert(ptr::from_ref(judged), rule);
+            }
+            Said::Undecided(rule) => {
+                *undecided.entry((&rule.id, why_undecided(rule, listener, observation))).or_default() += 1;
+            }
+            Said::Refused { over } => audit.findings.push(unexpected(judged, over, &index, observation)),
+        }
+    }
+    let grades = in_force(&policy.rules, observation, today);
+    let (missing, unsure) = missing::missing(&index, &report.listeners, observation);
+    audit.findings.extend(missing);
+    audit.gaps.extend(unsure);
+    audit.findings.retain_mut(|found| {
+        let flag = found.finding.flag();
+        if let Subject::Listener(judged) = found.subject
+            && let Some(rule) = allowed.get(&ptr::from_ref(judged))
+            && (questions_the_port(flag) || rule.accept.contains(&flag))
+        {
+            found.finding.severity = Severity::Info;
+            found.rule = Some(rule.id.clone());
+            return true;
+        }
+        let Some(grade) = grades.iter().find(|grade| grade.codes.contains(&flag)) else { return true };
+        if let Some(severity) = grade.severity {
+            found.finding.severity = severity;
+            // What is missing, and what an expired rule no longer allows, is decided by that rule first.
+            found.rule.get_or_insert_with(|| grade.id.clone());
+        }
+        grade.severity.is_some()
+    });
+    audit.gaps.extend(undecided_gaps(undecided));
+    audit.sort();
+}
+
+/// So many rules are named by a gap each; what others may allow is one more.
+const MOST_NAMED: usize = 8;
+
+/// What could not be decided, by the rule that may allow it and why that is not known.
+fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
+    let gap = |of: &str, why: &str, count: u64| Gap {
+        stage: Stage::Holders,
+        what: format!(
+            "{} that {of} of the policy may allow",
+            if count == 1 { "listener" } else { "listeners" }
+        ),
+        count: Some(count),
+        why: why.to_owned(),
+        remedy: Some("run as root, or allow them by what can be seen".to_owned()),
+    };
+    let mut undecided = undecided.into_iter();
+    let mut gaps: Vec<Gap> = undecided
+        .by_ref()
+        .take(MOST_NAMED)
+        .map(|((rule, why), count)| gap(&format!("rule {rule:?}"), why, count))
+        .collect();
+    let rest: Vec<_> = undecided.collect();
+    if let [((_, why), _), ..] = rest[..] {
+        gaps.push(gap("other rules", why, rest.iter().map(|(_, count)| count).sum()));
+    }
+    gaps
+}
+
+/// Why a rule that may hold does not surely hold.
+fn why_undecided(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> &'static str {
+    if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Maybe {
+        "the rule is for named hosts, and the name of this one is not known"
+    } else if observation.ephemeral_at(listener.socket).0.is_empty() && !rule.ports.is_empty() {
+        "the holder, or the range of ephemeral ports, is not known"
+    } else {
+        "it asks who holds them, and that could not be seen"
+    }
+}
+
+fn in_force<'p>(rules: &'p [Grade], observation: &Observation, today: Date) -> Vec<&'p Grade> {
+    let host = observation.host.name.as_deref();
+    rules
+        .iter()
+        .filter(|rule| {
+            // A rule for other hosts makes nothing here less grave, and one that may be for another makes nothing so.
+            matching::on_host(&rule.hosts, host) == Answer::Yes && !matching::is_over(rule.expires, today)
+        })
+        .collect()
+}
+
+fn unexpected<'r, 'o>(
+    judged: &'r Judged<'o>,
+    over: Option<&Allow>,
+    index: &Index<'_>,
+    observation: &Observation,
+) -> AuditFinding<'r, 'o> {
+    let listener = &judged.listener;
+    let nearest = over.or_else(|| index.nearest(listener, observation));
+    let evidence = Evidence::Unexpected {
+        nearest: nearest.map(|rule| rule.id.clone()),
+        differs: nearest.map(|rule| matching::differs(rule, listener, observation)).unwrap_or_default(),
+        expired: over.and_then(|rule| rule.expires).map(|date| date.to_string()),
+    };
+    AuditFinding {
+        subject: Subject::Listener(judged),
+        finding: Finding {
+            severity: Flag::Unexpected.severity(listener.socket.local.protocol, listener.exposure),
+            evidence,
+        },
+        rule: over.map(|rule| rule.id.clone()),
+    }
+}

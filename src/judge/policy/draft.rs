@@ -1,0 +1,346 @@
+//! A policy that allows what listens now and nothing more, as far as that outlives a restart.
+//!
+//! What belongs to one service and differs in port, protocol or address alone shares a rule where the rule then allows
+//! no combination that is not there. Nothing in it is a pid, an inode or a time; the same listeners make the same
+//! draft, in whatever order they are seen. What was not wholly seen is left out, and told.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use super::{Allow, Glob, Namespaces, Ports, Program, User, matching, questions_the_port};
+use crate::judge::{Judged, Report};
+use crate::model::{
+    Evidence, Finding, Flag, Network, Observation, Owner, PortRange, Process, Protocol, RestsOn, Severity,
+};
+use crate::registry::identity::identify;
+
+/// A drafted policy.
+#[derive(Clone, Debug)]
+pub struct Draft<'r, 'o> {
+    /// The rules, by their first port.
+    pub rules: Vec<Drafted>,
+    /// What no rule was drafted for, because its holders were not wholly seen.
+    pub left_out: Vec<&'r Judged<'o>>,
+}
+
+/// A drafted rule.
+#[derive(Clone, Debug)]
+pub struct Drafted {
+    /// The rule.
+    pub rule: Allow,
+    /// The services registered on its ports, each once.
+    pub services: Vec<&'static str>,
+    /// What whoever reads it should know.
+    pub kept: Vec<Kept>,
+}
+
+/// What a reader of a drafted rule should know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// The ports look as if the kernel had given them, these at the time: the rule allows any such port.
+    Ephemeral(Vec<u16>),
+    /// Its program runs what it is told to: any script of that user fits.
+    Interpreter,
+    /// The first process of the system holds it for a service that it starts when needed; that service's program is
+    /// not in the rule.
+    ForAnother,
+    /// It runs in a container whose name changes when it is made anew; the rule does not ask for it.
+    Container,
+    /// These findings are accepted as they were found.
+    Accepted(Vec<Flag>),
+}
+
+/// What the sockets of one service share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Service {
+    /// Patterns, as are the names below; `kernel` where no process holds it.
+    programs: BTreeSet<String>,
+    users: BTreeSet<User>,
+    unit: Option<String>,
+    container: Option<String>,
+    device: Option<String>,
+    namespace: Namespace,
+    accept: BTreeSet<Flag>,
+    kept: BTreeSet<Kept>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Namespace {
+    Own,
+    Unnamed,
+    Named(String),
+}
+
+/// A port of a service: its own, or whatever the kernel gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Port {
+    Own(u16),
+    Given,
+}
+
+/// The sockets of a service: port, protocol and address, and what is registered there.
+type Places = BTreeMap<(Port, Protocol, IpAddr), BTreeSet<u16>>;
+
+/// A policy from what listens in a report.
+#[must_use]
+pub fn draft<'r, 'o>(report: &'r Report<'o>) -> Draft<'r, 'o> {
+    let mut left_out = Vec::new();
+    let mut services: BTreeMap<Service, Places> = BTreeMap::new();
+    for judged in report.listeners.iter().filter(|j| matching::is_judged(j.listener.socket)) {
+        let Some(service) = service(judged) else {
+            left_out.push(judged);
+            continue;
+        };
+        let local = &judged.listener.socket.local;
+        let given = is_given(judged, report.observation);
+        let port = if given { Port::Given } else { Port::Own(local.port) };
+        let places = services.entry(service).or_default();
+        places.entry((port, local.protocol, local.address)).or_default().insert(local.port);
+    }
+    let mut rules = Vec::new();
+    for (service, places) in &services {
+        for block in blocks(places) {
+            rules.push(drafted(service, &block, places, report));
+        }
+    }
+    rules.sort_by_cached_key(|drafted| {
+        let rule = &drafted.rule;
+        (rule.ports.clone(), rule.protocols.clone(), rule.addresses.clone(), base(rule), rule.users.clone())
+    });
+    name(&mut rules);
+    Draft { rules, left_out }
+}
+
+/// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
+fn service(judged: &Judged<'_>) -> Option<Service> {
+    let listener = &judged.listener;
+    let socket = listener.socket;
+    let programs: BTreeSet<String> = match &socket.owner {
+        Owner::Held(pids) if pids.len() == listener.processes.len() => listener
+            .processes
+            .iter()
+            .map(|process| Some(Glob::exactly(&process.exe.as_ref()?.path)))
+            .collect::<Option<_>>()?,
+        Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
+        _ => return None,
+    };
+    // What no pattern can say makes no rule: leaving it out of one would allow more.
+    if programs.iter().any(|text| Program::named(text).is_err()) {
+        return None;
+    }
+    let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
+        // A name that looks like a number would be read as one.
+        (Some(name), Some(uid)) if User::named(name) != User::Name(name.to_owned()) => {
+            Some(User::Number(uid))
+        }
+        (Some(name), _) if !name.is_empty() => Some(User::Name(name.to_owned())),
+        (_, uid) => uid.map(User::Number),
+    };
+    let users: BTreeSet<User> = match socket.owner {
+        Owner::Kernel => user(socket.user.as_deref(), socket.uid).into_iter().collect(),
+        _ => {
+            let users = listener.processes.iter().map(|process| user(process.user.as_deref(), process.uid));
+            users.collect::<Option<_>>()?
+        }
+    };
+    let shared = |of: fn(&Process) -> Option<&str>| {
+        let mut names = listener.processes.iter().map(|process| of(process));
+        let first = names.next().flatten()?;
+        names
+            .all(|name| name == Some(first))
+            .then(|| Glob::exactly(first))
+            .filter(|text| Glob::new(text).is_ok())
+    };
+    let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
+    let container = shared(|process| process.container.as_deref());
+    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let accept: BTreeSet<Flag> = judged
+        .findings()
+        .iter()
+        .filter(|finding| finding.severity >= Severity::Warning && !questions_the_port(finding.flag()))
+        .map(Finding::flag)
+        .collect();
+    let mut kept = BTreeSet::new();
+    let interprets = |process: &&Process| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
+    if listener.processes.iter().any(interprets) {
+        kept.insert(Kept::Interpreter);
+    }
+    if matches!(listener.processes[..], [only] if only.pid == 1) {
+        kept.insert(Kept::ForAnother);
+    }
+    if container.as_ref().is_some_and(is_id) {
+        kept.insert(Kept::Container);
+    }
+    if !accept.is_empty() {
+        kept.insert(Kept::Accepted(accept.iter().copied().collect()));
+    }
+    let device = socket.local.device.as_deref().map(Glob::exactly);
+    let namespace = match &socket.netns {
+        None => Namespace::Own,
+        Some(netns) => netns.name.clone().map_or(Namespace::Unnamed, Namespace::Named),
+    };
+    if device.as_deref().is_some_and(|text| Glob::new(text).is_err())
+        || matches!(&namespace, Namespace::Named(name) if named(name).is_none())
+    {
+        return None;
+    }
+    Some(Service {
+        programs,
+        users,
+        unit,
+        container: container.filter(|name| !is_id(name)),
+        device,
+        namespace,
+        accept,
+        kept,
+    })
+}
+
+/// Whether a unit has the same name after a restart: a service has, unless it was made for one run; what a manager
+/// names after a session or a container has not.
+fn stays(unit: &str) -> bool {
+    unit.ends_with(".service") && !unit.starts_with("run-")
+}
+
+/// Whether a port looks as if the kernel had given it, and will give another next time. A port that the kernel would
+/// not have picked was chosen, and so was a program's own.
+fn is_given(judged: &Judged<'_>, observation: &Observation) -> bool {
+    let socket = judged.listener.socket;
+    let (handed_out, kept_back) = observation.ephemeral_at(socket);
+    let within = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(socket.local.port));
+    if !within(handed_out) || within(kept_back) || judged.usual().is_some_and(|usual| !usual.any_port) {
+        return false;
+    }
+    if socket.owner == Owner::Kernel && !judged.listener.verdict.known_use.is_empty() {
+        return false;
+    }
+    !judged
+        .findings()
+        .iter()
+        .any(|finding| matches!(finding.evidence, Evidence::Ephemeral { kernel_would_pick: Some(false), .. }))
+}
+
+/// Ports, protocols and addresses of which every combination is there.
+struct Block {
+    ports: BTreeSet<Port>,
+    protocols: BTreeSet<Protocol>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+fn blocks(places: &Places) -> Vec<Block> {
+    let mut addresses: BTreeMap<(Port, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
+    for (port, protocol, address) in places.keys() {
+        addresses.entry((*port, *protocol)).or_default().insert(*address);
+    }
+    let mut protocols: BTreeMap<(Port, BTreeSet<IpAddr>), BTreeSet<Protocol>> = BTreeMap::new();
+    let mut blocks = Vec::new();
+    for ((port, protocol), addresses) in addresses {
+        if port == Port::Given {
+            // A rule of its own: it allows more than what is there, and says so.
+            let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
+            blocks.push(Block { ports, protocols, addresses });
+        } else {
+            protocols.entry((port, addresses)).or_default().insert(protocol);
+        }
+    }
+    let mut ports: BTreeMap<(BTreeSet<Protocol>, BTreeSet<IpAddr>), BTreeSet<Port>> = BTreeMap::new();
+    for ((port, addresses), protocols) in protocols {
+        ports.entry((protocols, addresses)).or_default().insert(port);
+    }
+    let own = |((protocols, addresses), ports)| Block { ports, protocols, addresses };
+    blocks.extend(ports.into_iter().map(own));
+    blocks
+}
+
+fn drafted(service: &Service, block: &Block, places: &Places, report: &Report<'_>) -> Drafted {
+    let mut kept: Vec<Kept> = service.kept.iter().cloned().collect();
+    let given = block.ports.contains(&Port::Given);
+    if given {
+        let now = places.iter().filter(|((port, protocol, address), _)| {
+            *port == Port::Given && block.protocols.contains(protocol) && block.addresses.contains(address)
+        });
+        let now: BTreeSet<u16> = now.flat_map(|(_, now)| now.iter().copied()).collect();
+        kept.insert(0, Kept::Ephemeral(now.into_iter().collect()));
+    }
+    let port = |port: &Port| match port {
+        Port::Own(port) => Ports::Range(PortRange::single(*port)),
+        Port::Given => Ports::Ephemeral,
+    };
+    let mut seen = HashSet::new();
+    let services = block
+        .ports
+        .iter()
+        .filter_map(|port| if let Port::Own(port) = port { Some(*port) } else { None })
+        .flat_map(|port| block.protocols.iter().map(move |protocol| report.registry.verdict(port, *protocol)))
+        .flat_map(|verdict| verdict.assignments.iter().map(|a| a.service).collect::<Vec<_>>())
+        .filter(|service| seen.insert(*service))
+        .collect();
+    // Each was found good when the service was made.
+    let glob = |text: &String| Glob::new(text).ok();
+    let rule = Allow {
+        ports: block.ports.iter().map(port).collect(),
+        protocols: block.protocols.iter().copied().collect(),
+        addresses: block.addresses.iter().map(|address| Network::single(*address)).collect(),
+        devices: service.device.iter().filter_map(glob).collect(),
+        executables: service.programs.iter().filter_map(|text| Program::named(text).ok()).collect(),
+        users: service.users.iter().cloned().collect(),
+        units: service.unit.iter().filter_map(glob).collect(),
+        containers: service.container.iter().filter_map(glob).collect(),
+        namespaces: match &service.namespace {
+            Namespace::Own => Vec::new(),
+            Namespace::Unnamed => vec![Namespaces::Unnamed],
+            Namespace::Named(name) => named(name).into_iter().collect(),
+        },
+        accept: service.accept.iter().copied().collect(),
+        // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
+        required: !given || !block.protocols.iter().any(|p| matches!(p, Protocol::Udp | Protocol::Udplite)),
+        ..Allow::default()
+    };
+    Drafted { rule, services, kept }
+}
+
+/// A namespace that goes by one of the words of the format is named so that it is not mistaken for one.
+fn named(name: &str) -> Option<Namespaces> {
+    let pattern = match name {
+        "own" => "[o]wn".to_owned(),
+        "unnamed" => "[u]nnamed".to_owned(),
+        other => Glob::exactly(other),
+    };
+    Glob::new(&pattern).ok().map(Namespaces::Named)
+}
+
+/// The name of the program of a rule, as far as an id may hold it.
+fn base(rule: &Allow) -> String {
+    let names = rule.executables.iter().map(|program| match program {
+        Program::Kernel => "kernel",
+        Program::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
+    });
+    let mut names: Vec<&str> = names.collect();
+    // Who holds sockets for others gives a rule no name while there is another.
+    if names.len() > 1 {
+        names.retain(|name| *name != "systemd");
+    }
+    let good = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = names.first().unwrap_or(&"").chars().take(64).map(good).collect();
+    if name.is_empty() { "listener".to_owned() } else { name }
+}
+
+/// Gives every rule an id: its program and first port, and a number where that is taken.
+fn name(rules: &mut [Drafted]) {
+    let mut taken = HashSet::new();
+    for Drafted { rule, .. } in rules {
+        let port = match rule.ports.first() {
+            Some(Ports::Range(range)) => range.low.to_string(),
+            _ => "ephemeral".to_owned(),
+        };
+        let plain = format!("{}-{port}", base(rule));
+        let mut id = plain.clone();
+        for number in 2_u32.. {
+            if taken.insert(id.clone()) {
+                break;
+            }
+            id = format!("{plain}-{number}");
+        }
+        rule.id = id;
+    }
+}

@@ -1,0 +1,349 @@
+//! Whether a rule holds for a listener: yes, no, or not to be told from what was seen.
+
+use jiff::civil::Date;
+
+use super::{Allow, Glob, Namespaces, Ports, Program, User};
+use crate::join::Listener;
+use crate::model::{Observation, Owner, Process, Socket, State};
+
+/// An answer; the order of the variants is that in which they win where several are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Answer {
+    Yes,
+    Maybe,
+    No,
+}
+
+impl Answer {
+    fn of(yes: bool) -> Self {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+
+    fn is_no(self) -> bool {
+        self == Answer::No
+    }
+}
+
+/// Whether a socket is one that a policy speaks of: it takes what anybody sends. A client may bind a port before it
+/// connects, so one that is only bound is not.
+pub(super) const fn is_judged(socket: &Socket) -> bool {
+    matches!(socket.state, State::Listen | State::Unconnected)
+}
+
+/// Whether a rule for these hosts is in force on this one.
+pub(super) fn on_host(hosts: &[Glob], host: Option<&str>) -> Answer {
+    match host {
+        _ if hosts.is_empty() => Answer::Yes,
+        None => Answer::Maybe,
+        // Host names know no case (RFC 4343).
+        Some(host) => Answer::of(hosts.iter().any(|glob| glob.matches(&host.to_ascii_lowercase()))),
+    }
+}
+
+/// Whether a rule is over.
+pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
+    expires.is_some_and(|last| last < today)
+}
+
+/// Whether all conditions of a rule hold; cheap ones are asked first.
+pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Answer {
+    let mut answer = Answer::Yes;
+    for condition in CONDITIONS {
+        answer = answer.max((condition.asks)(rule, listener, observation));
+        if answer.is_no() {
+            break;
+        }
+    }
+    answer
+}
+
+/// The conditions that do not hold, a phrase each: `user is root, not postgres`. What was not seen is not among them.
+pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Vec<String> {
+    CONDITIONS
+        .iter()
+        .filter(|condition| (condition.asks)(rule, listener, observation).is_no())
+        .map(|condition| {
+            let found = or_list(&(condition.found)(listener), "and", "none");
+            let wanted = or_list(&(condition.wanted)(rule), "or", "own");
+            format!("{} is {found}, not {wanted}", condition.name)
+        })
+        .collect()
+}
+
+/// How many conditions do not hold, up to `enough`.
+pub(super) fn distance(
+    rule: &Allow,
+    listener: &Listener<'_>,
+    observation: &Observation,
+    enough: usize,
+) -> usize {
+    let no = |condition: &&Condition| (condition.asks)(rule, listener, observation).is_no();
+    CONDITIONS.iter().filter(no).take(enough).count()
+}
+
+/// What a rule asks for, in short: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
+pub(super) fn wanted(rule: &Allow) -> String {
+    let list = |values: Vec<String>| or_list(&values, "or", "");
+    let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
+        (true, true) => "a listener".to_owned(),
+        (false, true) => format!("a listener of {}", list(protocols(rule))),
+        (true, false) => format!("port {}", list(ports(rule))),
+        (false, false) => format!("{}/{}", list(protocols(rule)), list(ports(rule))),
+    };
+    for condition in &CONDITIONS[2..] {
+        let values = (condition.wanted)(rule);
+        if !values.is_empty() {
+            said.push_str(&format!(", {} {}", condition.name, list(values)));
+        }
+    }
+    said
+}
+
+/// At most three of them in words.
+fn or_list(values: &[String], word: &str, none: &str) -> String {
+    match values {
+        [] => none.to_owned(),
+        [one] => one.clone(),
+        [a, b] => format!("{a} {word} {b}"),
+        [a, b, c] => format!("{a}, {b} {word} {c}"),
+        [a, b, rest @ ..] => format!("{a}, {b} {word} {} more", rest.len()),
+    }
+}
+
+/// One condition a rule may name.
+struct Condition {
+    name: &'static str,
+    asks: fn(&Allow, &Listener<'_>, &Observation) -> Answer,
+    wanted: fn(&Allow) -> Vec<String>,
+    found: fn(&Listener<'_>) -> Vec<String>,
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn ports(rule: &Allow) -> Vec<String> {
+    let text = |ports: &Ports| match ports {
+        Ports::Range(range) => range.to_string(),
+        Ports::Ephemeral => "ephemeral".to_owned(),
+    };
+    rule.ports.iter().map(text).collect()
+}
+
+fn protocols(rule: &Allow) -> Vec<String> {
+    texts(&rule.protocols)
+}
+
+const CONDITIONS: [Condition; 10] = [
+    Condition {
+        name: "port",
+        asks: on_port,
+        wanted: ports,
+        found: |listener| vec![listener.socket.local.port.to_string()],
+    },
+    Condition {
+        name: "protocol",
+        asks: |rule, listener, _| among(&rule.protocols, &listener.socket.local.protocol),
+        wanted: protocols,
+        found: |listener| vec![listener.socket.local.protocol.to_string()],
+    },
+    Condition {
+        name: "exposure",
+        asks: |rule, listener, _| among(&rule.exposures, &listener.exposure),
+        wanted: |rule| rule.exposures.iter().map(|exposure| exposure.name().to_owned()).collect(),
+        found: |listener| vec![listener.exposure.name().to_owned()],
+    },
+    Condition {
+        name: "address",
+        asks: |rule, listener, _| {
+            let address = listener.socket.local.address;
+            any(&rule.addresses, |network| network.contains(address))
+        },
+        wanted: |rule| texts(&rule.addresses),
+        found: |listener| vec![listener.socket.local.address.to_string()],
+    },
+    Condition {
+        name: "device",
+        asks: |rule, listener, _| {
+            let device = listener.socket.local.device.as_deref();
+            any(&rule.devices, |glob| device.is_some_and(|device| glob.matches(device)))
+        },
+        wanted: |rule| texts(&rule.devices),
+        found: |listener| listener.socket.local.device.iter().map(|device| device[..].to_owned()).collect(),
+    },
+    Condition {
+        name: "network namespace",
+        asks: |rule, listener, _| in_namespace(&rule.namespaces, listener.socket),
+        wanted: |rule| rule.namespaces.iter().map(namespace).collect(),
+        found: |listener| {
+            vec![match &listener.socket.netns {
+                None => "own".to_owned(),
+                Some(netns) => netns.name.clone().unwrap_or_else(|| "unnamed".to_owned()),
+            }]
+        },
+    },
+    Condition {
+        name: "user",
+        asks: by_user,
+        wanted: |rule| {
+            let text = |user: &User| match user {
+                User::Name(name) => name.clone(),
+                User::Number(number) => number.to_string(),
+            };
+            rule.users.iter().map(text).collect()
+        },
+        found: |listener| {
+            let text = |name: &Option<String>, uid: Option<u32>| {
+                name.clone().or_else(|| uid.map(|uid| uid.to_string()))
+            };
+            if listener.socket.owner == Owner::Kernel {
+                return text(&listener.socket.user, listener.socket.uid).into_iter().collect();
+            }
+            each_once(listener.processes.iter().filter_map(|p| text(&p.user, p.uid)))
+        },
+    },
+    Condition {
+        name: "executable",
+        asks: by_program,
+        wanted: |rule| {
+            let text = |program: &Program| match program {
+                Program::Kernel => "the kernel".to_owned(),
+                Program::File(glob) => glob.to_string(),
+            };
+            rule.executables.iter().map(text).collect()
+        },
+        found: |listener| {
+            if listener.socket.owner == Owner::Kernel {
+                return vec!["the kernel".to_owned()];
+            }
+            each_once(listener.processes.iter().filter_map(|p| Some(p.exe.as_ref()?.path.clone())))
+        },
+    },
+    Condition {
+        name: "unit",
+        asks: |rule, listener, _| by_group(&rule.units, listener, |process| process.unit.as_deref()),
+        wanted: |rule| texts(&rule.units),
+        found: |listener| each_once(listener.processes.iter().filter_map(|p| p.unit.clone())),
+    },
+    Condition {
+        name: "container",
+        asks: |rule, listener, _| {
+            by_group(&rule.containers, listener, |process| process.container.as_deref())
+        },
+        wanted: |rule| texts(&rule.containers),
+        found: |listener| each_once(listener.processes.iter().filter_map(|p| p.container.clone())),
+    },
+];
+
+fn each_once(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut values: Vec<String> = values.collect();
+    values.sort();
+    values.dedup();
+    values
+}
+
+fn any<T>(wanted: &[T], is: impl Fn(&T) -> bool) -> Answer {
+    Answer::of(wanted.is_empty() || wanted.iter().any(is))
+}
+
+fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
+    any(wanted, |one| one == found)
+}
+
+fn on_port(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Answer {
+    let one = |ports: &Ports| is_among(*ports, listener.socket, observation);
+    rule.ports.iter().map(one).min().unwrap_or(Answer::Yes)
+}
+
+/// Whether a socket's port is one of these.
+pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Observation) -> Answer {
+    let port = socket.local.port;
+    match ports {
+        Ports::Range(range) => Answer::of(range.contains(port)),
+        Ports::Ephemeral => match observation.ephemeral_at(socket) {
+            ([], _) => Answer::Maybe, // the range could not be read
+            (handed_out, kept_back) => Answer::of(
+                handed_out.iter().any(|range| range.contains(port))
+                    && !kept_back.iter().any(|range| range.contains(port)),
+            ),
+        },
+    }
+}
+
+fn in_namespace(wanted: &[Namespaces], socket: &Socket) -> Answer {
+    let is = |namespaces: &Namespaces| match (namespaces, &socket.netns) {
+        (Namespaces::Own, netns) => netns.is_none(),
+        (Namespaces::Unnamed, Some(netns)) => netns.name.is_none(),
+        (Namespaces::Named(glob), Some(netns)) => netns.name.as_deref().is_some_and(|n| glob.matches(n)),
+        (_, None) => false,
+    };
+    if wanted.is_empty() { Answer::of(socket.netns.is_none()) } else { any(wanted, is) }
+}
+
+/// A network namespace as a rule names it.
+pub(super) fn namespace(namespaces: &Namespaces) -> String {
+    match namespaces {
+        Namespaces::Own => "own".to_owned(),
+        Namespaces::Unnamed => "unnamed".to_owned(),
+        Namespaces::Named(glob) => glob.to_string(),
+    }
+}
+
+/// What every holder must be. One that was seen and is not decides, whoever else was not seen.
+fn every_holder(listener: &Listener<'_>, is: impl Fn(&Process) -> Answer) -> Answer {
+    let seen = listener.processes.iter().map(|process| is(process)).max().unwrap_or(Answer::Yes);
+    match &listener.socket.owner {
+        Owner::Held(pids) if pids.len() == listener.processes.len() => seen,
+        Owner::Held(_) => seen.max(Answer::Maybe),
+        Owner::Kernel => Answer::No,
+        Owner::Hidden | Owner::Vanished | Owner::Unknown => Answer::Maybe,
+    }
+}
+
+fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Observation) -> Answer {
+    if rule.executables.is_empty() {
+        return Answer::Yes;
+    }
+    if listener.socket.owner == Owner::Kernel {
+        return among(&rule.executables, &Program::Kernel);
+    }
+    every_holder(listener, |process| match &process.exe {
+        None => Answer::Maybe,
+        Some(exe) => any(
+            &rule.executables,
+            |program| matches!(program, Program::File(glob) if glob.matches(&exe.path)),
+        ),
+    })
+}
+
+fn by_user(rule: &Allow, listener: &Listener<'_>, _: &Observation) -> Answer {
+    if rule.users.is_empty() {
+        return Answer::Yes;
+    }
+    let is = |name: Option<&str>, uid: Option<u32>| {
+        if name.is_none() && uid.is_none() {
+            return Answer::Maybe;
+        }
+        any(&rule.users, |user| match user {
+            User::Name(wanted) => name == Some(wanted),
+            User::Number(wanted) => uid == Some(*wanted),
+        })
+    };
+    // Who made a socket says nothing of who holds it: a server often makes it as root and then gives that up.
+    match listener.socket.owner {
+        Owner::Kernel => is(listener.socket.user.as_deref(), listener.socket.uid),
+        _ => every_holder(listener, |process| is(process.user.as_deref(), process.uid)),
+    }
+}
+
+/// A process of which nothing could be read may be in any unit and any container.
+fn by_group(wanted: &[Glob], listener: &Listener<'_>, of: impl Fn(&Process) -> Option<&str>) -> Answer {
+    if wanted.is_empty() {
+        return Answer::Yes;
+    }
+    every_holder(listener, |process| match of(process) {
+        Some(name) => any(wanted, |glob| glob.matches(name)),
+        None if process.name.is_none() => Answer::Maybe,
+        None => Answer::No,
+    })
+}

@@ -1,0 +1,155 @@
+//! What a policy requires and nobody sees.
+//!
+//! A required rule promises a listener for each of its protocols, addresses and ports; a range and a block of addresses
+//! are one promise each. Nobody is accused of being absent where not everything that matters was seen.
+
+use std::collections::{HashMap, HashSet};
+
+use super::index::{InForce, Index};
+use super::matching::{self, Answer};
+use super::{Allow, Namespaces, Ports};
+use crate::join::Listener;
+use crate::judge::Judged;
+use crate::judge::audit::{AuditFinding, Subject};
+use crate::model::{Evidence, Exposure, Finding, Flag, Gap, Network, Observation, Protocol, Stage};
+
+/// So many findings a rule; the last one tells how many more there are.
+const MOST: usize = 16;
+
+/// One promise of a rule, by the place of each part in its list; 0 where it names none.
+type Promise = (usize, usize, usize);
+
+/// What is surely not there, and what may be and was not seen.
+pub(super) fn missing<'r, 'o>(
+    index: &Index<'_>,
+    listeners: &[Judged<'_>],
+    observation: &Observation,
+) -> (Vec<AuditFinding<'r, 'o>>, Vec<Gap>) {
+    let (mut findings, mut gaps) = (Vec::new(), Vec::new());
+    let required: Vec<&InForce<'_>> = index.rules().iter().filter(|r| r.rule.required && !r.over).collect();
+    if required.is_empty() {
+        return (findings, gaps);
+    }
+    let mut by_port: HashMap<u16, Vec<&Listener<'_>>> = HashMap::new();
+    let judged = listeners.iter().map(|judged| &judged.listener).filter(|l| matching::is_judged(l.socket));
+    for listener in judged {
+        by_port.entry(listener.socket.local.port).or_default().push(listener);
+    }
+    for InForce { rule, on_host, .. } in required {
+        let (kept, perhaps) = kept(rule, &by_port, observation);
+        let sure = *on_host == Answer::Yes && all_seen(rule, observation);
+        let broken = promises(rule).filter(|promise| !kept.contains(promise));
+        let (unsure, broken): (Vec<_>, Vec<_>) =
+            broken.take(MOST).partition(|promise| !sure || perhaps.contains(promise));
+        if !unsure.is_empty() {
+            gaps.push(perhaps_missing(rule));
+        }
+        findings.extend(broken.into_iter().map(|promise| is_missing(rule, promise)));
+    }
+    (findings, gaps)
+}
+
+/// How many parts a list promises: one where it is empty.
+const fn parts(length: usize) -> usize {
+    if length == 0 { 1 } else { length }
+}
+
+fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
+    let (protocols, addresses, ports) =
+        (parts(rule.protocols.len()), parts(rule.addresses.len()), parts(rule.ports.len()));
+    (0..protocols).flat_map(move |protocol| {
+        (0..addresses).flat_map(move |address| (0..ports).map(move |port| (protocol, address, port)))
+    })
+}
+
+/// The promises that are kept, and those that may be.
+fn kept(
+    rule: &Allow,
+    by_port: &HashMap<u16, Vec<&Listener<'_>>>,
+    observation: &Observation,
+) -> (HashSet<Promise>, HashSet<Promise>) {
+    let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
+    let single = |ports: &Ports| match ports {
+        Ports::Range(range) if range.low == range.high => Some(range.low),
+        _ => None,
+    };
+    // Only what is on its ports, where it names them one by one.
+    let ports: Option<Vec<u16>> = rule.ports.iter().map(single).collect();
+    let candidates: Vec<&Listener<'_>> = match ports.filter(|ports| !ports.is_empty()) {
+        Some(ports) => {
+            let ports: HashSet<u16> = ports.into_iter().collect();
+            ports.iter().filter_map(|port| by_port.get(port)).flatten().copied().collect()
+        }
+        None => by_port.values().flatten().copied().collect(),
+    };
+    for listener in candidates {
+        let set = match matching::holds(rule, listener, observation) {
+            Answer::Yes => &mut kept,
+            Answer::Maybe => &mut perhaps,
+            Answer::No => continue,
+        };
+        let local = &listener.socket.local;
+        let which = |length: usize, is: &dyn Fn(usize) -> bool| -> Vec<usize> {
+            if length == 0 { vec![0] } else { (0..length).filter(|at| is(*at)).collect() }
+        };
+        let protocols = which(rule.protocols.len(), &|at| rule.protocols[at] == local.protocol);
+        let addresses = which(rule.addresses.len(), &|at| rule.addresses[at].contains(local.address));
+        let ports = which(rule.ports.len(), &|at| {
+            matching::is_among(rule.ports[at], listener.socket, observation) != Answer::No
+        });
+        for protocol in &protocols {
+            for address in &addresses {
+                set.extend(ports.iter().map(|port| (*protocol, *address, *port)));
+            }
+        }
+    }
+    (kept, perhaps)
+}
+
+/// Whether what a rule requires would have been seen.
+fn all_seen(rule: &Allow, observation: &Observation) -> bool {
+    let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
+    let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
+    let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
+    // Where another namespace alone was asked for, nothing of the own one was seen.
+    let own_seen =
+        observation.namespaces.is_empty() || observation.sockets.iter().any(|socket| socket.netns.is_none());
+    !unseen(Stage::Sockets)
+        && (!own || own_seen)
+        && (!elsewhere || (!observation.namespaces.is_empty() && !unseen(Stage::Namespaces)))
+}
+
+fn is_missing<'r, 'o>(rule: &Allow, (protocol, address, port): Promise) -> AuditFinding<'r, 'o> {
+    let part = Allow {
+        protocols: rule.protocols.get(protocol).copied().into_iter().collect(),
+        addresses: rule.addresses.get(address).copied().into_iter().collect(),
+        ports: rule.ports.get(port).copied().into_iter().collect(),
+        ..rule.clone()
+    };
+    let subject = Subject::Place {
+        protocol: part.protocols.first().copied(),
+        address: part.addresses.first().copied().and_then(Network::address),
+        port: match part.ports.first() {
+            Some(Ports::Range(range)) if range.low == range.high => Some(range.low),
+            _ => None,
+        },
+    };
+    let evidence = Evidence::Missing {
+        rule: rule.id.clone(),
+        wanted: matching::wanted(&part),
+        reason: rule.reason.clone(),
+        owner: rule.owner.clone(),
+    };
+    let severity = Flag::Missing.severity(subject.protocol().unwrap_or(Protocol::Tcp), Exposure::Loopback);
+    AuditFinding { subject, finding: Finding { severity, evidence }, rule: Some(rule.id.clone()) }
+}
+
+fn perhaps_missing(rule: &Allow) -> Gap {
+    Gap {
+        stage: Stage::Sockets,
+        what: format!("whether all is there that rule {:?} of the policy requires", rule.id),
+        count: None,
+        why: "not everything it asks for could be seen".to_owned(),
+        remedy: Some("run as root; with --netns all where it is in another network namespace".to_owned()),
+    }
+}

@@ -1,0 +1,246 @@
+//! The policy: what may listen, what must, and how grave each kind of finding is here.
+//!
+//! From bytes to a [`Policy`], from a policy and a report to findings, from a report to a policy that allows it. A
+//! rule's conditions are all to hold; the first rule that holds decides. What could not be seen neither fulfils a
+//! condition nor breaks one: such a listener is not allowed and not accused, it is a gap. No file is opened here:
+//! whoever reads a policy hands in what its includes say. The words for people are another room's.
+
+mod apply;
+mod check;
+mod draft;
+mod glob;
+mod index;
+mod matching;
+mod missing;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use crate::model::{Exposure, Flag, Network, PortRange, Protocol, Severity};
+
+pub use apply::apply;
+pub use check::{Remark, RemarkKind, check, unmatched};
+pub use draft::{Draft, Drafted, Kept, draft};
+pub use glob::Glob;
+pub use parse::{Included, parse};
+
+/// The schema of a policy file; a file of another one is refused.
+pub const POLICY_SCHEMA: &str = "portolan.policy/1";
+
+/// More rules are refused, over all the files of a policy.
+pub const MOST_RULES: usize = 100_000;
+
+/// More files are refused, the included ones counted.
+pub const MOST_FILES: usize = 64;
+
+/// Where something stands in a policy file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct At {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why a policy cannot be used: one line, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Where.
+    pub at: At,
+    /// What is wrong, and the remedy.
+    pub what: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.what)
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+/// A policy, with everything it includes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// What may listen, and what must; the first that holds decides.
+    pub allow: Vec<Allow>,
+    /// How grave findings are; the first that holds decides.
+    pub rules: Vec<Grade>,
+    /// The files it was read from, in the order of their rules.
+    pub files: Vec<Arc<str>>,
+}
+
+/// A rule of what may listen. Every condition that is named must hold; an empty list is none.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Allow {
+    /// Its name in every verdict; no two rules share one.
+    pub id: String,
+    /// Where it stands.
+    pub at: At,
+    /// Hosts on which it is in force; none for all.
+    pub hosts: Vec<Glob>,
+    /// Ports.
+    pub ports: Vec<Ports>,
+    /// Transport protocols.
+    pub protocols: Vec<Protocol>,
+    /// Local addresses, as bound.
+    pub addresses: Vec<Network>,
+    /// Who can reach it.
+    pub exposures: Vec<Exposure>,
+    /// The device it is bound to.
+    pub devices: Vec<Glob>,
+    /// Program files: each holder's must be among them.
+    pub executables: Vec<Program>,
+    /// Each holder's user must be among them; of the kernel's own sockets, the socket's.
+    pub users: Vec<User>,
+    /// Each holder's systemd unit must be among them.
+    pub units: Vec<Glob>,
+    /// Each holder's container must be among them.
+    pub containers: Vec<Glob>,
+    /// Network namespaces; where none is named, the observer's own.
+    pub namespaces: Vec<Namespaces>,
+    /// Why it may listen.
+    pub reason: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The last day it is in force (UTC).
+    pub expires: Option<Date>,
+    /// Findings that are accepted on what it allows, beside those that only question the port.
+    pub accept: Vec<Flag>,
+    /// Whether what it allows must be there: for each of its protocols, addresses and ports at least one listener, where
+    /// a range and a block of addresses count as one.
+    pub required: bool,
+}
+
+/// Ports of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ports {
+    /// These.
+    Range(PortRange),
+    /// Those that the kernel of the host hands out to whoever asks for any.
+    Ephemeral,
+}
+
+/// A program of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// No process: the kernel itself.
+    Kernel,
+    /// The path of its file.
+    File(Glob),
+}
+
+/// A user of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum User {
+    /// By name.
+    Name(String),
+    /// By number.
+    Number(u32),
+}
+
+/// A network namespace of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The observer's own.
+    Own,
+    /// Another one that has no name.
+    Unnamed,
+    /// Another one, by its name.
+    Named(Glob),
+}
+
+/// A rule of how grave findings are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grade {
+    /// Its name in every verdict.
+    pub id: String,
+    /// Where it stands.
+    pub at: At,
+    /// Hosts on which it is in force; none for all.
+    pub hosts: Vec<Glob>,
+    /// The findings it is about.
+    pub codes: Vec<Flag>,
+    /// How grave they are; `None` where they are no findings here.
+    pub severity: Option<Severity>,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The last day it is in force (UTC).
+    pub expires: Option<Date>,
+}
+
+/// Whether a finding only asks what a port is for: an allowed listener has answered it. What asks who the program is,
+/// and what it does to others, is not answered by being allowed.
+#[must_use]
+pub const fn questions_the_port(flag: Flag) -> bool {
+    matches!(
+        flag,
+        Flag::Orphaned
+            | Flag::Ephemeral
+            | Flag::Reserved
+            | Flag::Unassigned
+            | Flag::Dormant
+            | Flag::OtherProtocol
+            | Flag::Exposed
+    )
+}
+
+impl Allow {
+    /// Whether it asks nothing of a listener but, at most, the protocol, the namespace and the host.
+    #[must_use]
+    pub fn allows_everything(&self) -> bool {
+        let every = |text: &str| text.parse().is_ok_and(|network: Network| self.addresses.contains(&network));
+        (self.ports.is_empty() || covers_all_ports(&self.ports))
+            && (self.addresses.is_empty() || (every("0.0.0.0/0") && every("::/0")))
+            && (self.exposures.is_empty() || Exposure::ALL.iter().all(|e| self.exposures.contains(e)))
+            && (self.executables.is_empty()
+                || self.executables.iter().any(|p| matches!(p, Program::File(glob) if glob.matches_all())))
+            && self.users.is_empty()
+            // Not every listener has a device, a unit or a container: whatever the pattern, it leaves some out.
+            && self.devices.is_empty()
+            && self.units.is_empty()
+            && self.containers.is_empty()
+    }
+
+    /// The ranges it names; nothing of those the kernel hands out.
+    fn ranges(&self) -> impl Iterator<Item = PortRange> {
+        self.ports.iter().filter_map(|ports| match ports {
+            Ports::Range(range) => Some(*range),
+            Ports::Ephemeral => None,
+        })
+    }
+}
+
+fn covers_all_ports(ports: &[Ports]) -> bool {
+    let mut ranges: Vec<PortRange> = ports
+        .iter()
+        .filter_map(|ports| match ports {
+            Ports::Range(range) => Some(*range),
+            Ports::Ephemeral => None,
+        })
+        .collect();
+    ranges.sort();
+    let mut next: u32 = 1;
+    for range in ranges {
+        if u32::from(range.low) > next {
+            return false;
+        }
+        next = next.max(u32::from(range.high) + 1);
+    }
+    next > u32::from(u16::MAX)
+}

@@ -1,0 +1,499 @@
+//! A policy from the bytes of its files: every word is understood or refused, with file, line and column.
+//!
+//! The files are hostile input. Their size and the number of files are bounded by whoever reads them, the number of
+//! rules here; how deep values nest is bounded by the parser of the format.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    Allow, At, Glob, Grade, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy, Ports, Program,
+    Trouble, User,
+};
+use crate::model::{Exposure, Flag, PortRange, Protocol, Severity};
+
+/// A file of a policy as it was read.
+#[derive(Clone, Debug)]
+pub struct Included {
+    /// As it is named in messages.
+    pub name: String,
+    /// What it is known again by, whatever it is called.
+    pub identity: String,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads a policy. `read` gives the file that an `include` of the file with this identity names, or says why not.
+///
+/// # Errors
+/// The first [`Trouble`], in whichever file.
+pub fn parse(
+    top: &Included,
+    read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,
+) -> Result<Policy, Trouble> {
+    let mut reading =
+        Reading { policy: Policy::default(), ids: HashMap::new(), open: Vec::new(), seen: vec![] };
+    reading.file(top, read)?;
+    Ok(reading.policy)
+}
+
+const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
+const ALLOW: [&str; 17] = [
+    "id",
+    "hosts",
+    "port",
+    "protocol",
+    "address",
+    "exposure",
+    "device",
+    "executable",
+    "user",
+    "unit",
+    "container",
+    "netns",
+    "reason",
+    "owner",
+    "expires",
+    "accept",
+    "required",
+];
+const GRADE: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
+
+struct Reading {
+    policy: Policy,
+    ids: HashMap<String, At>,
+    /// The identities of the files that are being read, outermost first.
+    open: Vec<String>,
+    /// The identities of all files.
+    seen: Vec<String>,
+}
+
+impl Reading {
+    fn file(
+        &mut self,
+        included: &Included,
+        read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,
+    ) -> Result<(), Trouble> {
+        let name: Arc<str> = included.name.as_str().into();
+        let text = std::str::from_utf8(&included.bytes).map_err(|error| {
+            let good = String::from_utf8_lossy(&included.bytes[..error.valid_up_to()]).into_owned();
+            let file = File::new(Arc::clone(&name), &good);
+            file.trouble(&(good.len()..good.len()), "not UTF-8, which TOML is".to_owned())
+        })?;
+        let file = File::new(Arc::clone(&name), text);
+        let table = DeTable::parse(text).map_err(|error| {
+            let what = error.message().trim().replace('\n', ", ");
+            file.trouble(&error.span().unwrap_or_default(), format!("not TOML: {what}"))
+        })?;
+        let table = table.get_ref();
+        file.no_others(table, &TOP)?;
+        self.policy.files.push(name);
+        self.open.push(included.identity.clone());
+        self.seen.push(included.identity.clone());
+        file.schema(table)?;
+        for rule in file.tables(table, "allow")? {
+            let rule = file.allow(rule)?;
+            self.note(&rule.id, &rule.at)?;
+            self.policy.allow.push(rule);
+        }
+        for rule in file.tables(table, "rule")? {
+            let rule = file.grade(rule)?;
+            self.note(&rule.id, &rule.at)?;
+            self.policy.rules.push(rule);
+        }
+        // As if it stood at the end: what a file says itself comes first.
+        let includes =
+            table.get("include").map(|value| file.many(value, |value| Ok((file.text(value)?, value.span()))));
+        for (path, span) in includes.transpose()?.unwrap_or_default() {
+            let trouble = |what: String| file.trouble(&span, format!("include {path:?}: {what}"));
+            if self.seen.len() >= MOST_FILES {
+                return Err(trouble(format!("a policy of more than {MOST_FILES} files")));
+            }
+            let inner = read(&included.identity, &path).map_err(trouble)?;
+            if self.open.contains(&inner.identity) {
+                return Err(trouble("it includes itself, at once or in a round".to_owned()));
+            }
+            if self.seen.contains(&inner.identity) {
+                return Err(trouble("it is included already".to_owned()));
+            }
+            self.file(&inner, read)?;
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// Notes the id of a rule, which must be its own.
+    fn note(&mut self, id: &str, at: &At) -> Result<(), Trouble> {
+        let trouble = |what| Err(Trouble { at: at.clone(), what });
+        if self.ids.len() >= MOST_RULES {
+            return trouble(format!(
+                "a policy of more than {MOST_RULES} rules: a rule may name ranges and lists"
+            ));
+        }
+        match self.ids.insert(id.to_owned(), at.clone()) {
+            None => Ok(()),
+            Some(first) => trouble(format!("two rules with the id {id:?}: the other is at {first}")),
+        }
+    }
+}
+
+/// One file, to say where something stands in it.
+struct File<'s> {
+    name: Arc<str>,
+    text: &'s str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+}
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+impl<'s> File<'s> {
+    fn new(name: Arc<str>, text: &'s str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        File { name, text, lines: std::iter::once(0).chain(ends).collect() }
+    }
+
+    fn at(&self, offset: usize) -> At {
+        let offset = offset.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
+        // One for each character: an offset may point into one.
+        let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
+        At { file: Arc::clone(&self.name), line, column }
+    }
+
+    fn trouble(&self, span: &Range<usize>, what: String) -> Trouble {
+        Trouble { at: self.at(span.start), what }
+    }
+
+    fn wrong<T>(&self, value: &Value<'_>, what: impl Into<String>) -> Result<T, Trouble> {
+        Err(self.trouble(&value.span(), what.into()))
+    }
+
+    /// Refuses a key that is none, with the nearest that is one.
+    fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), Trouble> {
+        let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
+        // The first in the file, whatever its name.
+        let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
+        let what = format!("no such key: {:?}; {}", other.get_ref(), nearest(other.get_ref(), keys));
+        Err(self.trouble(&other.span(), what))
+    }
+
+    fn schema(&self, table: &DeTable<'_>) -> Result<(), Trouble> {
+        let remedy = format!("write schema = {POLICY_SCHEMA:?}");
+        match table.get("schema") {
+            None => Err(self.trouble(&(0..0), format!("no schema: {remedy}"))),
+            Some(value) => match self.text(value)?.as_str() {
+                POLICY_SCHEMA => Ok(()),
+                other => self.wrong(value, format!("schema {other:?} is not known here: {remedy}")),
+            },
+        }
+    }
+
+    /// The tables of an array of them, in the order of the file.
+    fn tables<'t, 'i>(
+        &self,
+        table: &'t DeTable<'i>,
+        key: &str,
+    ) -> Result<Vec<(&'t DeTable<'i>, At)>, Trouble> {
+        let Some(value) = table.get(key) else { return Ok(Vec::new()) };
+        let DeValue::Array(array) = value.get_ref() else {
+            return self.wrong(value, format!("rules are written [[{key}]], each with its keys below it"));
+        };
+        let one = |element: &'t Value<'i>| match element.get_ref() {
+            DeValue::Table(table) => Ok((table, self.at(element.span().start))),
+            _ => self.wrong(element, format!("rules are written [[{key}]], each with its keys below it")),
+        };
+        array.iter().map(one).collect()
+    }
+
+    fn text(&self, value: &Value<'_>) -> Result<String, Trouble> {
+        match value.get_ref() {
+            DeValue::String(text) if text.is_empty() => self.wrong(value, "an empty text: leave the key out"),
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            other => self.wrong(value, format!("a text in quotes is needed, not {}", kind(other))),
+        }
+    }
+
+    /// One value, or a list of at least one.
+    fn many<T>(
+        &self,
+        value: &Value<'_>,
+        one: impl Fn(&Value<'_>) -> Result<T, Trouble>,
+    ) -> Result<Vec<T>, Trouble> {
+        match value.get_ref() {
+            DeValue::Array(array) if array.is_empty() => {
+                self.wrong(value, "an empty list matches nothing: leave the key out")
+            }
+            DeValue::Array(array) => array.iter().map(one).collect(),
+            _ => Ok(vec![one(value)?]),
+        }
+    }
+
+    fn globs(&self, value: &Value<'_>) -> Result<Vec<Glob>, Trouble> {
+        self.many(value, |value| self.glob(value, &self.text(value)?))
+    }
+
+    fn glob(&self, value: &Value<'_>, text: &str) -> Result<Glob, Trouble> {
+        Glob::new(text).or_else(|why| self.wrong(value, format!("bad pattern {text:?}: {why}")))
+    }
+
+    fn id(&self, table: &DeTable<'_>, at: &At) -> Result<String, Trouble> {
+        let Some(value) = table.get("id") else {
+            let what = "a rule without id: every verdict names its rule; write id = \"some-name\"".to_owned();
+            return Err(Trouble { at: at.clone(), what });
+        };
+        let id = self.text(value)?;
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
+        if id.len() > 128 || !id.chars().all(good) {
+            return self.wrong(value, format!("bad id {id:?}: letters, digits and -_.:/@+, 128 at most"));
+        }
+        Ok(id)
+    }
+
+    fn allow(&self, (table, at): (&DeTable<'_>, At)) -> Result<Allow, Trouble> {
+        self.no_others(table, &ALLOW)?;
+        let mut rule = Allow { id: self.id(table, &at)?, at, ..Allow::default() };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "hosts" => rule.hosts = self.hosts(value)?,
+                "port" => rule.ports = self.many(value, |value| self.ports(value))?,
+                "protocol" => rule.protocols = self.many(value, |value| self.parsed(value, protocol))?,
+                "address" => {
+                    rule.addresses = self.many(value, |value| {
+                        self.parsed(value, |text| {
+                            FromStr::from_str(text).map_err(|e: crate::model::BadTarget| e.to_string())
+                        })
+                    })?;
+                }
+                "exposure" => rule.exposures = self.many(value, |value| self.parsed(value, exposure))?,
+                "device" => rule.devices = self.globs(value)?,
+                "executable" => rule.executables = self.many(value, |value| self.program(value))?,
+                "user" => rule.users = self.many(value, |value| self.user(value))?,
+                "unit" => rule.units = self.globs(value)?,
+                "container" => rule.containers = self.globs(value)?,
+                "netns" => rule.namespaces = self.many(value, |value| self.namespaces(value))?,
+                "reason" => rule.reason = Some(self.text(value)?),
+                "owner" => rule.owner = Some(self.text(value)?),
+                "expires" => rule.expires = Some(self.date(value)?),
+                "accept" => rule.accept = self.many(value, |value| self.accepted(value))?,
+                "required" => rule.required = self.boolean(value)?,
+                _ => {}
+            }
+        }
+        Ok(rule)
+    }
+
+    fn grade(&self, (table, at): (&DeTable<'_>, At)) -> Result<Grade, Trouble> {
+        self.no_others(table, &GRADE)?;
+        let id = self.id(table, &at)?;
+        let needed = |key: &str, why: &str| {
+            table
+                .get(key)
+                .ok_or_else(|| Trouble { at: at.clone(), what: format!("rule {id:?} has no {key}: {why}") })
+        };
+        let codes = needed("code", "write the code of a finding, or a list of them")?;
+        let severity = needed("severity", "write off, info, notice, warning or critical")?;
+        let reason = needed("reason", "say why these findings weigh differently here")?;
+        Ok(Grade {
+            hosts: table.get("hosts").map(|value| self.hosts(value)).transpose()?.unwrap_or_default(),
+            codes: self.many(codes, |value| self.parsed(value, flag))?,
+            severity: self.parsed(severity, grade)?,
+            reason: self.text(reason)?,
+            owner: table.get("owner").map(|value| self.text(value)).transpose()?,
+            expires: table.get("expires").map(|value| self.date(value)).transpose()?,
+            id,
+            at,
+        })
+    }
+
+    /// A text that must be understood.
+    fn parsed<T>(
+        &self,
+        value: &Value<'_>,
+        understand: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Trouble> {
+        let text = self.text(value)?;
+        understand(&text).or_else(|why| self.wrong(value, format!("{text:?}: {why}")))
+    }
+
+    /// Host names know no case.
+    fn hosts(&self, value: &Value<'_>) -> Result<Vec<Glob>, Trouble> {
+        self.many(value, |value| self.glob(value, &self.text(value)?.to_ascii_lowercase()))
+    }
+
+    fn ports(&self, value: &Value<'_>) -> Result<Ports, Trouble> {
+        const PORTS: &str = "ports are 1 to 65535";
+        let single = |port: Option<u16>| port.filter(|port| *port > 0);
+        match value.get_ref() {
+            DeValue::Integer(number) => {
+                match single(u16::from_str_radix(number.as_str(), number.radix()).ok()) {
+                    Some(port) => Ok(Ports::Range(PortRange::single(port))),
+                    None => self.wrong(value, format!("no such port: {number}; {PORTS}")),
+                }
+            }
+            DeValue::String(text) if text == "ephemeral" => Ok(Ports::Ephemeral),
+            DeValue::String(text) => {
+                let number = |text: &str| {
+                    let digits = text.bytes().all(|b| b.is_ascii_digit());
+                    single(text.parse().ok().filter(|_| digits))
+                };
+                let (low, high) = text.split_once('-').unwrap_or((text, text));
+                match (number(low), number(high)) {
+                    (Some(low), Some(high)) => PortRange::new(low, high).map(Ports::Range).map_or_else(
+                        || self.wrong(value, format!("{text:?}: the range ends before it begins")),
+                        Ok,
+                    ),
+                    _ => self.wrong(
+                        value,
+                        format!("no such port: {text:?}; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" is what the kernel hands out"),
+                    ),
+                }
+            }
+            other => self.wrong(
+                value,
+                format!("a port is a number or a text such as \"8000-8100\", not {}", kind(other)),
+            ),
+        }
+    }
+
+    fn program(&self, value: &Value<'_>) -> Result<Program, Trouble> {
+        let text = self.text(value)?;
+        Program::named(&text).or_else(|why| self.wrong(value, why))
+    }
+
+    fn user(&self, value: &Value<'_>) -> Result<User, Trouble> {
+        match value.get_ref() {
+            DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
+                .map(User::Number)
+                .or_else(|_| self.wrong(value, format!("no such user id: {number}"))),
+            _ => self.text(value).map(|text| User::named(&text)),
+        }
+    }
+
+    fn namespaces(&self, value: &Value<'_>) -> Result<Namespaces, Trouble> {
+        let text = self.text(value)?;
+        Ok(match text.as_str() {
+            "own" => Namespaces::Own,
+            "unnamed" => Namespaces::Unnamed,
+            _ => Namespaces::Named(self.glob(value, &text)?),
+        })
+    }
+
+    fn accepted(&self, value: &Value<'_>) -> Result<Flag, Trouble> {
+        match self.parsed(value, flag)? {
+            flag @ (Flag::Unexpected | Flag::Missing) => {
+                self.wrong(value, format!("{:?} is not found on what a rule allows", flag.code()))
+            }
+            flag => Ok(flag),
+        }
+    }
+
+    fn boolean(&self, value: &Value<'_>) -> Result<bool, Trouble> {
+        match value.get_ref() {
+            DeValue::Boolean(yes) => Ok(*yes),
+            other => self.wrong(value, format!("true or false is needed, not {}", kind(other))),
+        }
+    }
+
+    fn date(&self, value: &Value<'_>) -> Result<Date, Trouble> {
+        let date = match value.get_ref() {
+            DeValue::Datetime(moment) if moment.time.is_none() && moment.offset.is_none() => {
+                let small = |n: u8| i8::try_from(n).ok();
+                moment.date.and_then(|date| {
+                    Date::new(i16::try_from(date.year).ok()?, small(date.month)?, small(date.day)?).ok()
+                })
+            }
+            // Strictly as written there: a date and nothing else.
+            DeValue::String(text) if text.len() == 10 => text.parse().ok(),
+            _ => None,
+        };
+        date.map_or_else(|| self.wrong(value, "no such date: the last day is written 2027-01-31"), Ok)
+    }
+}
+
+impl Program {
+    /// A program by the pattern of its path, or `kernel`.
+    ///
+    /// # Errors
+    /// What is wrong with it: a pattern that no whole path can match is refused.
+    pub fn named(text: &str) -> Result<Self, String> {
+        if text == "kernel" {
+            return Ok(Program::Kernel);
+        }
+        let drive = text.chars().nth(1) == Some(':');
+        if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
+            return Err(format!(
+                "{text:?} is no whole path: write \"**/{text}\", or \"kernel\" for no process"
+            ));
+        }
+        Glob::new(text).map(Program::File).map_err(|why| format!("bad pattern {text:?}: {why}"))
+    }
+}
+
+impl User {
+    /// A user by what it is called; digits are its number.
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).map_or_else(|| User::Name(text.to_owned()), User::Number)
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    text.parse().map_err(|_| one_of(&Protocol::ALL.map(Protocol::name)))
+}
+
+fn exposure(text: &str) -> Result<Exposure, String> {
+    let found = Exposure::ALL.into_iter().find(|exposure| exposure.name() == text);
+    found.ok_or_else(|| format!("no such class; {}", nearest(text, &Exposure::ALL.map(Exposure::name))))
+}
+
+fn flag(text: &str) -> Result<Flag, String> {
+    let found = Flag::ALL.into_iter().find(|flag| flag.code() == text);
+    found.ok_or_else(|| format!("no such code; {}", nearest(text, &Flag::ALL.map(Flag::code))))
+}
+
+fn grade(text: &str) -> Result<Option<Severity>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    Severity::ALL
+        .into_iter()
+        .find(|severity| severity.name() == text)
+        .map(Some)
+        .ok_or_else(|| "write off, info, notice, warning or critical".to_owned())
+}
+
+fn one_of(names: &[&str]) -> String {
+    format!("write one of {}", names.join(", "))
+}
+
+/// The name that was likely meant, or all there are.
+fn nearest(text: &str, names: &[&str]) -> String {
+    // Longer texts are no misspelling of a name, and comparing them takes their length.
+    let near = |name: &&&str| text.len() < 64 && strsim::osa_distance(text, name) <= 1 + name.len() / 4;
+    match names.iter().filter(near).min_by_key(|name| strsim::osa_distance(text, name)) {
+        Some(name) => format!("did you mean {name}?"),
+        None => one_of(names),
+    }
+}

@@ -1,0 +1,588 @@
+//! Policies read and refused, and what they make of listeners.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::judge::{judge, tests};
+use crate::model::*;
+use crate::registry::Registry;
+
+mod properties;
+
+fn included(name: &str, text: &str) -> Included {
+    Included { name: name.to_owned(), identity: name.to_owned(), bytes: text.as_bytes().to_vec() }
+}
+
+/// A policy of one file, its schema put in front on the same line.
+pub(super) fn read(text: &str) -> Result<Policy, Trouble> {
+    let text = format!("schema = \"portolan.policy/1\"\n{text}");
+    parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
+}
+
+/// A process: pid, file, user; no file where it could not be read.
+fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
+    let exe =
+        (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None });
+    Process {
+        name: Some("x".to_owned()),
+        exe,
+        user: Some(user.to_owned()),
+        uid: Some(u32::from(user != "root") * 100),
+        unit: (pid % 2 == 0).then(|| "x.service".to_owned()),
+        ..Process::unknown(pid)
+    }
+}
+
+fn socket(local: &str, user: &str, owner: Owner) -> Socket {
+    let home =
+        Home { uid: Some(u32::from(user != "root") * 100), user: Some(user.to_owned()), ..Home::default() };
+    Socket { home: home.into(), ..tests::socket(local, owner) }
+}
+
+fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation {
+    let mut observation = tests::seen(sockets, processes);
+    observation.host.name = Some("Web-1.example".to_owned());
+    observation.host.reserved = vec![PortRange { low: 40000, high: 40009 }];
+    observation
+}
+
+/// One socket held by these.
+fn one(local: &str, user: &str, holders: &[(Pid, &str, &str)]) -> Observation {
+    let owner = Owner::Held(holders.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
+    observation(vec![socket(local, user, owner)], holders.iter().copied().map(process).collect())
+}
+
+const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
+const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
+
+/// The findings at or above warning, `code rule` each, then the gaps, then the outcome.
+fn told(policy: &Policy, observation: &Observation) -> (Vec<String>, usize, Outcome) {
+    let report = judge(observation, Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(policy, &mut audit);
+    let grave = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
+    let codes = grave.map(|found| {
+        let code = found.finding.flag().code();
+        found.rule.as_ref().map_or_else(|| code.to_owned(), |rule| format!("{code} {rule}"))
+    });
+    (codes.collect(), audit.gaps.len(), audit.outcome(Severity::Warning))
+}
+
+/// Whether a rule of these conditions allows it: yes, no, or not to be told.
+fn allows(conditions: &str, observation: &Observation) -> Option<bool> {
+    let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
+    let (codes, gaps, outcome) = told(&policy, observation);
+    match (codes.iter().any(|code| code.starts_with("unexpected")), gaps, outcome) {
+        (false, 0, _) => Some(true),
+        (true, 0, Outcome::Findings) => Some(false),
+        (false, 1, Outcome::Incomplete) => None,
+        other => panic!("{conditions}: {codes:?} {other:?}"),
+    }
+}
+
+#[test]
+fn conditions() {
+    let web = one("tcp/0.0.0.0:8080", "root", &[NGINX, WORKER]);
+    for (conditions, allowed) in [
+        ("", true),
+        ("port = 8080", true),
+        ("port = 8081", false),
+        ("port = [80, \"8000-8100\"]", true),
+        ("port = \"ephemeral\"", false),
+        ("protocol = \"tcp\"", true),
+        ("protocol = [\"udp\", \"sctp\"]", false),
+        ("address = \"0.0.0.0\"", true),
+        ("address = [\"127.0.0.0/8\", \"::1\"]", false),
+        ("exposure = \"any\"", true),
+        ("exposure = [\"loopback\", \"private\"]", false),
+        ("executable = \"/usr/sbin/nginx\"", true),
+        ("executable = \"/usr/*/nginx\"", true),
+        ("executable = \"/usr/sbin/apache2\"", false),
+        ("executable = \"kernel\"", false),
+        // Each of its users, not one of them.
+        ("user = \"root\"", false),
+        ("user = [\"root\", \"www-data\"]", true),
+        ("user = [0, 100]", true),
+        ("user = [\"0\", \"www-data\"]", true),
+        ("unit = \"x.service\"", true),
+        ("unit = \"y.service\"", false),
+        ("container = \"*\"", false),
+        ("device = \"*\"", false),
+        ("netns = \"own\"", true),
+        ("netns = \"*\"", false),
+        ("hosts = \"web-*\"", true),
+        ("hosts = \"WEB-1.example\"", true),
+        ("hosts = [\"db-*\", \"mail\"]", false),
+        ("expires = 2026-11-21", true),
+        ("expires = 2026-11-20", false),
+        ("port = 8080\nuser = \"postgres\"", false),
+    ] {
+        assert_eq!(allows(conditions, &web), Some(allowed), "{conditions}");
+    }
+    let given = one("udp/127.0.0.1:50001", "root", &[NGINX]);
+    assert_eq!(allows("port = \"ephemeral\"", &given), Some(true));
+    let kept_back = one("udp/127.0.0.1:40001", "root", &[NGINX]);
+    assert_eq!(allows("port = \"ephemeral\"", &kept_back), Some(false));
+    let mapped = one("tcp/[::ffff:10.1.2.3]:80", "root", &[NGINX]);
+    assert_eq!(allows("address = \"10.0.0.0/8\"", &mapped), Some(true));
+    let kernel = observation(vec![socket("udp/0.0.0.0:51820", "root", Owner::Kernel)], vec![]);
+    assert_eq!(allows("executable = \"kernel\"\nuser = \"root\"", &kernel), Some(true));
+    assert_eq!(allows("executable = \"**\"", &kernel), Some(false));
+    assert_eq!(allows("unit = \"**\"", &kernel), Some(false));
+    assert_eq!(allows("user = \"www-data\"", &kernel), Some(false));
+}
+
+#[test]
+fn namespaces_are_the_own_one_unless_named() {
+    let mut elsewhere = one("tcp/127.0.0.1:80", "root", &[NGINX]);
+    for (name, conditions) in [
+        (
+            Some("blue"),
+            [
+                ("", false),
+                ("netns = \"own\"", false),
+                ("netns = \"bl*\"", true),
+                ("netns = \"unnamed\"", false),
+            ],
+        ),
+        (
+            None,
+            [
+                ("", false),
+                ("netns = \"*\"", false),
+                ("netns = \"unnamed\"", true),
+                ("netns = [\"own\", \"x\"]", false),
+            ],
+        ),
+        (
+            Some("own"),
+            [("netns = \"own\"", false), ("netns = \"*\"", true), ("netns = \"[o]wn\"", true), ("", false)],
+        ),
+    ] {
+        let netns = Some(Netns { inode: 7, name: name.map(str::to_owned) });
+        elsewhere.sockets[0].home = Home { netns, ..Home::default() }.into();
+        for (conditions, allowed) in conditions {
+            assert_eq!(allows(conditions, &elsewhere), Some(allowed), "{name:?} {conditions}");
+        }
+    }
+}
+
+/// What was not seen neither fulfils a condition nor breaks one.
+#[test]
+fn what_is_not_seen_is_not_decided() {
+    let unseen = |owner| observation(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
+    for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown, Owner::Held(vec![10].into())] {
+        let unseen = unseen(owner.clone());
+        for (conditions, allowed) in [
+            ("port = 80", Some(true)),
+            ("port = 81", Some(false)),
+            ("executable = \"/usr/sbin/nginx\"", None),
+            ("executable = \"kernel\"", None),
+            ("unit = \"x.service\"", None),
+            ("container = \"x\"", None),
+            ("user = \"www-data\"", None),
+            ("user = \"root\"", None),
+            ("port = 81\nexecutable = \"/usr/sbin/nginx\"", Some(false)),
+        ] {
+            assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
+        }
+    }
+    // A file that could not be read, and a holder that was seen beside one that was not.
+    let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
+    assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
+    let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
+    half.processes.pop();
+    assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &half), None);
+    assert_eq!(allows("executable = \"/usr/sbin/apache2\"", &half), Some(false));
+    // A later rule that surely holds leaves nothing open.
+    let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
+    assert_eq!(allows(both, &half), Some(true));
+    // A host that is not known, and a range that could not be read.
+    let mut web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
+    web.host.name = None;
+    assert_eq!(allows("hosts = \"web-*\"", &web), None);
+    assert_eq!(allows("hosts = \"web-*\"\nport = 81", &web), Some(false));
+    web.host.ephemeral.clear();
+    assert_eq!(allows("port = \"ephemeral\"", &web), None);
+}
+
+#[test]
+fn what_only_holds_a_port_is_not_judged() {
+    let mut bound = one("tcp/0.0.0.0:80", "root", &[NGINX]);
+    bound.sockets[0].state = State::Bound;
+    assert_eq!(allows("port = 81", &bound), Some(true));
+}
+
+#[test]
+fn the_first_rule_that_holds_is_named() {
+    let observation = one("tcp/127.0.0.1:3416", "root", &[NGINX]);
+    let policy = read(
+        "[[allow]]\nid = \"other\"\nport = 22\n[[allow]]\nid = \"old\"\nport = 3416\nexpires = 2026-01-01\n\
+         [[allow]]\nid = \"first\"\nport = 3416\n[[allow]]\nid = \"second\"\nport = 3416",
+    )
+    .unwrap();
+    let report = judge(&observation, Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(&policy, &mut audit);
+    let orphaned = audit.findings.iter().find(|found| found.finding.flag() == Flag::Orphaned).unwrap();
+    assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
+}
+
+/// An allowed port is no question any more; the program on it stays one, unless its rule accepts that.
+#[test]
+fn what_an_allowed_listener_answers() {
+    let python = [(10, "/usr/bin/python3.11", "root")];
+    let observation = one("tcp/0.0.0.0:22", "root", &python);
+    assert_eq!(told(&read("").unwrap(), &observation).0, ["impostor", "unexpected"]);
+    let allow = "[[allow]]\nid = \"a\"\nport = 22\n";
+    assert_eq!(told(&read(allow).unwrap(), &observation).0, ["impostor"]);
+    let accept = format!("{allow}accept = [\"impostor\"]");
+    assert_eq!(told(&read(&accept).unwrap(), &observation), (vec![], 0, Outcome::Clear));
+    // A rule of another port accepts nothing here.
+    let other = format!("{allow}[[allow]]\nid = \"b\"\nport = 23\naccept = \"impostor\"");
+    assert_eq!(told(&read(&other).unwrap(), &observation).0, ["impostor"]);
+    let orphan = one("tcp/0.0.0.0:3416", "root", &[NGINX]);
+    let exposed = "[[allow]]\nid = \"a\"\nport = 3416\n[[rule]]\nid = \"x\"\ncode = \"exposed\"\nseverity = \"critical\"\nreason = \"r\"";
+    assert_eq!(told(&read(exposed).unwrap(), &orphan), (vec![], 0, Outcome::Clear));
+}
+
+#[test]
+fn findings_are_graded_by_the_first_rule_for_them() {
+    let observation = one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/python3.11", "root")]);
+    let rule = |id: &str, more: &str| format!("[[rule]]\nid = \"{id}\"\nreason = \"r\"\n{more}\n");
+    for (rules, codes) in [
+        (rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\""), vec![]),
+        (rule("a", "code = \"impostor\"\nseverity = \"notice\""), vec!["unexpected"]),
+        (
+            rule("a", "code = \"exposed\"\nseverity = \"critical\""),
+            vec!["impostor", "exposed a", "unexpected"],
+        ),
+        (
+            rule("a", "code = \"impostor\"\nseverity = \"off\"\nhosts = \"db-*\""),
+            vec!["impostor", "unexpected"],
+        ),
+        (
+            rule("a", "code = \"impostor\"\nseverity = \"off\"\nexpires = 2026-01-01"),
+            vec!["impostor", "unexpected"],
+        ),
+        (
+            rule("a", "code = \"impostor\"\nseverity = \"warning\"")
+                + &rule("b", "code = \"impostor\"\nseverity = \"off\""),
+            vec!["unexpected", "impostor a"],
+        ),
+    ] {
+        assert_eq!(told(&read(&rules).unwrap(), &observation).0, codes, "{rules}");
+    }
+    // On a host of unknown name a rule for named hosts switches nothing off.
+    let mut nameless = observation.clone();
+    nameless.host.name = None;
+    let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
+    assert_eq!(told(&read(&off).unwrap(), &nameless).0, ["impostor", "unexpected"]);
+}
+
+/// The evidence of the one `unexpected`.
+fn evidence(policy: &str, observation: &Observation) -> (Option<String>, Vec<String>, Option<String>) {
+    let report = judge(observation, Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(&read(policy).unwrap(), &mut audit);
+    let found = audit.findings.into_iter().find(|found| found.finding.flag() == Flag::Unexpected).unwrap();
+    match found.finding.evidence {
+        Evidence::Unexpected { nearest, differs, expired } => (nearest, differs, expired),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_unexpected_is_told_by_the_nearest_rule() {
+    let rules = "[[allow]]\nid = \"ssh\"\nport = 22\nexecutable = \"/usr/sbin/sshd\"\n\
+                 [[allow]]\nid = \"web\"\nport = [80, 443]\naddress = \"127.0.0.1\"\nexecutable = \"/usr/sbin/nginx\"\n\
+                 user = [\"root\", \"www-data\"]\n\
+                 [[allow]]\nid = \"gone\"\nport = 99\nexpires = 2026-11-01\n";
+    for (observation, nearest, differs) in [
+        (one("tcp/127.0.0.1:81", "root", &[NGINX]), "web", vec!["port is 81, not 80 or 443"]),
+        (one("tcp/0.0.0.0:80", "root", &[NGINX]), "web", vec!["address is 0.0.0.0, not 127.0.0.1"]),
+        (
+            one("tcp/127.0.0.1:80", "root", &[NGINX, (12, "/usr/bin/nc", "nobody")]),
+            "web",
+            vec![
+                "user is nobody and root, not root or www-data",
+                "executable is /usr/bin/nc and /usr/sbin/nginx, not /usr/sbin/nginx",
+            ],
+        ),
+        (
+            one("tcp/127.0.0.1:22", "root", &[NGINX]),
+            "ssh",
+            vec!["executable is /usr/sbin/nginx, not /usr/sbin/sshd"],
+        ),
+    ] {
+        let (found, phrases, expired) = evidence(rules, &observation);
+        assert_eq!(
+            (found.as_deref(), phrases, expired),
+            (Some(nearest), differs.iter().map(ToString::to_string).collect(), None)
+        );
+    }
+    let none = evidence(rules, &one("tcp/127.0.0.1:7", "root", &[(10, "/x", "root")]));
+    assert_eq!(none, (None, vec![], None));
+    let gone = evidence(rules, &one("tcp/127.0.0.1:99", "root", &[NGINX]));
+    assert_eq!(gone, (Some("gone".to_owned()), vec![], Some("2026-11-01".to_owned())));
+}
+
+#[test]
+fn what_is_required_is_missed() {
+    let required = "[[allow]]\nid = \"broad\"\nport = [80, 81]\n[[allow]]\nid = \"r\"\nport = 80\n\
+                    executable = \"/usr/sbin/nginx\"\nrequired = true\n";
+    let policy = read(required).unwrap();
+    let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
+    // Another rule may decide; what is promised is there all the same.
+    assert_eq!(told(&policy, &there), (vec![], 0, Outcome::Clear));
+    let nothing = observation(vec![], vec![]);
+    assert_eq!(told(&policy, &nothing).0, ["missing r"]);
+    assert_eq!(told(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
+    assert_eq!(told(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
+    // Nobody is accused where it may be there.
+    let hidden = observation(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
+    assert_eq!(told(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
+    let mut blind = nothing.clone();
+    blind.gaps.push(Gap {
+        stage: Stage::Sockets,
+        what: "x".into(),
+        count: None,
+        why: "y".into(),
+        remedy: None,
+    });
+    assert_eq!(told(&policy, &blind), (vec![], 1, Outcome::Incomplete));
+    let elsewhere = read(&format!("{required}netns = \"blue\"")).unwrap();
+    assert_eq!(told(&elsewhere, &there), (vec![], 1, Outcome::Incomplete));
+    // Where it need not be, and when it need not be any more.
+    for more in ["hosts = \"db-*\"", "expires = 2026-01-01"] {
+        assert_eq!(
+            told(&read(&format!("{required}{more}")).unwrap(), &nothing),
+            (vec![], 0, Outcome::Clear),
+            "{more}"
+        );
+    }
+    let report = judge(&nothing, Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(&policy, &mut audit);
+    assert!(matches!(
+        audit.findings[0].subject,
+        Subject::Place { port: Some(80), protocol: None, address: None }
+    ));
+    let Evidence::Missing { wanted, .. } = &audit.findings[0].finding.evidence else { panic!() };
+    assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");
+
+    // Each port, protocol and address is a promise; a range and a block are one each.
+    let wanted = |rule: &str| {
+        let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
+        let report = judge(&there, Registry::embedded());
+        let mut audit = Audit::of(&report);
+        apply(&policy, &mut audit);
+        let missing = audit.findings.into_iter().filter_map(|found| match found.finding.evidence {
+            Evidence::Missing { wanted, .. } => Some(wanted),
+            _ => None,
+        });
+        missing.collect::<Vec<_>>()
+    };
+    for (rule, missing) in [
+        ("port = [80, 443]\nprotocol = \"tcp\"", vec!["tcp/443"]),
+        ("port = 80\nprotocol = [\"tcp\", \"udp\"]", vec!["udp/80"]),
+        ("port = \"80-90\"\naddress = [\"0.0.0.0\", \"::\"]", vec!["port 80-90, address ::"]),
+        ("address = [\"0.0.0.0/0\", \"::/0\"]", vec!["a listener, address ::/0"]),
+        ("port = \"ephemeral\"", vec!["port ephemeral"]),
+        ("user = [\"root\", \"www-data\"]", vec![]),
+    ] {
+        assert_eq!(wanted(rule), missing, "{rule}");
+    }
+    let many: Vec<u16> = (100..200).collect();
+    assert_eq!(wanted(&format!("port = {many:?}")).len(), 16);
+}
+
+#[test]
+fn bad_policies_say_where_and_why() {
+    let allow = |more: &str| format!("[[allow]]\nid = \"a\"\n{more}\n");
+    let rule = |more: &str| format!("[[rule]]\nid = \"a\"\n{more}\n");
+    for (text, at, why) in [
+        ("x = 1".to_owned(), "2:1", "no such key: \"x\""),
+        ("allwo = 1".to_owned(), "2:1", "did you mean allow?"),
+        ("x = ".to_owned(), "2:", "not TOML"),
+        ("[[allow]]\n[[allow".to_owned(), "3:", "not TOML"),
+        ("allow = 1".to_owned(), "2:9", "[[allow]]"),
+        ("allow = [1]".to_owned(), "2:10", "[[allow]]"),
+        ("[allow]\nid = \"a\"".to_owned(), "2:1", "[[allow]]"),
+        ("[[allow]]\nport = 80".to_owned(), "2:1", "without id"),
+        ("[[allow]]\nid = \"\"".to_owned(), "3:6", "empty text"),
+        ("[[allow]]\nid = \"a b\"".to_owned(), "3:6", "bad id"),
+        (allow("prot = 80"), "4:1", "did you mean port?"),
+        (allow("port = 0"), "4:8", "no such port: 0"),
+        (allow("port = 65536"), "4:8", "no such port: 65536"),
+        (allow("port = -1"), "4:8", "no such port: -1"),
+        (allow("port = 99999999999999999999999"), "4:8", "no such port"),
+        (allow("port = 80.5"), "4:8", "not a number with a point"),
+        (allow("port = [80, \"http\"]"), "4:13", "no such port: \"http\""),
+        (allow("port = \"8100-8000\""), "4:8", "ends before it begins"),
+        (allow("port = \"0-10\""), "4:8", "no such port"),
+        (allow("port = \"+80\""), "4:8", "no such port"),
+        (allow("port = []"), "4:8", "empty list"),
+        (allow("protocol = \"icmp\""), "4:12", "tcp, udp"),
+        (allow("address = \"10.0.0.0/33\""), "4:11", "0 to 32"),
+        (allow("address = \"localhost\""), "4:11", "no address"),
+        (allow("exposure = \"lopback\""), "4:12", "did you mean loopback?"),
+        (allow("executable = \"/usr/[a\""), "4:14", "bad pattern \"/usr/[a\": a bracket"),
+        (allow("executable = [\"/x\", \"nginx\"]"), "4:21", "write \"**/nginx\""),
+        (allow("executable = \"é[\""), "4:14", "no whole path"),
+        (allow("unit = \"[z-a]\""), "4:8", "ends before it begins"),
+        (allow("user = -1"), "4:8", "no such user id"),
+        (allow("user = true"), "4:8", "a text in quotes"),
+        (allow("expires = \"soon\""), "4:11", "2027-01-31"),
+        (allow("expires = 2027-01-01T00:00:00Z"), "4:11", "2027-01-31"),
+        (allow("expires = \"2027-02-30\""), "4:11", "2027-01-31"),
+        (allow("accept = [\"impostor\", \"imposter\"]"), "4:23", "did you mean impostor?"),
+        (allow("accept = \"unexpected\""), "4:10", "not found on what a rule allows"),
+        (allow("required = \"yes\""), "4:12", "true or false"),
+        (allow("reason = 1"), "4:10", "a whole number"),
+        (allow("port = 80\nport = 81"), "5:1", "not TOML: duplicate key"),
+        (allow("") + &allow(""), "5:1", "two rules with the id \"a\": the other is at p.toml:2:1"),
+        (allow("") + &rule("code = \"exposed\"\nseverity = \"off\"\nreason = \"r\""), "5:1", "two rules"),
+        (rule("severity = \"off\"\nreason = \"r\""), "2:1", "no code"),
+        (rule("code = \"exposed\"\nreason = \"r\""), "2:1", "no severity"),
+        (rule("code = \"exposed\"\nseverity = \"off\""), "2:1", "no reason"),
+        (rule("code = \"exposed\"\nseverity = \"none\"\nreason = \"r\""), "5:12", "write off, info"),
+        (rule("code = \"expose\"\nseverity = \"off\"\nreason = \"r\""), "4:8", "did you mean exposed?"),
+        (rule("port = 1"), "4:1", "no such key"),
+        ("include = \"x.toml\"".to_owned(), "2:11", "include \"x.toml\": no file"),
+        ("include = 1".to_owned(), "2:11", "a text in quotes"),
+    ] {
+        let error = read(&text).expect_err(&text).to_string();
+        assert!(error.starts_with(&format!("p.toml:{at}")) && error.contains(why), "{text}: {error}");
+        assert!(!error.contains('\n'), "{error:?}");
+    }
+    let bare = |text: &[u8]| {
+        let file = Included { bytes: text.to_vec(), ..included("p.toml", "") };
+        parse(&file, &mut |_, _| Err(String::new())).unwrap_err().to_string()
+    };
+    assert_eq!(bare(b""), "p.toml:1:1: no schema: write schema = \"portolan.policy/1\"");
+    assert!(
+        bare(b"schema = \"portolan.policy/2\"")
+            .starts_with("p.toml:1:10: schema \"portolan.policy/2\" is not")
+    );
+    assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: not UTF-8"));
+}
+
+/// Files by their names, and whether they are read.
+fn files(files: &[(&str, &str)]) -> Result<Policy, Trouble> {
+    let files: HashMap<&str, String> =
+        files.iter().map(|(name, text)| (*name, format!("schema = \"portolan.policy/1\"\n{text}"))).collect();
+    let mut read =
+        |_: &str, name: &str| files.get(name).map(|text| included(name, text)).ok_or("gone".to_owned());
+    parse(&included("top", &files["top"]), &mut read)
+}
+
+#[test]
+fn includes_come_last_and_once() {
+    let rule = |id: &str| format!("[[allow]]\nid = \"{id}\"\n");
+    let policy = files(&[
+        ("top", &format!("include = [\"a\", \"b\"]\n{}", rule("top"))),
+        ("a", &format!("include = \"c\"\n{}", rule("a"))),
+        ("b", &rule("b")),
+        ("c", &rule("c")),
+    ])
+    .unwrap();
+    let ids: Vec<&str> = policy.allow.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["top", "a", "c", "b"]);
+    assert_eq!(policy.allow[2].at.to_string(), "c:2:1");
+    for (all, why) in [
+        (vec![("top", "include = \"top\"")], "top:2:11: include \"top\": it includes itself"),
+        (
+            vec![("top", "include = \"a\""), ("a", "include = \"top\"")],
+            "a:2:11: include \"top\": it includes itself",
+        ),
+        (
+            vec![("top", "include = [\"a\", \"a\"]"), ("a", "")],
+            "top:2:17: include \"a\": it is included already",
+        ),
+        (vec![("top", "include = \"a\""), ("a", "x = 1")], "a:2:1: no such key"),
+    ] {
+        let error = files(&all).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{error}");
+    }
+    let many: Vec<(String, String)> =
+        (0..70).map(|n| (format!("f{n}"), format!("include = \"f{}\"", n + 1))).collect();
+    let mut chain: Vec<(&str, &str)> =
+        many.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    chain.push(("top", "include = \"f0\""));
+    assert!(files(&chain).unwrap_err().what.contains("more than 64 files"));
+}
+
+#[test]
+fn remarks() {
+    let rules = |text: &str| {
+        let policy = read(text).unwrap();
+        let remarks = check(&policy, "2026-11-21".parse().unwrap());
+        remarks.into_iter().map(|r| format!("{} {:?}", r.rule, r.kind)).collect::<Vec<_>>()
+    };
+    let two = |first: &str, second: &str| {
+        rules(&format!("[[allow]]\nid = \"a\"\n{first}\n[[allow]]\nid = \"b\"\n{second}\n"))
+    };
+    let shadowed = |first: &str, second: &str| two(first, second).iter().any(|r| r.starts_with("b Shadowed"));
+    for (first, second, is) in [
+        ("port = 80", "port = 80\nuser = \"root\"", true),
+        ("port = 80\nuser = \"root\"", "port = 80", false),
+        ("port = \"1-100\"", "port = [80, 90]", true),
+        ("port = \"1-100\"", "port = [80, 190]", false),
+        ("port = 80\nhosts = \"web-*\"", "port = 80", false),
+        ("port = 80\nhosts = \"web-*\"", "port = 80\nhosts = \"web-1\"", true),
+        ("port = 80\nexpires = 2027-01-01", "port = 80", false),
+        ("port = 80\nexpires = 2027-01-01", "port = 80\nexpires = 2026-12-01", true),
+        ("port = 80\nexpires = 2026-01-01", "port = 80", false),
+        ("executable = \"/usr/**\"", "executable = \"/usr/bin/x\"", true),
+        ("executable = \"/usr/*\"", "executable = \"/usr/bin/x\"", false),
+        ("address = \"10.0.0.0/8\"", "address = \"10.1.0.0/16\"", true),
+        ("port = 80", "port = 80\nnetns = \"blue\"", false),
+        ("port = 80", "port = 80\nnetns = \"own\"", true),
+        ("port = 80", "port = 80\nrequired = true", false),
+        ("port = \"ephemeral\"", "port = 40000", false),
+    ] {
+        assert_eq!(shadowed(first, second), is, "{first} / {second}: {:?}", two(first, second));
+    }
+    for (conditions, remark) in [
+        ("", "AllowsEverything"),
+        ("protocol = \"tcp\"", "AllowsEverything"),
+        ("port = [\"1-40000\", \"40001-65535\"]\naddress = [\"0.0.0.0/0\", \"::/0\"]", "AllowsEverything"),
+        ("executable = \"**\"", "AllowsEverything"),
+        ("address = \"127.0.0.1\"\nexposure = \"any\"", "Impossible"),
+        ("executable = \"kernel\"\nunit = \"x\"", "Impossible"),
+        ("port = 80\nexpires = 2026-11-20", "Expired"),
+    ] {
+        let found = rules(&format!("[[allow]]\nid = \"a\"\n{conditions}"));
+        assert!(found.len() == 1 && found[0].contains(remark), "{conditions}: {found:?}");
+    }
+    for conditions in [
+        "port = \"1-65534\"",
+        "user = \"root\"",
+        "address = \"0.0.0.0/0\"",
+        "expires = 2026-11-21\nport = 1",
+        "address = \"0.0.0.0\"\nexposure = \"loopback\"\ndevice = \"lo\"",
+        "unit = \"**\"",
+    ] {
+        assert_eq!(rules(&format!("[[allow]]\nid = \"a\"\n{conditions}")), [""; 0], "{conditions}");
+    }
+    let policy = read("[[allow]]\nid = \"a\"\nport = 80\n[[allow]]\nid = \"b\"\nport = [81, 82]\n[[allow]]\nid = \"c\"\nport = 81\nhosts = \"db\"").unwrap();
+    let web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
+    let remarks = unmatched(&policy, &judge(&web, Registry::embedded()));
+    assert_eq!(remarks.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn as_many_rules_as_there_may_be() {
+    let mut text = String::new();
+    for n in 0..=MOST_RULES {
+        text += &format!("[[allow]]\nid = \"r{n}\"\nport = 80\nuser = {n}\n");
+    }
+    let error = read(&text).unwrap_err();
+    assert!(error.what.contains("more than 100000 rules"), "{error}");
+    let fewer = &text[..text.find("id = \"r2000\"").unwrap() - "[[allow]]\n".len()];
+    let policy = read(fewer).unwrap();
+    assert_eq!(policy.allow.len(), 2000);
+    assert!(check(&policy, "2026-11-21".parse().unwrap()).is_empty());
+}

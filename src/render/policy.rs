@@ -1,0 +1,241 @@
+//! Policies as TOML, and what there is to remark on one.
+//!
+//! What is printed here reads back as the same policy. Names from outside stand in quotes, with everything escaped
+//! that a terminal could obey or a reader could not see.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+
+use jiff::civil::Date;
+
+use super::{address, is_unsafe, owner_mark, sanitize};
+use crate::judge::policy::{
+    Allow, Draft, Drafted, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program, Remark,
+    RemarkKind, User,
+};
+use crate::model::{Flag, Observation};
+
+/// Writes a policy with everything it includes as one file.
+pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {
+    writeln!(w, "schema = {}", quoted(POLICY_SCHEMA))?;
+    for rule in &policy.allow {
+        writeln!(w)?;
+        allow(rule, w)?;
+    }
+    for rule in &policy.rules {
+        writeln!(w)?;
+        grade(rule, w)?;
+    }
+    Ok(())
+}
+
+fn allow(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
+    writeln!(w, "[[allow]]\nid = {}", quoted(&rule.id))?;
+    list("hosts", &rule.hosts, glob, w)?;
+    list("port", &rule.ports, port, w)?;
+    list("protocol", &rule.protocols, |protocol| quoted(protocol.name()), w)?;
+    list("address", &rule.addresses, |network| quoted(&network.to_string()), w)?;
+    list("exposure", &rule.exposures, |exposure| quoted(exposure.name()), w)?;
+    list("device", &rule.devices, glob, w)?;
+    list("executable", &rule.executables, program, w)?;
+    list("user", &rule.users, user, w)?;
+    list("unit", &rule.units, glob, w)?;
+    list("container", &rule.containers, glob, w)?;
+    list("netns", &rule.namespaces, namespace, w)?;
+    text("reason", rule.reason.as_deref(), w)?;
+    text("owner", rule.owner.as_deref(), w)?;
+    date(rule.expires, w)?;
+    list("accept", &rule.accept, |flag| quoted(flag.code()), w)?;
+    if rule.required { writeln!(w, "required = true") } else { Ok(()) }
+}
+
+fn grade(rule: &Grade, w: &mut dyn Write) -> io::Result<()> {
+    writeln!(w, "[[rule]]\nid = {}", quoted(&rule.id))?;
+    list("hosts", &rule.hosts, glob, w)?;
+    list("code", &rule.codes, |flag| quoted(flag.code()), w)?;
+    text("severity", Some(rule.severity.map_or("off", crate::model::Severity::name)), w)?;
+    text("reason", Some(&rule.reason), w)?;
+    text("owner", rule.owner.as_deref(), w)?;
+    date(rule.expires, w)
+}
+
+fn list<T>(key: &str, values: &[T], one: impl Fn(&T) -> String, w: &mut dyn Write) -> io::Result<()> {
+    match values {
+        [] => Ok(()),
+        [value] => writeln!(w, "{key} = {}", one(value)),
+        values => {
+            let values: Vec<String> = values.iter().map(one).collect();
+            writeln!(w, "{key} = [{}]", values.join(", "))
+        }
+    }
+}
+
+fn text(key: &str, value: Option<&str>, w: &mut dyn Write) -> io::Result<()> {
+    value.map_or(Ok(()), |value| writeln!(w, "{key} = {}", quoted(value)))
+}
+
+fn date(expires: Option<Date>, w: &mut dyn Write) -> io::Result<()> {
+    expires.map_or(Ok(()), |date| writeln!(w, "expires = {date}"))
+}
+
+fn glob(glob: &Glob) -> String {
+    quoted(glob.as_str())
+}
+
+fn port(ports: &Ports) -> String {
+    match ports {
+        Ports::Range(range) if range.low == range.high => range.low.to_string(),
+        Ports::Range(range) => quoted(&range.to_string()),
+        Ports::Ephemeral => quoted("ephemeral"),
+    }
+}
+
+fn program(program: &Program) -> String {
+    match program {
+        Program::Kernel => quoted("kernel"),
+        Program::File(path) => glob(path),
+    }
+}
+
+fn user(user: &User) -> String {
+    match user {
+        User::Name(name) => quoted(name),
+        User::Number(number) => number.to_string(),
+    }
+}
+
+fn namespace(namespaces: &Namespaces) -> String {
+    match namespaces {
+        Namespaces::Own => quoted("own"),
+        Namespaces::Unnamed => quoted("unnamed"),
+        Namespaces::Named(name) => glob(name),
+    }
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // Writing to a String cannot fail.
+            c if is_unsafe(c) => {
+                let _ = match u32::from(c) {
+                    low @ 0..=0xffff => write!(quoted, "\\u{low:04X}"),
+                    high => write!(quoted, "\\U{high:08X}"),
+                };
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Writes a drafted policy with what its reader should know.
+pub fn draft(draft: &Draft<'_, '_>, observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+    let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
+    write!(
+        w,
+        "# What may listen on {host}, drafted from what listened there (portolan policy init).\n\
+         # The first rule that holds decides; what no rule allows is a finding, `unexpected`.\n\
+         # Take out what should not be there, and `required = true` where it need not always run. Of what stays, say why,\n\
+         # who answers for it, and for how long:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
+    )?;
+    if !(observation.gaps.is_empty() && draft.left_out.is_empty()) {
+        writeln!(w, "#\n# INCOMPLETE: not everything could be seen. What is missing here has no rule.")?;
+    }
+    for judged in &draft.left_out {
+        let socket = judged.listener.socket;
+        let mark = owner_mark(&socket.owner).unwrap_or("(not wholly read)");
+        let local = &socket.local;
+        writeln!(w, "#   no rule for {} {}:{}, held by {mark}", local.protocol, address(socket), local.port)?;
+    }
+    if !draft.left_out.is_empty() {
+        writeln!(w, "#   (run it as root)")?;
+    }
+    writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
+    for Drafted { rule, services, kept } in &draft.rules {
+        writeln!(w)?;
+        if !services.is_empty() {
+            writeln!(w, "# registered there: {}", few(services))?;
+        }
+        for note in kept {
+            keep(note, w)?;
+        }
+        allow(rule, w)?;
+    }
+    Ok(())
+}
+
+fn keep(note: &Kept, w: &mut dyn Write) -> io::Result<()> {
+    match note {
+        Kept::Ephemeral(ports) => writeln!(
+            w,
+            "# On {} now. The kernel seems to give these ports, others after each start, so the rule allows any such\n\
+             # port to this program and user. Where a port is fixed, write it instead.",
+            few(ports)
+        ),
+        Kept::Interpreter => writeln!(
+            w,
+            "# The program runs what it is told to: whatever it runs as this user fits. A unit of its own would tell\n\
+             # it apart."
+        ),
+        Kept::ForAnother => writeln!(
+            w,
+            "# Held for a service that is started when needed. It holds the port too once it runs: add its executable,\n\
+             # its user and its unit."
+        ),
+        Kept::Container => {
+            writeln!(w, "# In a container that has a number and no name: the rule does not ask which.")
+        }
+        Kept::Accepted(flags) => {
+            let codes: Vec<&str> = flags.iter().map(|flag| Flag::code(*flag)).collect();
+            writeln!(w, "# CHECK THIS: found here now and accepted by this rule: {}", codes.join(", "))
+        }
+    }
+}
+
+/// At most eight of them.
+fn few<T: Display>(values: &[T]) -> String {
+    let shown: Vec<String> = values.iter().take(8).map(ToString::to_string).collect();
+    match values.len().checked_sub(shown.len()) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Writes what there is to remark on a good policy, a line each, and a line that it is good.
+pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Write) -> io::Result<()> {
+    for Remark { rule, at, kind } in remarks {
+        let text = match kind {
+            RemarkKind::AllowsEverything => {
+                "allows everything: it asks for no port, address, exposure, device, executable, user, unit or container"
+                    .to_owned()
+            }
+            RemarkKind::Shadowed { by } => format!("never decides: what it allows, rule {by} before it allows"),
+            RemarkKind::Expired { on } => format!("is out of force since its last day, {on}"),
+            RemarkKind::Impossible { why } => format!("never matches: {why}"),
+            RemarkKind::Unmatched => "matches nothing that listens".to_owned(),
+            RemarkKind::NotCompared => {
+                "from here on rules were not compared with those before them: there are too many".to_owned()
+            }
+        };
+        writeln!(w, "{}: rule {rule} {text}", sanitize(&at.to_string()))?;
+    }
+    let files = match policy.files.len() {
+        0 | 1 => String::new(),
+        more => format!(" in {more} files"),
+    };
+    let rules = match policy.allow.len() + policy.rules.len() {
+        1 => "1 rule".to_owned(),
+        rules => format!("{rules} rules"),
+    };
+    let remarks = match remarks.len() {
+        0 => "nothing to remark".to_owned(),
+        1 => "1 remark".to_owned(),
+        more => format!("{more} remarks"),
+    };
+    writeln!(w, "{}: good: {rules}{files}, {remarks}", sanitize(name))
+}

@@ -1,0 +1,344 @@
+//! Policies from the command line: what is refused, what is remarked, and what is never written. Listings are of the
+//! saved observation `tests/captures/five.json`; nothing here needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const SCHEMA: &str = "schema = \"portolan.policy/1\"\n";
+
+/// A folder with files of a policy, and the program in it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            let path = desk.path(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{SCHEMA}{text}")).unwrap();
+        }
+        desk
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        let arguments =
+            arguments.iter().map(|a| if *a == "CAPTURE" { capture.to_str().unwrap() } else { *a });
+        command.args(arguments).current_dir(self.0.path()).env_remove("NO_COLOR").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Refused alike by everything that reads a policy: one line that begins so, exit code 2, nothing on standard
+    /// output and nothing written.
+    #[track_caller]
+    fn refused(&self, file: &str, begins: &str) {
+        self.refused_by(&["audit", "--from", "CAPTURE", "--policy", file], begins);
+        self.refused_by(&["audit", "--from", "CAPTURE", "--policy", file, "--write", "out"], begins);
+        self.refused_by(&["policy", "check", file], begins);
+    }
+
+    #[track_caller]
+    fn refused_by(&self, arguments: &[&str], begins: &str) {
+        let before = self.listing();
+        let output = self.run(arguments);
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {talk}");
+        assert_eq!(output.stdout, b"", "{arguments:?}");
+        assert!(talk.starts_with(&format!("portolan: {begins}")), "{arguments:?}: {talk}");
+        assert_eq!(talk.lines().count(), 1, "{talk}");
+        assert_eq!(self.listing(), before, "something was written");
+    }
+
+    fn listing(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+#[test]
+fn bad_policies_are_refused_with_file_line_and_column() {
+    for (text, begins) in [
+        ("[[allow]]\nid = \"a\"\nprot = 80", "p.toml:4:1: no such key: \"prot\"; did you mean port?"),
+        ("[[allow]]\nid = \"a\"\nexecutable = \"/usr/[\"", "p.toml:4:14: bad pattern \"/usr/[\""),
+        ("[[allow]]\nid = \"a\"\nport = [80, 65536]", "p.toml:4:13: no such port: 65536"),
+        (
+            "[[allow]]\nid = \"a\"\n\n[[allow]]\nid = \"a\"",
+            "p.toml:5:1: two rules with the id \"a\": the other is at p.toml:2:1",
+        ),
+        ("[[allow]]\nid = \"a\"\nport = ", "p.toml:4:"),
+        ("include = \"nowhere.toml\"", "p.toml:2:11: include \"nowhere.toml\": No such file"),
+        ("include = \"p.toml\"", "p.toml:2:11: include \"p.toml\": it includes itself"),
+        ("include = \"b.toml\"", "b.toml:2:11: include \"p.toml\": it includes itself"),
+        ("include = \"sub/c.toml\"", "sub/c.toml:3:1: no such key"),
+        ("include = \"../x.toml\"", "p.toml:2:11: include \"../x.toml\": "),
+        ("include = \"/etc/passwd\"", "p.toml:2:11: include \"/etc/passwd\": it lies outside the folder"),
+        ("include = \"sub/../../../etc/passwd\"", "p.toml:2:11: include \"sub/../../../etc/passwd\": "),
+        ("include = \"sub\"", "p.toml:2:11: include \"sub\": not a file"),
+        ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\\\n\\\\u{1b}[2J\": No such file"),
+    ] {
+        let desk =
+            Desk::new(&[("p.toml", text), ("b.toml", "include = \"p.toml\""), ("sub/c.toml", "\nx = 1")]);
+        desk.refused("p.toml", begins);
+    }
+    Desk::new(&[]).refused("p.toml", "p.toml: No such file");
+    Desk::new(&[("p.toml/x", "")]).refused("p.toml", "p.toml: Is a directory");
+    let desk = Desk::new(&[]);
+    fs::write(desk.path("p.toml"), b"\x7fELF\xff").unwrap();
+    desk.refused("p.toml", "p.toml:1:5: not UTF-8");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_include_stays_in_the_folder_links_followed() {
+    use std::os::unix::fs::symlink;
+
+    let outside = Desk::new(&[("base.toml", "")]);
+    let desk = Desk::new(&[
+        ("p.toml", "include = \"link.toml\""),
+        ("q.toml", "include = \"folder/base.toml\""),
+        ("sub/in.toml", ""),
+    ]);
+    symlink(outside.path("base.toml"), desk.path("link.toml")).unwrap();
+    symlink(outside.0.path(), desk.path("folder")).unwrap();
+    desk.refused("p.toml", "p.toml:2:11: include \"link.toml\": it lies outside the folder");
+    desk.refused("q.toml", "q.toml:2:11: include \"folder/base.toml\": it lies outside the folder");
+    // A link that stays inside is a name like another; the policy itself may be reached by a link.
+    fs::remove_file(desk.path("link.toml")).unwrap();
+    symlink("sub/in.toml", desk.path("link.toml")).unwrap();
+    symlink(desk.path("p.toml"), outside.path("p.toml")).unwrap();
+    for (desk, file) in [(&desk, "p.toml"), (&outside, "p.toml")] {
+        let output = desk.run(&["policy", "check", file]);
+        assert_eq!(
+            (output.status.code(), stdout(&output)),
+            (Some(0), "p.toml: good: 0 rules in 2 files, nothing to remark\n")
+        );
+    }
+    // The same file by two names is included twice, and a round through a link is one.
+    fs::write(desk.path("p.toml"), format!("{SCHEMA}include = [\"link.toml\", \"sub/in.toml\"]")).unwrap();
+    desk.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": it is included already");
+    fs::write(desk.path("sub/in.toml"), format!("{SCHEMA}include = \"../p.toml\"")).unwrap();
+    desk.refused("p.toml", "sub/in.toml:2:11: include \"../p.toml\": it includes itself");
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_may_not_be_read_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    // Root reads everything; as root, somebody else asks.
+    const NOBODY: u32 = 65534;
+    let desk = Desk::new(&[("p.toml", "include = \"secret.toml\""), ("secret.toml", "")]);
+    let program = desk.path("portolan");
+    fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    fs::set_permissions(desk.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(desk.path("secret.toml"), fs::Permissions::from_mode(0o0)).unwrap();
+    let root = is_root();
+    for (file, begins) in [
+        ("p.toml", "portolan: p.toml:2:11: include \"secret.toml\": Permission denied"),
+        ("secret.toml", "portolan: secret.toml: Permission denied"),
+    ] {
+        let mut command = Command::new(&program);
+        command.args(["policy", "check", file]).current_dir(desk.0.path());
+        if root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let output = command.output().unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{talk}");
+        assert!(talk.starts_with(begins) && talk.lines().count() == 1, "{talk}");
+    }
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// What is bounded is refused at once, and what is within the bounds is read at once. The time is that of a slow
+/// machine with an unoptimised program.
+#[test]
+fn many_rules_are_read_or_refused_quickly() {
+    let rules = |count: usize| {
+        let mut text = SCHEMA.to_owned();
+        for n in 0..count {
+            text += &format!("[[allow]]\nid = \"r{n}\"\nport = {}\nuser = {n}\n", n % 60_000 + 1);
+        }
+        text
+    };
+    let desk = Desk::new(&[]);
+    let start = Instant::now();
+    fs::write(desk.path("most.toml"), rules(100_000)).unwrap();
+    let output = desk.run(&["policy", "check", "most.toml"]);
+    assert_eq!(stdout(&output), "most.toml: good: 100000 rules, nothing to remark\n", "{output:?}");
+    fs::write(desk.path("more.toml"), rules(100_001)).unwrap();
+    desk.refused_by(
+        &["policy", "check", "more.toml"],
+        "more.toml:400002:1: a policy of more than 100000 rules",
+    );
+    let huge = fs::File::create(desk.path("huge.toml")).unwrap();
+    huge.set_len(40 << 20).unwrap();
+    desk.refused_by(&["policy", "check", "huge.toml"], "huge.toml: too large for a policy");
+    let deep = format!("{SCHEMA}x = {}", "[".repeat(1_000_000));
+    fs::write(desk.path("deep.toml"), deep).unwrap();
+    desk.refused_by(&["policy", "check", "deep.toml"], "deep.toml:2:");
+    let dotted = format!("{SCHEMA}{} = 1", ["a"; 1_000_000].join("."));
+    fs::write(desk.path("dotted.toml"), dotted).unwrap();
+    desk.refused_by(&["policy", "check", "dotted.toml"], "dotted.toml:");
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_is_remarkable_about_a_good_policy_is_told() {
+    let desk = Desk::new(&[
+        (
+            "p.toml",
+            "include = \"base.toml\"\n[[allow]]\nid = \"all\"\nprotocol = \"tcp\"\n\n[[allow]]\nid = \"web\"\nport = 80\nprotocol = \"tcp\"\n",
+        ),
+        (
+            "base.toml",
+            "[[allow]]\nid = \"old\"\nport = 5432\nexpires = 2020-01-01\n[[allow]]\nid = \"no\"\naddress = \"127.0.0.1\"\nexposure = \"any\"\n",
+        ),
+    ]);
+    let output = desk.run(&["policy", "check", "p.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "p.toml:3:1: rule all allows everything: it asks for no port, address, exposure, device, executable, user, unit or container",
+            "p.toml:7:1: rule web never decides: what it allows, rule all before it allows",
+            "base.toml:2:1: rule old is out of force since its last day, 2020-01-01",
+            "base.toml:6:1: rule no never matches: none of its addresses has an exposure that it names",
+            "p.toml: good: 4 rules in 2 files, 4 remarks",
+        ]
+    );
+    // With something to hold it against: what matches nothing there. Nothing of five.json is on port 80.
+    let output = desk.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
+    assert!(stdout(&output).contains("p.toml:7:1: rule web matches nothing that listens"), "{output:?}");
+    let output = desk.run(&["policy", "check", "--here", "p.toml", "--from", "CAPTURE"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// The example of the documentation and that of the help are policies, and say the same.
+#[test]
+fn the_examples_are_good() {
+    let page = include_str!("../src/share/docs/policy.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let desk = Desk::new(&[("base.toml", "")]);
+    fs::write(desk.path("p.toml"), example).unwrap();
+    let output = desk.run(&["policy", "check", "p.toml"]);
+    assert_eq!(stdout(&output), "p.toml: good: 3 rules in 2 files, nothing to remark\n", "{output:?}");
+    let help = desk.run(&["policy", "--help"]);
+    let help: String = stdout(&help).lines().map(|line| format!("{}\n", line.trim())).collect();
+    let start = help.find("schema =").unwrap();
+    let end = help.find("Every condition").unwrap();
+    fs::write(desk.path("h.toml"), &help[start..end]).unwrap();
+    let output = desk.run(&["policy", "check", "h.toml"]);
+    assert_eq!(stdout(&output), "h.toml: good: 2 rules in 2 files, nothing to remark\n", "{output:?}");
+    // Every key of the page is one, and every key is on the page.
+    for key in [
+        "port",
+        "protocol",
+        "address",
+        "exposure",
+        "device",
+        "executable",
+        "user",
+        "unit",
+        "container",
+        "netns",
+        "hosts",
+        "id",
+        "reason",
+        "owner",
+        "expires",
+        "required",
+        "accept",
+    ] {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not told");
+    }
+}
+
+#[test]
+fn a_draft_is_written_whole_and_never_over_another_file() {
+    let desk = Desk::new(&[]);
+    let shown = desk.run(&["policy", "init", "--from", "CAPTURE"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let written = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", "p.toml"]);
+    assert_eq!((written.status.code(), written.stdout.as_slice()), (Some(0), &b""[..]), "{written:?}");
+    assert_eq!(fs::read_to_string(desk.path("p.toml")).unwrap(), stdout(&shown));
+    assert_eq!(desk.listing(), ["p.toml"]);
+
+    let check = desk.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
+    assert_eq!(stdout(&check), "p.toml: good: 4 rules, nothing to remark\n");
+    let audit = desk.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml"]);
+    assert_eq!(audit.status.code(), Some(0), "{}", stdout(&audit));
+
+    fs::write(desk.path("mine.toml"), "mine").unwrap();
+    for (file, why) in [
+        ("mine.toml", "portolan: mine.toml: it is there already"),
+        ("no/such/p.toml", "portolan: no/such/p.toml: No such file"),
+        ("..", "portolan: ..: no name of a file"),
+    ] {
+        let output = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{talk}");
+        assert!(talk.starts_with(why) && talk.lines().count() == 1, "{talk}");
+    }
+    assert_eq!(fs::read_to_string(desk.path("mine.toml")).unwrap(), "mine");
+    assert_eq!(desk.listing(), ["mine.toml", "p.toml"]);
+    let output = desk.run(&["policy", "init", "--from", "CAPTURE", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// A capture with a listener whose holder is hidden: the draft says what it leaves out, and so does the exit code.
+#[test]
+fn what_was_hidden_is_said_to_be_left_out() {
+    let desk = Desk::new(&[]);
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json");
+    let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(capture).unwrap()).unwrap();
+    let port = saved["sockets"][0]["local"]["port"].clone();
+    saved["sockets"][0]["owner"] = "hidden".into();
+    fs::write(desk.path("hidden.json"), saved.to_string()).unwrap();
+    let output = desk.run(&["policy", "init", "--from", "hidden.json"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.contains("# INCOMPLETE") && text.contains(&format!(":{port}, held by (hidden)")), "{text}");
+    fs::write(desk.path("p.toml"), text).unwrap();
+    let audit = desk.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
+    let unexpected: Vec<&serde_json::Value> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"] == "unexpected")
+        .map(|finding| &finding["port"])
+        .collect();
+    assert_eq!(unexpected, [&port]);
+}
