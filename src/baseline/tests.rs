@@ -36,6 +36,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
         },
         sockets: vec![],
         processes: vec![],
+        asked: Namespaces::Own,
         namespaces: vec![],
         gaps: vec![],
         notes: vec![],

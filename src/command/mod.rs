@@ -21,8 +21,8 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
-use crate::model::Observation;
-use crate::observe::{Namespaces, Scope, observe};
+use crate::model::{Namespaces, Observation};
+use crate::observe::{Scope, observe};
 use crate::render::{Style, talk};
 
 /// How a run ended, short of an error.

@@ -45,6 +45,7 @@ pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation
         },
         sockets,
         processes,
+        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),

@@ -83,6 +83,19 @@ pub struct Host {
     pub ephemeral_source: String,
 }
 
+/// Which network namespaces to look into (Linux).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespaces {
+    /// The observer's own.
+    #[default]
+    Own,
+    /// Every one that can be found.
+    All,
+    /// The one of this name, inode, or process.
+    Called(String),
+}
+
 /// Another network namespace that was looked into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
@@ -109,6 +122,9 @@ pub struct Observation {
     pub sockets: Vec<Socket>,
     /// The processes that hold any of them, in rising order of pid.
     pub processes: Vec<Process>,
+    /// Which network namespaces were asked for: of any other, nothing is known.
+    #[serde(default)]
+    pub asked: Namespaces,
     /// The other network namespaces that were looked into, in rising order of inode.
     pub namespaces: Vec<Namespace>,
     /// What could not be seen.

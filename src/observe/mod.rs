@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::{Family, Observation, PortRange, Protocol, State};
+use crate::model::{Family, Namespaces, Observation, PortRange, Protocol, State};
 
 #[cfg(not(target_os = "linux"))]
 mod anew;
@@ -26,18 +26,6 @@ use linux::Memory;
 use portable as system;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use unsupported as system;
-
-/// Which network namespaces to look into (Linux).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Namespaces {
-    /// The observer's own.
-    #[default]
-    Own,
-    /// Every one that can be found.
-    All,
-    /// The one of this name, inode, or process.
-    Called(String),
-}
 
 /// What to look at, and how closely.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use netstat2::{AddressFamilyFlags, ProtocolFlags, ProtocolSocketInfo, SocketInfo, TcpState};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind, Users};
 
-use super::{Error, Namespaces, Scope};
+use super::{Error, Scope};
 use crate::model::{
-    Endpoint, Exe, ExeState, Family, Gap, Home, Host, Note, OBSERVATION_SCHEMA, Observation, Owner, Parent,
-    Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State,
+    Endpoint, Exe, ExeState, Family, Gap, Home, Host, Namespaces, Note, OBSERVATION_SCHEMA, Observation,
+    Owner, Parent, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State,
 };
 
 /// Looks at this machine, now.
@@ -63,6 +63,7 @@ pub fn observe(scope: &Scope) -> Result<Observation, Error> {
         },
         sockets,
         processes,
+        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps,
         notes: vec![Note {

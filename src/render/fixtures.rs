@@ -212,6 +212,7 @@ pub(super) fn empty() -> Observation {
         },
         sockets: vec![],
         processes: vec![],
+        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps: vec![],
         notes: vec![],
@@ -264,6 +265,7 @@ pub(super) fn scene() -> Observation {
             process(1001, "(kernel)"),
             // 4,000,025 could not be read.
         ],
+        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps: vec![gap(Stage::Holders, "processes", Some(12))],
         notes: vec![Note { what: "other network namespaces".into(), count: Some(2), remedy: None }],

@@ -193,6 +193,7 @@ fn observation() -> Observation {
         },
         sockets: (0..LISTENERS).map(socket).collect(),
         processes: (0..PROCESSES).map(process).collect(),
+        asked: portolan::model::Namespaces::Own,
         namespaces: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),

@@ -117,6 +117,7 @@ fn cut(listeners: &[&Judged<'_>], now: &Observation) -> Observation {
         host: now.host.clone(),
         sockets: listeners.iter().map(|judged| judged.listener.socket.clone()).collect(),
         processes,
+        asked: now.asked.clone(),
         namespaces: now.namespaces.clone(),
         gaps: Vec::new(),
         notes: Vec::new(),

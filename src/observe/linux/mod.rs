@@ -29,9 +29,10 @@ use self::holders::{Place, Walk};
 use self::namespaces::Known;
 use self::sockets::{Found, Listed};
 pub(super) use self::watch::Memory;
-use super::{Error, Namespaces, Scope};
+use super::{Error, Scope};
 use crate::model::{
-    Gap, Home, Host, Namespace, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process, Socket, Stage,
+    Gap, Home, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process,
+    Socket, Stage,
 };
 
 /// Looks at this machine, now.
@@ -88,6 +89,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
         },
         sockets,
         processes,
+        asked: scope.namespaces.clone(),
         namespaces,
         gaps,
         notes,
