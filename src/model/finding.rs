@@ -6,8 +6,8 @@ use std::num::NonZeroU64;
 use serde::Serialize;
 
 use super::{
-    Confidence, Curated, Device, Difference, Exposure, Holders, OddProgram, Place, PortRange, Protocol,
-    Running, Side, Status, Stranger,
+    ChangeKind, Confidence, Curated, Device, Difference, Disagreement, Exposure, Holders, OddProgram, Place,
+    PortRange, Protocol, Running, Side, Since, Status, Stranger, TakenPort,
 };
 
 /// How much a finding asks for attention; the order of the variants is the order of gravity.
@@ -77,11 +77,27 @@ pub enum Flag {
     Unexpected,
     /// The policy promises a listener that is not there.
     Missing,
+    /// Not there in the baseline.
+    Appeared,
+    /// There in the baseline, and gone.
+    Vanished,
+    /// Held by another program or user than in the baseline.
+    Changed,
+    /// The program file is no longer the one that runs, as it was in the baseline.
+    Replaced,
+    /// Can be reached by more than in the baseline.
+    Widened,
+    /// Can be reached by fewer than in the baseline.
+    Narrowed,
+    /// A port is taken and no table shows by whom.
+    HiddenPort,
+    /// The kernel's tables differ on a socket.
+    Disagreement,
 }
 
 impl Flag {
     /// Every flag, in the order of listings.
-    pub const ALL: [Flag; 17] = [
+    pub const ALL: [Flag; 25] = [
         Flag::Orphaned,
         Flag::Ephemeral,
         Flag::Reserved,
@@ -99,6 +115,14 @@ impl Flag {
         Flag::Exposed,
         Flag::Unexpected,
         Flag::Missing,
+        Flag::Appeared,
+        Flag::Vanished,
+        Flag::Changed,
+        Flag::Replaced,
+        Flag::Widened,
+        Flag::Narrowed,
+        Flag::HiddenPort,
+        Flag::Disagreement,
     ];
 
     /// The stable code, in kebab-case.
@@ -122,6 +146,14 @@ impl Flag {
             Flag::Exposed => "exposed",
             Flag::Unexpected => "unexpected",
             Flag::Missing => "missing",
+            Flag::Appeared => "appeared",
+            Flag::Vanished => "vanished",
+            Flag::Changed => "changed",
+            Flag::Replaced => "replaced",
+            Flag::Widened => "widened",
+            Flag::Narrowed => "narrowed",
+            Flag::HiddenPort => "hidden-port",
+            Flag::Disagreement => "disagreement",
         }
     }
 
@@ -150,6 +182,14 @@ impl Flag {
             Flag::Exposed => "reachable from beyond this machine",
             Flag::Unexpected => "no rule of the policy allows it",
             Flag::Missing => "the policy promises a listener that is not there",
+            Flag::Appeared => "not there in the baseline",
+            Flag::Vanished => "there in the baseline, and gone",
+            Flag::Changed => "held by another program or user than in the baseline",
+            Flag::Replaced => "its program file was replaced or removed since the baseline, while it runs",
+            Flag::Widened => "can be reached by more than in the baseline",
+            Flag::Narrowed => "can be reached by fewer than in the baseline",
+            Flag::HiddenPort => "a port is taken, and no table shows by whom",
+            Flag::Disagreement => "the kernel's tables differ on a socket",
         }
     }
 
@@ -196,6 +236,22 @@ impl Flag {
             }
             Flag::Unexpected => "What nobody has allowed, nobody has answered for.",
             Flag::Missing => "Somebody counts on a service that does not answer.",
+            Flag::Appeared => "What came since the machine was last known is what changed its risk.",
+            Flag::Vanished => "A service that somebody relied on may be down.",
+            Flag::Changed => {
+                "Clients talk to the port, not to the program: they do not notice who took it over."
+            }
+            Flag::Replaced => {
+                "What runs is not what a look at the disk, a scanner or a package manager sees."
+            }
+            Flag::Widened => "Whoever can reach it now could not when it was last found good.",
+            Flag::Narrowed => "Clients that reached it before may not any more.",
+            Flag::HiddenPort => {
+                "Somebody went to lengths to keep it from being seen, or the kernel does not tell of it."
+            }
+            Flag::Disagreement => {
+                "Tools that read one of the tables miss the socket, which is what some rootkits are made for."
+            }
         }
     }
 
@@ -225,6 +281,19 @@ impl Flag {
             Flag::Exposed => "bind it to a loopback address if only this machine should reach it",
             Flag::Unexpected => "end it, or allow it in the policy with a reason and an owner",
             Flag::Missing => "start the service, or take the rule out of the policy",
+            Flag::Appeared | Flag::Changed | Flag::Widened => {
+                "find out who did it and why; if it is meant, take a new baseline"
+            }
+            Flag::Vanished | Flag::Narrowed => {
+                "if it is meant, take a new baseline; if not, start it as it was"
+            }
+            Flag::Replaced => "restart the service, so that it runs what is installed",
+            Flag::HiddenPort => {
+                "look at the machine from outside, and from a medium that can be trusted; do not trust its own tools"
+            }
+            Flag::Disagreement => {
+                "run again; if it stays, compare with the same machine looked at from outside"
+            }
         }
     }
 
@@ -242,7 +311,12 @@ impl Flag {
                     Severity::Info
                 }
             }
-            (Flag::Impostor | Flag::OddExecutable, true) | (Flag::Unexpected, _) => Severity::Critical,
+            (Flag::Impostor | Flag::OddExecutable, true) | (Flag::Unexpected | Flag::HiddenPort, _) => {
+                Severity::Critical
+            }
+            (Flag::Vanished | Flag::Replaced, _) => Severity::Notice,
+            (Flag::Narrowed, _) => Severity::Info,
+            (Flag::Appeared | Flag::Changed | Flag::Widened | Flag::Disagreement, _) => Severity::Warning,
             (Flag::Impostor | Flag::OddExecutable, false)
             | (Flag::Orphaned | Flag::Ephemeral | Flag::Reserved, true)
             | (
@@ -444,6 +518,12 @@ pub enum Evidence {
         /// Who answers for it, as the rule says.
         owner: Option<String>,
     },
+    /// For the flags that tell of a change since a baseline.
+    Since(Since),
+    /// For [`Flag::HiddenPort`].
+    HiddenPort(TakenPort),
+    /// For [`Flag::Disagreement`].
+    Disagreement(Disagreement),
 }
 
 /// One remarkable thing about one listener.
@@ -491,6 +571,16 @@ impl Finding {
             Evidence::Exposed { .. } => Flag::Exposed,
             Evidence::Unexpected { .. } => Flag::Unexpected,
             Evidence::Missing { .. } => Flag::Missing,
+            Evidence::Since(Since { change, .. }) => match change {
+                ChangeKind::Appeared => Flag::Appeared,
+                ChangeKind::Vanished => Flag::Vanished,
+                ChangeKind::Changed => Flag::Changed,
+                ChangeKind::Replaced => Flag::Replaced,
+                ChangeKind::Widened => Flag::Widened,
+                ChangeKind::Narrowed => Flag::Narrowed,
+            },
+            Evidence::HiddenPort(_) => Flag::HiddenPort,
+            Evidence::Disagreement(_) => Flag::Disagreement,
         }
     }
 }
@@ -510,7 +600,7 @@ mod tests {
                 assert!(!phrase.is_empty() && !phrase.ends_with('.'), "{flag:?}");
             }
         }
-        assert_eq!(Flag::ALL.last(), Some(&Flag::Missing), "the list is whole");
+        assert_eq!(Flag::ALL.last(), Some(&Flag::Disagreement), "the list is whole");
     }
 
     #[test]

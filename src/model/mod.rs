@@ -3,7 +3,9 @@
 //! No input or output happens here and no other room is named here. Illegal states have no
 //! spelling: what is not known is `None`, never an empty string, `"-"`, `0` or `-1`.
 
+mod change;
 mod context;
+mod deep;
 mod endpoint;
 mod exposure;
 mod finding;
@@ -15,10 +17,12 @@ mod socket;
 mod target;
 mod verdict;
 
+pub use change::{ChangeKind, Held, Since};
 pub use context::{
     Block, Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Matched, Neighbour,
     Neighbours,
 };
+pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, unmapped};
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};

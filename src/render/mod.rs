@@ -7,6 +7,7 @@
 pub mod audit;
 mod beside;
 pub mod card;
+pub mod changes;
 pub mod csv;
 pub mod events;
 pub mod fields;

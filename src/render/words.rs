@@ -10,6 +10,7 @@ use crate::model::{
 
 use super::beside::impostor;
 pub use super::beside::{ephemeral, evidence, guarded, history, neighbours, programs, rests, usual};
+use super::changes;
 use super::findings;
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
@@ -234,6 +235,9 @@ pub fn finding(finding: &Finding) -> String {
         Evidence::Missing { rule, wanted, reason, owner } => {
             findings::missing(rule, wanted, reason.as_deref(), owner.as_deref())
         }
+        Evidence::Since(evidence) => changes::since(evidence),
+        Evidence::HiddenPort(port) => changes::taken(port),
+        Evidence::Disagreement(evidence) => changes::disagreement(evidence),
     }
 }
 
