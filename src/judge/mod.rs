@@ -1,6 +1,7 @@
 //! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
 
 pub mod audit;
+pub mod deep;
 mod held;
 mod neighbours;
 pub mod policy;

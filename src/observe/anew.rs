@@ -1,9 +1,25 @@
-//! Looking again where the system gives nothing to compare by: everything is observed anew each time.
+//! Looking again where the system gives nothing to compare by: everything is observed anew each time. There is no deep
+//! look here either.
 //!
 //! Nothing is remembered and nothing is left out, so that no look is cheaper than another.
 
 use super::{Error, Scope};
-use crate::model::Observation;
+use crate::model::{DeepLook, Gap, Namespaces, Observation, Stage};
+
+/// No deep look is written for this system: that is a gap, and no all-clear.
+///
+/// # Errors
+/// Never.
+pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
+    let gap = Gap {
+        stage: Stage::Sockets,
+        what: "the deep look".to_owned(),
+        count: None,
+        why: format!("there is none for {}", std::env::consts::OS),
+        remedy: Some("leave out --deep".to_owned()),
+    };
+    Ok(DeepLook { gaps: vec![gap], ..DeepLook::default() })
+}
 
 /// What one look leaves to the next: nothing.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::{Family, Namespaces, Observation, PortRange, Protocol, State};
+use crate::model::{DeepLook, Family, Namespaces, Observation, PortRange, Protocol, State};
 
 #[cfg(not(target_os = "linux"))]
 mod anew;
@@ -92,6 +92,18 @@ impl std::error::Error for Error {}
 /// Only where nothing at all can be observed on this system; anything less is a gap.
 pub fn observe(scope: &Scope) -> Result<Observation, Error> {
     system::observe(scope)
+}
+
+/// Looks deeper than the tables: whether they contradict each other, and whether a port is taken that none shows.
+///
+/// # Errors
+/// Where a network namespace is asked for that is not to be found; anything else that could not be looked at, on this
+/// system at all too, is a gap.
+pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
+    #[cfg(target_os = "linux")]
+    return linux::deep::look(namespaces);
+    #[cfg(not(target_os = "linux"))]
+    return anew::deep(namespaces);
 }
 
 /// Looks again and again; what one look has learnt makes the next one cheap, where the system allows it.

@@ -151,6 +151,37 @@ fn sources(
     Ok(Box::new(netstat2::iterate_sockets_info(families, protocol)?))
 }
 
+/// A local end and the inode of its socket.
+#[cfg(target_os = "linux")]
+type End = (std::net::IpAddr, u16, u32);
+
+/// What netstat2 says of one protocol and family: local end and inode of each socket; `None` of a protocol it does not
+/// know. Why it said nothing, where it did not answer.
+#[cfg(target_os = "linux")]
+pub(super) fn second_opinion(protocol: Protocol, family: Family) -> Option<Result<Vec<End>, String>> {
+    let protocols = match protocol {
+        Protocol::Tcp => ProtocolFlags::TCP,
+        Protocol::Udp => ProtocolFlags::UDP,
+        Protocol::Udplite | Protocol::Sctp | Protocol::Dccp => return None,
+    };
+    let families = match family {
+        Family::Ipv4 => AddressFamilyFlags::IPV4,
+        Family::Ipv6 => AddressFamilyFlags::IPV6,
+    };
+    let said = netstat2::iterate_sockets_info_without_pids(families, protocols)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| error.to_string());
+    let said = said.and_then(|infos| match unbelievable(protocol, family).filter(|_| infos.is_empty()) {
+        Some(why) => Err(why),
+        None => Ok(infos),
+    });
+    let end = |info: SocketInfo| match info.protocol_socket_info {
+        ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),
+        ProtocolSocketInfo::Udp(udp) => (udp.local_addr, udp.local_port, info.inode),
+    };
+    Some(said.map(|infos| infos.into_iter().map(end).collect()))
+}
+
 /// Why an empty answer is not to be believed. On Linux netstat2 gives one where the kernel refuses as well, so
 /// the kernel's own table has to confirm it.
 #[cfg(target_os = "linux")]

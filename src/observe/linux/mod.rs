@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod company;
+pub mod deep;
 pub mod diag;
 mod executable;
 mod files;

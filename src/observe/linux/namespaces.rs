@@ -111,30 +111,35 @@ impl Known {
             })
     }
 
+    /// Does something inside, on a thread of its own.
+    ///
+    /// # Errors
+    /// Where it cannot be entered.
+    pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
+        let file =
+            File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        // Another may have come in its place since, or lie mounted on top of it.
+        let metadata = file.metadata().map_err(|_| Errno::IO)?;
+        if metadata.st_ino() != self.netns.inode {
+            return Err(Errno::NOENT);
+        }
+        std::thread::scope(|threads| {
+            let enter = || {
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok(inside())
+            };
+            let thread =
+                std::thread::Builder::new().spawn_scoped(threads, enter).map_err(|_| Errno::AGAIN)?;
+            thread.join().unwrap_or(Err(Errno::CANCELED))
+        })
+    }
+
     /// Its sockets and its ephemeral range.
     ///
     /// # Errors
     /// Where it can neither be entered nor read through a process.
     pub(super) fn look(&self, scope: &Scope) -> Result<(Listed, Option<Ephemeral>), Errno> {
-        let entered = File::open(&self.way)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-            .and_then(|file| {
-                // Another may have come in its place since, or lie mounted on top of it.
-                let metadata = file.metadata().map_err(|_| Errno::IO)?;
-                if metadata.st_ino() != self.netns.inode {
-                    return Err(Errno::NOENT);
-                }
-                std::thread::scope(|threads| {
-                    let inside = || {
-                        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                        Ok((sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())))
-                    };
-                    let thread = std::thread::Builder::new()
-                        .spawn_scoped(threads, inside)
-                        .map_err(|_| Errno::AGAIN)?;
-                    thread.join().unwrap_or(Err(Errno::CANCELED))
-                })
-            });
+        let entered = self.enter(|| (sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())));
         match (entered, self.pid) {
             (Err(why), Some(pid)) if File::open(format!("/proc/{pid}/net/tcp")).is_ok() => {
                 Ok((sockets::list_by_tables(scope, &self.netns, pid, why), None))

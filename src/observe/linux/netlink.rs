@@ -7,6 +7,7 @@
 //! Nothing is kept here but which sockets were told: there may be a hundred thousand.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -24,6 +25,19 @@ const BUFFER: usize = 64 * 1024;
 const ATTEMPTS: usize = 6;
 /// The kernel answers a dump at once; this only ends the wait where something else answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Kernel(error) => {
+                write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
+            }
+            Trouble::Interrupted => f.write_str("the tables changed under every attempt"),
+            Trouble::Truncated => f.write_str("the kernel lost messages"),
+            Trouble::Malformed => f.write_str("the kernel's answer was not understood"),
+        }
+    }
+}
 
 /// A connection to the kernel's socket diagnosis.
 pub(super) struct Netlink {

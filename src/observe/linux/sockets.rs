@@ -115,10 +115,10 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
-/// The state of a record, where it is one that a listing shows.
-fn state(record: &Record, protocol: Protocol) -> Option<State> {
+/// The state of this number of a socket on `port`, where it is one that a listing shows.
+pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = matches!(protocol, Protocol::Udp | Protocol::Udplite);
-    Some(match record.state {
+    Some(match number {
         1 => State::Established,
         2 => State::SynSent,
         3 | 12 => State::SynRecv,
@@ -126,7 +126,7 @@ fn state(record: &Record, protocol: Protocol) -> Option<State> {
         5 => State::FinWait2,
         6 => State::TimeWait,
         CLOSE if datagram => State::Unconnected,
-        CLOSE | BOUND_INACTIVE if record.local.1 != 0 => State::Bound,
+        CLOSE | BOUND_INACTIVE if port != 0 => State::Bound,
         CLOSE => State::Close,
         8 => State::CloseWait,
         9 => State::LastAck,
@@ -340,25 +340,17 @@ impl Lister<'_> {
 
     fn trouble(&mut self, label: &str, trouble: Option<Trouble>) {
         let Some(trouble) = trouble else { return };
-        let why = match trouble {
-            Trouble::Kernel(error) => {
-                format!("the kernel ended its answer: {}", Errno::from_raw_os_error(error))
-            }
-            Trouble::Interrupted => "the tables changed under every attempt".to_owned(),
-            Trouble::Truncated => "the kernel lost messages".to_owned(),
-            Trouble::Malformed => "the kernel's answer was not understood".to_owned(),
-        };
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,
             what: format!("some sockets of {label}"),
             count: None,
-            why,
+            why: trouble.to_string(),
             remedy: Some("run again".to_owned()),
         });
     }
 
     fn record(&mut self, record: &Record, kind: &Kind) {
-        let Some(state) = state(record, kind.protocol) else { return };
+        let Some(state) = state(record.state, kind.protocol, record.local.1) else { return };
         if !self.scope.wants(record.local.1, state) {
             return;
         }

@@ -1,0 +1,141 @@
+//! The deep look: what the usual one takes on trust is tried.
+//!
+//! Two things are done in every network namespace that is looked into: the tables of the kernel are compared with each
+//! other (`tables.rs`), and every port is tried by `bind` (`sweep.rs`), so that one that is taken without any table showing
+//! by whom comes to light. Nothing is concluded here, no process is looked at, and nothing is told twice: what the usual
+//! look shows is its own business.
+
+mod sweep;
+mod tables;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
+
+pub use self::sweep::{PORTS, Port, Shown, Swept, sweep};
+pub use self::tables::shown;
+use super::View;
+use crate::model::{DeepLook, Gap, Namespaces, Netns, Note, Stage, TakenPort};
+use crate::observe::{Error, Scope};
+
+/// Looks into the network namespaces asked for.
+///
+/// # Errors
+/// Where one is asked for that is not to be found; anything else that could not be looked at is a gap.
+pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Error> {
+    let view = View::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
+    let mut deep = DeepLook::default();
+    if view.own {
+        add(&mut deep, here(None));
+    }
+    for known in &view.others {
+        match known.enter(|| here(Some(&known.netns))) {
+            Ok(found) => add(&mut deep, found),
+            Err(why) => deep.gaps.push(Gap {
+                stage: Stage::Namespaces,
+                what: format!("the deep look into the network namespace {}", known.netns.inode),
+                count: None,
+                why: why.to_string(),
+                remedy: Some("run as root".to_owned()),
+            }),
+        }
+    }
+    deep.notes = vec![
+        done("ports tried by the deep look, a protocol and family each", deep.ports),
+        done("sockets on which netlink, /proc/net and netstat2 were compared", deep.sockets),
+        limits(),
+    ];
+    Ok(deep)
+}
+
+/// What was done, and how often.
+fn done(what: &str, count: u64) -> Note {
+    Note { what: what.to_owned(), count: Some(count), remedy: None }
+}
+
+fn add(deep: &mut DeepLook, found: DeepLook) {
+    deep.namespaces += 1;
+    deep.sockets += found.sockets;
+    deep.ports += found.ports;
+    deep.disagreements.extend(found.disagreements);
+    deep.taken.extend(found.taken);
+    deep.gaps.extend(found.gaps);
+}
+
+/// What no look of this kind finds.
+fn limits() -> Note {
+    Note {
+        what: "a deep look does not find raw and packet sockets, a second socket behind a port that is shown as taken, \
+               hidden ports of UDP-Lite, SCTP and DCCP, what a changed kernel keeps from bind too, or a network \
+               namespace that only a socket keeps alive"
+            .to_owned(),
+        count: None,
+        remedy: None,
+    }
+}
+
+/// Looks into the network namespace of the calling thread, which is `netns`.
+fn here(netns: Option<&Netns>) -> DeepLook {
+    let compared = tables::compare(netns);
+    let bound_told = bound_is_told();
+    let swept = sweep(PORTS, &mut shown);
+    let mut gaps = compared.gaps;
+    gaps.extend(not_tried(&swept, netns));
+    let taken = swept.taken.into_iter().map(|((protocol, family, port), tries)| TakenPort {
+        protocol,
+        family,
+        port,
+        netns: netns.cloned(),
+        tries,
+        bound_told,
+    });
+    DeepLook {
+        sockets: compared.sockets,
+        ports: swept.tried,
+        disagreements: compared.disagreements,
+        taken: taken.collect(),
+        gaps,
+        ..DeepLook::default()
+    }
+}
+
+/// Whether this kernel tells of a TCP socket that is bound and does not listen: one is made, looked for and closed.
+fn bound_is_told() -> bool {
+    let bound =
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
+            bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+            let local = SocketAddr::try_from(getsockname(&socket)?)?;
+            Ok(tables::bound().iter().any(|record| record.local == (local.ip(), local.port())))
+        });
+    bound.unwrap_or(false)
+}
+
+/// The ports that could not be tried, a gap for each reason.
+fn not_tried(swept: &Swept, netns: Option<&Netns>) -> Vec<Gap> {
+    let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
+    let mut gaps = Vec::new();
+    for (errno, count) in &swept.refused {
+        let errno = Errno::from_raw_os_error(*errno);
+        let refused = matches!(errno, Errno::ACCESS | Errno::PERM);
+        gaps.push(Gap {
+            stage: Stage::Sockets,
+            what: format!("ports{place} that could not be tried, a protocol and family each"),
+            count: Some(*count),
+            why: if refused { "permission denied".to_owned() } else { errno.to_string() },
+            remedy: Some(
+                if refused { "run as root, or with CAP_NET_BIND_SERVICE" } else { "run again" }.to_owned(),
+            ),
+        });
+    }
+    if swept.unsure > 0 {
+        gaps.push(Gap {
+            stage: Stage::Sockets,
+            what: format!("ports{place} that could not be tried, a protocol and family each"),
+            count: Some(swept.unsure),
+            why: "the tables that would explain them could not be read".to_owned(),
+            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+        });
+    }
+    gaps
+}

@@ -1,0 +1,241 @@
+//! Which ports are taken although no table shows a socket that takes them: by trying to bind each of them.
+//!
+//! A port is bound and let go of at once: a `bind` and the `close` right after it, one port at a time, on the wildcard
+//! address, with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and never `listen`. So nothing can be stolen, nothing
+//! answers, and no packet leaves. A port that a table shows as taken is not tried at all. A service that binds the very
+//! port in the very microseconds between the two calls is refused as if another service had it (`EADDRINUSE`).
+//!
+//! One attempt that fails proves nothing: sockets come and go. What seems taken is tried again, many times between one
+//! reading of the tables and the next, several times over, and is told only where every attempt failed and no reading
+//! showed why.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+
+use crate::model::{Family, Protocol};
+
+/// Every port a socket can have.
+pub const PORTS: RangeInclusive<u16> = 1..=65535;
+/// How often what seems taken is looked at again.
+const ROUNDS: u32 = 5;
+/// How often it is tried each time, between two readings of the tables.
+const BURST: u32 = 16;
+/// The pause before each: what was short-lived is gone by then, and its tables are at rest.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The protocols and families that are swept.
+const KINDS: [(Protocol, Family); 4] = [
+    (Protocol::Tcp, Family::Ipv4),
+    (Protocol::Tcp, Family::Ipv6),
+    (Protocol::Udp, Family::Ipv4),
+    (Protocol::Udp, Family::Ipv6),
+];
+
+/// The ports that tables show as taken, by protocol and the family in which a wildcard `bind` meets them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown(HashSet<(Protocol, Family, u16)>);
+
+impl Shown {
+    /// Notes a socket by its local end. An IPv6 socket takes the port in IPv4 too, unless it is known to leave it alone:
+    /// one that `bind` gave an address does, one that only connected does not, whatever its address. One on a v4-mapped
+    /// address takes it in IPv4 only (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
+    pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
+        let (four, six) = match address {
+            IpAddr::V4(_) => (true, false),
+            IpAddr::V6(six) if six.to_ipv4_mapped().is_some() => (true, false),
+            IpAddr::V6(_) => (v6only != Some(true), true),
+        };
+        for (family, takes) in [(Family::Ipv4, four), (Family::Ipv6, six)] {
+            if takes {
+                self.0.insert((protocol, family, port));
+            }
+        }
+    }
+
+    /// Forgets a port again.
+    pub fn forget(&mut self, protocol: Protocol, family: Family, port: u16) {
+        self.0.remove(&(protocol, family, port));
+    }
+
+    fn has(&self, port: Port) -> bool {
+        self.0.contains(&port)
+    }
+}
+
+/// A port, with the protocol and the family it is tried in.
+pub type Port = (Protocol, Family, u16);
+
+/// What a sweep came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many ports were tried.
+    pub tried: u64,
+    /// What is taken and not shown, and how often each was tried.
+    pub taken: Vec<(Port, u32)>,
+    /// How many could not be tried, by the error number.
+    pub refused: BTreeMap<i32, u64>,
+    /// How many seemed taken and could not be looked at again, because the tables could not be read.
+    pub unsure: u64,
+}
+
+/// What an attempt came to.
+enum Tried {
+    Free,
+    Taken,
+    Refused(Errno),
+}
+
+/// Tries `ports`. `shown` reads the tables, or gives `None` where they cannot be read whole; it is asked again and
+/// again.
+pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown>) -> Swept {
+    let mut swept = Swept::default();
+    let mut suspects: Vec<Port> = Vec::new();
+    for (protocol, family) in KINDS {
+        if !exists(protocol, family) {
+            continue;
+        }
+        // Read anew for each: it is soon out of date, and what it does not explain is dear to explain later.
+        let Some(explained) = shown() else {
+            swept.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
+            continue;
+        };
+        for port in ports.clone() {
+            let port = (protocol, family, port);
+            if explained.has(port) {
+                continue;
+            }
+            swept.tried += 1;
+            match attempt(port) {
+                Tried::Free => {}
+                Tried::Taken => suspects.push(port),
+                Tried::Refused(errno) => *swept.refused.entry(errno.raw_os_error()).or_default() += 1,
+            }
+        }
+    }
+    let mut tries = 1;
+    for _ in 0..ROUNDS {
+        if suspects.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        let Some(before) = shown() else { return unsure(swept, &suspects) };
+        suspects.retain(|port| !before.has(*port) && taken_throughout(*port));
+        tries += BURST;
+        if suspects.is_empty() {
+            break;
+        }
+        let Some(after) = shown() else { return unsure(swept, &suspects) };
+        suspects.retain(|port| !after.has(*port));
+    }
+    swept.taken = suspects.into_iter().map(|port| (port, tries)).collect();
+    swept
+}
+
+fn unsure(mut swept: Swept, suspects: &[Port]) -> Swept {
+    swept.unsure += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
+    swept
+}
+
+fn taken_throughout(port: Port) -> bool {
+    (0..BURST).all(|_| matches!(attempt(port), Tried::Taken))
+}
+
+const fn domain(family: Family) -> AddressFamily {
+    match family {
+        Family::Ipv4 => AddressFamily::INET,
+        Family::Ipv6 => AddressFamily::INET6,
+    }
+}
+
+const fn kind(protocol: Protocol) -> SocketType {
+    match protocol {
+        Protocol::Udp | Protocol::Udplite => SocketType::DGRAM,
+        Protocol::Tcp | Protocol::Sctp | Protocol::Dccp => SocketType::STREAM,
+    }
+}
+
+/// Whether the kernel has this protocol over this family.
+pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
+    let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None);
+    !matches!(made, Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT))
+}
+
+/// Binds a port and lets go of it.
+fn attempt((protocol, family, port): Port) -> Tried {
+    let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
+        if family == Family::Ipv6 {
+            // IPv4 is tried by itself.
+            set_ipv6_v6only(&socket, true)?;
+        }
+        Ok(socket)
+    });
+    let socket = match made {
+        Ok(socket) => socket,
+        Err(errno) => return Tried::Refused(errno),
+    };
+    let address: IpAddr = match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let bound = bind(&socket, &SocketAddr::new(address, port));
+    drop(socket);
+    match bound {
+        Ok(()) => Tried::Free,
+        Err(Errno::ADDRINUSE) => Tried::Taken,
+        Err(errno) => Tried::Refused(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_port_in_which_family() {
+        for (address, v6only, four, six) in [
+            ("0.0.0.0", None, true, false),
+            ("127.0.0.1", None, true, false),
+            ("::", Some(false), true, true),
+            ("::", None, true, true),
+            ("::", Some(true), false, true),
+            ("::1", Some(true), false, true),
+            ("::1", Some(false), true, true),
+            ("::ffff:127.0.0.1", Some(false), true, false),
+            ("fe80::1", None, true, true),
+        ] {
+            let mut shown = Shown::default();
+            shown.add(Protocol::Tcp, address.parse().unwrap(), 80, v6only);
+            assert_eq!(shown.has((Protocol::Tcp, Family::Ipv4, 80)), four, "{address} in IPv4");
+            assert_eq!(shown.has((Protocol::Tcp, Family::Ipv6, 80)), six, "{address} in IPv6");
+            assert!(
+                !shown.has((Protocol::Udp, Family::Ipv4, 80))
+                    && !shown.has((Protocol::Tcp, Family::Ipv4, 81))
+            );
+            shown.forget(Protocol::Tcp, Family::Ipv4, 80);
+            assert!(!shown.has((Protocol::Tcp, Family::Ipv4, 80)));
+        }
+    }
+
+    #[test]
+    fn tables_that_cannot_be_read_accuse_nobody() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = held.local_addr().unwrap().port();
+        let swept = sweep(port..=port, &mut || None);
+        assert_eq!((swept.taken.len(), swept.tried), (0, 0));
+        assert!(swept.unsure >= 2, "{swept:?}");
+        // They could be read at first, and then not.
+        let mut readings = 0;
+        let swept = sweep(port..=port, &mut || {
+            readings += 1;
+            (readings <= 4).then(Shown::default)
+        });
+        assert_eq!(swept.taken, []);
+        assert_eq!(swept.unsure, 1, "{swept:?}");
+    }
+}

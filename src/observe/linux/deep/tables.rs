@@ -1,0 +1,354 @@
+//! The tables by themselves, each by its own way, and where they contradict each other.
+//!
+//! Nothing falls back to another source here: a source that does not answer says so. A table is not read at one moment,
+//! so a socket is missed only where it was shown before and after the reading that lacks it, by another source, under
+//! one inode and address, and that several times in a row.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use super::super::diag::Record;
+use super::super::netlink::{Netlink, Question};
+use super::super::procnet;
+use super::super::sockets::state;
+use super::sweep::{Shown, exists};
+use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
+use crate::observe::portable;
+
+/// A socket is told to be missing only after so many comparisons in a row that miss it.
+const ROUNDS: usize = 3;
+
+/// Every state of the kernel's own (net/tcp_states.h), requests for a connection included.
+const EVERY_STATE: u32 = 0x1FFE;
+/// Bound and neither listening nor connected (Linux 6.8).
+const BOUND_INACTIVE: u32 = 1 << 13;
+
+/// A protocol and a family: a table each.
+type Kind = (Protocol, Family);
+
+/// The kinds that are compared: `IPPROTO_*`, and the name of the table.
+const KINDS: [(Kind, u16, &str); 6] = [
+    ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
+    ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
+    ((Protocol::Udp, Family::Ipv4), 17, "udp"),
+    ((Protocol::Udp, Family::Ipv6), 17, "udp6"),
+    ((Protocol::Udplite, Family::Ipv4), 136, "udplite"),
+    ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
+];
+
+/// What one source showed at one reading.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The sockets that a file stands for.
+    sockets: HashMap<Key, u8>,
+    /// The kinds it answered for, whole.
+    answered: BTreeSet<Kind>,
+    /// Why it did not for the others.
+    refused: BTreeMap<Kind, String>,
+}
+
+/// What tells a socket: kind, inode, local end.
+type Key = (Kind, u32, IpAddr, u16);
+
+impl Reading {
+    fn answer(&mut self, kind: Kind, records: impl IntoIterator<Item = Record>) {
+        self.answered.insert(kind);
+        for record in records.into_iter().filter(|record| record.inode != 0) {
+            self.sockets.insert((kind, record.inode, record.local.0, record.local.1), record.state);
+        }
+    }
+}
+
+/// The kinds this kernel has, with the text tables it has for them.
+fn kinds() -> Vec<(Kind, u16, &'static str)> {
+    let there = |kind: &Kind, table: &str| {
+        exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
+    };
+    KINDS.into_iter().filter(|(kind, _, table)| there(kind, table)).collect()
+}
+
+fn path(table: &str) -> String {
+    format!("/proc/thread-self/net/{table}")
+}
+
+/// Why a kind's table could not be read; the records otherwise.
+fn text_table(table: &str) -> Result<Vec<Record>, String> {
+    let path = path(table);
+    let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
+    let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
+    if refused > 0 {
+        return Err(format!("{path}: {refused} lines were not understood"));
+    }
+    Ok(records)
+}
+
+fn dump(
+    netlink: &mut Netlink,
+    family: Option<Family>,
+    protocol: u16,
+    states: u32,
+) -> Result<Vec<Record>, String> {
+    let mut records = Vec::new();
+    let question = Question { family, protocol, states };
+    let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
+    match trouble.map_err(|errno| errno.to_string())? {
+        None => Ok(records),
+        Some(trouble) => Err(trouble.to_string()),
+    }
+}
+
+fn read(source: Source) -> Reading {
+    let mut reading = Reading::default();
+    let mut netlink = None;
+    for (kind, number, table) in kinds() {
+        let answer = match source {
+            Source::ProcNet => text_table(table),
+            Source::Netlink => match netlink.get_or_insert_with(Netlink::open) {
+                Ok(netlink) => dump(netlink, Some(kind.1), number, EVERY_STATE),
+                Err(errno) => Err(errno.to_string()),
+            },
+            Source::Netstat2 => match portable::second_opinion(kind.0, kind.1) {
+                None => continue,
+                Some(Err(why)) => Err(why),
+                Some(Ok(seen)) => {
+                    reading.answered.insert(kind);
+                    for (address, port, inode) in seen.into_iter().filter(|(_, _, inode)| *inode != 0) {
+                        reading.sockets.insert((kind, inode, address, port), 0);
+                    }
+                    continue;
+                }
+            },
+        };
+        match answer {
+            Ok(records) => reading.answer(kind, records),
+            Err(why) => _ = reading.refused.insert(kind, why),
+        }
+    }
+    reading
+}
+
+/// What the comparison of the sources came to.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// On how many sockets.
+    pub sockets: u64,
+    /// Where they differ.
+    pub disagreements: Vec<Disagreement>,
+    /// Which did not answer.
+    pub gaps: Vec<Gap>,
+}
+
+/// Compares the sources in the network namespace of the calling thread, which is `netns`.
+pub(super) fn compare(netns: Option<&Netns>) -> Compared {
+    let mut compared = Compared::default();
+    let mut missed: BTreeMap<Key, Missed> = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let first = Source::ALL.map(read);
+        let second = Source::ALL.map(read);
+        let now = differences(&first, &second);
+        if round == 0 {
+            compared.sockets = count(&first);
+            compared.gaps = unanswered(&first, netns);
+            missed = now;
+        } else {
+            missed = missed
+                .into_iter()
+                .filter_map(|(key, was)| {
+                    let is = now.get(&key)?;
+                    let still: Vec<Source> =
+                        was.by.into_iter().filter(|source| is.by.contains(source)).collect();
+                    (!still.is_empty()).then(|| (key, Missed { by: still, ..is.clone() }))
+                })
+                .collect();
+        }
+        if missed.is_empty() {
+            return compared;
+        }
+    }
+    compared.disagreements = missed
+        .into_iter()
+        .map(|((kind, inode, address, port), missed)| Disagreement {
+            protocol: kind.0,
+            address,
+            port,
+            state: state(missed.state, kind.0, port),
+            inode: u64::from(inode),
+            netns: netns.cloned(),
+            shown_by: missed.shown,
+            missing_from: missed.by,
+        })
+        .collect();
+    compared
+}
+
+/// A socket that some source does not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Missed {
+    by: Vec<Source>,
+    shown: Vec<Source>,
+    state: u8,
+}
+
+/// What two readings of every source in turn, all first and then all again, show and lack. A socket that a source shows
+/// both times was there at each reading in between; the one of each other source that lies there must show it.
+fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Missed> {
+    let mut missed = BTreeMap::new();
+    for (at, (before, after)) in first.iter().zip(second).enumerate() {
+        for (key, state) in before.sockets.iter().filter(|(key, _)| after.sockets.contains_key(*key)) {
+            for (other, source) in Source::ALL.into_iter().enumerate().filter(|(other, _)| *other != at) {
+                let between = if other > at { &first[other] } else { &second[other] };
+                if between.answered.contains(&key.0) && !between.sockets.contains_key(key) {
+                    let entry = missed.entry(*key).or_insert_with(|| Missed {
+                        by: Vec::new(),
+                        shown: shown_by(key, first),
+                        state: *state,
+                    });
+                    if !entry.by.contains(&source) {
+                        entry.by.push(source);
+                    }
+                    // netstat2 does not tell the state of every socket; the others do.
+                    entry.state = entry.state.max(*state);
+                }
+            }
+        }
+    }
+    missed
+}
+
+fn shown_by(key: &Key, readings: &[Reading; 3]) -> Vec<Source> {
+    let shows = readings.iter().zip(Source::ALL).filter(|(reading, _)| reading.sockets.contains_key(key));
+    shows.map(|(_, source)| source).collect()
+}
+
+fn count(readings: &[Reading; 3]) -> u64 {
+    let keys: BTreeSet<&Key> = readings.iter().flat_map(|reading| reading.sockets.keys()).collect();
+    u64::try_from(keys.len()).unwrap_or(u64::MAX)
+}
+
+/// The sources that did not answer, a gap each. netstat2 gives an empty list where the kernel refuses.
+fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
+    let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
+    let gap = |source: Source, kinds: &BTreeMap<Kind, String>| {
+        let why = kinds.values().next()?.clone();
+        let names: BTreeSet<&str> = kinds.keys().map(|(protocol, _)| protocol.name()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        Some(Gap {
+            stage: Stage::Sockets,
+            what: format!(
+                "{} of {}{place}, to compare with the other tables",
+                names.join(", "),
+                source.name()
+            ),
+            count: None,
+            why,
+            remedy: Some("mount /proc, and allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+        })
+    };
+    readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
+}
+
+/// The ports that any table shows as taken in the network namespace of the calling thread; `None` where neither the
+/// text table nor the kernel's diagnosis of some protocol could be read whole.
+#[must_use]
+pub fn shown() -> Option<Shown> {
+    let mut shown = Shown::default();
+    let mut add = |protocol, records: Vec<Record>| {
+        for record in records {
+            shown.add(protocol, record.local.0, record.local.1, record.v6only);
+        }
+    };
+    let mut netlink = Netlink::open();
+    for (kind, number, table) in
+        kinds().into_iter().filter(|((protocol, _), ..)| *protocol != Protocol::Udplite)
+    {
+        let dumped = match &mut netlink {
+            Ok(netlink) => dump(netlink, Some(kind.1), number, EVERY_STATE),
+            Err(errno) => Err(errno.to_string()),
+        };
+        let told = text_table(table);
+        if dumped.is_err() && told.is_err() {
+            return None;
+        }
+        // The text tables do not tell of v6only, and would have every IPv6 socket take IPv4 as well.
+        match dumped {
+            Ok(records) => {
+                let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
+                add(kind.0, records);
+                let more =
+                    told.unwrap_or_default().into_iter().filter(|record| !known.contains(&record.local));
+                add(kind.0, more.collect());
+            }
+            Err(_) => add(kind.0, told.unwrap_or_default()),
+        }
+    }
+    add(Protocol::Tcp, bound());
+    Some(shown)
+}
+
+/// TCP sockets that are bound and do not listen, as far as this kernel tells of them.
+pub(super) fn bound() -> Vec<Record> {
+    let netlink = Netlink::open();
+    netlink.ok().and_then(|mut netlink| dump(&mut netlink, None, 6, BOUND_INACTIVE).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: Kind = (Protocol::Tcp, Family::Ipv4);
+
+    fn reading(inodes: &[u32]) -> Reading {
+        let key = |inode: &u32| (TCP, *inode, IpAddr::from([127, 0, 0, 1]), 80);
+        Reading {
+            sockets: inodes.iter().map(|inode| (key(inode), 10)).collect(),
+            answered: [TCP].into(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// What is missed, by whom, of readings in the order netlink, /proc/net, netstat2, and again.
+    fn missed(readings: [&[u32]; 6]) -> Vec<(u32, Vec<Source>, Vec<Source>)> {
+        let [a, b, c, d, e, f] = readings.map(reading);
+        let missed = differences(&[a, b, c], &[d, e, f]);
+        missed.into_iter().map(|(key, missed)| (key.1, missed.by, missed.shown)).collect()
+    }
+
+    #[test]
+    fn who_misses_what() {
+        use Source::{Netlink, Netstat2, ProcNet};
+        for (name, readings, wanted) in [
+            ("all agree", [&[1, 2][..]; 6], vec![]),
+            ("a socket that comes", [&[], &[], &[1], &[1], &[1], &[1]], vec![]),
+            ("a socket that goes", [&[1], &[1], &[1], &[1], &[], &[]], vec![]),
+            ("a socket that comes and goes", [&[], &[1], &[1], &[1], &[], &[]], vec![]),
+            (
+                "hidden from /proc",
+                [&[1], &[], &[1], &[1], &[], &[1]],
+                vec![(1, vec![ProcNet], vec![Netlink, Netstat2])],
+            ),
+            (
+                "hidden from netlink, however it is asked",
+                [&[], &[1], &[], &[], &[1], &[]],
+                vec![(1, vec![Netlink, Netstat2], vec![ProcNet])],
+            ),
+            (
+                "hidden from all but netstat2",
+                [&[], &[], &[1], &[], &[], &[1]],
+                vec![(1, vec![Netlink, ProcNet], vec![Netstat2])],
+            ),
+        ] {
+            assert_eq!(missed(readings), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_did_not_answer_misses_nothing() {
+        let [a, mut b, c] = [[1], [2], [1]].map(|inodes| reading(&inodes));
+        b.answered.clear();
+        b.sockets.clear();
+        let again = [reading(&[1]), Reading::default(), reading(&[1])];
+        assert!(differences(&[a, b, c], &again).is_empty());
+    }
+}
