@@ -2,8 +2,13 @@
 //!
 //! A listener is known again by where it is (protocol, address, port, device, network namespace), by the programs
 //! that hold it and by its user; never by a pid, an inode or a cookie, so that a restart is no change. What could not
-//! be seen differs from nothing: a holder that is hidden in one observation and known in the other has not changed.
-//! Nothing is read, written or told here, and what is remarkable about a listener is another room's business.
+//! be seen differs from nothing: a holder that is hidden in one observation and known in the other has not changed. A
+//! comparison (`compare.rs`) says of how many listeners that is so; the difference alone, for who looks again and again
+//! with the same eyes, does not. Nothing is read, written or told here, and what is remarkable about a listener is
+//! another room's business.
+
+mod compare;
+mod findings;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +16,19 @@ use std::net::IpAddr;
 
 use crate::join::Listener;
 use crate::judge::Judged;
-use crate::model::{Exposure, Netns, Owner, Protocol};
+use crate::model::{ExeState, Exposure, Netns, Owner, Protocol};
 
-/// A network namespace by what outlives it: its name, where it has one.
+pub use self::compare::{Comparison, Told, Unsettled, Why, compare};
+pub use self::findings::{add_to, since};
+pub use crate::model::ChangeKind as Kind;
+
+/// A network namespace by what outlives it: the container it belongs to, else its name, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Realm<'o> {
     /// The observer's own.
     Own,
+    /// Another, of a socket of this container: started again, it has another namespace and the same id.
+    Container(&'o str),
     /// The one of this name.
     Named(&'o str),
     /// One without a name, by its inode.
@@ -59,6 +70,16 @@ pub enum Holders<'o> {
     Unseen,
 }
 
+impl Holders<'_> {
+    /// Whether two may be the same programs: a name says nothing of a file.
+    fn may_be(&self, other: &Self) -> bool {
+        let (Holders::Programs(a), Holders::Programs(b)) = (self, other) else { return self == other };
+        let is_file = |program: &Program<'_>| matches!(program, Program::File(_));
+        let (files, others) = (a.iter().all(is_file), b.iter().all(is_file));
+        a == b || (files != others && !a.is_empty() && !b.is_empty())
+    }
+}
+
 /// A user, by number where the system counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User<'o> {
@@ -84,10 +105,11 @@ impl<'o> Fingerprint<'o> {
     #[must_use]
     pub fn of(listener: &Listener<'o>) -> Self {
         let socket = listener.socket;
-        let realm = match &socket.netns {
-            None => Realm::Own,
-            Some(Netns { name: Some(name), .. }) => Realm::Named(name),
-            Some(Netns { inode, name: None }) => Realm::Numbered(*inode),
+        let realm = match (&socket.netns, &socket.container) {
+            (None, _) => Realm::Own,
+            (Some(_), Some(container)) => Realm::Container(container),
+            (Some(Netns { name: Some(name), .. }), None) => Realm::Named(name),
+            (Some(Netns { inode, name: None }), None) => Realm::Numbered(*inode),
         };
         let place = Place {
             protocol: socket.local.protocol,
@@ -111,13 +133,12 @@ impl<'o> Fingerprint<'o> {
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.holders == Holders::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
-        users && (self.holders == other.holders || unseen(self) || unseen(other))
+        users && (self.holders.may_be(&other.holders) || unseen(self) || unseen(other))
     }
 
-    /// Whether it is the same service at another address, so that its reach can be compared.
-    fn moved_from(&self, other: &Self) -> bool {
-        let service = |f: &Self| (f.place.protocol, f.place.port, f.holders.clone(), f.user, f.place.realm);
-        self.holders != Holders::Unseen && service(self) == service(other)
+    /// What stays the same where a service can be reached by more or fewer: all but address and device.
+    fn service(&self) -> (Protocol, u16, Realm<'o>, Holders<'o>, Option<User<'o>>) {
+        (self.place.protocol, self.place.port, self.place.realm, self.holders.clone(), self.user)
     }
 }
 
@@ -137,38 +158,6 @@ fn holders<'o>(listener: &Listener<'o>) -> Holders<'o> {
     if programs.is_empty() { Holders::Unseen } else { Holders::Programs(programs) }
 }
 
-/// What became of a listener from one observation to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// It is new.
-    Appeared,
-    /// It is gone.
-    Vanished,
-    /// At the same place, other programs or another user hold it.
-    Changed,
-    /// The same service can be reached by more than before.
-    Widened,
-    /// The same service can be reached by fewer than before.
-    Narrowed,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 5] = [Kind::Appeared, Kind::Vanished, Kind::Changed, Kind::Widened, Kind::Narrowed];
-
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Appeared => "appeared",
-            Kind::Vanished => "vanished",
-            Kind::Changed => "changed",
-            Kind::Widened => "widened",
-            Kind::Narrowed => "narrowed",
-        }
-    }
-}
-
 /// One difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a, 'o> {
@@ -184,25 +173,42 @@ pub struct Change<'a, 'o> {
 /// sockets share a place and a program. The changes are in the order of listings.
 #[must_use]
 pub fn difference<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Vec<Change<'a, 'o>> {
+    matched(before, after).changes
+}
+
+/// Two listeners that are one and the same, or may be: as it was, as it is.
+type Pair<'a, 'o> = (&'a Judged<'o>, &'a Judged<'o>);
+
+/// The listeners of two observations, matched.
+struct Matched<'a, 'o> {
+    /// What is the same, as far as was seen.
+    same: Vec<Pair<'a, 'o>>,
+    /// What is not.
+    changes: Vec<Change<'a, 'o>>,
+}
+
+fn matched<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Matched<'a, 'o> {
     let (mut old, mut new) = (printed(before), printed(after));
-    let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
-    for print in both {
-        old.remove(&print);
-        new.remove(&print);
-    }
-    // What may be the same, as far as was seen, is no difference.
-    pair(&mut old, &mut new, |a, b| (a.place == b.place && a.may_be(b)).then_some(()));
     let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
-    let mut changes = Vec::new();
-    let same_place = pair(&mut old, &mut new, |a, b| (a.place == b.place).then_some(()));
+    let mut changes: Vec<_> =
+        replaced(before, after, &old).into_iter().map(|pair| change(Kind::Replaced, pair)).collect();
+    let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
+    let mut same: Vec<_> =
+        both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
+    // What may be the same, as far as was seen, is no difference.
+    let place = |print: &Fingerprint<'o>| print.place;
+    let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
+    same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
+    let same_place = pair(&mut old, &mut new, place, |_, _| Some(()));
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(Kind::Changed, (was, is))));
-    let moved = pair(&mut old, &mut new, |a, b| {
+    let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
-        // The worst exposure is the least.
+        // The worst exposure is the least. Who knows whose it is moved nowhere.
         match reach(b).cmp(&reach(a)) {
-            Ordering::Less if b.moved_from(a) => Some(Kind::Widened),
-            Ordering::Greater if b.moved_from(a) => Some(Kind::Narrowed),
-            _ => None,
+            _ if a.holders == Holders::Unseen => None,
+            Ordering::Less => Some(Kind::Widened),
+            Ordering::Greater => Some(Kind::Narrowed),
+            Ordering::Equal => None,
         }
     });
     changes.extend(moved.into_iter().map(|(kind, was, is)| change(kind, (was, is))));
@@ -213,7 +219,48 @@ pub fn difference<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> 
         let print = Fingerprint::of(&change.listener.listener);
         (change.listener.listener.exposure, print.place.port, print, change.kind)
     });
-    changes
+    Matched { same, changes }
+}
+
+/// The listeners whose programs run a file that is no longer at its path, as none of them did before.
+fn replaced<'a, 'o>(
+    before: &[Judged<'o>],
+    after: &'a [Judged<'o>],
+    old: &Printed<'a, 'o>,
+) -> Vec<Pair<'a, 'o>> {
+    let known: BTreeSet<_> = before.iter().flat_map(|judged| gone(judged)).collect();
+    let mut found = Printed::new();
+    for judged in after.iter().filter(|judged| gone(judged).any(|gone| !known.contains(&gone))) {
+        let print = Fingerprint::of(&judged.listener);
+        if old.contains_key(&print) {
+            let first = found.entry(print).or_insert(judged);
+            if judged.listener.order(&first.listener) == Ordering::Less {
+                *first = judged;
+            }
+        }
+    }
+    found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
+}
+
+/// The files that are run at a listener and are not at their path, with what became of them.
+fn gone<'o>(judged: &Judged<'o>) -> impl Iterator<Item = (Fingerprint<'o>, &'o str, &'static str)> + use<'o> {
+    let print = Fingerprint::of(&judged.listener);
+    let files: BTreeSet<_> = judged
+        .listener
+        .processes
+        .iter()
+        .filter_map(|process| process.exe.as_ref())
+        .filter_map(|exe| {
+            let became = match exe.state {
+                ExeState::Present => return None,
+                ExeState::Deleted => "deleted",
+                ExeState::Replaced => "replaced",
+                ExeState::Memfd => "memory",
+            };
+            Some((exe.path.as_str(), became))
+        })
+        .collect();
+    files.into_iter().map(move |(path, became)| (print.clone(), path, became))
 }
 
 type Printed<'a, 'o> = BTreeMap<Fingerprint<'o>, &'a Judged<'o>>;
@@ -230,23 +277,30 @@ fn printed<'a, 'o>(listeners: &'a [Judged<'o>]) -> Printed<'a, 'o> {
     printed
 }
 
-/// Takes out the pairs that `fits` names, the least first, whichever side the lesser one is on: so that there and back
-/// the same are paired.
-fn pair<'a, 'o, T>(
+/// As many pairs are weighed at most of what shares a place, or a service: nothing real has more than 300 listeners of
+/// one service that all change at once, and a file made to have them must not cost their square.
+const MOST_PAIRS: usize = 100_000;
+
+/// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is on:
+/// so that there and back the same are paired.
+fn pair<'a, 'o, K: Ord, T>(
     old: &mut Printed<'a, 'o>,
     new: &mut Printed<'a, 'o>,
+    key: impl Fn(&Fingerprint<'o>) -> K,
     fits: impl Fn(&Fingerprint<'o>, &Fingerprint<'o>) -> Option<T>,
 ) -> Vec<(T, &'a Judged<'o>, &'a Judged<'o>)> {
-    // Only what shares a port can fit, so that many changes at once do not cost their square.
-    let mut ports: BTreeMap<(Protocol, u16), Vec<&Fingerprint<'o>>> = BTreeMap::new();
-    for print in new.keys() {
-        ports.entry((print.place.protocol, print.place.port)).or_default().push(print);
+    let mut sides: BTreeMap<K, [Vec<&Fingerprint<'o>>; 2]> = BTreeMap::new();
+    for (side, prints) in [&*old, &*new].into_iter().enumerate() {
+        for print in prints.keys() {
+            sides.entry(key(print)).or_default()[side].push(print);
+        }
     }
     let mut fitting = Vec::new();
-    for was in old.keys() {
-        let candidates = ports.get(&(was.place.protocol, was.place.port)).into_iter().flatten();
-        let fit = candidates.filter_map(|is| Some((was.clone(), (*is).clone(), fits(was, is)?)));
-        fitting.extend(fit);
+    for [was, is] in sides.into_values() {
+        if was.len().saturating_mul(is.len()) <= MOST_PAIRS {
+            let pairs = was.iter().flat_map(|was| is.iter().map(move |is| (*was, *is)));
+            fitting.extend(pairs.filter_map(|(was, is)| Some((was.clone(), is.clone(), fits(was, is)?))));
+        }
     }
     let lesser_first = |pair: &(Fingerprint<'o>, Fingerprint<'o>, T)| {
         let (a, b) = (pair.0.clone(), pair.1.clone());

@@ -12,8 +12,8 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("registry", &["model"]),
     ("join", &["model", "registry"]),
     ("judge", &["model", "registry", "join"]),
-    ("baseline", &["model", "join", "judge"]),
     // The registry comes with a report: it is named for its type, not asked for a verdict.
+    ("baseline", &["model", "registry", "join", "judge"]),
     ("render", &["model", "registry", "join", "judge", "baseline"]),
     ("cli", &["model"]),
     ("command", &["model", "observe", "registry", "join", "judge", "baseline", "render", "cli"]),

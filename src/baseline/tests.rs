@@ -1,3 +1,5 @@
+mod compare;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -207,6 +209,33 @@ fn namespaces_are_places() {
     assert_eq!(told(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
     assert_eq!(told(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
     assert_eq!(told(&of(None), &of(netns(2, None))).len(), 2);
+    // A container that is started again has another namespace, under another name.
+    let contained = |netns, container: &str| {
+        let mut observation = of(netns);
+        Arc::make_mut(&mut observation.sockets[0].home).container = Some(container.into());
+        observation
+    };
+    let (before, after) = (contained(netns(1, Some("ab")), "web"), contained(netns(2, Some("cd")), "web"));
+    assert_eq!(told(&before, &after), [""; 0]);
+    assert_eq!(told(&before, &contained(netns(2, Some("cd")), "db")).len(), 2);
+    assert_eq!(told(&contained(None, "web"), &contained(None, "db")), [""; 0]);
+}
+
+/// A file made to cost the square of its size does not.
+#[test]
+fn many_of_one_service() {
+    let at = |network: &'static str| {
+        let mut many = observation(&[("tcp/127.0.0.1:80", Some(0), &["/bin/web"])]);
+        let one = many.sockets[0].clone();
+        let sockets = (0..20_000_u32).map(|host| {
+            let local = format!("tcp/{network}.{}.{}:80", host / 250, host % 250 + 1);
+            Socket { local: local.parse().unwrap(), ..one.clone() }
+        });
+        many.sockets = sockets.collect();
+        many
+    };
+    let told = told(&at("127.0"), &at("10.0"));
+    assert_eq!(told.len(), 40_000);
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {

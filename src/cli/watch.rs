@@ -8,13 +8,13 @@ use super::ListArgs;
 
 pub(super) const ABOUT: &str = "\
 Watches what listens: looks again every second, and shows what appeared, vanished, changed hands (another program or
-user on the same address and port), and what can be reached by more (widened) or fewer (narrowed) than before. A
-restart of the same program under the same user is no change.
+user on the same address and port), runs from a file that was replaced or deleted under it, and what can be reached by
+more (widened) or fewer (narrowed) than before. A restart of the same program under the same user is no change.
 
-On a terminal it is one screen that keeps itself up to date: + appeared, - vanished, ~ changed, ^ widened, v narrowed;
-the marks fade. q or Ctrl-C quits, Ctrl-Z stops it for a while. In a pipe, with -o json or where TERM is dumb it is a stream of events, one JSON
-object a line: first 'start', then 'appeared', 'vanished', 'changed', 'widened', 'narrowed' as they happen, and
-'incomplete' or 'complete' where what can be seen changes.
+On a terminal it is one screen that keeps itself up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened,
+v narrowed; the marks fade. q or Ctrl-C quits, Ctrl-Z stops it for a while. In a pipe, with -o json or where TERM is
+dumb it is a stream of events, one JSON object a line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced',
+'widened', 'narrowed' as they happen, and 'incomplete' or 'complete' where what can be seen changes.
 
 What lives for less than the interval may be missed. A process that is handed a socket which listened before may be told
 a minute late: holders are looked for anew when a socket comes, a holder goes, and now and then.

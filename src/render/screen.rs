@@ -74,6 +74,7 @@ const fn sign(kind: Kind) -> (&'static str, Tone) {
         Kind::Appeared => ("+", Tone::Good),
         Kind::Vanished => ("-", Tone::Warning),
         Kind::Changed => ("~", Tone::Notice),
+        Kind::Replaced => ("=", Tone::Notice),
         Kind::Widened => ("^", Tone::Critical),
         Kind::Narrowed => ("v", Tone::Notice),
     }

@@ -19,6 +19,7 @@ pub const SCENES: &[Scene] = &[
     ("watch_tells_what_comes_and_goes", comes_and_goes),
     ("watch_tells_a_change_of_hands", change_of_hands),
     ("watch_tells_another_program_in_the_same_process", another_program),
+    ("watch_tells_a_file_that_is_replaced", file_replaced),
     ("watch_tells_that_a_holder_let_go", lets_go),
     ("watch_is_quiet_about_a_restart", restart),
     ("watch_tells_wider_and_narrower", wider_and_narrower),
@@ -216,6 +217,23 @@ fn another_program(lab: &Lab) -> Outcome {
     shell.kill()?;
     shell.wait()?;
     outcome
+}
+
+/// The program file is replaced under the process that runs it, as an upgrade does.
+fn file_replaced(lab: &Lab) -> Outcome {
+    let program = lab.sleeper_called(b"web")?;
+    let holder = Holder::start(&program, vec![tcp("127.0.0.1:8260")?])?;
+    let (watch, _) = Watch::start(lab, &[])?;
+    watch.settled()?;
+    let new = program.with_extension("new");
+    std::fs::copy(&program, &new)?;
+    std::fs::rename(&new, &program)?;
+    let event = watch.next()?;
+    same!(event["event"], "replaced", "{event:#}");
+    same!(pids(&event["listener"]), [holder.pid()]);
+    same!(event["listener"]["processes"][0]["exe_state"], "replaced", "{event:#}");
+    same!(event["before"]["processes"][0]["exe_state"], "present", "{event:#}");
+    Ok(())
 }
 
 /// A process that stays and closes the socket, which another holds on to.

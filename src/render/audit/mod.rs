@@ -73,7 +73,7 @@ fn identity(found: &AuditFinding<'_, '_>) -> String {
             let Fingerprint { place, holders, user } = Fingerprint::of(&judged.listener);
             let realm = match place.realm {
                 Realm::Own => None,
-                Realm::Named(name) => Some(name.to_owned()),
+                Realm::Container(name) | Realm::Named(name) => Some(name.to_owned()),
                 Realm::Numbered(inode) => Some(inode.to_string()),
             };
             let holders: Vec<&str> = match &holders {

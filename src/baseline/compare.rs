@@ -1,0 +1,227 @@
+//! Two observations compared: what changed, what only passes, and what cannot be compared.
+//!
+//! Only what holds a port for whoever comes is compared. A datagram socket, or a TCP socket that is bound and does not
+//! listen, on a port that the kernel hands out looks just as a client's does while it waits: such sockets come and go by
+//! the second. Where the same program under the same user had one before and has one now, on whatever ports, nothing
+//! changed; any other is told, but as passing. Where a holder was not seen, on either side, or a network namespace was
+//! looked into on one side alone, nothing can be said, and that is said.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Fingerprint, Holders, Kind, Place, matched};
+use crate::judge::{Judged, Report};
+use crate::model::{Gap, Namespaces, Netns, Observation, Protocol, Socket, Stage, State};
+
+/// A change, and how much it tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a, 'o> {
+    /// The change.
+    pub change: Change<'a, 'o>,
+    /// Whether it looks like a client's socket, which comes and goes.
+    pub passing: bool,
+    /// Whether the side that lacks the listener saw everything, so that it was or is truly not there.
+    pub sure: bool,
+}
+
+/// Why a listener cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// Its holder was not seen, on one side or both.
+    Holder,
+    /// Some of its holders may not have been seen, on one side or both.
+    Holders,
+    /// The file that a holder runs was not seen on one side, only its name.
+    Program,
+    /// Its user was not seen on one side.
+    User,
+    /// Its network namespace was not looked into on one side.
+    Namespace,
+}
+
+impl Why {
+    /// The name in kebab-case, as in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Why::Holder => "holder-not-seen",
+            Why::Holders => "holders-not-all-seen",
+            Why::Program => "program-not-seen",
+            Why::User => "user-not-seen",
+            Why::Namespace => "namespace-not-looked-into",
+        }
+    }
+}
+
+/// A listener of which cannot be said whether it changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsettled<'a, 'o> {
+    /// As it was; `None` where it was not seen.
+    pub before: Option<&'a Judged<'o>>,
+    /// As it is; `None` where it is not seen.
+    pub after: Option<&'a Judged<'o>>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Two observations compared.
+#[derive(Clone, Debug)]
+pub struct Comparison<'a, 'o> {
+    /// The earlier one.
+    pub before: &'o Observation,
+    /// The later one.
+    pub after: &'o Observation,
+    /// How many listeners were compared: of the later one, and what vanished.
+    pub compared: usize,
+    /// The changes, in the order of listings; those that pass come last.
+    pub changes: Vec<Told<'a, 'o>>,
+    /// What could not be compared.
+    pub unsettled: Vec<Unsettled<'a, 'o>>,
+}
+
+impl Comparison<'_, '_> {
+    /// Whether anything changed, but for what passes.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.changes.iter().any(|told| !told.passing)
+    }
+
+    /// Whether everything was seen on both sides and could be compared.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.before.is_complete() && self.after.is_complete() && self.unsettled.is_empty()
+    }
+}
+
+/// Compares two reports.
+#[must_use]
+pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Comparison<'a, 'o> {
+    let found = matched(&before.listeners, &after.listeners);
+    let (before, after) = (before.observation, after.observation);
+    let mut unsettled: Vec<Unsettled<'a, 'o>> = Vec::new();
+    let holds_port = |judged: &Judged<'_>| judged.listener.socket.state.holds_port();
+    for (was, is) in found.same.iter().filter(|(_, is)| holds_port(is)) {
+        if let Some(why) = unseen(was, is) {
+            unsettled.push(Unsettled { before: Some(was), after: Some(is), why });
+        }
+    }
+    let mut compared = found.same.iter().filter(|(_, is)| holds_port(is)).count();
+    let mut changes = Vec::new();
+    for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
+        let Change { kind, listener, before: was } = change;
+        let passing = match kind {
+            Kind::Appeared => passes(listener, after),
+            Kind::Vanished => passes(listener, before),
+            _ => false,
+        };
+        let lacks = match kind {
+            Kind::Appeared => Some(before),
+            Kind::Vanished => Some(after),
+            _ => None,
+        };
+        let why = match (was, lacks) {
+            (_, Some(lacks)) if !looked_into(lacks, listener.listener.socket) => Some(Why::Namespace),
+            (Some(was), _) if kind == Kind::Changed && may_lack_holders(was, listener, before, after) => {
+                Some(Why::Holders)
+            }
+            _ => None,
+        };
+        match why {
+            Some(why) => {
+                let was = was.or((kind == Kind::Vanished).then_some(listener));
+                let is = (kind != Kind::Vanished).then_some(listener);
+                unsettled.push(Unsettled { before: was, after: is, why });
+            }
+            None => {
+                compared += 1;
+                let sure = lacks.is_none_or(|side| side.gaps.iter().all(|gap| !hides_sockets(gap)));
+                changes.push(Told { change, passing, sure });
+            }
+        }
+    }
+    quieten(&mut changes);
+    // What passes stands last; the rest stays as it was.
+    changes.sort_by_key(|told| told.passing);
+    Comparison { before, after, compared, changes, unsettled }
+}
+
+/// What was not seen of two that may be the same.
+fn unseen(was: &Judged<'_>, is: &Judged<'_>) -> Option<Why> {
+    let (was, is) = (Fingerprint::of(&was.listener), Fingerprint::of(&is.listener));
+    if was.holders == Holders::Unseen || is.holders == Holders::Unseen {
+        Some(Why::Holder)
+    } else if was.holders != is.holders {
+        Some(Why::Program)
+    } else if was.user != is.user {
+        Some(Why::User)
+    } else {
+        None
+    }
+}
+
+/// Whether all that is other is that one side names fewer programs, and did not see every process.
+fn may_lack_holders(was: &Judged<'_>, is: &Judged<'_>, before: &Observation, after: &Observation) -> bool {
+    let (was, is) = (Fingerprint::of(&was.listener), Fingerprint::of(&is.listener));
+    let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
+    let blind = |side: &Observation| {
+        side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Holders | Stage::Processes))
+    };
+    let same_user = was.user == is.user;
+    same_user && ((old.is_subset(new) && blind(before)) || (new.is_subset(old) && blind(after)))
+}
+
+/// Whether a gap may be hiding sockets.
+fn hides_sockets(gap: &Gap) -> bool {
+    matches!(gap.stage, Stage::Sockets | Stage::Namespaces)
+}
+
+/// Whether an observation looked into the network namespace of a socket, or would have if it had been there.
+fn looked_into(observation: &Observation, socket: &Socket) -> bool {
+    let Some(netns) = &socket.netns else {
+        // Whoever asks for one by name may mean its own, and then there is no other.
+        let called = matches!(observation.asked, Namespaces::Called(_));
+        return !called || observation.namespaces.is_empty();
+    };
+    let same = |other: &Netns| match (&netns.name, &other.name) {
+        (Some(name), Some(other)) => name == other,
+        _ => netns.inode == other.inode,
+    };
+    let container = |other: &Socket| other.netns.is_some() && other.container == socket.container;
+    observation.asked == Namespaces::All
+        || observation.namespaces.iter().any(|namespace| same(&namespace.netns))
+        || (socket.container.is_some() && observation.sockets.iter().any(container))
+}
+
+/// Whether a listener looks like a client that waits for an answer.
+fn passes(judged: &Judged<'_>, observation: &Observation) -> bool {
+    let socket = judged.listener.socket;
+    let datagram = matches!(socket.local.protocol, Protocol::Udp | Protocol::Udplite);
+    let waits = match socket.state {
+        State::Unconnected => datagram,
+        State::Bound => socket.local.protocol == Protocol::Tcp,
+        _ => false,
+    };
+    let (ranges, reserved) = observation.ephemeral_at(socket);
+    let lies_in = |ranges: &[crate::model::PortRange]| ranges.iter().any(|r| r.contains(socket.local.port));
+    waits && lies_in(ranges) && !lies_in(reserved)
+}
+
+/// By what the program of a socket that passes is known again: its port is not its own choice.
+fn portless<'o>(told: &Told<'_, 'o>) -> Fingerprint<'o> {
+    let print = Fingerprint::of(&told.change.listener.listener);
+    Fingerprint { place: Place { port: 0, ..print.place }, ..print }
+}
+
+/// Drops what passes where the same program under the same user has another in its stead.
+fn quieten(changes: &mut Vec<Told<'_, '_>>) {
+    let mut sides: BTreeMap<Fingerprint<'_>, [bool; 2]> = BTreeMap::new();
+    let known = |told: &Told<'_, '_>| told.passing && portless(told).holders != Holders::Unseen;
+    for told in changes.iter().filter(|told| known(told)) {
+        let side = usize::from(told.change.kind == Kind::Appeared);
+        sides.entry(portless(told)).or_default()[side] = true;
+    }
+    let both: Vec<_> =
+        sides.into_iter().filter(|(_, sides)| *sides == [true, true]).map(|(print, _)| print).collect();
+    let quiet: Vec<bool> = changes.iter().map(|told| known(told) && both.contains(&portless(told))).collect();
+    let mut quiet = quiet.into_iter();
+    changes.retain(|_| !quiet.next().unwrap_or(false));
+}

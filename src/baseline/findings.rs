@@ -1,0 +1,101 @@
+//! Changes since a baseline as findings of an audit: the evidence of each, and how grave it is.
+
+use std::collections::BTreeSet;
+
+use super::{Comparison, Kind, Told};
+use crate::judge::Judged;
+use crate::judge::audit::{Audit, AuditFinding, Subject};
+use crate::model::{Evidence, ExeState, Finding, Flag, Gap, Held, Severity, Since, Stage};
+
+/// A change as evidence.
+#[must_use]
+pub fn since(told: &Told<'_, '_>, comparison: &Comparison<'_, '_>) -> Since {
+    let change = &told.change;
+    let vanished = change.kind == Kind::Vanished;
+    Since {
+        change: change.kind,
+        baseline: comparison.before.taken,
+        before: change.before.or(vanished.then_some(change.listener)).map(held),
+        after: (!vanished).then(|| held(change.listener)),
+        passing: told.passing,
+        sure: told.sure,
+    }
+}
+
+/// One side of a change.
+fn held(judged: &Judged<'_>) -> Held {
+    let listener = &judged.listener;
+    let socket = listener.socket;
+    let programs: BTreeSet<&str> = listener
+        .processes
+        .iter()
+        .filter_map(|process| process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref()))
+        .collect();
+    let gravity = |state: &ExeState| match state {
+        ExeState::Present => 0,
+        ExeState::Replaced => 1,
+        ExeState::Deleted => 2,
+        ExeState::Memfd => 3,
+    };
+    let states = listener.processes.iter().filter_map(|process| process.exe.as_ref()).map(|exe| exe.state);
+    let holder = listener
+        .processes
+        .iter()
+        .find_map(|process| process.user.clone().or_else(|| process.uid.map(|uid| uid.to_string())));
+    Held {
+        protocol: socket.local.protocol,
+        address: socket.local.address,
+        port: socket.local.port,
+        device: socket.local.device.clone(),
+        netns: socket.netns.clone(),
+        exposure: listener.exposure,
+        owner: socket.owner.name(),
+        programs: programs.into_iter().map(str::to_owned).collect(),
+        executable: states.max_by_key(gravity),
+        user: socket.user.clone().or_else(|| socket.uid.map(|uid| uid.to_string())).or(holder),
+    }
+}
+
+/// How grave a change is: what widened from loopback to beyond is critical, what only passes is worth no more than
+/// knowing, and the rest is as its flag says.
+fn severity(since: &Since, flag: Flag) -> Severity {
+    let beyond = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.exposure.beyond());
+    let held = since.after.as_ref().or(since.before.as_ref());
+    match since.change {
+        _ if since.passing => Severity::Info,
+        Kind::Widened if !beyond(&since.before) && beyond(&since.after) => Severity::Critical,
+        _ => held.map_or(Severity::Warning, |held| flag.severity(held.protocol, held.exposure)),
+    }
+}
+
+/// Adds to an audit what changed since a baseline, and what could not be compared with it.
+pub fn add_to<'r, 'o>(audit: &mut Audit<'r, 'o>, comparison: &Comparison<'r, 'o>) {
+    for told in &comparison.changes {
+        let since = since(told, comparison);
+        let local = &told.change.listener.listener.socket.local;
+        let subject = match told.change.kind {
+            Kind::Vanished => Subject::Place {
+                protocol: Some(local.protocol),
+                address: Some(local.address),
+                port: Some(local.port),
+            },
+            _ => Subject::Listener(told.change.listener),
+        };
+        let mut finding = Finding { severity: Severity::Info, evidence: Evidence::Since(since.clone()) };
+        finding.severity = severity(&since, finding.flag());
+        audit.findings.push(AuditFinding { subject, finding, rule: None });
+    }
+    for gap in &comparison.before.gaps {
+        audit.gaps.push(Gap { what: format!("{} (in the baseline)", gap.what), ..gap.clone() });
+    }
+    if !comparison.unsettled.is_empty() {
+        audit.gaps.push(Gap {
+            stage: Stage::Holders,
+            what: "listeners that cannot be compared with the baseline".to_owned(),
+            count: u64::try_from(comparison.unsettled.len()).ok(),
+            why: "holder, user or network namespace was not seen on both sides".to_owned(),
+            remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
+        });
+    }
+    audit.sort();
+}

@@ -1,0 +1,364 @@
+//! Comparisons of whole observations: what passes, what is not sure, what cannot be compared.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::baseline::{Comparison, Why, add_to, compare, since};
+use crate::judge::Report;
+use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::registry::Registry;
+
+fn report(observation: &Observation) -> Report<'_> {
+    Report { observation, listeners: judged(observation), registry: Registry::embedded() }
+}
+
+/// The kinds and places of what is told: `+` for what is not sure, in brackets what passes.
+fn compared(before: &Observation, after: &Observation) -> Vec<String> {
+    let (before, after) = (report(before), report(after));
+    let comparison = compare(&before, &after);
+    let told = comparison.changes.iter().map(|told| {
+        let text = format!("{} {}", told.change.kind.name(), told.change.listener.listener.socket.local);
+        let text = if told.sure { text } else { format!("{text} +") };
+        if told.passing { format!("({text})") } else { text }
+    });
+    let unsettled = comparison.unsettled.iter().map(|unsettled| {
+        let listener = unsettled.after.or(unsettled.before).unwrap();
+        format!("{} {}", unsettled.why.name(), listener.listener.socket.local)
+    });
+    told.chain(unsettled).collect()
+}
+
+fn gap(stage: Stage) -> Gap {
+    Gap { stage, what: "x".into(), count: None, why: "y".into(), remedy: None }
+}
+
+/// An observation on a kernel that hands out 32768 to 60999.
+fn seen(rows: &[Row]) -> Observation {
+    let mut observation = observation(rows);
+    observation.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
+    for socket in &mut observation.sockets {
+        if socket.local.protocol == Protocol::Udp {
+            socket.state = State::Unconnected;
+        }
+    }
+    observation
+}
+
+#[test]
+fn what_passes() {
+    const ONE: Row = ("udp/0.0.0.0:40001", Some(0), &["/bin/a"]);
+    const ANOTHER: Row = ("udp/0.0.0.0:50001", Some(0), &["/bin/a"]);
+    let rows: &[Case] = &[
+        ("another port of the same client", &[ONE], &[ANOTHER], &[]),
+        (
+            "two of the same client, then one",
+            &[ONE, ANOTHER],
+            &[("udp/0.0.0.0:40002", Some(0), &["/bin/a"])],
+            &[],
+        ),
+        ("a client that comes", &[], &[ONE], &["(appeared udp/0.0.0.0:40001)"]),
+        ("one that goes", &[ONE], &[], &["(vanished udp/0.0.0.0:40001)"]),
+        (
+            "another client",
+            &[ONE],
+            &[("udp/0.0.0.0:50001", Some(0), &["/bin/b"])],
+            &["(vanished udp/0.0.0.0:40001)", "(appeared udp/0.0.0.0:50001)"],
+        ),
+        (
+            "the same under another user",
+            &[ONE],
+            &[("udp/0.0.0.0:50001", Some(7), &["/bin/a"])],
+            &["(vanished udp/0.0.0.0:40001)", "(appeared udp/0.0.0.0:50001)"],
+        ),
+        (
+            "the same on another address",
+            &[ONE],
+            &[("udp/127.0.0.1:50001", Some(0), &["/bin/a"])],
+            &["(vanished udp/0.0.0.0:40001)", "(appeared udp/127.0.0.1:50001)"],
+        ),
+        (
+            "nobody knows whose",
+            &[("udp/0.0.0.0:40001", Some(0), &[])],
+            &[("udp/0.0.0.0:50001", Some(0), &[])],
+            &["(vanished udp/0.0.0.0:40001)", "(appeared udp/0.0.0.0:50001)"],
+        ),
+        (
+            "a listener of TCP does not pass",
+            &[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])],
+            &[("tcp/0.0.0.0:50001", Some(0), &["/bin/a"])],
+            &["vanished tcp/0.0.0.0:40001", "appeared tcp/0.0.0.0:50001"],
+        ),
+        (
+            "a port of its own choice",
+            &[("udp/0.0.0.0:53", Some(0), &["/bin/a"])],
+            &[ONE],
+            &["vanished udp/0.0.0.0:53", "(appeared udp/0.0.0.0:40001)"],
+        ),
+        (
+            "what changes hands does not pass",
+            &[ONE],
+            &[("udp/0.0.0.0:40001", Some(0), &["/bin/b"])],
+            &["changed udp/0.0.0.0:40001"],
+        ),
+    ];
+    for (name, before, after, wanted) in rows {
+        assert_eq!(compared(&seen(before), &seen(after)), *wanted, "{name}");
+    }
+    // What waits bound is a client's as well, but for a port that is kept back; a connection is not compared.
+    let mut bound = seen(&[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])]);
+    bound.sockets[0].state = State::Bound;
+    assert_eq!(compared(&seen(&[]), &bound), ["(appeared tcp/0.0.0.0:40001)"]);
+    bound.host.reserved = vec![PortRange::single(40001)];
+    assert_eq!(compared(&seen(&[]), &bound), ["appeared tcp/0.0.0.0:40001"]);
+    bound.sockets[0].state = State::Established;
+    assert_eq!(compared(&seen(&[]), &bound), [""; 0]);
+}
+
+#[test]
+fn what_is_not_sure_or_cannot_be_compared() {
+    const WEB: Row = ("tcp/0.0.0.0:80", Some(0), &["/bin/a"]);
+    let blind = |rows: &[Row], stage| {
+        let mut observation = seen(rows);
+        observation.gaps = vec![gap(stage)];
+        observation
+    };
+    assert_eq!(compared(&blind(&[], Stage::Sockets), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80 +"]);
+    assert_eq!(compared(&blind(&[], Stage::Holders), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&seen(&[WEB]), &blind(&[], Stage::Sockets)), ["vanished tcp/0.0.0.0:80 +"]);
+    let hidden = [("tcp/0.0.0.0:80", Some(0), &[][..])];
+    for (before, after) in [(&[WEB], &hidden), (&hidden, &[WEB]), (&hidden, &hidden)] {
+        assert_eq!(compared(&seen(before), &seen(after)), ["holder-not-seen tcp/0.0.0.0:80"]);
+    }
+    let nameless = [("tcp/0.0.0.0:80", None, &["/bin/a"][..])];
+    assert_eq!(compared(&seen(&[WEB]), &seen(&nameless)), ["user-not-seen tcp/0.0.0.0:80"]);
+    // A name says nothing of a file; another name does.
+    let (name, other) =
+        ([("tcp/0.0.0.0:80", Some(0), &["a"][..])], [("tcp/0.0.0.0:80", Some(0), &["b"][..])]);
+    assert_eq!(compared(&seen(&[WEB]), &seen(&name)), ["program-not-seen tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
+    // One holder more, where not every process could be read before.
+    let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
+    assert_eq!(
+        compared(&blind(&[WEB], Stage::Holders), &seen(&two)),
+        ["holders-not-all-seen tcp/0.0.0.0:80"]
+    );
+    assert_eq!(
+        compared(&seen(&two), &blind(&[WEB], Stage::Holders)),
+        ["holders-not-all-seen tcp/0.0.0.0:80"]
+    );
+    assert_eq!(compared(&blind(&two, Stage::Holders), &seen(&[WEB])), ["changed tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&seen(&[WEB]), &seen(&two)), ["changed tcp/0.0.0.0:80"]);
+}
+
+#[test]
+fn namespaces_that_were_not_looked_into() {
+    let blue = || Some(Netns { inode: 7, name: Some("blue".into()) });
+    let inside = |asked: Namespaces| {
+        let mut observation = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
+        Arc::make_mut(&mut observation.sockets[0].home).netns = blue();
+        let netns = blue().unwrap();
+        observation.namespaces =
+            vec![Namespace { netns, ephemeral: vec![], reserved: vec![], ephemeral_source: "x".into() }];
+        observation.asked = asked;
+        observation
+    };
+    let empty = |asked: Namespaces| Observation { asked, ..seen(&[]) };
+    let all = || Namespaces::All;
+    assert_eq!(compared(&empty(all()), &inside(all())), ["appeared tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&inside(all()), &empty(all())), ["vanished tcp/0.0.0.0:80"]);
+    assert_eq!(
+        compared(&empty(Namespaces::Own), &inside(all())),
+        ["namespace-not-looked-into tcp/0.0.0.0:80"]
+    );
+    assert_eq!(
+        compared(&inside(all()), &empty(Namespaces::Own)),
+        ["namespace-not-looked-into tcp/0.0.0.0:80"]
+    );
+    // Only blue was asked for: of the observer's own nothing is known.
+    let called = || Namespaces::Called("blue".into());
+    let own = Observation { asked: all(), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
+    assert_eq!(
+        compared(&inside(called()), &own),
+        ["vanished tcp/0.0.0.0:80", "namespace-not-looked-into tcp/0.0.0.0:81"]
+    );
+    assert_eq!(compared(&inside(called()), &inside(called())), [""; 0]);
+}
+
+fn with_file(state: ExeState) -> Observation {
+    let mut observation =
+        seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"]), ("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
+    observation.processes[1].exe.as_mut().unwrap().state = state;
+    observation
+}
+
+#[test]
+fn a_file_that_is_replaced_under_its_process() {
+    use ExeState::{Deleted, Memfd, Present, Replaced};
+    for (before, after, told) in [
+        (Present, Present, false),
+        (Present, Replaced, true),
+        (Present, Deleted, true),
+        (Present, Memfd, true),
+        (Replaced, Deleted, true),
+        (Replaced, Replaced, false),
+        // It was started again: what is installed is what runs.
+        (Replaced, Present, false),
+        (Deleted, Present, false),
+    ] {
+        let wanted: &[&str] = if told { &["replaced tcp/0.0.0.0:80"] } else { &[] };
+        assert_eq!(compared(&with_file(before), &with_file(after)), wanted, "{before:?} {after:?}");
+    }
+}
+
+/// The findings on a change, and what the audit comes to.
+fn audited(
+    before: &Observation,
+    after: &Observation,
+) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
+    let (before, after) = (report(before), report(after));
+    let comparison: Comparison<'_, '_> = compare(&before, &after);
+    let mut audit = Audit::of(&after);
+    add_to(&mut audit, &comparison);
+    let findings = audit.findings.iter().map(|found| {
+        let on_listener = matches!(found.subject, Subject::Listener(_));
+        (found.finding.flag().code(), found.finding.severity, on_listener)
+    });
+    (findings.collect(), audit.outcome(Severity::Warning), audit.gaps.len())
+}
+
+#[test]
+fn findings_of_an_audit() {
+    use Severity::{Critical, Info, Notice, Warning};
+    let at = |local: &'static str| -> [Row; 1] { [(local, Some(0), &["/bin/a"])] };
+    let none: [Row; 0] = [];
+    for (before, after, wanted) in [
+        (&none[..], &at("tcp/127.0.0.1:80")[..], vec![("appeared", Warning, true)]),
+        (&at("tcp/0.0.0.0:80"), &none, vec![("vanished", Notice, false)]),
+        (&at("tcp/127.0.0.1:80"), &at("tcp/0.0.0.0:80"), vec![("widened", Critical, true)]),
+        (&at("tcp/10.0.0.1:80"), &at("tcp/0.0.0.0:80"), vec![("widened", Warning, true)]),
+        (&at("tcp/0.0.0.0:80"), &at("tcp/127.0.0.1:80"), vec![("narrowed", Info, true)]),
+        (
+            &at("tcp/0.0.0.0:80"),
+            &[("tcp/0.0.0.0:80", Some(7), &["/bin/a"][..])],
+            vec![("changed", Warning, true)],
+        ),
+        (&none, &at("udp/0.0.0.0:40000"), vec![("appeared", Info, true)]),
+        (&at("tcp/0.0.0.0:80"), &at("tcp/0.0.0.0:80"), vec![]),
+    ] {
+        let (findings, outcome, gaps) = audited(&seen(before), &seen(after));
+        assert_eq!(findings, wanted, "{before:?} {after:?}");
+        let counts = wanted.iter().any(|(_, severity, _)| *severity >= Warning);
+        assert_eq!(outcome, if counts { Outcome::Findings } else { Outcome::Clear }, "{before:?} {after:?}");
+        assert_eq!(gaps, 0);
+    }
+    let (findings, ..) = audited(&with_file(ExeState::Present), &with_file(ExeState::Replaced));
+    assert_eq!(findings, [("replaced", Notice, true)]);
+    // What the baseline did not see, and what cannot be compared with it, is no all-clear.
+    let mut blind = seen(&[("tcp/0.0.0.0:80", Some(0), &[])]);
+    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 1));
+    blind.gaps = vec![gap(Stage::Holders)];
+    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 2));
+}
+
+#[test]
+fn evidence_of_both_sides() {
+    let (before, after) = (
+        seen(&[("tcp/127.0.0.1:80", Some(0), &["/bin/a"])]),
+        seen(&[("tcp/127.0.0.1:80", Some(7), &["/bin/a", "/bin/b"])]),
+    );
+    let (before, after) = (report(&before), report(&after));
+    let comparison = compare(&before, &after);
+    let since = since(&comparison.changes[0], &comparison);
+    let (was, is) = (since.before.unwrap(), since.after.unwrap());
+    assert_eq!((was.programs, was.user.as_deref()), (vec!["/bin/a".to_owned()], Some("0")));
+    assert_eq!(
+        (is.programs.len(), is.user.as_deref(), is.executable),
+        (2, Some("7"), Some(ExeState::Present))
+    );
+}
+
+/// What is told the other way round, made from this one.
+fn turned_over(told: &[String]) -> Vec<String> {
+    let mut turned: Vec<String> = told
+        .iter()
+        .map(|line| match line.split_once(' ') {
+            Some(("appeared", rest)) => format!("vanished {rest}"),
+            Some(("vanished", rest)) => format!("appeared {rest}"),
+            Some(("(appeared", rest)) => format!("(vanished {rest}"),
+            Some(("(vanished", rest)) => format!("(appeared {rest}"),
+            _ => line.clone(),
+        })
+        .collect();
+    turned.sort();
+    turned
+}
+
+fn any_rows() -> impl Strategy<Value = Vec<Row>> {
+    let local = prop_oneof![
+        Just("tcp/0.0.0.0:80"),
+        Just("tcp/0.0.0.0:40001"),
+        Just("udp/0.0.0.0:53"),
+        Just("udp/0.0.0.0:40001"),
+        Just("udp/0.0.0.0:50001"),
+        Just("udp/127.0.0.1:40002"),
+    ];
+    let programs: [&'static [&'static str]; 5] =
+        [&[], &["/bin/a"], &["/bin/b"], &["/bin/a", "/bin/b"], &["a"]];
+    let uid = prop_oneof![Just(None), Just(Some(0)), Just(Some(7))];
+    proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
+}
+
+fn any_view() -> impl Strategy<Value = Observation> {
+    let stage = prop_oneof![Just(None), Just(Some(Stage::Sockets)), Just(Some(Stage::Holders))];
+    (any_rows(), stage).prop_map(|(rows, stage)| {
+        let mut observation = seen(&rows);
+        observation.gaps.extend(stage.map(gap));
+        observation
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_changed_against_itself(view in any_view()) {
+        let told = compared(&view, &view);
+        // What was not seen is still said.
+        let lacks = |line: &String| line.starts_with("holder-not-seen");
+        prop_assert!(told.iter().all(lacks), "{:?}", told);
+    }
+
+    #[test]
+    fn the_order_of_sockets_does_not_matter(before in any_view(), after in any_view()) {
+        let turn = |view: &Observation| {
+            let mut view = view.clone();
+            view.sockets.reverse();
+            view
+        };
+        prop_assert_eq!(compared(&turn(&before), &turn(&after)), compared(&before, &after));
+    }
+
+    /// What appeared vanishes on the way back, is as sure and passes as much; what cannot be compared cannot either way.
+    #[test]
+    fn comparisons_are_symmetric(before in any_view(), after in any_view()) {
+        let mut back = compared(&after, &before);
+        back.sort();
+        prop_assert_eq!(turned_over(&compared(&before, &after)), back);
+    }
+
+    /// Never nothing told and complete, where one side has a place that the other lacks and that is no client's.
+    #[test]
+    fn no_false_all_clear(before in any_view(), after in any_view()) {
+        let (before, after) = (report(&before), report(&after));
+        let comparison = compare(&before, &after);
+        let ports = |report: &Report<'_>| -> BTreeSet<String> {
+            let locals = report.listeners.iter().map(|judged| &judged.listener.socket.local);
+            locals.filter(|local| local.port < 1024).map(ToString::to_string).collect()
+        };
+        if ports(&before) != ports(&after) {
+            prop_assert!(comparison.changed() || !comparison.is_complete());
+        }
+        let hidden = |unsettled: &Unsettled<'_, '_>| unsettled.why == Why::Holder;
+        if comparison.unsettled.iter().any(hidden) {
+            prop_assert!(!comparison.is_complete());
+        }
+    }
+}
