@@ -48,9 +48,7 @@ fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
     let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    for more in
-        lines.filter(|line| line.starts_with("tip:") || line.starts_with('[') || line.starts_with('<'))
-    {
+    for more in lines.filter(|line| ["tip:", "[", "<", "--"].iter().any(|start| line.starts_with(start))) {
         line.push_str(if more.starts_with("tip:") { "; " } else { " " });
         line.push_str(more.strip_prefix("tip: ").unwrap_or(more));
     }

@@ -2,6 +2,7 @@
 //! targets stay text until the command that takes them judges them.
 
 mod audit;
+mod diff;
 mod list;
 mod policy;
 mod watch;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
+pub use diff::DiffArgs;
 pub use list::ListArgs;
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
@@ -53,6 +55,7 @@ Examples:
   portolan audit             is anything here that should not be? see portolan audit --help
   portolan -o json           for machines
   portolan capture >host.json; portolan --from host.json
+  portolan diff host.json    what changed here since; see portolan diff --help
   portolan man | man -l -    the manual page; completions: portolan completions --help
 
 Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other error.
@@ -78,6 +81,9 @@ pub enum Command {
     /// Write a policy from what listens now; check a policy file
     #[command(subcommand, long_about = policy::ABOUT, after_long_help = policy::EXAMPLES)]
     Policy(PolicyCommand),
+    /// Tell what changed since a saved observation
+    #[command(long_about = diff::ABOUT, after_long_help = diff::EXAMPLES)]
+    Diff(DiffArgs),
     /// Write the raw observation as JSON, for --from here or on another machine
     #[command(after_long_help = CAPTURED)]
     Capture,

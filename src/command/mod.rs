@@ -3,6 +3,7 @@
 mod audit;
 mod capture;
 pub mod completions;
+mod diff;
 mod explain;
 pub mod from;
 mod list;
@@ -32,11 +33,11 @@ pub enum Exit {
     Matched,
     /// Nothing did.
     Nothing,
-    /// An audit found nothing that counts, and saw everything or need not have.
+    /// An audit found nothing that counts, a diff no change, and it saw everything or need not have.
     Clear,
-    /// An audit found what counts.
+    /// An audit found what counts, a diff a change.
     Findings,
-    /// An audit found nothing that counts, or a policy was drafted, but not everything was seen.
+    /// An audit found nothing that counts, a diff no change, or a policy was drafted, but not everything was seen.
     Incomplete,
 }
 
@@ -112,6 +113,7 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
         Some(Command::Audit(args)) => audit::run(args, &cli.common, &ui, &mut out),
         Some(Command::Policy(command)) => policy::run(command, &cli.common, &ui, &mut out),
+        Some(Command::Diff(args)) => diff::run(args, &cli.common, &ui, &mut out),
         Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man) => man::run(&mut out),

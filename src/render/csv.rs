@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::fields::Field;
+use super::sanitize;
 
 /// Writes the rows; every listener is one for each of its holders, or one where it has none.
 pub fn listing(
@@ -23,6 +24,20 @@ pub fn listing(
         for row in by_holder(listener) {
             csv.write_record(columns.iter().map(|column| harmless(column.text(&row))))?;
         }
+    }
+    csv.flush()
+}
+
+/// Writes rows of text that nobody has escaped yet.
+pub(super) fn rows<const N: usize>(
+    names: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(w);
+    csv.write_record(names)?;
+    for row in rows {
+        csv.write_record(row.map(|cell| harmless(sanitize(&cell).into_owned())))?;
     }
     csv.flush()
 }

@@ -9,6 +9,7 @@ mod beside;
 pub mod card;
 pub mod changes;
 pub mod csv;
+pub mod diff;
 pub mod events;
 pub mod fields;
 mod findings;

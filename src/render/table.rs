@@ -168,6 +168,38 @@ fn plain(
     writeln!(w, "{}", text.trim_end())
 }
 
+/// Writes rows of a few columns, whole: on a terminal cells are wrapped to its width, elsewhere a row is a line.
+pub(super) fn wrapped<const N: usize>(
+    names: [&'static str; N],
+    rows: &[[(String, Tone); N]],
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    let mut widths: Vec<u16> = names.iter().map(|name| width(name)).collect();
+    for row in rows {
+        for (widest, (text, _)) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(width(text));
+        }
+    }
+    let header = names.map(|name| Field::new(name, Tone::Heading)).into_iter();
+    let rows = rows.iter().map(|row| row.iter().map(|(text, tone)| Field::new(text.clone(), *tone)));
+    match style.width.filter(|room| taken(&widths) > usize::from(*room)) {
+        None => draw(Some(header), rows, &widths, style, &mut w)?,
+        Some(room) => {
+            let cells = |row: &mut dyn Iterator<Item = Field>| Row::from(row.map(cell).collect::<Vec<_>>());
+            let rows = rows.map(|mut row| cells(&mut row));
+            let mut table = grid_of(Some(cells(&mut header.into_iter())), rows, &widths, style);
+            table.set_delimiter(' ').set_content_arrangement(ContentArrangement::Dynamic).set_width(room);
+            table.column_iter_mut().for_each(|column| _ = column.remove_constraint());
+            for line in table.lines() {
+                writeln!(w, "{}", line.trim_end())?;
+            }
+        }
+    }
+    w.flush()
+}
+
 /// What every row has in common.
 struct Layout {
     columns: Vec<Column>,

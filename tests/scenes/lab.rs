@@ -126,6 +126,11 @@ impl Lab {
         path.to_str().expect("a path of this suite's own").to_owned()
     }
 
+    /// A place for a file in the scene's folder.
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("a path of this suite's own").to_owned()
+    }
+
     /// Leaves for a pid namespace with a `/proc` of its own, where nobody is but what the scene starts from
     /// here on: every process in sight may be read, whatever else runs on this machine.
     pub fn alone(&self) -> Outcome {

@@ -18,6 +18,8 @@ mod audit;
 #[cfg(target_os = "linux")]
 mod audit_rules;
 #[cfg(target_os = "linux")]
+mod diff;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod helpers;
@@ -74,6 +76,7 @@ fn main() -> std::process::ExitCode {
         verdicts::SCENES,
         watch::SCENES,
         audit::SCENES,
+        diff::SCENES,
     ]
     .concat();
     let available = lab::available();

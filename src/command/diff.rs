@@ -1,0 +1,91 @@
+//! `portolan diff`: what changed since a saved observation.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Error, Exit, Ui, from, namespaces, newer};
+use crate::baseline::compare;
+use crate::cli::{CommonArgs, DiffArgs, Output};
+use crate::judge::judge;
+use crate::model::Observation;
+use crate::observe::{Scope, observe};
+use crate::render::{diff, talk};
+
+pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    check(args, common)?;
+    let registry = newer::registry(common)?;
+    let before = from::read(&args.before)?;
+    let after = match &args.after {
+        Some(path) => from::read(path)?,
+        None => now(common, &before)?,
+    };
+    let name = args.before.display().to_string();
+    same_host(&name, &before, &after, args.other_host)?;
+    let (before, after) = (judge(&before, registry), judge(&after, registry));
+    let comparison = compare(&before, &after);
+    match common.output {
+        Output::Json => diff::document(&comparison, out)?,
+        Output::Ndjson => diff::lines(&comparison, out)?,
+        Output::Csv => diff::csv(&comparison, out)?,
+        _ => diff::table(&comparison, &ui.stdout, out)?,
+    }
+    out.flush()?;
+    let mut stderr = io::stderr().lock();
+    for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
+        let gaps: Vec<_> = observation.gaps.iter().map(|gap| diff::on(side, gap)).collect();
+        let _ = talk::unseen(&gaps, &ui.stderr, &mut stderr);
+    }
+    let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
+    if common.output != Output::Table || ui.stdout.width.is_none() {
+        // On a terminal it is the last line of the table.
+        let _ = writeln!(stderr, "portolan: {}", diff::summary(&comparison));
+    }
+    Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {
+        (true, _) => Exit::Findings,
+        (false, true) => Exit::Clear,
+        (false, false) => Exit::Incomplete,
+    })
+}
+
+fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
+    let said = |why: &str| Err(Error::Said(why.to_owned()));
+    if common.from.is_some() {
+        return said("--from: diff takes its files as they are: portolan diff BEFORE AFTER");
+    }
+    if args.after.is_some() && common.netns.is_some() {
+        return said("--netns asks this machine, and both sides of this diff are files: name one of them");
+    }
+    if args.before.as_os_str() == "-" && args.after.as_deref() == Some(Path::new("-")) {
+        return said("standard input can be one side of a diff, not both");
+    }
+    Ok(())
+}
+
+/// This machine now, looked at as `before` was.
+fn now(common: &CommonArgs, before: &Observation) -> Result<Observation, Error> {
+    let asked = if common.netns.is_some() { namespaces(common) } else { before.asked.clone() };
+    let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
+    observe(&scope).map_err(|error| Error::Said(error.to_string()))
+}
+
+/// Refuses to compare two hosts unless that is what was asked for.
+pub(super) fn same_host(
+    name: &str,
+    before: &Observation,
+    after: &Observation,
+    other_host: bool,
+) -> Result<(), Error> {
+    let known = |observation: &Observation| {
+        observation.host.name.as_deref().map(|name| format!("{name} ({})", observation.host.os))
+    };
+    let (was, is) = (known(before), known(after));
+    if other_host || (was.is_some() && was == is) {
+        return Ok(());
+    }
+    let told = |host: Option<String>| host.unwrap_or_else(|| "a host it does not name".to_owned());
+    Err(Error::Said(format!(
+        "{name}: taken on {}, not on {}; compare hosts with --other-host",
+        told(was),
+        told(is)
+    )))
+}

@@ -1,0 +1,301 @@
+//! What changed between two observations: a table, JSON (`portolan.diff/1`), a line each, CSV.
+//!
+//! The table has one row a change: what, where, and who held it before and now. Whatever could not be compared is in
+//! every form of it: JSON lists it, the others count it beside. It is never said that nothing changed where not
+//! everything was seen.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::ser::CompactFormatter;
+
+use crate::baseline::{Comparison, Told, Unsettled, Why, since};
+use crate::model::{ChangeKind, Gap, Held, Host, Note, Observation, Since};
+
+use super::json::{self, Listener};
+use super::wrap::wrap;
+use super::{Style, Tone, changes, csv, sanitize, table};
+
+/// One side of a comparison.
+#[derive(Serialize)]
+struct Side<'a> {
+    taken: Timestamp,
+    host: &'a Host,
+    complete: bool,
+    gaps: &'a [Gap],
+    notes: &'a [Note],
+}
+
+impl<'a> Side<'a> {
+    fn new(observation: &'a Observation) -> Self {
+        Side {
+            taken: observation.taken,
+            host: &observation.host,
+            complete: observation.is_complete(),
+            gaps: &observation.gaps,
+            notes: &observation.notes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Changed<'a> {
+    change: ChangeKind,
+    passing: bool,
+    sure: bool,
+    /// As it is now, or if it vanished, as it was.
+    listener: Listener<'a>,
+    before: Option<Listener<'a>>,
+    text: String,
+}
+
+impl<'a> Changed<'a> {
+    fn new(told: &'a Told<'_, '_>, comparison: &Comparison<'_, '_>) -> Self {
+        Changed {
+            change: told.change.kind,
+            passing: told.passing,
+            sure: told.sure,
+            listener: Listener::new(told.change.listener),
+            before: told.change.before.map(Listener::new),
+            text: changes::since(&since(told, comparison)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct NotComparable<'a> {
+    why: &'static str,
+    before: Option<Listener<'a>>,
+    after: Option<Listener<'a>>,
+    text: &'static str,
+}
+
+impl<'a> NotComparable<'a> {
+    fn new(unsettled: &'a Unsettled<'_, '_>) -> Self {
+        NotComparable {
+            why: unsettled.why.name(),
+            before: unsettled.before.map(Listener::new),
+            after: unsettled.after.map(Listener::new),
+            text: why(unsettled.why),
+        }
+    }
+}
+
+/// Writes the whole as one object.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn document(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: &'static str,
+        before: Side<'a>,
+        after: Side<'a>,
+        complete: bool,
+        changed: bool,
+        compared: usize,
+        changes: Vec<Changed<'a>>,
+        not_comparable: Vec<NotComparable<'a>>,
+    }
+    let document = Document {
+        schema: "portolan.diff/1",
+        before: Side::new(comparison.before),
+        after: Side::new(comparison.after),
+        complete: comparison.is_complete(),
+        changed: comparison.changed(),
+        compared: comparison.compared,
+        changes: comparison.changes.iter().map(|told| Changed::new(told, comparison)).collect(),
+        not_comparable: comparison.unsettled.iter().map(NotComparable::new).collect(),
+    };
+    json::write(&document, w)
+}
+
+/// Writes a change a line, and then, a line each, what could not be compared.
+///
+/// # Errors
+/// Where a line cannot be written.
+pub fn lines(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        schema: &'static str,
+        taken: Timestamp,
+        since: Timestamp,
+        host: &'a Host,
+        complete: bool,
+        #[serde(flatten)]
+        what: T,
+    }
+    #[derive(Serialize)]
+    struct Unknown<'a> {
+        change: (),
+        #[serde(flatten)]
+        what: NotComparable<'a>,
+    }
+    let (taken, since) = (comparison.after.taken, comparison.before.taken);
+    let (host, complete) = (&comparison.after.host, comparison.is_complete());
+    let schema = "portolan.diff/1";
+    let mut w = BufWriter::with_capacity(1 << 16, w);
+    for told in &comparison.changes {
+        let what = Changed::new(told, comparison);
+        json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
+    }
+    for unsettled in &comparison.unsettled {
+        let what = Unknown { change: (), what: NotComparable::new(unsettled) };
+        json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
+    }
+    w.flush()
+}
+
+/// Writes a row a change.
+///
+/// # Errors
+/// Where a row cannot be written.
+pub fn csv(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+    let names = [
+        "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
+        "text",
+    ];
+    let rows = comparison.changes.iter().map(|told| {
+        let since = since(told, comparison);
+        let held = since.after.as_ref().or(since.before.as_ref());
+        let of = |text: &dyn Fn(&Held) -> String| held.map(text).unwrap_or_default();
+        let who = |held: &Option<Held>| held.as_ref().map(changes::holders).unwrap_or_default();
+        [
+            since.change.name().to_owned(),
+            since.passing.to_string(),
+            since.sure.to_string(),
+            of(&|held| held.protocol.to_string()),
+            of(&|held| held.address.to_string()),
+            of(&|held| held.port.to_string()),
+            of(&|held| held.device.as_deref().unwrap_or_default().to_owned()),
+            of(&|held| {
+                let netns = held.netns.as_ref();
+                netns.map(|n| n.name.clone().unwrap_or_else(|| n.inode.to_string())).unwrap_or_default()
+            }),
+            who(&since.before),
+            who(&since.after),
+            changes::since(&since),
+        ]
+    });
+    csv::rows(names, rows, w)
+}
+
+/// Writes a row a change, for people; on a terminal its last line is the summary.
+///
+/// # Errors
+/// Where a line cannot be written.
+pub fn table(comparison: &Comparison<'_, '_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let rows: Vec<_> = comparison.changes.iter().map(|told| row(&since(told, comparison))).collect();
+    if !rows.is_empty() {
+        table::wrapped(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?;
+    }
+    if style.width.is_some() {
+        for line in wrap("", &summary(comparison), style.width) {
+            writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(since: &Since) -> [(String, Tone); 4] {
+    let held = since.after.as_ref().or(since.before.as_ref());
+    let safe = |text: String| sanitize(&text).into_owned();
+    let doubt = if since.sure { "" } else { "?" };
+    let (word, tone) = match since.change {
+        kind if since.passing => (format!("({}{doubt})", kind.name()), Tone::Quiet),
+        kind @ (ChangeKind::Appeared | ChangeKind::Changed) => {
+            (format!("{}{doubt}", kind.name()), Tone::Warning)
+        }
+        kind @ ChangeKind::Widened => (kind.name().to_owned(), Tone::Critical),
+        kind => (format!("{}{doubt}", kind.name()), Tone::Notice),
+    };
+    // Where the address is another, it stands on both sides.
+    let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
+    let side = |held: &Option<Held>| match held {
+        None => "-".to_owned(),
+        Some(held) if moved => {
+            safe(format!("{} ({}) {}", changes::address(held), held.exposure.name(), changes::holders(held)))
+        }
+        Some(held) => safe(changes::holders(held)),
+    };
+    let place = held.map(|held| safe(changes::place(held))).unwrap_or_default();
+    let tone_of_text = if since.passing { Tone::Quiet } else { Tone::Plain };
+    [
+        (word, tone),
+        (place, tone_of_text),
+        (side(&since.before), tone_of_text),
+        (side(&since.after), tone_of_text),
+    ]
+}
+
+/// How much changed, how much only passes, and how much could not be compared: one line.
+#[must_use]
+pub fn summary(comparison: &Comparison<'_, '_>) -> String {
+    let when = comparison.before.taken.strftime("%Y-%m-%d %H:%M UTC");
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let told = comparison.changes.iter().filter(|told| !told.passing).count();
+    let passing = comparison.changes.len() - told;
+    let unsettled = comparison.unsettled.len();
+    let complete = comparison.is_complete();
+    let mut said = vec![match (told, complete) {
+        (0, true) => {
+            format!("No changes since {when} ({} compared).", counted(comparison.compared, "listener"))
+        }
+        (0, false) => format!("No change is seen since {when}, but not everything could be compared."),
+        _ => format!("{} since {when}.", counted(told, "change")),
+    }];
+    if passing > 0 {
+        said.push(format!("{} came or went, as clients' do.", counted(passing, "passing socket")));
+    }
+    if unsettled > 0 {
+        said.push(format!("{} cannot be compared.", counted(unsettled, "listener")));
+    }
+    for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
+        if !observation.is_complete() {
+            said.push(format!("The view {side} is incomplete ({}).", counted(observation.gaps.len(), "gap")));
+        }
+    }
+    if !complete {
+        said.push("This is no all-clear.".to_owned());
+    }
+    said.join(" ")
+}
+
+/// A gap with the side it is on.
+#[must_use]
+pub fn on(side: &str, gap: &Gap) -> Gap {
+    Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }
+}
+
+/// Why something could not be compared, as a phrase.
+const fn why(why: Why) -> &'static str {
+    match why {
+        Why::Holder => "the holder was not seen on both sides",
+        Why::Holders => "not every holder was seen on both sides",
+        Why::Program => "the file of the program was not seen on both sides",
+        Why::User => "the user was not seen on both sides",
+        Why::Namespace => "the network namespace was not looked into on both sides",
+    }
+}
+
+/// What could not be compared, counted by reason.
+///
+/// # Errors
+/// Where a line cannot be written.
+pub fn not_comparable(comparison: &Comparison<'_, '_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
+    for unsettled in &comparison.unsettled {
+        *reasons.entry(unsettled.why).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        let what = if count == 1 { "listener" } else { "listeners" };
+        let mark = style.paint(Tone::Warning, "not comparable:");
+        writeln!(w, "portolan: {mark} {count} {what}: {}", why(reason))?;
+    }
+    Ok(())
+}

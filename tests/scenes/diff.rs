@@ -1,0 +1,190 @@
+//! `portolan diff` on the real kernel: each change is told, and nothing else is.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, tcp, udp};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("diff_is_quiet_after_restarts_and_upgrades", quiet),
+    ("diff_tells_each_change", each_change),
+    ("diff_is_not_quiet_where_it_did_not_see", not_seen),
+    ("diff_looks_where_the_baseline_looked", namespaces),
+];
+
+/// Saves how it is now.
+fn capture(lab: &Lab, name: &str, arguments: &[&str]) -> Result<String, Failed> {
+    let path = lab.path(name);
+    let output = lab.portolan(["capture"].iter().chain(arguments)).output()?;
+    same!(output.status.code(), Some(0), "{output:?}");
+    fs::write(&path, output.stdout)?;
+    Ok(path)
+}
+
+/// What a difference comes to: its exit code and its JSON.
+fn diff(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
+    let output = lab.portolan(["diff", "-o", "json"].iter().chain(arguments)).output()?;
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}"))?;
+    Ok((output.status.code(), told))
+}
+
+/// The kinds and ports of the changes.
+fn changes(told: &Value) -> Vec<(String, u64)> {
+    let changes = told["changes"].as_array().into_iter().flatten();
+    let change =
+        |change: &Value| Some((change["change"].as_str()?.to_owned(), change["listener"]["port"].as_u64()?));
+    changes.filter_map(change).collect()
+}
+
+/// Nothing changed since, and everything was seen.
+fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
+    let (code, told) = diff(lab, &[before])?;
+    same!((code, changes(&told)), (Some(0), vec![]), "{about}: {told:#}");
+    same!((&told["complete"], &told["changed"]), (&true.into(), &false.into()), "{about}");
+    Ok(())
+}
+
+/// Exactly this changed since.
+fn only(lab: &Lab, before: &str, kind: &str, port: u64) -> Result<Value, Failed> {
+    let (code, mut told) = diff(lab, &[before])?;
+    same!((code, changes(&told)), (Some(1), vec![(kind.to_owned(), port)]), "{told:#}");
+    Ok(told["changes"][0].take())
+}
+
+/// Puts a new file in the place of a program, as a package does.
+fn upgrade(program: &Path) -> Outcome {
+    let new = program.with_extension("new");
+    fs::copy(program, &new)?;
+    Ok(fs::rename(new, program)?)
+}
+
+fn web(program: &Path) -> Result<Holder, Failed> {
+    Holder::start(program, vec![tcp("127.0.0.1:9300")?, tcp("[::1]:9300")?, udp("127.0.0.1:9301")?])
+}
+
+fn quiet(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let program = lab.sleeper_called(b"web")?;
+    let first = web(&program)?;
+    let before = capture(lab, "before", &[])?;
+    same_as(lab, &before, "at once")?;
+    drop(first);
+    let second = web(&program)?;
+    same_as(lab, &before, "after a restart")?;
+    // Upgraded and not yet started again: what runs is not what is installed.
+    upgrade(&program)?;
+    let (code, told) = diff(lab, &[&before])?;
+    let kinds: Vec<_> = changes(&told);
+    same!(code, Some(1), "{told:#}");
+    same!(kinds.iter().all(|(kind, _)| kind == "replaced") && kinds.len() == 3, true, "{told:#}");
+    same!(told["changes"][0]["listener"]["processes"][0]["exe_state"], "replaced", "{told:#}");
+    drop(second);
+    let _third = web(&program)?;
+    same_as(lab, &before, "after an upgrade")
+}
+
+fn each_change(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let (program, other) = (lab.sleeper_called(b"web")?, lab.sleeper_called(b"other")?);
+    let holding = |program: &PathBuf, at: &str, uid| Holder::start_as(program, vec![tcp(at)?], uid);
+    let usual = || holding(&program, "127.0.0.1:9310", None);
+    let first = usual()?;
+    let _neighbour = holding(&other, "127.0.0.1:9311", None)?;
+    let before = capture(lab, "before", &[])?;
+
+    let more = holding(&other, "127.0.0.1:9312", None)?;
+    let told = only(lab, &before, "appeared", 9312)?;
+    same!((&told["before"], &told["passing"]), (&Value::Null, &false.into()), "{told:#}");
+    drop(more);
+    drop(first);
+    only(lab, &before, "vanished", 9310)?;
+    let changed = holding(&other, "127.0.0.1:9310", None)?;
+    let told = only(lab, &before, "changed", 9310)?;
+    same!(told["before"]["processes"][0]["exe"].as_str(), program.to_str(), "{told:#}");
+    same!(told["listener"]["processes"][0]["exe"].as_str(), other.to_str(), "{told:#}");
+    drop(changed);
+    // The socket is root's all the same, for root made it: what holds it is another user's.
+    let at = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
+    rustix::fs::fchown(
+        &at,
+        Some(rustix::fs::Uid::from_raw(NOBODY)),
+        Some(rustix::fs::Gid::from_raw(NOBODY)),
+    )?;
+    rustix::net::bind(&at, &"127.0.0.1:9310".parse::<std::net::SocketAddr>()?)?;
+    rustix::net::listen(&at, 1)?;
+    let user = Holder::start_as(&program, vec![at], Some(NOBODY))?;
+    let told = only(lab, &before, "changed", 9310)?;
+    same!((&told["before"]["uid"], &told["listener"]["uid"]), (&0.into(), &NOBODY.into()), "{told:#}");
+    drop(user);
+    let wide = holding(&program, "0.0.0.0:9310", None)?;
+    let told = only(lab, &before, "widened", 9310)?;
+    same!((&told["before"]["exposure"], &told["listener"]["exposure"]), (&"loopback".into(), &"any".into()));
+    let after = capture(lab, "after", &[])?;
+    drop(wide);
+    let _again = usual()?;
+    same_as(lab, &before, "as before")?;
+    only(lab, &after, "narrowed", 9310)?;
+    let (code, told) = diff(lab, &[&after, &before])?;
+    same!((code, changes(&told)), (Some(1), vec![("narrowed".to_owned(), 9310)]), "between files: {told:#}");
+
+    // A client's socket is told and does not count; the same client on another port is no news.
+    let client = Holder::start(&other, vec![udp("0.0.0.0:0")?])?;
+    let (code, told) = diff(lab, &[&before])?;
+    same!(code, Some(0), "{told:#}");
+    same!(
+        (told["changes"].as_array().map(Vec::len), &told["changes"][0]["passing"]),
+        (Some(1), &true.into())
+    );
+    let with_client = capture(lab, "with_client", &[])?;
+    let _other_port = Holder::start(&other, vec![udp("0.0.0.0:0")?])?;
+    drop(client);
+    same_as(lab, &with_client, "the client on another port")
+}
+
+fn not_seen(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let program = lab.sleeper_called(b"web")?;
+    let _web = web(&program)?;
+    let before = capture(lab, "before", &[])?;
+    let as_nobody = |arguments: &[&str]| -> Result<(Option<i32>, Value, String), Failed> {
+        let mut command = lab.portolan(["diff", "-o", "json"].iter().chain(arguments));
+        let output = command.uid(NOBODY).gid(NOBODY).output()?;
+        let talk = String::from_utf8(output.stderr.clone())?;
+        Ok((output.status.code(), serde_json::from_slice(&output.stdout)?, talk))
+    };
+    let (code, told, talk) = as_nobody(&[&before])?;
+    same!((code, changes(&told), &told["complete"]), (Some(3), vec![], &false.into()), "{told:#}");
+    let unsettled = told["not_comparable"].as_array().ok_or("none")?;
+    same!(unsettled.len(), 3, "{told:#}");
+    same!(unsettled.iter().all(|one| one["why"] == "holder-not-seen"), true, "{told:#}");
+    same!(talk.contains("not comparable: 3 listeners") && talk.contains("no all-clear"), true, "{talk}");
+    same!(talk.contains("No changes"), false, "{talk}");
+    same!(as_nobody(&[&before, "--allow-incomplete"])?.0, Some(0));
+    // What is there to be seen is seen.
+    let _more = Holder::start(&program, vec![tcp("127.0.0.1:9320")?])?;
+    let (code, told, _) = as_nobody(&[&before])?;
+    same!((code, changes(&told)), (Some(1), vec![("appeared".to_owned(), 9320)]), "{told:#}");
+    Ok(())
+}
+
+fn namespaces(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let name = lab.mount_point("blue");
+    let blue = lab.helper(["elsewhere", "127.0.0.1:9330", &name, "stays"])?;
+    let own = capture(lab, "own", &[])?;
+    let all = capture(lab, "all", &["--netns", "all"])?;
+    same_as(lab, &all, "all of them")?;
+    let (code, told) = diff(lab, &[&own, &all])?;
+    same!((code, changes(&told)), (Some(3), vec![]), "{told:#}");
+    same!(told["not_comparable"][0]["why"], "namespace-not-looked-into", "{told:#}");
+    drop(blue);
+    only(lab, &all, "vanished", 9330)?;
+    same_as(lab, &own, "its own alone")
+}
