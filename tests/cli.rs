@@ -738,6 +738,12 @@ fn bad_diffs_are_refused_in_one_line() {
     for (arguments, names) in rows {
         refused(&run(["diff"].iter().chain(&arguments)), &format!("{arguments:?}"), names);
     }
+    for arguments in [vec!["--deep", "--from", &good], vec!["--baseline", &missing, "--from", &good]] {
+        refused(&run(["audit"].iter().chain(&arguments)), &format!("{arguments:?}"), "");
+    }
+    refused(&run(["audit", "--from", &good, "--baseline", &other]), "another host", "haven");
+    refused(&run(["audit", "--from", &good, "--other-host"]), "no baseline", "--baseline");
+    refused(&run(["audit", "--from", "-", "--baseline", "-"]), "twice", "standard input");
 }
 
 #[test]
@@ -825,4 +831,13 @@ fn diffs_of_files() {
     std::fs::write(&other, text.replace("\"harbour\"", "\"haven\"")).unwrap();
     let other = other.to_str().unwrap();
     assert_eq!(run(["diff", "--other-host", before, other]).status.code(), Some(0));
+
+    let (code, told) = audited(&["--baseline", before]);
+    assert_eq!(code, Some(1), "its own findings");
+    assert!(told["findings"].as_array().unwrap().iter().all(|found| found["evidence"]["baseline"].is_null()));
+    let (_, told) = audited(&["--baseline", after]);
+    let since =
+        found(&told).into_iter().filter(|(_, code)| ["appeared", "vanished", "narrowed"].contains(code));
+    let since: std::collections::BTreeSet<_> = since.collect();
+    assert_eq!(since, [(3416, "appeared"), (3417, "vanished"), (5432, "narrowed")].into());
 }

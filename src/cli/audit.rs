@@ -27,6 +27,8 @@ Examples:
   sudo portolan audit -o sarif --write portolan.sarif     for a code-scanning dashboard
   sudo portolan audit -o metrics --write /var/lib/prometheus/node-exporter/portolan.prom
   portolan audit --from host.json                         of another machine's capture
+  sudo portolan audit --baseline host.json                what changed since is a finding
+  sudo portolan audit --deep                              what no table shows too
 
 Exit codes: 0 nothing at or above --fail-on, and everything could be seen; 1 findings at or above it; 2 a usage or other
 error; 3 no such finding, but not everything could be seen (--allow-incomplete turns it into 0).";
@@ -46,6 +48,16 @@ pub struct AuditArgs {
     /// Exit with 0 where nothing is found although not everything could be seen; the verdict stays 'incomplete'
     #[arg(long)]
     pub allow_incomplete: bool,
+    /// What changed since this saved observation is found too
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Take a baseline of another host
+    #[arg(long, requires = "baseline")]
+    pub other_host: bool,
+    /// Look deeper: whether the kernel's tables contradict each other, and whether a port is taken that none shows, in
+    /// every network namespace; takes about a second each (Linux, root)
+    #[arg(long)]
+    pub deep: bool,
     /// List the rules instead: what each flag means, how grave it is, why it matters, what to do
     #[arg(long)]
     pub rules: bool,

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::policy::load;
 use super::select::Selection;
-use super::{Error, Exit, Ui, list, newer, observation, whole};
+use super::{Error, Exit, Ui, diff, from, list, newer, observation, whole};
+use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, ListArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
-use crate::judge::{judge, policy};
+use crate::judge::{self, judge, policy};
+use crate::model::Namespaces;
 use crate::observe::{self, Scope};
 use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
 use crate::render::talk;
@@ -30,17 +33,39 @@ pub(super) fn run(
     check(args, common, &selection, asked.is_some())?;
     // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
     // and what a policy promises is missing only where nothing has it.
-    // The rules judge by what is read in any case; the details are for who tells them, or holds a policy against them.
-    let details = !matches!(common.output, Output::Table | Output::Metrics);
-    let observation = observation(common, Scope { details, ..Scope::default() })?;
+    let baseline = args.baseline.as_deref().map(from::read).transpose()?;
+    let namespaces = match &baseline {
+        _ if args.deep => Namespaces::All,
+        Some(baseline) => baseline.asked.clone(),
+        None => Namespaces::Own,
+    };
+    // The rules judge by what is read in any case; the details are for who tells them, or holds a policy or a baseline
+    // against them.
+    let people = matches!(common.output, Output::Table | Output::Metrics);
+    let details = !people || args.policy.is_some() || baseline.is_some();
+    let scope = Scope { details, namespaces, ..Scope::default() };
+    let mut observation = observation(common, scope)?;
+    if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
+        diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;
+    }
+    let deep = args.deep.then(|| observe::deep(&observation.asked)).transpose();
+    let deep = deep.map_err(|error| Error::Said(error.to_string()))?;
+    observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     selection.users_known(|name| list::is_seen(name, &observation))?;
+    let before = baseline.as_ref().map(|baseline| judge(baseline, registry));
     let report = judge(&observation, registry);
     let mut audit = Audit::of(&report);
+    // What is held against all of it adds its findings and gaps here.
     if let Some((policy, date)) = &policy {
         audit.policy_date = *date;
         policy::apply(policy, &mut audit);
     }
-    // What is held against all of it adds its findings and gaps here: the policy, the baseline, the deeper look.
+    if let Some(before) = &before {
+        baseline::add_to(&mut audit, &baseline::compare(before, &report));
+    }
+    if let Some(deep) = &deep {
+        judge::deep::add_to(&mut audit, deep);
+    }
     audit.sort();
     if let Some(asked) = asked {
         let met = narrow(&mut audit, asked, args, common, &selection);
@@ -107,6 +132,12 @@ fn deliver(args: &AuditArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Er
 /// Refuses what would make an audit say less than it seems to.
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
     let said = |why: &str| Err(Error::Said(why.to_owned()));
+    if args.deep && common.from.is_some() {
+        return said("--deep tries this machine, --from does not: name one of them");
+    }
+    if args.baseline.as_deref() == Some(Path::new("-")) && common.from.as_deref() == Some(Path::new("-")) {
+        return said("standard input can be the baseline or the observation, not both");
+    }
     let list = &args.list;
     if matches!(common.output, Output::Csv | Output::Wide) {
         return said("audit prints a table, json, ndjson, sarif or metrics");

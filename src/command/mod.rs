@@ -166,7 +166,9 @@ impl Ui {
 
 /// The saved observation that was named, or this machine's now.
 pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Observation, Error> {
-    scope.namespaces = namespaces(common);
+    if common.netns.is_some() {
+        scope.namespaces = namespaces(common);
+    }
     match &common.from {
         Some(_) if common.netns.is_some() => {
             Err(Error::Said("--netns asks this machine, --from does not: name one of them".to_owned()))

@@ -1,4 +1,4 @@
-//! `portolan diff` on the real kernel: each change is told, and nothing else is.
+//! `portolan diff` and `audit --baseline` on the real kernel: each change is told, and nothing else is.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,7 @@ pub const SCENES: &[Scene] = &[
     ("diff_tells_each_change", each_change),
     ("diff_is_not_quiet_where_it_did_not_see", not_seen),
     ("diff_looks_where_the_baseline_looked", namespaces),
+    ("audit_finds_what_changed_since_a_baseline", audited),
 ];
 
 /// Saves how it is now.
@@ -187,4 +188,45 @@ fn namespaces(lab: &Lab) -> Outcome {
     drop(blue);
     only(lab, &all, "vanished", 9330)?;
     same_as(lab, &own, "its own alone")
+}
+
+fn audited(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    // Nothing else is wrong with port 1 on loopback.
+    let program = lab.sleeper_called(b"web")?;
+    let first = Holder::start(&program, vec![tcp("127.0.0.1:1")?])?;
+    let before = capture(lab, "before", &[])?;
+    let audit = |arguments: &[&str]| -> Result<(Option<i32>, Value), Failed> {
+        let words = ["audit", "-o", "json", "--baseline", &before];
+        let output = lab.portolan(words.iter().chain(arguments)).output()?;
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}"))?;
+        Ok((output.status.code(), told))
+    };
+    let since = |told: &Value| -> Vec<(String, String)> {
+        let findings = told["findings"].as_array().into_iter().flatten();
+        let of = |found: &Value| {
+            found["evidence"]["baseline"].as_str()?;
+            Some((found["code"].as_str()?.to_owned(), found["severity"].as_str()?.to_owned()))
+        };
+        findings.filter_map(of).collect()
+    };
+    let (code, told) = audit(&[])?;
+    same!((code, since(&told)), (Some(0), vec![]), "{told:#}");
+    drop(first);
+    let gone = audit(&[])?;
+    same!(since(&gone.1), [("vanished".into(), "notice".into())], "{:#}", gone.1);
+    same!((gone.0, audit(&["--fail-on", "notice"])?.0), (Some(0), Some(1)));
+    let _wide = Holder::start(&program, vec![tcp("0.0.0.0:1")?])?;
+    let (code, told) = audit(&["--fail-on", "critical"])?;
+    same!((code, since(&told)), (Some(1), vec![("widened".into(), "critical".into())]), "{told:#}");
+    let text = fs::read_to_string(&before)?;
+    let host: Value = serde_json::from_str(&text)?;
+    let host = host["host"]["name"].as_str().ok_or("no name")?;
+    fs::write(&before, text.replace(&format!("\"name\": \"{host}\""), "\"name\": \"elsewhere\""))?;
+    let refused = lab.portolan(["audit", "--baseline", &before]).output()?;
+    same!(refused.status.code(), Some(2));
+    same!(String::from_utf8(refused.stderr)?.contains("elsewhere"), true);
+    same!(audit(&["--other-host", "--fail-on", "critical"])?.0, Some(1));
+    Ok(())
 }

@@ -283,6 +283,11 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
         "new-proc" => {
             mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
         }
+        "a-line-less" => falsify(|table| table.lines().filter(|line| !line.contains(FALSIFIED)).collect())?,
+        "a-line-more" => falsify(|table| {
+            let line = "   9: 0100007F:2508 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4242424242 1";
+            table.lines().chain([line]).collect()
+        })?,
         "no-netlink" => refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_NETLINK)?), libc::EPERM)?,
         "no-netlink-family" => {
             refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_NETLINK)?), libc::EAFNOSUPPORT)?;
@@ -295,6 +300,25 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
         }
     }
     Err(becoming(command)?.exec().into())
+}
+
+/// 127.0.0.1:9480, as `/proc/net/tcp` writes it.
+const FALSIFIED: &str = "0100007F:2508";
+
+/// Shows this process, and whatever it becomes, another `/proc/net/tcp` than the kernel's, as some rootkits do. The other
+/// tables are as they are now.
+fn falsify(change: impl Fn(&str) -> Vec<&str>) -> Done {
+    let folder = std::env::current_exe()?.with_file_name(format!("tables-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let tables = format!("/proc/self/task/{}/net", std::process::id());
+    for name in ["tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "protocols"] {
+        if let Ok(table) = fs::read_to_string(format!("{tables}/{name}")) {
+            let shown = if name == "tcp" { change(&table).join("\n") + "\n" } else { table };
+            fs::write(folder.join(name), shown)?;
+        }
+    }
+    mount(Some(&folder), tables.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
 }
 
 fn becoming(command: &[OsString]) -> Result<Command, Box<dyn Error>> {

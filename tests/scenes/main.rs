@@ -18,6 +18,8 @@ mod audit;
 #[cfg(target_os = "linux")]
 mod audit_rules;
 #[cfg(target_os = "linux")]
+mod deep;
+#[cfg(target_os = "linux")]
 mod diff;
 #[cfg(target_os = "linux")]
 mod first;
@@ -76,6 +78,7 @@ fn main() -> std::process::ExitCode {
         verdicts::SCENES,
         watch::SCENES,
         audit::SCENES,
+        deep::SCENES,
         diff::SCENES,
     ]
     .concat();

@@ -13,7 +13,7 @@ mod tests;
 use crate::baseline::{Fingerprint, Holders, Program, Realm, User};
 use crate::judge::Judged;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Evidence, Netns, Severity};
+use crate::model::{Evidence, Finding, Flag, Netns, Severity, Since};
 
 use super::summary::plural;
 use super::{address, row, sanitize, user};
@@ -99,14 +99,37 @@ fn identity(found: &AuditFinding<'_, '_>) -> String {
             ])
         }
         Subject::Place { protocol, address, port } => {
-            let rule = match &found.finding.evidence {
-                Evidence::Missing { rule, .. } => Some(rule),
-                _ => found.rule.as_ref(),
+            let rest = match &found.finding.evidence {
+                Evidence::Missing { rule, .. } => serde_json::json!(rule),
+                Evidence::HiddenPort(taken) => {
+                    serde_json::json!([taken.family, taken.netns.as_ref().map(realm)])
+                }
+                Evidence::Disagreement(found) => {
+                    serde_json::json!([found.missing_from, found.netns.as_ref().map(realm)])
+                }
+                Evidence::Since(Since { before: Some(was), .. }) => {
+                    serde_json::json!([was.device, was.netns.as_ref().map(realm), was.programs, was.user])
+                }
+                _ => serde_json::json!(found.rule),
             };
-            serde_json::json!([code, protocol, address, port, rule])
+            serde_json::json!([code, protocol, address, port, rest])
         }
     };
     value.to_string()
+}
+
+/// A network namespace by what outlives it.
+fn realm(netns: &Netns) -> String {
+    netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
+}
+
+/// Who is at a place where no listener is seen.
+const fn nobody(finding: &Finding) -> &'static str {
+    match finding.flag() {
+        Flag::HiddenPort => "nobody that any table shows",
+        Flag::Disagreement => "a socket that not every table shows",
+        _ => "nothing listens there",
+    }
 }
 
 /// Where a finding is, fit to be shown: `tcp 127.0.0.1:5432`.

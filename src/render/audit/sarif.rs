@@ -17,7 +17,7 @@ use crate::model::{Exposure, Flag, Gap, Protocol, Severity};
 use crate::render::json::{Seq, write};
 use crate::render::words;
 
-use super::{identity, place, verdict, who};
+use super::{identity, nobody, place, verdict, who};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -103,7 +103,7 @@ fn result(found: &AuditFinding<'_, '_>) -> Value {
     let place = place(&found.subject);
     let who = match found.subject {
         Subject::Listener(judged) => who(judged),
-        Subject::Place { .. } => "nobody".to_owned(),
+        Subject::Place { .. } => nobody(&found.finding).to_owned(),
     };
     let known_by = identity(found);
     let digest = Sha256::digest(known_by.as_bytes());

@@ -16,7 +16,7 @@ use crate::render::summary::{is_presumed, plural};
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, row, sanitize, talk, words};
 
-use super::{place, verdict, who};
+use super::{nobody, place, verdict, who};
 
 /// Columns that prose takes where there is no terminal: it is read by people there too.
 pub(super) const MEASURE: u16 = 100;
@@ -98,7 +98,7 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_, '_>]) -> Vec<Block<'f>> {
         });
         let (who, place) = match found.subject {
             Subject::Listener(judged) => (who(judged), with_pids(place(&found.subject), judged)),
-            Subject::Place { .. } => ("nothing listens there".to_owned(), place(&found.subject)),
+            Subject::Place { .. } => (nobody(&found.finding).to_owned(), place(&found.subject)),
         };
         let entries = &mut blocks[b].entries;
         let e = *of_entry.entry((b, who.clone())).or_insert_with(|| {
