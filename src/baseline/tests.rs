@@ -36,6 +36,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
             reserved: vec![],
             ephemeral_source: String::new(),
         },
+        extent: None,
         sockets: vec![],
         processes: vec![],
         asked: Namespaces::Own,

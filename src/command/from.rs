@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Error;
-use crate::model::{OBSERVATION_SCHEMA, Observation};
+use crate::model::{
+    Extent, Family, Gap, Note, OBSERVATION_SCHEMA, Observation, PortRange, Protocol, Stage, State,
+};
+use crate::observe::Scope;
 
 /// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -66,9 +69,65 @@ pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
     }
 }
 
+/// What is asked of a saved observation and not in it, because nobody looked for it then. One that does not tell what
+/// was looked for is told of where connections are asked for and it has none.
+pub(super) fn beyond(observation: &Observation, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
+    let Some(extent) = &observation.extent else {
+        let has = |state: &State| observation.sockets.iter().any(|socket| socket.state == *state);
+        let asked = scope.states.iter().any(|state| !state.holds_port());
+        let note = Note {
+            what: "the saved observation does not tell whether connections were looked for; it has none"
+                .into(),
+            count: None,
+            remedy: None,
+        };
+        return (
+            Vec::new(),
+            (asked && !State::ALL.iter().any(|s| !s.holds_port() && has(s))).then_some(note),
+        );
+    };
+    let gap = |stage, what| Gap {
+        stage,
+        what,
+        count: None,
+        why: "the saved observation was taken without them".to_owned(),
+        remedy: None,
+    };
+    let Extent { protocols, families, states, ports, holders, details } = extent;
+    let mut gaps = Vec::new();
+    for (of, lost) in [
+        ("sockets of", missing(&scope.protocols, protocols, Protocol::name)),
+        ("sockets of", missing(&scope.families, families, Family::name)),
+        ("sockets in the state", missing(&scope.states, states, State::name)),
+    ] {
+        gaps.extend(lost.map(|lost| gap(Stage::Sockets, format!("{of} {lost}"))));
+    }
+    if let Some(ports) = ports
+        && !scope.ports.as_ref().is_some_and(|asked| asked.iter().all(|range| lies_in(*range, ports)))
+    {
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        gaps.push(gap(Stage::Sockets, format!("sockets on other ports than {}", ports.join(", "))));
+    }
+    if scope.holders && !holders {
+        gaps.push(gap(Stage::Holders, "the processes that hold the sockets".to_owned()));
+    } else if scope.details && !details {
+        gaps.push(gap(Stage::Processes, "the users, parents, units and containers of processes".to_owned()));
+    }
+    (gaps, None)
+}
+
+fn missing<T: Copy + PartialEq>(asked: &[T], there: &[T], name: fn(T) -> &'static str) -> Option<String> {
+    let lost: Vec<_> = asked.iter().filter(|one| !there.contains(one)).map(|one| name(*one)).collect();
+    (!lost.is_empty()).then(|| lost.join(", "))
+}
+
+fn lies_in(range: PortRange, ranges: &[PortRange]) -> bool {
+    ranges.iter().any(|other| other.contains(range.low) && other.contains(range.high))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::*;
 
     #[test]
     fn bad_files_say_what_is_wrong() {
@@ -88,5 +147,53 @@ mod tests {
             assert!(error.contains(why), "{text:?}: {error}");
             assert!(!error.contains('\n'), "{error:?}");
         }
+    }
+
+    #[test]
+    fn what_was_not_looked_for_is_told() {
+        let saved = include_bytes!("../../tests/captures/five.json");
+        let mut observation = parse(saved).unwrap();
+        // As older versions saved it.
+        let mut older: serde_json::Value = serde_json::from_slice(saved).unwrap();
+        assert!(older.as_object_mut().unwrap().remove("extent").is_some());
+        let older = parse(older.to_string().as_bytes()).unwrap();
+        assert_eq!((older.extent, older.sockets), (None, observation.sockets.clone()));
+        let told = |observation: &Observation, change: fn(&mut Scope)| {
+            let mut scope = Scope { details: true, ..Scope::default() };
+            change(&mut scope);
+            let (gaps, note) = beyond(observation, &scope);
+            gaps.into_iter().map(|gap| gap.what).chain(note.map(|note| note.what)).collect::<Vec<_>>()
+        };
+        let all: fn(&mut Scope) = |scope| scope.states = State::ALL.to_vec();
+        observation.extent = None;
+        assert_eq!(told(&observation, |_| {}), [""; 0]);
+        assert!(told(&observation, all)[0].contains("does not tell whether connections"));
+        let whole = Scope { details: true, ..Scope::default() }.extent();
+        observation.extent = Some(whole.clone());
+        assert_eq!(told(&observation, |_| {}), [""; 0]);
+        assert_eq!(
+            told(&observation, all),
+            ["sockets in the state established, syn-sent, syn-recv, fin-wait1, fin-wait2, time-wait, \
+              close-wait, last-ack, closing, close"]
+        );
+        let some: fn(&mut Scope) = |scope| scope.ports = Some(vec![PortRange { low: 10, high: 12 }]);
+        for (extent, change, lost) in [
+            (Extent { protocols: vec![Protocol::Tcp], ..whole.clone() }, some, "of udp, udplite, sctp, dccp"),
+            (Extent { families: vec![Family::Ipv4], ..whole.clone() }, some, "of ipv6"),
+            (
+                Extent { ports: Some(vec![PortRange { low: 5, high: 11 }]), ..whole.clone() },
+                some,
+                "than 5-11",
+            ),
+            (Extent { holders: false, ..whole.clone() }, some, "processes that hold"),
+            (Extent { details: false, ..whole.clone() }, some, "parents"),
+        ] {
+            observation.extent = Some(extent);
+            let told = told(&observation, change);
+            assert!(told.len() == 1 && told[0].contains(lost), "{lost}: {told:?}");
+        }
+        observation.extent = Some(Extent { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole });
+        assert_eq!(told(&observation, some), [""; 0]);
+        assert_eq!(told(&observation, |_| {}).len(), 1);
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation
             reserved: Vec::new(),
             ephemeral_source: String::new(),
         },
+        extent: None,
         sockets,
         processes,
         asked: Namespaces::Own,

@@ -27,7 +27,9 @@ pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, u
 pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
-pub use observation::{Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage};
+pub use observation::{
+    Extent, Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage,
+};
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};

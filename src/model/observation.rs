@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Netns, PortRange, Process, Socket};
+use super::{Family, Netns, PortRange, Process, Protocol, Socket, State};
 
 /// The schema of a saved observation; a file of another one is refused.
 pub const OBSERVATION_SCHEMA: &str = "portolan.observation/1";
@@ -109,6 +109,23 @@ pub struct Namespace {
     pub ephemeral_source: String,
 }
 
+/// How far an observation reaches: what was asked for. Nothing can be said of what lies beyond.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// These protocols.
+    pub protocols: Vec<Protocol>,
+    /// These families.
+    pub families: Vec<Family>,
+    /// Sockets in these states.
+    pub states: Vec<State>,
+    /// Sockets whose local port lies in one of these; `None`: on every port.
+    pub ports: Option<Vec<PortRange>>,
+    /// Whether the processes that hold them were looked for.
+    pub holders: bool,
+    /// Whether everything there is to know of those processes was read, or only which programs they are.
+    pub details: bool,
+}
+
 /// Plain data: serialised as it stands, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
@@ -118,6 +135,9 @@ pub struct Observation {
     pub taken: Timestamp,
     /// Where.
     pub host: Host,
+    /// How far it reaches; `None` where it was saved by a version that did not tell.
+    #[serde(default)]
+    pub extent: Option<Extent>,
     /// The sockets.
     pub sockets: Vec<Socket>,
     /// The processes that hold any of them, in rising order of pid.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::{DeepLook, Family, Namespaces, Observation, PortRange, Protocol, State};
+use crate::model::{DeepLook, Extent, Family, Namespaces, Observation, PortRange, Protocol, State};
 
 #[cfg(not(target_os = "linux"))]
 mod anew;
@@ -68,6 +68,13 @@ impl Scope {
     pub fn wants(&self, port: u16, state: State) -> bool {
         self.states.contains(&state)
             && self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
+    }
+
+    /// What an observation of it reaches.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let Scope { protocols, families, ports, states, holders, details, .. } = self.clone();
+        Extent { protocols, families, states, ports, holders, details }
     }
 }
 

@@ -61,6 +61,7 @@ pub fn observe(scope: &Scope) -> Result<Observation, Error> {
             reserved: Vec::new(),
             ephemeral_source: format!("the documented default of {}", std::env::consts::OS),
         },
+        extent: Some(scope.extent()),
         sockets,
         processes,
         asked: Namespaces::Own,

@@ -210,6 +210,7 @@ pub(super) fn empty() -> Observation {
             reserved: vec![],
             ephemeral_source: "ip_local_port_range".into(),
         },
+        extent: None,
         sockets: vec![],
         processes: vec![],
         asked: Namespaces::Own,

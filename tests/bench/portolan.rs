@@ -191,6 +191,7 @@ fn observation() -> Observation {
             reserved: Vec::new(),
             ephemeral_source: "net.ipv4.ip_local_port_range".to_owned(),
         },
+        extent: None,
         sockets: (0..LISTENERS).map(socket).collect(),
         processes: (0..PROCESSES).map(process).collect(),
         asked: portolan::model::Namespaces::Own,

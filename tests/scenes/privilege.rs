@@ -1,5 +1,7 @@
 //! What the observer may not see: never taken for what is not there.
 
+use std::process::{Command, Stdio};
+
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ pub const SCENES: &[Scene] = &[
     ("foreign_pid_namespace_with_old_proc", foreign_pid_namespace_with_old_proc),
     ("netlink_refused", netlink_refused),
     ("netlink_without_answer", netlink_without_answer),
+    ("a_second_listing_that_is_refused_proves_nothing", second_listing_refused),
     ("neither_netlink_nor_tables", neither_netlink_nor_tables),
     ("eight_descriptors", eight_descriptors),
 ];
@@ -185,6 +188,29 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
         gap(&report, "sockets", "netlink")?;
     }
     Ok(())
+}
+
+/// The sockets were listed once; whether those without a holder in sight were there still is not known, and said.
+fn second_listing_refused(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _outside = tcp("127.0.0.1:8600")?;
+    let within = Holder::start(&sleep(), vec![tcp("127.0.0.1:8601")?])?;
+    let program = lab.portolan([""; 0]).get_program().to_owned();
+    // From the second socket on, none is given.
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=socket:error=EPERM:when=2+"]);
+    traced.arg(program).args(["-o", "json"]).stdin(Stdio::null());
+    let output = match traced.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("no strace to refuse the second listing: left to the unit test");
+            return Ok(());
+        }
+        output => output?,
+    };
+    let report = Lab::parsed(&output)?;
+    held(&report, 8601, &[within.pid()])?;
+    same!(on_port(&report, 8600)?["owner"], "hidden");
+    gap(&report, "holders", "could not be listed again")
 }
 
 /// Nobody answers: nothing is listed, and each protocol is named that was not.

@@ -115,6 +115,7 @@ fn cut(listeners: &[&Judged<'_>], now: &Observation) -> Observation {
         schema: now.schema.clone(),
         taken: now.taken,
         host: now.host.clone(),
+        extent: now.extent.clone(),
         sockets: listeners.iter().map(|judged| judged.listener.socket.clone()).collect(),
         processes,
         asked: now.asked.clone(),

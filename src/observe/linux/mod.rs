@@ -88,6 +88,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
             reserved: ephemeral.reserved,
             ephemeral_source: ephemeral.source.to_owned(),
         },
+        extent: Some(scope.extent()),
         sockets,
         processes,
         asked: scope.namespaces.clone(),
@@ -404,4 +405,43 @@ fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Ve
         }
     }
     processes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Endpoint, Socket, State};
+
+    /// A socket that no process holds.
+    fn found() -> Found {
+        let local: Endpoint = "tcp/127.0.0.1:9".parse().unwrap();
+        let socket = Socket {
+            local,
+            peer: None,
+            state: State::Listen,
+            mptcp: false,
+            home: Home::default().into(),
+            inode: u64::MAX.try_into().ok(),
+            cookie: u64::MAX.try_into().ok(),
+            v6only: None,
+            queues: None,
+            owner: Owner::Unknown,
+        };
+        Found { socket, cgroup: None }
+    }
+
+    #[test]
+    fn a_second_listing_that_fails_proves_nothing_gone() {
+        let told = |again: fn() -> Option<Vec<Found>>| {
+            let (mut one, mut gaps) = ([found()], Vec::new());
+            find_holders(&mut one, true, again, &mut gaps).unwrap();
+            let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
+            (one[0].socket.owner.clone(), failed)
+        };
+        assert_eq!(told(|| None), (Owner::Hidden, true));
+        assert_eq!(told(|| Some(Vec::new())), (Owner::Vanished, false));
+        let (owner, failed) = told(|| Some(vec![found()]));
+        // Where another process may not be read, it may be that one's.
+        assert!(matches!(owner, Owner::Kernel | Owner::Hidden) && !failed, "{owner:?}");
+    }
 }
