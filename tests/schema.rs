@@ -258,7 +258,14 @@ fn events_as_they_happen() {
         told();
         drop(here);
         let other = std::os::fd::OwnedFd::from(bind("127.0.0.1", port));
-        let other = Ended(Command::new("/bin/sleep").arg("60").stdin(other).spawn().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let sleep = folder.path().join("sleep");
+        std::fs::copy("/bin/sleep", &sleep).unwrap();
+        let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
+        told();
+        // As an upgrade does.
+        std::fs::copy("/bin/sleep", folder.path().join("new")).unwrap();
+        std::fs::rename(folder.path().join("new"), &sleep).unwrap();
         told();
         drop(other);
         if told().is_empty() {
