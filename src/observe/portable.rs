@@ -169,13 +169,17 @@ pub(super) fn second_opinion(protocol: Protocol, family: Family) -> Option<Resul
         Family::Ipv4 => AddressFamilyFlags::IPV4,
         Family::Ipv6 => AddressFamilyFlags::IPV6,
     };
-    let said = netstat2::iterate_sockets_info_without_pids(families, protocols)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| error.to_string());
-    let said = said.and_then(|infos| match unbelievable(protocol, family).filter(|_| infos.is_empty()) {
-        Some(why) => Err(why),
-        None => Ok(infos),
-    });
+    let ask = || {
+        let said = netstat2::iterate_sockets_info_without_pids(families, protocols)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| error.to_string())?;
+        match unbelievable(protocol, family).filter(|_| said.is_empty()) {
+            Some(why) => Err(why),
+            None => Ok(said),
+        }
+    };
+    // A socket may come between an empty answer and what confirms it.
+    let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),
         ProtocolSocketInfo::Udp(udp) => (udp.local_addr, udp.local_port, info.inode),
