@@ -202,7 +202,7 @@ fn passes(judged: &Judged<'_>, observation: &Observation) -> bool {
     };
     let (ranges, reserved) = observation.ephemeral_at(socket);
     let lies_in = |ranges: &[crate::model::PortRange]| ranges.iter().any(|r| r.contains(socket.local.port));
-    waits && lies_in(ranges) && !lies_in(reserved)
+    waits && lies_in(&ranges) && !lies_in(reserved)
 }
 
 /// By what the program of a socket that passes is known again: its port is not its own choice.

@@ -34,6 +34,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
             privileged: true,
             ephemeral: vec![],
             reserved: vec![],
+            ephemeral_of: Vec::new(),
             ephemeral_source: String::new(),
         },
         extent: None,

@@ -147,7 +147,7 @@ impl Ui {
         let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
             // A terminal that does not tell its width is taken for the narrowest usual one.
             width: terminal.then(|| size.map_or(80, |(width, _)| width.0)),
-            color: color(terminal),
+            color: color(terminal) && screen::takes_colour(),
         };
         let (stdout, stderr) = (io::stdout(), io::stderr());
         Ui {

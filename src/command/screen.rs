@@ -2,10 +2,9 @@
 //!
 //! It is given back however the run ends: by quitting, by an error, by a signal that asks a program to end, and by a
 //! panic, for which a hook is set because a release build ends without unwinding. It is given back too while the program
-//! is stopped (Ctrl-Z), and taken again when it goes on. Nothing is decided here of what is
-//! drawn, and standard output's own lock is not taken: whoever holds it must not keep the terminal from being restored.
+//! is stopped (Ctrl-Z), and taken again when it goes on. Nothing is decided here of what is drawn. On Unix standard
+//! output's own lock is not taken: whoever holds it must not keep the terminal from being restored.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +24,13 @@ use crate::render::screen::Size;
 
 /// Where a terminal does not tell its size, the usual one.
 const USUAL: Size = Size { width: 80, height: 24 };
+
+/// Standard output without its lock and its buffer.
+#[cfg(unix)]
+type Out = std::fs::File;
+/// Windows shows bytes in the console's code page, whatever that is; only standard output hands it text.
+#[cfg(not(unix))]
+type Out = io::Stdout;
 
 /// Whether the terminal is ours, and is to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -48,7 +54,7 @@ pub enum Input {
 /// A terminal that was taken over; dropping it gives it back.
 #[derive(Debug)]
 pub struct Screen {
-    out: File,
+    out: Out,
 }
 
 impl Screen {
@@ -117,7 +123,8 @@ impl Screen {
             queue!(bytes, MoveTo(0, row), Clear(ClearType::CurrentLine))?;
             bytes.extend(line.as_bytes());
         }
-        self.out.write_all(&bytes)
+        self.out.write_all(&bytes)?;
+        self.out.flush()
     }
 
     /// Shows another first line, and leaves the rest.
@@ -128,7 +135,8 @@ impl Screen {
         let mut bytes = Vec::new();
         queue!(bytes, MoveTo(0, 0), Clear(ClearType::CurrentLine))?;
         bytes.extend(line.as_bytes());
-        self.out.write_all(&bytes)
+        self.out.write_all(&bytes)?;
+        self.out.flush()
     }
 }
 
@@ -139,20 +147,32 @@ impl Drop for Screen {
 }
 
 /// Gives the terminal back, once. Where it is gone, there is nobody to tell.
-fn give_back(mut out: &File) {
+fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = queue!(out, ResetColor, Show, LeaveAlternateScreen);
+        let _ = out.flush();
         let _ = disable_raw_mode();
     }
 }
 
-/// Standard output without its lock and its buffer.
-fn output() -> io::Result<File> {
-    #[cfg(unix)]
-    let owned = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned();
+#[cfg(unix)]
+fn output() -> io::Result<Out> {
+    std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned().map(Out::from)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn output() -> io::Result<Out> {
+    Ok(io::stdout())
+}
+
+/// Whether colour can be written. Windows asks its console first, and without one no escape sequence is sure of a
+/// reader: crossterm, which the table colours through, would leave out the text.
+pub fn takes_colour() -> bool {
     #[cfg(windows)]
-    let owned = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
-    owned.map(File::from)
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
 }
 
 /// Listens to the keyboard, to the terminal's size, and to signals, each on a thread that ends with the program. It

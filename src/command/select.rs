@@ -166,7 +166,8 @@ impl Filter {
             Filter::Pid(pid) => socket.owner.pids().contains(pid),
             Filter::User(user) => {
                 let is = |name: Option<&str>, uid: Option<u32>| {
-                    name == Some(user) || uid.is_some_and(|uid| user.parse() == Ok(uid))
+                    name.is_some_and(|name| is_user(name, user))
+                        || uid.is_some_and(|uid| user.parse() == Ok(uid))
                 };
                 is(socket.user.as_deref(), socket.uid)
                     || listener.processes.iter().any(|p| is(p.user.as_deref(), p.uid))
@@ -175,8 +176,10 @@ impl Filter {
             Filter::Flag(flag) => judged.findings().iter().any(|finding| finding.flag() == *flag),
             Filter::Unit(unit) => {
                 let is = |name: &Option<String>| {
-                    name.as_deref()
-                        .is_some_and(|name| name == unit || name.strip_suffix(".service") == Some(unit))
+                    // Several services may share a process on Windows; no unit of systemd has a comma in its name.
+                    name.iter()
+                        .flat_map(|name| name.split(", "))
+                        .any(|name| name == unit || name.strip_suffix(".service") == Some(unit))
                 };
                 is(&socket.unit) || listener.processes.iter().any(|process| is(&process.unit))
             }
@@ -231,6 +234,14 @@ pub(super) fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
         (Some(true), Some(true)) => Some(true),
         _ => None,
     }
+}
+
+/// An account of Windows, `DOMAIN\name`, is meant by its name alone too, in any case.
+fn is_user(name: &str, asked: &str) -> bool {
+    name == asked
+        || name
+            .split_once('\\')
+            .is_some_and(|(_, bare)| name.eq_ignore_ascii_case(asked) || bare.eq_ignore_ascii_case(asked))
 }
 
 fn is_called(process: &Process, regex: &Regex) -> bool {

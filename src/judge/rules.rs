@@ -69,7 +69,7 @@ fn ephemeral(socket: &Socket, observation: &Observation) -> Option<Evidence> {
     }
     let (ranges, reserved) = observation.ephemeral_at(socket);
     let reserved = reserved.iter().any(|range| range.contains(local.port));
-    let kernel_range = ranges.iter().copied().find(|range| !reserved && range.contains(local.port));
+    let kernel_range = ranges.into_iter().find(|range| !reserved && range.contains(local.port));
     let iana_dynamic = RegistryRange::of(local.port) == RegistryRange::Dynamic;
     if kernel_range.is_none() && !iana_dynamic {
         return None;
@@ -96,7 +96,7 @@ pub(super) fn ephemeral_here(
     listeners: &[&super::Judged<'_>],
 ) -> Option<EphemeralHere> {
     let host = &observation.host;
-    let kernel_range = host.ephemeral.iter().copied().find(|range| range.contains(port));
+    let kernel_range = host.ephemeral_for(protocol, None).into_iter().find(|range| range.contains(port));
     let iana_dynamic = RegistryRange::of(port) == RegistryRange::Dynamic;
     if kernel_range.is_none() && !iana_dynamic {
         return None;

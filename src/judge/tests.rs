@@ -41,6 +41,7 @@ pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation
             privileged: true,
             ephemeral: vec![PortRange { low: 32768, high: 60999 }],
             reserved: Vec::new(),
+            ephemeral_of: Vec::new(),
             ephemeral_source: String::new(),
         },
         extent: None,

@@ -28,7 +28,7 @@ pub use exposure::Exposure;
 pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub use observation::{
-    Extent, Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage,
+    EphemeralOf, Extent, Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage,
 };
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};

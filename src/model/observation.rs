@@ -81,6 +81,34 @@ pub struct Host {
     pub reserved: Vec<PortRange>,
     /// Where that range comes from: a setting that was read, or the system's documented default.
     pub ephemeral_source: String,
+    /// Where the system keeps a range for each protocol and family (Windows): each of them. Empty elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ephemeral_of: Vec<EphemeralOf>,
+}
+
+/// The ports one protocol of one family hands out to outgoing connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EphemeralOf {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The family.
+    pub family: Family,
+    /// Its ports.
+    pub ports: PortRange,
+}
+
+impl Host {
+    /// The ports outgoing connections of this protocol draw from, in this family or in any.
+    #[must_use]
+    pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
+        let own: Vec<PortRange> = self
+            .ephemeral_of
+            .iter()
+            .filter(|of| of.protocol == protocol && family.is_none_or(|family| family == of.family))
+            .map(|of| of.ports)
+            .collect();
+        if own.is_empty() { self.ephemeral.clone() } else { own }
+    }
 }
 
 /// Which network namespaces to look into (Linux).
@@ -156,10 +184,13 @@ pub struct Observation {
 impl Observation {
     /// The ports outgoing connections draw from where `socket` lives, and those of them kept back.
     #[must_use]
-    pub fn ephemeral_at(&self, socket: &Socket) -> (&[PortRange], &[PortRange]) {
-        let Some(netns) = &socket.netns else { return (&self.host.ephemeral, &self.host.reserved) };
+    pub fn ephemeral_at(&self, socket: &Socket) -> (Vec<PortRange>, &[PortRange]) {
+        let Some(netns) = &socket.netns else {
+            let Socket { local, .. } = socket;
+            return (self.host.ephemeral_for(local.protocol, Some(local.family())), &self.host.reserved);
+        };
         let found = self.namespaces.iter().find(|namespace| namespace.netns.inode == netns.inode);
-        found.map_or((&[], &[]), |namespace| (&namespace.ephemeral, &namespace.reserved))
+        found.map_or((Vec::new(), &[]), |namespace| (namespace.ephemeral.clone(), &namespace.reserved))
     }
 
     /// Whether everything that was asked for was seen.

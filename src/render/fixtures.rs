@@ -208,6 +208,7 @@ pub(super) fn empty() -> Observation {
             privileged: false,
             ephemeral: vec![RANGE],
             reserved: vec![],
+            ephemeral_of: Vec::new(),
             ephemeral_source: "ip_local_port_range".into(),
         },
         extent: None,

@@ -189,6 +189,7 @@ fn observation() -> Observation {
             privileged: true,
             ephemeral: vec![PortRange { low: 32_768, high: 60_999 }],
             reserved: Vec::new(),
+            ephemeral_of: Vec::new(),
             ephemeral_source: "net.ipv4.ip_local_port_range".to_owned(),
         },
         extent: None,

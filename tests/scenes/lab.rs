@@ -22,11 +22,8 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use crate::report::{complete, flags, gap, held, listeners, on_port, pids};
+pub use crate::report::{Outcome, complete, flags, gap, held, listeners, on_port, pids};
 use crate::wires::loopback_up;
-
-/// What a scene comes to.
-pub type Outcome = Result<(), Failed>;
 
 /// A scene by its name.
 pub type Scene = (&'static str, fn(&Lab) -> Outcome);
@@ -366,20 +363,4 @@ pub fn unmount_proc() -> Result<(), Failed> {
 pub fn remount_proc() -> Result<(), Failed> {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
         .map_err(|error| format!("mount /proc: {error}").into())
-}
-
-/// Fails with the values where they differ.
-#[macro_export]
-macro_rules! same {
-    ($left:expr, $right:expr) => {
-        same!($left, $right, "")
-    };
-    ($left:expr, $right:expr, $($about:tt)+) => {{
-        match (&$left, &$right) {
-            (left, right) if left != right => {
-                return Err(format!("{}:{}: {left:?} is not {right:?} {}", file!(), line!(), format!($($about)+)).into());
-            }
-            _ => {}
-        }
-    }};
 }

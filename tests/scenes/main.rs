@@ -1,6 +1,7 @@
 //! Scenes on the real kernel: sockets and processes in namespaces that each scene makes for itself.
 //!
-//! They need root and namespaces. Where there are none, every scene is told as ignored, by name and count.
+//! They need root and namespaces. Where there are none, every scene is told as ignored, by name and count. On Windows and
+//! macOS, which have no namespaces, the scenes of `elsewhere` run on the machine as it is.
 
 #![allow(unreachable_pub, reason = "the lab is written as if it were a library")]
 #![allow(
@@ -21,6 +22,8 @@ mod audit_rules;
 mod deep;
 #[cfg(target_os = "linux")]
 mod diff;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 #[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
@@ -45,7 +48,6 @@ mod policy;
 mod privilege;
 #[cfg(target_os = "linux")]
 mod programs;
-#[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -96,6 +98,18 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn main() {
-    println!("running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, Trial};
+
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == "--helper") {
+        return elsewhere::help(&arguments.collect::<Vec<_>>());
+    }
+    let source = cfg!(any(target_os = "macos", windows));
+    if !source {
+        eprintln!("there is no source of sockets for this system: every scene is ignored");
+    }
+    let scenes = elsewhere::SCENES.iter();
+    let trials = scenes.map(|(name, act)| Trial::test(*name, act).with_ignored_flag(!source)).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -3,8 +3,10 @@
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::lab::Outcome;
 use crate::same;
+
+/// What a scene comes to.
+pub type Outcome = Result<(), Failed>;
 
 /// The listeners of a listing.
 pub fn listeners(report: &Value) -> Result<&Vec<Value>, Failed> {
@@ -32,6 +34,7 @@ pub fn pids(listener: &Value) -> Vec<u32> {
 }
 
 /// Everything was seen: as many listeners, and no gap.
+#[cfg(target_os = "linux")]
 pub fn complete(report: &Value, count: usize) -> Outcome {
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
     same!(*gaps, Vec::<Value>::new(), "{report:#}");
@@ -41,6 +44,7 @@ pub fn complete(report: &Value, count: usize) -> Outcome {
 }
 
 /// Something was not seen, and a gap says so: of this stage, with this in its reason.
+#[cfg(target_os = "linux")]
 pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
     same!(report["complete"], false, "{report:#}");
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
@@ -58,4 +62,20 @@ pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
     wanted.sort_unstable();
     same!(pids(listener), wanted, "port {port}");
     Ok(())
+}
+
+/// Fails with the values where they differ.
+#[macro_export]
+macro_rules! same {
+    ($left:expr, $right:expr) => {
+        same!($left, $right, "")
+    };
+    ($left:expr, $right:expr, $($about:tt)+) => {{
+        match (&$left, &$right) {
+            (left, right) if left != right => {
+                return Err(format!("{}:{}: {left:?} is not {right:?} {}", file!(), line!(), format!($($about)+)).into());
+            }
+            _ => {}
+        }
+    }};
 }

@@ -208,7 +208,7 @@ fn is_given(judged: &Judged<'_>, observation: &Observation) -> bool {
     let socket = judged.listener.socket;
     let (handed_out, kept_back) = observation.ephemeral_at(socket);
     let within = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(socket.local.port));
-    if !within(handed_out) || within(kept_back) || judged.usual().is_some_and(|usual| !usual.any_port) {
+    if !within(&handed_out) || within(kept_back) || judged.usual().is_some_and(|usual| !usual.any_port) {
         return false;
     }
     if socket.owner == Owner::Kernel && !judged.listener.verdict.known_use.is_empty() {

@@ -261,7 +261,7 @@ pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Observation)
     match ports {
         Ports::Range(range) => Answer::of(range.contains(port)),
         Ports::Ephemeral => match observation.ephemeral_at(socket) {
-            ([], _) => Answer::Maybe, // the range could not be read
+            (handed_out, _) if handed_out.is_empty() => Answer::Maybe, // the range could not be read
             (handed_out, kept_back) => Answer::of(
                 handed_out.iter().any(|range| range.contains(port))
                     && !kept_back.iter().any(|range| range.contains(port)),

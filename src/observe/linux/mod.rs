@@ -86,6 +86,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
             privileged,
             ephemeral: vec![ephemeral.range],
             reserved: ephemeral.reserved,
+            ephemeral_of: Vec::new(),
             ephemeral_source: ephemeral.source.to_owned(),
         },
         extent: Some(scope.extent()),

@@ -1,0 +1,60 @@
+//! Linux: nothing beyond what netstat2 and sysinfo tell, so that the second opinion is theirs.
+
+use std::sync::Arc;
+
+pub(super) use super::holders::is_user;
+pub(super) use super::netstat::sockets;
+
+use super::Ephemeral;
+use crate::model::{Gap, PortRange, Process, Socket, Stage};
+use crate::observe::Scope;
+
+/// What a reader should know of every observation.
+pub(super) const NOTES: &[&str] =
+    &["UDP sockets that are connected to a peer are listed as if they took from anybody"];
+
+/// Whether every process may be read: root, as sysinfo tells this process's own user.
+pub(super) fn privileged() -> bool {
+    let me = sysinfo::Pid::from_u32(std::process::id());
+    let Ok(mut system) = sysinfo::System::new() else { return false };
+    let kind = sysinfo::ProcessRefreshKind::nothing().without_tasks().with_user(sysinfo::UpdateKind::Always);
+    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[me]), false, kind);
+    let user =
+        system.process(me).and_then(|process| process.effective_user_id().or(process.user_id()).cloned());
+    user.is_some_and(|uid| *uid == 0)
+}
+
+/// The names of the sockets' users, and what an ordinary user cannot see.
+pub(super) fn tell(
+    _: &Scope,
+    privileged: bool,
+    sockets: &mut [Socket],
+    _: &mut Vec<Process>,
+    gaps: &mut Vec<Gap>,
+) {
+    let name = names();
+    for socket in sockets {
+        let user = socket.uid.and_then(&name);
+        Arc::make_mut(&mut socket.home).user = user;
+    }
+    if !privileged {
+        gaps.push(Gap {
+            stage: Stage::Holders,
+            what: "sockets held by processes of other users".to_owned(),
+            count: None,
+            why: "permission denied".to_owned(),
+            remedy: Some("run as root".to_owned()),
+        });
+    }
+}
+
+/// `net.ipv4.ip_local_port_range` where nobody set it; the first source reads the setting itself.
+pub(super) fn ephemeral() -> Ephemeral {
+    Ephemeral::default_of(PortRange { low: 32768, high: 60999 }, None)
+}
+
+/// The names of users, by user id.
+fn names() -> impl Fn(u32) -> Option<String> {
+    let users = sysinfo::Users::new_with_refreshed_list().ok();
+    move |uid| users.as_ref()?.iter().find(|user| **user.id() == uid).map(|user| user.name().to_owned())
+}

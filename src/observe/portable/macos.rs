@@ -1,0 +1,328 @@
+//! macOS: the sockets that the descriptors of processes lead to, from libproc; there is no table of all sockets.
+//!
+//! So a process that may not be read hides its sockets as well, and is a gap. A socket that several descriptors lead to
+//! is one socket with several holders: the kernel gives its identity with it. An answer that is short is no answer.
+//! This has been type-checked and never run.
+
+#![allow(
+    unsafe_code,
+    reason = "unions of the system's structures, and one of its calls; each says why it is sound"
+)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{CStr, c_void};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use libproc::libproc::bsd_info::BSDInfo;
+use libproc::libproc::file_info::{ListFDs, ProcFDInfo, ProcFDType, pidfdinfo};
+use libproc::libproc::net_info::{InSIAddr, InSockInfo, SocketFDInfo, SocketInfoKind, TcpSIState};
+use libproc::libproc::proc_pid::{listpidinfo, pidinfo};
+use libproc::processes::{ProcFilter, pids_by_type};
+
+pub(super) use super::holders::is_user;
+
+use super::socket as bare;
+use super::{Ephemeral, assumed};
+use crate::model::{Family, Gap, Owner, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State};
+use crate::observe::Scope;
+
+/// What a reader should know of every observation.
+pub(super) const NOTES: &[&str] = &[];
+
+/// Descriptors that a process may have opened since they were counted.
+const SPARE: usize = 32;
+/// More descriptors than any process has.
+const MOST: usize = 1 << 20;
+
+/// Whether every process may be read.
+pub(super) fn privileged() -> bool {
+    // SAFETY: it takes nothing, and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// What was met on the way.
+#[derive(Default)]
+struct Met {
+    /// Processes that may not be read.
+    closed: u64,
+    /// Processes and descriptors that were not read for another reason, and the last of these.
+    failed: u64,
+    why: String,
+}
+
+impl Met {
+    fn failed(&mut self, why: String) {
+        self.failed += 1;
+        self.why = why;
+    }
+}
+
+/// The sockets asked for of every process that may be read.
+pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
+    let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
+        stage: Stage::Sockets,
+        what: what.to_owned(),
+        count,
+        why,
+        remedy: remedy.map(str::to_owned),
+    };
+    let pids = match pids_by_type(ProcFilter::All) {
+        Ok(pids) => pids,
+        Err(error) => {
+            gaps.push(gap("every process's sockets", None, error.to_string(), None));
+            return Vec::new();
+        }
+    };
+    let mut met = Met::default();
+    let mut found: Vec<(Socket, BTreeSet<Pid>)> = Vec::new();
+    let mut places: HashMap<(u64, u64), usize> = HashMap::new();
+    // The kernel itself (0) has no descriptors.
+    for pid in pids.into_iter().filter(|pid| *pid != 0) {
+        for (identity, socket) in of_process(pid, &mut met) {
+            let asked = scope.protocols.contains(&socket.local.protocol)
+                && scope.families.contains(&socket.local.family())
+                && scope.wants(socket.local.port, socket.state);
+            if !asked {
+                continue;
+            }
+            let place = *places.entry(identity).or_insert(found.len());
+            match found.get_mut(place) {
+                Some((_, holders)) => {
+                    holders.insert(pid);
+                }
+                None => found.push((socket, BTreeSet::from([pid]))),
+            }
+        }
+    }
+    if met.closed > 0 {
+        let why = "permission denied".to_owned();
+        gaps.push(gap(
+            "sockets of processes that may not be read",
+            Some(met.closed),
+            why,
+            Some("run as root"),
+        ));
+    }
+    if met.failed > 0 {
+        gaps.push(gap("sockets that could not be read", Some(met.failed), met.why, None));
+    }
+    let held = |(mut socket, holders): (Socket, BTreeSet<Pid>)| {
+        socket.owner = Owner::Held(Arc::new(holders.into_iter().collect()));
+        socket
+    };
+    found.into_iter().map(held).collect()
+}
+
+/// The sockets of one process, each with its identity in the kernel.
+fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
+    let Ok(id) = i32::try_from(pid) else { return Vec::new() };
+    let descriptors = match descriptors(id) {
+        Ok(descriptors) => descriptors,
+        Err(error) => {
+            match error.raw_os_error() {
+                Some(libc::ESRCH) => {} // it has ended
+                Some(libc::EPERM | libc::EACCES) => met.closed += 1,
+                _ => met.failed(error.to_string()),
+            }
+            return Vec::new();
+        }
+    };
+    let mut sockets = Vec::new();
+    for descriptor in descriptors {
+        if !matches!(descriptor.proc_fdtype.into(), ProcFDType::Socket) {
+            continue;
+        }
+        match pidfdinfo::<SocketFDInfo>(id, descriptor.proc_fd) {
+            Ok(info) if info.psi.soi_so == 0 => met.failed("the answer is short".to_owned()),
+            Ok(info) => match socket(&info) {
+                Ok(socket) => {
+                    sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)))
+                }
+                Err(why) => met.failed(why),
+            },
+            Err(_) => match io::Error::last_os_error() {
+                // Closed, or its process ended, since it was listed.
+                error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
+                error => met.failed(error.to_string()),
+            },
+        }
+    }
+    sockets
+}
+
+/// Every descriptor of a process; a list as long as its room may be cut, and is asked for again with more.
+fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
+    let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
+    let mut room = info.pbi_nfiles as usize + SPARE;
+    while room <= MOST {
+        match listpidinfo::<ListFDs>(pid, room) {
+            Ok(list) if list.len() < room => return Ok(list),
+            Ok(_) => room *= 2,
+            Err(_) if info.pbi_nfiles == 0 => return Ok(Vec::new()),
+            Err(_) => return Err(io::Error::last_os_error()),
+        }
+    }
+    Err(io::Error::other("the list of descriptors does not end"))
+}
+
+/// A socket of TCP or UDP; `None` for any other, and for one without a port.
+fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
+    let psi = &info.psi;
+    let family = match psi.soi_family {
+        libc::AF_INET => Family::Ipv4,
+        libc::AF_INET6 => Family::Ipv6,
+        _ => return Ok(None),
+    };
+    let (protocol, ends, state) = match (SocketInfoKind::from(psi.soi_kind), psi.soi_protocol) {
+        (SocketInfoKind::Tcp, libc::IPPROTO_TCP) => {
+            // SAFETY: the kind says that this member was written, and any bytes make one.
+            let tcp = unsafe { psi.soi_proto.pri_tcp };
+            (Protocol::Tcp, tcp.tcpsi_ini, Some(tcp.tcpsi_state))
+        }
+        (SocketInfoKind::In, libc::IPPROTO_UDP) => {
+            // SAFETY: the kind says that this member was written, and any bytes make one.
+            (Protocol::Udp, unsafe { psi.soi_proto.pri_in }, None)
+        }
+        (kind, libc::IPPROTO_TCP | libc::IPPROTO_UDP) => return Err(format!("a socket of kind {kind:?}")),
+        _ => return Ok(None),
+    };
+    let InSockInfo { insi_lport, insi_fport, insi_laddr, insi_faddr, .. } = ends;
+    let (port, remote) = (number(insi_lport), number(insi_fport));
+    if port == 0 {
+        return Ok(None);
+    }
+    let state = match state {
+        Some(code) => tcp_state(code, remote).ok_or_else(|| format!("a TCP state {code}"))?,
+        None if remote == 0 => State::Unconnected,
+        None => State::Established,
+    };
+    let peer = (!state.holds_port()).then(|| Peer { address: address(family, insi_faddr), port: remote });
+    Ok(Some(bare((protocol, address(family, insi_laddr), port), state, peer, Owner::Unknown)))
+}
+
+/// A port, whose two bytes are in network order at the beginning of the number.
+fn number(port: i32) -> u16 {
+    let [first, second, ..] = port.to_ne_bytes();
+    u16::from_be_bytes([first, second])
+}
+
+fn address(family: Family, address: InSIAddr) -> IpAddr {
+    // SAFETY: both members lie in the same sixteen bytes, and any bytes make one.
+    match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::from(u32::from_be(unsafe { address.ina_46.i46a_addr4.s_addr }))),
+        Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(unsafe { address.ina_6.s6_addr })),
+    }
+}
+
+/// A closed socket with a port and no peer is bound, and does not listen.
+fn tcp_state(code: i32, remote: u16) -> Option<State> {
+    Some(match TcpSIState::from(code) {
+        TcpSIState::Closed if remote == 0 => State::Bound,
+        TcpSIState::Closed => State::Close,
+        TcpSIState::Listen => State::Listen,
+        TcpSIState::SynSent => State::SynSent,
+        TcpSIState::SynReceived => State::SynRecv,
+        TcpSIState::Established => State::Established,
+        TcpSIState::CloseWait => State::CloseWait,
+        TcpSIState::FinWait1 => State::FinWait1,
+        TcpSIState::Closing => State::Closing,
+        TcpSIState::LastAck => State::LastAck,
+        TcpSIState::FinWait2 => State::FinWait2,
+        TcpSIState::TimeWait => State::TimeWait,
+        TcpSIState::Reserved | TcpSIState::Unknown => return None,
+    })
+}
+
+/// The jobs of launchd that the holders are, where everything is to be known of them.
+pub(super) fn tell(
+    scope: &Scope,
+    _: bool,
+    _: &mut [Socket],
+    processes: &mut Vec<Process>,
+    gaps: &mut Vec<Gap>,
+) {
+    if !scope.details || processes.is_empty() {
+        return;
+    }
+    let list = Command::new("/bin/launchctl").arg("list").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    match list {
+        Ok(output) if output.status.success() => {
+            let labels = labels(&String::from_utf8_lossy(&output.stdout));
+            for process in processes {
+                process.unit = labels.get(&process.pid).cloned();
+            }
+        }
+        other => gaps.push(Gap {
+            stage: Stage::Processes,
+            what: "the labels of launchd's jobs".to_owned(),
+            count: None,
+            why: other.map_or_else(
+                |error| error.to_string(),
+                |output| format!("launchctl list: {}", output.status),
+            ),
+            remedy: None,
+        }),
+    }
+}
+
+/// `PID<tab>Status<tab>Label`; a job that does not run has `-` for a pid.
+fn labels(list: &str) -> HashMap<Pid, String> {
+    let job = |line: &str| {
+        let mut fields = line.split('\t');
+        Some((fields.next()?.parse().ok()?, fields.nth(1)?.to_owned()))
+    };
+    list.lines().filter_map(job).collect()
+}
+
+/// `net.inet.ip.portrange.first` and `.last` where nobody set them; they serve IPv6 as well.
+const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
+
+/// The ports outgoing connections draw from.
+pub(super) fn ephemeral() -> Ephemeral {
+    let read = || -> io::Result<PortRange> {
+        let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
+        // Where the first is above the last, the system draws downwards from it.
+        PortRange::new(low.min(high), low.max(high)).ok_or_else(|| io::Error::other("no range"))
+    };
+    match read() {
+        Ok(range) => {
+            let source = "net.inet.ip.portrange.first and .last".to_owned();
+            Ephemeral { ranges: vec![range], of: Vec::new(), source, gap: None }
+        }
+        Err(error) => {
+            let why = format!("net.inet.ip.portrange: {error}");
+            Ephemeral::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why)))
+        }
+    }
+}
+
+/// A setting that is a port.
+fn setting(name: &CStr) -> io::Result<u16> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of_val(&value);
+    let place = (&raw mut value).cast::<c_void>();
+    // SAFETY: the name ends in NUL; `value` has `size` bytes, the call writes no more, and nothing is set.
+    let answer = unsafe { libc::sysctlbyname(name.as_ptr(), place, &raw mut size, std::ptr::null_mut(), 0) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if size != size_of_val(&value) {
+        return Err(io::Error::other("the answer is short"));
+    }
+    u16::try_from(value).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_labels() {
+        assert_eq!(number(i32::from_ne_bytes([0x0d, 0x58, 0, 0])), 3416);
+        let labels = labels("PID\tStatus\tLabel\n-\t0\tcom.apple.a\n412\t0\tcom.apple.b\n");
+        assert_eq!(labels, HashMap::from([(412, "com.apple.b".to_owned())]));
+    }
+}

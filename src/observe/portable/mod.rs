@@ -1,0 +1,158 @@
+//! Sockets from the system's own tables and processes from sysinfo: the source on macOS and Windows, and on Linux an
+//! independent second opinion for the tests.
+//!
+//! What a system alone can tell is in the file called after it: [`own`]. What no crate in use wraps safely on Windows
+//! is in `winapi.rs`. Nothing here knows a device, a network namespace or a control group.
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod own;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod own;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod own;
+
+mod holders;
+#[cfg(not(target_os = "macos"))]
+mod netstat;
+#[cfg(windows)]
+mod winapi;
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use sysinfo::System;
+
+use super::{Error, Scope};
+use crate::model::{
+    Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Owner, Peer,
+    PortRange, Protocol, Socket, Stage, State,
+};
+
+/// What a system's own file reads of its setting: the ports outgoing connections draw from.
+struct Ephemeral {
+    /// Every range.
+    ranges: Vec<PortRange>,
+    /// Each by family and protocol, where the system keeps them apart.
+    of: Vec<EphemeralOf>,
+    /// Where they come from.
+    source: String,
+    /// Said where only the default is known.
+    gap: Option<Gap>,
+}
+
+impl Ephemeral {
+    /// Where nobody set it, and nothing could be read.
+    fn default_of(range: PortRange, gap: Option<Gap>) -> Self {
+        let source = format!("the documented default of {}", std::env::consts::OS);
+        Ephemeral { ranges: vec![range], of: Vec::new(), source, gap }
+    }
+}
+
+/// A setting that could not be read; its default is assumed.
+#[cfg(not(target_os = "linux"))]
+fn assumed(range: PortRange, why: String) -> Gap {
+    Gap {
+        stage: Stage::Host,
+        what: format!("this system's ephemeral port range; {range}, the default, is assumed"),
+        count: None,
+        why,
+        remedy: None,
+    }
+}
+
+/// Looks at this machine, now.
+///
+/// # Errors
+/// Where other network namespaces are asked for; anything else that could not be seen is a gap.
+pub fn observe(scope: &Scope) -> Result<Observation, Error> {
+    let named = match &scope.namespaces {
+        Namespaces::Own => None,
+        Namespaces::All => Some("all"),
+        Namespaces::Called(name) => Some(name.as_str()),
+    };
+    if let Some(name) = named {
+        return Err(Error(format!("--netns {name}: network namespaces are a thing of Linux")));
+    }
+    let taken = Timestamp::now();
+    let mut gaps = Vec::new();
+    let mut sockets = own::sockets(scope, &mut gaps);
+    let privileged = own::privileged();
+    let mut processes = holders::processes(scope, &sockets);
+    own::tell(scope, privileged, &mut sockets, &mut processes, &mut gaps);
+    holders::users(&mut sockets, &processes);
+    let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
+    if scope.holders && nameless > 0 {
+        gaps.push(Gap {
+            stage: Stage::Holders,
+            what: "sockets for which the system names no process".to_owned(),
+            count: u64::try_from(nameless).ok(),
+            why: "its table of sockets does not tell".to_owned(),
+            remedy: None,
+        });
+    }
+    let ephemeral = own::ephemeral();
+    gaps.extend(ephemeral.gap);
+    Ok(Observation {
+        schema: OBSERVATION_SCHEMA.to_owned(),
+        taken,
+        host: Host {
+            name: System::host_name().ok(),
+            os: std::env::consts::OS.to_owned(),
+            kernel: System::kernel_version().ok(),
+            privileged,
+            ephemeral: ephemeral.ranges,
+            ephemeral_of: ephemeral.of,
+            reserved: Vec::new(),
+            ephemeral_source: ephemeral.source,
+        },
+        extent: Some(scope.extent()),
+        sockets,
+        processes,
+        asked: Namespaces::Own,
+        namespaces: Vec::new(),
+        gaps,
+        notes: own::NOTES
+            .iter()
+            .map(|what| Note { what: (*what).to_owned(), count: None, remedy: None })
+            .collect(),
+    })
+}
+
+/// Whether the system knows a user of this name.
+#[must_use]
+pub fn is_user(name: &str) -> bool {
+    own::is_user(name)
+}
+
+/// Whether any process goes by this name.
+#[must_use]
+pub fn is_running(name: &str) -> bool {
+    holders::is_running(name)
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use netstat::second_opinion;
+
+/// A socket as the poorest of the tables tells it.
+fn socket(
+    (protocol, address, port): (Protocol, IpAddr, u16),
+    state: State,
+    peer: Option<Peer>,
+    owner: Owner,
+) -> Socket {
+    Socket {
+        local: Endpoint { protocol, address, port, device: None },
+        peer,
+        state,
+        mptcp: false,
+        home: Home::default().into(),
+        inode: None,
+        cookie: None,
+        v6only: None,
+        queues: None,
+        owner,
+    }
+}

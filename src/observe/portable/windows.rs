@@ -1,0 +1,341 @@
+//! Windows: sockets from netstat2, and of their holders what the system tells besides: whole paths, accounts by name,
+//! the services in a process, and which of them may not be opened.
+//!
+//! The table of sockets names a process for each, whoever asks. Process 4 is the kernel, and a connection of process 0
+//! is nobody's any more; a listener of process 0 is one whose holder is not told. A process that may not be opened is
+//! hidden: which file it runs, and for whom, is not known, and its name alone proves nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::windows::io::AsHandle;
+use std::os::windows::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+pub(super) use super::netstat::sockets;
+
+use super::winapi;
+use super::{Ephemeral, assumed};
+use crate::model::{
+    EphemeralOf, Exe, ExeState, Family, Gap, Owner, Pid, PortRange, Process, Protocol, Socket, Stage, State,
+};
+use crate::observe::Scope;
+
+/// What a reader should know of every observation.
+pub(super) const NOTES: &[&str] = &[
+    "this system's tables tell neither the peers of UDP sockets, which are listed as if they took from anybody, nor \
+     TCP sockets that are bound and do not listen",
+];
+
+/// The System Idle Process, and System.
+const IDLE: Pid = 0;
+const SYSTEM: Pid = 4;
+
+/// How many hidden processes are named one by one.
+const NAMED: usize = 24;
+
+/// Whether this process has an administrator's rights.
+pub(super) fn privileged() -> bool {
+    winapi::is_elevated().unwrap_or(false)
+}
+
+/// Whether the system knows a user of this name.
+pub(super) fn is_user(name: &str) -> bool {
+    winapi::is_account(name)
+}
+
+/// What became of opening a process.
+#[derive(Debug)]
+enum Opened {
+    /// Its file, where that could be read.
+    Here(io::Result<String>),
+    /// It may not be opened.
+    Denied,
+    /// It has ended.
+    Gone,
+}
+
+fn open(pid: Pid) -> Opened {
+    match winapi::open(pid) {
+        Ok(process) => Opened::Here(winapi::image(process.as_handle())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Opened::Gone,
+        Err(_) => Opened::Denied,
+    }
+}
+
+/// Who holds the sockets, and what there is to know of them.
+pub(super) fn tell(
+    scope: &Scope,
+    privileged: bool,
+    sockets: &mut [Socket],
+    processes: &mut Vec<Process>,
+    gaps: &mut Vec<Gap>,
+) {
+    let opened: HashMap<Pid, Opened> = processes
+        .iter()
+        .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
+        .map(|process| (process.pid, open(process.pid)))
+        .collect();
+    // Where a holder has ended, its socket may live on with whoever inherited it.
+    let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
+        self::sockets(scope, &mut Vec::new())
+    } else {
+        Vec::new()
+    };
+    let mut hidden: BTreeMap<Pid, Vec<String>> = BTreeMap::new();
+    for socket in sockets.iter_mut() {
+        let Some(pid) = socket.owner.pids().first().copied() else { continue };
+        let Some(owner) = owner(pid, socket.state, opened.get(&pid), || again.contains(socket)) else {
+            continue;
+        };
+        if owner == Owner::Hidden {
+            hidden.entry(pid).or_default().push(format!("{} {}", socket.local.protocol, socket.local.port));
+        }
+        socket.owner = owner;
+    }
+    gaps.extend(unopened(&hidden, processes, privileged));
+    processes.retain(|process| sockets.iter().any(|socket| socket.owner.pids().contains(&process.pid)));
+    let services = match winapi::services() {
+        Ok(services) => services,
+        Err(error) => {
+            gaps.push(Gap {
+                stage: Stage::Processes,
+                what: "the services that the processes host".to_owned(),
+                count: None,
+                why: error.to_string(),
+                remedy: None,
+            });
+            BTreeMap::new()
+        }
+    };
+    let mut accounts: HashMap<String, String> = HashMap::new();
+    let mut unread = 0_u64;
+    for process in processes {
+        // Where the path could not be read, an empty or a cut one is not put in its place.
+        process.exe = match opened.get(&process.pid) {
+            Some(Opened::Here(Ok(path))) => Some(Exe { path: path.clone(), state: ExeState::Present }),
+            _ => None,
+        };
+        if let Some(sid) = process.user.take() {
+            let name = accounts
+                .entry(sid)
+                .or_insert_with_key(|sid| winapi::account(sid).unwrap_or_else(|_| sid.clone()));
+            process.user = Some(name.clone());
+        }
+        process.unit = services.get(&process.pid).map(|names| names.join(", "));
+        unread += u64::from(process.exe.is_none());
+    }
+    if unread > 0 {
+        gaps.push(Gap {
+            stage: Stage::Processes,
+            what: "the program files of processes".to_owned(),
+            count: Some(unread),
+            why: "the system does not tell them".to_owned(),
+            remedy: remedy(privileged),
+        });
+    }
+}
+
+/// What a socket's holder comes to that is no process to be told of.
+fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
+    match (pid, opened) {
+        (SYSTEM, _) => Some(Owner::Kernel),
+        (IDLE, _) if !state.holds_port() => Some(Owner::Kernel),
+        (IDLE, _) => Some(Owner::Unknown),
+        (_, Some(Opened::Gone)) if lives_on() => Some(Owner::Unknown),
+        (_, Some(Opened::Gone)) => Some(Owner::Vanished),
+        (_, Some(Opened::Denied)) => Some(Owner::Hidden),
+        _ => None,
+    }
+}
+
+/// An administrator has nothing more to ask for.
+fn remedy(privileged: bool) -> Option<String> {
+    (!privileged).then(|| "run as administrator".to_owned())
+}
+
+/// What is known of the processes that may not be opened: their ids, their names as anybody may choose them, and what
+/// they hold.
+fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileged: bool) -> Option<Gap> {
+    if hidden.is_empty() {
+        return None;
+    }
+    let told = |(pid, sockets): (&Pid, &Vec<String>)| {
+        let name =
+            processes.iter().find(|process| process.pid == *pid).and_then(|process| process.name.as_deref());
+        format!("{pid} {} ({})", name.unwrap_or("?"), sockets.join(", "))
+    };
+    let mut list: Vec<String> = hidden.iter().take(NAMED).map(told).collect();
+    if hidden.len() > NAMED {
+        list.push(format!("and {} more", hidden.len() - NAMED));
+    }
+    Some(Gap {
+        stage: Stage::Holders,
+        what: format!("processes that may not be opened: {}", list.join("; ")),
+        count: u64::try_from(hidden.len()).ok(),
+        why: "access denied".to_owned(),
+        remedy: remedy(privileged),
+    })
+}
+
+/// RFC 6335's dynamic range, which Windows has used since Vista where nobody set another.
+const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
+
+/// The longest that the tool is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The system's own setting, by protocol and family, from the one tool that documents it; read once a run.
+pub(super) fn ephemeral() -> Ephemeral {
+    static SETTING: OnceLock<Result<Vec<EphemeralOf>, String>> = OnceLock::new();
+    match SETTING.get_or_init(setting) {
+        Ok(of) => {
+            let mut ranges: Vec<PortRange> = of.iter().map(|of| of.ports).collect();
+            ranges.sort_unstable();
+            ranges.dedup();
+            let source = "netsh int ipv4|ipv6 show dynamicport tcp|udp".to_owned();
+            Ephemeral { ranges, of: of.clone(), source, gap: None }
+        }
+        Err(why) => Ephemeral::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why.clone()))),
+    }
+}
+
+fn setting() -> Result<Vec<EphemeralOf>, String> {
+    let tool = winapi::system_folder().map_err(|error| error.to_string())?.join("netsh.exe");
+    let ask = |protocol: Protocol, family: Family| {
+        let question = ["int", family.name(), "show", "dynamicport", protocol.name()];
+        let said = format!("netsh {}", question.join(" "));
+        let child = start(&tool, &question).map_err(|error| format!("{said}: {error}"))?;
+        Ok((protocol, family, said, child))
+    };
+    // All four at once: each takes its time to start.
+    let started: Result<Vec<_>, String> = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .flat_map(|protocol| [Family::Ipv4, Family::Ipv6].map(|family| (protocol, family)))
+        .map(|(protocol, family)| ask(protocol, family))
+        .collect();
+    let until = Instant::now() + PATIENCE;
+    started?
+        .into_iter()
+        .map(|(protocol, family, said, child)| {
+            let text = answer(child, until).map_err(|error| format!("{said}: {error}"))?;
+            let ports = range(&text).ok_or_else(|| format!("{said}: its answer is not understood"))?;
+            Ok(EphemeralOf { protocol, family, ports })
+        })
+        .collect()
+}
+
+/// `CREATE_NO_WINDOW`: a program without a console of its own gets none to flash up.
+const NO_WINDOW: u32 = 0x0800_0000;
+
+fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
+    Command::new(tool)
+        .args(question)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .creation_flags(NO_WINDOW)
+        .spawn()
+}
+
+/// What the tool says, which is less than a pipe holds; one that does not end is ended.
+fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
+    while child.try_wait()?.is_none() {
+        if Instant::now() > until {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(child.wait_with_output()?.stdout)
+}
+
+/// The first port and their number, each at the end of its line; what stands before them is in the system's language
+/// and code page.
+fn range(text: &[u8]) -> Option<PortRange> {
+    let mut numbers =
+        text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {
+            let begin = line.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+            std::str::from_utf8(line.get(begin..)?).ok()?.parse::<u16>().ok()
+        });
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(low), Some(count), None) => PortRange::new(low, low.checked_add(count.checked_sub(1)?)?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_in_any_language() {
+        let usual = Some(PortRange { low: 49152, high: 65535 });
+        for (about, text, wanted) in [
+            (
+                "English",
+                &b"\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n\
+                  Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n"[..],
+                usual,
+            ),
+            (
+                "German, code page 850",
+                b"\r\nDynamischer Portbereich f\x81r Protokoll tcp\r\n---\r\n\
+                  Startport         : 49152\r\nAnzahl von Ports  : 16384\r\n",
+                usual,
+            ),
+            ("another range", b"Start Port : 1025\nNumber of Ports : 64510\n", PortRange::new(1025, 65534)),
+            ("nothing", b"", None),
+            ("one number", b"Start Port : 49152\n", None),
+            ("three numbers", b"a : 1\nb : 2\nc : 3\n", None),
+            ("beyond the last port", b"a : 65535\nb : 2\n", None),
+            ("none", b"a : 49152\nb : 0\n", None),
+            ("no port", b"a : 70000\nb : 2\n", None),
+        ] {
+            assert_eq!(range(text), wanted, "{about}");
+        }
+    }
+
+    #[test]
+    fn owners_are_told_apart() {
+        let here = Opened::Here(Ok("C:\\x.exe".to_owned()));
+        for (about, pid, state, opened, lives_on, wanted) in [
+            ("System", 4, State::Listen, None, true, Some(Owner::Kernel)),
+            ("what is nobody's any more", 0, State::TimeWait, None, true, Some(Owner::Kernel)),
+            ("a listener of nobody", 0, State::Listen, None, true, Some(Owner::Unknown)),
+            (
+                "ended, its socket with it",
+                912,
+                State::Listen,
+                Some(&Opened::Gone),
+                false,
+                Some(Owner::Vanished),
+            ),
+            (
+                "ended, its socket inherited",
+                912,
+                State::Listen,
+                Some(&Opened::Gone),
+                true,
+                Some(Owner::Unknown),
+            ),
+            ("protected", 912, State::Listen, Some(&Opened::Denied), true, Some(Owner::Hidden)),
+            ("a process as any", 912, State::Listen, Some(&here), true, None),
+        ] {
+            assert_eq!(owner(pid, state, opened, || lives_on), wanted, "{about}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_opened_is_told() {
+        let hidden = BTreeMap::from([(912, vec!["tcp 135".to_owned(), "tcp 49664".to_owned()])]);
+        let mut process = Process::unknown(912);
+        process.name = Some("svchost.exe".to_owned());
+        let gap = unopened(&hidden, &[process], false).unwrap();
+        assert_eq!(gap.what, "processes that may not be opened: 912 svchost.exe (tcp 135, tcp 49664)");
+        assert_eq!((gap.count, gap.remedy.as_deref()), (Some(1), Some("run as administrator")));
+        assert_eq!(unopened(&BTreeMap::new(), &[], false), None);
+    }
+}

@@ -1,0 +1,354 @@
+//! Scenes on systems without namespaces: real sockets of this machine, on loopback wherever the scene allows it.
+//!
+//! Others may listen on the machine as well, so a scene asks for its own ports. What holds them is this very program,
+//! started again as `scenes --helper listen SOCKET…`; it ends with the scene.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::report::{Outcome, flags, held, listeners, on_port, pids};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[(&str, fn() -> Outcome)] = &[
+    ("five_listeners", five_listeners),
+    ("the_holder_is_told", the_holder_is_told),
+    ("both_families_at_once", both_families_at_once),
+    ("absent_present_absent", absent_present_absent),
+    ("two_hundred", two_hundred),
+    ("ephemeral", ephemeral),
+    ("a_connection_has_two_ends", a_connection_has_two_ends),
+    ("hostile_name", hostile_name),
+    ("a_capture_says_the_same", a_capture_says_the_same),
+    ("explain_knows_who_listens", explain_knows_who_listens),
+    ("waiting_for_a_port", waiting_for_a_port),
+    ("targets_and_options", targets_and_options),
+];
+
+/// Acts as a helper: holds the sockets that the arguments name, and says which ports they got.
+pub fn help(words: &[String]) -> ExitCode {
+    match hold(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("helper {words:?}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hold(words: &[String]) -> Result<(), Box<dyn Error>> {
+    let (mut listeners, mut sockets, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+    for word in words {
+        match word.split_once('/').ok_or("no protocol")? {
+            ("tcp", address) => {
+                let listener = TcpListener::bind(address).map_err(|error| format!("{word}: {error}"))?;
+                ports.push(listener.local_addr()?.port());
+                listeners.push(listener);
+            }
+            ("udp", address) => {
+                let socket = UdpSocket::bind(address).map_err(|error| format!("{word}: {error}"))?;
+                ports.push(socket.local_addr()?.port());
+                sockets.push(socket);
+            }
+            _ => return Err("no such protocol".into()),
+        }
+    }
+    println!("ready {}", serde_json::to_string(&ports)?);
+    std::io::stdout().flush()?;
+    let _ = std::io::stdin().read(&mut [0]);
+    Ok(())
+}
+
+/// A process that holds sockets.
+struct Holder {
+    child: Child,
+    ports: Vec<u16>,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Holder {
+    fn start(sockets: &[&str]) -> Result<Self, Failed> {
+        Holder::start_as(&std::env::current_exe()?, sockets)
+    }
+
+    fn start_as(program: &Path, sockets: &[&str]) -> Result<Self, Failed> {
+        let child = Command::new(program)
+            .arg("--helper")
+            .args(sockets)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut holder = Holder { child, ports: Vec::new() };
+        let mut line = String::new();
+        BufReader::new(holder.child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        let ports =
+            line.strip_prefix("ready ").ok_or_else(|| format!("{sockets:?} could not be held: {line:?}"))?;
+        holder.ports = serde_json::from_str(ports)?;
+        Ok(holder)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<Output, Failed> {
+    Ok(Command::new(env!("CARGO_BIN_EXE_portolan")).args(arguments).stdin(Stdio::null()).output()?)
+}
+
+/// The report that the arguments make, a listing or another.
+fn json(arguments: &[&str]) -> Result<Value, Failed> {
+    let output = run(&[arguments, &["-o", "json"]].concat())?;
+    match serde_json::from_slice(&output.stdout) {
+        Ok(report) => Ok(report),
+        Err(error) => Err(format!("{arguments:?}: {error}: {output:?}").into()),
+    }
+}
+
+/// Everything that matters here was seen. That a setting of the host could not be read is another matter: it is so
+/// under wine, which has no tool for it.
+fn whole(report: &Value) -> Outcome {
+    let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
+    let blind: Vec<_> = gaps.iter().filter(|gap| gap["stage"] != "host").collect();
+    same!(blind, Vec::<&Value>::new());
+    same!(report["complete"], gaps.is_empty());
+    Ok(())
+}
+
+const FIVE: [(&str, &str, u16); 5] = [
+    ("tcp", "0.0.0.0", 3416),
+    ("tcp", "127.0.0.1", 60416),
+    ("udp", "::", 3414),
+    ("tcp", "127.0.0.1", 5432),
+    ("tcp", "0.0.0.0", 1),
+];
+
+fn five_listeners() -> Outcome {
+    let holders = FIVE
+        .iter()
+        .map(|(protocol, address, port)| {
+            let address = if address.contains(':') { format!("[{address}]") } else { (*address).to_owned() };
+            Holder::start(&[&format!("{protocol}/{address}:{port}")])
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let report = json(&["3416", "60416", "udp/3414", "5432", "tcp/1"])?;
+    same!(report["schema"], "portolan/1");
+    same!(report["host"]["os"], std::env::consts::OS);
+    let shown: BTreeSet<_> = listeners(&report)?
+        .iter()
+        .map(|l| (l["protocol"].as_str(), l["address"].as_str(), l["port"].as_u64()))
+        .collect();
+    let wanted = FIVE
+        .iter()
+        .map(|(protocol, address, port)| (Some(*protocol), Some(*address), Some(u64::from(*port))))
+        .collect();
+    same!(shown, wanted);
+    same!(listeners(&report)?.len(), 5);
+    for (holder, (_, _, port)) in holders.iter().zip(FIVE) {
+        held(&report, port, &[holder.pid()])?;
+    }
+    same!(flags(on_port(&report, 3416)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
+    // This program where PostgreSQL is guarded.
+    same!(flags(on_port(&report, 5432)?), ["impostor"]);
+    same!(flags(on_port(&report, 3414)?), ["orphaned", "exposed"]);
+    same!(on_port(&report, 3414)?["state"], "unconnected");
+    whole(&report)
+}
+
+fn the_holder_is_told() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let report = json(&[&holder.ports[0].to_string()])?;
+    let listener = on_port(&report, holder.ports[0])?;
+    let process = &listener["processes"][0];
+    let exe = std::env::current_exe()?;
+    let told = process["exe"].as_str().ok_or("no executable")?;
+    same!(told.to_lowercase(), exe.to_str().ok_or("a strange path")?.to_lowercase());
+    same!(process["exe_deleted"], false);
+    let name = process["name"].as_str().ok_or("no name")?;
+    same!(
+        exe.file_name().and_then(|name| name.to_str()).is_some_and(|file| file.starts_with(name)),
+        true,
+        "{name}"
+    );
+    // A name, and no SID.
+    let user = process["user"].as_str().ok_or("no user")?;
+    same!(user.is_empty() || user.starts_with("S-1-"), false, "{user}");
+    same!(listener["user"], user);
+    same!(process["started"].is_string(), true, "{process:#}");
+    whole(&report)
+}
+
+fn both_families_at_once() -> Outcome {
+    let four = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let port = four.ports[0];
+    let six = Holder::start(&[&format!("tcp/[::1]:{port}"), &format!("udp/[::1]:{port}")])?;
+    let report = json(&[&port.to_string()])?;
+    let shown: BTreeSet<_> = listeners(&report)?
+        .iter()
+        .map(|l| (l["protocol"].as_str(), l["family"].as_str(), l["address"].as_str(), pids(l)))
+        .collect();
+    let wanted = BTreeSet::from([
+        (Some("tcp"), Some("ipv4"), Some("127.0.0.1"), vec![four.pid()]),
+        (Some("tcp"), Some("ipv6"), Some("::1"), vec![six.pid()]),
+        (Some("udp"), Some("ipv6"), Some("::1"), vec![six.pid()]),
+    ]);
+    same!(shown, wanted);
+    for (option, count) in [("-4", 1), ("-6", 2), ("-t", 2), ("-u", 1)] {
+        same!(listeners(&json(&[option, &port.to_string()])?)?.len(), count, "{option}");
+    }
+    whole(&report)
+}
+
+fn absent_present_absent() -> Outcome {
+    let held = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let port = held.ports[0].to_string();
+    same!(run(&[&port])?.status.code(), Some(0));
+    drop(held);
+    let output = run(&[&port])?;
+    same!(output.status.code(), Some(1), "{output:?}");
+    let again = Holder::start(&[&format!("tcp/127.0.0.1:{port}")])?;
+    let output = run(&["--pids", &port])?;
+    same!(String::from_utf8(output.stdout)?.trim(), again.pid().to_string());
+    Ok(())
+}
+
+fn two_hundred() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"; 200])?;
+    let shown: BTreeSet<u64> = listeners(&json(&["--pid", &holder.pid().to_string()])?)?
+        .iter()
+        .filter_map(|listener| listener["port"].as_u64())
+        .collect();
+    same!(shown, holder.ports.iter().map(|port| u64::from(*port)).collect());
+    Ok(())
+}
+
+/// A port that the system picked lies in the range that it says it picks from.
+fn ephemeral() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0", "tcp/[::1]:0", "udp/127.0.0.1:0"])?;
+    let report = json(&["--pid", &holder.pid().to_string()])?;
+    let range = &report["host"]["ephemeral"][0];
+    same!(range["low"].is_u64() && range["high"].is_u64(), true, "{range}");
+    let assumed = report["gaps"].as_array().into_iter().flatten().any(|gap| gap["stage"] == "host");
+    for listener in listeners(&report)? {
+        let (port, low, high) = (listener["port"].as_u64(), range["low"].as_u64(), range["high"].as_u64());
+        if assumed {
+            continue; // wine picks ports as the system below it does
+        }
+        same!(low <= port && port <= high, true, "{port:?} is not in {range}");
+        same!(flags(listener).contains(&"ephemeral"), true, "{listener:#}");
+    }
+    same!(listeners(&report)?.len(), 3);
+    Ok(())
+}
+
+fn a_connection_has_two_ends() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let port = holder.ports[0];
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    let own = stream.local_addr()?.port();
+    let report = json(&["-a", "--state", "established", &own.to_string()])?;
+    let ours = on_port(&report, own)?;
+    same!(ours["peer"]["port"], port);
+    same!(pids(ours), vec![std::process::id()]);
+    same!(ours["state"], "established");
+    same!(listeners(&json(&[&own.to_string()])?)?.len(), 0);
+    Ok(())
+}
+
+/// A right-to-left override in what a program is called and where its file lies.
+fn hostile_name() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join(format!("x\u{202e}cod{}", std::env::consts::EXE_SUFFIX));
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    let holder = Holder::start_as(&program, &["tcp/127.0.0.1:0"])?;
+    let port = holder.ports[0].to_string();
+    let report = json(&[&port])?;
+    let exe = on_port(&report, holder.ports[0])?["processes"][0]["exe"].as_str().ok_or("no executable")?;
+    same!(exe.contains('\u{202e}'), true, "{exe:?}");
+    for arguments in
+        [&[port.as_str()][..], &["-o", "wide", &port], &["-o", "csv", &port], &["explain", &port]]
+    {
+        let output = run(arguments)?;
+        let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+        same!(text.contains('\u{202e}'), false, "{arguments:?}: {text:?}");
+    }
+    drop(holder);
+    Ok(())
+}
+
+fn a_capture_says_the_same() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0", "udp/[::1]:0"])?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("capture.json");
+    std::fs::write(&file, run(&["capture"])?.stdout)?;
+    for port in &holder.ports {
+        let port = port.to_string();
+        let (live, saved) =
+            (json(&[&port])?, json(&["--from", file.to_str().ok_or("a strange path")?, &port])?);
+        let bare = |report: &Value| -> Result<Vec<(Value, Value, Vec<u32>)>, Failed> {
+            let each = |l: &Value| (l["address"].clone(), l["port"].clone(), pids(l));
+            Ok(listeners(report)?.iter().map(each).collect())
+        };
+        same!(bare(&live)?, bare(&saved)?);
+        same!(listeners(&saved)?.len(), 1);
+    }
+    Ok(())
+}
+
+fn explain_knows_who_listens() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:3417"])?;
+    let report = json(&["explain", "tcp/3417"])?;
+    same!(report["schema"], "portolan.explain/1");
+    let port = report["ports"][0].clone();
+    same!((&port["port"], &port["protocol"]), (&Value::from(3417), &Value::from("tcp")));
+    same!(pids(&port["listeners"][0]), vec![holder.pid()]);
+    Ok(())
+}
+
+fn waiting_for_a_port() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let port = holder.ports[0].to_string();
+    let wait = |arguments: &[&str]| run(&[&["watch", &port, "--timeout", "20"], arguments].concat());
+    same!(wait(&["--until-listening"])?.status.code(), Some(0));
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(holder);
+    });
+    let output = wait(&["--until-free"])?;
+    same!(output.status.code(), Some(0), "{output:?}");
+    Ok(())
+}
+
+fn targets_and_options() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0", "udp/127.0.0.1:0"])?;
+    let (tcp, udp) = (holder.ports[0].to_string(), holder.ports[1].to_string());
+    let program = std::env::current_exe()?;
+    let name = program.file_stem().and_then(|name| name.to_str()).ok_or("a strange name")?;
+    let report = json(&["--process", name, "--pid", &holder.pid().to_string()])?;
+    same!(listeners(&report)?.len(), 2);
+    let user = listeners(&report)?[0]["user"].as_str().ok_or("no user")?.to_owned();
+    let bare = user.rsplit('\\').next().unwrap_or_default();
+    for user in [user.as_str(), bare] {
+        same!(listeners(&json(&["--user", user, &tcp, &udp])?)?.len(), 2, "{user}");
+    }
+    same!(run(&["--user", "no-such-user-anywhere"])?.status.code(), Some(2));
+    same!(run(&["--netns", "all"])?.status.code(), Some(2));
+    let both = format!("127.0.0.1:{tcp}");
+    same!(listeners(&json(&[&both])?)?.len(), 1);
+    Ok(())
+}
