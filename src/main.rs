@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use portolan::cli::Cli;
 use portolan::command::{self, Error};
 use portolan::render::sanitize;
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return complain(&error.to_string()),
     }
-    let cli = match Cli::try_parse() {
+    let parser = Cli::command().long_version(&*command::version().leak());
+    let cli = match parser.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => return complain(&one_line(&error.render().to_string())),

@@ -629,7 +629,19 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
     {
         assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
     }
-    assert!(stdout(&run(["--version"])).starts_with("portolan 0."));
+}
+
+#[test]
+fn versions() {
+    let short = run(["-V"]);
+    assert_eq!(stdout(&short), concat!("portolan ", env!("CARGO_PKG_VERSION"), "\n"));
+    let long = run(["--version"]);
+    let lines: Vec<&str> = stdout(&long).lines().collect();
+    assert_eq!(lines.len(), 4, "{long:?}");
+    assert_eq!(format!("{}\n", lines[0]), stdout(&short));
+    assert!(lines[1].starts_with("registry of 20") && lines[1].contains("port-desc 0."), "{long:?}");
+    assert!(lines[2].starts_with("evidence: ") && lines[2].contains("Debian netbase "), "{long:?}");
+    assert!(lines[3].starts_with(&format!("sources on {}: ", std::env::consts::OS)), "{long:?}");
 }
 
 /// Every command's long help has examples, and each of them is a line that the program takes.

@@ -22,8 +22,9 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
-use crate::model::{Namespaces, Observation};
-use crate::observe::{Scope, observe};
+use crate::model::{Life, Namespaces, Observation};
+use crate::observe::{self, Scope, observe};
+use crate::registry::{Registry, compile::Package};
 use crate::render::{Style, talk};
 
 /// How a run ended, short of an error.
@@ -123,6 +124,27 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(exit),
     }
+}
+
+/// What `--version` tells beside the version: the registry's date, what it and its evidence were made of, and what
+/// this build asks of the system.
+#[must_use]
+pub fn version() -> String {
+    let registry = Registry::embedded();
+    let evidence: Vec<String> = Life::PACKAGED
+        .iter()
+        .filter_map(|life| Package::of(life.name()))
+        .map(|package| package.dated())
+        .collect();
+    format!(
+        "{}\nregistry of {}: {}\nevidence: {}\nsources on {}: {}",
+        env!("CARGO_PKG_VERSION"),
+        registry.date(),
+        registry.provenance(),
+        evidence.join(", "),
+        std::env::consts::OS,
+        observe::SOURCES
+    )
 }
 
 /// What the environment and the terminal say, read once.

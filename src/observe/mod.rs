@@ -27,6 +27,17 @@ use portable as system;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use unsupported as system;
 
+/// What is asked on this system for sockets and processes.
+pub const SOURCES: &str = if cfg!(target_os = "linux") {
+    "sock_diag over netlink, /proc"
+} else if cfg!(target_os = "macos") {
+    "libproc, sysctl, launchctl"
+} else if cfg!(windows) {
+    "the tables of the IP Helper (netstat2), processes (sysinfo), accounts, services, netsh"
+} else {
+    "none: only saved observations (--from)"
+};
+
 /// What to look at, and how closely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {

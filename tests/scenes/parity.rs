@@ -7,7 +7,7 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use portolan::model::Observation;
+use portolan::model::{Gap, Observation, Stage};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::Value;
 
@@ -35,7 +35,9 @@ fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
     let observation: Observation = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
-    same!(observation.gaps, []);
+    // Which holders it does not find is what the scenes are about.
+    let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Holders).collect();
+    same!(gaps, Vec::<&Gap>::new());
     let seen = observation.sockets.into_iter().map(|socket| {
         let pids = socket.owner.pids().to_vec();
         (socket.local.protocol.to_string(), socket.local.address.to_string(), socket.local.port, pids)
