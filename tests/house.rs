@@ -131,3 +131,23 @@ fn the_reader_of_imports_reads_them() {
     assert_eq!(named("use crate::{join, model::{Pid}, render};"), ["model", "join", "render"]);
     assert_eq!(named("crate::joinery::x(); crate::judge::judge()"), ["judge"]);
 }
+
+/// Every dependency has its reason above it, alone or with others that share it.
+#[test]
+fn dependencies_say_why() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let (mut listed, mut said, mut count) = (false, false, 0);
+    for line in manifest.lines() {
+        match line {
+            _ if line.starts_with('[') => (listed, said) = (line.ends_with("dependencies]"), false),
+            "" => said = false,
+            _ if line.starts_with('#') => said = true,
+            _ if listed => {
+                count += 1;
+                assert!(said, "Cargo.toml gives no reason for: {line}");
+            }
+            _ => {}
+        }
+    }
+    assert!(count > 20, "the dependencies were not found");
+}
