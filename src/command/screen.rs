@@ -161,7 +161,6 @@ fn output() -> io::Result<Out> {
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn output() -> io::Result<Out> {
     Ok(io::stdout())
 }

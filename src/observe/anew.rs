@@ -23,7 +23,7 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
 
 /// What one look leaves to the next: nothing.
 #[derive(Debug, Default)]
-pub(super) struct Memory;
+pub(super) struct Memory {}
 
 impl Memory {
     /// Looks now; it is for the caller to find that nothing changed.

@@ -17,8 +17,11 @@ use serde_json::Value;
 use crate::report::{Outcome, flags, held, listeners, on_port, pids};
 use crate::same;
 
+/// A scene by its name.
+pub type Scene = (&'static str, fn() -> Outcome);
+
 /// The scenes of this file.
-pub const SCENES: &[(&str, fn() -> Outcome)] = &[
+pub const SCENES: &[Scene] = &[
     ("five_listeners", five_listeners),
     ("the_holder_is_told", the_holder_is_told),
     ("both_families_at_once", both_families_at_once),

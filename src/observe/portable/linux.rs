@@ -29,7 +29,7 @@ pub(super) fn tell(
     _: &Scope,
     privileged: bool,
     sockets: &mut [Socket],
-    _: &mut Vec<Process>,
+    _: &mut [Process],
     gaps: &mut Vec<Gap>,
 ) {
     let name = names();

@@ -139,7 +139,7 @@ fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
             Ok(info) if info.psi.soi_so == 0 => met.failed("the answer is short".to_owned()),
             Ok(info) => match socket(&info) {
                 Ok(socket) => {
-                    sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)))
+                    sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)));
                 }
                 Err(why) => met.failed(why),
             },
@@ -237,13 +237,7 @@ fn tcp_state(code: i32, remote: u16) -> Option<State> {
 }
 
 /// The jobs of launchd that the holders are, where everything is to be known of them.
-pub(super) fn tell(
-    scope: &Scope,
-    _: bool,
-    _: &mut [Socket],
-    processes: &mut Vec<Process>,
-    gaps: &mut Vec<Gap>,
-) {
+pub(super) fn tell(scope: &Scope, _: bool, _: &mut [Socket], processes: &mut [Process], gaps: &mut Vec<Gap>) {
     if !scope.details || processes.is_empty() {
         return;
     }

@@ -1,7 +1,7 @@
 //! Sockets from the system's own tables and processes from sysinfo: the source on macOS and Windows, and on Linux an
 //! independent second opinion for the tests.
 //!
-//! What a system alone can tell is in the file called after it: [`own`]. What no crate in use wraps safely on Windows
+//! What a system alone can tell is in the file called after it. What no crate in use wraps safely on Windows
 //! is in `winapi.rs`. Nothing here knows a device, a network namespace or a control group.
 
 #[cfg(target_os = "linux")]
@@ -20,6 +20,7 @@ mod netstat;
 #[cfg(windows)]
 mod winapi;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -28,7 +29,7 @@ use sysinfo::System;
 use super::{Error, Scope};
 use crate::model::{
     Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Owner, Peer,
-    PortRange, Protocol, Socket, Stage, State,
+    Pid, PortRange, Protocol, Socket, Stage, State,
 };
 
 /// What a system's own file reads of its setting: the ports outgoing connections draw from.
@@ -82,6 +83,9 @@ pub fn observe(scope: &Scope) -> Result<Observation, Error> {
     let privileged = own::privileged();
     let mut processes = holders::processes(scope, &sockets);
     own::tell(scope, privileged, &mut sockets, &mut processes, &mut gaps);
+    // Whoever turned out to be no holder, or none to be told of, goes.
+    let holders: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
+    processes.retain(|process| holders.contains(&process.pid));
     holders::users(&mut sockets, &processes);
     let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
     if scope.holders && nameless > 0 {

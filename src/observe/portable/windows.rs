@@ -70,7 +70,7 @@ pub(super) fn tell(
     scope: &Scope,
     privileged: bool,
     sockets: &mut [Socket],
-    processes: &mut Vec<Process>,
+    processes: &mut [Process],
     gaps: &mut Vec<Gap>,
 ) {
     let opened: HashMap<Pid, Opened> = processes
@@ -96,7 +96,6 @@ pub(super) fn tell(
         socket.owner = owner;
     }
     gaps.extend(unopened(&hidden, processes, privileged));
-    processes.retain(|process| sockets.iter().any(|socket| socket.owner.pids().contains(&process.pid)));
     let services = match winapi::services() {
         Ok(services) => services,
         Err(error) => {
@@ -113,11 +112,9 @@ pub(super) fn tell(
     let mut accounts: HashMap<String, String> = HashMap::new();
     let mut unread = 0_u64;
     for process in processes {
+        let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
         // Where the path could not be read, an empty or a cut one is not put in its place.
-        process.exe = match opened.get(&process.pid) {
-            Some(Opened::Here(Ok(path))) => Some(Exe { path: path.clone(), state: ExeState::Present }),
-            _ => None,
-        };
+        process.exe = path.as_ref().ok().map(|path| Exe { path: path.clone(), state: ExeState::Present });
         if let Some(sid) = process.user.take() {
             let name = accounts
                 .entry(sid)
