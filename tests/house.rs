@@ -132,7 +132,7 @@ fn the_reader_of_imports_reads_them() {
     assert_eq!(named("crate::joinery::x(); crate::judge::judge()"), ["judge"]);
 }
 
-/// Every dependency has its reason above it, alone or with others that share it.
+/// Every dependency has its own reason right above it.
 #[test]
 fn dependencies_say_why() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
@@ -145,6 +145,7 @@ fn dependencies_say_why() {
             _ if listed => {
                 count += 1;
                 assert!(said, "Cargo.toml gives no reason for: {line}");
+                said = false;
             }
             _ => {}
         }

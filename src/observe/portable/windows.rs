@@ -114,7 +114,8 @@ pub(super) fn tell(
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
         // Where the path could not be read, an empty or a cut one is not put in its place.
-        process.exe = path.as_ref().ok().map(|path| Exe { path: path.clone(), state: ExeState::Present });
+        let exe = |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_folders: None };
+        process.exe = path.as_ref().ok().map(exe);
         if let Some(sid) = process.user.take() {
             let name = accounts
                 .entry(sid)
