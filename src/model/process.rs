@@ -69,7 +69,7 @@ pub struct Process {
     pub started: Option<Timestamp>,
     /// Its ancestors, nearest first, as far as they could be read.
     pub parents: Vec<Parent>,
-    /// The systemd unit it runs in (Linux).
+    /// The systemd unit it runs in (Linux), the services it hosts, parted by commas (Windows), or launchd's label (macOS).
     pub unit: Option<String>,
     /// The container it runs in (Linux).
     pub container: Option<String>,
