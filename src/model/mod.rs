@@ -7,8 +7,10 @@ mod change;
 mod context;
 mod deep;
 mod endpoint;
+mod evidence;
 mod exposure;
 mod finding;
+mod flag;
 mod holder;
 mod observation;
 mod process;
@@ -24,8 +26,10 @@ pub use context::{
 };
 pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, unmapped};
+pub use evidence::{DeadRegistration, Evidence, QuietRegistration};
 pub use exposure::Exposure;
-pub use finding::{DeadRegistration, Evidence, Finding, Flag, QuietRegistration, Severity};
+pub use finding::Finding;
+pub use flag::{Flag, Severity};
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub use observation::{
     EphemeralOf, Extent, Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage,
