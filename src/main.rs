@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
-use portolan::cli::Cli;
+use portolan::cli::{self, Cli};
 use portolan::command::{self, Error};
 use portolan::render::sanitize;
 
@@ -21,7 +22,9 @@ fn main() -> ExitCode {
     let cli = match parser.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => return written(error.print()),
-        Err(error) => return complain(&one_line(&error.render().to_string())),
+        Err(error) => {
+            return complain(&of_a_listing(&error).unwrap_or_else(|| one_line(&error.render().to_string())));
+        }
     };
     match command::run(&cli) {
         Ok(exit) => ExitCode::from(exit.code()),
@@ -42,6 +45,18 @@ fn complain(line: &str) -> ExitCode {
     // Where standard error cannot be written either, the exit code has to do.
     let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
     ExitCode::from(TROUBLE)
+}
+
+/// An option that a listing takes and this command does not: what the parser finds similar would mislead.
+fn of_a_listing(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option))
+            if error.kind() == clap::error::ErrorKind::UnknownArgument && cli::is_of_a_listing(option) =>
+        {
+            Some(format!("unexpected argument '{option}' found: a listing takes it, this command does not"))
+        }
+        _ => None,
+    }
 }
 
 /// The complaint of the parser as one line: what is wrong, and its tip where it has one.

@@ -119,7 +119,11 @@ fn bad_options_are_refused_in_one_line() {
         (&["--sort", "colour"], "registry.status"),
         (&["--sort", "-protocl"], "Did you mean protocol?"),
         (&["explain", "22", "-o", "csv"], "explain prints a card"),
-        (&["watch", "--pids", "22"], "no other shape"),
+        (&["watch", "--pids", "22"], "'--pids' found: a listing takes it"),
+        (&["watch", "--group"], "'--group' found: a listing takes it"),
+        (&["watch", "-at", "--columns", "port"], "'--columns' found: a listing takes it"),
+        (&["audit", "-ta"], "'-a' found: a listing takes it"),
+        (&["audit", "--zebra"], "unexpected argument '--zebra' found; to pass"),
         (&["watch", "-o", "csv"], "no other shape"),
         (&["--pids"], "name what to match"),
         (&["--pids", "-o", "json", "22"], "leave out -o"),
@@ -167,15 +171,15 @@ fn bad_audits_are_refused_in_one_line() {
         (&["--fail-on", "grave"][..], "[possible values: info, notice, warning, critical]"),
         (&["-o", "csv"], "sarif or metrics"),
         (&["-o", "wide"], "sarif or metrics"),
-        (&["--pids", "22"], "shape a listing"),
-        (&["--group"], "shape a listing"),
-        (&["--columns", "port"], "shape a listing"),
-        (&["--sort", "port"], "shape a listing"),
-        (&["--no-header"], "shape a listing"),
-        (&["--no-holders"], "who holds the sockets"),
-        (&["-a"], "connections are none of it"),
+        (&["--pids", "22"], "'--pids' found: a listing takes it, this command does not"),
+        (&["--group"], "'--group' found: a listing takes it, this command does not"),
+        (&["--columns", "port"], "'--columns' found: a listing takes it, this command does not"),
+        (&["--sort", "port"], "'--sort' found: a listing takes it, this command does not"),
+        (&["--no-header"], "'--no-header' found: a listing takes it, this command does not"),
+        (&["--no-holders"], "'--no-holders' found: a listing takes it, this command does not"),
+        (&["-a"], "'-a' found: a listing takes it, this command does not"),
         (&["--state", "established"], "connections are none of it"),
-        (&["--flag", "orphaned"], "--fail-on"),
+        (&["--flag", "orphaned"], "'--flag' found: a listing takes it, this command does not"),
         (&["--not", "flag=orphaned"], "--fail-on"),
         (&["-t", "-o", "metrics"], "the whole machine"),
         (&["--rules", "-o", "ndjson"], "--rules prints text"),
@@ -628,6 +632,14 @@ fn help_names_what_is_not_inspected_and_the_exit_codes() {
         ["Examples", "Exit codes", "--fail-on", "--allow-incomplete", "--rules", "--write", "node-exporter"]
     {
         assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
+    }
+    // What a command refuses is not in its help.
+    let shapes = ["--group", "--columns", "--sort", "--no-header", "--pids"];
+    for option in shapes {
+        assert!(stdout(&watch).split_whitespace().all(|word| word != option), "watch {option}");
+    }
+    for option in shapes.iter().chain(&["--all", "--flag", "--no-holders"]) {
+        assert!(stdout(&audit).split_whitespace().all(|word| word != *option), "audit {option}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::ListArgs;
+use super::FilterArgs;
 use crate::model::Severity;
 
 pub(super) const ABOUT: &str = "\
@@ -15,7 +15,7 @@ on, why it matters and what to do. The exit code is the verdict, so that it can 
 It never calls all well what it could not see: where the view is incomplete and nothing grave is found, the verdict is
 'incomplete' and the exit code 3. What would show the rest is told with it; as a rule: run it as root.
 
-Targets and options of a listing narrow what is told, not what is looked at; a narrowed audit says so.";
+Targets and the options that narrow a listing narrow what is told, not what is looked at; a narrowed audit says so.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +38,7 @@ error; 3 no such finding, but not everything could be seen (--allow-incomplete t
 pub struct AuditArgs {
     /// What narrows it, as in a listing.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub filter: FilterArgs,
     /// Fail on findings of this severity or graver
     #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = severity())]
     pub fail_on: Severity,

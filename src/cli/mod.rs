@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
-pub use list::ListArgs;
+pub use list::{FilterArgs, ListArgs, SightArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 
@@ -120,6 +120,15 @@ It holds names, command lines and users of the processes that hold sockets: keep
 #[must_use]
 pub fn commands() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+/// Whether a listing takes this option, whatever another command does.
+#[must_use]
+pub fn is_of_a_listing(option: &str) -> bool {
+    Cli::command().get_arguments().any(|arg| match option.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => arg.get_short().is_some_and(|short| option.strip_prefix('-') == Some(&*short.to_string())),
+    })
 }
 
 const INSTALL: &str = "\

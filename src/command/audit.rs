@@ -8,7 +8,7 @@ use super::policy::load;
 use super::select::Selection;
 use super::{Error, Exit, Ui, diff, from, list, newer, observation, whole};
 use crate::baseline;
-use crate::cli::{AuditArgs, CommonArgs, ListArgs, Output};
+use crate::cli::{AuditArgs, CommonArgs, FilterArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{self, judge, policy};
 use crate::model::Namespaces;
@@ -28,8 +28,8 @@ pub(super) fn run(
     // A bad policy is refused before anything is looked at.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = newer::registry(common)?;
-    let selection = Selection::new(&args.list, &registry)?;
-    let asked = asked(&args.list);
+    let selection = Selection::new(&args.filter, &[], &registry)?;
+    let asked = asked(&args.filter);
     check(args, common, &selection, asked.is_some())?;
     // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
     // and what a policy promises is missing only where nothing has it.
@@ -68,7 +68,7 @@ pub(super) fn run(
     }
     audit.sort();
     if let Some(asked) = asked {
-        let met = narrow(&mut audit, asked, args, common, &selection);
+        let met = narrow(&mut audit, asked, args, &selection);
         selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
     }
 
@@ -138,21 +138,14 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     if args.baseline.as_deref() == Some(Path::new("-")) && common.from.as_deref() == Some(Path::new("-")) {
         return said("standard input can be the baseline or the observation, not both");
     }
-    let list = &args.list;
     if matches!(common.output, Output::Csv | Output::Wide) {
         return said("audit prints a table, json, ndjson, sarif or metrics");
     }
-    if list.pids || list.group || list.no_header || list.sort.is_some() || !list.columns.is_empty() {
-        return said("--pids, --group, --columns, --sort and --no-header shape a listing; an audit has none");
-    }
-    if list.no_holders {
-        return said("--no-holders: an audit looks at who holds the sockets");
-    }
-    if list.all || selection.states().any(|state| !state.holds_port()) {
+    if selection.states().any(|state| !state.holds_port()) {
         return said("an audit is of what holds a port: connections are none of it; see portolan -a");
     }
     if selection.asks_for_flags() {
-        return said("--flag: an audit tells every finding; choose by gravity with --fail-on");
+        return said("--not flag=...: an audit tells every finding; choose by gravity with --fail-on");
     }
     if narrowed && common.output == Output::Metrics {
         return said("-o metrics is of the whole machine: leave out what narrows it");
@@ -165,10 +158,9 @@ fn narrow(
     audit: &mut Audit<'_, '_>,
     asked: String,
     args: &AuditArgs,
-    common: &CommonArgs,
     selection: &Selection,
 ) -> HashSet<usize> {
-    let scope = list::scope(&args.list, common, selection);
+    let scope = list::scope(&args.filter, selection);
     let mut met = HashSet::new();
     audit.narrow(asked, |subject| match subject {
         Subject::Listener(judged) => {
@@ -190,7 +182,7 @@ fn narrow(
 }
 
 /// What narrows it, in the words that were typed; `None` where nothing does.
-fn asked(list: &ListArgs) -> Option<String> {
+fn asked(list: &FilterArgs) -> Option<String> {
     let flags = [("-t", list.tcp), ("-u", list.udp), ("-4", list.ipv4), ("-6", list.ipv6)];
     let options = [
         ("--state", &list.state),

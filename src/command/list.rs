@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::select::{self, Selection};
 use super::{Error, Exit, Ui, newer, observation};
-use crate::cli::{CommonArgs, ListArgs, Output};
+use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
 use crate::join::Listener;
 use crate::judge::{Judged, Report, judge};
 use crate::model::{Family, Observation, Protocol, State};
@@ -16,11 +16,15 @@ use crate::render::{csv, json, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = newer::registry(common)?;
-    let selection = Selection::new(args, &registry)?;
+    let selection = Selection::new(&args.sight.filter, &args.sight.flag, &registry)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
-    let scope = scope(args, common, &selection);
+    let mut scope = sight(&args.sight, &selection);
+    if args.group {
+        scope.states = State::ALL.to_vec();
+    }
+    scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
     let observation = observation(common, beside_its_neighbours(&scope))?;
     selection.users_known(|name| is_seen(name, &observation))?;
     let mut report = judge(&observation, registry);
@@ -117,7 +121,7 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
     if common.output != Output::Table {
         return said("process ids are lines and nothing else; leave out -o");
     }
-    if args.no_holders {
+    if args.sight.no_holders {
         return said("process ids are what --no-holders leaves out");
     }
     if selection.is_everything() {
@@ -132,8 +136,10 @@ fn pids(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))
 }
 
-pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Scope {
-    let mut scope = Scope { ports: selection.ports(), ..Scope::default() };
+/// What has to be looked at for what was asked.
+pub(super) fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
+    let details = selection.asks_of_holders();
+    let mut scope = Scope { ports: selection.ports(), details, ..Scope::default() };
     if args.tcp || args.udp {
         scope.protocols.retain(|protocol| match protocol {
             Protocol::Tcp => args.tcp,
@@ -144,22 +150,25 @@ pub(super) fn scope(args: &ListArgs, common: &CommonArgs, selection: &Selection)
     if args.ipv4 != args.ipv6 {
         scope.families = vec![if args.ipv4 { Family::Ipv4 } else { Family::Ipv6 }];
     }
-    scope.holders = !args.no_holders;
     let states: Vec<State> = selection.states().collect();
-    if args.all || args.group {
-        scope.states = State::ALL.to_vec();
-    } else if states.iter().any(|state| !state.holds_port()) {
+    if states.iter().any(|state| !state.holds_port()) {
         // Which side was asked shows only beside what listens.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;
-    } else if args.no_holders {
+    }
+    scope
+}
+
+/// The same, as far as one wants to look.
+pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
+    let mut scope = scope(&args.filter, selection);
+    scope.holders = !args.no_holders;
+    if args.all {
+        scope.states = State::ALL.to_vec();
+    } else if args.no_holders && selection.states().next().is_none() {
         scope.states.retain(|state| *state != State::Bound);
     }
-    scope.details = common.output != Output::Table
-        || !args.columns.is_empty()
-        || args.sort.is_some()
-        || selection.asks_of_holders();
     scope
 }
 

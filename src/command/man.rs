@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use clap::builder::{PossibleValue, StyledStr};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Id};
 use roff::{Inline, Roff, bold, italic, roman};
 
 use super::{Error, Exit};
@@ -70,14 +70,24 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
         // Told above: what every command takes, and of those that take a listing's options, these.
-        let lists = sub.get_arguments().any(|arg| arg.get_id() == "no_holders");
+        let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
+        let lists = takes(&Id::from("inet"));
         let is_told = |arg: &Arg| {
             let above = command.get_arguments().any(|other| other.get_id() == arg.get_id());
             arg.is_hide_set() || arg.get_id() == "help" || (above && (lists || arg.is_global_set()))
         };
         if lists {
             roff.control("PP", []);
-            roff.text([roman("It takes the targets and options of a listing.")]);
+            let left_out =
+                command.get_arguments().filter(|arg| arg.get_id() != "version" && !takes(arg.get_id()));
+            let left_out: Vec<_> =
+                left_out.filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
+            let but = if left_out.is_empty() {
+                String::new()
+            } else {
+                format!(", but for {}", left_out.join(", "))
+            };
+            roff.text([roman(format!("It takes the targets and options of a listing{but}."))]);
         }
         sub.get_arguments().filter(|arg| !is_told(arg)).for_each(|arg| option(&mut roff, arg));
         for (heading, text) in sections(sub).filter(|(heading, _)| *heading != EXAMPLES) {

@@ -10,7 +10,7 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::target::{self, Resolved};
 use super::{Error, lsof};
-use crate::cli::ListArgs;
+use crate::cli::FilterArgs;
 use crate::judge::Judged;
 use crate::model::{Exposure, Family, Flag, Pid, PortRange, Process, Protocol, State};
 use crate::observe;
@@ -49,19 +49,19 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Understands what was typed.
-    pub(super) fn new(args: &ListArgs, registry: &Registry) -> Result<Self, Error> {
+    /// Understands what was typed, and which flags were asked for.
+    pub(super) fn new(args: &FilterArgs, flags: &[String], registry: &Registry) -> Result<Self, Error> {
         let mut groups = Vec::new();
         let targets = target::resolve(&args.targets, registry)?;
         let count = targets.len();
         groups.push(targets.into_iter().map(|t| Filter::Target(Box::new(t))).collect());
         groups.push(args.inet.iter().map(|text| lsof::filter(text, registry)).collect::<Result<_, _>>()?);
         for (key, values) in [
-            ("state", &args.state),
+            ("state", &args.state[..]),
             ("process", &args.process),
             ("user", &args.user),
             ("exposure", &args.exposure),
-            ("flag", &args.flag),
+            ("flag", flags),
             ("unit", &args.unit),
             ("container", &args.container),
             ("pid", &args.pid),

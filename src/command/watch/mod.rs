@@ -36,14 +36,7 @@ pub(super) fn run(
             "--from: a saved observation does not change, so there is nothing to watch".to_owned(),
         ));
     }
-    let list = &args.list;
-    if matches!(common.output, Output::Csv | Output::Wide)
-        || list.pids
-        || list.group
-        || list.no_header
-        || list.sort.is_some()
-        || !list.columns.is_empty()
-    {
+    if matches!(common.output, Output::Csv | Output::Wide) {
         return Err(Error::Said(
             "watch draws a screen or, with -o ndjson, writes events: no other shape of output goes with it"
                 .to_owned(),
@@ -54,9 +47,9 @@ pub(super) fn run(
         return Err(Error::Said("--timeout goes with --until-listening or --until-free".to_owned()));
     }
     let registry = newer::registry(common)?;
-    let targets = target::resolve(&args.list.targets, &registry)?;
-    let selection = Selection::new(&args.list, &registry)?;
-    let mut scope = list::scope(&args.list, common, &selection);
+    let targets = target::resolve(&args.sight.filter.targets, &registry)?;
+    let selection = Selection::new(&args.sight.filter, &args.sight.flag, &registry)?;
+    let mut scope = list::sight(&args.sight, &selection);
     scope.namespaces = namespaces(common);
     // Programs and users tell a restart from a change of hands.
     scope.details = true;

@@ -72,7 +72,7 @@ pub(super) fn run(
             return Err(Error::Said("sockets are out of sight, so nothing can be called free".to_owned()));
         }
         if late {
-            let _ = talk::gave_up(&args.list.targets, args.until_free, &mut std::io::stderr().lock());
+            let _ = talk::gave_up(&args.sight.filter.targets, args.until_free, &mut std::io::stderr().lock());
             return Ok(Exit::Nothing);
         }
         // The last look is at the end of the time, not before.
