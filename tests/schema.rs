@@ -10,21 +10,24 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jsonschema::Validator;
-use portolan::baseline::{Kind, difference};
+use portolan::baseline::{Kind, Why, difference};
 use portolan::judge::judge;
 use portolan::model::{
-    Confidence, Direction, ExeState, Exposure, Family, Flag, Gap, Happening, Life, Matched, Netns, Note,
-    Observation, Owner, Peer, Protocol, RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
+    ChangeKind, Confidence, Direction, ExeState, Exposure, Family, Flag, Gap, Happening, Life, Matched,
+    Netns, Note, Observation, Owner, Peer, Protocol, RegistryRange, RestsOn, Severity, Stage, Standing,
+    State, Status,
 };
 use portolan::registry::Registry;
 use portolan::render::{events, json};
 use serde_json::{Value, json};
 
-const SCHEMAS: [&str; 7] = [
+const SCHEMAS: [&str; 9] = [
     "portolan-1.json",
     "portolan-1-line.json",
     "portolan-1-audit.json",
     "portolan-1-audit-line.json",
+    "portolan.diff-1.json",
+    "portolan.diff-1-line.json",
     "portolan.explain-1.json",
     "portolan.event-1.json",
     "portolan.rules-1.json",
@@ -182,6 +185,57 @@ fn audits() {
     }
 }
 
+/// What is told of the five listeners and of everything, which differ in most ways there are.
+fn differences(output: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("everything.json");
+    let mut seen = everything();
+    let home = std::sync::Arc::make_mut(&mut seen.sockets[1].home);
+    home.netns = None;
+    std::fs::write(&file, serde_json::to_vec(&seen).unwrap()).unwrap();
+    printed(&["diff", "-o", output, "tests/captures/five.json", file.to_str().unwrap()])
+}
+
+#[test]
+fn diffs() {
+    let (whole, line) = (validator("portolan.diff-1.json"), validator("portolan.diff-1-line.json"));
+    let document = differences("json").remove(0);
+    holds(&whole, "a diff", &document);
+    let five = "tests/captures/five.json";
+    holds(&whole, "no diff", &printed(&["diff", "-o", "json", five, five])[0]);
+    let (changes, unsettled) = (&document["changes"], &document["not_comparable"]);
+    assert!(!changes.as_array().unwrap().is_empty(), "{document:#}");
+    assert!(!unsettled.as_array().unwrap().is_empty(), "{document:#}");
+    for (path, value) in [
+        ("/schema", json!("portolan.diff/2")),
+        ("/complete", json!(true)),
+        ("/after/complete", json!(true)),
+        ("/before/gaps", document["after"]["gaps"].clone()),
+        ("/compared", json!(-1)),
+        ("/changes/0/change", json!("moved")),
+        ("/changes/0/listener", Value::Null),
+        ("/changes/0/before", json!({})),
+        ("/not_comparable/0/why", json!("unknown")),
+        ("/not_comparable/0/text", json!("")),
+    ] {
+        let mut wrong = document.clone();
+        *wrong.pointer_mut(path).unwrap_or_else(|| panic!("there is no {path}")) = value.clone();
+        assert!(!whole.is_valid(&wrong), "{path}: {value} passes");
+    }
+    let lines = differences("ndjson");
+    assert_eq!(
+        lines.iter().filter(|line| line["change"].is_null()).count(),
+        unsettled.as_array().unwrap().len()
+    );
+    for mut told in lines {
+        holds(&line, "a line of a diff", &told);
+        // What could not be compared is no change, and leaves nothing complete.
+        let other = if told["change"].is_null() { json!("appeared") } else { Value::Null };
+        told["change"] = other;
+        assert!(!line.is_valid(&told), "{told:#}");
+    }
+}
+
 #[test]
 fn listings() {
     let schema = validator("portolan-1.json");
@@ -326,6 +380,8 @@ fn nothing_else_passes() {
     events::start(&judge(&everything(), Registry::embedded()), &mut start).unwrap();
     for (file, document) in [
         ("portolan-1.json", listing(&everything())),
+        ("portolan.diff-1.json", differences("json").remove(0)),
+        ("portolan.diff-1-line.json", differences("ndjson").remove(0)),
         ("portolan-1-line.json", printed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
         ("portolan.explain-1.json", printed(&explained).remove(0)),
         ("portolan.event-1.json", serde_json::from_slice(&start).unwrap()),
@@ -432,6 +488,12 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
         (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name))),
         (listing, "stage", names(every!(Stage: Sockets Holders Processes Namespaces Host))),
+        ("portolan.diff-1.json", "change", owned(ChangeKind::ALL.map(ChangeKind::name))),
+        (
+            "portolan.diff-1.json",
+            "why",
+            owned(every!(Why: Holder Holders Program User Namespace).map(Why::name)),
+        ),
         (explain, "matched", names(every!(Matched: Port Service Program Text))),
         (explain, "happening", names(every!(Happening: Registered Changed Renamed Ended Noted))),
         (
