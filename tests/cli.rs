@@ -664,7 +664,8 @@ fn the_examples_of_every_help_can_be_typed() {
 
     let mut command = Cli::command();
     command.build();
-    for command in command.get_subcommands().chain([&command]) {
+    let below = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    for command in command.get_subcommands().chain(below).chain([&command]) {
         let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
         let mut typed = 0;
         // What is typed ends where the words on it begin, or goes on elsewhere.

@@ -45,12 +45,32 @@ Examples:
 Exit codes: 0 done (check: the files are good, whatever there is to remark); 2 a usage or other error, a bad policy
 included; 3 init: not every holder could be seen, so that the policy says less than what listens.";
 
+pub(super) const INIT: &str = "\
+Examples:
+  portolan policy init                                 to read first
+  sudo portolan policy init --write policy.toml        into a new file, with every holder seen
+  portolan policy init --from host.json --write host.toml
+
+Exit codes: 0 written; 2 a usage or other error; 3 written, but not every holder could be seen, so that it says less than
+what listens.";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  portolan policy check policy.toml                    is it good? do rules never match?
+  portolan policy check web.toml database.toml         each by itself
+  sudo portolan policy check --here policy.toml        and which rules match nothing here now?
+  portolan policy check --from host.json policy.toml   nothing there then?
+
+Exit codes: 0 the files are good, whatever there is to remark; 2 a usage or other error, a bad policy included.";
+
 /// What `policy` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Write a policy of what listens now
+    #[command(after_long_help = INIT)]
     Init(PolicyInitArgs),
     /// Say whether policy files are good, and which rules never match
+    #[command(after_long_help = CHECK)]
     Check(PolicyCheckArgs),
 }
 
