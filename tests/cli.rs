@@ -100,6 +100,7 @@ fn bad_options_are_refused_in_one_line() {
         (&["--state", "listening"], "Did you mean listen?"),
         (&["--exposure", "world"], "any, public, private"),
         (&["--flag", "orphan"], "Did you mean orphaned?"),
+        (&["--flag", "missing"], "only an audit finds it"),
         (&["--pid", "nginx"], "no process id"),
         (&["--pid", "-1"], "no process id"),
         (&["--not", "colour=red"], "no such key"),

@@ -90,7 +90,7 @@ fn names_of(argument: &str) -> Option<fn(&str) -> Names> {
         },
         "state" => |_| plain(State::ALL.map(|state| (state.name(), "state"))),
         "exposure" => |_| plain(Exposure::ALL.map(|exposure| (exposure.name(), "exposure"))),
-        "flag" => |_| plain(Flag::ALL.map(|flag| (flag.code(), flag.description()))),
+        "flag" => |_| plain(Flag::listed().map(|flag| (flag.code(), flag.description()))),
         "columns" => |_| plain(fields::names().map(|name| (name, "field"))),
         "sort" => |typed| {
             let falling = typed.strip_prefix('-').map_or("", |_| "-");

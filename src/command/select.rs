@@ -280,7 +280,15 @@ fn keyed(key: &str, value: &str) -> Result<Filter, Error> {
     Ok(match key {
         "state" => Filter::State(State::ALL[pick(&State::ALL.map(State::name))?]),
         "exposure" => Filter::Exposure(Exposure::ALL[pick(&Exposure::ALL.map(Exposure::name))?]),
-        "flag" => Filter::Flag(Flag::ALL[pick(&Flag::ALL.map(Flag::code))?]),
+        "flag" => match Flag::ALL.into_iter().find(|flag| flag.code().eq_ignore_ascii_case(value)) {
+            Some(flag) if flag.takes_an_audit() => {
+                return Err(said("only an audit finds it: portolan audit --help".to_owned()));
+            }
+            Some(flag) => Filter::Flag(flag),
+            None => {
+                return Err(said(unknown(key, value, &Flag::listed().map(Flag::code).collect::<Vec<_>>())));
+            }
+        },
         "process" => {
             // Bounded: an expression is typed by the user, but names and paths come from anywhere.
             let regex = RegexBuilder::new(value).size_limit(1 << 20).build();

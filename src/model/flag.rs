@@ -119,6 +119,29 @@ impl Flag {
         Flag::Disagreement,
     ];
 
+    /// Whether only an audit finds it, for it takes a policy, a baseline or a deeper look.
+    #[must_use]
+    pub const fn takes_an_audit(self) -> bool {
+        matches!(
+            self,
+            Flag::Unexpected
+                | Flag::Missing
+                | Flag::Appeared
+                | Flag::Vanished
+                | Flag::Changed
+                | Flag::Replaced
+                | Flag::Widened
+                | Flag::Narrowed
+                | Flag::HiddenPort
+                | Flag::Disagreement
+        )
+    }
+
+    /// The flags that a listing can show.
+    pub fn listed() -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(|flag| !flag.takes_an_audit())
+    }
+
     /// The stable code, in kebab-case.
     #[must_use]
     pub const fn code(self) -> &'static str {
