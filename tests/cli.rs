@@ -564,7 +564,9 @@ fn this_machine_answers() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     if cfg!(target_os = "linux") {
         assert_eq!(report["listeners"][0]["processes"][0]["pid"], std::process::id());
-        assert!(report["listeners"][0]["flags"][0]["code"] == "ephemeral", "{report:#}");
+        // Where the tests lie in a folder that anybody may write into, that is flagged as well.
+        let mut flags = report["listeners"][0]["flags"].as_array().unwrap().iter();
+        assert!(flags.any(|flag| flag["code"] == "ephemeral"), "{report:#}");
     }
     drop(listener);
     present(false);
