@@ -14,7 +14,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use rustix::termios::{OptionalActions, tcsetattr};
-use support::{Terminal, resize};
+use support::{Terminal, first_flag, resize};
 use unicode_width::UnicodeWidthStr;
 
 /// `watch` on a terminal.
@@ -35,7 +35,7 @@ fn listener() -> (TcpListener, u16, String) {
 fn a_screen_and_q() {
     let (_listener, port, target) = listener();
     let mut terminal = watch((100, 20), &[&target], &[]);
-    terminal.line_with(&["tcp", "127.0.0.1", &port.to_string(), "ephemeral"]);
+    terminal.line_with(&["tcp", "127.0.0.1", &port.to_string(), first_flag().0]);
     terminal.is_up();
     let lines = terminal.lines();
     assert!(lines[0].contains("UTC  1 listener") && lines[0].ends_with("every 1 s  q quits"), "{lines:#?}");
@@ -181,9 +181,9 @@ fn marks_come_and_fade() {
 fn colour_where_it_may_be() {
     let (_listener, port, target) = listener();
     let mut terminal = watch((100, 20), &[&target], &[]);
-    terminal.line_with(&[&port.to_string(), "ephemeral"]);
+    terminal.line_with(&[&port.to_string(), first_flag().0]);
     assert!(
-        String::from_utf8_lossy(&terminal.bytes).contains("\x1b[38;5;6mephemeral"),
+        String::from_utf8_lossy(&terminal.bytes).contains(&format!("{}{}", first_flag().1, first_flag().0)),
         "{:?}",
         terminal.lines()
     );
@@ -205,7 +205,7 @@ fn fits_the_terminal_as_it_changes() {
                 && (width == 200 || lines[3].width() == usize::from(width))
                 && columns(&lines[2]) == (true, true, width == 200)
                 && lines[4].contains(&port)
-                && lines[4].contains("ephem")
+                && lines[4].contains(&first_flag().0[..5])
                 && lines[5..].iter().all(|line| !line.contains(&port))
         });
     }
@@ -219,7 +219,7 @@ fn what_does_not_fit_is_counted() {
     let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
     let mut terminal = watch((20, 8), &targets, &[]);
     terminal.line_with(&["3 rows not shown"]);
-    let rows = terminal.lines().iter().filter(|line| line.contains("ephem")).count();
+    let rows = terminal.lines().iter().filter(|line| line.contains(&first_flag().0[..5])).count();
     assert_eq!(rows, 3, "{:#?}", terminal.lines());
     terminal.press(b"q");
     assert_eq!(terminal.ended().code(), Some(0));

@@ -149,6 +149,15 @@ impl Drop for Terminal {
     }
 }
 
+/// The flag that a listener of this process on a port of the kernel's choice has first, with its colour: a checkout in
+/// a folder that anybody may write into makes its program odd.
+pub fn first_flag() -> (&'static str, &'static str) {
+    use std::os::unix::fs::MetadataExt;
+    let program = std::env::current_exe().unwrap();
+    let open = program.ancestors().skip(1).any(|folder| folder.metadata().unwrap().mode() & 0o002 != 0);
+    if open { ("odd-executable", "\x1b[38;5;3m") } else { ("ephemeral", "\x1b[38;5;6m") }
+}
+
 pub fn resize(user: impl AsFd, width: u16, height: u16) {
     tcsetwinsize(user, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
