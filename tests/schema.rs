@@ -3,19 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::Child,
+    time::Duration,
+};
 
 use jsonschema::Validator;
 use portolan::baseline::{Kind, Why, difference};
 use portolan::judge::judge;
 use portolan::model::{
-    ChangeKind, Confidence, Direction, ExeState, Exposure, Family, Flag, Gap, Happening, Life, Matched,
-    Netns, Note, Observation, Owner, Peer, Protocol, RegistryRange, RestsOn, Severity, Stage, Standing,
-    State, Status,
+    ChangeKind, Confidence, Direction, EphemeralOf, ExeState, Exposure, Family, Flag, Gap, Happening, Life,
+    Matched, Netns, Note, Observation, Owner, Peer, Protocol, RegistryRange, RestsOn, Severity, Stage,
+    Standing, State, Status,
 };
 use portolan::registry::Registry;
 use portolan::render::{events, json};
@@ -268,8 +272,10 @@ fn explanations() {
 }
 
 /// A process that is ended with the test.
+#[cfg(unix)]
 struct Ended(Child);
 
+#[cfg(unix)]
 impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -279,6 +285,9 @@ impl Drop for Ended {
 
 /// Every kind of change, as it happens: a port of this process is taken elsewhere and by another, between two looks.
 /// Where a look falls in between, it is told as vanished and appeared, and done again.
+///
+/// Of Unix alone: only there can a socket be handed on as standard input, and a program be replaced while it runs.
+#[cfg(unix)]
 #[test]
 fn events_as_they_happen() {
     let schema = validator("portolan.event-1.json");
@@ -351,6 +360,34 @@ fn events_of_everything() {
     for event in ["start", "complete", "incomplete"] {
         assert!(told.iter().any(|kind| kind == event), "{told:?}");
     }
+}
+
+/// Windows keeps a range for each protocol and family; elsewhere the key is not there.
+#[test]
+fn a_range_of_each_protocol() {
+    let schema = validator("portolan-1.json");
+    let mut seen = five();
+    assert!(
+        listing(&seen)["host"].get("ephemeral_of").is_none(),
+        "a system that keeps one range has the key"
+    );
+    let tcp: EphemeralOf = serde_json::from_value(
+        json!({"protocol": "tcp", "family": "ipv4", "ports": {"low": 49152, "high": 65535}}),
+    )
+    .unwrap();
+    seen.host.ephemeral_of = vec![tcp, EphemeralOf { protocol: Protocol::Udp, family: Family::Ipv6, ..tcp }];
+    let document = listing(&seen);
+    holds(&schema, "a host of Windows", &document);
+    let of = &document["host"]["ephemeral_of"][1];
+    assert_eq!(*of, json!({"protocol": "udp", "family": "ipv6", "ports": {"low": 49152, "high": 65535}}));
+    for wrong in [json!([]), json!([{}]), json!([{"protocol": "tcp", "family": "ipv4", "ports": null}])] {
+        let mut other = document.clone();
+        other["host"]["ephemeral_of"] = wrong;
+        assert!(!schema.is_valid(&other), "{}", other["host"]);
+    }
+    let mut more = document.clone();
+    more["host"]["ephemeral_of"][0]["extra"] = json!(1);
+    assert!(!schema.is_valid(&more), "a range may hold anything");
 }
 
 /// Every object in a document, by its path, but for evidence, which is each flag's own.
