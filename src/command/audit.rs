@@ -35,7 +35,7 @@ pub(super) fn run(
     // and what a policy promises is missing only where nothing has it.
     let baseline = args.baseline.as_deref().map(from::read).transpose()?;
     let namespaces = match &baseline {
-        _ if args.deep => Namespaces::All,
+        _ if args.deep => observe::EVERYWHERE,
         Some(baseline) => baseline.asked.clone(),
         None => Namespaces::Own,
     };

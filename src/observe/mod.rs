@@ -38,6 +38,9 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none: only saved observations (--from)"
 };
 
+/// The namespaces that hold whatever listens here: all there are, where the system has such a thing.
+pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
+
 /// What to look at, and how closely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
