@@ -34,6 +34,8 @@ pub const SCENES: &[Scene] = &[
     ("explain_knows_who_listens", explain_knows_who_listens),
     ("waiting_for_a_port", waiting_for_a_port),
     ("targets_and_options", targets_and_options),
+    ("a_deep_look_is_a_gap", a_deep_look_is_a_gap),
+    ("what_is_drafted_allows_what_is_there", what_is_drafted_allows_what_is_there),
 ];
 
 /// Acts as a helper: holds the sockets that the arguments name, and says which ports they got.
@@ -353,5 +355,51 @@ fn targets_and_options() -> Outcome {
     same!(run(&["--netns", "all"])?.status.code(), Some(2));
     let both = format!("127.0.0.1:{tcp}");
     same!(listeners(&json(&[&both])?)?.len(), 1);
+    Ok(())
+}
+
+/// There is none on these systems: that is said, and it is no all-clear.
+fn a_deep_look_is_a_gap() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let output = run(&["audit", "--deep", "-o", "json", &holder.ports[0].to_string()])?;
+    same!(output.status.code().is_some_and(|code| [1, 3].contains(&code)), true, "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    same!(report["complete"], false);
+    let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
+    same!(gaps.iter().filter(|gap| gap["what"] == "the deep look").count(), 1, "{gaps:?}");
+    Ok(())
+}
+
+/// A policy that is drafted from what is here allows it, by the paths of this system; another program is unexpected.
+fn what_is_drafted_allows_what_is_there() -> Outcome {
+    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let port = holder.ports[0].to_string();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("policy.toml");
+    let file = file.to_str().ok_or("a strange path")?;
+    let drafted = run(&["policy", "init", "--write", file])?;
+    same!(drafted.status.code().is_some_and(|code| [0, 3].contains(&code)), true, "{drafted:?}");
+    let unexpected = |program: &str| -> Result<usize, Failed> {
+        let rule = "schema = \"portolan.policy/1\"\n[[allow]]\nid = \"a\"\nexecutable = ";
+        let text = match program {
+            "" => std::fs::read_to_string(file)?,
+            program => format!("{rule}'{program}'\n"),
+        };
+        std::fs::write(folder.path().join("used.toml"), text)?;
+        let used = folder.path().join("used.toml");
+        let used = used.to_str().ok_or("a strange path")?;
+        let report = json(&["audit", "--policy", used, &port])?;
+        let findings = report["findings"].as_array().ok_or("no findings")?;
+        Ok(findings.iter().filter(|finding| finding["code"] == "unexpected").count())
+    };
+    same!(unexpected("")?, 0);
+    let program = std::env::current_exe()?;
+    let own = program.to_str().ok_or("a strange path")?;
+    let name = program.file_name().and_then(|name| name.to_str()).ok_or("a strange name")?;
+    same!(unexpected(own)?, 0);
+    same!(unexpected(&own.replace('\\', "/"))?, 0);
+    same!(unexpected(&format!("**/{name}"))?, 0);
+    let elsewhere = format!("**/nowhere/{name}");
+    same!(unexpected(&elsewhere)?, 1);
     Ok(())
 }

@@ -9,6 +9,9 @@
 //! | `[abc]`, `[a-z]`, `[!a-z]` | one of these, one of none of these, never `/` |
 //!
 //! Everything else stands for itself, a backslash too; `[*]`, `[?]` and `[[]` are the characters themselves.
+//!
+//! In a path of Windows (`C:\…`, `\\server\…`) a backslash parts folders, so it is as `/` in all of this: no `*` crosses
+//! it, and `/` in a pattern stands for it.
 
 use std::fmt;
 
@@ -20,7 +23,7 @@ const LONGEST: usize = 3 * 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Glob {
     text: String,
-    /// `None` where the text has no wildcard and stands for itself.
+    /// `None` where the text stands for itself alone.
     parts: Option<Vec<Part>>,
 }
 
@@ -39,17 +42,28 @@ enum Part {
 }
 
 impl Part {
-    /// Whether it takes `c` as one character; the stars take none here.
-    fn takes(&self, c: char) -> bool {
+    /// Whether it takes `c` as one character, in a path of Windows or elsewhere; the stars take none here.
+    fn takes(&self, c: char, windows: bool) -> bool {
         match self {
-            Part::One(one) => *one == c,
-            Part::AnyOne => c != '/',
+            Part::One(one) => *one == c || *one == '/' && parts_folders(c, windows),
+            Part::AnyOne => !parts_folders(c, windows),
             Part::Class { not, ranges } => {
-                c != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *not
+                !parts_folders(c, windows)
+                    && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *not
             }
             Part::Within | Part::Across => false,
         }
     }
+}
+
+/// Whether a text is a path of Windows: from a drive, or from the root of all.
+fn of_windows(text: &str) -> bool {
+    text.starts_with("\\\\")
+        || matches!(text.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
+}
+
+fn parts_folders(c: char, windows: bool) -> bool {
+    c == '/' || windows && c == '\\'
 }
 
 impl Glob {
@@ -67,7 +81,9 @@ impl Glob {
         if text.contains('\0') {
             return Err("no path or name holds a zero byte");
         }
-        let parts = if text.contains(['*', '?', '[']) { Some(parts(text)?) } else { None };
+        // `C:/x` has `C:\x` to match, too.
+        let either = text.contains('/') && !text.starts_with('/');
+        let parts = if either || text.contains(['*', '?', '[']) { Some(parts(text)?) } else { None };
         Ok(Glob { text: text.to_owned(), parts })
     }
 
@@ -90,7 +106,7 @@ impl Glob {
         &self.text
     }
 
-    /// The only text it matches, where it has no wildcard.
+    /// The only text it matches, where there is but one.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         self.parts.is_none().then_some(&self.text)
@@ -106,6 +122,7 @@ impl Glob {
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let Some(parts) = &self.parts else { return self.text == text };
+        let windows = of_windows(text);
         let (mut part, mut rest) = (0, text);
         // Where to go on after the last star of each kind: what follows it, and what it has not taken yet. A star
         // within a segment need not be asked again once that segment is over, for the next `/` stands where it does.
@@ -126,7 +143,7 @@ impl Glob {
                 }
                 Some(one) => {
                     let mut chars = rest.chars();
-                    if chars.next().is_some_and(|c| one.takes(c)) {
+                    if chars.next().is_some_and(|c| one.takes(c, windows)) {
                         part += 1;
                         rest = chars.as_str();
                         continue;
@@ -136,7 +153,7 @@ impl Glob {
                 None => {}
             }
             // It does not fit so: the last star takes one character more.
-            within = within.and_then(|star| one_more(star, |c| c != '/'));
+            within = within.and_then(|star| one_more(star, |c| !parts_folders(c, windows)));
             if within.is_none() {
                 across = across.and_then(|star| one_more(star, |_| true));
             }
@@ -247,6 +264,20 @@ mod tests {
             ("[*]", "*", true),
             ("[*]", "x", false),
             ("C:\\x\\*.exe", "C:\\x\\y.exe", true),
+            ("C:\\x\\*.exe", "C:\\x\\y\\z.exe", false),
+            ("C:\\x\\**.exe", "C:\\x\\y\\z.exe", true),
+            ("C:\\x?y", "C:\\x\\y", false),
+            ("C:\\x[!a]y", "C:\\x\\y", false),
+            ("\\\\server\\*\\y.exe", "\\\\server\\x\\y.exe", true),
+            ("\\\\server\\*\\y.exe", "\\\\server\\x\\x\\y.exe", false),
+            ("C:/x/y.exe", "C:\\x\\y.exe", true),
+            ("C:\\x/y.exe", "C:\\x\\y.exe", true),
+            ("**/y.exe", "C:\\x\\y.exe", true),
+            ("**/y.exe", "C:\\x\\xy.exe", false),
+            // Elsewhere it is a character like any other.
+            ("/x/*", "/x/a\\b", true),
+            ("/x/a/b", "/x/a\\b", false),
+            ("dev-*.service", "dev-\\x2d.service", true),
             ("*a*b", "xaxab", true),
             ("*ab", "aab", true),
             ("**/a*b/c", "x/ab/q/aab/c", true),
@@ -277,14 +308,14 @@ mod tests {
     }
 
     /// The same, said plainly: slow, and right.
-    fn plainly(parts: &[Part], text: &[char]) -> bool {
+    fn plainly(parts: &[Part], text: &[char], windows: bool) -> bool {
         match (parts, text) {
             ([], _) => text.is_empty(),
-            ([Part::Across, after @ ..], _) => (0..=text.len()).any(|n| plainly(after, &text[n..])),
+            ([Part::Across, after @ ..], _) => (0..=text.len()).any(|n| plainly(after, &text[n..], windows)),
             ([Part::Within, after @ ..], _) => (0..=text.len())
-                .take_while(|n| !text[..*n].contains(&'/'))
-                .any(|n| plainly(after, &text[n..])),
-            ([one, after @ ..], [c, rest @ ..]) => one.takes(*c) && plainly(after, rest),
+                .take_while(|n| !text[..*n].iter().any(|c| parts_folders(*c, windows)))
+                .any(|n| plainly(after, &text[n..], windows)),
+            ([one, after @ ..], [c, rest @ ..]) => one.takes(*c, windows) && plainly(after, rest, windows),
             ([_, ..], []) => false,
         }
     }
@@ -294,7 +325,14 @@ mod tests {
         fn as_said_plainly(pattern in "[ab/*?]{1,9}", text in "[ab/]{0,9}") {
             let Ok(glob) = Glob::new(&pattern) else { return Ok(()) };
             let chars: Vec<char> = text.chars().collect();
-            prop_assert_eq!(glob.matches(&text), plainly(&parts(&pattern).unwrap(), &chars));
+            prop_assert_eq!(glob.matches(&text), plainly(&parts(&pattern).unwrap(), &chars, false));
+        }
+
+        #[test]
+        fn as_said_plainly_of_windows(pattern in r"(\*\*|C:)[ab/\\*?]{1,9}", text in r"C:\\[ab\\]{0,9}") {
+            let Ok(glob) = Glob::new(&pattern) else { return Ok(()) };
+            let chars: Vec<char> = text.chars().collect();
+            prop_assert_eq!(glob.matches(&text), plainly(&parts(&pattern).unwrap(), &chars, true));
         }
 
         #[test]
