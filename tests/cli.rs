@@ -38,6 +38,9 @@ fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
+/// What the system says of a file that is not there; wine and Windows do so in words of their own.
+const NO_FILE: &str = if cfg!(windows) { "(os error 2)" } else { "No such file" };
+
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
@@ -187,7 +190,10 @@ fn bad_audits_are_refused_in_one_line() {
         (&["65536"], "65536"),
         (&["no-such-service-or-process"], "neither a port"),
         (&["--write", "/"], "/: it is a folder"),
-        (&["--write", "/no-such-folder/out"], "/no-such-folder/out: No such file"),
+        (
+            &["--write", "/no-such-folder/out"],
+            if cfg!(windows) { "(os error 3)" } else { "/no-such-folder/out: No such file" },
+        ),
     ] {
         refused(&run([&["audit"], &from[..], arguments].concat()), &format!("{arguments:?}"), names);
     }
@@ -751,9 +757,9 @@ fn bad_diffs_are_refused_in_one_line() {
         .map(|part| write(&format!("cut{part}"), &text.as_bytes()[..text.len() * part / 10]))
         .collect();
     let mut rows: Vec<(Vec<&str>, &str)> = vec![
-        (vec![&missing], "No such file"),
-        (vec![&good, &missing], "No such file"),
-        (vec![&missing, &good], "No such file"),
+        (vec![&missing], NO_FILE),
+        (vec![&good, &missing], NO_FILE),
+        (vec![&missing, &good], NO_FILE),
         (vec![&newer, &good], "observation/2"),
         (vec![&good, &newer], "observation/2"),
         (

@@ -74,6 +74,11 @@ impl Desk {
     }
 }
 
+/// What this system says when a file cannot be read: each has words of its own.
+fn no(file: &str) -> String {
+    fs::read(file).unwrap_err().to_string()
+}
+
 fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
@@ -89,22 +94,25 @@ fn bad_policies_are_refused_with_file_line_and_column() {
             "p.toml:5:1: two rules with the id \"a\": the other is at p.toml:2:1",
         ),
         ("[[allow]]\nid = \"a\"\nport = ", "p.toml:4:"),
-        ("include = \"nowhere.toml\"", "p.toml:2:11: include \"nowhere.toml\": No such file"),
+        ("include = \"nowhere.toml\"", &format!("p.toml:2:11: include \"nowhere.toml\": {}", no("nowhere"))),
         ("include = \"p.toml\"", "p.toml:2:11: include \"p.toml\": it includes itself"),
         ("include = \"b.toml\"", "b.toml:2:11: include \"p.toml\": it includes itself"),
-        ("include = \"sub/c.toml\"", "sub/c.toml:3:1: no such key"),
+        (
+            "include = \"sub/c.toml\"",
+            &format!("sub{}c.toml:3:1: no such key", std::path::MAIN_SEPARATOR_STR.replace('\\', "\\\\")),
+        ),
         ("include = \"../x.toml\"", "p.toml:2:11: include \"../x.toml\": "),
         ("include = \"/etc/passwd\"", "p.toml:2:11: include \"/etc/passwd\": it lies outside the folder"),
         ("include = \"sub/../../../etc/passwd\"", "p.toml:2:11: include \"sub/../../../etc/passwd\": "),
         ("include = \"sub\"", "p.toml:2:11: include \"sub\": not a file"),
-        ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\\\n\\\\u{1b}[2J\": No such file"),
+        ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\\\n\\\\u{1b}[2J\": "),
     ] {
         let desk =
             Desk::new(&[("p.toml", text), ("b.toml", "include = \"p.toml\""), ("sub/c.toml", "\nx = 1")]);
         desk.refused("p.toml", begins);
     }
-    Desk::new(&[]).refused("p.toml", "p.toml: No such file");
-    Desk::new(&[("p.toml/x", "")]).refused("p.toml", "p.toml: Is a directory");
+    Desk::new(&[]).refused("p.toml", &format!("p.toml: {}", no("nowhere")));
+    Desk::new(&[("p.toml/x", "")]).refused("p.toml", &format!("p.toml: {}", no(".")));
     let desk = Desk::new(&[]);
     fs::write(desk.path("p.toml"), b"\x7fELF\xff").unwrap();
     desk.refused("p.toml", "p.toml:1:5: not UTF-8");
@@ -303,7 +311,7 @@ fn a_draft_is_written_whole_and_never_over_another_file() {
     fs::write(desk.path("mine.toml"), "mine").unwrap();
     for (file, why) in [
         ("mine.toml", "portolan: mine.toml: it is there already"),
-        ("no/such/p.toml", "portolan: no/such/p.toml: No such file"),
+        ("no/such/p.toml", &*format!("portolan: no/such/p.toml: {}", no("no/such/p.toml"))),
         ("..", "portolan: ..: no name of a file"),
     ] {
         let output = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);

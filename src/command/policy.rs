@@ -139,7 +139,7 @@ fn included(
     left: &mut u64,
 ) -> Result<(Included, Option<Timestamp>), String> {
     const OUTSIDE: &str = "it lies outside the folder of the policy, which what it includes may not";
-    if Path::new(include).is_absolute() {
+    if Path::new(include).has_root() {
         return Err(OUTSIDE.to_owned());
     }
     let beside = Path::new(from).parent().unwrap_or(folder);
