@@ -279,7 +279,7 @@ mod tests {
                 usual,
             ),
             (
-                "German, code page 850",
+                "other words (these are nobody's output), and a byte that is not UTF-8",
                 b"\r\nDynamischer Portbereich f\x81r Protokoll tcp\r\n---\r\n\
                   Startport         : 49152\r\nAnzahl von Ports  : 16384\r\n",
                 usual,
