@@ -883,3 +883,18 @@ fn diffs_of_files() {
     let since: std::collections::BTreeSet<_> = since.collect();
     assert_eq!(since, [(3416, "appeared"), (3417, "vanished"), (5432, "narrowed")].into());
 }
+
+/// What was not looked for on either side is no "no changes".
+#[test]
+fn a_diff_of_narrow_captures_is_no_all_clear() {
+    let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();
+    narrow["extent"]["protocols"] = serde_json::json!(["tcp"]);
+    narrow["sockets"].as_array_mut().unwrap().retain(|socket| socket["local"]["protocol"] == "tcp");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("narrow.json");
+    std::fs::write(&path, narrow.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(run(["diff", path, path]).status.code(), Some(3));
+    let output = run(["diff", path, capture().to_str().unwrap()]);
+    assert_eq!((output.status.code(), stdout(&output).contains("appeared?")), (Some(1), true), "{output:?}");
+}

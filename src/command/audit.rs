@@ -33,7 +33,9 @@ pub(super) fn run(
     check(args, common, &selection, asked.is_some())?;
     // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
     // and what a policy promises is missing only where nothing has it.
-    let baseline = args.baseline.as_deref().map(from::read).transpose()?;
+    let baseline =
+        args.baseline.as_deref().map(|path| from::asked(path, &Scope { details: true, ..Scope::default() }));
+    let baseline = baseline.transpose()?;
     let namespaces = match &baseline {
         _ if args.deep => observe::EVERYWHERE,
         Some(baseline) => baseline.asked.clone(),

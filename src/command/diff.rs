@@ -14,9 +14,10 @@ use crate::render::{diff, talk};
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
     let registry = newer::registry(common)?;
-    let before = from::read(&args.before)?;
+    let scope = Scope { details: true, ..Scope::default() };
+    let before = from::asked(&args.before, &scope)?;
     let after = match &args.after {
-        Some(path) => from::read(path)?,
+        Some(path) => from::asked(path, &scope)?,
         None => now(common, &before)?,
     };
     let name = args.before.display().to_string();

@@ -23,7 +23,7 @@ struct Schema {
 }
 
 /// Reads `path`, or standard input where it is `-`.
-pub(super) fn read(path: &Path) -> Result<Observation, Error> {
+fn read(path: &Path) -> Result<Observation, Error> {
     let (name, bytes) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), bounded(io::stdin().lock()))
     } else {
@@ -69,9 +69,18 @@ pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
     }
 }
 
+/// Reads `path`; what `scope` asks for and nobody looked for then is a gap.
+pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Observation, Error> {
+    let mut observation = read(path)?;
+    let (gaps, note) = beyond(&observation, scope);
+    observation.gaps.extend(gaps);
+    observation.notes.extend(note);
+    Ok(observation)
+}
+
 /// What is asked of a saved observation and not in it, because nobody looked for it then. One that does not tell what
 /// was looked for is told of where connections are asked for and it has none.
-pub(super) fn beyond(observation: &Observation, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
+fn beyond(observation: &Observation, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
     let Some(extent) = &observation.extent else {
         let has = |state: &State| observation.sockets.iter().any(|socket| socket.state == *state);
         let asked = scope.states.iter().any(|state| !state.holds_port());

@@ -195,12 +195,7 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Obser
         Some(_) if common.netns.is_some() => {
             Err(Error::Said("--netns asks this machine, --from does not: name one of them".to_owned()))
         }
-        Some(path) => from::read(path).map(|mut observation| {
-            let (gaps, note) = from::beyond(&observation, &scope);
-            observation.gaps.extend(gaps);
-            observation.notes.extend(note);
-            observation
-        }),
+        Some(path) => from::asked(path, &scope),
         None => observe(&scope).map_err(|error| Error::Said(error.to_string())),
     }
 }
