@@ -76,7 +76,7 @@ fn bad_targets_are_refused_in_one_line() {
         ("10.0.0.256/8", "no such address"),
         ("", "empty target"),
         ("no-such-service-or-process", "neither a port"),
-        ("a\nb\u{1b}[2J", "a\\nb\\x1b[2J"),
+        ("a\nb\u{1b}[2J", "a\\x0ab\\x1b[2J"),
     ] {
         refused(&run([target]), target, names);
         refused(&run(["explain", target]), target, names);
@@ -351,9 +351,7 @@ fn bad_captures_are_refused_in_one_line() {
     ] {
         let output = run([Path::new("--from"), &path]);
         refused(&output, &path.display().to_string(), names);
-        // Backslashes are escaped as everything that escapes is made of.
-        let path = path.to_str().unwrap().replace('\\', "\\\\");
-        assert!(stderr(&output).contains(&path), "the file is not named: {output:?}");
+        assert!(stderr(&output).contains(path.to_str().unwrap()), "the file is not named: {output:?}");
     }
 }
 

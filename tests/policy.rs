@@ -97,15 +97,12 @@ fn bad_policies_are_refused_with_file_line_and_column() {
         ("include = \"nowhere.toml\"", &format!("p.toml:2:11: include \"nowhere.toml\": {}", no("nowhere"))),
         ("include = \"p.toml\"", "p.toml:2:11: include \"p.toml\": it includes itself"),
         ("include = \"b.toml\"", "b.toml:2:11: include \"p.toml\": it includes itself"),
-        (
-            "include = \"sub/c.toml\"",
-            &format!("sub{}c.toml:3:1: no such key", std::path::MAIN_SEPARATOR_STR.replace('\\', "\\\\")),
-        ),
+        ("include = \"sub/c.toml\"", &format!("sub{}c.toml:3:1: no such key", std::path::MAIN_SEPARATOR)),
         ("include = \"../x.toml\"", "p.toml:2:11: include \"../x.toml\": "),
         ("include = \"/etc/passwd\"", "p.toml:2:11: include \"/etc/passwd\": it lies outside the folder"),
         ("include = \"sub/../../../etc/passwd\"", "p.toml:2:11: include \"sub/../../../etc/passwd\": "),
         ("include = \"sub\"", "p.toml:2:11: include \"sub\": not a file"),
-        ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\\\n\\\\u{1b}[2J\": "),
+        ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\x0a\\x1b[2J\": "),
     ] {
         let desk =
             Desk::new(&[("p.toml", text), ("b.toml", "include = \"p.toml\""), ("sub/c.toml", "\nx = 1")]);

@@ -63,9 +63,9 @@ pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
             serde_json::from_slice(bytes).map_err(trouble)
         }
         Some(serde_json::Value::String(schema)) => {
-            Err(format!("schema {schema:?} where {OBSERVATION_SCHEMA:?} is needed; {REMEDY}"))
+            Err(format!("schema \"{schema}\" where \"{OBSERVATION_SCHEMA}\" is needed; {REMEDY}"))
         }
-        _ => Err(format!("no schema where {OBSERVATION_SCHEMA:?} is needed; {REMEDY}")),
+        _ => Err(format!("no schema where \"{OBSERVATION_SCHEMA}\" is needed; {REMEDY}")),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
         header
             .iter()
             .position(|field| field.trim_ascii() == name.as_bytes())
-            .ok_or_else(|| BadSource(format!("no column {name:?}: this is not IANA's registry of ports")))
+            .ok_or_else(|| BadSource(format!("no column \"{name}\": this is not IANA's registry of ports")))
     };
     let [service, number, transport, description, owner, registered, modified, reference, misuse, notes] = [
         column("Service Name")?,
@@ -145,12 +145,12 @@ pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
         if number.is_empty() {
             continue; // a service name without a port
         }
-        let ports = ports(&number).ok_or_else(|| bad(line, &format!("{number:?} is no port")))?;
+        let ports = ports(&number).ok_or_else(|| bad(line, &format!("\"{number}\" is no port")))?;
         let service = some(&field(service));
         let protocols = match (field(transport).as_str(), &service) {
             ("", Some(_)) => vec![Protocol::Tcp, Protocol::Udp],
             ("", None) => REGISTERED.to_vec(),
-            (name, _) => vec![name.parse().map_err(|_| bad(line, &format!("unknown protocol {name:?}")))?],
+            (name, _) => vec![name.parse().map_err(|_| bad(line, &format!("unknown protocol \"{name}\"")))?],
         };
         let mut content = match service {
             Some(_) => {
@@ -190,7 +190,7 @@ pub(super) fn names(json: &[u8]) -> Result<Names, BadSource> {
             let place = pair
                 .split_once('/')
                 .and_then(|(port, protocol)| Some((port.parse().ok()?, protocol.parse().ok()?)))
-                .ok_or_else(|| BadSource(format!("{pair:?} is no port and protocol")))?;
+                .ok_or_else(|| BadSource(format!("\"{pair}\" is no port and protocol")))?;
             Ok((place, (tidy(&name), tidy(&description))))
         })
         .collect()

@@ -81,7 +81,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,
-            "port,user,pid\n1,'=cmd|' /C calc'!A0,2\n1,'=cmd|' /C calc'!A0,3\n4,\"a,\"\"b\"\"\\n\",\n"
+            "port,user,pid\n1,'=cmd|' /C calc'!A0,2\n1,'=cmd|' /C calc'!A0,3\n4,\"a,\"\"b\"\"\\x0a\",\n"
         );
         for first in ['=', '+', '-', '@'] {
             assert_eq!(harmless(format!("{first}x")), format!("'{first}x"));

@@ -1,16 +1,17 @@
 //! Makes text from outside fit to be shown: process names, paths, arguments, users, devices, host names.
 //!
 //! What a terminal would obey, or a reader could not see, is written out instead. Nothing is dropped and
-//! nothing is shortened here. The result is unambiguous, for every backslash is doubled:
+//! nothing is shortened here.
 //!
 //! | in the text | shown |
 //! | --- | --- |
-//! | a backslash | `\\` |
-//! | newline, tab, carriage return | `\n`, `\t`, `\r` |
-//! | another ASCII control | `\x1b` |
+//! | an ASCII control, newline and tab too | `\x1b` |
 //! | any other character that [`is_unsafe`] | `\u{202e}` |
+//! | backslashes before what is written out, or before what only looks like it (`\x1b`, `\u{`) | each doubled |
+//! | any other backslash (`C:\nginx`, `DOMAIN\user`) | as it is |
 //!
-//! Bytes that were no UTF-8 are U+FFFD by the time they come here, and stay so.
+//! The result is unambiguous: after an odd number of backslashes `x1b` was written out here, after an even one it
+//! was in the text. Bytes that were no UTF-8 are U+FFFD by the time they come here, and stay so.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -37,19 +38,34 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
+    let mut backslashes = 0;
+    for (at, c) in text.char_indices() {
+        if c == '\\' {
+            backslashes += 1;
+        } else {
+            if is_unsafe(c) || is_like_written_out(&text[at..]) {
+                // Once more, so that they read as themselves.
+                shown.extend(std::iter::repeat_n('\\', backslashes));
+            }
+            backslashes = 0;
+        }
         // Writing to a String cannot fail.
         let _ = match c {
-            '\\' => shown.write_str("\\\\"),
-            '\n' => shown.write_str("\\n"),
-            '\t' => shown.write_str("\\t"),
-            '\r' => shown.write_str("\\r"),
             c if c.is_ascii_control() => write!(shown, "\\x{:02x}", u32::from(c)),
             c if is_unsafe(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
             c => shown.write_char(c),
         };
     }
     Cow::Owned(shown)
+}
+
+/// Whether what follows a backslash would be taken for something written out.
+fn is_like_written_out(rest: &str) -> bool {
+    match rest.as_bytes() {
+        [b'x', high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        [b'u', b'{', ..] => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +81,7 @@ mod tests {
             ("other scripts", "сервер-数据-é", "сервер-数据-é"),
             ("escape sequence", "a\x1b[2Jb", "a\\x1b[2Jb"),
             ("one-character CSI", "\u{9b}2J", "\\u{9b}2J"),
-            ("lines", "a\nb\r\tc\0", "a\\nb\\r\\tc\\x00"),
+            ("lines", "a\nb\r\tc\0", "a\\x0ab\\x0d\\x09c\\x00"),
             ("delete", "\x7f", "\\x7f"),
             ("right-to-left override", "a\u{202e}gpj.exe", "a\\u{202e}gpj.exe"),
             ("isolate", "\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
@@ -76,7 +92,10 @@ mod tests {
             ("tags", "\u{e0001}\u{e007f}", "\\u{e0001}\\u{e007f}"),
             ("not UTF-8", "a\u{fffd}b", "a\u{fffd}b"),
             ("a backslash that looks like an escape", "\\x1b", "\\\\x1b"),
-            ("a path of Windows", "C:\\nginx", "C:\\\\nginx"),
+            ("and one before it", "\\\\u{0}", "\\\\\\\\u{0}"),
+            ("a backslash before a control", "\\\x1b", "\\\\\\x1b"),
+            ("paths of Windows", "C:\\nginx\\xampp", "C:\\nginx\\xampp"),
+            ("a share", "\\\\server\\share\\", "\\\\server\\share\\"),
         ] {
             assert_eq!(sanitize(text), shown, "{name}");
         }
@@ -86,23 +105,28 @@ mod tests {
     /// Undoes [`sanitize`], to show that it can be undone.
     fn undo(shown: &str) -> String {
         let mut text = String::new();
-        let mut rest = shown.chars();
-        while let Some(c) = rest.next() {
-            if c != '\\' {
-                text.push(c);
+        let mut rest = shown;
+        while let Some(start) = rest.find('\\') {
+            text.push_str(&rest[..start]);
+            let after = rest[start..].trim_start_matches('\\');
+            let run = rest.len() - start - after.len();
+            if !is_like_written_out(after) {
+                text.push_str(&rest[start..start + run]);
+                rest = after;
                 continue;
             }
-            let hex = |digits: String| char::from_u32(u32::from_str_radix(&digits, 16).unwrap()).unwrap();
-            text.push(match rest.next().unwrap() {
-                'n' => '\n',
-                't' => '\t',
-                'r' => '\r',
-                'x' => hex(rest.by_ref().take(2).collect()),
-                'u' => hex(rest.by_ref().skip(1).take_while(|c| *c != '}').collect()),
-                other => other,
-            });
+            text.extend(std::iter::repeat_n('\\', run / 2));
+            rest = after;
+            if run % 2 == 1 {
+                let (digits, left) = match after.strip_prefix("u{") {
+                    Some(digits) => digits.split_once('}').unwrap(),
+                    None => after[1..].split_at(2),
+                };
+                text.push(char::from_u32(u32::from_str_radix(digits, 16).unwrap()).unwrap());
+                rest = left;
+            }
         }
-        text
+        text + rest
     }
 
     fn nasty() -> impl Strategy<Value = String> {
@@ -112,9 +136,10 @@ mod tests {
             proptest::char::range('\u{2000}', '\u{206f}'),
             proptest::char::range('\u{fe00}', '\u{ffff}'),
             proptest::char::range('\u{e0000}', '\u{e01ef}'),
-            Just('\\'),
-        ];
-        proptest::collection::vec(some, 0..40).prop_map(|chars| chars.into_iter().collect())
+        ]
+        .prop_map(String::from);
+        let written = prop_oneof![Just("\\"), Just("x1b"), Just("u{0}"), Just("u{")].prop_map(String::from);
+        proptest::collection::vec(prop_oneof![some, written], 0..40).prop_map(|parts| parts.concat())
     }
 
     proptest! {

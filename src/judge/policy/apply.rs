@@ -89,7 +89,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = undecided
         .by_ref()
         .take(MOST_NAMED)
-        .map(|((rule, why), count)| gap(&format!("rule {rule:?}"), why, count))
+        .map(|((rule, why), count)| gap(&format!("rule \"{rule}\""), why, count))
         .collect();
     let rest: Vec<_> = undecided.collect();
     if let [((_, why), _), ..] = rest[..] {

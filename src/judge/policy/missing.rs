@@ -147,7 +147,7 @@ fn is_missing<'r, 'o>(rule: &Allow, (protocol, address, port): Promise) -> Audit
 fn perhaps_missing(rule: &Allow) -> Gap {
     Gap {
         stage: Stage::Sockets,
-        what: format!("whether all is there that rule {:?} of the policy requires", rule.id),
+        what: format!("whether all is there that rule \"{}\" of the policy requires", rule.id),
         count: None,
         why: "not everything it asks for could be seen".to_owned(),
         remedy: Some("run as root; with --netns all where it is in another network namespace".to_owned()),

@@ -111,7 +111,7 @@ impl Reading {
         let includes =
             table.get("include").map(|value| file.many(value, |value| Ok((file.text(value)?, value.span()))));
         for (path, span) in includes.transpose()?.unwrap_or_default() {
-            let trouble = |what: String| file.trouble(&span, format!("include {path:?}: {what}"));
+            let trouble = |what: String| file.trouble(&span, format!("include \"{path}\": {what}"));
             if self.seen.len() >= MOST_FILES {
                 return Err(trouble(format!("a policy of more than {MOST_FILES} files")));
             }
@@ -138,7 +138,7 @@ impl Reading {
         }
         match self.ids.insert(id.to_owned(), at.clone()) {
             None => Ok(()),
-            Some(first) => trouble(format!("two rules with the id {id:?}: the other is at {first}")),
+            Some(first) => trouble(format!("two rules with the id \"{id}\": the other is at {first}")),
         }
     }
 }
@@ -182,17 +182,17 @@ impl<'s> File<'s> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
         // The first in the file, whatever its name.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
-        let what = format!("no such key: {:?}; {}", other.get_ref(), nearest(other.get_ref(), keys));
+        let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.trouble(&other.span(), what))
     }
 
     fn schema(&self, table: &DeTable<'_>) -> Result<(), Trouble> {
-        let remedy = format!("write schema = {POLICY_SCHEMA:?}");
+        let remedy = format!("write schema = \"{POLICY_SCHEMA}\"");
         match table.get("schema") {
             None => Err(self.trouble(&(0..0), format!("no schema: {remedy}"))),
             Some(value) => match self.text(value)?.as_str() {
                 POLICY_SCHEMA => Ok(()),
-                other => self.wrong(value, format!("schema {other:?} is not known here: {remedy}")),
+                other => self.wrong(value, format!("schema \"{other}\" is not known here: {remedy}")),
             },
         }
     }
@@ -242,7 +242,7 @@ impl<'s> File<'s> {
     }
 
     fn glob(&self, value: &Value<'_>, text: &str) -> Result<Glob, Trouble> {
-        Glob::new(text).or_else(|why| self.wrong(value, format!("bad pattern {text:?}: {why}")))
+        Glob::new(text).or_else(|why| self.wrong(value, format!("bad pattern \"{text}\": {why}")))
     }
 
     fn id(&self, table: &DeTable<'_>, at: &At) -> Result<String, Trouble> {
@@ -253,7 +253,7 @@ impl<'s> File<'s> {
         let id = self.text(value)?;
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
         if id.len() > 128 || !id.chars().all(good) {
-            return self.wrong(value, format!("bad id {id:?}: letters, digits and -_.:/@+, 128 at most"));
+            return self.wrong(value, format!("bad id \"{id}\": letters, digits and -_.:/@+, 128 at most"));
         }
         Ok(id)
     }
@@ -297,7 +297,7 @@ impl<'s> File<'s> {
         let needed = |key: &str, why: &str| {
             table
                 .get(key)
-                .ok_or_else(|| Trouble { at: at.clone(), what: format!("rule {id:?} has no {key}: {why}") })
+                .ok_or_else(|| Trouble { at: at.clone(), what: format!("rule \"{id}\" has no {key}: {why}") })
         };
         let codes = needed("code", "write the code of a finding, or a list of them")?;
         let severity = needed("severity", "write off, info, notice, warning or critical")?;
@@ -321,7 +321,7 @@ impl<'s> File<'s> {
         understand: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T, Trouble> {
         let text = self.text(value)?;
-        understand(&text).or_else(|why| self.wrong(value, format!("{text:?}: {why}")))
+        understand(&text).or_else(|why| self.wrong(value, format!("\"{text}\": {why}")))
     }
 
     /// Host names know no case.
@@ -348,12 +348,12 @@ impl<'s> File<'s> {
                 let (low, high) = text.split_once('-').unwrap_or((text, text));
                 match (number(low), number(high)) {
                     (Some(low), Some(high)) => PortRange::new(low, high).map(Ports::Range).map_or_else(
-                        || self.wrong(value, format!("{text:?}: the range ends before it begins")),
+                        || self.wrong(value, format!("\"{text}\": the range ends before it begins")),
                         Ok,
                     ),
                     _ => self.wrong(
                         value,
-                        format!("no such port: {text:?}; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" is what the kernel hands out"),
+                        format!("no such port: \"{text}\"; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" is what the kernel hands out"),
                     ),
                 }
             }
@@ -390,7 +390,7 @@ impl<'s> File<'s> {
     fn accepted(&self, value: &Value<'_>) -> Result<Flag, Trouble> {
         match self.parsed(value, flag)? {
             flag @ (Flag::Unexpected | Flag::Missing) => {
-                self.wrong(value, format!("{:?} is not found on what a rule allows", flag.code()))
+                self.wrong(value, format!("\"{}\" is not found on what a rule allows", flag.code()))
             }
             flag => Ok(flag),
         }
@@ -431,10 +431,10 @@ impl Program {
         let drive = text.chars().nth(1) == Some(':');
         if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
             return Err(format!(
-                "{text:?} is no whole path: write \"**/{text}\", or \"kernel\" for no process"
+                "\"{text}\" is no whole path: write \"**/{text}\", or \"kernel\" for no process"
             ));
         }
-        Glob::new(text).map(Program::File).map_err(|why| format!("bad pattern {text:?}: {why}"))
+        Glob::new(text).map(Program::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))
     }
 }
 

@@ -77,7 +77,7 @@ WARNING
   missing: the policy promises a listener that is not there
     nothing listens there
       tcp, any address, port 443
-        The rule \\x1b[2J\\nevil\\u{202e} of the policy promises tcp/443, and
+        The rule \\x1b[2J\\x0aevil\\u{202e} of the policy promises tcp/443, and
         nothing seen is that. Reason: customers.
     Why
     Do

@@ -47,7 +47,7 @@ fn a_frame() {
             "  udp    0.0.0.0         51820  -             (kernel)          -        root          ephemeral",
             "v tcp    [fe80::1%eth0]  22     ssh           (unknown)         -        -             -",
             "~ tcp    127.0.0.1       5432   postgresql    postgres          900      postgres      -",
-            "  tcp    127.0.0.1       7777   cbt           \\x1b[2J\\nevil\\u…  1000 +1  \\x1b[2J\\nev…  dormant",
+            "  tcp    127.0.0.1       7777   cbt           \\x1b[2J\\x0aevil…  1000 +1  \\x1b[2J\\x0a…  dormant",
             "- tcp    127.0.0.1       60417  -             (vanished)        -        root          ephemeral",
             "portolan: not seen: 12 processes: permission denied (run as root)",
         ],

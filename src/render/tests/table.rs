@@ -15,15 +15,15 @@ fn in_a_pipe_it_is_whole() {
     assert_lines(
         &listing(&scene(), &PLAIN),
         &[
-            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                  PROCESS                             PID                  USER                   UNIT                FLAGS",
-            "udp    [::]            3415   any         (unassigned)                                             (hidden)                            -                    65534                  -                   unassigned, other-protocol",
-            "tcp    0.0.0.0         3416   any         commandport                                              python3                             812                  root                   -                   orphaned (presumed)",
-            "tcp    0.0.0.0         8000   any         ~development web servers (http.server, Django, uvicorn)  nginx ×4, ?                         21,22,23,24,4000025  root                   -                   -",
-            "udp    0.0.0.0         51820  any         (dynamic)                                                (kernel)                            -                    root                   -                   ephemeral",
-            "tcp    [fe80::1%eth0]  22     link-local  ssh                                                      (unknown)                           -                    -                      -                   -",
-            "tcp    127.0.0.1       5432   loopback    postgresql                                               postgres                            900                  postgres               -                   -",
-            "tcp    127.0.0.1       7777   loopback    cbt                                                      \\x1b[2J\\nevil\\u{202e}, \\x28kernel)  1000,1001            \\x1b[2J\\nevil\\u{202e}  evil\\u{9b}.service  dormant",
-            "tcp    127.0.0.1       60417  loopback    (dynamic)                                                (vanished)                          -                    root                   -                   ephemeral",
+            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                  PROCESS                               PID                  USER                     UNIT                FLAGS",
+            "udp    [::]            3415   any         (unassigned)                                             (hidden)                              -                    65534                    -                   unassigned, other-protocol",
+            "tcp    0.0.0.0         3416   any         commandport                                              python3                               812                  root                     -                   orphaned (presumed)",
+            "tcp    0.0.0.0         8000   any         ~development web servers (http.server, Django, uvicorn)  nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -",
+            "udp    0.0.0.0         51820  any         (dynamic)                                                (kernel)                              -                    root                     -                   ephemeral",
+            "tcp    [fe80::1%eth0]  22     link-local  ssh                                                      (unknown)                             -                    -                        -                   -",
+            "tcp    127.0.0.1       5432   loopback    postgresql                                               postgres                              900                  postgres                 -                   -",
+            "tcp    127.0.0.1       7777   loopback    cbt                                                      \\x1b[2J\\x0aevil\\u{202e}, \\x28kernel)  1000,1001            \\x1b[2J\\x0aevil\\u{202e}  evil\\u{9b}.service  dormant",
+            "tcp    127.0.0.1       60417  loopback    (dynamic)                                                (vanished)                            -                    root                     -                   ephemeral",
         ],
     );
 }
@@ -41,7 +41,7 @@ fn at_120_columns() {
             "udp    0.0.0.0         51820  any         -                   (kernel)            -        root            ephemeral",
             "tcp    [fe80::1%eth0]  22     link-local  ssh                 (unknown)           -        -               -",
             "tcp    127.0.0.1       5432   loopback    postgresql          postgres            900      postgres        -",
-            "tcp    127.0.0.1       7777   loopback    cbt                 \\x1b[2J\\nevil\\u{2…  1000 +1  \\x1b[2J\\nevil…  dormant",
+            "tcp    127.0.0.1       7777   loopback    cbt                 \\x1b[2J\\x0aevil\\u…  1000 +1  \\x1b[2J\\x0aev…  dormant",
             "tcp    127.0.0.1       60417  loopback    -                   (vanished)          -        root            ephemeral",
             "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 1 kernel, 5 exposed. 1",
             "owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no all-clear.",

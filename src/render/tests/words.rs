@@ -226,7 +226,7 @@ fn talk() {
     assert_lines(
         &text(|w| talk::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
         &[
-            "portolan: not seen: TCP\\nsockets: permission denied",
+            "portolan: not seen: TCP\\x0asockets: permission denied",
             "portolan: not seen: 12 processes: permission denied (run as root)",
             "portolan: note: 2 other network namespaces",
         ],
