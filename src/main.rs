@@ -1,10 +1,11 @@
 //! Parse, run, print the error, map to an exit code.
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches};
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use portolan::cli::{self, Cli};
 use portolan::command::{self, Error};
 use portolan::render::sanitize;
@@ -18,9 +19,13 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return complain(&error.to_string()),
     }
-    let parser = Cli::command().long_version(&*command::version().leak());
-    let cli = match parser.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error)
+            if error.kind() == ErrorKind::DisplayVersion && env::args_os().any(|a| a == "--version") =>
+        {
+            return written(writeln!(io::stdout(), "portolan {}", command::version()));
+        }
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => {
             return complain(&of_a_listing(&error).unwrap_or_else(|| one_line(&error.render().to_string())));
@@ -51,7 +56,7 @@ fn complain(line: &str) -> ExitCode {
 fn of_a_listing(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
-            if error.kind() == clap::error::ErrorKind::UnknownArgument && cli::is_of_a_listing(option) =>
+            if error.kind() == ErrorKind::UnknownArgument && cli::is_of_a_listing(option) =>
         {
             Some(format!("unexpected argument '{option}' found: a listing takes it, this command does not"))
         }

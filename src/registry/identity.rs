@@ -161,9 +161,9 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
         }
         Match::Arg(_) => false,
     };
-    let look = |key: &str| programs::called(key).filter(whole);
-    let windows = format!("{file}.exe");
-    let mut found: Vec<Program> = look(file).chain(look(&windows)).collect();
+    let look = |key: &str| programs::called(key).filter(whole).collect::<Vec<_>>();
+    let mut found = look(file);
+    found.extend(look(&format!("{file}.exe")));
     if cut(file) != file {
         found.extend(look(cut(file)));
     }

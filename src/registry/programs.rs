@@ -6,8 +6,11 @@
 
 use std::sync::OnceLock;
 
+use memchr::memchr;
+
 use super::identity::stem;
 use super::row::ports;
+use super::table::Table;
 use crate::model::{PortRange, Protocol};
 
 /// How a process is known to be a program.
@@ -132,7 +135,7 @@ impl Program {
 
 /// The lines of a list.
 fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
-    text.lines().filter(|line| !line.starts_with('#'))
+    Table::new(text).lines()
 }
 
 /// Every row of `programs.tsv`, in its order.
@@ -140,32 +143,54 @@ pub fn programs() -> impl Iterator<Item = Program> {
     body(include_str!("data/programs.tsv")).filter_map(Program::parse)
 }
 
-/// The programs that are looked up by `name`, which is a kernel's name or a file's, in the order of the list.
-pub(super) fn called(name: &str) -> impl Iterator<Item = Program> + use<> {
-    /// The lines by their names; nothing more of a line is read before it is asked for.
-    static BY_NAME: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
-    let by_name = BY_NAME.get_or_init(|| {
-        let mut lines: Vec<(&str, &str)> = Vec::with_capacity(2048);
-        for line in body(include_str!("data/programs.tsv")) {
-            let mut fields = line.split('\t');
-            let (Some(name), Some(matches)) = (fields.next(), fields.next()) else { continue };
-            if matches.starts_with("arg=") {
-                continue;
-            }
-            lines.push((name, line));
-            lines.extend(matches.strip_prefix("exe=").filter(|file| *file != name).map(|file| (file, line)));
-        }
-        // The first letters tell most of them apart, as one number (measured: a sixth less for a listing of one).
-        lines.sort_by_cached_key(|(name, _)| (first_letters(name), *name));
-        lines
-    });
-    let first = by_name.partition_point(|(known, _)| *known < name);
-    let of_name = by_name.get(first..).unwrap_or_default();
-    let count = of_name.partition_point(|(known, _)| *known == name);
-    of_name.iter().take(count).filter_map(|(_, line)| Program::parse(line))
+/// The lines of `programs.tsv` by what they are asked for; nothing more of a line is read before it is.
+struct Lines {
+    /// The first letters of every name below: few names share them, and numbers are compared faster than names.
+    letters: Vec<u64>,
+    /// A kernel's name, or a file's whole one, and its line.
+    called: Vec<(&'static str, &'static str)>,
+    /// Of what interpreters run.
+    scripts: Vec<&'static str>,
 }
 
-/// In the order of names, as far as it reaches.
+impl Lines {
+    fn read() -> &'static Self {
+        static LINES: OnceLock<Lines> = OnceLock::new();
+        LINES.get_or_init(|| {
+            let (mut called, mut scripts) = (Vec::with_capacity(2048), Vec::with_capacity(256));
+            for line in body(include_str!("data/programs.tsv")) {
+                let (name, rest) = first_of(line);
+                if rest.starts_with("arg=") {
+                    scripts.push(line);
+                    continue;
+                }
+                called.push((name, line));
+                called.extend(
+                    rest.strip_prefix("exe=")
+                        .map(|rest| (first_of(rest).0, line))
+                        .filter(|(file, _)| *file != name),
+                );
+            }
+            Lines { letters: called.iter().map(|(name, _)| first_letters(name)).collect(), called, scripts }
+        })
+    }
+}
+
+/// The programs that are looked up by `name`, which is a kernel's name or a file's, in the order of the list.
+pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
+    let lines = Lines::read();
+    let letters = first_letters(name);
+    let alike = lines.letters.iter().enumerate().filter(move |(_, first)| **first == letters);
+    let called = alike.filter_map(|(at, _)| lines.called.get(at)).filter(move |(known, _)| *known == name);
+    called.filter_map(|(_, line)| Program::parse(line))
+}
+
+/// The first field of a line, and the others.
+fn first_of(line: &'static str) -> (&'static str, &'static str) {
+    let (first, rest) = line.split_at(memchr(b'\t', line.as_bytes()).unwrap_or(line.len()));
+    (first, rest.get(1..).unwrap_or_default())
+}
+
 fn first_letters(name: &str) -> u64 {
     let mut letters = [0; 8];
     letters.iter_mut().zip(name.bytes()).for_each(|(letter, byte)| *letter = byte);
@@ -175,7 +200,7 @@ fn first_letters(name: &str) -> u64 {
 /// What interpreters run, by a text in their command line.
 pub(super) fn scripts() -> &'static [Program] {
     static SCRIPTS: OnceLock<Vec<Program>> = OnceLock::new();
-    SCRIPTS.get_or_init(|| programs().filter(Program::is_arg).collect())
+    SCRIPTS.get_or_init(|| Lines::read().scripts.iter().filter_map(|line| Program::parse(line)).collect())
 }
 
 /// The programs that hold sockets for others.
@@ -220,15 +245,21 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
 
 /// The guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    static GUARDED: OnceLock<Vec<(PortRange, Protocol, Guarded)>> = OnceLock::new();
-    let rows = GUARDED.get_or_init(|| {
-        let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
-        rows.flat_map(|row| pairs(row.ports).map(move |(range, protocol)| (range, protocol, row))).collect()
+    /// The lines of `guarded.tsv` by their ports; nothing more of a line is read before it is asked for.
+    static GUARDED: OnceLock<Vec<(PortRange, Protocol, &str)>> = OnceLock::new();
+    let lines = GUARDED.get_or_init(|| {
+        let mut lines = Vec::with_capacity(256);
+        for line in body(include_str!("data/guarded.tsv")) {
+            let (_, rest) = first_of(line);
+            lines.extend(pairs(first_of(rest).0).map(|(range, protocol)| (range, protocol, line)));
+        }
+        lines
     });
     let registered_as = protocol.registered_as();
-    rows.iter()
+    lines
+        .iter()
         .filter(move |(range, p, _)| *p == registered_as && range.contains(port))
-        .map(|(_, _, row)| *row)
+        .filter_map(|(_, _, line)| Guarded::parse(line))
 }
 
 /// The socket unit of Debian that gives this port to pid 1.

@@ -22,8 +22,14 @@ impl Table {
     }
 
     /// Every line, in order.
-    pub(super) fn lines(self) -> std::str::Lines<'static> {
-        self.body.lines()
+    pub(super) fn lines(self) -> impl Iterator<Item = &'static str> {
+        let mut rest = self.body;
+        std::iter::from_fn(move || {
+            let end = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+            let (line, after) = rest.split_at_checked(end).filter(|_| !rest.is_empty())?;
+            rest = after.get(1..).unwrap_or_default();
+            Some(line)
+        })
     }
 
     /// The lines whose first port is `port`, in order.
