@@ -28,6 +28,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     let done = match words[..] {
         ["init", options] => init(options),
         ["maker", address] => maker(address),
+        ["in-group", group, address] => in_group(group, address),
         ["master", address, worker, user] => master(address, worker, user),
         ["worker"] => worker(),
         ["jailed", address, root] => jailed(address, root),
@@ -68,6 +69,15 @@ fn failed(failed: libtest_mimic::Failed) -> Box<dyn Error> {
 /// The first process of a pid namespace: mounts its `/proc`.
 fn init(options: &str) -> Done {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?;
+    ready("")?;
+    wait();
+    Ok(())
+}
+
+/// Joins a control group and listens there.
+fn in_group(group: &str, address: &str) -> Done {
+    fs::write(format!("{group}/cgroup.procs"), "0")?;
+    let _socket = tcp(address).map_err(failed)?;
     ready("")?;
     wait();
     Ok(())

@@ -27,6 +27,8 @@ mod elsewhere;
 #[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
+mod groups;
+#[cfg(target_os = "linux")]
 mod helpers;
 #[cfg(target_os = "linux")]
 mod holding;
@@ -66,6 +68,7 @@ fn main() -> std::process::ExitCode {
     }
     let scenes = [
         first::SCENES,
+        groups::SCENES,
         audit_rules::SCENES,
         holding::SCENES,
         programs::SCENES,

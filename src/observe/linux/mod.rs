@@ -380,9 +380,13 @@ fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Ve
     let mut reader = process::Reader::new(users);
     if !scope.details {
         let company = company::of(found);
+        // Where a socket's own group has no name, its holders' speak for it; the first process opens sockets for others.
+        let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
+        let silent: HashSet<Pid> =
+            silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
         let read = |pid| match company.contains(&pid) {
             true => reader.process(pid).unwrap_or_else(|| Process::unknown(pid)),
-            false => reader.program(pid),
+            false => reader.program(pid, !silent.contains(&pid)),
         };
         return pids.into_keys().map(read).collect();
     }

@@ -56,10 +56,19 @@ impl<'u> Reader<'u> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// What tells which program it is, and nothing else: its name, its file and its command line.
-    pub(super) fn program(&mut self, pid: Pid) -> Process {
+    /// What tells which program it is, and nothing else: its name, its file and its command line; where it belongs as
+    /// well, if its sockets do not say.
+    pub(super) fn program(&mut self, pid: Pid, sockets_say: bool) -> Process {
         let exe = self.executables.of(pid);
-        Process { name: Self::name(pid), exe, cmdline: cmdline(pid), ..Process::unknown(pid) }
+        let (unit, container) = if sockets_say { (None, None) } else { membership(pid) };
+        Process {
+            name: Self::name(pid),
+            exe,
+            cmdline: cmdline(pid),
+            unit,
+            container,
+            ..Process::unknown(pid)
+        }
     }
 
     /// Everything that can be read; what cannot is `None`.
@@ -67,8 +76,7 @@ impl<'u> Reader<'u> {
         let stat = self.stat(pid)?;
         let status = slurp(format!("/proc/{pid}/status"), 4096, LONGEST).ok();
         let uid = status.as_deref().and_then(effective_uid);
-        let groups = slurp(format!("/proc/{pid}/cgroup"), 1024, LONGEST).unwrap_or_default();
-        let (unit, container) = membership(&String::from_utf8_lossy(&groups));
+        let (unit, container) = membership(pid);
         Some(Process {
             pid,
             exe: self.executables.of(pid),
@@ -143,9 +151,15 @@ fn cmdline(pid: Pid) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
+/// The unit and the container of a process.
+fn membership(pid: Pid) -> (Option<String>, Option<String>) {
+    let groups = slurp(format!("/proc/{pid}/cgroup"), 1024, LONGEST).unwrap_or_default();
+    membership_in(&String::from_utf8_lossy(&groups))
+}
+
 /// The unit and the container of `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, a line each). The unit is
 /// systemd's word: its own hierarchy, or the unified one. A container shows in any of them.
-fn membership(text: &str) -> (Option<String>, Option<String>) {
+fn membership_in(text: &str) -> (Option<String>, Option<String>) {
     let (mut unit, mut container) = (None, None);
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');
@@ -186,7 +200,7 @@ mod tests {
     #[test]
     fn membership_takes_the_unit_from_systemd() {
         let text = "12:pids:/docker/x\n1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n";
-        assert_eq!(membership(text), (Some("a.service".to_owned()), None));
-        assert_eq!(membership("garbage\n"), (None, None));
+        assert_eq!(membership_in(text), (Some("a.service".to_owned()), None));
+        assert_eq!(membership_in("garbage\n"), (None, None));
     }
 }

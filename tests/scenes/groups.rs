@@ -1,0 +1,102 @@
+//! Control groups: the unit and the container of a socket, by the socket's own word and by its holder's.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::{Value, json};
+
+use crate::lab::{Holder, Lab, Outcome, Scene, on_port};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] = &[
+    ("units_and_containers_of_sockets_whoever_asks", whoever_asks),
+    ("units_and_containers_of_holders_where_no_tree_is_mounted", no_tree),
+];
+
+const TREE: &str = "/sys/fs/cgroup";
+
+/// Two groups of this scene's own, removed when it is over: after whoever is in them, so to be dropped last.
+struct Groups(PathBuf, [PathBuf; 2]);
+
+impl Groups {
+    /// In a tree that only this scene sees mounted; the groups themselves are everybody's.
+    fn new() -> Result<Self, libtest_mimic::Failed> {
+        mount(Some("cgroup2"), TREE, Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
+        let of = format!("{}-{:?}", std::process::id(), std::thread::current().id());
+        let slice = PathBuf::from(format!("{TREE}/portolan-scene-{of}.slice"));
+        let id = format!("{:064x}", std::process::id());
+        let groups = [slice.join("front.service"), slice.join(format!("docker-{id}.scope"))];
+        let groups = Groups(slice, groups);
+        groups.1.iter().try_for_each(fs::create_dir_all)?;
+        Ok(groups)
+    }
+
+    /// A listener in each.
+    fn listeners(&self, lab: &Lab) -> Result<[Holder; 2], libtest_mimic::Failed> {
+        let [unit, container] = &self.1;
+        let start = |group: &PathBuf, address: &str| {
+            lab.helper(["in-group", group.to_str().ok_or("no path")?, address])
+        };
+        Ok([start(unit, "127.0.0.1:8620")?, start(container, "127.0.0.1:8621")?])
+    }
+
+    fn container(&self) -> &str {
+        let name = self.1[1].file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix("docker-").and_then(|name| name.strip_suffix(".scope")).unwrap_or_default()
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        // What covers the tree does so for this scene alone.
+        while !self.0.exists() && umount2(TREE, MntFlags::MNT_DETACH).is_ok() {}
+        for group in self.1.iter().chain([&self.0]) {
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+fn both(report: &Value, groups: &Groups, owner: &str) -> Outcome {
+    let (unit, container) = (on_port(report, 8620)?, on_port(report, 8621)?);
+    same!((&unit["owner"], &container["owner"]), (&json!(owner), &json!(owner)));
+    same!(unit["unit"], "front.service", "{unit:#}");
+    same!(unit["container"], Value::Null);
+    same!(container["container"], groups.container(), "{container:#}");
+    Ok(())
+}
+
+fn whoever_asks(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let _holders = groups.listeners(lab)?;
+    let report = lab.json(&["8620", "8621"])?;
+    both(&report, &groups, "held")?;
+    let path = on_port(&report, 8620)?["cgroup"].as_str().unwrap_or_default();
+    same!(path.ends_with(".slice/front.service"), true, "{path}");
+    same!(on_port(&report, 8620)?["processes"][0]["unit"], "front.service");
+    // The process may not be read, and the socket still tells.
+    let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
+    both(&report, &groups, "hidden")
+}
+
+fn no_tree(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let _holders = groups.listeners(lab)?;
+    mount(Some("tmpfs"), TREE, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let report = lab.json(&["8620", "8621"])?;
+    both(&report, &groups, "held")?;
+    same!(on_port(&report, 8620)?["cgroup"], Value::Null);
+    // A table too, which reads less.
+    let table = String::from_utf8(lab.portolan(["8620", "8621"]).output()?.stdout)?;
+    let rows: Vec<&str> = table.lines().skip(1).collect();
+    same!(rows.len(), 2, "{table}");
+    same!(rows[0].contains(" front.service "), true, "{table}");
+    same!(rows[1].contains(groups.container()), true, "{table}");
+    // Nobody may read the processes, and nothing is made up for them.
+    let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
+    same!(on_port(&report, 8620)?["unit"], Value::Null);
+    Ok(())
+}
