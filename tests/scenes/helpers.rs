@@ -304,6 +304,8 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
         }
         "no-answer" => refuse(libc::SYS_recvfrom, None, libc::EPERM)?,
         "no-question" => refuse(libc::SYS_sendto, None, libc::EPERM)?,
+        // As a kernel answers whose modules for it are not loaded.
+        "no-diagnosis" => refuse(libc::SYS_sendto, None, libc::ENOENT)?,
         _ => {
             let limit = circumstance.strip_prefix("nofile-").ok_or("no such circumstance")?.parse()?;
             setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) })?;

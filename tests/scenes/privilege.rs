@@ -182,10 +182,19 @@ fn netlink_refused(lab: &Lab) -> Outcome {
 fn netlink_without_answer(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holders = two()?;
-    for circumstance in ["no-answer", "no-question"] {
+    for (circumstance, why, remedy) in [
+        ("no-answer", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
+        ("no-question", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
+        ("no-diagnosis", "not loaded", "modprobe tcp_diag udp_diag"),
+    ] {
         let (report, _) = lab.json_under(circumstance, &[])?;
         both_held(&report, &holders)?;
-        gap(&report, "sockets", "netlink")?;
+        gap(&report, "sockets", why)?;
+        // Said once, with what helps.
+        let gaps = report["gaps"].as_array().ok_or("no gaps")?;
+        let remedies: Vec<_> =
+            gaps.iter().filter(|gap| gap["stage"] == "sockets").map(|gap| &gap["remedy"]).collect();
+        same!(remedies, [remedy], "{circumstance}: {gaps:?}");
     }
     Ok(())
 }

@@ -60,6 +60,8 @@ struct Kind {
     inventory: [&'static str; 2],
     /// Its tables in `/proc/net`, for IPv4 and IPv6.
     tables: Option<[&'static str; 2]>,
+    /// The kernel module that answers for it (net/ipv4/tcp_diag.c and its like), which may not be loaded.
+    module: &'static str,
 }
 
 impl Kind {
@@ -70,19 +72,50 @@ impl Kind {
 
 const IPPROTO_MPTCP: u16 = 262;
 
-const KINDS: [Kind; 6] = [
-    Kind { number: 6, protocol: Protocol::Tcp, inventory: ["TCP", "TCPv6"], tables: Some(["tcp", "tcp6"]) },
-    Kind { number: 17, protocol: Protocol::Udp, inventory: ["UDP", "UDPv6"], tables: Some(["udp", "udp6"]) },
+static KINDS: [Kind; 6] = [
+    Kind {
+        number: 6,
+        protocol: Protocol::Tcp,
+        inventory: ["TCP", "TCPv6"],
+        tables: Some(["tcp", "tcp6"]),
+        module: "tcp_diag",
+    },
+    Kind {
+        number: 17,
+        protocol: Protocol::Udp,
+        inventory: ["UDP", "UDPv6"],
+        tables: Some(["udp", "udp6"]),
+        module: "udp_diag",
+    },
     Kind {
         number: 136,
         protocol: Protocol::Udplite,
         inventory: ["UDP-Lite", "UDPLITEv6"],
         tables: Some(["udplite", "udplite6"]),
+        module: "udp_diag",
     },
-    Kind { number: 132, protocol: Protocol::Sctp, inventory: ["SCTP", "SCTPv6"], tables: None },
-    Kind { number: 33, protocol: Protocol::Dccp, inventory: ["DCCP", "DCCPv6"], tables: None },
+    Kind {
+        number: 132,
+        protocol: Protocol::Sctp,
+        inventory: ["SCTP", "SCTPv6"],
+        tables: None,
+        module: "sctp_diag",
+    },
+    Kind {
+        number: 33,
+        protocol: Protocol::Dccp,
+        inventory: ["DCCP", "DCCPv6"],
+        tables: None,
+        module: "dccp_diag",
+    },
     // After TCP: it only marks what is there already.
-    Kind { number: IPPROTO_MPTCP, protocol: Protocol::Tcp, inventory: ["MPTCP", "MPTCPv6"], tables: None },
+    Kind {
+        number: IPPROTO_MPTCP,
+        protocol: Protocol::Tcp,
+        inventory: ["MPTCP", "MPTCPv6"],
+        tables: None,
+        module: "mptcp_diag",
+    },
 ];
 
 /// States by their number in net/tcp_states.h.
@@ -136,6 +169,14 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
+/// What lets the diagnosis answer: without its module the kernel says `ENOENT` (net/core/sock_diag.c).
+fn remedy(why: Errno, modules: &str) -> String {
+    match why {
+        Errno::NOENT => format!("modprobe {modules}"),
+        _ => "allow NETLINK_SOCK_DIAG sockets to this process".to_owned(),
+    }
+}
+
 /// Lists the sockets of the calling thread's network namespace, which is `netns` (`None`: the observer's own).
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
     let mut lister = Lister {
@@ -175,7 +216,7 @@ struct Lister<'s> {
     homes: HashMap<(u32, Option<NonZeroU64>), Arc<Home>>,
     listed: Listed,
     /// The kinds `sock_diag` did not answer for, and why.
-    refusals: Vec<(&'static str, Errno)>,
+    refusals: Vec<(&'static Kind, Family, Errno)>,
 }
 
 impl Lister<'_> {
@@ -233,27 +274,29 @@ impl Lister<'_> {
 
     /// The refusals of all kinds as one gap: the tables that answered instead show less.
     fn tell_refusals(&mut self) {
-        let Some((_, why)) = self.refusals.first() else { return };
-        let whole = self.refusals.len() > 1;
-        let kinds: Vec<_> = self.refusals.iter().map(|(label, _)| *label).collect();
+        let Some((_, _, why)) = self.refusals.first() else { return };
+        let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
         self.listed.notes.push(Note {
             what: format!("{} read from {}", kinds.join(", "), self.tables),
             count: None,
             remedy: None,
         });
+        let in_part = if kinds.len() > 1 { "" } else { " in part" };
+        let mut modules: Vec<_> = self.refusals.iter().map(|(kind, ..)| kind.module).collect();
+        modules.dedup();
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,
             what: "sockets bound but not listening, bound devices, v6only and control groups".to_owned(),
             count: None,
-            why: format!(
-                "the kernel's socket diagnosis (netlink) is refused{}: {why}",
-                if whole { "" } else { " in part" }
-            ),
-            remedy: Some("allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+            why: match *why {
+                Errno::NOENT => format!("the kernel's socket diagnosis is not loaded{in_part}"),
+                why => format!("the kernel's socket diagnosis (netlink) is refused{in_part}: {why}"),
+            },
+            remedy: Some(remedy(*why, &modules.join(" "))),
         });
     }
 
-    fn kind(&mut self, kind: &Kind, family: Family, netlink: &mut Result<Netlink, Errno>) {
+    fn kind(&mut self, kind: &'static Kind, family: Family, netlink: &mut Result<Netlink, Errno>) {
         let states = states(kind.protocol, &self.scope.states);
         if states == 0 {
             return;
@@ -282,23 +325,29 @@ impl Lister<'_> {
         let Ok(netlink) = netlink else { return };
         match netlink.dump(question, &mut |record| self.record(record, &KINDS[0])) {
             Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
-            Err(why) => self.unanswered("TCP sockets bound but not listening".to_owned(), &why.to_string()),
+            // So it has where listeners were refused, too.
+            Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KINDS[0].number) => {}
+            Err(why) => self.unanswered(
+                "TCP sockets bound but not listening",
+                &why.to_string(),
+                remedy(why, KINDS[0].module),
+            ),
         }
     }
 
     /// `sock_diag` does not answer for this kind: read its table.
-    fn table(&mut self, kind: &Kind, family: Family, why: Errno) {
+    fn table(&mut self, kind: &'static Kind, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
             // MPTCP only marks TCP sockets, which are listed already.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
-            self.unanswered(format!("{lost} of {label}"), &why.to_string());
+            self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
         };
         let path = format!("{}/{}", self.tables, tables[usize::from(family == Family::Ipv6)]);
         match fs::read(&path) {
             Ok(bytes) => {
-                self.refusals.push((label, why));
+                self.refusals.push((kind, family, why));
                 let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
                 if refused > 0 {
                     self.listed.gaps.push(Gap {
@@ -319,7 +368,11 @@ impl Lister<'_> {
                     && why == Errno::NOENT
                     && self.table_readable() => {}
             Err(error) => {
-                self.unanswered(format!("sockets of {label}"), &format!("netlink: {why}; {path}: {error}"));
+                self.unanswered(
+                    &format!("sockets of {label}"),
+                    &format!("netlink: {why}; {path}: {error}"),
+                    "mount /proc, or allow NETLINK_SOCK_DIAG sockets".to_owned(),
+                );
             }
         }
     }
@@ -328,13 +381,13 @@ impl Lister<'_> {
         fs::metadata(format!("{}/tcp", self.tables)).is_ok()
     }
 
-    fn unanswered(&mut self, what: String, why: &str) {
+    fn unanswered(&mut self, what: &str, why: &str, remedy: String) {
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,
-            what,
+            what: what.to_owned(),
             count: None,
             why: why.to_owned(),
-            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets".to_owned()),
+            remedy: Some(remedy),
         });
     }
 
