@@ -1,0 +1,109 @@
+//! An audit of a saved observation: its exit code, what narrows it, and where it is written.
+
+use std::process::Stdio;
+
+use crate::{audited, capture, found, from_capture, portolan, refused, run, stderr, stdout};
+
+#[test]
+fn an_audit_answers_by_its_exit_code() {
+    for (arguments, code, verdict) in [
+        (&[][..], 1, "findings"),
+        (&["--fail-on", "warning"], 1, "findings"),
+        (&["--fail-on", "critical"], 0, "clear"),
+        (&["--fail-on", "info"], 1, "findings"),
+        (&["60416"], 0, "clear"),
+        (&["60416", "--fail-on", "notice"], 1, "findings"),
+        (&["--allow-incomplete"], 1, "findings"),
+        (&["9"], 0, "clear"),
+    ] {
+        let (exit, audit) = audited(arguments);
+        assert_eq!((exit, audit["verdict"].as_str()), (Some(code), Some(verdict)), "{arguments:?}");
+    }
+    // The same capture with something unseen: nothing found is no all-clear, something found is found all the same.
+    let text = std::fs::read_to_string(capture()).unwrap();
+    let gap = r#""gaps": [{"stage": "holders", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
+    let partial = text.replace("\"gaps\": []", gap);
+    assert_ne!(partial, text);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("partial.json");
+    std::fs::write(&path, partial).unwrap();
+    for (arguments, code) in [
+        (&["--fail-on", "critical"][..], 3),
+        (&["--fail-on", "critical", "--allow-incomplete"], 0),
+        (&[], 1),
+        (&["--allow-incomplete"], 1),
+    ] {
+        for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+            let audit = run([&["audit", "--from", path.to_str().unwrap(), "-o", output], arguments].concat());
+            assert_eq!(audit.status.code(), Some(code), "{arguments:?} {output}");
+            assert!(stderr(&audit).contains("not seen: 1 things: no"), "{audit:?}");
+            let told = format!("{}{}", stdout(&audit), stderr(&audit));
+            assert!(!told.contains("Clear:"), "{arguments:?} {output}: {told}");
+            assert!(
+                told.contains("not everything could be seen") || told.contains("Not everything"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_narrows_an_audit_narrows_what_is_told() {
+    for (arguments, wanted) in [
+        (&["3416"][..], &[(3416, "orphaned"), (3416, "exposed")][..]),
+        (&["-u"], &[(3414, "orphaned"), (3414, "exposed")]),
+        (&["--exposure", "loopback"], &[(5432, "impostor"), (60416, "ephemeral")]),
+        (&["--not", "user=root"], &[]),
+    ] {
+        let (_, audit) = audited(arguments);
+        assert_eq!(found(&audit), wanted, "{arguments:?}");
+        assert_eq!(audit["narrowed"], arguments.join(" "), "{arguments:?}");
+        assert!(audit["listeners"].as_array().unwrap().len() < 5);
+        let table = from_capture(&[&["audit"], arguments].concat());
+        assert!(stdout(&table).contains(" of 5 listeners: "), "{table:?}");
+    }
+    let (_, audit) = audited(&["-l", "-n"]);
+    assert_eq!(
+        (&audit["narrowed"], audit["listeners"].as_array().unwrap().len()),
+        (&serde_json::Value::Null, 5)
+    );
+}
+
+#[test]
+fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    for output in ["table", "json", "ndjson", "sarif", "metrics"] {
+        let printed = from_capture(&["audit", "-o", output]);
+        std::fs::write(&path, "what was there").unwrap();
+        let written =
+            from_capture(&["audit", "-o", output, "--write", path.to_str().unwrap(), "--color", "always"]);
+        assert_eq!((written.status.code(), stdout(&written)), (Some(1), ""), "{output}");
+        assert_eq!(std::fs::read(&path).unwrap(), printed.stdout, "{output}");
+        assert!(stderr(&written).contains("portolan: Findings: 3 warning."), "{written:?}");
+    }
+    // Where it cannot be written, what was there stays.
+    #[cfg(unix)]
+    {
+        let lost = folder.path().join("gone").join("out");
+        let output = from_capture(&["audit", "--write", lost.to_str().unwrap()]);
+        refused(&output, "a folder that is not there", "nothing was written");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+    let rules = run(["audit", "--rules", "--write", path.to_str().unwrap()]);
+    assert_eq!(rules.status.code(), Some(0));
+    assert_eq!(std::fs::read(&path).unwrap(), run(["audit", "--rules"]).stdout);
+}
+
+#[test]
+fn a_reader_who_leaves_changes_no_verdict() {
+    // Closed before a byte is written: the verdict is in the exit code all the same.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let capture = capture();
+    let status = portolan(["audit", "--from", capture.to_str().unwrap()])
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(1));
+}

@@ -1,0 +1,121 @@
+//! Help, versions, examples and the manual page.
+
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::{run, stderr, stdout};
+
+#[test]
+fn help_names_what_is_not_inspected_and_the_exit_codes() {
+    let output = run(["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    for text in ["Exit codes", "Raw", "vsock", "explain", "capture", "3416"] {
+        assert!(stdout(&output).contains(text), "{text}");
+    }
+    assert!(run(["-h"]).stdout.len() < output.stdout.len());
+    let watch = run(["watch", "--help"]);
+    for text in
+        ["Examples", "Exit codes", "may be missed", "nc -z", "--until-free --timeout", "appeared", "fade"]
+    {
+        assert!(stdout(&watch).contains(text), "{text}: {}", stdout(&watch));
+    }
+    let audit = run(["audit", "--help"]);
+    for text in
+        ["Examples", "Exit codes", "--fail-on", "--allow-incomplete", "--rules", "--write", "node-exporter"]
+    {
+        assert!(stdout(&audit).contains(text), "{text}: {}", stdout(&audit));
+    }
+    // What a command refuses is not in its help.
+    let shapes = ["--group", "--columns", "--sort", "--no-header", "--pids"];
+    for option in shapes {
+        assert!(stdout(&watch).split_whitespace().all(|word| word != option), "watch {option}");
+    }
+    for option in shapes.iter().chain(&["--all", "--flag", "--no-holders"]) {
+        assert!(stdout(&audit).split_whitespace().all(|word| word != *option), "audit {option}");
+    }
+}
+
+#[test]
+fn versions() {
+    let short = run(["-V"]);
+    assert_eq!(stdout(&short), concat!("portolan ", env!("CARGO_PKG_VERSION"), "\n"));
+    let long = run(["--version"]);
+    let lines: Vec<&str> = stdout(&long).lines().collect();
+    assert_eq!(lines.len(), 4, "{long:?}");
+    assert_eq!(format!("{}\n", lines[0]), stdout(&short));
+    assert!(lines[1].starts_with("registry of 20") && lines[1].contains("port-desc 0."), "{long:?}");
+    assert!(lines[2].starts_with("evidence: ") && lines[2].contains("Debian netbase "), "{long:?}");
+    assert!(lines[3].starts_with(&format!("sources on {}: ", std::env::consts::OS)), "{long:?}");
+}
+
+/// Every command's long help has examples, and each of them is a line that the program takes.
+#[test]
+fn the_examples_of_every_help_can_be_typed() {
+    use clap::{CommandFactory, Parser};
+    use portolan::cli::Cli;
+
+    let mut command = Cli::command();
+    command.build();
+    let below = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    for command in command.get_subcommands().chain(below).chain([&command]) {
+        let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        let mut typed = 0;
+        // What is typed ends where the words on it begin, or goes on elsewhere.
+        for line in help.lines().filter(|line| line.starts_with("  ")) {
+            let line = line.trim().split("  ").next().unwrap();
+            for part in line.split(['|', ';', '>', '(', ')', '<', '\'']) {
+                let words: Vec<&str> = part.split_whitespace().collect();
+                let Some(at) = words.iter().position(|word| *word == "portolan") else { continue };
+                let parsed = Cli::try_parse_from(&words[at..]);
+                assert!(parsed.is_ok(), "{}: {part}: {}", command.get_name(), parsed.unwrap_err());
+                typed += 1;
+            }
+        }
+        assert!(typed > 0, "the long help of {} has no example: after_long_help", command.get_name());
+    }
+}
+
+#[test]
+fn the_manual_page_tells_all_and_passes_the_linters() {
+    use clap::CommandFactory;
+
+    let page = run(["man"]);
+    assert_eq!(page.status.code(), Some(0));
+    let text = stdout(&page).replace("\\-", "-");
+    for heading in [
+        "NAME",
+        "SYNOPSIS",
+        "OPTIONS",
+        "COMMANDS",
+        "\"EXIT STATUS\"",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "\"SEE ALSO\"",
+    ] {
+        assert_eq!(text.matches(&format!(".SH {heading}\n")).count(), 1, "{heading}: {text}");
+    }
+    let command = portolan::cli::Cli::command();
+    for sub in command.get_subcommands() {
+        assert!(text.contains(&format!(".SS {}\n", sub.get_name())), "{sub}");
+        assert!(text.contains(&format!("portolan {}", sub.get_name())), "{sub}: usage or example");
+    }
+    let all = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    for option in all.filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long) {
+        assert!(text.contains(&format!("--{option}\\fR")), "--{option}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portolan.1");
+    std::fs::write(&path, &page.stdout).unwrap();
+    for linter in
+        [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-K", "utf8", "-ww", "-z"]]
+    {
+        match Command::new(linter[0]).args(&linter[1..]).arg(&path).stdin(Stdio::null()).output() {
+            Err(error) => eprintln!("{}: {error}: its opinion is left out", linter[0]),
+            Ok(said) => {
+                let said = (said.status.code(), stdout(&said), stderr(&said));
+                assert_eq!(said, (Some(0), "", ""), "{linter:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A listing: targets, options, formats and the machine itself.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::{capture, from_capture, portolan, ports, refused, run, stderr, stdout};
+
+#[test]
+fn a_capture_is_judged_like_the_machine_itself() {
+    let output = from_capture(&["-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(ports(&output), [1, 3414, 3416, 5432, 60416]);
+    let standard_input =
+        portolan(["--from", "-", "-o", "json"]).stdin(File::open(capture()).unwrap()).output().unwrap();
+    assert_eq!(standard_input.stdout, output.stdout);
+    // What is captured from a capture is the capture.
+    let again = from_capture(&["capture"]);
+    assert_eq!(stdout(&again), std::fs::read_to_string(capture()).unwrap());
+}
+
+#[test]
+fn targets_widen_and_options_narrow() {
+    for (arguments, wanted) in [
+        (&["3416"][..], &[3416][..]),
+        (&[":3416"], &[3416]),
+        (&["3414-3416"], &[3414, 3416]),
+        (&["udp/3414"], &[3414]),
+        (&["tcp/3414"], &[]),
+        (&["3416", "postgresql"], &[3416, 5432]),
+        (&["PostgreSQL"], &[5432]),
+        (&["udp/postgresql"], &[]),
+        (&["sleep"], &[1, 3414, 3416, 5432, 60416]),
+        (&["127.0.0.0/8"], &[5432, 60416]),
+        (&["127.0.0.1:5432"], &[5432]),
+        (&["[::]:3414"], &[3414]),
+        (&["::"], &[3414]),
+        (&["-t"], &[1, 3416, 5432, 60416]),
+        (&["-u"], &[3414]),
+        (&["-tu", "-4"], &[1, 3416, 5432, 60416]),
+        (&["-6"], &[3414]),
+        (&["-46"], &[1, 3414, 3416, 5432, 60416]),
+        (&["-tulpn", "3414-3416"], &[3414, 3416]),
+        (&["list", "3416"], &[3416]),
+        (&["9"], &[]),
+        (&["-i", ":3416"], &[3416]),
+        (&["-i:3416"], &[3416]),
+        (&["-i", "tcp@127.0.0.1:5432"], &[5432]),
+        (&["-i", "@[::]:3414-3416"], &[3414]),
+        (&["-i4TCP"], &[1, 3416, 5432, 60416]),
+        (&["-i6UDP"], &[3414]),
+        (&["-i", ":postgresql", "-i", "udp"], &[3414, 5432]),
+        (&["-i"], &[1, 3414, 3416, 5432, 60416]),
+        (&["-nP", "-iTCP"], &[1, 3416, 5432, 60416]),
+        (&["--not", "3416", "--not", "postgresql"], &[1, 3414, 60416]),
+        (&["--not", "exposure=any"], &[5432, 60416]),
+        (&["3414-5432", "--not", "udp/3414"], &[3416, 5432]),
+        (&["--process", "^sl(ee|o)p$"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--process", "/bin/"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--process", "ssh"], &[]),
+        (&["--pid", "4711,4712"], &[3416, 60416]),
+        (&["--user", "root", "-t"], &[1, 3416, 5432, 60416]),
+        (&["--user", "0"], &[1, 3414, 3416, 5432, 60416]),
+        (&["--user", "4294967295"], &[]),
+        (&["--exposure", "loopback"], &[5432, 60416]),
+        (&["--exposure", "any,private", "-u"], &[3414]),
+        (&["--flag", "orphaned"], &[3414, 3416]),
+        (&["--flag", "ephemeral", "--flag", "impostor"], &[5432, 60416]),
+        (&["--flag", "orphaned", "--exposure", "loopback"], &[]),
+        (&["--state", "unconnected"], &[3414]),
+        (&["--state", "LISTEN", "3414-3416"], &[3416]),
+        (&["-tan"], &[1, 3416, 5432, 60416]),
+        (&["--unit", "nginx"], &[]),
+        (&["--container", "web1"], &[]),
+    ] {
+        let output = from_capture(
+            &[&["list", "-o", "json"], arguments.strip_prefix(&["list"]).unwrap_or(arguments)].concat(),
+        );
+        assert_eq!(ports(&output), wanted, "{arguments:?}");
+        assert_eq!(output.status.code(), Some(i32::from(wanted.is_empty())), "{arguments:?}");
+        let bare = from_capture(&[&["-o", "json"], arguments].concat());
+        assert_eq!(bare.stdout, output.stdout, "{arguments:?}: with and without the word list");
+    }
+}
+
+#[test]
+fn a_target_that_meets_nothing_is_no_error() {
+    let output = from_capture(&["9"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("No match"), "{output:?}");
+}
+
+#[test]
+fn columns_sort_and_formats() {
+    for (arguments, wanted) in [
+        (
+            &["--columns", "port,user", "--sort", "port"][..],
+            "PORT USER|1 root|3414 root|3416 root|5432 root|60416 root",
+        ),
+        (&["--columns", "port", "--sort", "-port", "--no-header"], "60416|5432|3416|3414|1"),
+        (&["--columns", "PID,flags", "3416"], "PID FLAGS|4711 orphaned,exposed"),
+        (
+            &["--columns", "port,device,processes.parents", "5432"],
+            "PORT DEVICE PROCESSES.PARENTS|5432 - systemd",
+        ),
+        (&["-o", "csv", "--columns", "port,owner,device", "3416"], "port,owner,device|3416,held,"),
+        (
+            &["-o", "csv", "--no-header", "--columns", "service,cmdline", "5432"],
+            "postgresql,\"/bin/sleep,600\"",
+        ),
+        (&["--no-header", "3416"], "tcp 0.0.0.0 3416 any commandport sleep 4711 root orphaned (presumed)"),
+    ] {
+        let output = from_capture(arguments);
+        let lines: Vec<String> = stdout(&output)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(lines.join("|"), wanted, "{arguments:?}");
+    }
+    let wide = from_capture(&["-o", "wide"]);
+    assert!(
+        stdout(&wide).lines().next().is_some_and(|names| names.contains("EXE") && names.contains("STATUS"))
+    );
+    let csv = from_capture(&["-o", "csv"]);
+    assert_eq!(stdout(&csv).lines().count(), 6, "a row a listener and holder, and the names");
+    let lines = from_capture(&["-o", "ndjson"]);
+    let whole: serde_json::Value = serde_json::from_slice(&from_capture(&["-o", "json"]).stdout).unwrap();
+    for (line, listener) in stdout(&lines).lines().zip(whole["listeners"].as_array().unwrap()) {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line = line.as_object_mut().unwrap();
+        for added in ["taken", "host", "complete"] {
+            assert_eq!(line.remove(added).as_ref(), Some(&whole[added]), "{added}");
+        }
+        assert_eq!(serde_json::Value::from(line.clone()), *listener);
+    }
+}
+
+#[test]
+fn pids_are_those_of_what_matched_and_nothing_else() {
+    for (arguments, pids) in [
+        (&["3416"][..], "4711\n"),
+        (&["--flag", "orphaned"], "4711\n4713\n"),
+        (&["--not", "3416", "-t"], "4712\n4714\n4715\n"),
+        (&["9"], ""),
+        (&["--user", "4294967295"], ""),
+    ] {
+        let output = from_capture(&[&["--pids"], arguments].concat());
+        assert_eq!(stdout(&output), pids, "{arguments:?}");
+        assert_eq!(output.status.code(), Some(i32::from(pids.is_empty())), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_table_in_a_pipe_is_plain() {
+    let output = from_capture(&[]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    assert!(!stdout(&output).contains('\u{1b}'));
+    let row: Vec<&str> = lines[3].split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["tcp", "0.0.0.0", "3416", "any", "commandport", "sleep", "4711", "root", "orphaned", "(presumed)"]
+    );
+    assert!(stderr(&output).contains("5 listeners: 2 orphaned"), "{output:?}");
+    let colored = from_capture(&["--color", "always"]);
+    assert!(stdout(&colored).contains("\u{1b}["), "colour was asked for");
+    let silent = portolan(["--from", capture().to_str().unwrap(), "--color", "always"])
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert_eq!(silent.stdout, colored.stdout, "what is asked for on the command line wins over NO_COLOR");
+}
+
+#[test]
+fn explain_answers_for_any_port_and_service() {
+    for port in [0, 1, 22, 1023, 1024, 3416, 49151, 49152, 65535] {
+        let output = from_capture(&["explain", &port.to_string(), "-o", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{port}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["schema"], "portolan.explain/1");
+        let entries = told["ports"].as_array().unwrap();
+        assert!(entries.len() >= 2 && entries.iter().all(|entry| entry["port"] == port), "{port}: {told}");
+        assert!(
+            entries.iter().all(|entry| entry["reason"].as_str().is_some_and(|reason| !reason.is_empty()))
+        );
+    }
+    let told = from_capture(&["explain", "3416"]);
+    for text in
+        ["orphaned (presumed)", "AirMobile", "commandport", "0.0.0.0:3416", "pid 4711", "portolan 3416"]
+    {
+        assert!(stdout(&told).contains(text), "{text}: {}", stdout(&told));
+    }
+    let told = from_capture(&["explain", "ssh", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let entries: Vec<_> = told["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["port"].as_u64(), e["protocol"].as_str()))
+        .collect();
+    assert_eq!(entries, [(Some(22), Some("tcp")), (Some(22), Some("udp")), (Some(22), Some("sctp"))]);
+    // Every port there is, in one go.
+    let all = from_capture(&["explain", "0-65535", "-o", "json"]);
+    assert_eq!(all.status.code(), Some(0));
+    assert!(all.stdout.len() > 10_000_000);
+}
+
+#[test]
+fn this_machine_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let present = |wanted: bool| {
+        let output = run(["-o", "json", &format!("tcp/{port}")]);
+        assert_eq!(output.status.code(), Some(i32::from(!wanted)), "{output:?}");
+        assert_eq!(ports(&output), if wanted { vec![u64::from(port)] } else { vec![] });
+        output
+    };
+    let output = present(true);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    if cfg!(target_os = "linux") {
+        assert_eq!(report["listeners"][0]["processes"][0]["pid"], std::process::id());
+        // Where the tests lie in a folder that anybody may write into, that is flagged as well.
+        let mut flags = report["listeners"][0]["flags"].as_array().unwrap().iter();
+        assert!(flags.any(|flag| flag["code"] == "ephemeral"), "{report:#}");
+    }
+    drop(listener);
+    present(false);
+}
+
+#[test]
+fn a_name_that_runs_and_does_not_listen_is_known() {
+    // A program that every system has: this one, under a name of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
+    std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    refused(&run(["idle-portolan"]), "before it runs", "idle-portolan");
+    let waits = ["watch", "tcp/9", "--until-listening", "--timeout", "60"];
+    let mut idle = Command::new(&program).args(waits).stdin(Stdio::null()).spawn().unwrap();
+    let output = run(["idle-portolan"]);
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn a_closed_or_full_output_is_no_panic() {
+    // The reader leaves at once.
+    let mut child = portolan(["explain", "0-65535", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).contains("panicked")), (Some(0), false), "{output:?}");
+    if cfg!(target_os = "linux") {
+        for arguments in
+            [&["explain", "22"][..], &["capture"], &["--help"], &["-o", "json"], &["watch"], &["audit"]]
+        {
+            let full = portolan(arguments)
+                .stdout(File::options().write(true).open("/dev/full").unwrap())
+                .output()
+                .unwrap();
+            assert_eq!(full.status.code(), Some(2), "{arguments:?}: {full:?}");
+            assert!(
+                stderr(&full).lines().any(|line| line.starts_with("portolan: standard output: ")),
+                "{full:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line: what a user types, what comes back, and the exit code. Nothing here needs root: listings
+//! are of a saved observation, and what is asked of this machine is only whether it answers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may"
+)]
+
+mod audit;
+mod diff;
+mod help;
+mod listing;
+mod refusals;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn portolan<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
+fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
+    portolan(arguments).output().unwrap()
+}
+
+/// A capture of five listeners, as a user saves it.
+fn capture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json")
+}
+
+fn from_capture(arguments: &[&str]) -> Output {
+    run(["--from", capture().to_str().unwrap()].iter().chain(arguments))
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What the system says of a file that is not there; wine and Windows do so in words of their own.
+const NO_FILE: &str = if cfg!(windows) { "(os error 2)" } else { "No such file" };
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The ports of a listing, in its order.
+fn ports(output: &Output) -> Vec<u64> {
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["listeners"].as_array().unwrap().iter().map(|l| l["port"].as_u64().unwrap()).collect()
+}
+
+/// One line on standard error that names the thing, nothing on standard output, exit code 2.
+fn refused(output: &Output, about: &str, names: &str) {
+    assert_eq!(output.status.code(), Some(2), "{about}: {output:?}");
+    assert_eq!(stdout(output), "", "{about}");
+    let talk = stderr(output);
+    assert_eq!(talk.lines().count(), 1, "{about}: {talk}");
+    assert!(talk.starts_with("portolan: "), "{about}: {talk}");
+    assert!(talk.contains(names), "{about}: {names:?} is not in {talk:?}");
+}
+
+/// An audit of the capture, and what it wrote as JSON.
+fn audited(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = from_capture(&[&["audit", "-o", "json"], arguments].concat());
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The ports and codes of what an audit found.
+fn found(audit: &serde_json::Value) -> Vec<(u64, &str)> {
+    let findings = audit["findings"].as_array().unwrap();
+    findings.iter().map(|f| (f["port"].as_u64().unwrap(), f["code"].as_str().unwrap())).collect()
+}
