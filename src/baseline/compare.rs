@@ -3,14 +3,16 @@
 //! Only what holds a port for whoever comes is compared. A datagram socket, or a TCP socket that is bound and does not
 //! listen, on a port that the kernel hands out looks just as a client's does while it waits: such sockets come and go by
 //! the second. Where the same program under the same user had one before and has one now, on whatever ports, nothing
-//! changed; any other is told, but as passing. Where a holder was not seen, on either side, or a network namespace was
-//! looked into on one side alone, nothing can be said, and that is said.
+//! changed; any other is told, but as passing. A TCP listener never passes; but where the kernel picked its port for it,
+//! and the same program under the same user has another such in its stead, it was started again, and nothing changed
+//! either. Where a holder was not seen, on either side, or a network namespace was looked into on one side alone, nothing
+//! can be said, and that is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
 use crate::judge::{Judged, Report};
-use crate::model::{Gap, Namespaces, Netns, Observation, Protocol, Socket, Stage, State};
+use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Observation, Protocol, Socket, Stage, State};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
@@ -211,17 +213,43 @@ fn portless<'o>(told: &Told<'_, 'o>) -> Fingerprint<'o> {
     Fingerprint { place: Place { port: 0, ..print.place }, ..print }
 }
 
-/// Drops what passes where the same program under the same user has another in its stead.
+/// Whether a listener's port is one that the kernel picks for who asks for any, as far as the port tells.
+fn was_picked(judged: &Judged<'_>) -> bool {
+    let picked = |finding: &Finding| {
+        matches!(
+            finding.evidence,
+            Evidence::Ephemeral { kernel_would_pick: Some(true), may_be_client: false, .. }
+        )
+    };
+    judged.findings().iter().any(picked)
+}
+
+/// Drops what came and went on ports that are not its own choice, where the same programs under the same user are on both
+/// sides: of what passes all, of listeners whose port was picked for them as many as the other side has.
 fn quieten(changes: &mut Vec<Told<'_, '_>>) {
-    let mut sides: BTreeMap<Fingerprint<'_>, [bool; 2]> = BTreeMap::new();
-    let known = |told: &Told<'_, '_>| told.passing && portless(told).holders != Holders::Unseen;
-    for told in changes.iter().filter(|told| known(told)) {
-        let side = usize::from(told.change.kind == Kind::Appeared);
-        sides.entry(portless(told)).or_default()[side] = true;
+    let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
+    for (at, told) in changes.iter().enumerate() {
+        let came = match told.change.kind {
+            Kind::Vanished => 0,
+            Kind::Appeared => 1,
+            _ => continue,
+        };
+        let print = portless(told);
+        if matches!(print.holders, Holders::Programs(_)) && (told.passing || was_picked(told.change.listener))
+        {
+            sides.entry((told.passing, print)).or_default()[came].push(at);
+        }
     }
-    let both: Vec<_> =
-        sides.into_iter().filter(|(_, sides)| *sides == [true, true]).map(|(print, _)| print).collect();
-    let quiet: Vec<bool> = changes.iter().map(|told| known(told) && both.contains(&portless(told))).collect();
-    let mut quiet = quiet.into_iter();
-    changes.retain(|_| !quiet.next().unwrap_or(false));
+    let mut quiet = BTreeSet::new();
+    for ((passing, _), [went, came]) in sides {
+        let pairs = went.len().min(came.len());
+        let of = |side: Vec<usize>| {
+            let all = passing && pairs > 0;
+            let count = if all { side.len() } else { pairs };
+            side.into_iter().take(count)
+        };
+        quiet.extend(of(went).chain(of(came)));
+    }
+    let mut at = 0..;
+    changes.retain(|_| at.next().is_none_or(|at| !quiet.contains(&at)));
 }

@@ -13,6 +13,7 @@ use crate::same;
 /// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("diff_is_quiet_after_restarts_and_upgrades", quiet),
+    ("diff_is_quiet_where_the_kernel_picked_the_port", picked),
     ("diff_tells_each_change", each_change),
     ("diff_is_not_quiet_where_it_did_not_see", not_seen),
     ("diff_looks_where_the_baseline_looked", namespaces),
@@ -89,6 +90,31 @@ fn quiet(lab: &Lab) -> Outcome {
     drop(second);
     let _third = web(&program)?;
     same_as(lab, &before, "after an upgrade")
+}
+
+/// A server that asks for any port gets another each time.
+fn picked(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let (program, other) = (lab.sleeper_called(b"mountd")?, lab.sleeper_called(b"other")?);
+    let two = || vec![tcp("127.0.0.1:0"), tcp("127.0.0.1:0")].into_iter().collect::<Result<Vec<_>, _>>();
+    let first = Holder::start(&program, two()?)?;
+    let before = capture(lab, "before", &[])?;
+    drop(first);
+    let second = Holder::start(&program, two()?)?;
+    same_as(lab, &before, "after a restart")?;
+    let third = Holder::start(&program, vec![tcp("127.0.0.1:0")?])?;
+    let (code, told) = diff(lab, &[&before])?;
+    let kinds = |told: &Value| changes(told).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    same!((code, kinds(&told)), (Some(1), vec!["appeared".to_owned()]), "{told:#}");
+    drop((second, third));
+    // One on a port that the kernel would not have picked, and one of another program.
+    let _chosen = Holder::start(&program, vec![tcp("127.0.0.1:40002")?])?;
+    let _other = Holder::start(&other, vec![tcp("127.0.0.1:0")?])?;
+    let (code, told) = diff(lab, &[&before])?;
+    let mut kinds = kinds(&told);
+    kinds.sort();
+    same!((code, kinds.join(" ")), (Some(1), "appeared appeared vanished vanished".to_owned()), "{told:#}");
+    Ok(())
 }
 
 fn each_change(lab: &Lab) -> Outcome {
