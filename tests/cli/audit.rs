@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::{audited, capture, found, from_capture, portolan, refused, run, stderr, stdout};
+use crate::{audited, capture, found, from_capture, portolan, run, stderr, stdout};
 
 #[test]
 fn an_audit_answers_by_its_exit_code() {
@@ -87,7 +87,7 @@ fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
     {
         let lost = folder.path().join("gone").join("out");
         let output = from_capture(&["audit", "--write", lost.to_str().unwrap()]);
-        refused(&output, "a folder that is not there", "nothing was written");
+        crate::refused(&output, "a folder that is not there", "nothing was written");
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
     let rules = run(["audit", "--rules", "--write", path.to_str().unwrap()]);
