@@ -1,17 +1,10 @@
-//! What holders run, what they share and what they take from each other, on the real kernel; and who is not accused.
+//! What holders share and what they take from each other, on the real kernel; and who is not accused.
 
-use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
 use libtest_mimic::Failed;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_json::{Value, json};
@@ -32,12 +25,6 @@ pub const SCENES: &[Scene] = &[
     ("rules_shared_by_inheritance", shared_by_inheritance),
     ("rules_shared_spares_master_and_worker", master_and_worker),
     ("rules_shared_spares_socket_activation", socket_activation),
-    ("rules_deleted_and_replaced", deleted_and_replaced),
-    ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
-    ("rules_memfd", memfd),
-    ("rules_world_writable_folders", world_writable),
-    ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
-    ("rules_hidden_folder", hidden_folder),
     ("rules_backlog_full", backlog_full),
     ("rules_bound_only", bound_only),
     ("rules_kernel", kernel),
@@ -66,7 +53,7 @@ fn sharing(address: &str, kind: SocketType) -> Result<OwnedFd, Failed> {
 }
 
 /// The flag of this code on a listener, else null.
-fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
+pub fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
     let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
     found.unwrap_or(&Value::Null)
 }
@@ -80,7 +67,7 @@ fn on<'r>(report: &'r Value, address: &str) -> Result<&'r Value, Failed> {
     }
 }
 
-fn severity_and_code(listener: &Value, code: &str) -> (String, String) {
+pub fn severity_and_code(listener: &Value, code: &str) -> (String, String) {
     let flag = flag(listener, code);
     let text = |key: &str| flag[key].as_str().unwrap_or_default().to_owned();
     (text("severity"), text("code"))
@@ -278,155 +265,6 @@ fn socket_activation(lab: &Lab) -> Outcome {
     complete(&report, 2)?;
     same!(flags(on_port(&report, 8913)?).contains(&"shared"), false, "{report:#}");
     same!(flag(on_port(&report, 8914)?, "shared")["evidence"]["differ_in"], json!(["user", "executable"]));
-    Ok(())
-}
-
-fn deleted_and_replaced(lab: &Lab) -> Outcome {
-    lab.alone()?;
-    let (upgraded, gone) = (lab.sleeper_called(b"upgraded")?, lab.sleeper_called(b"gone")?);
-    let first = Holder::start(&upgraded, vec![tcp("127.0.0.1:8920")?])?;
-    let second = Holder::start(&gone, vec![tcp("0.0.0.0:8921")?])?;
-    let report = lab.json(&[])?;
-    for port in [8920, 8921] {
-        same!(flags(on_port(&report, port)?).contains(&"deleted-executable"), false, "{report:#}");
-    }
-    let newer = upgraded.with_extension("new");
-    fs::copy(sleep(), &newer)?;
-    fs::rename(&newer, &upgraded)?;
-    fs::remove_file(&gone)?;
-    let report = lab.json(&[])?;
-    complete(&report, 2)?;
-    let replaced = flag(on_port(&report, 8920)?, "deleted-executable");
-    same!(replaced["severity"], "warning");
-    same!(replaced["evidence"]["replaced"][0]["pid"], first.pid());
-    same!(replaced["evidence"]["replaced"][0]["exe"], upgraded.to_str().unwrap());
-    same!(replaced["evidence"]["gone"], json!([]));
-    same!(replaced["text"].as_str().unwrap_or_default().contains("as an upgrade does"), true);
-    let gone = flag(on_port(&report, 8921)?, "deleted-executable");
-    same!(gone["severity"], "warning");
-    same!(gone["evidence"]["gone"][0]["pid"], second.pid());
-    same!(gone["evidence"]["replaced"], json!([]));
-    same!(gone["text"].as_str().unwrap_or_default().contains("nothing stands at its path"), true);
-    Ok(())
-}
-
-/// A server whose root is another than the machine's: its file is looked for where it lies.
-fn replaced_under_a_jail(lab: &Lab) -> Outcome {
-    lab.alone()?;
-    let jail = lab.folder_of_mode("jail", 0o755)?;
-    let server =
-        lab.helper_called("server", &["jailed", "127.0.0.1:8922", jail.to_str().ok_or("no text")?])?;
-    let report = lab.json(&[])?;
-    complete(&report, 1)?;
-    let process = on_port(&report, 8922)?["processes"][0].clone();
-    let path = process["exe"].as_str().ok_or("no file")?.to_owned();
-    same!(process["exe_state"], "present");
-    let newer = Path::new(&path).with_extension("new");
-    fs::copy(&path, &newer)?;
-    fs::rename(&newer, &path)?;
-    let report = lab.json(&[])?;
-    let replaced = flag(on_port(&report, 8922)?, "deleted-executable");
-    same!(replaced["evidence"]["replaced"][0]["pid"], server.pid(), "{report:#}");
-    Ok(())
-}
-
-fn memfd(lab: &Lab) -> Outcome {
-    lab.alone()?;
-    let memory = memfd_create("payload", MemfdFlags::CLOEXEC)?;
-    fs::File::from(memory.try_clone()?).write_all(&fs::read(sleep())?)?;
-    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let both = vec![tcp("127.0.0.1:8923")?, tcp("0.0.0.0:8924")?];
-    let holder = Holder::start(path.as_ref(), both)?;
-    let report = lab.json(&[])?;
-    complete(&report, 2)?;
-    for (port, severity) in [(8923, "warning"), (8924, "critical")] {
-        let listener = on_port(&report, port)?;
-        same!(severity_and_code(listener, "odd-executable").0, severity);
-        let found = &flag(listener, "odd-executable")["evidence"]["found"][0];
-        same!((&found["place"], &found["pid"]), (&json!("memory"), &json!(holder.pid())));
-        same!(flags(listener).contains(&"deleted-executable"), false, "it never had a file");
-    }
-    Ok(())
-}
-
-/// Starts a copy of `sleep` in a folder, and says what is odd about it.
-fn run_in(lab: &Lab, folder: &Path, address: &str) -> Result<Value, Failed> {
-    let program = folder.join("server");
-    fs::copy(sleep(), &program)?;
-    let _holder = Holder::start(&program, vec![tcp(address)?])?;
-    let report = lab.json(&[])?;
-    complete(&report, 1)?;
-    let found = flag(&listeners(&report)?[0], "odd-executable").clone();
-    let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
-    same!(table.contains("odd-executable"), !found.is_null(), "{table}");
-    Ok(found)
-}
-
-fn world_writable(lab: &Lab) -> Outcome {
-    lab.alone()?;
-    for (mode, odd) in [(0o777, true), (0o1777, true), (0o775, false), (0o755, false), (0o2775, false)] {
-        let folder = lab.folder_of_mode("open", mode)?;
-        let inner = folder.join("inner");
-        fs::create_dir(&inner)?;
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0o755))?;
-        for folder_of_it in [&folder, &inner] {
-            let found = run_in(lab, folder_of_it, "0.0.0.0:8930")?;
-            same!(!found.is_null(), odd, "{mode:o} {folder_of_it:?}");
-            if odd {
-                same!(found["severity"], "critical");
-                same!(found["evidence"]["found"][0]["place"], "world-writable");
-                same!(found["evidence"]["found"][0]["folder"], folder.to_str().unwrap());
-            }
-        }
-    }
-    // Where everybody may write, a folder of one's own does not help.
-    let private = tempfile::tempdir_in("/tmp")?;
-    let found = run_in(lab, private.path(), "127.0.0.1:8931")?;
-    same!(found["severity"], "warning");
-    same!(found["evidence"]["found"][0]["folder"], "/tmp");
-    Ok(())
-}
-
-/// A folder that only the process itself sees, as within a container.
-fn world_writable_elsewhere(lab: &Lab) -> Outcome {
-    let open = lab.folder_of_mode("open", 0o755)?;
-    let address = "127.0.0.1:8932";
-    let start = |mode: &'static str| {
-        let place = open.clone();
-        let thread = std::thread::spawn(move || -> Result<Holder, Failed> {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-            mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some(mode))?;
-            let program = place.join("server");
-            fs::copy(sleep(), &program)?;
-            Holder::start(&program, vec![tcp(address)?])
-        });
-        thread.join().map_err(|_| "the thread panicked")?
-    };
-    for (mode, odd) in [("mode=0777", true), ("mode=0755", false)] {
-        let holder = start(mode)?;
-        let report = lab.json(&["8932"])?;
-        held(&report, 8932, &[holder.pid()])?;
-        let found = flag(on_port(&report, 8932)?, "odd-executable");
-        same!(!found.is_null(), odd, "{mode}: {report:#}");
-        // The file is there all the same, though not for everybody.
-        same!(on_port(&report, 8932)?["processes"][0]["exe_state"], "present");
-    }
-    Ok(())
-}
-
-fn hidden_folder(lab: &Lab) -> Outcome {
-    lab.alone()?;
-    let hidden = lab.folder_of_mode(".hidden", 0o755)?;
-    for (address, severity) in [("127.0.0.1:8933", "info"), ("0.0.0.0:8933", "notice")] {
-        let found = run_in(lab, &hidden, address)?;
-        same!(found["severity"], severity);
-        same!(found["evidence"]["found"][0]["place"], "hidden");
-        same!(found["evidence"]["found"][0]["folder"], hidden.to_str().unwrap());
-    }
-    // A file that hides is no folder.
-    let _holder = Holder::start(&lab.sleeper_called(b".server")?, vec![tcp("127.0.0.1:8934")?])?;
-    same!(flags(on_port(&lab.json(&[])?, 8934)?).contains(&"odd-executable"), false);
     Ok(())
 }
 

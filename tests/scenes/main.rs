@@ -25,6 +25,8 @@ mod diff;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
+mod executables;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod groups;
@@ -70,6 +72,7 @@ fn main() -> std::process::ExitCode {
         first::SCENES,
         groups::SCENES,
         audit_rules::SCENES,
+        executables::SCENES,
         holding::SCENES,
         programs::SCENES,
         peers::SCENES,
