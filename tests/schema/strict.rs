@@ -1,0 +1,173 @@
+//! The schemas let nothing else pass, and every list of words in them is the program's own.
+
+use portolan::baseline::{Kind, Why};
+use portolan::judge::judge;
+use portolan::model::{
+    ChangeKind, Confidence, Direction, ExeState, Exposure, Family, Flag, Happening, Life, Matched, Owner,
+    Protocol, RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
+};
+use portolan::registry::Registry;
+use portolan::render::events;
+use serde_json::{Value, json};
+
+use crate::{differences, everything, five, holds, listing, printed, schema, validator};
+
+/// Every object in a document, by its path, but for evidence, which is each flag's own.
+fn objects(value: &Value, path: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| *key != "evidence") {
+                objects(value, format!("{path}/{key}"), found);
+            }
+            found.push(path);
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                objects(item, format!("{path}/{at}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Nothing may be missing and nothing may be added, wherever it is.
+#[test]
+fn nothing_else_passes() {
+    let five = &["--from", "tests/captures/five.json"][..];
+    let explained = [five, &["explain", "-o", "json", "3416", "5432"]].concat();
+    let mut start = Vec::new();
+    events::start(&judge(&everything(), Registry::embedded()), &mut start).unwrap();
+    for (file, document) in [
+        ("portolan-1.json", listing(&everything())),
+        ("portolan.diff-1.json", differences("json").remove(0)),
+        ("portolan.diff-1-line.json", differences("ndjson").remove(0)),
+        ("portolan-1-line.json", printed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
+        ("portolan.explain-1.json", printed(&explained).remove(0)),
+        ("portolan.event-1.json", serde_json::from_slice(&start).unwrap()),
+    ] {
+        let schema = validator(file);
+        holds(&schema, file, &document);
+        let mut paths = Vec::new();
+        objects(&document, String::new(), &mut paths);
+        assert!(paths.len() > 2, "{paths:?}");
+        for path in paths {
+            let mut more = document.clone();
+            more.pointer_mut(&path).unwrap()["extra"] = json!(1);
+            assert!(!schema.is_valid(&more), "{file}: {path} may have more");
+            let keys: Vec<String> =
+                document.pointer(&path).unwrap().as_object().unwrap().keys().cloned().collect();
+            for key in keys {
+                let mut less = document.clone();
+                less.pointer_mut(&path).unwrap().as_object_mut().unwrap().remove(&key);
+                assert!(!schema.is_valid(&less), "{file}: {path} may lack {key}");
+            }
+        }
+    }
+}
+
+/// What is not known is `null`, and what contradicts itself is no document.
+#[test]
+fn wrong_values_do_not_pass() {
+    let schema = validator("portolan-1.json");
+    let document = listing(&five());
+    for (path, value) in [
+        ("/schema", json!("portolan/2")),
+        ("/taken", json!("yesterday")),
+        ("/taken", json!("2026-11-21T08:00:00+01:00")),
+        ("/complete", json!(false)),
+        ("/listeners/0/port", json!(65536)),
+        ("/listeners/0/port", json!("22")),
+        ("/listeners/0/user", json!("")),
+        ("/listeners/0/uid", json!(-1)),
+        ("/listeners/0/address", json!("localhost")),
+        ("/listeners/0/address", json!("::1")),
+        ("/listeners/0/owner", json!("hidden")),
+        ("/listeners/0/processes", json!([])),
+        ("/listeners/0/state", json!("listening")),
+        ("/listeners/0/flags/0/code", json!("orphan")),
+        ("/listeners/0/flags/0/severity", json!("bad")),
+        ("/listeners/0/flags/0/evidence", json!(null)),
+        ("/listeners/0/registry/status", json!("dead")),
+    ] {
+        let mut wrong = document.clone();
+        let at = wrong.pointer_mut(path).unwrap_or_else(|| panic!("there is no {path}"));
+        assert_ne!(*at, value, "{path}");
+        *at = value.clone();
+        assert!(!schema.is_valid(&wrong), "{path}: {value} passes");
+    }
+}
+
+/// Every variant of an enum; one that is forgotten here does not compile.
+macro_rules! every {
+    ($type:ident: $($variant:ident)*) => {{
+        #[allow(dead_code, reason = "it is there to be compiled")]
+        fn all(value: $type) {
+            match value { $($type::$variant => {})* }
+        }
+        [$($type::$variant),*]
+    }};
+}
+
+fn names<T: serde::Serialize>(values: impl IntoIterator<Item = T>) -> Vec<String> {
+    values
+        .into_iter()
+        .map(|value| serde_json::to_value(value).unwrap().as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn owned<const N: usize>(names: [&str; N]) -> Vec<String> {
+    names.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn lists_of_words_are_the_programs_own() {
+    let listing = "portolan-1.json";
+    let explain = "portolan.explain-1.json";
+    let registration = |status: &Status| {
+        !matches!(status, Status::Dynamic | Status::Unassigned | Status::Reserved | Status::Repurposed)
+    };
+    let owners = [Owner::Held(vec![1].into()), Owner::Hidden, Owner::Kernel, Owner::Vanished, Owner::Unknown];
+    let standings = every!(Standing: Alive Orphaned Legacy);
+    let views = ["start", "incomplete", "complete"].map(str::to_owned);
+    for (file, list, words) in [
+        (listing, "flag-code", owned(Flag::ALL.map(Flag::code))),
+        (listing, "severity", names(every!(Severity: Info Notice Warning Critical))),
+        (listing, "status", names(Status::ALL)),
+        (listing, "registration-status", names(Status::ALL.into_iter().filter(registration))),
+        (listing, "state", names(State::ALL)),
+        (listing, "exposure", names(Exposure::ALL)),
+        (listing, "protocol", names(Protocol::ALL)),
+        (listing, "family", names(every!(Family: Ipv4 Ipv6))),
+        (listing, "owner", owned(owners.each_ref().map(Owner::name))),
+        (listing, "direction", names(every!(Direction: In Out))),
+        (listing, "range", names(every!(RegistryRange: System Registered Dynamic))),
+        (listing, "confidence", names(every!(Confidence: Confirmed Presumed))),
+        (listing, "standing", standings.map(|standing| format!("{standing:?}").to_lowercase()).to_vec()),
+        (listing, "life", names(Life::ALL)),
+        (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
+        (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name))),
+        (listing, "stage", names(every!(Stage: Sockets Holders Processes Namespaces Host))),
+        ("portolan.diff-1.json", "change", owned(ChangeKind::ALL.map(ChangeKind::name))),
+        (
+            "portolan.diff-1.json",
+            "why",
+            owned(every!(Why: Holder Holders Program User Namespace).map(Why::name)),
+        ),
+        (explain, "matched", names(every!(Matched: Port Service Program Text))),
+        (explain, "happening", names(every!(Happening: Registered Changed Renamed Ended Noted))),
+        (
+            "portolan.event-1.json",
+            "event",
+            Kind::ALL.map(|kind| kind.name().to_owned()).into_iter().chain(views).collect(),
+        ),
+    ] {
+        let schema = schema(file);
+        let told = schema.pointer(&format!("/$defs/{list}/enum")).unwrap().as_array().unwrap();
+        let told: Vec<&str> = told.iter().map(|word| word.as_str().unwrap()).collect();
+        let where_ = format!("src/share/schema/{file}: $defs/{list}/enum");
+        let lacking: Vec<_> = words.iter().filter(|word| !told.contains(&word.as_str())).collect();
+        let extra: Vec<_> = told.iter().filter(|word| !words.iter().any(|own| own == *word)).collect();
+        assert!(lacking.is_empty(), "{where_} lacks {lacking:?}, which the program says: add it there");
+        assert!(extra.is_empty(), "{where_} has {extra:?}, which the program never says: take it out there");
+    }
+}

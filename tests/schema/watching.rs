@@ -1,0 +1,75 @@
+//! The events of `watch` as they happen.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use portolan::baseline::Kind;
+use serde_json::Value;
+
+use crate::{holds, portolan, validator};
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Every kind of change, as it happens: a port of this process is taken elsewhere and by another, between two looks.
+/// Where a look falls in between, it is told as vanished and appeared, and done again.
+///
+/// Of Unix alone: only there can a socket be handed on as standard input, and a program be replaced while it runs.
+#[test]
+fn events_as_they_happen() {
+    let schema = validator("portolan.event-1.json");
+    let bind = |address: &str, port| TcpListener::bind((address, port)).unwrap();
+    let port = bind("127.0.0.1", 0).local_addr().unwrap().port();
+    let mut watch = portolan(&["watch", "-o", "json", "--interval", "0.3", &format!("tcp/{port}")]);
+    let mut watch = Ended(watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let stream = BufReader::new(watch.0.stdout.take().unwrap());
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || stream.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut left: Vec<&str> = Kind::ALL.map(Kind::name).to_vec();
+    left.push("start");
+    // Takes what is told from one look to the one after the next.
+    let mut told = || {
+        while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            holds(&schema, &line, &event);
+            left.retain(|kind| event["event"] != *kind);
+        }
+        left.clone()
+    };
+    for _ in 0..10 {
+        told();
+        let here = bind("127.0.0.1", port);
+        told();
+        drop(here);
+        let anywhere = bind("0.0.0.0", port);
+        told();
+        drop(anywhere);
+        let here = bind("127.0.0.1", port);
+        told();
+        drop(here);
+        let other = std::os::fd::OwnedFd::from(bind("127.0.0.1", port));
+        let folder = tempfile::tempdir().unwrap();
+        let sleep = folder.path().join("sleep");
+        std::fs::copy("/bin/sleep", &sleep).unwrap();
+        let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
+        told();
+        // As an upgrade does.
+        std::fs::copy("/bin/sleep", folder.path().join("new")).unwrap();
+        std::fs::rename(folder.path().join("new"), &sleep).unwrap();
+        told();
+        drop(other);
+        if told().is_empty() {
+            return;
+        }
+    }
+    panic!("never seen: {:?}", told());
+}
