@@ -235,8 +235,12 @@ fn quieten(changes: &mut Vec<Told<'_, '_>>) {
             _ => continue,
         };
         let print = portless(told);
-        if matches!(print.holders, Holders::Programs(_)) && (told.passing || was_picked(told.change.listener))
-        {
+        let again = match print.holders {
+            Holders::Unseen => false,
+            Holders::Kernel => told.passing,
+            Holders::Programs(_) => told.passing || was_picked(told.change.listener),
+        };
+        if again {
             sides.entry((told.passing, print)).or_default()[came].push(at);
         }
     }

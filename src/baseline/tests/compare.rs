@@ -131,6 +131,18 @@ fn what_passes() {
             &["vanished tcp/0.0.0.0:40001", "appeared tcp/0.0.0.0:50002"],
         ),
         (
+            "the kernel's own, of UDP",
+            &[("udp/0.0.0.0:40001", Some(0), &["kernel"])],
+            &[("udp/0.0.0.0:50001", Some(0), &["kernel"])],
+            &[],
+        ),
+        (
+            "the kernel's own, of TCP: it is no program that could be known again",
+            &[("tcp/0.0.0.0:40001", Some(0), &["kernel"])],
+            &[("tcp/0.0.0.0:50001", Some(0), &["kernel"])],
+            &["vanished tcp/0.0.0.0:40001", "appeared tcp/0.0.0.0:50001"],
+        ),
+        (
             "nobody knows whose, picked",
             &[("tcp/0.0.0.0:40001", Some(0), &[])],
             &[("tcp/0.0.0.0:50001", Some(0), &[])],
