@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Direction, Exposure, Observation, Pid, Process, Protocol, Socket, Verdict, unmapped};
+use crate::model::{Direction, Exposure, Pid, Process, Protocol, Snapshot, Socket, Verdict, unmapped};
 use crate::registry::Registry;
 
 /// A socket and all that is known of it. There may be a hundred thousand: what they have in common they share.
@@ -51,7 +51,7 @@ fn exposure(socket: &Socket) -> Exposure {
 
 /// Joins every socket of an observation, in the order of listings, one at a time.
 pub fn join<'o>(
-    observation: &'o Observation,
+    observation: &'o Snapshot,
     registry: &Registry,
 ) -> impl ExactSizeIterator<Item = Listener<'o>> {
     let mut sockets: Vec<&Socket> = observation.sockets.iter().collect();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use portolan::baseline::{Kind, difference};
 use portolan::judge::judge;
-use portolan::model::{Observation, Process};
+use portolan::model::{Process, Snapshot};
 use portolan::registry::Registry;
 use portolan::render::screen::{Mark, Scene, Size, frame};
 use support::Terminal;
@@ -139,7 +139,7 @@ fn the_card() {
 #[test]
 fn the_watch() {
     let saved = std::fs::read(root().join("tests/captures/five.json")).unwrap();
-    let after: Observation = serde_json::from_slice(&saved).unwrap();
+    let after: Snapshot = serde_json::from_slice(&saved).unwrap();
     let mut before = after.clone();
     for socket in &mut before.sockets {
         match socket.local.port {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
 use crate::judge::{Judged, Report};
-use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Observation, Protocol, Socket, Stage, State};
+use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +69,9 @@ pub struct Unsettled<'a, 'o> {
 #[derive(Clone, Debug)]
 pub struct Comparison<'a, 'o> {
     /// The earlier one.
-    pub before: &'o Observation,
+    pub before: &'o Snapshot,
     /// The later one.
-    pub after: &'o Observation,
+    pub after: &'o Snapshot,
     /// How many listeners were compared: of the later one, and what vanished.
     pub compared: usize,
     /// The changes, in the order of listings; those that pass come last.
@@ -161,12 +161,11 @@ fn unseen(was: &Judged<'_>, is: &Judged<'_>) -> Option<Why> {
 }
 
 /// Whether all that is other is that one side names fewer programs, and did not see every process.
-fn may_lack_holders(was: &Judged<'_>, is: &Judged<'_>, before: &Observation, after: &Observation) -> bool {
+fn may_lack_holders(was: &Judged<'_>, is: &Judged<'_>, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(&was.listener), Fingerprint::of(&is.listener));
     let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
-    let blind = |side: &Observation| {
-        side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Holders | Stage::Processes))
-    };
+    let blind =
+        |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Holders | Stage::Processes));
     let same_user = was.user == is.user;
     same_user && ((old.is_subset(new) && blind(before)) || (new.is_subset(old) && blind(after)))
 }
@@ -177,7 +176,7 @@ fn hides_sockets(gap: &Gap) -> bool {
 }
 
 /// Whether an observation looked into the network namespace of a socket, or would have if it had been there.
-fn looked_into(observation: &Observation, socket: &Socket) -> bool {
+fn looked_into(observation: &Snapshot, socket: &Socket) -> bool {
     let Some(netns) = &socket.netns else {
         // Whoever asks for one by name may mean its own, and then there is no other.
         let called = matches!(observation.asked, Namespaces::Called(_));
@@ -194,7 +193,7 @@ fn looked_into(observation: &Observation, socket: &Socket) -> bool {
 }
 
 /// Whether a listener looks like a client that waits for an answer.
-fn passes(judged: &Judged<'_>, observation: &Observation) -> bool {
+fn passes(judged: &Judged<'_>, observation: &Snapshot) -> bool {
     let socket = judged.listener.socket;
     let datagram = matches!(socket.local.protocol, Protocol::Udp | Protocol::Udplite);
     let waits = match socket.state {

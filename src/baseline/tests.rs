@@ -23,9 +23,9 @@ fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
     }
 }
 
-fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
-    let mut observation = Observation {
-        schema: OBSERVATION_SCHEMA.into(),
+fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
+    let mut observation = Snapshot {
+        schema: SNAPSHOT_SCHEMA.into(),
         taken: Default::default(),
         host: Host {
             name: None,
@@ -70,7 +70,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Observation {
 }
 
 /// The listeners, with nothing said of their ports, which are no part of a fingerprint.
-fn judged(observation: &Observation) -> Vec<Judged<'_>> {
+fn judged(observation: &Snapshot) -> Vec<Judged<'_>> {
     let sockets = observation.sockets.iter();
     sockets
         .map(|socket| {
@@ -97,7 +97,7 @@ fn judged(observation: &Observation) -> Vec<Judged<'_>> {
 }
 
 /// The difference as text: kind, endpoint, and the endpoint before where it is another.
-fn told(before: &Observation, after: &Observation) -> Vec<String> {
+fn told(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     difference(&judged(before), &judged(after))
         .iter()
         .map(|change| {

@@ -17,7 +17,7 @@ use clap_complete::env::Shells;
 
 use super::{Error, Exit};
 use crate::cli::{Cli, Shell};
-use crate::model::{Exposure, Flag, Observation, State};
+use crate::model::{Exposure, Flag, Snapshot, State};
 use crate::observe::{Scope, observe};
 use crate::registry::{Registry, programs};
 use crate::render::fields;
@@ -159,12 +159,12 @@ fn targets(typed: &str) -> Names {
     names
 }
 
-fn processes(seen: &Observation) -> Names {
+fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
 /// What this machine has, as far as it can be seen. Users, units and containers of holders are `details`.
-fn here(details: bool, names: impl FnOnce(&Observation) -> Names) -> Names {
+fn here(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
 

@@ -7,7 +7,7 @@ use super::{Error, Exit, Ui, from, namespaces, newer};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::judge::judge;
-use crate::model::Observation;
+use crate::model::Snapshot;
 use crate::observe::{Scope, observe};
 use crate::render::{diff, talk};
 
@@ -63,7 +63,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 }
 
 /// This machine now, looked at as `before` was.
-fn now(common: &CommonArgs, before: &Observation) -> Result<Observation, Error> {
+fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.asked.clone() };
     let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
     observe(&scope).map_err(|error| Error::Said(error.to_string()))
@@ -72,11 +72,11 @@ fn now(common: &CommonArgs, before: &Observation) -> Result<Observation, Error> 
 /// Refuses to compare two hosts unless that is what was asked for.
 pub(super) fn same_host(
     name: &str,
-    before: &Observation,
-    after: &Observation,
+    before: &Snapshot,
+    after: &Snapshot,
     other_host: bool,
 ) -> Result<(), Error> {
-    let known = |observation: &Observation| {
+    let known = |observation: &Snapshot| {
         observation.host.name.as_deref().map(|name| format!("{name} ({})", observation.host.os))
     };
     let (was, is) = (known(before), known(after));

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::{Error, Exit, Ui, newer, observation, target};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Asked, Explained, Report, judge};
-use crate::model::{Matched, Observation, PortRange, Protocol, RegistryRange, State, Target};
+use crate::model::{Matched, PortRange, Protocol, RegistryRange, Snapshot, State, Target};
 use crate::observe::{self, Scope};
 use crate::registry::programs::Program;
 use crate::registry::{Registry, search};
@@ -82,7 +82,7 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
 }
 
 /// Whether any port asked for by its number lies where this host's connections get theirs.
-fn in_ephemeral(targets: &[target::Resolved], observation: &Observation) -> bool {
+fn in_ephemeral(targets: &[target::Resolved], observation: &Snapshot) -> bool {
     let overlaps = |ports: PortRange| {
         let ranges = &observation.host.ephemeral;
         RegistryRange::of(ports.high) == RegistryRange::Dynamic

@@ -8,9 +8,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Error;
-use crate::model::{
-    Extent, Family, Gap, Note, OBSERVATION_SCHEMA, Observation, PortRange, Protocol, Stage, State,
-};
+use crate::model::{Extent, Family, Gap, Note, PortRange, Protocol, SNAPSHOT_SCHEMA, Snapshot, Stage, State};
 use crate::observe::Scope;
 
 /// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
@@ -23,7 +21,7 @@ struct Schema {
 }
 
 /// Reads `path`, or standard input where it is `-`.
-fn read(path: &Path) -> Result<Observation, Error> {
+fn read(path: &Path) -> Result<Snapshot, Error> {
     let (name, bytes) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), bounded(io::stdin().lock()))
     } else {
@@ -47,7 +45,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// One line: what is wrong, and the remedy.
-pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
+pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     const REMEDY: &str = "make one with: portolan capture > FILE";
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(format!("empty; {REMEDY}"));
@@ -59,18 +57,18 @@ pub fn parse(bytes: &[u8]) -> Result<Observation, String> {
     };
     let schema: Schema = serde_json::from_slice(bytes).map_err(trouble)?;
     match schema.schema {
-        Some(serde_json::Value::String(schema)) if schema == OBSERVATION_SCHEMA => {
+        Some(serde_json::Value::String(schema)) if schema == SNAPSHOT_SCHEMA => {
             serde_json::from_slice(bytes).map_err(trouble)
         }
         Some(serde_json::Value::String(schema)) => {
-            Err(format!("schema \"{schema}\" where \"{OBSERVATION_SCHEMA}\" is needed; {REMEDY}"))
+            Err(format!("schema \"{schema}\" where \"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}"))
         }
-        _ => Err(format!("no schema where \"{OBSERVATION_SCHEMA}\" is needed; {REMEDY}")),
+        _ => Err(format!("no schema where \"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}")),
     }
 }
 
 /// Reads `path`; what `scope` asks for and nobody looked for then is a gap.
-pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Observation, Error> {
+pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut observation = read(path)?;
     let (gaps, note) = beyond(&observation, scope);
     observation.gaps.extend(gaps);
@@ -80,7 +78,7 @@ pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Observation, Error> {
 
 /// What is asked of a saved observation and not in it, because nobody looked for it then. One that does not tell what
 /// was looked for is told of where connections are asked for and it has none.
-fn beyond(observation: &Observation, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
+fn beyond(observation: &Snapshot, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
     let Some(extent) = &observation.extent else {
         let has = |state: &State| observation.sockets.iter().any(|socket| socket.state == *state);
         let asked = scope.states.iter().any(|state| !state.holds_port());
@@ -167,7 +165,7 @@ mod tests {
         assert!(older.as_object_mut().unwrap().remove("extent").is_some());
         let older = parse(older.to_string().as_bytes()).unwrap();
         assert_eq!((older.extent, older.sockets), (None, observation.sockets.clone()));
-        let told = |observation: &Observation, change: fn(&mut Scope)| {
+        let told = |observation: &Snapshot, change: fn(&mut Scope)| {
             let mut scope = Scope { details: true, ..Scope::default() };
             change(&mut scope);
             let (gaps, note) = beyond(observation, &scope);

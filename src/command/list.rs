@@ -9,7 +9,7 @@ use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
 use crate::join::Listener;
 use crate::judge::{Judged, Report, judge};
-use crate::model::{Family, Observation, Protocol, State};
+use crate::model::{Family, Protocol, Snapshot, State};
 use crate::observe::{self, Scope};
 use crate::render::fields::{self, Field};
 use crate::render::{csv, json, summary, table};
@@ -188,7 +188,7 @@ pub(super) fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: b
 }
 
 /// Whether a user of this name holds anything that was seen.
-pub(super) fn is_seen(name: &str, observation: &Observation) -> bool {
+pub(super) fn is_seen(name: &str, observation: &Snapshot) -> bool {
     observation.sockets.iter().any(|socket| socket.user.as_deref() == Some(name))
         || observation.processes.iter().any(|process| process.user.as_deref() == Some(name))
 }

@@ -22,7 +22,7 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
-use crate::model::{Life, Namespaces, Observation};
+use crate::model::{Life, Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::{Registry, compile::Package};
 use crate::render::{Style, talk};
@@ -181,13 +181,13 @@ impl Ui {
 
     /// Says on standard error what could not be seen. Failing to say it there must not end the run: it is in
     /// the output as well.
-    pub(crate) fn tell(&self, observation: &Observation) {
+    pub(crate) fn tell(&self, observation: &Snapshot) {
         let _ = talk::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
     }
 }
 
 /// The saved observation that was named, or this machine's now.
-pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Observation, Error> {
+pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
     }

@@ -4,13 +4,13 @@
 
 use crate::join::Listener;
 use crate::model::{
-    Evidence, Exe, ExeState, Observation, OddProgram, Owner, Place, Process, Protocol, Running, State,
+    Evidence, Exe, ExeState, OddProgram, Owner, Place, Process, Protocol, Running, Snapshot, State,
 };
 
 /// Everything there is to say.
 pub(super) fn evidence(
     listener: &Listener<'_>,
-    observation: &Observation,
+    observation: &Snapshot,
 ) -> impl Iterator<Item = Evidence> + use<> {
     [
         deleted_executable(listener),
@@ -83,7 +83,7 @@ fn backlog_full(listener: &Listener<'_>) -> Option<Evidence> {
     full.then_some(Evidence::BacklogFull { waiting: queues.receive, limit: queues.send })
 }
 
-fn bound_only(listener: &Listener<'_>, observation: &Observation) -> Option<Evidence> {
+fn bound_only(listener: &Listener<'_>, observation: &Snapshot) -> Option<Evidence> {
     let socket = listener.socket;
     if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {
         return None;

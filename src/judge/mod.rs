@@ -11,7 +11,7 @@ mod tenants;
 mod tests;
 
 use crate::join::{Listener, join};
-use crate::model::{Context, Evidence, Finding, Matched, Observation, Protocol, Severity, Usual, Verdict};
+use crate::model::{Context, Evidence, Finding, Matched, Protocol, Severity, Snapshot, Usual, Verdict};
 use crate::registry::Registry;
 
 /// A listener and what is remarkable about it: of connections, of which there may be a hundred thousand, nothing.
@@ -79,7 +79,7 @@ impl<'o> Judged<'o> {
 #[derive(Clone, Debug)]
 pub struct Report<'o> {
     /// What was seen.
-    pub observation: &'o Observation,
+    pub observation: &'o Snapshot,
     /// The sockets asked for, in the order of listings.
     pub listeners: Vec<Judged<'o>>,
     /// The registry that judged them.
@@ -88,7 +88,7 @@ pub struct Report<'o> {
 
 /// Joins and judges an observation.
 #[must_use]
-pub fn judge<'o>(observation: &'o Observation, registry: Registry) -> Report<'o> {
+pub fn judge<'o>(observation: &'o Snapshot, registry: Registry) -> Report<'o> {
     let mut known = tenants::Known::default();
     let mut listeners: Vec<_> = join(observation, &registry)
         .map(|listener| {

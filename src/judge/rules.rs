@@ -3,17 +3,13 @@
 use super::held;
 use crate::join::Listener;
 use crate::model::{
-    Assignment, DeadRegistration, EphemeralHere, Evidence, Finding, Observation, PortRange, Protocol,
-    QuietRegistration, RegistryRange, Socket, State, Status,
+    Assignment, DeadRegistration, EphemeralHere, Evidence, Finding, PortRange, Protocol, QuietRegistration,
+    RegistryRange, Snapshot, Socket, State, Status,
 };
 use crate::registry::Registry;
 
 /// Every finding on one listener. A connection earns none: its port was not chosen to be found.
-pub(super) fn findings(
-    listener: &Listener<'_>,
-    observation: &Observation,
-    registry: &Registry,
-) -> Vec<Finding> {
+pub(super) fn findings(listener: &Listener<'_>, observation: &Snapshot, registry: &Registry) -> Vec<Finding> {
     if !listener.socket.state.holds_port() {
         return Vec::new();
     }
@@ -62,7 +58,7 @@ fn quiet(assignment: &Assignment) -> QuietRegistration {
 }
 
 /// A listener where outgoing connections get their ports, by this kernel's own range or IANA's.
-fn ephemeral(socket: &Socket, observation: &Observation) -> Option<Evidence> {
+fn ephemeral(socket: &Socket, observation: &Snapshot) -> Option<Evidence> {
     let Socket { local, state, .. } = socket;
     if matches!(state, State::Bound) {
         return None; // a client may bind before it connects; there is no listener to speak of
@@ -90,7 +86,7 @@ fn ephemeral(socket: &Socket, observation: &Observation) -> Option<Evidence> {
 /// What a port's lying in an ephemeral range means on the observed host; `None` where it lies in none. Of who listens
 /// there, one whose port the kernel would not have picked chose it, and so did a program on its own port.
 pub(super) fn ephemeral_here(
-    observation: &Observation,
+    observation: &Snapshot,
     port: u16,
     protocol: Protocol,
     listeners: &[&super::Judged<'_>],

@@ -30,9 +30,9 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
     }
 }
 
-pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation {
-    Observation {
-        schema: OBSERVATION_SCHEMA.to_owned(),
+pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
+    Snapshot {
+        schema: SNAPSHOT_SCHEMA.to_owned(),
         taken: "2026-11-21T12:00:00Z".parse().unwrap(),
         host: Host {
             name: None,

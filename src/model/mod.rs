@@ -12,9 +12,9 @@ mod exposure;
 mod finding;
 mod flag;
 mod holder;
-mod observation;
 mod process;
 mod program;
+mod snapshot;
 mod socket;
 mod target;
 mod verdict;
@@ -31,11 +31,11 @@ pub use exposure::Exposure;
 pub use finding::Finding;
 pub use flag::{Flag, Severity};
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
-pub use observation::{
-    EphemeralOf, Extent, Gap, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Stage,
-};
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
+pub use snapshot::{
+    EphemeralOf, Extent, Gap, Host, Namespace, Namespaces, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
+};
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use target::{BadTarget, Network, Target};
 pub use verdict::{Assignment, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

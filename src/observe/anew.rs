@@ -4,7 +4,7 @@
 //! Nothing is remembered and nothing is left out, so that no look is cheaper than another.
 
 use super::{Error, Scope};
-use crate::model::{DeepLook, Gap, Namespaces, Observation, Stage};
+use crate::model::{DeepLook, Gap, Namespaces, Snapshot, Stage};
 
 /// No deep look is written for this system: that is a gap, and no all-clear.
 ///
@@ -31,7 +31,7 @@ impl Memory {
     /// # Errors
     /// As [`super::observe`].
     #[allow(clippy::unused_self, reason = "a system that remembers does use it")]
-    pub(super) fn look(&mut self, scope: &Scope) -> Result<Option<Observation>, Error> {
+    pub(super) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::{DeepLook, Extent, Family, Namespaces, Observation, PortRange, Protocol, State};
+use crate::model::{DeepLook, Extent, Family, Namespaces, PortRange, Protocol, Snapshot, State};
 
 #[cfg(not(target_os = "linux"))]
 mod anew;
@@ -111,7 +111,7 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// Only where nothing at all can be observed on this system; anything less is a gap.
-pub fn observe(scope: &Scope) -> Result<Observation, Error> {
+pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
 
@@ -148,7 +148,7 @@ impl Observer {
     ///
     /// # Errors
     /// As [`observe`].
-    pub fn look(&mut self) -> Result<Option<Observation>, Error> {
+    pub fn look(&mut self) -> Result<Option<Snapshot>, Error> {
         self.memory.look(&self.scope)
     }
 }

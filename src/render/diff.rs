@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, Told, Unsettled, Why, since};
-use crate::model::{ChangeKind, Gap, Held, Host, Note, Observation, Since};
+use crate::model::{ChangeKind, Gap, Held, Host, Note, Since, Snapshot};
 
 use super::json::{self, Listener};
 use super::wrap::wrap;
@@ -29,7 +29,7 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(observation: &'a Observation) -> Self {
+    fn new(observation: &'a Snapshot) -> Self {
         Side {
             taken: observation.taken,
             host: &observation.host,

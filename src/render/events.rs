@@ -11,7 +11,7 @@ use serde_json::ser::CompactFormatter;
 
 use crate::baseline::Change;
 use crate::judge::Report;
-use crate::model::{Gap, Host, Note, Observation};
+use crate::model::{Gap, Host, Note, Snapshot};
 
 use super::json::{self, Listener};
 
@@ -27,7 +27,7 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    const fn new(event: &'static str, observation: &'a Observation) -> Self {
+    const fn new(event: &'static str, observation: &'a Snapshot) -> Self {
         Head { schema: SCHEMA, event, taken: observation.taken, host: &observation.host }
     }
 }
@@ -61,7 +61,7 @@ pub fn start(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// Where the line cannot be written.
-pub fn change(change: &Change<'_, '_>, observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+pub fn change(change: &Change<'_, '_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {
         #[serde(flatten)]
@@ -81,7 +81,7 @@ pub fn change(change: &Change<'_, '_>, observation: &Observation, w: &mut dyn Wr
 ///
 /// # Errors
 /// Where the line cannot be written.
-pub fn view(observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+pub fn view(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct View<'a> {
         #[serde(flatten)]

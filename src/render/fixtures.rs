@@ -197,9 +197,9 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
     }
 }
 
-pub(super) fn empty() -> Observation {
-    Observation {
-        schema: OBSERVATION_SCHEMA.into(),
+pub(super) fn empty() -> Snapshot {
+    Snapshot {
+        schema: SNAPSHOT_SCHEMA.into(),
         taken: "2026-11-21T12:00:00Z".parse().unwrap(),
         host: Host {
             name: Some("box".into()),
@@ -232,7 +232,7 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
 }
 
 /// A socket of each kind of owner, several holders, and hostile names.
-pub(super) fn scene() -> Observation {
+pub(super) fn scene() -> Snapshot {
     let held = |pids: &[Pid]| Owner::Held(pids.to_vec().into());
     let home = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
         Home { uid, user: user.map(str::to_owned), unit: unit.map(str::to_owned), ..Home::default() }.into()
@@ -245,7 +245,7 @@ pub(super) fn scene() -> Observation {
     hostile.home = home(Some(0), Some(HOSTILE), Some("evil\u{9b}.service"));
     let mut unknown = socket("tcp/[fe80::1%eth0]:22", Owner::Unknown);
     unknown.home = home(None, None, None);
-    Observation {
+    Snapshot {
         sockets: vec![
             socket("tcp/0.0.0.0:3416", held(&[812])),
             hidden,
@@ -275,7 +275,7 @@ pub(super) fn scene() -> Observation {
     }
 }
 
-pub(super) fn report(observation: &Observation) -> Report<'_> {
+pub(super) fn report(observation: &Snapshot) -> Report<'_> {
     let mut listeners: Vec<Judged<'_>> = observation
         .sockets
         .iter()

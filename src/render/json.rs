@@ -15,7 +15,7 @@ use crate::judge::{Asked, Explained, Judged, Report};
 use crate::model::{
     Assignment, Confidence, Curated, Direction, EphemeralHere, Event, Evidence, ExeState, Exposure, Family,
     Finding, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note,
-    Observation, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Standing,
+    Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot, Standing,
     State, Status, Usual, Verdict,
 };
 
@@ -59,7 +59,7 @@ pub fn explain(
 }
 
 /// Writes a raw observation, as `--from` reads it back.
-pub fn observation(observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+pub fn observation(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     write(observation, w)
 }
 

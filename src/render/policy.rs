@@ -13,7 +13,7 @@ use crate::judge::policy::{
     Allow, Draft, Drafted, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program, Remark,
     RemarkKind, User,
 };
-use crate::model::{Flag, Observation};
+use crate::model::{Flag, Snapshot};
 
 /// Writes a policy with everything it includes as one file.
 pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {
@@ -134,7 +134,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a drafted policy with what its reader should know.
-pub fn draft(draft: &Draft<'_, '_>, observation: &Observation, w: &mut dyn Write) -> io::Result<()> {
+pub fn draft(draft: &Draft<'_, '_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
         w,

@@ -17,8 +17,8 @@ use portolan::judge::audit::Audit;
 use portolan::judge::judge;
 use portolan::judge::policy::{self, Included, Policy};
 use portolan::model::{
-    Endpoint, Exe, ExeState, Flag, Home, Host, OBSERVATION_SCHEMA, Observation, Owner, Parent, Pid,
-    PortRange, Process, Protocol, Queues, Socket, State,
+    Endpoint, Exe, ExeState, Flag, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
+    SNAPSHOT_SCHEMA, Snapshot, Socket, State,
 };
 use portolan::observe::{Scope, observe};
 use portolan::registry::Registry;
@@ -63,7 +63,7 @@ fn read_saved(bencher: Bencher<'_, '_>) {
     json::observation(&observation(), &mut saved).unwrap();
     bencher
         .counter(BytesCount::of_slice(&saved))
-        .bench_local(|| serde_json::from_slice::<Observation>(&saved).unwrap());
+        .bench_local(|| serde_json::from_slice::<Snapshot>(&saved).unwrap());
 }
 
 #[divan::bench(name = "join")]
@@ -172,15 +172,15 @@ fn verdict(bencher: Bencher<'_, '_>, port: u16) {
 
 /// This machine as it is now, with the walk through its processes and without.
 #[divan::bench(name = "observe", args = ["holders", "no holders"])]
-fn observe_here(look: &str) -> Observation {
+fn observe_here(look: &str) -> Snapshot {
     let holders = look == "holders";
     observe(&Scope { holders, ..Scope::default() }).unwrap()
 }
 
 /// Listeners of every kind: ports spread over all there are, five holders here and none there.
-fn observation() -> Observation {
-    Observation {
-        schema: OBSERVATION_SCHEMA.to_owned(),
+fn observation() -> Snapshot {
+    Snapshot {
+        schema: SNAPSHOT_SCHEMA.to_owned(),
         taken: Timestamp::UNIX_EPOCH,
         host: Host {
             name: Some("bench".to_owned()),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use portolan::model::{Gap, Observation, Stage};
+use portolan::model::{Gap, Snapshot, Stage};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn native(report: &Value) -> Result<Seen, Failed> {
 /// netstat2, in a process of its own that is in the scene's pid namespace.
 fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
-    let observation: Observation = serde_json::from_slice(&output.stdout)
+    let observation: Snapshot = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
     // Which holders it does not find is what the scenes are about.
     let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Holders).collect();

@@ -14,7 +14,7 @@ use jsonschema::Validator;
 use portolan::baseline::difference;
 use portolan::judge::judge;
 use portolan::model::{
-    EphemeralOf, ExeState, Family, Gap, Netns, Note, Observation, Owner, Peer, Protocol, Stage, State,
+    EphemeralOf, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, Snapshot, Stage, State,
 };
 use portolan::registry::Registry;
 use portolan::render::{events, json};
@@ -81,12 +81,12 @@ fn printed(arguments: &[&str]) -> Vec<Value> {
     serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect()
 }
 
-fn five() -> Observation {
+fn five() -> Snapshot {
     serde_json::from_slice(&std::fs::read(root().join("tests/captures/five.json")).unwrap()).unwrap()
 }
 
 /// The five listeners, with everything in them that an observation can hold.
-fn everything() -> Observation {
+fn everything() -> Snapshot {
     let mut seen = five();
     let netns = Netns { inode: 4_026_532_001, name: Some("inner".to_owned()) };
     let owners =
@@ -127,7 +127,7 @@ fn everything() -> Observation {
     seen
 }
 
-fn listing(seen: &Observation) -> Value {
+fn listing(seen: &Snapshot) -> Value {
     let mut bytes = Vec::new();
     json::listing(&judge(seen, Registry::embedded()), &mut bytes).unwrap();
     serde_json::from_slice(&bytes).unwrap()

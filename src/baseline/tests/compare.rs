@@ -8,12 +8,12 @@ use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
 
-fn report(observation: &Observation) -> Report<'_> {
+fn report(observation: &Snapshot) -> Report<'_> {
     judge(observation, Registry::embedded())
 }
 
 /// The kinds and places of what is told: `+` for what is not sure, in brackets what passes.
-fn compared(before: &Observation, after: &Observation) -> Vec<String> {
+fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
     let told = comparison.changes.iter().map(|told| {
@@ -33,7 +33,7 @@ fn gap(stage: Stage) -> Gap {
 }
 
 /// An observation on a kernel that hands out 32768 to 60999.
-fn seen(rows: &[Row]) -> Observation {
+fn seen(rows: &[Row]) -> Snapshot {
     let mut observation = observation(rows);
     observation.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
     for socket in &mut observation.sockets {
@@ -222,7 +222,7 @@ fn namespaces_that_were_not_looked_into() {
         observation.asked = asked;
         observation
     };
-    let empty = |asked: Namespaces| Observation { asked, ..seen(&[]) };
+    let empty = |asked: Namespaces| Snapshot { asked, ..seen(&[]) };
     let all = || Namespaces::All;
     assert_eq!(compared(&empty(all()), &inside(all())), ["appeared tcp/0.0.0.0:80"]);
     assert_eq!(compared(&inside(all()), &empty(all())), ["vanished tcp/0.0.0.0:80"]);
@@ -236,7 +236,7 @@ fn namespaces_that_were_not_looked_into() {
     );
     // Only blue was asked for: of the observer's own nothing is known.
     let called = || Namespaces::Called("blue".into());
-    let own = Observation { asked: all(), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
+    let own = Snapshot { asked: all(), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
     assert_eq!(
         compared(&inside(called()), &own),
         ["vanished tcp/0.0.0.0:80", "namespace-not-looked-into tcp/0.0.0.0:81"]
@@ -244,7 +244,7 @@ fn namespaces_that_were_not_looked_into() {
     assert_eq!(compared(&inside(called()), &inside(called())), [""; 0]);
 }
 
-fn with_file(state: ExeState) -> Observation {
+fn with_file(state: ExeState) -> Snapshot {
     let mut observation =
         seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"]), ("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
     observation.processes[1].exe.as_mut().unwrap().state = state;
@@ -271,10 +271,7 @@ fn a_file_that_is_replaced_under_its_process() {
 }
 
 /// The findings on a change, and what the audit comes to.
-fn audited(
-    before: &Observation,
-    after: &Observation,
-) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
+fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
     let (before, after) = (report(before), report(after));
     let comparison: Comparison<'_, '_> = compare(&before, &after);
     let mut audit = Audit::of(&after);
@@ -372,7 +369,7 @@ fn any_rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
 }
 
-fn any_view() -> impl Strategy<Value = Observation> {
+fn any_view() -> impl Strategy<Value = Snapshot> {
     let stage = prop_oneof![Just(None), Just(Some(Stage::Sockets)), Just(Some(Stage::Holders))];
     (any_rows(), stage).prop_map(|(rows, stage)| {
         let mut observation = seen(&rows);
@@ -392,7 +389,7 @@ proptest! {
 
     #[test]
     fn the_order_of_sockets_does_not_matter(before in any_view(), after in any_view()) {
-        let turn = |view: &Observation| {
+        let turn = |view: &Snapshot| {
             let mut view = view.clone();
             view.sockets.reverse();
             view

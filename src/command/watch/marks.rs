@@ -11,7 +11,7 @@ use super::News;
 use crate::baseline::{Change, Fingerprint, Kind};
 use crate::join::Listener;
 use crate::judge::{Judged, Report, judge};
-use crate::model::{Observation, Pid};
+use crate::model::{Pid, Snapshot};
 use crate::render::screen::Mark;
 
 /// How many looks a mark lasts, and how long at least.
@@ -26,7 +26,7 @@ pub(super) struct Marks {
     /// The mark of each fingerprint, and how many looks it has left.
     marks: HashMap<u64, (Kind, u32)>,
     /// What vanished, and how many looks it has left.
-    gone: Vec<(Observation, u32)>,
+    gone: Vec<(Snapshot, u32)>,
 }
 
 impl Marks {
@@ -106,12 +106,12 @@ fn print(listener: &Listener<'_>) -> u64 {
 }
 
 /// An observation of these listeners alone, on the machine as it is now.
-fn cut(listeners: &[&Judged<'_>], now: &Observation) -> Observation {
+fn cut(listeners: &[&Judged<'_>], now: &Snapshot) -> Snapshot {
     let mut processes: Vec<_> =
         listeners.iter().flat_map(|judged| judged.listener.processes.iter().copied().cloned()).collect();
     processes.sort_by_key(|process| process.pid);
     processes.dedup_by_key(|process| -> Pid { process.pid });
-    Observation {
+    Snapshot {
         schema: now.schema.clone(),
         taken: now.taken,
         host: now.host.clone(),

@@ -16,7 +16,7 @@ use super::{Error, Exit, Ui, list, namespaces, newer, reader, target};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
 use crate::judge::{Report, judge};
-use crate::model::{Observation, Stage};
+use crate::model::{Snapshot, Stage};
 use crate::observe::{Observer, Scope};
 use crate::registry::Registry;
 use crate::render::screen::Tally;
@@ -81,7 +81,7 @@ struct Watch {
     scope: Scope,
     registry: Registry,
     observer: Observer,
-    last: Option<Observation>,
+    last: Option<Snapshot>,
     tally: Tally,
 }
 
@@ -107,7 +107,7 @@ impl Watch {
     }
 
     /// Joins and judges an observation, and leaves what is watched.
-    fn report<'o>(&self, observation: &'o Observation) -> Report<'o> {
+    fn report<'o>(&self, observation: &'o Snapshot) -> Report<'o> {
         let mut report = judge(observation, self.registry);
         list::narrow(&mut report, &self.scope, &self.selection, false);
         report
@@ -132,7 +132,7 @@ impl Watch {
 }
 
 /// What is out of sight, but for how much of it: what is counted comes and goes with the processes.
-fn gaps(observation: &Observation) -> BTreeSet<(Stage, Option<&str>, &str)> {
+fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = observation.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))
         .collect()

@@ -12,10 +12,10 @@ use super::{Allow, Grade, Policy, missing, questions_the_port};
 use crate::join::Listener;
 use crate::judge::Judged;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{Evidence, Finding, Flag, Gap, Observation, Severity, Stage};
+use crate::model::{Evidence, Finding, Flag, Gap, Severity, Snapshot, Stage};
 
 /// The day of an observation (UTC).
-pub(super) fn day(observation: &Observation) -> Date {
+pub(super) fn day(observation: &Snapshot) -> Date {
     observation.taken.to_zoned(TimeZone::UTC).date()
 }
 
@@ -99,7 +99,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 }
 
 /// Why a rule that may hold does not surely hold.
-fn why_undecided(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> &'static str {
+fn why_undecided(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Maybe {
         "the rule is for named hosts, and the name of this one is not known"
     } else if observation.ephemeral_at(listener.socket).0.is_empty() && !rule.ports.is_empty() {
@@ -109,7 +109,7 @@ fn why_undecided(rule: &Allow, listener: &Listener<'_>, observation: &Observatio
     }
 }
 
-fn in_force<'p>(rules: &'p [Grade], observation: &Observation, today: Date) -> Vec<&'p Grade> {
+fn in_force<'p>(rules: &'p [Grade], observation: &Snapshot, today: Date) -> Vec<&'p Grade> {
     let host = observation.host.name.as_deref();
     rules
         .iter()
@@ -124,7 +124,7 @@ fn unexpected<'r, 'o>(
     judged: &'r Judged<'o>,
     over: Option<&Allow>,
     index: &Index<'_>,
-    observation: &Observation,
+    observation: &Snapshot,
 ) -> AuditFinding<'r, 'o> {
     let listener = &judged.listener;
     let nearest = over.or_else(|| index.nearest(listener, observation));

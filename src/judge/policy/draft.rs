@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::{Allow, Glob, Namespaces, Ports, Program, User, matching, questions_the_port};
 use crate::judge::{Judged, Report};
 use crate::model::{
-    Evidence, Finding, Flag, Network, Observation, Owner, PortRange, Process, Protocol, RestsOn, Severity,
+    Evidence, Finding, Flag, Network, Owner, PortRange, Process, Protocol, RestsOn, Severity, Snapshot,
 };
 use crate::registry::identity::identify;
 
@@ -204,7 +204,7 @@ fn stays(unit: &str) -> bool {
 
 /// Whether a port looks as if the kernel had given it, and will give another next time. A port that the kernel would
 /// not have picked was chosen, and so was a program's own.
-fn is_given(judged: &Judged<'_>, observation: &Observation) -> bool {
+fn is_given(judged: &Judged<'_>, observation: &Snapshot) -> bool {
     let socket = judged.listener.socket;
     let (handed_out, kept_back) = observation.ephemeral_at(socket);
     let within = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(socket.local.port));

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use super::matching::{self, Answer};
 use super::{Allow, Ports, Program};
 use crate::join::Listener;
-use crate::model::{Observation, Owner};
+use crate::model::{Owner, Snapshot};
 
 /// A rule that names more ports than this is not looked up by port.
 const FEW_PORTS: u32 = 64;
@@ -54,7 +54,7 @@ pub(super) enum Said<'p> {
 }
 
 impl<'p> Index<'p> {
-    pub(super) fn new(rules: &'p [Allow], observation: &Observation, today: Date) -> Self {
+    pub(super) fn new(rules: &'p [Allow], observation: &Snapshot, today: Date) -> Self {
         let mut index = Index::default();
         for rule in rules {
             let on_host = matching::on_host(&rule.hosts, observation.host.name.as_deref());
@@ -115,7 +115,7 @@ impl<'p> Index<'p> {
     }
 
     /// The first rule that holds decides.
-    pub(super) fn decide(&self, listener: &Listener<'_>, observation: &Observation) -> Said<'p> {
+    pub(super) fn decide(&self, listener: &Listener<'_>, observation: &Snapshot) -> Said<'p> {
         let (mut undecided, mut over) = (None, None);
         for InForce { rule, on_host, over: is_over } in self.for_listener(listener) {
             if (*is_over && over.is_some()) || (!is_over && *on_host == Answer::Maybe && undecided.is_some())
@@ -134,7 +134,7 @@ impl<'p> Index<'p> {
 
     /// The rule that fails to hold in the fewest conditions, of those for its port and for its programs; the first of
     /// several.
-    pub(super) fn nearest(&self, listener: &Listener<'_>, observation: &Observation) -> Option<&'p Allow> {
+    pub(super) fn nearest(&self, listener: &Listener<'_>, observation: &Snapshot) -> Option<&'p Allow> {
         let port = listener.socket.local.port;
         let of_port = self.by_port.get(&port).into_iter().flat_map(|list| list.iter().take(NEAREST_OF));
         let of_program = listener.processes.iter().filter_map(|process| process.exe.as_ref());

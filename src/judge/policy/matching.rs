@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User};
 use crate::join::Listener;
-use crate::model::{Observation, Owner, Process, Socket, State};
+use crate::model::{Owner, Process, Snapshot, Socket, State};
 
 /// An answer; the order of the variants is that in which they win where several are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
 }
 
 /// Whether all conditions of a rule hold; cheap ones are asked first.
-pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Answer {
+pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
         answer = answer.max((condition.asks)(rule, listener, observation));
@@ -58,7 +58,7 @@ pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Observa
 }
 
 /// The conditions that do not hold, a phrase each: `user is root, not postgres`. What was not seen is not among them.
-pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Vec<String> {
+pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
         .filter(|condition| (condition.asks)(rule, listener, observation).is_no())
@@ -74,7 +74,7 @@ pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Obser
 pub(super) fn distance(
     rule: &Allow,
     listener: &Listener<'_>,
-    observation: &Observation,
+    observation: &Snapshot,
     enough: usize,
 ) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, observation).is_no();
@@ -113,7 +113,7 @@ fn or_list(values: &[String], word: &str, none: &str) -> String {
 /// One condition a rule may name.
 struct Condition {
     name: &'static str,
-    asks: fn(&Allow, &Listener<'_>, &Observation) -> Answer,
+    asks: fn(&Allow, &Listener<'_>, &Snapshot) -> Answer,
     wanted: fn(&Allow) -> Vec<String>,
     found: fn(&Listener<'_>) -> Vec<String>,
 }
@@ -250,13 +250,13 @@ fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
     any(wanted, |one| one == found)
 }
 
-fn on_port(rule: &Allow, listener: &Listener<'_>, observation: &Observation) -> Answer {
+fn on_port(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Answer {
     let one = |ports: &Ports| is_among(*ports, listener.socket, observation);
     rule.ports.iter().map(one).min().unwrap_or(Answer::Yes)
 }
 
 /// Whether a socket's port is one of these.
-pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Observation) -> Answer {
+pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Snapshot) -> Answer {
     let port = socket.local.port;
     match ports {
         Ports::Range(range) => Answer::of(range.contains(port)),
@@ -300,7 +300,7 @@ fn every_holder(listener: &Listener<'_>, is: impl Fn(&Process) -> Answer) -> Ans
     }
 }
 
-fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Observation) -> Answer {
+fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
     if rule.executables.is_empty() {
         return Answer::Yes;
     }
@@ -316,7 +316,7 @@ fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Observation) -> Answer 
     })
 }
 
-fn by_user(rule: &Allow, listener: &Listener<'_>, _: &Observation) -> Answer {
+fn by_user(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
     if rule.users.is_empty() {
         return Answer::Yes;
     }

@@ -11,7 +11,7 @@ use super::{Allow, Namespaces, Ports};
 use crate::join::Listener;
 use crate::judge::Judged;
 use crate::judge::audit::{AuditFinding, Subject};
-use crate::model::{Evidence, Exposure, Finding, Flag, Gap, Network, Observation, Protocol, Stage};
+use crate::model::{Evidence, Exposure, Finding, Flag, Gap, Network, Protocol, Snapshot, Stage};
 
 /// So many findings a rule; the last one tells how many more there are.
 const MOST: usize = 16;
@@ -23,7 +23,7 @@ type Promise = (usize, usize, usize);
 pub(super) fn missing<'r, 'o>(
     index: &Index<'_>,
     listeners: &[Judged<'_>],
-    observation: &Observation,
+    observation: &Snapshot,
 ) -> (Vec<AuditFinding<'r, 'o>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
     let required: Vec<&InForce<'_>> = index.rules().iter().filter(|r| r.rule.required && !r.over).collect();
@@ -66,7 +66,7 @@ fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
 fn kept(
     rule: &Allow,
     by_port: &HashMap<u16, Vec<&Listener<'_>>>,
-    observation: &Observation,
+    observation: &Snapshot,
 ) -> (HashSet<Promise>, HashSet<Promise>) {
     let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
     let single = |ports: &Ports| match ports {
@@ -107,7 +107,7 @@ fn kept(
 }
 
 /// Whether what a rule requires would have been seen.
-fn all_seen(rule: &Allow, observation: &Observation) -> bool {
+fn all_seen(rule: &Allow, observation: &Snapshot) -> bool {
     let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);

@@ -41,7 +41,7 @@ fn socket(local: &str, user: &str, owner: Owner) -> Socket {
     Socket { home: home.into(), ..tests::socket(local, owner) }
 }
 
-fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation {
+fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     let mut observation = tests::seen(sockets, processes);
     observation.host.name = Some("Web-1.example".to_owned());
     observation.host.reserved = vec![PortRange { low: 40000, high: 40009 }];
@@ -49,7 +49,7 @@ fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Observation {
 }
 
 /// One socket held by these.
-fn one(local: &str, user: &str, holders: &[(Pid, &str, &str)]) -> Observation {
+fn one(local: &str, user: &str, holders: &[(Pid, &str, &str)]) -> Snapshot {
     let owner = Owner::Held(holders.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
     observation(vec![socket(local, user, owner)], holders.iter().copied().map(process).collect())
 }
@@ -58,7 +58,7 @@ const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
 const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
 /// The findings at or above warning, `code rule` each, then the gaps, then the outcome.
-fn told(policy: &Policy, observation: &Observation) -> (Vec<String>, usize, Outcome) {
+fn told(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
     let report = judge(observation, Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
@@ -71,7 +71,7 @@ fn told(policy: &Policy, observation: &Observation) -> (Vec<String>, usize, Outc
 }
 
 /// Whether a rule of these conditions allows it: yes, no, or not to be told.
-fn allows(conditions: &str, observation: &Observation) -> Option<bool> {
+fn allows(conditions: &str, observation: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
     let (codes, gaps, outcome) = told(&policy, observation);
     match (codes.iter().any(|code| code.starts_with("unexpected")), gaps, outcome) {
@@ -283,7 +283,7 @@ fn findings_are_graded_by_the_first_rule_for_them() {
 }
 
 /// The evidence of the one `unexpected`.
-fn evidence(policy: &str, observation: &Observation) -> (Option<String>, Vec<String>, Option<String>) {
+fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(observation, Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&read(policy).unwrap(), &mut audit);

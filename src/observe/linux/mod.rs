@@ -32,22 +32,22 @@ use self::sockets::{Found, Listed};
 pub(super) use self::watch::Memory;
 use super::{Error, Scope};
 use crate::model::{
-    Gap, Home, Host, Namespace, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Owner, Pid, Process,
-    Socket, Stage,
+    Gap, Home, Host, Namespace, Namespaces, Note, Owner, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket,
+    Stage,
 };
 
 /// Looks at this machine, now.
 ///
 /// # Errors
 /// Where a network namespace is asked for that is not to be found; anything else that could not be seen is a gap.
-pub(super) fn observe(scope: &Scope) -> Result<Observation, Error> {
+pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     look(scope).map(|seen| seen.observation)
 }
 
 /// An observation, and what makes the next one cheaper.
 #[derive(Debug)]
 struct Seen {
-    observation: Observation,
+    observation: Snapshot,
     view: View,
     /// The gaps in the list of sockets alone.
     blind: Vec<Gap>,
@@ -76,8 +76,8 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     let processes = processes(scope, &mut found, &mut users);
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
-    let observation = Observation {
-        schema: OBSERVATION_SCHEMA.to_owned(),
+    let observation = Snapshot {
+        schema: SNAPSHOT_SCHEMA.to_owned(),
         taken,
         host: Host {
             name: sysinfo::System::host_name().ok(),

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::holders::{Folders, Place};
 use super::sockets::{Found, Identity};
 use super::{Seen, Sight, look};
-use crate::model::{Endpoint, Observation, Owner, Pid, Socket, State};
+use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
 /// The longest that a whole look is put off, where one is cheap.
@@ -72,7 +72,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`super::observe`].
-    pub(in crate::observe) fn look(&mut self, scope: &Scope) -> Result<Option<Observation>, Error> {
+    pub(in crate::observe) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         let now = Instant::now();
         let mut restless = 0;
         if let Some(last) = &mut self.last
@@ -180,7 +180,7 @@ impl Last {
 
     /// Takes sockets out of the observation, and the processes that held nothing else.
     fn forget(&mut self, gone: &HashSet<usize>) {
-        let Observation { sockets, processes, taken, .. } = &mut self.seen.observation;
+        let Snapshot { sockets, processes, taken, .. } = &mut self.seen.observation;
         let mut at = 0..;
         sockets.retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
         let holders: HashSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();

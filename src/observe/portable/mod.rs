@@ -28,8 +28,8 @@ use sysinfo::System;
 
 use super::{Error, Scope};
 use crate::model::{
-    Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, OBSERVATION_SCHEMA, Observation, Owner, Peer,
-    Pid, PortRange, Protocol, Socket, Stage, State,
+    Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, Owner, Peer, Pid, PortRange, Protocol,
+    SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State,
 };
 
 /// What a system's own file reads of its setting: the ports outgoing connections draw from.
@@ -68,7 +68,7 @@ fn assumed(range: PortRange, why: String) -> Gap {
 ///
 /// # Errors
 /// Where other network namespaces are asked for; anything else that could not be seen is a gap.
-pub fn observe(scope: &Scope) -> Result<Observation, Error> {
+pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let named = match &scope.namespaces {
         Namespaces::Own => None,
         Namespaces::All => Some("all"),
@@ -99,8 +99,8 @@ pub fn observe(scope: &Scope) -> Result<Observation, Error> {
     }
     let ephemeral = own::ephemeral();
     gaps.extend(ephemeral.gap);
-    Ok(Observation {
-        schema: OBSERVATION_SCHEMA.to_owned(),
+    Ok(Snapshot {
+        schema: SNAPSHOT_SCHEMA.to_owned(),
         taken,
         host: Host {
             name: System::host_name().ok(),

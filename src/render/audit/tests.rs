@@ -3,7 +3,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::judge::Report;
-use crate::model::{Finding, Flag, Gap, Observation, Protocol, Stage};
+use crate::model::{Finding, Flag, Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, empty, gap, report, scene, socket, text};
 
@@ -139,10 +139,10 @@ fn table_fits_any_terminal() {
 }
 
 /// The same flag on many sockets of one program.
-fn many(count: u16) -> Observation {
+fn many(count: u16) -> Snapshot {
     let sockets =
         (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 2000 + n), crate::model::Owner::Vanished));
-    Observation { sockets: sockets.collect(), ..empty() }
+    Snapshot { sockets: sockets.collect(), ..empty() }
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn one_program_is_told_once_with_its_places() {
 #[test]
 fn verdicts_in_words() {
     let whole = many(2);
-    let partial = Observation { gaps: vec![gap(Stage::Holders, "processes", Some(1))], ..many(2) };
+    let partial = Snapshot { gaps: vec![gap(Stage::Holders, "processes", Some(1))], ..many(2) };
     let (whole, partial) = (report(&whole), report(&partial));
     for (report, fail_on, outcome, said) in [
         (
@@ -328,7 +328,7 @@ fn sarif_tells_rules_results_and_gaps() {
 }
 
 /// The fingerprints of every finding, in order.
-fn identities(observation: &Observation) -> Vec<String> {
+fn identities(observation: &Snapshot) -> Vec<String> {
     let report = report(observation);
     Audit::of(&report).findings.iter().map(identity).collect()
 }
@@ -354,7 +354,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(distinct.len(), all.len(), "{all:#?}");
     // Another program, user, address or port is another finding.
-    let changed = |change: &dyn Fn(&mut Observation)| {
+    let changed = |change: &dyn Fn(&mut Snapshot)| {
         let mut after = scene();
         change(&mut after);
         assert_ne!(identities(&after), all);
@@ -430,7 +430,7 @@ fn rules_are_told_from_the_flags() {
 /// A gap is told wherever an audit is.
 #[test]
 fn no_output_keeps_a_gap_to_itself() {
-    let observation = Observation {
+    let observation = Snapshot {
         gaps: vec![Gap { what: "a thing unseen".into(), ..gap(Stage::Holders, "", None) }],
         ..empty()
     };

@@ -5,7 +5,7 @@ use super::super::*;
 use super::{PLAIN, assert_lines, bleached, terminal};
 use crate::model::*;
 
-fn card(observation: &Observation, ports: &[u16], style: &Style) -> String {
+fn card(observation: &Snapshot, ports: &[u16], style: &Style) -> String {
     let report = report(observation);
     text(|w| card::explain(&explained(&report, ports), &report, style, w))
 }
@@ -184,7 +184,7 @@ fn in_a_pipe() {
 #[test]
 fn nobody_there() {
     let mut observation = empty();
-    let here = |observation: &Observation| {
+    let here = |observation: &Snapshot| {
         let text = card(observation, &[3416], &PLAIN);
         let (_, rest) = text.split_once("Here now").unwrap();
         let (here, _) = rest.split_once("\n\n").unwrap();

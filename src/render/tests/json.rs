@@ -5,7 +5,7 @@ use super::super::*;
 use crate::judge::Asked;
 use crate::model::*;
 
-fn listing(observation: &Observation) -> (String, Value) {
+fn listing(observation: &Snapshot) -> (String, Value) {
     let report = report(observation);
     let text = text(|w| json::listing(&report, w));
     let value = serde_json::from_str(&text).unwrap();

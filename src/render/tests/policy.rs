@@ -151,7 +151,7 @@ fn spots(most: usize) -> impl Strategy<Value = BTreeSet<Spot>> {
     proptest::collection::btree_set(spot, 1..most)
 }
 
-fn observed(spots: impl IntoIterator<Item = Spot>) -> Observation {
+fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
     let mut observation = fixtures::empty();
     for (pid, (port, tcp, address, exe, uid)) in (100..).zip(spots) {
         let address = ["127.0.0.1", "0.0.0.0", "[::]"][address];
@@ -173,12 +173,12 @@ fn observed(spots: impl IntoIterator<Item = Spot>) -> Observation {
     observation
 }
 
-fn drafted(observation: &Observation) -> String {
+fn drafted(observation: &Snapshot) -> String {
     let report = judge(observation, Registry::embedded());
     fixtures::text(|w| told::draft(&draft(&report), observation, w))
 }
 
-fn codes(policy: &Policy, observation: &Observation) -> Vec<&'static str> {
+fn codes(policy: &Policy, observation: &Snapshot) -> Vec<&'static str> {
     let report = judge(observation, Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);

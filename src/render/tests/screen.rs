@@ -11,7 +11,7 @@ use crate::model::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The frame of the scene in which these ports have these marks.
-fn shown(observation: &Observation, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
+fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
     let report = report(observation);
     let mark = |port| marks.iter().find(|(marked, _)| *marked == port);
     let rows = report.listeners.iter().map(|judged| {

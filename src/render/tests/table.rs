@@ -5,7 +5,7 @@ use super::super::*;
 use super::{PLAIN, assert_lines, bleached, terminal};
 use crate::model::*;
 
-fn listing(observation: &Observation, style: &Style) -> String {
+fn listing(observation: &Snapshot, style: &Style) -> String {
     let report = report(observation);
     text(|w| table::listing(&report, true, style, w)).replace(report.registry.date(), "DATE")
 }
@@ -169,7 +169,7 @@ fn owners_are_told_apart() {
 #[test]
 fn many_holders() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
-    let observation = Observation {
+    let observation = Snapshot {
         processes: pids.iter().map(|pid| process(*pid, "apache2")).collect(),
         sockets: vec![socket("tcp/0.0.0.0:8000", Owner::Held(pids.into()))],
         ..empty()

@@ -28,7 +28,7 @@ fn conditions() -> impl Strategy<Value = String> {
     (port, rest).prop_map(|(port, rest)| port + &rest.concat())
 }
 
-fn listener() -> impl Strategy<Value = Observation> {
+fn listener() -> impl Strategy<Value = Snapshot> {
     let local = prop_oneof![
         Just("tcp/127.0.0.1:80"),
         Just("tcp/0.0.0.0:81"),
@@ -53,7 +53,7 @@ fn numbered(rules: &[String], from: usize) -> String {
 }
 
 /// The rule that decides, by asking each in turn: slow, and right.
-fn plainly<'p>(policy: &'p Policy, observation: &Observation) -> Result<&'p str, bool> {
+fn plainly<'p>(policy: &'p Policy, observation: &Snapshot) -> Result<&'p str, bool> {
     let report = judge(observation, Registry::embedded());
     let listener = &report.listeners[0].listener;
     let mut maybe = false;
@@ -73,7 +73,7 @@ fn plainly<'p>(policy: &'p Policy, observation: &Observation) -> Result<&'p str,
 }
 
 /// What the index says: the rule, or whether one may hold.
-fn indexed(policy: &Policy, observation: &Observation) -> Result<String, bool> {
+fn indexed(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
     let report = judge(observation, Registry::embedded());
     let index = index::Index::new(&policy.allow, observation, "2026-11-21".parse().unwrap());
     match index.decide(&report.listeners[0].listener, observation) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Family, Netns, PortRange, Process, Protocol, Socket, State};
 
 /// The schema of a saved observation; a file of another one is refused.
-pub const OBSERVATION_SCHEMA: &str = "portolan.observation/1";
+pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 /// The part of an observation that a gap is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -156,8 +156,8 @@ pub struct Extent {
 
 /// Plain data: serialised as it stands, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observation {
-    /// [`OBSERVATION_SCHEMA`].
+pub struct Snapshot {
+    /// [`SNAPSHOT_SCHEMA`].
     pub schema: String,
     /// When; time enters an observation here and nowhere else.
     pub taken: Timestamp,
@@ -181,7 +181,7 @@ pub struct Observation {
     pub notes: Vec<Note>,
 }
 
-impl Observation {
+impl Snapshot {
     /// The ports outgoing connections draw from where `socket` lives, and those of them kept back.
     #[must_use]
     pub fn ephemeral_at(&self, socket: &Socket) -> (Vec<PortRange>, &[PortRange]) {
