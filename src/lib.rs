@@ -11,5 +11,6 @@ pub mod join;
 pub mod judge;
 pub mod model;
 pub mod observe;
+pub mod policy;
 pub mod registry;
 pub mod render;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the lowest to the highest, and the rooms each may name.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("observe", &["model"]),
     ("registry", &["model"]),
@@ -14,9 +14,11 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("judge", &["model", "registry", "join"]),
     // The registry comes with a report: it is named for its type, not asked for a verdict.
     ("baseline", &["model", "registry", "join", "judge"]),
-    ("render", &["model", "registry", "join", "judge", "baseline"]),
+    // A policy adds its findings to those of an audit.
+    ("policy", &["model", "registry", "join", "judge"]),
+    ("render", &["model", "registry", "join", "judge", "baseline", "policy"]),
     ("cli", &["model"]),
-    ("command", &["model", "observe", "registry", "join", "judge", "baseline", "render", "cli"]),
+    ("command", &["model", "observe", "registry", "join", "judge", "baseline", "policy", "render", "cli"]),
 ];
 
 /// Crates that are named in one place only.
@@ -30,7 +32,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("clap", &["cli/", "main.rs", "command/completions.rs", "command/man.rs"]),
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
-    ("toml", &["judge/policy/"]),
+    ("toml", &["policy/"]),
     // Beside the kernel's answers: whether anybody reads a stream of events.
     ("rustix", &["observe/linux/", "command/reader.rs"]),
 ];

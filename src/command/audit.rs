@@ -10,9 +10,10 @@ use super::{Error, Exit, Ui, diff, from, list, newer, observation, whole};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, FilterArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
-use crate::judge::{self, judge, policy};
+use crate::judge::{self, judge};
 use crate::model::Namespaces;
 use crate::observe::{self, Scope};
+use crate::policy;
 use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
 use crate::render::talk;
 

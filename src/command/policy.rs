@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::judge;
-use crate::judge::policy::{self, Included, Policy};
+use crate::policy::{self, Included, Policy};
 use crate::observe::Scope;
 use crate::render::policy as told;
 

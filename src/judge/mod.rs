@@ -4,11 +4,10 @@ pub mod audit;
 pub mod deep;
 mod held;
 mod neighbours;
-pub mod policy;
 mod rules;
 mod tenants;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::join::{Listener, join};
 use crate::model::{Context, Evidence, Finding, Matched, Protocol, Severity, Snapshot, Usual, Verdict};

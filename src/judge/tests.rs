@@ -14,7 +14,7 @@ pub(super) fn holder(pid: Pid, name: &str, exe: &str, cmdline: &str) -> Process 
 }
 
 /// A socket that takes what arrives at this address.
-pub(super) fn socket(local: &str, owner: Owner) -> Socket {
+pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
     let local: Endpoint = local.parse().unwrap();
     Socket {
         state: if local.protocol == Protocol::Tcp { State::Listen } else { State::Unconnected },
@@ -30,7 +30,7 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
     }
 }
 
-pub(super) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
+pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
         taken: "2026-11-21T12:00:00Z".parse().unwrap(),

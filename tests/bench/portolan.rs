@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use portolan::join::join;
 use portolan::judge::audit::Audit;
 use portolan::judge::judge;
-use portolan::judge::policy::{self, Included, Policy};
+use portolan::policy::{self, Included, Policy};
 use portolan::model::{
     Endpoint, Exe, ExeState, Flag, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
     SNAPSHOT_SCHEMA, Snapshot, Socket, State,

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::super::{fixtures, is_unsafe, policy as told};
 use crate::judge::audit::Audit;
 use crate::judge::judge;
-use crate::judge::policy::Namespaces;
-use crate::judge::policy::*;
+use crate::policy::Namespaces;
+use crate::policy::*;
 use crate::model::*;
 use crate::registry::Registry;
 

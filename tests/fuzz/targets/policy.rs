@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portolan::judge::policy::{Included, check, parse};
+use portolan::policy::{Included, check, parse};
 use portolan::render::{is_unsafe, policy as told};
 
 fn file(name: &str, bytes: &[u8]) -> Included {

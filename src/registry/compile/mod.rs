@@ -64,7 +64,7 @@ impl Package {
     /// The package that serves as `role`: `iana`, `names` or a kind of evidence.
     #[must_use]
     pub fn of(role: &str) -> Option<Self> {
-        include_str!("data/sources.tsv").lines().find_map(|line| {
+        include_str!("../data/sources.tsv").lines().find_map(|line| {
             let fields: Vec<_> = line.split('\t').collect();
             match fields[..] {
                 [of, kind, name, version, date, file, _path] if of == role => {
