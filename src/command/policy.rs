@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::judge;
-use crate::policy::{self, Included, Policy};
 use crate::observe::Scope;
+use crate::policy::{self, Included, Policy};
 use crate::render::policy as told;
 
 /// Larger policies are refused, all files together: 32 MiB hold 100,000 long rules.

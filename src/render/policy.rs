@@ -9,11 +9,11 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 
 use super::{address, is_unsafe, owner_mark, sanitize};
+use crate::model::{Flag, Snapshot};
 use crate::policy::{
     Allow, Draft, Drafted, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program, Remark,
     RemarkKind, User,
 };
-use crate::model::{Flag, Snapshot};
 
 /// Writes a policy with everything it includes as one file.
 pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {

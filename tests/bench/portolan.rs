@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use portolan::join::join;
 use portolan::judge::audit::Audit;
 use portolan::judge::judge;
-use portolan::policy::{self, Included, Policy};
 use portolan::model::{
     Endpoint, Exe, ExeState, Flag, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
     SNAPSHOT_SCHEMA, Snapshot, Socket, State,
 };
 use portolan::observe::{Scope, observe};
+use portolan::policy::{self, Included, Policy};
 use portolan::registry::Registry;
 use portolan::render::{Style, json, table};
 

@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::super::{fixtures, is_unsafe, policy as told};
 use crate::judge::audit::Audit;
 use crate::judge::judge;
+use crate::model::*;
 use crate::policy::Namespaces;
 use crate::policy::*;
-use crate::model::*;
 use crate::registry::Registry;
 
 fn read(text: &str) -> Policy {
