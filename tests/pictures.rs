@@ -1,4 +1,4 @@
-//! The pictures in `src/share/pictures` are of the program as it is: what it writes to a terminal, in colour, of the saved
+//! The pictures in `src/docs/pictures` are of the program as it is: what it writes to a terminal, in colour, of the saved
 //! observation `tests/captures/five.json`, as a terminal emulator shows it. To make them anew:
 //! `PORTOLAN_BLESS=1 cargo test --test pictures`.
 
@@ -96,7 +96,7 @@ fn root() -> &'static Path {
 
 /// The picture of a name is this one; or is made so.
 fn shows(name: &str, picture: &str) {
-    let path = root().join("src/share/pictures").join(name);
+    let path = root().join("src/docs/pictures").join(name);
     if std::env::var_os("PORTOLAN_BLESS").is_some() {
         std::fs::write(&path, picture).unwrap();
     }
@@ -107,7 +107,7 @@ fn shows(name: &str, picture: &str) {
         "{name} is not of the program as it is: {other:?}; PORTOLAN_BLESS=1 cargo test --test pictures makes it anew"
     );
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(&format!("src/share/pictures/{name}")), "the README does not show {name}");
+    assert!(readme.contains(&format!("src/docs/pictures/{name}")), "the README does not show {name}");
 }
 
 /// What is typed and what comes, on a terminal of this width.

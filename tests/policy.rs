@@ -252,7 +252,7 @@ fn what_is_remarkable_about_a_good_policy_is_told() {
 /// The example of the documentation and that of the help are policies, and say the same.
 #[test]
 fn the_examples_are_good() {
-    let page = include_str!("../src/share/docs/policy.md");
+    let page = include_str!("../src/docs/policy.md");
     let (_, rest) = page.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     let desk = Desk::new(&[("base.toml", "")]);

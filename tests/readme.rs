@@ -9,9 +9,29 @@ use std::process::Command;
 
 #[test]
 fn console_blocks_are_what_the_program_prints() {
-    for page in ["README.md", "src/share/docs/audit.md"] {
+    for page in ["README.md", "src/docs/audit.md"] {
         blocks_of(page);
     }
+}
+
+/// Links between the pages lead to files that exist.
+#[test]
+fn relative_links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("src/docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let mut checked = 0;
+    for page in pages.chain(["README.md", "CHANGELOG.md"].map(|name| root.join(name))) {
+        for link in std::fs::read_to_string(&page).unwrap().split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            checked += 1;
+            assert!(page.with_file_name(target).exists(), "{}: {target} does not exist", page.display());
+        }
+    }
+    assert!(checked > 20, "only {checked} links were found");
 }
 
 fn blocks_of(page: &str) {

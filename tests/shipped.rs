@@ -235,7 +235,7 @@ fn names() -> Result<(), Failed> {
 /// exit code.
 fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option<i32>)>, Failed> {
     let mut done = Vec::new();
-    for line in fs::read_to_string(share(file))?.lines() {
+    for line in fs::read_to_string(root().join("src/docs").join(file))?.lines() {
         // In a sentence it stands in backticks.
         let Some((before, arguments)) = line.split_once("portolan ") else { continue };
         if before.ends_with('`') || !arguments.starts_with(command) {
@@ -255,7 +255,7 @@ fn gates() -> Result<(), Failed> {
     let five = fs::read_to_string(root().join("tests/captures/five.json"))?;
     let other = five.replacen("\"port\": 3416", "\"port\": 3417", 1);
     for (file, audits, held) in
-        [("ci/github-actions.yml", 4, 2), ("ci/gitlab-ci.yml", 2, 1), ("docs/ci.md", 3, 1)]
+        [("examples/github-actions.yml", 4, 2), ("examples/gitlab-ci.yml", 2, 1), ("ci.md", 3, 1)]
     {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("deploy"))?;

@@ -1,4 +1,4 @@
-//! The table of one-liners in `src/share/docs`: each form of Portolan does what the table says where all of it is going on,
+//! The table of one-liners in `src/docs`: each form of Portolan does what the table says where all of it is going on,
 //! is no longer than what it replaces, and tells the same processes as the other tool where that one is installed.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ const FIRST: u32 = 4711;
 
 /// The rows: what is usual, and Portolan's form.
 fn rows() -> Result<Vec<(String, String)>, Failed> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/share/docs/one-liners.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/one-liners.md");
     let page = fs::read_to_string(page)?;
     let rows = page.lines().filter(|line| line.starts_with('|')).skip(2).map(|line| {
         let line = line.replace("\\|", "\0");

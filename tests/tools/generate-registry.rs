@@ -1,5 +1,5 @@
 //! Writes `src/registry/data/registry.tsv` and `evidence.tsv` from the packages they are made from;
-//! `src/registry/README.md` tells how to get them. The work is done by `portolan::registry::compile`; this is
+//! `src/docs/registry.md` tells how to get them. The work is done by `portolan::registry::compile`; this is
 //! its front. Every source of evidence is optional: what is not named is left out, and the header says what was read.
 
 use std::error::Error;

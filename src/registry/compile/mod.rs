@@ -145,7 +145,7 @@ pub fn compile_with(sources: Sources<'_>, packaged: &[(String, Packaged)]) -> Re
         "# Which kinds of packaged source name a registration, and which name a port as something else: facts only,\n\
          # nothing of their text.\n\
          {MADE_FROM}{}\n\
-         # made by `cargo run --example generate-registry`; not to be edited: see src/registry/README.md\n\
+         # made by `cargo run --example generate-registry`; not to be edited: see src/docs/registry.md\n\
          #   service   as registered: the kinds name this registration; empty: they name the port otherwise\n\
          #   together  of the kinds that name the port otherwise, those that agree with each other on a name\n\
          # columns: ports\tprotocols\tservice\tkinds\ttogether\n{}",
@@ -258,7 +258,7 @@ fn write(sources: &Sources<'_>, lines: &[Line]) -> String {
          {DATE}{date}\n\
          {MADE_FROM}{}\n\
          # licence of the registry: CC0 1.0 (IANA's licensing terms, joint statement of IANA and the IETF, 10 November 2021)\n\
-         # made by `cargo run --example generate-registry`; not to be edited: see src/registry/README.md\n\
+         # made by `cargo run --example generate-registry`; not to be edited: see src/docs/registry.md\n\
          # columns: {}\n",
         made_from.join(", "),
         COLUMNS.join("\t"),
