@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
 use crate::judge::{Judged, Report};
-use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State};
+use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
@@ -25,32 +25,19 @@ pub struct Told<'a, 'o> {
     pub sure: bool,
 }
 
-/// Why a listener cannot be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Why {
-    /// Its holder was not seen, on one side or both.
-    Holder,
-    /// Some of its holders may not have been seen, on one side or both.
-    Holders,
-    /// The file that a holder runs was not seen on one side, only its name.
-    Program,
-    /// Its user was not seen on one side.
-    User,
-    /// Its network namespace was not looked into on one side.
-    Namespace,
-}
-
-impl Why {
-    /// The name in kebab-case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Why::Holder => "holder-not-seen",
-            Why::Holders => "holders-not-all-seen",
-            Why::Program => "program-not-seen",
-            Why::User => "user-not-seen",
-            Why::Namespace => "namespace-not-looked-into",
-        }
+named! {
+    /// Why a listener cannot be compared.
+    pub enum Why {
+        /// Its holder was not seen, on one side or both.
+        Holder = "holder-not-seen",
+        /// Some of its holders may not have been seen, on one side or both.
+        Holders = "holders-not-all-seen",
+        /// The file that a holder runs was not seen on one side, only its name.
+        Program = "program-not-seen",
+        /// Its user was not seen on one side.
+        User = "user-not-seen",
+        /// Its network namespace was not looked into on one side.
+        Namespace = "namespace-not-looked-into",
     }
 }
 

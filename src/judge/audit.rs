@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{Judged, Report};
-use crate::model::{Finding, Gap, Protocol, Severity};
+use crate::model::{Finding, Gap, Protocol, Severity, named};
 
 /// What a finding of an audit is on.
 #[derive(Clone, Copy, Debug)]
@@ -68,26 +68,15 @@ pub struct AuditFinding<'r, 'o> {
     pub rule: Option<String>,
 }
 
-/// What an audit comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// No finding at or above the threshold, and everything was seen.
-    Clear,
-    /// Findings at or above the threshold.
-    Findings,
-    /// No such finding, but not everything was seen: this is no all-clear.
-    Incomplete,
-}
-
-impl Outcome {
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Clear => "clear",
-            Outcome::Findings => "findings",
-            Outcome::Incomplete => "incomplete",
-        }
+named! {
+    /// What an audit comes to.
+    pub enum Outcome {
+        /// No finding at or above the threshold, and everything was seen.
+        Clear = "clear",
+        /// Findings at or above the threshold.
+        Findings = "findings",
+        /// No such finding, but not everything was seen: this is no all-clear.
+        Incomplete = "incomplete",
     }
 }
 

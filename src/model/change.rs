@@ -5,49 +5,24 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Device, ExeState, Exposure, Netns, Protocol};
+use super::{Device, ExeState, Exposure, Netns, Protocol, named};
 
-/// What became of a listener from one observation to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChangeKind {
-    /// It is new.
-    Appeared,
-    /// It is gone.
-    Vanished,
-    /// At the same place, other programs or another user hold it.
-    Changed,
-    /// The same program by its path holds it, but the file it runs is no longer there: another stands in its place, or
-    /// none.
-    Replaced,
-    /// The same service can be reached by more than before.
-    Widened,
-    /// The same service can be reached by fewer than before.
-    Narrowed,
-}
-
-impl ChangeKind {
-    /// Every kind.
-    pub const ALL: [ChangeKind; 6] = [
-        ChangeKind::Appeared,
-        ChangeKind::Vanished,
-        ChangeKind::Changed,
-        ChangeKind::Replaced,
-        ChangeKind::Widened,
-        ChangeKind::Narrowed,
-    ];
-
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            ChangeKind::Appeared => "appeared",
-            ChangeKind::Vanished => "vanished",
-            ChangeKind::Changed => "changed",
-            ChangeKind::Replaced => "replaced",
-            ChangeKind::Widened => "widened",
-            ChangeKind::Narrowed => "narrowed",
-        }
+named! {
+    /// What became of a listener from one observation to the next.
+    pub enum ChangeKind {
+        /// It is new.
+        Appeared = "appeared",
+        /// It is gone.
+        Vanished = "vanished",
+        /// At the same place, other programs or another user hold it.
+        Changed = "changed",
+        /// The same program by its path holds it, but the file it runs is no longer there: another stands in its place, or
+        /// none.
+        Replaced = "replaced",
+        /// The same service can be reached by more than before.
+        Widened = "widened",
+        /// The same service can be reached by fewer than before.
+        Narrowed = "narrowed",
     }
 }
 

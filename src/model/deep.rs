@@ -4,32 +4,17 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Family, Gap, Netns, Note, Protocol, State};
+use super::{Family, Gap, Netns, Note, Protocol, State, named};
 
-/// A place where the system tells of its sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// The kernel's socket diagnosis, asked by this program itself.
-    Netlink,
-    /// The text tables below `/proc`.
-    ProcNet,
-    /// The same diagnosis, asked and read by the crate netstat2.
-    Netstat2,
-}
-
-impl Source {
-    /// Every source.
-    pub const ALL: [Source; 3] = [Source::Netlink, Source::ProcNet, Source::Netstat2];
-
-    /// What it is called in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::Netlink => "netlink",
-            Source::ProcNet => "/proc/net",
-            Source::Netstat2 => "netstat2",
-        }
+named! {
+    /// A place where the system tells of its sockets.
+    pub enum Source {
+        /// The kernel's socket diagnosis, asked by this program itself.
+        Netlink = "netlink",
+        /// The text tables below `/proc`.
+        ProcNet = "proc-net",
+        /// The same diagnosis, asked and read by the crate netstat2.
+        Netstat2 = "netstat2",
     }
 }
 

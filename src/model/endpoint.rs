@@ -8,39 +8,25 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A transport protocol as the registry and the kernel name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// RFC 9293. An MPTCP socket is TCP with a mark.
-    Tcp,
-    /// RFC 768.
-    Udp,
-    /// RFC 3828. It shares UDP's port registrations (section 6 of that RFC).
-    Udplite,
-    /// RFC 9260.
-    Sctp,
-    /// RFC 4340.
-    Dccp,
+use super::named;
+
+named! {
+    /// A transport protocol as the registry and the kernel name it.
+    pub enum Protocol {
+        /// RFC 9293. An MPTCP socket is TCP with a mark.
+        Tcp = "tcp",
+        /// RFC 768.
+        Udp = "udp",
+        /// RFC 3828. It shares UDP's port registrations (section 6 of that RFC).
+        Udplite = "udplite",
+        /// RFC 9260.
+        Sctp = "sctp",
+        /// RFC 4340.
+        Dccp = "dccp",
+    }
 }
 
 impl Protocol {
-    /// Every protocol, in the order of listings.
-    pub const ALL: [Protocol; 5] =
-        [Protocol::Tcp, Protocol::Udp, Protocol::Udplite, Protocol::Sctp, Protocol::Dccp];
-
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Udplite => "udplite",
-            Protocol::Sctp => "sctp",
-            Protocol::Dccp => "dccp",
-        }
-    }
-
     /// The protocol under which IANA registers its ports: itself, but UDP for UDP-Lite.
     #[must_use]
     pub const fn registered_as(self) -> Protocol {
@@ -68,24 +54,13 @@ impl FromStr for Protocol {
     }
 }
 
-/// The address family of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// `AF_INET`.
-    Ipv4,
-    /// `AF_INET6`, v4-mapped addresses included.
-    Ipv6,
-}
-
-impl Family {
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Family::Ipv4 => "ipv4",
-            Family::Ipv6 => "ipv6",
-        }
+named! {
+    /// The address family of a socket.
+    pub enum Family {
+        /// `AF_INET`.
+        Ipv4 = "ipv4",
+        /// `AF_INET6`, v4-mapped addresses included.
+        Ipv6 = "ipv6",
     }
 }
 

@@ -2,39 +2,27 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use super::{named, unmapped};
 
-use super::endpoint::unmapped;
-
-/// Who can reach a listener, worst first: the order of the variants is the order of listings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exposure {
-    /// The unspecified address: every address this machine has.
-    Any,
-    /// A globally routable address, and any address no other class claims.
-    Public,
-    /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
-    Private,
-    /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast of RFC 919: one link.
-    LinkLocal,
-    /// RFC 5771 and RFC 4291 section 2.7, of any scope wider than this machine.
-    Multicast,
-    /// This machine only.
-    Loopback,
+named! {
+    /// Who can reach a listener, worst first: the order of the variants is the order of listings.
+    pub enum Exposure {
+        /// The unspecified address: every address this machine has.
+        Any = "any",
+        /// A globally routable address, and any address no other class claims.
+        Public = "public",
+        /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
+        Private = "private",
+        /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast of RFC 919: one link.
+        LinkLocal = "link-local",
+        /// RFC 5771 and RFC 4291 section 2.7, of any scope wider than this machine.
+        Multicast = "multicast",
+        /// This machine only.
+        Loopback = "loopback",
+    }
 }
 
 impl Exposure {
-    /// Every class, worst first.
-    pub const ALL: [Exposure; 6] = [
-        Exposure::Any,
-        Exposure::Public,
-        Exposure::Private,
-        Exposure::LinkLocal,
-        Exposure::Multicast,
-        Exposure::Loopback,
-    ];
-
     /// The class of `address`; v4-mapped addresses are unwrapped first. A socket bound to the loopback
     /// device (`lo` on Linux, `lo0` on the BSDs) hears this machine only, whatever its address says.
     #[must_use]
@@ -76,19 +64,6 @@ impl Exposure {
                     Exposure::Public
                 }
             }
-        }
-    }
-
-    /// The name in kebab-case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Exposure::Any => "any",
-            Exposure::Public => "public",
-            Exposure::Private => "private",
-            Exposure::LinkLocal => "link-local",
-            Exposure::Multicast => "multicast",
-            Exposure::Loopback => "loopback",
         }
     }
 

@@ -2,29 +2,17 @@
 
 use serde::Serialize;
 
-use super::Pid;
+use super::{Pid, named};
 
-/// What the identification of a program rests on, from the strongest to the weakest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestsOn {
-    /// The name of the file that runs: the process cannot choose it once it runs.
-    Exe,
-    /// What an interpreter was told to run: the process can rewrite it.
-    Cmdline,
-    /// The name the process goes by: it can set it to anything.
-    Name,
-}
-
-impl RestsOn {
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            RestsOn::Exe => "exe",
-            RestsOn::Cmdline => "cmdline",
-            RestsOn::Name => "name",
-        }
+named! {
+    /// What the identification of a program rests on, from the strongest to the weakest.
+    pub enum RestsOn {
+        /// The name of the file that runs: the process cannot choose it once it runs.
+        Exe = "exe",
+        /// What an interpreter was told to run: the process can rewrite it.
+        Cmdline = "cmdline",
+        /// The name the process goes by: it can set it to anything.
+        Name = "name",
     }
 }
 

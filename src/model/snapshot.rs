@@ -3,38 +3,24 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Netns, PortRange, Process, Protocol, Socket, State};
+use super::{Family, Netns, PortRange, Process, Protocol, Socket, State, named};
 
 /// The schema of a saved observation; a file of another one is refused.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
-/// The part of an observation that a gap is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Asking for the sockets.
-    Sockets,
-    /// Finding who holds them.
-    Holders,
-    /// Reading the processes that hold them.
-    Processes,
-    /// Looking into network namespaces.
-    Namespaces,
-    /// Reading the machine's own settings.
-    Host,
-}
-
-impl Stage {
-    /// The name in kebab-case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Stage::Sockets => "sockets",
-            Stage::Holders => "holders",
-            Stage::Processes => "processes",
-            Stage::Namespaces => "namespaces",
-            Stage::Host => "host",
-        }
+named! {
+    /// The part of an observation that a gap is in.
+    pub enum Stage {
+        /// Asking for the sockets.
+        Sockets = "sockets",
+        /// Finding who holds them.
+        Holders = "holders",
+        /// Reading the processes that hold them.
+        Processes = "processes",
+        /// Looking into network namespaces.
+        Namespaces = "namespaces",
+        /// Reading the machine's own settings.
+        Host = "host",
     }
 }
 

@@ -7,78 +7,41 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Endpoint, Pid, Protocol, unmapped};
+use super::{Endpoint, Pid, Protocol, named, unmapped};
 
-/// The state of a socket. Only TCP has the connection states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Accepting connections.
-    Listen,
-    /// A datagram socket without a peer: it takes what anybody sends.
-    Unconnected,
-    /// Bound to a port and not listening on it; the port is held all the same.
-    Bound,
-    /// TCP: both sides have agreed. A datagram socket with a peer shows so too, as in the kernel.
-    Established,
-    /// TCP: a request was sent.
-    SynSent,
-    /// TCP: a request was received.
-    SynRecv,
-    /// TCP: closed on this side, not yet acknowledged.
-    FinWait1,
-    /// TCP: closed on this side, acknowledged.
-    FinWait2,
-    /// TCP: waiting for stray segments to die.
-    TimeWait,
-    /// TCP: closed by the peer.
-    CloseWait,
-    /// TCP: closed by the peer and then by this side, not yet acknowledged.
-    LastAck,
-    /// TCP: closed on both sides at once.
-    Closing,
-    /// TCP: not in use.
-    Close,
+named! {
+    /// The state of a socket. Only TCP has the connection states.
+    pub enum State {
+        /// Accepting connections.
+        Listen = "listen",
+        /// A datagram socket without a peer: it takes what anybody sends.
+        Unconnected = "unconnected",
+        /// Bound to a port and not listening on it; the port is held all the same.
+        Bound = "bound",
+        /// TCP: both sides have agreed. A datagram socket with a peer shows so too, as in the kernel.
+        Established = "established",
+        /// TCP: a request was sent.
+        SynSent = "syn-sent",
+        /// TCP: a request was received.
+        SynRecv = "syn-recv",
+        /// TCP: closed on this side, not yet acknowledged.
+        FinWait1 = "fin-wait1",
+        /// TCP: closed on this side, acknowledged.
+        FinWait2 = "fin-wait2",
+        /// TCP: waiting for stray segments to die.
+        TimeWait = "time-wait",
+        /// TCP: closed by the peer.
+        CloseWait = "close-wait",
+        /// TCP: closed by the peer and then by this side, not yet acknowledged.
+        LastAck = "last-ack",
+        /// TCP: closed on both sides at once.
+        Closing = "closing",
+        /// TCP: not in use.
+        Close = "close",
+    }
 }
 
 impl State {
-    /// Every state.
-    pub const ALL: [State; 13] = [
-        State::Listen,
-        State::Unconnected,
-        State::Bound,
-        State::Established,
-        State::SynSent,
-        State::SynRecv,
-        State::FinWait1,
-        State::FinWait2,
-        State::TimeWait,
-        State::CloseWait,
-        State::LastAck,
-        State::Closing,
-        State::Close,
-    ];
-
-    /// The name in kebab-case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Listen => "listen",
-            State::Unconnected => "unconnected",
-            State::Bound => "bound",
-            State::Established => "established",
-            State::SynSent => "syn-sent",
-            State::SynRecv => "syn-recv",
-            State::FinWait1 => "fin-wait1",
-            State::FinWait2 => "fin-wait2",
-            State::TimeWait => "time-wait",
-            State::CloseWait => "close-wait",
-            State::LastAck => "last-ack",
-            State::Closing => "closing",
-            State::Close => "close",
-        }
-    }
-
     /// Whether the port is taken for whoever comes: listening, unconnected, or bound and idle.
     #[must_use]
     pub const fn holds_port(self) -> bool {

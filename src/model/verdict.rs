@@ -3,20 +3,18 @@
 //!
 //! Texts are borrowed from registry data that lives as long as the program. No prose is made here.
 
-use serde::Serialize;
+use super::{PortRange, named};
 
-use super::PortRange;
-
-/// The part of the port space (RFC 6335, section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RegistryRange {
-    /// 0 to 1023: assigned by IETF Review or IESG Approval.
-    System,
-    /// 1024 to 49151: assigned by IANA on request.
-    Registered,
-    /// 49152 to 65535: never assigned.
-    Dynamic,
+named! {
+    /// The part of the port space (RFC 6335, section 6).
+    pub enum RegistryRange {
+        /// 0 to 1023: assigned by IETF Review or IESG Approval.
+        System = "system",
+        /// 1024 to 49151: assigned by IANA on request.
+        Registered = "registered",
+        /// 49152 to 65535: never assigned.
+        Dynamic = "dynamic",
+    }
 }
 
 impl RegistryRange {
@@ -29,95 +27,41 @@ impl RegistryRange {
             49152..=65535 => RegistryRange::Dynamic,
         }
     }
+}
 
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            RegistryRange::System => "system",
-            RegistryRange::Registered => "registered",
-            RegistryRange::Dynamic => "dynamic",
-        }
+named! {
+    /// The verdict on a port and protocol: the first of these that holds, in this order.
+    pub enum Status {
+        /// 49152 and above.
+        Dynamic = "dynamic",
+        /// No row covers it, and no known use.
+        Unassigned = "unassigned",
+        /// IANA reserves it, and no known use.
+        Reserved = "reserved",
+        /// What one meets there is known, and is not what is registered.
+        Repurposed = "repurposed",
+        /// Independent evidence of a registered service.
+        Active = "active",
+        /// A registered service defined by an RFC and not curated as dead.
+        Standard = "standard",
+        /// Every registration is dead, at least one of them orphaned.
+        Orphaned = "orphaned",
+        /// Every registration is dead or withdrawn, all of them curated `legacy`.
+        Legacy = "legacy",
+        /// Registered, no evidence of life, and no assignee or untouched for ten years.
+        Dormant = "dormant",
+        /// Registered, no evidence of life.
+        Obscure = "obscure",
     }
 }
 
-/// The verdict on a port and protocol: the first of these that holds, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// 49152 and above.
-    Dynamic,
-    /// No row covers it, and no known use.
-    Unassigned,
-    /// IANA reserves it, and no known use.
-    Reserved,
-    /// What one meets there is known, and is not what is registered.
-    Repurposed,
-    /// Independent evidence of a registered service.
-    Active,
-    /// A registered service defined by an RFC and not curated as dead.
-    Standard,
-    /// Every registration is dead, at least one of them orphaned.
-    Orphaned,
-    /// Every registration is dead or withdrawn, all of them curated `legacy`.
-    Legacy,
-    /// Registered, no evidence of life, and no assignee or untouched for ten years.
-    Dormant,
-    /// Registered, no evidence of life.
-    Obscure,
-}
-
-impl Status {
-    /// Every status, in the order in which they are tried.
-    pub const ALL: [Status; 10] = [
-        Status::Dynamic,
-        Status::Unassigned,
-        Status::Reserved,
-        Status::Repurposed,
-        Status::Active,
-        Status::Standard,
-        Status::Orphaned,
-        Status::Legacy,
-        Status::Dormant,
-        Status::Obscure,
-    ];
-
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Status::Dynamic => "dynamic",
-            Status::Unassigned => "unassigned",
-            Status::Reserved => "reserved",
-            Status::Repurposed => "repurposed",
-            Status::Active => "active",
-            Status::Standard => "standard",
-            Status::Orphaned => "orphaned",
-            Status::Legacy => "legacy",
-            Status::Dormant => "dormant",
-            Status::Obscure => "obscure",
-        }
-    }
-}
-
-/// How sure a curated row is. Nothing ever turns a presumption into a fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Confidence {
-    /// A source that was read says so.
-    Confirmed,
-    /// It rests on the row's `basis` alone.
-    Presumed,
-}
-
-impl Confidence {
-    /// The name in lower case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Confidence::Confirmed => "confirmed",
-            Confidence::Presumed => "presumed",
-        }
+named! {
+    /// How sure a curated row is. Nothing ever turns a presumption into a fact.
+    pub enum Confidence {
+        /// A source that was read says so.
+        Confirmed = "confirmed",
+        /// It rests on the row's `basis` alone.
+        Presumed = "presumed",
     }
 }
 
@@ -153,59 +97,32 @@ pub struct Curated {
     pub basis: Option<&'static str>,
 }
 
-/// A kind of independent source that names the port with the registry's own service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Life {
-    /// The curated list of living registrations.
-    Curated,
-    /// The curated list of known uses, where the use is the registered service itself.
-    KnownUse,
-    /// `/etc/services` of Debian's `netbase`.
-    Netbase,
-    /// The ports that Wireshark's dissectors register (`tshark -G decodes`).
-    Tshark,
-    /// The ports of the SELinux reference policy (`corenetwork.te.in`).
-    Selinux,
-    /// The services of firewalld.
-    Firewalld,
-    /// The default ports of nDPI's protocols.
-    Ndpi,
-    /// The application profiles of ufw.
-    Ufw,
+named! {
+    /// A kind of independent source that names the port with the registry's own service.
+    pub enum Life {
+        /// The curated list of living registrations.
+        Curated = "curated",
+        /// The curated list of known uses, where the use is the registered service itself.
+        KnownUse = "known-use",
+        /// `/etc/services` of Debian's `netbase`.
+        Netbase = "netbase",
+        /// The ports that Wireshark's dissectors register (`tshark -G decodes`).
+        Tshark = "tshark",
+        /// The ports of the SELinux reference policy (`corenetwork.te.in`).
+        Selinux = "selinux",
+        /// The services of firewalld.
+        Firewalld = "firewalld",
+        /// The default ports of nDPI's protocols.
+        Ndpi = "ndpi",
+        /// The application profiles of ufw.
+        Ufw = "ufw",
+    }
 }
 
 impl Life {
-    /// Every kind, in rising order.
-    pub const ALL: [Life; 8] = [
-        Life::Curated,
-        Life::KnownUse,
-        Life::Netbase,
-        Life::Tshark,
-        Life::Selinux,
-        Life::Firewalld,
-        Life::Ndpi,
-        Life::Ufw,
-    ];
-
     /// The kinds that are packaged sources, in rising order.
     pub const PACKAGED: [Life; 6] =
         [Life::Netbase, Life::Tshark, Life::Selinux, Life::Firewalld, Life::Ndpi, Life::Ufw];
-
-    /// The name in kebab-case, as in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Life::Curated => "curated",
-            Life::KnownUse => "known-use",
-            Life::Netbase => "netbase",
-            Life::Tshark => "tshark",
-            Life::Selinux => "selinux",
-            Life::Firewalld => "firewalld",
-            Life::Ndpi => "ndpi",
-            Life::Ufw => "ufw",
-        }
-    }
 }
 
 /// One registration: a name on a port (or range) and protocol.

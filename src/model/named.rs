@@ -1,0 +1,46 @@
+//! `named!`: an enum whose variants each have one name.
+
+/// Defines an enum of unit variants. The literal after each variant is its name in JSON (`Serialize`, `Deserialize`)
+/// and what `name` returns; `ALL` lists the variants in the order in which they are written, which is also their order
+/// under `Ord`.
+macro_rules! named {
+    ($(#[$about:meta])* $vis:vis enum $Enum:ident { $($(#[$doc:meta])* $Variant:ident = $name:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
+        $vis enum $Enum {
+            $($(#[$doc])* #[serde(rename = $name)] $Variant,)+
+        }
+
+        #[allow(dead_code, reason = "not every enum is listed or printed")]
+        impl $Enum {
+            /// Every variant, in rising order.
+            $vis const ALL: [$Enum; [$($name),+].len()] = [$($Enum::$Variant),+];
+
+            /// Returns the name that every output uses.
+            #[must_use]
+            $vis const fn name(self) -> &'static str {
+                match self {
+                    $($Enum::$Variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn json_and_name_agree() {
+        named! {
+            enum Fruit { Pear = "pear", BloodOrange = "blood-orange" }
+        }
+        assert_eq!(Fruit::ALL.map(Fruit::name), ["pear", "blood-orange"]);
+        for fruit in Fruit::ALL {
+            let json = serde_json::to_string(&fruit).unwrap();
+            assert_eq!(json, format!("\"{}\"", fruit.name()));
+            assert_eq!(serde_json::from_str::<Fruit>(&json).unwrap(), fruit);
+        }
+    }
+}
