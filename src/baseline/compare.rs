@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
 use crate::judge::{Judged, Report};
-use crate::model::{Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named};
+use crate::model::{
+    Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named,
+};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]

@@ -31,8 +31,8 @@ pub use evidence::{DeadRegistration, Evidence, QuietRegistration};
 pub use exposure::Exposure;
 pub use finding::Finding;
 pub use flag::{Flag, Severity};
-pub(crate) use named::named;
 pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
+pub(crate) use named::named;
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
 pub use snapshot::{
