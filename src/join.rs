@@ -1,39 +1,84 @@
-//! Joins a socket with the processes that hold it, the registry's verdict on its port, and who can reach it.
+//! Joins each socket with its processes, the registry's verdict on its port, and who can reach it.
 //!
-//! Nothing is dropped here: a socket whose owner is not known is a listener like any other. Nothing is
-//! judged here either; that is the next room.
+//! An [`Entry`] is the one row type of the program: every list, format, filter and rule reads it. Joining drops no
+//! socket: one whose owner is not known is an entry like any other. Joining judges nothing; `judge` adds the findings.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{Direction, Exposure, Pid, Process, Protocol, Snapshot, Socket, Verdict, unmapped};
+use crate::model::{
+    Direction, Exposure, Finding, Owner, Pid, Process, Protocol, Severity, Socket, Usual, Verdict, unmapped,
+};
 use crate::registry::Registry;
 
-/// A socket and all that is known of it. There may be a hundred thousand: what they have in common they share.
+/// A socket and everything known about it. A listing may hold 100,000, so large fields are shared or boxed.
 #[derive(Clone, Debug)]
-pub struct Listener<'o> {
-    /// What the kernel said.
-    pub socket: &'o Socket,
-    /// The holders, in rising order of pid. A holder whose process could not be read is not among them;
-    /// [`crate::model::Owner::pids`] names it all the same.
-    pub processes: Arc<Vec<&'o Process>>,
+pub struct Entry {
+    /// The socket as the kernel reported it.
+    pub socket: Socket,
+    /// Its processes, in rising order of pid. A process that could not be read is missing here;
+    /// [`crate::model::Owner::pids`] has its pid.
+    pub processes: Arc<Vec<Arc<Process>>>,
     /// Who can reach it.
     pub exposure: Exposure,
-    /// What the registry says of its port.
+    /// The registry's verdict on its port.
     pub verdict: Arc<Verdict>,
-    /// Of a connection: who asked, as far as what listens here tells.
+    /// For a connection: which side opened it, judged by what listens here.
     pub direction: Option<Direction>,
-    /// Of a listener: how many connections it has now; `None` where connections were not asked for.
+    /// For a listener: how many connections it has now; `None` if connections were not asked for.
     pub connections: Option<u32>,
+    judgement: Option<Box<Judgement>>,
 }
 
-impl Listener<'_> {
-    /// Worst exposure first, then by port, protocol, address and device, so that a listing is the same
-    /// for the same sockets however the kernel ordered them.
+/// What `judge` adds. Most sockets of a long listing are connections, which have none.
+#[derive(Clone, Debug, Default)]
+struct Judgement {
+    findings: Vec<Finding>,
+    usual: Option<Usual>,
+}
+
+impl Entry {
+    /// The order of listings: worst exposure first, then by port, protocol, address and device, so that a listing is
+    /// the same for the same sockets in whatever order the kernel reported them.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        order(self.socket, other.socket)
+        order(&self.socket, &other.socket)
+    }
+
+    /// Its findings, most severe first.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
+    }
+
+    /// The program that belongs on its port, if that is what runs there.
+    #[must_use]
+    pub fn usual(&self) -> Option<&Usual> {
+        self.judgement.as_ref()?.usual.as_ref()
+    }
+
+    /// The highest severity of its findings.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings().iter().map(|finding| finding.severity).max()
+    }
+
+    /// Adds findings and sorts them.
+    pub(crate) fn add_findings(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        let mut findings = findings.into_iter().peekable();
+        if findings.peek().is_none() {
+            return;
+        }
+        let all = &mut self.judgement.get_or_insert_default().findings;
+        all.extend(findings);
+        all.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.flag().cmp(&b.flag())));
+        all.shrink_to_fit();
+    }
+
+    pub(crate) fn set_usual(&mut self, usual: Usual) {
+        self.judgement.get_or_insert_default().usual = Some(usual);
     }
 }
 
@@ -49,33 +94,55 @@ fn exposure(socket: &Socket) -> Exposure {
     Exposure::of(socket.local.address, socket.local.device.as_deref())
 }
 
-/// Joins every socket of an observation, in the order of listings, one at a time.
-pub fn join<'o>(
-    observation: &'o Snapshot,
-    registry: &Registry,
-) -> impl ExactSizeIterator<Item = Listener<'o>> {
-    let mut sockets: Vec<&Socket> = observation.sockets.iter().collect();
-    sockets.sort_unstable_by(|one, other| order(one, other));
-    let mut takers = Takers::of(&sockets);
-    let processes: HashMap<Pid, &Process> = observation.processes.iter().map(|p| (p.pid, p)).collect();
+/// Joins sockets and processes, in the order of listings. The sockets move into the entries, and their memory is handed
+/// back on the way, so that a long listing is never held twice.
+#[must_use]
+pub fn join(mut sockets: Vec<Socket>, processes: Vec<Process>, registry: &Registry) -> Vec<Entry> {
+    // Sorted backwards, since a vector gives up its last element without moving the others.
+    sockets.sort_unstable_by(|one, other| order(other, one));
+    let mut listeners = ListenerIndex::of(&sockets);
+    let processes: HashMap<Pid, Arc<Process>> =
+        processes.into_iter().map(|process| (process.pid, Arc::new(process))).collect();
     let mut verdicts = Verdicts { registry: *registry, last: None, plain: Vec::new() };
-    let mut holders: HashMap<&[Pid], Arc<Vec<&Process>>> = HashMap::new();
-    sockets.into_iter().map(move |socket| {
-        let pids = socket.owner.pids();
-        let known = || Arc::new(pids.iter().filter_map(|pid| processes.get(pid).copied()).collect());
-        Listener {
+    let mut owners = Owners { processes, lists: HashMap::new(), none: Arc::default() };
+    let mut entries = Vec::with_capacity(sockets.len());
+    while let Some(socket) = sockets.pop() {
+        let at = sockets.len();
+        entries.push(Entry {
+            processes: owners.of(&socket),
+            exposure: exposure(&socket),
+            verdict: verdicts.of(&socket),
+            direction: listeners.direction(&socket),
+            connections: listeners.connections(&socket, at),
             socket,
-            processes: Arc::clone(holders.entry(pids).or_insert_with(known)),
-            exposure: exposure(socket),
-            verdict: verdicts.of(socket),
-            direction: takers.direction(socket),
-            connections: takers.connections(socket),
+            judgement: None,
+        });
+        if at.is_multiple_of(SHRINK_EVERY) {
+            sockets.shrink_to_fit();
         }
-    })
+    }
+    entries
 }
 
-/// Verdicts as they are asked for in the order of listings: the same port comes in a row, and ports of which nothing
-/// is known share what is said of them.
+/// After so many sockets their memory is handed back: often enough to matter, and seldom enough to cost nothing.
+const SHRINK_EVERY: usize = 4096;
+
+/// Finds the processes of each socket. Sockets of the same processes share the list.
+struct Owners {
+    processes: HashMap<Pid, Arc<Process>>,
+    lists: HashMap<Arc<Vec<Pid>>, Arc<Vec<Arc<Process>>>>,
+    none: Arc<Vec<Arc<Process>>>,
+}
+
+impl Owners {
+    fn of(&mut self, socket: &Socket) -> Arc<Vec<Arc<Process>>> {
+        let Owner::Held(pids) = &socket.owner else { return Arc::clone(&self.none) };
+        let known = || Arc::new(pids.iter().filter_map(|pid| self.processes.get(pid).cloned()).collect());
+        Arc::clone(self.lists.entry(Arc::clone(pids)).or_insert_with(known))
+    }
+}
+
+/// Asks the registry once per port: entries of one port follow each other, and ports without any data share a verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<Verdict>)>,
@@ -104,58 +171,73 @@ impl Verdicts {
     }
 }
 
-/// Where a connection could have been taken: namespace, protocol and port.
+/// Where a connection can have been accepted: namespace, protocol and port.
 type Place = (Option<u64>, Protocol, u16);
 
-fn place(socket: &Socket) -> Place {
-    (socket.netns.as_ref().map(|n| n.inode), socket.local.protocol, socket.local.port)
+/// A listener that can have accepted connections.
+struct Listener {
+    /// Its position among the sockets.
+    at: usize,
+    address: IpAddr,
+    owner: Owner,
+    connections: u32,
 }
 
-/// The listeners beside connections, and how many each of them has taken; nothing where there are no connections.
-struct Takers<'o> {
-    at: HashMap<Place, Vec<(&'o Socket, u32)>>,
+/// Which listener accepted each connection. Empty if there are no connections.
+#[derive(Default)]
+struct ListenerIndex {
+    at: HashMap<Place, Vec<Listener>>,
 }
 
-impl<'o> Takers<'o> {
-    fn of(sockets: &[&'o Socket]) -> Self {
-        let mut takers = Takers { at: HashMap::new() };
+impl ListenerIndex {
+    fn of(sockets: &[Socket]) -> Self {
+        let mut index = ListenerIndex::default();
         if sockets.iter().all(|socket| socket.peer.is_none()) {
-            return takers;
+            return index;
         }
-        for socket in sockets.iter().filter(|socket| socket.state.holds_port()) {
-            takers.at.entry(place(socket)).or_default().push((socket, 0));
+        // Backwards, which is the order of listings.
+        for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
+            index.at.entry(socket.port_key()).or_default().push(Listener {
+                at,
+                address: socket.local.address,
+                owner: socket.owner.clone(),
+                connections: 0,
+            });
         }
         for socket in sockets.iter().filter(|socket| socket.peer.is_some()) {
-            if let Some((_, count)) = takers.taker(socket) {
-                *count += 1;
+            if let Some(listener) = index.listener(socket) {
+                listener.connections += 1;
             }
         }
-        takers
+        index
     }
 
-    /// The listener that took a connection. Where several could have, the one that shares a holder with it has, else
-    /// the most specific.
-    fn taker(&mut self, socket: &Socket) -> Option<&mut (&'o Socket, u32)> {
-        let could = |(listener, _): &&mut (&Socket, u32)| {
-            let bound = listener.local.address;
-            bound.is_unspecified() || unmapped(bound) == unmapped(socket.local.address)
-        };
-        let likely = |(listener, _): &&mut (&Socket, u32)| {
-            let shared = listener.owner.pids().iter().any(|pid| socket.owner.pids().contains(pid));
-            (shared, !listener.local.address.is_unspecified())
-        };
-        self.at.get_mut(&place(socket))?.iter_mut().filter(could).max_by_key(likely)
+    /// Returns the listener that accepted a connection: of several that can have, the one that shares a process with it,
+    /// else the one with the most specific address.
+    fn listener(&mut self, connection: &Socket) -> Option<&mut Listener> {
+        self.at
+            .get_mut(&connection.port_key())?
+            .iter_mut()
+            .filter(|listener| {
+                listener.address.is_unspecified()
+                    || unmapped(listener.address) == unmapped(connection.local.address)
+            })
+            .max_by_key(|listener| {
+                let pids = connection.owner.pids();
+                let shared = listener.owner.pids().iter().any(|pid| pids.contains(pid));
+                (shared, !listener.address.is_unspecified())
+            })
     }
 
-    /// From which side a connection was made.
+    /// Returns which side opened a connection; `None` for a socket without a peer.
     fn direction(&mut self, socket: &Socket) -> Option<Direction> {
         socket.peer?;
-        Some(if self.taker(socket).is_some() { Direction::In } else { Direction::Out })
+        Some(if self.listener(socket).is_some() { Direction::In } else { Direction::Out })
     }
 
-    /// How many connections a listener has.
-    fn connections(&self, socket: &Socket) -> Option<u32> {
-        let at = self.at.get(&place(socket)).filter(|_| socket.state.holds_port())?;
-        at.iter().find(|(listener, _)| std::ptr::eq(*listener, socket)).map(|(_, count)| *count)
+    /// Returns how many connections the listener at this position has.
+    fn connections(&self, socket: &Socket, at: usize) -> Option<u32> {
+        let listeners = self.at.get(&socket.port_key()).filter(|_| socket.state.holds_port())?;
+        listeners.iter().find(|listener| listener.at == at).map(|listener| listener.connections)
     }
 }

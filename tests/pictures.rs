@@ -155,17 +155,17 @@ fn the_watch() {
             exe.as_mut().unwrap().path = "/usr/lib/postgresql/17/bin/postgres".to_owned();
         }
     }
-    let [was, is] = [&before, &after].map(|seen| judge(seen, Registry::embedded()));
-    let changes = difference(&was.listeners, &is.listeners);
+    let [was, is] = [&before, &after].map(|seen| judge(seen.clone(), Registry::embedded()));
+    let changes = difference(&was.entries, &is.entries);
     let mark = |kind| Some(Mark { kind, fading: false });
-    let now = is.listeners.iter().map(|judged| {
+    let now = is.entries.iter().map(|judged| {
         let change = changes.iter().find(|change| std::ptr::eq(change.listener, judged));
         (judged.clone(), change.and_then(|change| mark(change.kind)))
     });
     let gone = changes.iter().filter(|change| change.kind == Kind::Vanished);
     let mut rows: Vec<_> =
         now.chain(gone.map(|change| (change.listener.clone(), mark(change.kind)))).collect();
-    rows.sort_by(|(a, _), (b, _)| a.listener.order(&b.listener));
+    rows.sort_by(|(a, _), (b, _)| a.order(b));
     let kinds: Vec<Kind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
     let scene = Scene { report: &is, rows };

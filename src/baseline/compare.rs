@@ -11,16 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
-use crate::judge::{Judged, Report};
+use crate::judge::{Entry, Report};
 use crate::model::{
     Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named,
 };
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a, 'o> {
+pub struct Told<'a> {
     /// The change.
-    pub change: Change<'a, 'o>,
+    pub change: Change<'a>,
     /// Whether it looks like a client's socket, which comes and goes.
     pub passing: bool,
     /// Whether the side that lacks the listener saw everything, so that it was or is truly not there.
@@ -45,31 +45,31 @@ named! {
 
 /// A listener of which cannot be said whether it changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Unsettled<'a, 'o> {
+pub struct Unsettled<'a> {
     /// As it was; `None` where it was not seen.
-    pub before: Option<&'a Judged<'o>>,
+    pub before: Option<&'a Entry>,
     /// As it is; `None` where it is not seen.
-    pub after: Option<&'a Judged<'o>>,
+    pub after: Option<&'a Entry>,
     /// Why.
     pub why: Why,
 }
 
 /// Two observations compared.
 #[derive(Clone, Debug)]
-pub struct Comparison<'a, 'o> {
+pub struct Comparison<'a> {
     /// The earlier one.
-    pub before: &'o Snapshot,
+    pub before: &'a Snapshot,
     /// The later one.
-    pub after: &'o Snapshot,
+    pub after: &'a Snapshot,
     /// How many listeners were compared: of the later one, and what vanished.
     pub compared: usize,
     /// The changes, in the order of listings; those that pass come last.
-    pub changes: Vec<Told<'a, 'o>>,
+    pub changes: Vec<Told<'a>>,
     /// What could not be compared.
-    pub unsettled: Vec<Unsettled<'a, 'o>>,
+    pub unsettled: Vec<Unsettled<'a>>,
 }
 
-impl Comparison<'_, '_> {
+impl Comparison<'_> {
     /// Whether anything changed, but for what passes.
     #[must_use]
     pub fn changed(&self) -> bool {
@@ -85,11 +85,10 @@ impl Comparison<'_, '_> {
 
 /// Compares two reports.
 #[must_use]
-pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Comparison<'a, 'o> {
-    let found = matched(&before.listeners, &after.listeners);
-    let (before, after) = (before.observation, after.observation);
-    let mut unsettled: Vec<Unsettled<'a, 'o>> = Vec::new();
-    let holds_port = |judged: &Judged<'_>| judged.listener.socket.state.holds_port();
+pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
+    let found = matched(&before.entries, &after.entries);
+    let mut unsettled: Vec<Unsettled<'a>> = Vec::new();
+    let holds_port = |judged: &Entry| judged.socket.state.holds_port();
     for (was, is) in found.same.iter().filter(|(_, is)| holds_port(is)) {
         if let Some(why) = unseen(was, is) {
             unsettled.push(Unsettled { before: Some(was), after: Some(is), why });
@@ -100,8 +99,8 @@ pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Compari
     for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
         let Change { kind, listener, before: was } = change;
         let passing = match kind {
-            Kind::Appeared => passes(listener, after),
-            Kind::Vanished => passes(listener, before),
+            Kind::Appeared => passes(listener, &after.snapshot),
+            Kind::Vanished => passes(listener, &before.snapshot),
             _ => false,
         };
         let lacks = match kind {
@@ -110,8 +109,11 @@ pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Compari
             _ => None,
         };
         let why = match (was, lacks) {
-            (_, Some(lacks)) if !looked_into(lacks, listener.listener.socket) => Some(Why::Namespace),
-            (Some(was), _) if kind == Kind::Changed && may_lack_holders(was, listener, before, after) => {
+            (_, Some(lacks)) if !looked_into(lacks, &listener.socket) => Some(Why::Namespace),
+            (Some(was), _)
+                if kind == Kind::Changed
+                    && may_lack_holders(was, listener, &before.snapshot, &after.snapshot) =>
+            {
                 Some(Why::Holders)
             }
             _ => None,
@@ -124,7 +126,7 @@ pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Compari
             }
             None => {
                 compared += 1;
-                let sure = lacks.is_none_or(|side| side.gaps.iter().all(|gap| !hides_sockets(gap)));
+                let sure = lacks.is_none_or(|side| side.snapshot.gaps.iter().all(|gap| !hides_sockets(gap)));
                 changes.push(Told { change, passing, sure });
             }
         }
@@ -132,12 +134,12 @@ pub fn compare<'a, 'o>(before: &'a Report<'o>, after: &'a Report<'o>) -> Compari
     quieten(&mut changes);
     // What passes stands last; the rest stays as it was.
     changes.sort_by_key(|told| told.passing);
-    Comparison { before, after, compared, changes, unsettled }
+    Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, unsettled }
 }
 
 /// What was not seen of two that may be the same.
-fn unseen(was: &Judged<'_>, is: &Judged<'_>) -> Option<Why> {
-    let (was, is) = (Fingerprint::of(&was.listener), Fingerprint::of(&is.listener));
+fn unseen(was: &Entry, is: &Entry) -> Option<Why> {
+    let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.holders == Holders::Unseen || is.holders == Holders::Unseen {
         Some(Why::Holder)
     } else if was.holders != is.holders {
@@ -150,8 +152,8 @@ fn unseen(was: &Judged<'_>, is: &Judged<'_>) -> Option<Why> {
 }
 
 /// Whether all that is other is that one side names fewer programs, and did not see every process.
-fn may_lack_holders(was: &Judged<'_>, is: &Judged<'_>, before: &Snapshot, after: &Snapshot) -> bool {
-    let (was, is) = (Fingerprint::of(&was.listener), Fingerprint::of(&is.listener));
+fn may_lack_holders(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
+    let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
     let blind =
         |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Holders | Stage::Processes));
@@ -165,7 +167,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 }
 
 /// Whether an observation looked into the network namespace of a socket, or would have if it had been there.
-fn looked_into(observation: &Snapshot, socket: &Socket) -> bool {
+fn looked_into(report: &Report, socket: &Socket) -> bool {
+    let observation = &report.snapshot;
     let Some(netns) = &socket.netns else {
         // Whoever asks for one by name may mean its own, and then there is no other.
         let called = matches!(observation.asked, Namespaces::Called(_));
@@ -178,12 +181,12 @@ fn looked_into(observation: &Snapshot, socket: &Socket) -> bool {
     let container = |other: &Socket| other.netns.is_some() && other.container == socket.container;
     observation.asked == Namespaces::All
         || observation.namespaces.iter().any(|namespace| same(&namespace.netns))
-        || (socket.container.is_some() && observation.sockets.iter().any(container))
+        || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
 /// Whether a listener looks like a client that waits for an answer.
-fn passes(judged: &Judged<'_>, observation: &Snapshot) -> bool {
-    let socket = judged.listener.socket;
+fn passes(judged: &Entry, observation: &Snapshot) -> bool {
+    let socket = &judged.socket;
     let datagram = matches!(socket.local.protocol, Protocol::Udp | Protocol::Udplite);
     let waits = match socket.state {
         State::Unconnected => datagram,
@@ -196,13 +199,13 @@ fn passes(judged: &Judged<'_>, observation: &Snapshot) -> bool {
 }
 
 /// By what the program of a socket that passes is known again: its port is not its own choice.
-fn portless<'o>(told: &Told<'_, 'o>) -> Fingerprint<'o> {
-    let print = Fingerprint::of(&told.change.listener.listener);
+fn portless<'a>(told: &Told<'a>) -> Fingerprint<'a> {
+    let print = Fingerprint::of(told.change.listener);
     Fingerprint { place: Place { port: 0, ..print.place }, ..print }
 }
 
 /// Whether a listener's port is one that the kernel picks for who asks for any, as far as the port tells.
-fn was_picked(judged: &Judged<'_>) -> bool {
+fn was_picked(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         matches!(
             finding.evidence,
@@ -214,7 +217,7 @@ fn was_picked(judged: &Judged<'_>) -> bool {
 
 /// Drops what came and went on ports that are not its own choice, where the same programs under the same user are on both
 /// sides: of what passes all, of listeners whose port was picked for them as many as the other side has.
-fn quieten(changes: &mut Vec<Told<'_, '_>>) {
+fn quieten(changes: &mut Vec<Told<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, told) in changes.iter().enumerate() {
         let came = match told.change.kind {

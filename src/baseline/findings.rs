@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Comparison, Kind, Told};
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{Evidence, ExeState, Finding, Flag, Gap, Held, Severity, Since, Stage};
 
 /// A change as evidence.
 #[must_use]
-pub fn since(told: &Told<'_, '_>, comparison: &Comparison<'_, '_>) -> Since {
+pub fn since(told: &Told<'_>, comparison: &Comparison<'_>) -> Since {
     let change = &told.change;
     let vanished = change.kind == Kind::Vanished;
     Since {
@@ -23,9 +23,9 @@ pub fn since(told: &Told<'_, '_>, comparison: &Comparison<'_, '_>) -> Since {
 }
 
 /// One side of a change.
-fn held(judged: &Judged<'_>) -> Held {
-    let listener = &judged.listener;
-    let socket = listener.socket;
+fn held(judged: &Entry) -> Held {
+    let listener = judged;
+    let socket = &listener.socket;
     let programs: BTreeSet<&str> = listener
         .processes
         .iter()
@@ -69,10 +69,10 @@ fn severity(since: &Since, flag: Flag) -> Severity {
 }
 
 /// Adds to an audit what changed since a baseline, and what could not be compared with it.
-pub fn add_to<'r, 'o>(audit: &mut Audit<'r, 'o>, comparison: &Comparison<'r, 'o>) {
+pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
     for told in &comparison.changes {
         let since = since(told, comparison);
-        let local = &told.change.listener.listener.socket.local;
+        let local = &told.change.listener.socket.local;
         let subject = match told.change.kind {
             Kind::Vanished => Subject::Place {
                 protocol: Some(local.protocol),

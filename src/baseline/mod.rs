@@ -14,8 +14,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::join::Listener;
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::model::{ExeState, Exposure, Netns, Owner, Protocol};
 
 pub use self::compare::{Comparison, Told, Unsettled, Why, compare};
@@ -24,46 +23,46 @@ pub use crate::model::ChangeKind as Kind;
 
 /// A network namespace by what outlives it: the container it belongs to, else its name, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Realm<'o> {
+pub enum Realm<'a> {
     /// The observer's own.
     Own,
     /// Another, of a socket of this container: started again, it has another namespace and the same id.
-    Container(&'o str),
+    Container(&'a str),
     /// The one of this name.
-    Named(&'o str),
+    Named(&'a str),
     /// One without a name, by its inode.
     Numbered(u64),
 }
 
 /// Where a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place<'o> {
+pub struct Place<'a> {
     /// Transport protocol.
     pub protocol: Protocol,
     /// Local port.
     pub port: u16,
     /// Network namespace.
-    pub realm: Realm<'o>,
+    pub realm: Realm<'a>,
     /// Local address.
     pub address: IpAddr,
     /// The device it is bound to.
-    pub device: Option<&'o str>,
+    pub device: Option<&'a str>,
 }
 
 /// A program, by its file, or by its name where the file could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Program<'o> {
+pub enum Program<'a> {
     /// The path of its file.
-    File(&'o str),
+    File(&'a str),
     /// What it calls itself.
-    Name(&'o str),
+    Name(&'a str),
 }
 
 /// What holds a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holders<'o> {
+pub enum Holders<'a> {
     /// These programs, at least one.
-    Programs(BTreeSet<Program<'o>>),
+    Programs(BTreeSet<Program<'a>>),
     /// The kernel itself.
     Kernel,
     /// Something that could not be seen.
@@ -82,29 +81,29 @@ impl Holders<'_> {
 
 /// A user, by number where the system counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum User<'o> {
+pub enum User<'a> {
     /// Its number.
     Number(u32),
     /// Its name.
-    Name(&'o str),
+    Name(&'a str),
 }
 
 /// By what a listener is known again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint<'o> {
+pub struct Fingerprint<'a> {
     /// Where it is.
-    pub place: Place<'o>,
+    pub place: Place<'a>,
     /// The programs that hold it.
-    pub holders: Holders<'o>,
+    pub holders: Holders<'a>,
     /// The user it was made under, else that of its holders; `None` where that could not be seen.
-    pub user: Option<User<'o>>,
+    pub user: Option<User<'a>>,
 }
 
-impl<'o> Fingerprint<'o> {
+impl<'a> Fingerprint<'a> {
     /// The fingerprint of a listener.
     #[must_use]
-    pub fn of(listener: &Listener<'o>) -> Self {
-        let socket = listener.socket;
+    pub fn of(listener: &'a Entry) -> Self {
+        let socket = &listener.socket;
         let realm = match (&socket.netns, &socket.container) {
             (None, _) => Realm::Own,
             (Some(_), Some(container)) => Realm::Container(container),
@@ -118,7 +117,7 @@ impl<'o> Fingerprint<'o> {
             address: socket.local.address,
             device: socket.local.device.as_deref(),
         };
-        let user = |number: Option<u32>, name: Option<&'o str>| {
+        let user = |number: Option<u32>, name: Option<&'a str>| {
             number.map(User::Number).or_else(|| name.map(User::Name))
         };
         let of_holders = || listener.processes.iter().find_map(|p| user(p.uid, p.user.as_deref()));
@@ -137,12 +136,12 @@ impl<'o> Fingerprint<'o> {
     }
 
     /// What stays the same where a service can be reached by more or fewer: all but address and device.
-    fn service(&self) -> (Protocol, u16, Realm<'o>, Holders<'o>, Option<User<'o>>) {
+    fn service(&self) -> (Protocol, u16, Realm<'a>, Holders<'a>, Option<User<'a>>) {
         (self.place.protocol, self.place.port, self.place.realm, self.holders.clone(), self.user)
     }
 }
 
-fn holders<'o>(listener: &Listener<'o>) -> Holders<'o> {
+fn holders<'a>(listener: &'a Entry) -> Holders<'a> {
     if listener.socket.owner == Owner::Kernel {
         return Holders::Kernel;
     }
@@ -160,34 +159,34 @@ fn holders<'o>(listener: &Listener<'o>) -> Holders<'o> {
 
 /// One difference.
 #[derive(Clone, Copy, Debug)]
-pub struct Change<'a, 'o> {
+pub struct Change<'a> {
     /// What became of the listener.
     pub kind: Kind,
     /// The listener: as it is now, or if it vanished, as it was.
-    pub listener: &'a Judged<'o>,
+    pub listener: &'a Entry,
     /// What it was before; `None` for one that appeared or vanished.
-    pub before: Option<&'a Judged<'o>>,
+    pub before: Option<&'a Entry>,
 }
 
 /// What became of the listeners of `before`: nothing, where `after` has the same, in whatever order and however many
 /// sockets share a place and a program. The changes are in the order of listings.
 #[must_use]
-pub fn difference<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Vec<Change<'a, 'o>> {
+pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
 }
 
 /// Two listeners that are one and the same, or may be: as it was, as it is.
-type Pair<'a, 'o> = (&'a Judged<'o>, &'a Judged<'o>);
+type Pair<'a> = (&'a Entry, &'a Entry);
 
 /// The listeners of two observations, matched.
-struct Matched<'a, 'o> {
+struct Matched<'a> {
     /// What is the same, as far as was seen.
-    same: Vec<Pair<'a, 'o>>,
+    same: Vec<Pair<'a>>,
     /// What is not.
-    changes: Vec<Change<'a, 'o>>,
+    changes: Vec<Change<'a>>,
 }
 
-fn matched<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Matched<'a, 'o> {
+fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
     let (mut old, mut new) = (printed(before), printed(after));
     let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
     let mut changes: Vec<_> =
@@ -196,7 +195,7 @@ fn matched<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Matched
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
     // What may be the same, as far as was seen, is no difference.
-    let place = |print: &Fingerprint<'o>| print.place;
+    let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
     let same_place = pair(&mut old, &mut new, place, |_, _| Some(()));
@@ -216,25 +215,21 @@ fn matched<'a, 'o>(before: &'a [Judged<'o>], after: &'a [Judged<'o>]) -> Matched
     changes.extend(old.into_values().map(alone(Kind::Vanished)));
     changes.extend(new.into_values().map(alone(Kind::Appeared)));
     changes.sort_by_cached_key(|change| {
-        let print = Fingerprint::of(&change.listener.listener);
-        (change.listener.listener.exposure, print.place.port, print, change.kind)
+        let print = Fingerprint::of(change.listener);
+        (change.listener.exposure, print.place.port, print, change.kind)
     });
     Matched { same, changes }
 }
 
 /// The listeners whose programs run a file that is no longer at its path, as none of them did before.
-fn replaced<'a, 'o>(
-    before: &[Judged<'o>],
-    after: &'a [Judged<'o>],
-    old: &Printed<'a, 'o>,
-) -> Vec<Pair<'a, 'o>> {
+fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &Printed<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().flat_map(|judged| gone(judged)).collect();
     let mut found = Printed::new();
     for judged in after.iter().filter(|judged| gone(judged).any(|gone| !known.contains(&gone))) {
-        let print = Fingerprint::of(&judged.listener);
+        let print = Fingerprint::of(judged);
         if old.contains_key(&print) {
             let first = found.entry(print).or_insert(judged);
-            if judged.listener.order(&first.listener) == Ordering::Less {
+            if judged.order(first) == Ordering::Less {
                 *first = judged;
             }
         }
@@ -243,10 +238,9 @@ fn replaced<'a, 'o>(
 }
 
 /// The files that are run at a listener and are not at their path, with what became of them.
-fn gone<'o>(judged: &Judged<'o>) -> impl Iterator<Item = (Fingerprint<'o>, &'o str, &'static str)> + use<'o> {
-    let print = Fingerprint::of(&judged.listener);
+fn gone<'a>(judged: &'a Entry) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
+    let print = Fingerprint::of(judged);
     let files: BTreeSet<_> = judged
-        .listener
         .processes
         .iter()
         .filter_map(|process| process.exe.as_ref())
@@ -263,14 +257,14 @@ fn gone<'o>(judged: &Judged<'o>) -> impl Iterator<Item = (Fingerprint<'o>, &'o s
     files.into_iter().map(move |(path, became)| (print.clone(), path, became))
 }
 
-type Printed<'a, 'o> = BTreeMap<Fingerprint<'o>, &'a Judged<'o>>;
+type Printed<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
 /// The listeners by their fingerprints; where several share one, the first in the order of listings.
-fn printed<'a, 'o>(listeners: &'a [Judged<'o>]) -> Printed<'a, 'o> {
+fn printed<'a>(listeners: &'a [Entry]) -> Printed<'a> {
     let mut printed = Printed::new();
     for judged in listeners {
-        let first = printed.entry(Fingerprint::of(&judged.listener)).or_insert(judged);
-        if judged.listener.order(&first.listener) == Ordering::Less {
+        let first = printed.entry(Fingerprint::of(judged)).or_insert(judged);
+        if judged.order(first) == Ordering::Less {
             *first = judged;
         }
     }
@@ -283,13 +277,13 @@ const MOST_PAIRS: usize = 100_000;
 
 /// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is on:
 /// so that there and back the same are paired.
-fn pair<'a, 'o, K: Ord, T>(
-    old: &mut Printed<'a, 'o>,
-    new: &mut Printed<'a, 'o>,
-    key: impl Fn(&Fingerprint<'o>) -> K,
-    fits: impl Fn(&Fingerprint<'o>, &Fingerprint<'o>) -> Option<T>,
-) -> Vec<(T, &'a Judged<'o>, &'a Judged<'o>)> {
-    let mut sides: BTreeMap<K, [Vec<&Fingerprint<'o>>; 2]> = BTreeMap::new();
+fn pair<'a, K: Ord, T>(
+    old: &mut Printed<'a>,
+    new: &mut Printed<'a>,
+    key: impl Fn(&Fingerprint<'a>) -> K,
+    fits: impl Fn(&Fingerprint<'a>, &Fingerprint<'a>) -> Option<T>,
+) -> Vec<(T, &'a Entry, &'a Entry)> {
+    let mut sides: BTreeMap<K, [Vec<&Fingerprint<'a>>; 2]> = BTreeMap::new();
     for (side, prints) in [&*old, &*new].into_iter().enumerate() {
         for print in prints.keys() {
             sides.entry(key(print)).or_default()[side].push(print);
@@ -302,7 +296,7 @@ fn pair<'a, 'o, K: Ord, T>(
             fitting.extend(pairs.filter_map(|(was, is)| Some((was.clone(), is.clone(), fits(was, is)?))));
         }
     }
-    let lesser_first = |pair: &(Fingerprint<'o>, Fingerprint<'o>, T)| {
+    let lesser_first = |pair: &(Fingerprint<'a>, Fingerprint<'a>, T)| {
         let (a, b) = (pair.0.clone(), pair.1.clone());
         if a < b { (a, b) } else { (b, a) }
     };

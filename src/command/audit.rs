@@ -55,8 +55,8 @@ pub(super) fn run(
     let deep = deep.map_err(|error| Error::Said(error.to_string()))?;
     observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     selection.users_known(|name| list::is_seen(name, &observation))?;
-    let before = baseline.as_ref().map(|baseline| judge(baseline, registry));
-    let report = judge(&observation, registry);
+    let before = baseline.map(|baseline| judge(baseline, registry));
+    let report = judge(observation, registry);
     let mut audit = Audit::of(&report);
     // What is held against all of it adds its findings and gaps here.
     if let Some((policy, date)) = &policy {
@@ -88,7 +88,7 @@ pub(super) fn run(
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
         // The table has said it; on a terminal it would be there twice.
-        let _ = talk::gaps(audit.all_gaps(), &observation.notes, &ui.stderr, &mut io::stderr().lock());
+        let _ = talk::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
     }
     if !on_screen {
         let _ = writeln!(io::stderr().lock(), "portolan: {}", told::verdict(&audit, args.fail_on));
@@ -157,17 +157,12 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
 }
 
 /// Leaves what was asked for; the positional targets that met something.
-fn narrow(
-    audit: &mut Audit<'_, '_>,
-    asked: String,
-    args: &AuditArgs,
-    selection: &Selection,
-) -> HashSet<usize> {
+fn narrow(audit: &mut Audit<'_>, asked: String, args: &AuditArgs, selection: &Selection) -> HashSet<usize> {
     let scope = list::scope(&args.filter, selection);
     let mut met = HashSet::new();
     audit.narrow(asked, |subject| match subject {
         Subject::Listener(judged) => {
-            selection.wants(judged, &mut met) && list::in_scope(&judged.listener, &scope, true)
+            selection.wants(judged, &mut met) && list::in_scope(judged, &scope, true)
         }
         Subject::Place { protocol, address, port } => {
             let family = |address: std::net::IpAddr| {

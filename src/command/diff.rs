@@ -22,7 +22,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let name = args.before.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
-    let (before, after) = (judge(&before, registry), judge(&after, registry));
+    let (before, after) = (judge(before, registry), judge(after, registry));
     let comparison = compare(&before, &after);
     match common.output {
         Output::Json => diff::document(&comparison, out)?,

@@ -36,7 +36,7 @@ pub(super) fn run(
         scope.states = State::ALL.to_vec();
         observation = super::observation(common, scope)?;
     }
-    let report = judge(&observation, registry);
+    let report = judge(observation, registry);
     let mut entries = BTreeSet::new();
     let mut asked = Vec::new();
     for resolved in &targets {
@@ -48,7 +48,7 @@ pub(super) fn run(
     // A block of the table has no room for what is worth telling beside.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = common.output == Output::Json || numbers.len() <= card::CARDS;
-    let explained: Vec<Explained<'_, '_>> = entries
+    let explained: Vec<Explained<'_>> = entries
         .into_iter()
         .map(|(port, protocol)| judge::explain(&report, port, protocol, in_full))
         .collect();
@@ -60,7 +60,7 @@ pub(super) fn run(
         }
     }
     out.flush()?;
-    ui.tell(&observation);
+    ui.tell(&report.snapshot);
     if common.output == Output::Table {
         talk::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
     }
@@ -71,7 +71,7 @@ pub(super) fn run(
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), holders: false, ..Scope::default() };
     let observation = observation(common, scope)?;
-    let report = Report { observation: &observation, listeners: Vec::new(), registry };
+    let report = judge(observation, registry);
     let sums = registry.stats();
     match common.output {
         Output::Json => stats::json(&report, &sums, out)?,
@@ -128,7 +128,7 @@ fn scope(targets: &[target::Resolved]) -> Option<Vec<PortRange>> {
 /// service comes first, then a program or who listens here by that name, then whatever tells of its words.
 fn name_entries(
     resolved: &target::Resolved,
-    report: &Report<'_>,
+    report: &Report,
     entries: &mut BTreeSet<(u16, Protocol)>,
 ) -> Option<Matched> {
     let mut add = |ports: PortRange, protocol: Option<Protocol>| {
@@ -148,10 +148,10 @@ fn name_entries(
         Target::Name { protocol, name } => (*protocol, name),
     };
     let listening: Vec<(u16, Protocol)> = report
-        .listeners
+        .entries
         .iter()
-        .filter(|judged| judged.listener.socket.state.holds_port() && resolved.matches(&judged.listener))
-        .map(|judged| (judged.listener.socket.local.port, judged.listener.socket.local.protocol))
+        .filter(|judged| judged.socket.state.holds_port() && resolved.matches(judged))
+        .map(|judged| (judged.socket.local.port, judged.socket.local.protocol))
         .collect();
     entries.extend(&listening);
     let wanted = |p: Protocol| protocol.is_none_or(|wanted| wanted.registered_as() == p);
@@ -174,16 +174,17 @@ fn name_entries(
 }
 
 /// TCP and UDP always; the others where they are registered, or where something listens here.
-fn protocols(asked: Option<Protocol>, port: u16, report: &Report<'_>) -> impl Iterator<Item = Protocol> {
+fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::ALL.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,
         None => {
             matches!(protocol, Protocol::Tcp | Protocol::Udp)
                 || (matches!(protocol, Protocol::Sctp | Protocol::Dccp)
                     && !report.registry.verdict(port, *protocol).assignments.is_empty())
-                || report.listeners.iter().any(|j| {
-                    (j.listener.socket.local.port, j.listener.socket.local.protocol) == (port, *protocol)
-                })
+                || report
+                    .entries
+                    .iter()
+                    .any(|j| (j.socket.local.port, j.socket.local.protocol) == (port, *protocol))
         }
     })
 }

@@ -7,8 +7,7 @@ use std::io::{self, Write};
 use super::select::{self, Selection};
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
-use crate::join::Listener;
-use crate::judge::{Judged, Report, judge};
+use crate::judge::{Entry, Report, judge};
 use crate::model::{Family, Protocol, Snapshot, State};
 use crate::observe::{self, Scope};
 use crate::render::fields::{self, Field};
@@ -27,14 +26,14 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
     let observation = observation(common, beside_its_neighbours(&scope))?;
     selection.users_known(|name| is_seen(name, &observation))?;
-    let mut report = judge(&observation, registry);
+    let mut report = judge(observation, registry);
     let met = narrow(&mut report, &scope, &selection, args.group);
     selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
-    let values = || report.listeners.iter().map(json::value);
+    let values = || report.entries.iter().map(json::value);
     match common.output {
         _ if args.pids => pids(&report, out)?,
         Output::Json => json::listing(&report, out)?,
@@ -47,31 +46,31 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         }
     }
     out.flush()?;
-    ui.tell(&observation);
+    ui.tell(&report.snapshot);
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if matches!(common.output, Output::Table | Output::Wide) && !summed && !args.pids {
         // The rows stay alone; the sum is talk.
         let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
     }
     let nothing = if args.pids {
-        report.listeners.iter().all(|judged| judged.listener.socket.owner.pids().is_empty())
+        report.entries.iter().all(|judged| judged.socket.owner.pids().is_empty())
     } else {
-        report.listeners.is_empty()
+        report.entries.is_empty()
     };
     Ok(if nothing { Exit::Nothing } else { Exit::Matched })
 }
 
 /// Leaves what was asked for; the positional targets that met something.
 pub(super) fn narrow(
-    report: &mut Report<'_>,
+    report: &mut Report,
     scope: &Scope,
     selection: &Selection,
     listeners_only: bool,
 ) -> HashSet<usize> {
     let mut met = HashSet::new();
-    report.listeners.retain(|judged| {
-        selection.wants(judged, &mut met) && in_scope(&judged.listener, scope, listeners_only)
-    });
+    report
+        .entries
+        .retain(|judged| selection.wants(judged, &mut met) && in_scope(judged, scope, listeners_only));
     met
 }
 
@@ -100,17 +99,17 @@ fn columns(args: &ListArgs, output: Output) -> Result<Vec<Field>, Error> {
 }
 
 /// Orders the listing by a field; what is equal there stays in the usual order.
-fn sort(report: &mut Report<'_>, key: &str) -> Result<(), Error> {
+fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let field = Field::named(name).ok_or_else(|| {
         let names: Vec<&str> = fields::names().collect();
         Error::Said(format!("--sort {key}: {}", select::unknown("field", name, &names)))
     })?;
-    let key = |judged: &Judged<'_>| field.key(&json::value(judged));
+    let key = |judged: &Entry| field.key(&json::value(judged));
     if falling {
-        report.listeners.sort_by_cached_key(|judged| Reverse(key(judged)));
+        report.entries.sort_by_cached_key(|judged| Reverse(key(judged)));
     } else {
-        report.listeners.sort_by_cached_key(key);
+        report.entries.sort_by_cached_key(key);
     }
     Ok(())
 }
@@ -131,8 +130,8 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
 }
 
 /// The holders of what matched, each once, rising.
-fn pids(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let pids: BTreeSet<_> = report.listeners.iter().flat_map(|j| j.listener.socket.owner.pids()).collect();
+fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let pids: BTreeSet<_> = report.entries.iter().flat_map(|j| j.socket.owner.pids()).collect();
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))
 }
 
@@ -179,8 +178,8 @@ fn beside_its_neighbours(scope: &Scope) -> Scope {
 }
 
 /// What was seen may be more than was asked for.
-pub(super) fn in_scope(listener: &Listener<'_>, scope: &Scope, listeners_only: bool) -> bool {
-    let socket = listener.socket;
+pub(super) fn in_scope(listener: &Entry, scope: &Scope, listeners_only: bool) -> bool {
+    let socket = &listener.socket;
     scope.states.contains(&socket.state)
         && (!listeners_only || socket.state.holds_port())
         && scope.protocols.contains(&socket.local.protocol)

@@ -35,10 +35,10 @@ pub(super) fn run(
 fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = newer::registry(common)?;
     let observation = observation(common, Scope { details: true, ..Scope::default() })?;
-    let report = judge(&observation, registry);
+    let report = judge(observation, registry);
     let draft = policy::draft(&report);
     let mut bytes = Vec::new();
-    told::draft(&draft, &observation, &mut bytes)?;
+    told::draft(&draft, &report.snapshot, &mut bytes)?;
     match &args.write {
         Some(path) => write_new(path, &bytes)?,
         None => {
@@ -46,8 +46,12 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
             out.flush()?;
         }
     }
-    ui.tell(&observation);
-    Ok(if observation.is_complete() && draft.left_out.is_empty() { Exit::Matched } else { Exit::Incomplete })
+    ui.tell(&report.snapshot);
+    Ok(if report.snapshot.is_complete() && draft.left_out.is_empty() {
+        Exit::Matched
+    } else {
+        Exit::Incomplete
+    })
 }
 
 /// Writes a file that is not there yet: whole, or not at all.
@@ -84,13 +88,12 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = newer::registry(common)?;
-    let observed = if args.here || common.from.is_some() {
-        Some(observation(common, Scope { details: true, ..Scope::default() })?)
+    let report = if args.here || common.from.is_some() {
+        Some(judge(observation(common, Scope { details: true, ..Scope::default() })?, registry))
     } else {
         None
     };
-    let report = observed.as_ref().map(|observation| judge(observation, registry));
-    let taken = observed.as_ref().map_or_else(Timestamp::now, |observation| observation.taken);
+    let taken = report.as_ref().map_or_else(Timestamp::now, |report| report.snapshot.taken);
     let today = taken.to_zoned(TimeZone::UTC).date();
     for (path, policy) in args.files.iter().zip(&policies) {
         let mut remarks = policy::check(policy, today);
@@ -98,8 +101,8 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
         told::checked(&path.display().to_string(), policy, &remarks, out)?;
     }
     out.flush()?;
-    if let Some(observation) = &observed {
-        ui.tell(observation);
+    if let Some(report) = &report {
+        ui.tell(&report.snapshot);
     }
     Ok(Exit::Matched)
 }

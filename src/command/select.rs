@@ -11,7 +11,7 @@ use regex_lite::{Regex, RegexBuilder};
 use super::target::{self, Resolved};
 use super::{Error, lsof};
 use crate::cli::FilterArgs;
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::model::{Exposure, Family, Flag, Pid, PortRange, Process, Protocol, State};
 use crate::observe;
 use crate::registry::Registry;
@@ -79,7 +79,7 @@ impl Selection {
     }
 
     /// Whether a socket is meant. The positional targets it meets are noted in `met`.
-    pub(super) fn wants(&self, judged: &Judged<'_>, met: &mut HashSet<usize>) -> bool {
+    pub(super) fn wants(&self, judged: &Entry, met: &mut HashSet<usize>) -> bool {
         let mut wanted = !self.not.iter().any(|filter| filter.holds(judged));
         for (at, group) in self.groups.iter().enumerate() {
             let mut any = false;
@@ -154,9 +154,9 @@ impl Selection {
 }
 
 impl Filter {
-    fn holds(&self, judged: &Judged<'_>) -> bool {
-        let listener = &judged.listener;
-        let socket = listener.socket;
+    fn holds(&self, judged: &Entry) -> bool {
+        let listener = judged;
+        let socket = &listener.socket;
         match self {
             Filter::Target(resolved) => resolved.matches(listener),
             Filter::Family(family) => socket.local.family() == *family,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Error;
 use super::select::both;
 use crate::cli;
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{PortRange, Process, Protocol, Target};
 use crate::registry::Registry;
 
@@ -51,7 +51,7 @@ impl Resolved {
     }
 
     /// Whether it means this listener.
-    pub(super) fn matches(&self, listener: &Listener<'_>) -> bool {
+    pub(super) fn matches(&self, listener: &Entry) -> bool {
         let local = &listener.socket.local;
         match &self.target {
             Target::Ports { protocol, ports } => {

@@ -9,14 +9,14 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::{Judged, Report};
+use super::{Entry, Report};
 use crate::model::{Finding, Gap, Protocol, Severity, named};
 
 /// What a finding of an audit is on.
 #[derive(Clone, Copy, Debug)]
-pub enum Subject<'r, 'o> {
+pub enum Subject<'r> {
     /// A listener.
-    Listener(&'r Judged<'o>),
+    Listener(&'r Entry),
     /// A place where none is seen; what is `None` is any.
     Place {
         /// Transport protocol.
@@ -28,12 +28,12 @@ pub enum Subject<'r, 'o> {
     },
 }
 
-impl Subject<'_, '_> {
+impl Subject<'_> {
     /// The protocol, where it is one.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
-            Subject::Listener(judged) => Some(judged.listener.socket.local.protocol),
+            Subject::Listener(judged) => Some(judged.socket.local.protocol),
             Subject::Place { protocol, .. } => *protocol,
         }
     }
@@ -42,7 +42,7 @@ impl Subject<'_, '_> {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
-            Subject::Listener(judged) => Some(judged.listener.socket.local.address),
+            Subject::Listener(judged) => Some(judged.socket.local.address),
             Subject::Place { address, .. } => *address,
         }
     }
@@ -51,7 +51,7 @@ impl Subject<'_, '_> {
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
-            Subject::Listener(judged) => Some(judged.listener.socket.local.port),
+            Subject::Listener(judged) => Some(judged.socket.local.port),
             Subject::Place { port, .. } => *port,
         }
     }
@@ -59,9 +59,9 @@ impl Subject<'_, '_> {
 
 /// One finding of an audit.
 #[derive(Clone, Debug)]
-pub struct AuditFinding<'r, 'o> {
+pub struct AuditFinding<'r> {
     /// What it is on.
-    pub subject: Subject<'r, 'o>,
+    pub subject: Subject<'r>,
     /// The flag with its severity and evidence.
     pub finding: Finding,
     /// The rule of the policy that decided it; `None` where none did.
@@ -82,13 +82,13 @@ named! {
 
 /// A report with everything an audit found.
 #[derive(Clone, Debug)]
-pub struct Audit<'r, 'o> {
+pub struct Audit<'r> {
     /// The joined and judged observation, whole: what a policy or a baseline is held against.
-    pub report: &'r Report<'o>,
+    pub report: &'r Report,
     /// The listeners it is about, after [`Audit::narrow`] those that were asked for.
-    pub listeners: Vec<&'r Judged<'o>>,
+    pub listeners: Vec<&'r Entry>,
     /// The findings, after [`Audit::sort`] gravest first.
-    pub findings: Vec<AuditFinding<'r, 'o>>,
+    pub findings: Vec<AuditFinding<'r>>,
     /// What the audit could not see beyond the gaps of the observation.
     pub gaps: Vec<Gap>,
     /// What it was narrowed to, as asked; `None` where it is about everything.
@@ -97,11 +97,11 @@ pub struct Audit<'r, 'o> {
     pub policy_date: Option<Timestamp>,
 }
 
-impl<'r, 'o> Audit<'r, 'o> {
+impl<'r> Audit<'r> {
     /// The findings of a report on its listeners, as they are.
     #[must_use]
-    pub fn of(report: &'r Report<'o>) -> Self {
-        let on = |judged: &'r Judged<'o>| {
+    pub fn of(report: &'r Report) -> Self {
+        let on = |judged: &'r Entry| {
             let subject = Subject::Listener(judged);
             judged.findings().iter().map(move |finding| AuditFinding {
                 subject,
@@ -112,7 +112,7 @@ impl<'r, 'o> Audit<'r, 'o> {
         let mut audit = Audit {
             report,
             listeners: everything(report).collect(),
-            findings: report.listeners.iter().flat_map(on).collect(),
+            findings: report.entries.iter().flat_map(on).collect(),
             gaps: Vec::new(),
             narrowed: None,
             policy_date: None,
@@ -122,13 +122,13 @@ impl<'r, 'o> Audit<'r, 'o> {
     }
 
     /// Everything that was looked at, whatever it was narrowed to.
-    pub fn everything(&self) -> impl Iterator<Item = &'r Judged<'o>> {
+    pub fn everything(&self) -> impl Iterator<Item = &'r Entry> {
         everything(self.report)
     }
 
     /// Leaves the listeners and the findings that were asked for, in the words of `asked`. It comes last: whatever is
     /// held against everything that listens must see all of it.
-    pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r, 'o>) -> bool) {
+    pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Listener(judged)));
         self.findings.retain(|found| wanted(found.subject));
         self.narrowed = Some(asked);
@@ -137,7 +137,7 @@ impl<'r, 'o> Audit<'r, 'o> {
     /// Gravest first; what is as grave in the order of listings, what is not there by port last.
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
-            let absent = |f: &AuditFinding<'_, '_>| match f.subject {
+            let absent = |f: &AuditFinding<'_>| match f.subject {
                 Subject::Listener(_) => None,
                 Subject::Place { protocol, address, port } => Some((port, protocol, address)),
             };
@@ -145,7 +145,7 @@ impl<'r, 'o> Audit<'r, 'o> {
                 .severity
                 .cmp(&a.finding.severity)
                 .then_with(|| match (a.subject, b.subject) {
-                    (Subject::Listener(a), Subject::Listener(b)) => a.listener.order(&b.listener),
+                    (Subject::Listener(a), Subject::Listener(b)) => a.order(b),
                     _ => absent(a).cmp(&absent(b)),
                 })
                 .then_with(|| a.finding.flag().cmp(&b.finding.flag()))
@@ -155,12 +155,12 @@ impl<'r, 'o> Audit<'r, 'o> {
     /// Whether everything that was asked for was seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.gaps.is_empty() && self.report.observation.is_complete()
+        self.gaps.is_empty() && self.report.snapshot.is_complete()
     }
 
     /// Everything that could not be seen.
     pub fn all_gaps(&self) -> impl Iterator<Item = &Gap> {
-        self.report.observation.gaps.iter().chain(&self.gaps)
+        self.report.snapshot.gaps.iter().chain(&self.gaps)
     }
 
     /// What it comes to, where findings below `fail_on` do not count.
@@ -177,6 +177,6 @@ impl<'r, 'o> Audit<'r, 'o> {
 }
 
 /// What holds a port; a saved observation may have connections too, which are not judged.
-fn everything<'r, 'o>(report: &'r Report<'o>) -> impl Iterator<Item = &'r Judged<'o>> {
-    report.listeners.iter().filter(|judged| judged.listener.socket.state.holds_port())
+fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
+    report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

@@ -6,7 +6,7 @@ use crate::model::{
 };
 
 /// Adds to an audit what a deep look found, and what it could not look at.
-pub fn add_to(audit: &mut Audit<'_, '_>, deep: &DeepLook) {
+pub fn add_to(audit: &mut Audit<'_>, deep: &DeepLook) {
     for taken in &deep.taken {
         let subject =
             Subject::Place { protocol: Some(taken.protocol), address: None, port: Some(taken.port) };

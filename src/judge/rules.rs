@@ -1,7 +1,7 @@
 //! One function a flag: what a listener must be to earn it, and the evidence that goes with it.
 
 use super::held;
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{
     Assignment, DeadRegistration, EphemeralHere, Evidence, Finding, PortRange, Protocol, QuietRegistration,
     RegistryRange, Snapshot, Socket, State, Status,
@@ -9,14 +9,14 @@ use crate::model::{
 use crate::registry::Registry;
 
 /// Every finding on one listener. A connection earns none: its port was not chosen to be found.
-pub(super) fn findings(listener: &Listener<'_>, observation: &Snapshot, registry: &Registry) -> Vec<Finding> {
+pub(super) fn findings(listener: &Entry, observation: &Snapshot, registry: &Registry) -> Vec<Finding> {
     if !listener.socket.state.holds_port() {
         return Vec::new();
     }
     let protocol = listener.socket.local.protocol;
     [
         from_status(listener),
-        ephemeral(listener.socket, observation),
+        ephemeral(&listener.socket, observation),
         other_protocol(listener, registry),
         exposed(listener),
     ]
@@ -28,7 +28,7 @@ pub(super) fn findings(listener: &Listener<'_>, observation: &Snapshot, registry
 }
 
 /// The flags that are the registry's status itself: a port has one status, so at most one of them.
-fn from_status(listener: &Listener<'_>) -> Option<Evidence> {
+fn from_status(listener: &Entry) -> Option<Evidence> {
     let verdict = &listener.verdict;
     match verdict.status {
         Status::Orphaned => Some(Evidence::Orphaned {
@@ -89,7 +89,7 @@ pub(super) fn ephemeral_here(
     observation: &Snapshot,
     port: u16,
     protocol: Protocol,
-    listeners: &[&super::Judged<'_>],
+    listeners: &[&Entry],
 ) -> Option<EphemeralHere> {
     let host = &observation.host;
     let kernel_range = host.ephemeral_for(protocol, None).into_iter().find(|range| range.contains(port));
@@ -104,7 +104,7 @@ pub(super) fn ephemeral_here(
         Some(range) => (parity && parity_tells(range)).then_some(port % 2 != range.low % 2),
         None => Some(false),
     };
-    let own = |judged: &&super::Judged<'_>| judged.usual().is_some_and(|usual| !usual.any_port);
+    let own = |judged: &&Entry| judged.usual().is_some_and(|usual| !usual.any_port);
     let likely_chosen = match kernel_would_pick {
         _ if listeners.is_empty() => None,
         _ if listeners.iter().any(own) => Some(true),
@@ -129,7 +129,7 @@ fn parity_tells(range: PortRange) -> bool {
 }
 
 /// Registered for TCP and not UDP, or the reverse, and nothing known to be met here says otherwise.
-fn other_protocol(listener: &Listener<'_>, registry: &Registry) -> Option<Evidence> {
+fn other_protocol(listener: &Entry, registry: &Registry) -> Option<Evidence> {
     let verdict = &listener.verdict;
     if !verdict.assignments.is_empty() || !verdict.known_use.is_empty() {
         return None;
@@ -149,7 +149,7 @@ fn other_protocol(listener: &Listener<'_>, registry: &Registry) -> Option<Eviden
 }
 
 /// Reachable from beyond this machine, as far as address and device tell.
-fn exposed(listener: &Listener<'_>) -> Option<Evidence> {
+fn exposed(listener: &Entry) -> Option<Evidence> {
     listener.exposure.beyond().then(|| Evidence::Exposed {
         exposure: listener.exposure,
         address: listener.socket.local.address,

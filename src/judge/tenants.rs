@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{Evidence, Finding, Flag, Pid, Process, Protocol, State, Stranger, Usual};
 use crate::registry::identity::{Identity, identify};
 use crate::registry::programs;
@@ -48,7 +48,7 @@ impl Known {
     }
 
     /// The holders of a socket.
-    pub(super) fn holders<'o>(&mut self, listener: &Listener<'o>) -> Vec<Tenant<'o>> {
+    pub(super) fn holders<'o>(&mut self, listener: &'o Entry) -> Vec<Tenant<'o>> {
         if !listener.socket.state.holds_port() {
             return Vec::new();
         }
@@ -121,7 +121,7 @@ pub(super) const fn quiets(flag: Flag) -> bool {
 }
 
 /// The program that belongs here. Every holder must: a stranger beside it makes the port remarkable again.
-pub(super) fn usual(listener: &Listener<'_>, tenants: &[Tenant<'_>]) -> Option<Usual> {
+pub(super) fn usual(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Usual> {
     let local = &listener.socket.local;
     if listener.socket.owner.pids().len() != tenants.len() {
         return None; // one of them could not be read
@@ -151,7 +151,7 @@ fn belongs(tenant: &Tenant<'_>, port: u16, protocol: Protocol) -> Option<Usual> 
 
 /// A guarded port that nobody holds who is known to serve it. Whoever holds sockets for others is not accused, nor
 /// is anyone whose file could not be read and whose name says nothing.
-pub(super) fn impostor(listener: &Listener<'_>, tenants: &[Tenant<'_>]) -> Option<Finding> {
+pub(super) fn impostor(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Finding> {
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != tenants.len() {
         return None; // a client may bind before it connects; a holder that was not read may be the right one

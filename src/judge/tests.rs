@@ -57,8 +57,8 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
 /// The flags and the usual product of one socket held by these.
 fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<Usual>) {
     let observation = seen(vec![socket(local, owner)], processes);
-    let report = judge(&observation, Registry::embedded());
-    let judged = &report.listeners[0];
+    let report = judge(observation.clone(), Registry::embedded());
+    let judged = &report.entries[0];
     (judged.findings().to_vec(), judged.usual().copied())
 }
 
@@ -155,5 +155,5 @@ fn an_impostor_is_told_with_its_evidence() {
 #[cfg(target_pointer_width = "64")]
 fn what_there_are_many_of_is_small() {
     assert!(size_of::<Socket>() <= 112, "{}", size_of::<Socket>());
-    assert!(size_of::<crate::judge::Judged<'_>>() <= 48, "{}", size_of::<crate::judge::Judged<'_>>());
+    assert!(size_of::<crate::judge::Entry>() <= 48, "{}", size_of::<crate::judge::Entry>());
 }

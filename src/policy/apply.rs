@@ -9,8 +9,7 @@ use jiff::tz::TimeZone;
 use super::index::{Index, Said};
 use super::matching::{self, Answer};
 use super::{Allow, Grade, Policy, missing, questions_the_port};
-use crate::join::Listener;
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{Evidence, Finding, Flag, Gap, Severity, Snapshot, Stage};
 
@@ -25,15 +24,15 @@ pub(super) fn day(observation: &Snapshot) -> Date {
 /// A finding that an allowed listener has answered, or that its rule accepts, stays as *info* and names the rule; one
 /// that the policy grades otherwise has that severity and names that rule; one that it switches off is gone. What no
 /// rule allows is `unexpected`, what a rule promises and nobody sees is `missing`; what could not be decided is a gap.
-pub fn apply(policy: &Policy, audit: &mut Audit<'_, '_>) {
+pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
-    let observation = report.observation;
+    let observation = &report.snapshot;
     let today = day(observation);
     let index = Index::new(&policy.allow, observation, today);
-    let mut allowed: HashMap<*const Judged<'_>, &Allow> = HashMap::new();
+    let mut allowed: HashMap<*const Entry, &Allow> = HashMap::new();
     let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
-    for judged in report.listeners.iter().filter(|j| matching::is_judged(j.listener.socket)) {
-        let listener = &judged.listener;
+    for judged in report.entries.iter().filter(|j| matching::is_judged(&j.socket)) {
+        let listener = judged;
         match index.decide(listener, observation) {
             Said::Allowed(rule) => {
                 allowed.insert(ptr::from_ref(judged), rule);
@@ -45,7 +44,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_, '_>) {
         }
     }
     let grades = in_force(&policy.rules, observation, today);
-    let (missing, unsure) = missing::missing(&index, &report.listeners, observation);
+    let (missing, unsure) = missing::missing(&index, &report.entries, observation);
     audit.findings.extend(missing);
     audit.gaps.extend(unsure);
     audit.findings.retain_mut(|found| {
@@ -99,10 +98,10 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 }
 
 /// Why a rule that may hold does not surely hold.
-fn why_undecided(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> &'static str {
+fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Maybe {
         "the rule is for named hosts, and the name of this one is not known"
-    } else if observation.ephemeral_at(listener.socket).0.is_empty() && !rule.ports.is_empty() {
+    } else if observation.ephemeral_at(&listener.socket).0.is_empty() && !rule.ports.is_empty() {
         "the holder, or the range of ephemeral ports, is not known"
     } else {
         "it asks who holds them, and that could not be seen"
@@ -120,13 +119,13 @@ fn in_force<'p>(rules: &'p [Grade], observation: &Snapshot, today: Date) -> Vec<
         .collect()
 }
 
-fn unexpected<'r, 'o>(
-    judged: &'r Judged<'o>,
+fn unexpected<'r>(
+    judged: &'r Entry,
     over: Option<&Allow>,
     index: &Index<'_>,
     observation: &Snapshot,
-) -> AuditFinding<'r, 'o> {
-    let listener = &judged.listener;
+) -> AuditFinding<'r> {
+    let listener = judged;
     let nearest = over.or_else(|| index.nearest(listener, observation));
     let evidence = Evidence::Unexpected {
         nearest: nearest.map(|rule| rule.id.clone()),

@@ -96,11 +96,11 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
 /// The rules that are in force where this was seen and hold for nothing there; what may hold, as far as was seen, is
 /// not among them.
 #[must_use]
-pub fn unmatched(policy: &Policy, report: &Report<'_>) -> Vec<Remark> {
-    let observation = report.observation;
+pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
+    let observation = &report.snapshot;
     let today = day(observation);
     let judged: Vec<_> =
-        report.listeners.iter().map(|j| &j.listener).filter(|l| matching::is_judged(l.socket)).collect();
+        report.entries.iter().map(|j| j).filter(|l| matching::is_judged(&l.socket)).collect();
     let mut by_port: HashMap<u16, Vec<_>> = HashMap::new();
     for listener in &judged {
         by_port.entry(listener.socket.local.port).or_default().push(*listener);
@@ -110,9 +110,8 @@ pub fn unmatched(policy: &Policy, report: &Report<'_>) -> Vec<Remark> {
             && !matching::is_over(rule.expires, today)
     };
     let matches = |rule: &Allow| {
-        let holds = |listener: &&crate::join::Listener<'_>| {
-            matching::holds(rule, listener, observation) != Answer::No
-        };
+        let holds =
+            |listener: &&crate::join::Entry| matching::holds(rule, listener, observation) != Answer::No;
         match rule.ports[..] {
             [Ports::Range(PortRange { low, high })] if low == high => {
                 by_port.get(&low).is_some_and(|on_it| on_it.iter().any(holds))

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User, matching, questions_the_port};
-use crate::judge::{Judged, Report};
+use crate::judge::{Entry, Report};
 use crate::model::{
     Evidence, Finding, Flag, Network, Owner, PortRange, Process, Protocol, RestsOn, Severity, Snapshot,
 };
@@ -16,11 +17,11 @@ use crate::registry::identity::identify;
 
 /// A drafted policy.
 #[derive(Clone, Debug)]
-pub struct Draft<'r, 'o> {
+pub struct Draft<'r> {
     /// The rules, by their first port.
     pub rules: Vec<Drafted>,
     /// What no rule was drafted for, because its holders were not wholly seen.
-    pub left_out: Vec<&'r Judged<'o>>,
+    pub left_out: Vec<&'r Entry>,
 }
 
 /// A drafted rule.
@@ -83,16 +84,16 @@ type Places = BTreeMap<(Port, Protocol, IpAddr), BTreeSet<u16>>;
 
 /// A policy from what listens in a report.
 #[must_use]
-pub fn draft<'r, 'o>(report: &'r Report<'o>) -> Draft<'r, 'o> {
+pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     let mut left_out = Vec::new();
     let mut services: BTreeMap<Service, Places> = BTreeMap::new();
-    for judged in report.listeners.iter().filter(|j| matching::is_judged(j.listener.socket)) {
+    for judged in report.entries.iter().filter(|j| matching::is_judged(&j.socket)) {
         let Some(service) = service(judged) else {
             left_out.push(judged);
             continue;
         };
-        let local = &judged.listener.socket.local;
-        let given = is_given(judged, report.observation);
+        let local = &judged.socket.local;
+        let given = is_given(judged, &report.snapshot);
         let port = if given { Port::Given } else { Port::Own(local.port) };
         let places = services.entry(service).or_default();
         places.entry((port, local.protocol, local.address)).or_default().insert(local.port);
@@ -112,9 +113,9 @@ pub fn draft<'r, 'o>(report: &'r Report<'o>) -> Draft<'r, 'o> {
 }
 
 /// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
-fn service(judged: &Judged<'_>) -> Option<Service> {
-    let listener = &judged.listener;
-    let socket = listener.socket;
+fn service(judged: &Entry) -> Option<Service> {
+    let listener = judged;
+    let socket = &listener.socket;
     let programs: BTreeSet<String> = match &socket.owner {
         Owner::Held(pids) if pids.len() == listener.processes.len() => listener
             .processes
@@ -161,11 +162,12 @@ fn service(judged: &Judged<'_>) -> Option<Service> {
         .map(Finding::flag)
         .collect();
     let mut kept = BTreeSet::new();
-    let interprets = |process: &&Process| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
+    let interprets =
+        |process: &Arc<Process>| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
     if listener.processes.iter().any(interprets) {
         kept.insert(Kept::Interpreter);
     }
-    if matches!(listener.processes[..], [only] if only.pid == 1) {
+    if matches!(&listener.processes[..], [only] if only.pid == 1) {
         kept.insert(Kept::ForAnother);
     }
     if container.as_ref().is_some_and(is_id) {
@@ -204,14 +206,14 @@ fn stays(unit: &str) -> bool {
 
 /// Whether a port looks as if the kernel had given it, and will give another next time. A port that the kernel would
 /// not have picked was chosen, and so was a program's own.
-fn is_given(judged: &Judged<'_>, observation: &Snapshot) -> bool {
-    let socket = judged.listener.socket;
+fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
+    let socket = &judged.socket;
     let (handed_out, kept_back) = observation.ephemeral_at(socket);
     let within = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(socket.local.port));
     if !within(&handed_out) || within(kept_back) || judged.usual().is_some_and(|usual| !usual.any_port) {
         return false;
     }
-    if socket.owner == Owner::Kernel && !judged.listener.verdict.known_use.is_empty() {
+    if socket.owner == Owner::Kernel && !judged.verdict.known_use.is_empty() {
         return false;
     }
     !judged
@@ -252,7 +254,7 @@ fn blocks(places: &Places) -> Vec<Block> {
     blocks
 }
 
-fn drafted(service: &Service, block: &Block, places: &Places, report: &Report<'_>) -> Drafted {
+fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -> Drafted {
     let mut kept: Vec<Kept> = service.kept.iter().cloned().collect();
     let given = block.ports.contains(&Port::Given);
     if given {

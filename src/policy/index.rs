@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::matching::{self, Answer};
 use super::{Allow, Ports, Program};
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{Owner, Snapshot};
 
 /// A rule that names more ports than this is not looked up by port.
@@ -96,7 +96,7 @@ impl<'p> Index<'p> {
     }
 
     /// The rules that may hold for a listener, in the order of the policy.
-    fn for_listener(&self, listener: &Listener<'_>) -> impl Iterator<Item = &InForce<'p>> {
+    fn for_listener(&self, listener: &Entry) -> impl Iterator<Item = &InForce<'p>> {
         let of_port = self.by_port.get(&listener.socket.local.port).map(Vec::as_slice).unwrap_or_default();
         // Every holder's program must be among those of a rule, so the rules of any one of them will do.
         let program = listener.processes.iter().find_map(|process| process.exe.as_ref());
@@ -115,7 +115,7 @@ impl<'p> Index<'p> {
     }
 
     /// The first rule that holds decides.
-    pub(super) fn decide(&self, listener: &Listener<'_>, observation: &Snapshot) -> Said<'p> {
+    pub(super) fn decide(&self, listener: &Entry, observation: &Snapshot) -> Said<'p> {
         let (mut undecided, mut over) = (None, None);
         for InForce { rule, on_host, over: is_over } in self.for_listener(listener) {
             if (*is_over && over.is_some()) || (!is_over && *on_host == Answer::Maybe && undecided.is_some())
@@ -134,7 +134,7 @@ impl<'p> Index<'p> {
 
     /// The rule that fails to hold in the fewest conditions, of those for its port and for its programs; the first of
     /// several.
-    pub(super) fn nearest(&self, listener: &Listener<'_>, observation: &Snapshot) -> Option<&'p Allow> {
+    pub(super) fn nearest(&self, listener: &Entry, observation: &Snapshot) -> Option<&'p Allow> {
         let port = listener.socket.local.port;
         let of_port = self.by_port.get(&port).into_iter().flat_map(|list| list.iter().take(NEAREST_OF));
         let of_program = listener.processes.iter().filter_map(|process| process.exe.as_ref());

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User};
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{Owner, Process, Snapshot, Socket, State};
 
 /// An answer; the order of the variants is that in which they win where several are asked.
@@ -46,7 +46,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
 }
 
 /// Whether all conditions of a rule hold; cheap ones are asked first.
-pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Answer {
+pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
         answer = answer.max((condition.asks)(rule, listener, observation));
@@ -58,7 +58,7 @@ pub(super) fn holds(rule: &Allow, listener: &Listener<'_>, observation: &Snapsho
 }
 
 /// The conditions that do not hold, a phrase each: `user is root, not postgres`. What was not seen is not among them.
-pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Vec<String> {
+pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
         .filter(|condition| (condition.asks)(rule, listener, observation).is_no())
@@ -71,12 +71,7 @@ pub(super) fn differs(rule: &Allow, listener: &Listener<'_>, observation: &Snaps
 }
 
 /// How many conditions do not hold, up to `enough`.
-pub(super) fn distance(
-    rule: &Allow,
-    listener: &Listener<'_>,
-    observation: &Snapshot,
-    enough: usize,
-) -> usize {
+pub(super) fn distance(rule: &Allow, listener: &Entry, observation: &Snapshot, enough: usize) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, observation).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()
 }
@@ -113,9 +108,9 @@ fn or_list(values: &[String], word: &str, none: &str) -> String {
 /// One condition a rule may name.
 struct Condition {
     name: &'static str,
-    asks: fn(&Allow, &Listener<'_>, &Snapshot) -> Answer,
+    asks: fn(&Allow, &Entry, &Snapshot) -> Answer,
     wanted: fn(&Allow) -> Vec<String>,
-    found: fn(&Listener<'_>) -> Vec<String>,
+    found: fn(&Entry) -> Vec<String>,
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {
@@ -173,7 +168,7 @@ const CONDITIONS: [Condition; 10] = [
     },
     Condition {
         name: "network namespace",
-        asks: |rule, listener, _| in_namespace(&rule.namespaces, listener.socket),
+        asks: |rule, listener, _| in_namespace(&rule.namespaces, &listener.socket),
         wanted: |rule| rule.namespaces.iter().map(namespace).collect(),
         found: |listener| {
             vec![match &listener.socket.netns {
@@ -250,8 +245,8 @@ fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
     any(wanted, |one| one == found)
 }
 
-fn on_port(rule: &Allow, listener: &Listener<'_>, observation: &Snapshot) -> Answer {
-    let one = |ports: &Ports| is_among(*ports, listener.socket, observation);
+fn on_port(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
+    let one = |ports: &Ports| is_among(*ports, &listener.socket, observation);
     rule.ports.iter().map(one).min().unwrap_or(Answer::Yes)
 }
 
@@ -290,7 +285,7 @@ pub(super) fn namespace(namespaces: &Namespaces) -> String {
 }
 
 /// What every holder must be. One that was seen and is not decides, whoever else was not seen.
-fn every_holder(listener: &Listener<'_>, is: impl Fn(&Process) -> Answer) -> Answer {
+fn every_holder(listener: &Entry, is: impl Fn(&Process) -> Answer) -> Answer {
     let seen = listener.processes.iter().map(|process| is(process)).max().unwrap_or(Answer::Yes);
     match &listener.socket.owner {
         Owner::Held(pids) if pids.len() == listener.processes.len() => seen,
@@ -300,7 +295,7 @@ fn every_holder(listener: &Listener<'_>, is: impl Fn(&Process) -> Answer) -> Ans
     }
 }
 
-fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
+fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.executables.is_empty() {
         return Answer::Yes;
     }
@@ -316,7 +311,7 @@ fn by_program(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
     })
 }
 
-fn by_user(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
+fn by_user(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.users.is_empty() {
         return Answer::Yes;
     }
@@ -337,7 +332,7 @@ fn by_user(rule: &Allow, listener: &Listener<'_>, _: &Snapshot) -> Answer {
 }
 
 /// A process of which nothing could be read may be in any unit and any container.
-fn by_group(wanted: &[Glob], listener: &Listener<'_>, of: impl Fn(&Process) -> Option<&str>) -> Answer {
+fn by_group(wanted: &[Glob], listener: &Entry, of: impl Fn(&Process) -> Option<&str>) -> Answer {
     if wanted.is_empty() {
         return Answer::Yes;
     }

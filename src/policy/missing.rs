@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::index::{InForce, Index};
 use super::matching::{self, Answer};
 use super::{Allow, Namespaces, Ports};
-use crate::join::Listener;
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Evidence, Exposure, Finding, Flag, Gap, Network, Protocol, Snapshot, Stage};
 
@@ -20,24 +19,24 @@ const MOST: usize = 16;
 type Promise = (usize, usize, usize);
 
 /// What is surely not there, and what may be and was not seen.
-pub(super) fn missing<'r, 'o>(
+pub(super) fn missing<'r>(
     index: &Index<'_>,
-    listeners: &[Judged<'_>],
+    listeners: &[Entry],
     observation: &Snapshot,
-) -> (Vec<AuditFinding<'r, 'o>>, Vec<Gap>) {
+) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
     let required: Vec<&InForce<'_>> = index.rules().iter().filter(|r| r.rule.required && !r.over).collect();
     if required.is_empty() {
         return (findings, gaps);
     }
-    let mut by_port: HashMap<u16, Vec<&Listener<'_>>> = HashMap::new();
-    let judged = listeners.iter().map(|judged| &judged.listener).filter(|l| matching::is_judged(l.socket));
+    let mut by_port: HashMap<u16, Vec<&Entry>> = HashMap::new();
+    let judged = listeners.iter().map(|judged| judged).filter(|l| matching::is_judged(&l.socket));
     for listener in judged {
         by_port.entry(listener.socket.local.port).or_default().push(listener);
     }
     for InForce { rule, on_host, .. } in required {
         let (kept, perhaps) = kept(rule, &by_port, observation);
-        let sure = *on_host == Answer::Yes && all_seen(rule, observation);
+        let sure = *on_host == Answer::Yes && all_seen(rule, listeners, observation);
         let broken = promises(rule).filter(|promise| !kept.contains(promise));
         let (unsure, broken): (Vec<_>, Vec<_>) =
             broken.take(MOST).partition(|promise| !sure || perhaps.contains(promise));
@@ -65,7 +64,7 @@ fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
 /// The promises that are kept, and those that may be.
 fn kept(
     rule: &Allow,
-    by_port: &HashMap<u16, Vec<&Listener<'_>>>,
+    by_port: &HashMap<u16, Vec<&Entry>>,
     observation: &Snapshot,
 ) -> (HashSet<Promise>, HashSet<Promise>) {
     let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
@@ -75,7 +74,7 @@ fn kept(
     };
     // Only what is on its ports, where it names them one by one.
     let ports: Option<Vec<u16>> = rule.ports.iter().map(single).collect();
-    let candidates: Vec<&Listener<'_>> = match ports.filter(|ports| !ports.is_empty()) {
+    let candidates: Vec<&Entry> = match ports.filter(|ports| !ports.is_empty()) {
         Some(ports) => {
             let ports: HashSet<u16> = ports.into_iter().collect();
             ports.iter().filter_map(|port| by_port.get(port)).flatten().copied().collect()
@@ -95,7 +94,7 @@ fn kept(
         let protocols = which(rule.protocols.len(), &|at| rule.protocols[at] == local.protocol);
         let addresses = which(rule.addresses.len(), &|at| rule.addresses[at].contains(local.address));
         let ports = which(rule.ports.len(), &|at| {
-            matching::is_among(rule.ports[at], listener.socket, observation) != Answer::No
+            matching::is_among(rule.ports[at], &listener.socket, observation) != Answer::No
         });
         for protocol in &protocols {
             for address in &addresses {
@@ -107,19 +106,19 @@ fn kept(
 }
 
 /// Whether what a rule requires would have been seen.
-fn all_seen(rule: &Allow, observation: &Snapshot) -> bool {
+fn all_seen(rule: &Allow, listeners: &[Entry], observation: &Snapshot) -> bool {
     let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
     // Where another namespace alone was asked for, nothing of the own one was seen.
     let own_seen =
-        observation.namespaces.is_empty() || observation.sockets.iter().any(|socket| socket.netns.is_none());
+        observation.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)
         && (!own || own_seen)
         && (!elsewhere || (!observation.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
-fn is_missing<'r, 'o>(rule: &Allow, (protocol, address, port): Promise) -> AuditFinding<'r, 'o> {
+fn is_missing<'r>(rule: &Allow, (protocol, address, port): Promise) -> AuditFinding<'r> {
     let part = Allow {
         protocols: rule.protocols.get(protocol).copied().into_iter().collect(),
         addresses: rule.addresses.get(address).copied().into_iter().collect(),

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use crate::judge::{Explained, Judged, Report};
+use crate::judge::{Entry, Explained, Report};
 use crate::model::{Assignment, Flag, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
 
 use super::group::{Group, groups, runs};
@@ -25,12 +25,7 @@ const MEASURE: u16 = 80;
 const INDENT: usize = 14;
 
 /// Writes a card for each port, or for many of them a block.
-pub fn explain(
-    ports: &[Explained<'_, '_>],
-    report: &Report<'_>,
-    style: &Style,
-    w: &mut dyn Write,
-) -> io::Result<()> {
+pub fn explain(ports: &[Explained<'_>], report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Card { report, style, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
     let mut seen = BTreeSet::new();
@@ -51,19 +46,19 @@ pub fn explain(
     out.w.flush()
 }
 
-struct Card<'a, 'o> {
-    report: &'a Report<'o>,
+struct Card<'a> {
+    report: &'a Report,
     style: &'a Style,
     w: BufWriter<&'a mut dyn Write>,
 }
 
-impl Card<'_, '_> {
+impl Card<'_> {
     /// Where prose is wrapped.
     fn measure(&self) -> Option<u16> {
         self.style.width.or(Some(MEASURE))
     }
 
-    fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g, 'g>>) -> io::Result<()> {
+    fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) -> io::Result<()> {
         let heading = format!("Port {port}");
         let range = format!("is in {}.", words::range(RegistryRange::of(port)));
         let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, self.measure()).into_iter();
@@ -80,7 +75,7 @@ impl Card<'_, '_> {
         self.check(port)
     }
 
-    fn group(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+    fn group(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let verdict = group.verdict;
         writeln!(
             self.w,
@@ -101,7 +96,7 @@ impl Card<'_, '_> {
     }
 
     /// What is worth telling beside the verdict.
-    fn beside(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+    fn beside(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let contexts = || group.contexts.iter().copied();
         // Of a living port the reason has told it.
         let told_already = group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
@@ -121,7 +116,7 @@ impl Card<'_, '_> {
         }
         const FEW: usize = 5;
         for (at, judged) in group.connections.iter().take(FEW).enumerate() {
-            let socket = judged.listener.socket;
+            let socket = &judged.socket;
             let peer = socket.peer.map(|p| std::net::SocketAddr::new(p.address, p.port).to_string());
             let line = format!(
                 "{} {}:{} to {} ({}) {}",
@@ -171,13 +166,13 @@ impl Card<'_, '_> {
         }
     }
 
-    fn listeners(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+    fn listeners(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         if group.listeners.is_empty() {
             return self.item("Here now", &sanitize(&self.nobody()));
         }
         for (at, judged) in group.listeners.iter().enumerate() {
-            let listener = &judged.listener;
-            let socket = listener.socket;
+            let listener = judged;
+            let socket = &listener.socket;
             self.item(
                 if at == 0 { "Here now" } else { "" },
                 &format!(
@@ -197,14 +192,14 @@ impl Card<'_, '_> {
         Ok(())
     }
 
-    fn holders(&mut self, judged: &Judged<'_>) -> io::Result<()> {
-        let socket = judged.listener.socket;
+    fn holders(&mut self, judged: &Entry) -> io::Result<()> {
+        let socket = &judged.socket;
         if !matches!(socket.owner, Owner::Held(_)) {
             let user = user(socket.user.as_deref(), socket.uid);
             let user = user.map(|user| format!("made by user {user}; ")).unwrap_or_default();
             return self.item("", &format!("{user}{}", words::owner(&socket.owner)));
         }
-        let known = |pid: &Pid| judged.listener.processes.iter().copied().find(|p| p.pid == *pid);
+        let known = |pid: &Pid| judged.processes.iter().map(|process| &**process).find(|p| p.pid == *pid);
         let mut alike: Vec<(Option<&Process>, Vec<String>)> = Vec::new();
         for pid in socket.owner.pids() {
             let process = known(pid);
@@ -242,7 +237,7 @@ impl Card<'_, '_> {
     }
 
     /// The codes in one line, and what a flag says that the verdict has not said already.
-    fn flags(&mut self, judged: &Judged<'_>) -> io::Result<()> {
+    fn flags(&mut self, judged: &Entry) -> io::Result<()> {
         if judged.findings().is_empty() {
             return Ok(());
         }
@@ -264,7 +259,7 @@ impl Card<'_, '_> {
     /// What to say where no listener is known. Owners that could not be read hide no listener.
     fn nobody(&self) -> String {
         let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
-        match self.report.observation.gaps.iter().find(|gap| unseen(gap.stage)) {
+        match self.report.snapshot.gaps.iter().find(|gap| unseen(gap.stage)) {
             Some(gap) => {
                 let remedy = gap.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
                 format!(
@@ -279,7 +274,7 @@ impl Card<'_, '_> {
     /// The command that shows who is on the port.
     fn check(&mut self, port: u16) -> io::Result<()> {
         self.item("To check", &format!("portolan {port}"))?;
-        let host = &self.report.observation.host;
+        let host = &self.report.snapshot.host;
         match (host.privileged, host.os.as_str()) {
             (true, _) => Ok(()),
             (false, "windows") => self.item("", "as administrator it shows every owner"),
@@ -287,7 +282,7 @@ impl Card<'_, '_> {
         }
     }
 
-    fn block(&mut self, group: &Group<'_, '_, '_>) -> io::Result<()> {
+    fn block(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let verdict = group.verdict;
         let service = |a: &Assignment| match a.status == verdict.status {
             true => title(a),
@@ -312,7 +307,7 @@ impl Card<'_, '_> {
             self.item("", &sanitize(&words::reason(verdict)))?;
         }
         for judged in &group.listeners {
-            let socket = judged.listener.socket;
+            let socket = &judged.socket;
             let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
             let pids = row::pids(socket.owner.pids(), row::Form::Complete).replace(',', ", ");
             let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };

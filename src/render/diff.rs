@@ -52,7 +52,7 @@ struct Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn new(told: &'a Told<'_, '_>, comparison: &Comparison<'_, '_>) -> Self {
+    fn new(told: &'a Told<'_>, comparison: &Comparison<'_>) -> Self {
         Changed {
             change: told.change.kind,
             passing: told.passing,
@@ -73,7 +73,7 @@ struct NotComparable<'a> {
 }
 
 impl<'a> NotComparable<'a> {
-    fn new(unsettled: &'a Unsettled<'_, '_>) -> Self {
+    fn new(unsettled: &'a Unsettled<'_>) -> Self {
         NotComparable {
             why: unsettled.why.name(),
             before: unsettled.before.map(Listener::new),
@@ -87,7 +87,7 @@ impl<'a> NotComparable<'a> {
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn document(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: &'static str,
@@ -116,7 +116,7 @@ pub fn document(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Resul
 ///
 /// # Errors
 /// Where a line cannot be written.
-pub fn lines(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a, T> {
         schema: &'static str,
@@ -152,7 +152,7 @@ pub fn lines(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<(
 ///
 /// # Errors
 /// Where a row cannot be written.
-pub fn csv(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let names = [
         "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
         "text",
@@ -186,7 +186,7 @@ pub fn csv(comparison: &Comparison<'_, '_>, w: &mut dyn Write) -> io::Result<()>
 ///
 /// # Errors
 /// Where a line cannot be written.
-pub fn table(comparison: &Comparison<'_, '_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = comparison.changes.iter().map(|told| row(&since(told, comparison))).collect();
     if !rows.is_empty() {
         table::wrapped(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?;
@@ -232,7 +232,7 @@ fn row(since: &Since) -> [(String, Tone); 4] {
 
 /// How much changed, how much only passes, and how much could not be compared: one line.
 #[must_use]
-pub fn summary(comparison: &Comparison<'_, '_>) -> String {
+pub fn summary(comparison: &Comparison<'_>) -> String {
     let when = comparison.before.taken.strftime("%Y-%m-%d %H:%M UTC");
     let counted = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
@@ -287,7 +287,7 @@ const fn why(why: Why) -> &'static str {
 ///
 /// # Errors
 /// Where a line cannot be written.
-pub fn not_comparable(comparison: &Comparison<'_, '_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
     for unsettled in &comparison.unsettled {
         *reasons.entry(unsettled.why).or_default() += 1;

@@ -36,7 +36,7 @@ impl<'a> Head<'a> {
 ///
 /// # Errors
 /// Where the line cannot be written.
-pub fn start(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Start<'a> {
         #[serde(flatten)]
@@ -46,10 +46,10 @@ pub fn start(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
         gaps: &'a [Gap],
         notes: &'a [Note],
     }
-    let observation = report.observation;
+    let observation = &report.snapshot;
     let start = Start {
         head: Head::new("start", observation),
-        count: report.listeners.len(),
+        count: report.entries.len(),
         complete: observation.is_complete(),
         gaps: &observation.gaps,
         notes: &observation.notes,
@@ -61,7 +61,7 @@ pub fn start(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// Where the line cannot be written.
-pub fn change(change: &Change<'_, '_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {
         #[serde(flatten)]

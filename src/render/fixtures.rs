@@ -1,8 +1,10 @@
 //! One scene for the tests of every renderer: sockets of each kind of owner, hostile names, and verdicts built
 //! by hand, so that no change of the registry changes a test of a renderer.
 
-use crate::join::Listener;
-use crate::judge::{Explained, Judged, Report};
+use std::mem;
+
+use crate::join::{Entry, join};
+use crate::judge::{Explained, Report};
 use crate::model::*;
 use crate::registry::Registry;
 
@@ -120,7 +122,7 @@ pub(super) fn verdict(port: u16) -> Verdict {
     verdict
 }
 
-fn findings(listener: &Listener<'_>) -> Vec<Finding> {
+fn findings(listener: &Entry) -> Vec<Finding> {
     let verdict = &listener.verdict;
     let local = &listener.socket.local;
     let status = match verdict.status {
@@ -275,34 +277,19 @@ pub(super) fn scene() -> Snapshot {
     }
 }
 
-pub(super) fn report(observation: &Snapshot) -> Report<'_> {
-    let mut listeners: Vec<Judged<'_>> = observation
-        .sockets
-        .iter()
-        .map(|socket| {
-            let pids = socket.owner.pids();
-            let listener = Listener {
-                socket,
-                processes: observation
-                    .processes
-                    .iter()
-                    .filter(|p| pids.contains(&p.pid))
-                    .collect::<Vec<_>>()
-                    .into(),
-                exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
-                verdict: verdict(socket.local.port).into(),
-                direction: None,
-                connections: None,
-            };
-            let findings = findings(&listener);
-            Judged::new(listener, findings, None)
-        })
-        .collect();
-    listeners.sort_by(|a, b| a.listener.order(&b.listener));
-    Report { observation, listeners, registry: Registry::embedded() }
+pub(super) fn report(snapshot: &Snapshot) -> Report {
+    let mut snapshot = snapshot.clone();
+    let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
+    let seen = sockets.len();
+    let mut entries = join(sockets, processes, &Registry::embedded());
+    for entry in &mut entries {
+        entry.verdict = verdict(entry.socket.local.port).into();
+        entry.add_findings(findings(entry));
+    }
+    Report { snapshot, seen, entries, registry: Registry::embedded() }
 }
 
-pub(super) fn explained<'r, 'o>(report: &'r Report<'o>, ports: &[u16]) -> Vec<Explained<'r, 'o>> {
+pub(super) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<'r>> {
     let both = |port: &u16| [(*port, Protocol::Tcp), (*port, Protocol::Udp)];
     ports
         .iter()
@@ -314,11 +301,9 @@ pub(super) fn explained<'r, 'o>(report: &'r Report<'o>, ports: &[u16]) -> Vec<Ex
             connections: vec![],
             context: Context::default(),
             listeners: report
-                .listeners
+                .entries
                 .iter()
-                .filter(|j| {
-                    (j.listener.socket.local.port, j.listener.socket.local.protocol) == (port, protocol)
-                })
+                .filter(|j| (j.socket.local.port, j.socket.local.protocol) == (port, protocol))
                 .collect(),
         })
         .collect()

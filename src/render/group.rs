@@ -1,22 +1,22 @@
 //! Gathers ports and protocols of which the same is to be said, for the card. It leaves nothing out.
 
-use crate::judge::{Explained, Judged};
+use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, Verdict};
 
 /// Ports and protocols of which the same is to be said.
-pub(super) struct Group<'e, 'r, 'o> {
+pub(super) struct Group<'e, 'r> {
     pub(super) ports: PortRange,
     pub(super) protocols: Vec<&'static str>,
     pub(super) verdict: &'e Verdict,
-    pub(super) listeners: Vec<&'r Judged<'o>>,
-    pub(super) connections: Vec<&'r Judged<'o>>,
+    pub(super) listeners: Vec<&'r Entry>,
+    pub(super) connections: Vec<&'r Entry>,
     /// Of each protocol.
     pub(super) contexts: Vec<&'e Context>,
 }
 
 /// One group a port and verdict.
-pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e, 'r, 'o>> {
-    let mut groups: Vec<Group<'e, 'r, 'o>> = Vec::new();
+pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
+    let mut groups: Vec<Group<'e, 'r>> = Vec::new();
     for Explained { port, protocol, verdict, listeners, connections, context } in ports {
         let same = groups
             .iter_mut()
@@ -44,8 +44,8 @@ pub(super) fn groups<'e, 'r, 'o>(ports: &'e [Explained<'r, 'o>]) -> Vec<Group<'e
 }
 
 /// Neighbouring ports without listeners of which the same is to be said become one group.
-pub(super) fn runs<'e, 'r, 'o>(groups: Vec<Group<'e, 'r, 'o>>) -> Vec<Group<'e, 'r, 'o>> {
-    let mut runs: Vec<Group<'e, 'r, 'o>> = Vec::new();
+pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
+    let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
         // A port whose protocols differ comes as several groups: look past those of the port before.
         let before = runs.iter_mut().rev().take(4).find(|run| {

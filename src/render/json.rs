@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
-use crate::judge::{Asked, Explained, Judged, Report};
+use crate::judge::{Asked, Entry, Explained, Report};
 use crate::model::{
     Assignment, Confidence, Curated, Direction, EphemeralHere, Event, Evidence, ExeState, Exposure, Family,
     Finding, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note,
@@ -23,22 +23,22 @@ use super::visible::Visible;
 use super::words;
 
 /// Writes a listing.
-pub fn listing(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Listing<'a, L> {
         #[serde(flatten)]
         head: Head<'a>,
         listeners: L,
     }
-    let listeners = Seq(|| report.listeners.iter().map(Listener::new));
+    let listeners = Seq(|| report.entries.iter().map(Listener::new));
     write(&Listing { head: Head::new("portolan/1", report), listeners }, w)
 }
 
 /// Writes what the registry says of ports, and who is on them.
 pub fn explain(
-    ports: &[Explained<'_, '_>],
+    ports: &[Explained<'_>],
     asked: &[Asked<'_>],
-    report: &Report<'_>,
+    report: &Report,
     w: &mut dyn Write,
 ) -> io::Result<()> {
     #[derive(Serialize)]
@@ -64,7 +64,7 @@ pub fn observation(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> 
 }
 
 /// Writes a listener a line, each with the host and the time.
-pub fn lines(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         taken: Timestamp,
@@ -75,7 +75,7 @@ pub fn lines(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let Head { taken, host, complete, .. } = Head::new("portolan/1", report);
-    for judged in &report.listeners {
+    for judged in &report.entries {
         let line = Line { taken, host, complete, listener: Listener::new(judged) };
         serialize(&line, CompactFormatter, &mut w)?;
     }
@@ -83,7 +83,7 @@ pub fn lines(report: &Report<'_>, w: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A listener as a value, for whoever takes single fields of it.
-pub fn value(judged: &Judged<'_>) -> Value {
+pub fn value(judged: &Entry) -> Value {
     serde_json::to_value(Listener::new(judged)).unwrap_or_default()
 }
 
@@ -135,8 +135,8 @@ struct RegistryHead<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn new(schema: &'static str, report: &'a Report<'_>) -> Self {
-        let observation = report.observation;
+    pub(super) fn new(schema: &'static str, report: &'a Report) -> Self {
+        let observation = &report.snapshot;
         Head {
             schema,
             taken: observation.taken,
@@ -182,12 +182,11 @@ pub(super) struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    pub(super) fn new(judged: &'a Judged<'_>) -> Self {
-        let listener = &judged.listener;
-        let socket = listener.socket;
+    pub(super) fn new(judged: &'a Entry) -> Self {
+        let socket = &judged.socket;
         // A holder that could not be read is listed all the same: its id is known.
         let holder = |pid: &Pid| {
-            let known = listener.processes.iter().find(|process| process.pid == *pid);
+            let known = judged.processes.iter().find(|process| process.pid == *pid);
             known.map_or_else(|| Holder::unread(*pid), |process| Holder::new(process))
         };
         Listener {
@@ -199,8 +198,8 @@ impl<'a> Listener<'a> {
             v6only: socket.v6only,
             state: socket.state,
             peer: socket.peer,
-            direction: listener.direction,
-            connections: listener.connections,
+            direction: judged.direction,
+            connections: judged.connections,
             netns: socket.netns.as_ref(),
             inode: socket.inode.map(u64::from),
             cookie: socket.cookie.map(u64::from),
@@ -211,10 +210,10 @@ impl<'a> Listener<'a> {
             cgroup: socket.cgroup.as_deref(),
             unit: socket.unit.as_deref(),
             container: socket.container.as_deref(),
-            exposure: listener.exposure,
+            exposure: judged.exposure,
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(holder).collect(),
-            registry: Registered::new(&listener.verdict),
+            registry: Registered::new(&judged.verdict),
             usual: judged.usual(),
             flags: judged.findings().iter().map(Flag::new).collect(),
         }
@@ -407,7 +406,7 @@ struct Named<'a> {
 }
 
 impl<'a> Port<'a> {
-    fn new(explained: &'a Explained<'_, '_>) -> Self {
+    fn new(explained: &'a Explained<'_>) -> Self {
         let verdict = &explained.verdict;
         let named = verdict.assignments.iter().filter(|a| !a.life.is_empty());
         Port {

@@ -134,7 +134,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a drafted policy with what its reader should know.
-pub fn draft(draft: &Draft<'_, '_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
         w,
@@ -147,7 +147,7 @@ pub fn draft(draft: &Draft<'_, '_>, observation: &Snapshot, w: &mut dyn Write) -
         writeln!(w, "#\n# INCOMPLETE: not everything could be seen. What is missing here has no rule.")?;
     }
     for judged in &draft.left_out {
-        let socket = judged.listener.socket;
+        let socket = &judged.socket;
         let mark = owner_mark(&socket.owner).unwrap_or("(not wholly read)");
         let local = &socket.local;
         writeln!(w, "#   no rule for {} {}:{}, held by {mark}", local.protocol, address(socket), local.port)?;

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::judge::{Judged, Report};
+use crate::judge::{Entry, Report};
 use crate::model::{Direction, Flag, Pid, State, Status};
 
 use super::summary::is_presumed;
@@ -68,19 +68,19 @@ impl Field {
 }
 
 /// The columns a listing needs: all but those in which no row has anything to say.
-pub(super) fn columns(report: &Report<'_>) -> Vec<Column> {
-    let any = |has: fn(&Judged<'_>) -> bool| report.listeners.iter().any(has);
+pub(super) fn columns(report: &Report) -> Vec<Column> {
+    let any = |has: fn(&Entry) -> bool| report.entries.iter().any(has);
     let mut columns = vec![Column::Proto, Column::Address, Column::Port];
-    if any(|j| j.listener.socket.peer.is_some()) {
+    if any(|j| j.socket.peer.is_some()) {
         columns.push(Column::Peer);
     }
-    if any(|j| j.listener.connections.is_some()) {
+    if any(|j| j.connections.is_some()) {
         columns.push(Column::Connections);
     }
-    if any(|j| !matches!(j.listener.socket.state, State::Listen | State::Unconnected)) {
+    if any(|j| !matches!(j.socket.state, State::Listen | State::Unconnected)) {
         columns.push(Column::State);
     }
-    if any(|j| j.listener.socket.netns.is_some()) {
+    if any(|j| j.socket.netns.is_some()) {
         columns.push(Column::Netns);
     }
     columns.extend([Column::Exposure, Column::Service, Column::Process, Column::Pid, Column::User]);
@@ -112,9 +112,9 @@ impl Column {
     }
 
     /// Its cell for one socket.
-    pub(super) fn of(self, judged: &Judged<'_>, form: Form) -> Field {
-        let listener = &judged.listener;
-        let socket = listener.socket;
+    pub(super) fn of(self, judged: &Entry, form: Form) -> Field {
+        let listener = judged;
+        let socket = &listener.socket;
         match self {
             Column::Proto => Field::plain(socket.local.protocol.name()),
             Column::Address => Field::new(
@@ -154,8 +154,8 @@ impl Column {
     }
 }
 
-fn service(judged: &Judged<'_>, form: Form) -> Field {
-    let verdict = &judged.listener.verdict;
+fn service(judged: &Entry, form: Form) -> Field {
+    let verdict = &judged.verdict;
     let registered = matches!(verdict.status, Status::Active | Status::Standard | Status::Orphaned);
     if let Some(usual) = judged.usual().filter(|usual| !usual.any_port && !registered) {
         let product = usual.product.split(" (").next().unwrap_or(usual.product);
@@ -183,14 +183,14 @@ fn service(judged: &Judged<'_>, form: Form) -> Field {
 }
 
 /// The holders' names, each once, with how many bear it: `nginx ×4, sh`.
-pub(super) fn process(judged: &Judged<'_>) -> Field {
-    let owner = &judged.listener.socket.owner;
+pub(super) fn process(judged: &Entry) -> Field {
+    let owner = &judged.socket.owner;
     if let Some(mark) = owner_mark(owner) {
         return Field::new(mark, Tone::Quiet);
     }
     let mut names: Vec<(Option<&str>, usize)> = Vec::new();
     for pid in owner.pids() {
-        let process = judged.listener.processes.iter().find(|process| process.pid == *pid);
+        let process = judged.processes.iter().find(|process| process.pid == *pid);
         let name = process.and_then(|process| process.name.as_deref());
         match names.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
@@ -226,11 +226,11 @@ pub(super) fn pids(pids: &[Pid], form: Form) -> String {
     text
 }
 
-fn users(judged: &Judged<'_>) -> Option<String> {
-    let socket = judged.listener.socket;
+fn users(judged: &Entry) -> Option<String> {
+    let socket = &judged.socket;
     user(socket.user.as_deref(), socket.uid).or_else(|| {
         let mut names: Vec<String> =
-            judged.listener.processes.iter().filter_map(|p| user(p.user.as_deref(), p.uid)).collect();
+            judged.processes.iter().filter_map(|p| user(p.user.as_deref(), p.uid)).collect();
         names.sort();
         names.dedup();
         (!names.is_empty()).then(|| names.join(","))
@@ -238,16 +238,16 @@ fn users(judged: &Judged<'_>) -> Option<String> {
 }
 
 /// The container, else the unit: of the socket, else of the first holder that has one.
-fn unit(judged: &Judged<'_>) -> Option<String> {
-    let socket = judged.listener.socket;
-    let holders = &judged.listener.processes;
+fn unit(judged: &Entry) -> Option<String> {
+    let socket = &judged.socket;
+    let holders = &judged.processes;
     let container =
         socket.container.as_deref().or_else(|| holders.iter().find_map(|p| p.container.as_deref()));
     let unit = socket.unit.as_deref().or_else(|| holders.iter().find_map(|p| p.unit.as_deref()));
     container.or(unit).map(|name| sanitize(name).into_owned())
 }
 
-fn flags(judged: &Judged<'_>, form: Form) -> Field {
+fn flags(judged: &Entry, form: Form) -> Field {
     let elsewhere = |flag| matches!(flag, Flag::Exposed | Flag::Kernel);
     let shown: Vec<_> = judged.findings().iter().filter(|finding| !elsewhere(finding.flag())).collect();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {

@@ -12,7 +12,7 @@ use unicode_width::UnicodeWidthChar;
 use unicode_width::UnicodeWidthStr;
 
 use crate::baseline::Kind;
-use crate::judge::{Judged, Report};
+use crate::judge::{Entry, Report};
 
 use super::summary::plural;
 use super::wrap::clip;
@@ -29,11 +29,11 @@ pub struct Mark {
 
 /// What there is to show.
 #[derive(Debug)]
-pub struct Scene<'a, 'o> {
+pub struct Scene<'a> {
     /// What listens now.
-    pub report: &'a Report<'o>,
+    pub report: &'a Report,
     /// The rows and their marks, those that vanished among them, in the order of listings.
-    pub rows: Vec<(Judged<'o>, Option<Mark>)>,
+    pub rows: Vec<(Entry, Option<Mark>)>,
 }
 
 /// What the status line counts.
@@ -48,8 +48,8 @@ pub struct Tally {
 impl Tally {
     /// Counts a report.
     #[must_use]
-    pub fn of(report: &Report<'_>) -> Self {
-        Tally { listeners: report.listeners.len(), gaps: report.observation.gaps.len() }
+    pub fn of(report: &Report) -> Self {
+        Tally { listeners: report.entries.len(), gaps: report.snapshot.gaps.len() }
     }
 }
 
@@ -85,7 +85,7 @@ const fn sign(kind: Kind) -> (&'static str, Tone) {
 /// # Errors
 /// Never in practice: it is made in memory.
 pub fn frame(
-    scene: &Scene<'_, '_>,
+    scene: &Scene<'_>,
     now: Timestamp,
     interval: Duration,
     size: Size,
@@ -98,8 +98,9 @@ pub fn frame(
     let room = height.saturating_sub(HEAD + gaps.len());
     let chosen = chosen(scene, room);
     let shown = Report {
-        observation: scene.report.observation,
-        listeners: chosen.iter().map(|(judged, _)| judged.clone()).collect(),
+        snapshot: scene.report.snapshot.clone(),
+        seen: scene.report.seen,
+        entries: chosen.iter().map(|(judged, _)| judged.clone()).collect(),
         registry: scene.report.registry,
     };
     let mut bytes = Vec::new();
@@ -136,14 +137,14 @@ pub fn frame(
 }
 
 /// As many rows as there is room for, in their order: those with a mark before the others.
-fn chosen<'s, 'o>(scene: &'s Scene<'_, 'o>, room: usize) -> Vec<&'s (Judged<'o>, Option<Mark>)> {
+fn chosen<'s>(scene: &'s Scene<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>)> {
     if scene.rows.len() <= room {
         return scene.rows.iter().collect();
     }
     let room = room.saturating_sub(1); // to say so
     let marked = scene.rows.iter().filter(|(_, mark)| mark.is_some()).count();
     let (mut marks, mut others) = (room.min(marked), room.saturating_sub(marked));
-    let mut fits = |(_, mark): &&(Judged<'o>, Option<Mark>)| {
+    let mut fits = |(_, mark): &&(Entry, Option<Mark>)| {
         let left = if mark.is_some() { &mut marks } else { &mut others };
         let fits = *left > 0;
         *left = left.saturating_sub(1);
@@ -178,7 +179,7 @@ pub fn status(tally: Tally, now: Timestamp, interval: Duration, width: u16) -> S
 }
 
 /// The second line: the signs in use, with what they mean and how often.
-fn changes(scene: &Scene<'_, '_>, style: &Style) -> String {
+fn changes(scene: &Scene<'_>, style: &Style) -> String {
     let told = Kind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
         let (sign, tone) = sign(kind);
@@ -188,9 +189,9 @@ fn changes(scene: &Scene<'_, '_>, style: &Style) -> String {
 }
 
 /// The last lines: what is not seen, as far as there is room.
-fn gaps(report: &Report<'_>, style: &Style) -> io::Result<Vec<String>> {
+fn gaps(report: &Report, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    let observation = report.observation;
+    let observation = &report.snapshot;
     talk::unseen(&observation.gaps, style, &mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())

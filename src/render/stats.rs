@@ -22,12 +22,12 @@ fn age(date: &str, now: Timestamp) -> Option<i64> {
 }
 
 /// Writes the sums for people.
-pub fn table(report: &Report<'_>, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let Stats { statuses, evidence, curated, known_uses, programs } = stats;
     let heading = |text: &str| style.paint(Tone::Heading, text);
     writeln!(w, "{}", summary::registry(&report.registry))?;
     writeln!(w, "Made from {}.", super::sanitize(report.registry.provenance()))?;
-    if let Some(days) = age(report.registry.date(), report.observation.taken).filter(|days| *days > OLD) {
+    if let Some(days) = age(report.registry.date(), report.snapshot.taken).filter(|days| *days > OLD) {
         let line = format!(
             "The data is {days} days old, more than a year: take a newer release, or IANA's own CSV with --registry."
         );
@@ -60,7 +60,7 @@ pub fn table(report: &Report<'_>, stats: &Stats, style: &Style, w: &mut dyn Writ
 }
 
 /// Writes the sums for machines, in the schema of `explain`, with no ports.
-pub fn json(report: &Report<'_>, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
+pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Count {
         range: &'static str,
@@ -100,7 +100,7 @@ pub fn json(report: &Report<'_>, stats: &Stats, w: &mut dyn Write) -> io::Result
         ports: [(); 0],
     }
     let registry = &report.registry;
-    let age_days = age(registry.date(), report.observation.taken);
+    let age_days = age(registry.date(), report.snapshot.taken);
     let [orphaned, legacy, live] = stats.curated;
     let count =
         |c: &crate::registry::Count| Count { range: c.range.name(), status: c.status.name(), ports: c.ports };

@@ -3,7 +3,7 @@
 //! It never sounds like an all-clear where something could not be seen. It is text without colour or line
 //! breaks; the table sets it below its rows on a terminal, elsewhere the caller sends it to standard error.
 
-use crate::judge::{Judged, Report};
+use crate::judge::{Entry, Report};
 use crate::model::{Confidence, Evidence, Flag, Owner, Stage};
 
 use crate::registry::Registry;
@@ -12,10 +12,10 @@ use super::sanitize;
 
 /// The line, without its newline.
 #[must_use]
-pub fn summary(report: &Report<'_>) -> String {
+pub fn summary(report: &Report) -> String {
     let mut said = vec![counts(report)];
     said.extend(owners(report));
-    let gaps = report.observation.gaps.len();
+    let gaps = report.snapshot.gaps.len();
     if gaps > 0 {
         said.push(format!("The view is incomplete ({}): this is no all-clear.", plural(gaps, "gap")));
     }
@@ -32,11 +32,11 @@ pub fn registry(registry: &Registry) -> String {
     }
 }
 
-fn counts(report: &Report<'_>) -> String {
-    let listeners = report.listeners.iter().filter(|j| j.listener.socket.state.holds_port()).count();
-    let others = report.listeners.len() - listeners;
-    if report.listeners.is_empty() {
-        return match (report.observation.sockets.len(), report.observation.is_complete()) {
+fn counts(report: &Report) -> String {
+    let listeners = report.entries.iter().filter(|j| j.socket.state.holds_port()).count();
+    let others = report.entries.len() - listeners;
+    if report.entries.is_empty() {
+        return match (report.seen, report.snapshot.is_complete()) {
             (0, true) => "No listeners.".into(),
             (0, false) => "No listener could be seen.".into(),
             (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
@@ -46,7 +46,7 @@ fn counts(report: &Report<'_>) -> String {
     if others > 0 {
         said.push_str(&format!(" and {}", plural(others, "other socket")));
     }
-    let findings = || report.listeners.iter().flat_map(Judged::findings);
+    let findings = || report.entries.iter().flat_map(Entry::findings);
     let flagged: Vec<String> = Flag::ALL
         .into_iter()
         .filter_map(|flag| {
@@ -77,10 +77,9 @@ pub(super) fn is_presumed(evidence: &Evidence) -> bool {
 }
 
 /// The owners that could not be read, and what would show them, as the gaps say.
-fn owners(report: &Report<'_>) -> Option<String> {
-    let count = |owner: &Owner| {
-        report.listeners.iter().filter(|j| j.listener.socket.owner.name() == owner.name()).count()
-    };
+fn owners(report: &Report) -> Option<String> {
+    let count =
+        |owner: &Owner| report.entries.iter().filter(|j| j.socket.owner.name() == owner.name()).count();
     let unread: Vec<String> = [Owner::Hidden, Owner::Vanished, Owner::Unknown]
         .iter()
         .map(|owner| (owner, count(owner)))
@@ -93,12 +92,7 @@ fn owners(report: &Report<'_>) -> Option<String> {
     let remedy = (count(&Owner::Hidden) > 0)
         .then(|| {
             let holders = |stage| matches!(stage, Stage::Holders | Stage::Processes);
-            report
-                .observation
-                .gaps
-                .iter()
-                .filter(|gap| holders(gap.stage))
-                .find_map(|gap| gap.remedy.as_deref())
+            report.snapshot.gaps.iter().filter(|gap| holders(gap.stage)).find_map(|gap| gap.remedy.as_deref())
         })
         .flatten();
     Some(match remedy {

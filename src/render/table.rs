@@ -84,14 +84,14 @@ const LONG_STEPS: usize = 7;
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal its last line is the summary.
-pub fn listing(report: &Report<'_>, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let Layout { columns, form, widths } = &Layout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.name(), Tone::Heading));
     let row = |judged| columns.iter().map(move |column| column.of(judged, *form));
     // Nothing is no table, not even an empty one.
-    let header = header && !report.listeners.is_empty();
-    draw(header.then_some(names), report.listeners.iter().map(row), widths, style, &mut w)?;
+    let header = header && !report.entries.is_empty();
+    draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
     if style.width.is_some() {
         for line in wrap("", &summary(report), style.width) {
             writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
@@ -209,7 +209,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(report: &Report<'_>, style: &Style) -> Self {
+    fn of(report: &Report, style: &Style) -> Self {
         let columns = row::columns(report);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
         let mut layout = Layout { widths: natural(report, &columns, form), columns, form };
@@ -258,9 +258,9 @@ fn width(text: &str) -> u16 {
 }
 
 /// The columns that the longest text of each column takes, its name included.
-fn natural(report: &Report<'_>, columns: &[Column], form: Form) -> Vec<u16> {
+fn natural(report: &Report, columns: &[Column], form: Form) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name())).collect();
-    for judged in &report.listeners {
+    for judged in &report.entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
             *widest = (*widest).max(width(&column.of(judged, form).text));
         }

@@ -69,7 +69,10 @@ fn read_saved(bencher: Bencher<'_, '_>) {
 #[divan::bench(name = "join")]
 fn join_only(bencher: Bencher<'_, '_>) {
     let (observation, registry) = (observation(), Registry::embedded());
-    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| join(&observation, &registry).count());
+    bencher
+        .counter(ItemsCount::new(LISTENERS))
+        .with_inputs(|| observation.clone())
+        .bench_local_values(|snapshot| join(snapshot.sockets, snapshot.processes, &registry));
 }
 
 /// Each on a port of its own, and all of them on a hundred ports, where every one has neighbours.
@@ -83,7 +86,10 @@ fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
             socket.local.port = 8000 + u16::try_from(k % 100).unwrap();
         }
     }
-    bencher.counter(ItemsCount::new(LISTENERS)).bench_local(|| judge(&observation, registry));
+    bencher
+        .counter(ItemsCount::new(LISTENERS))
+        .with_inputs(|| observation.clone())
+        .bench_local_values(|snapshot| judge(snapshot, registry));
 }
 
 /// 10,000 rules over 10,000 listeners. By port, every listener is allowed by its own; by program, no rule names a port,
@@ -92,10 +98,9 @@ fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
 #[divan::bench(args = ["by port", "by program", "of another machine"])]
 fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
     let (observation, policy) = (observation(), rules(kind));
-    let report = judge(&observation, Registry::embedded());
-    let unexpected = |audit: &Audit<'_, '_>| {
-        audit.findings.iter().filter(|f| f.finding.flag() == Flag::Unexpected).count()
-    };
+    let report = judge(observation.clone(), Registry::embedded());
+    let unexpected =
+        |audit: &Audit<'_>| audit.findings.iter().filter(|f| f.finding.flag() == Flag::Unexpected).count();
     bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| Audit::of(&report)).bench_local_values(
         |mut audit| {
             policy::apply(&policy, &mut audit);
@@ -145,7 +150,7 @@ fn rules_file(kind: &str) -> Included {
 #[divan::bench(name = "table", args = [None, Some(80), Some(200)])]
 fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
     let observation = observation();
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let style = Style { width, color: width.is_some() };
     bencher
         .counter(ItemsCount::new(LISTENERS))
@@ -155,7 +160,7 @@ fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
 #[divan::bench(name = "json")]
 fn render_json(bencher: Bencher<'_, '_>) {
     let observation = observation();
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut text = Vec::new();
     json::listing(&report, &mut text).unwrap();
     bencher

@@ -129,7 +129,7 @@ fn everything() -> Snapshot {
 
 fn listing(seen: &Snapshot) -> Value {
     let mut bytes = Vec::new();
-    json::listing(&judge(seen, Registry::embedded()), &mut bytes).unwrap();
+    json::listing(&judge(seen.clone(), Registry::embedded()), &mut bytes).unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
@@ -298,13 +298,13 @@ fn a_range_of_each_protocol() {
 fn events_of_everything() {
     let schema = validator("portolan.event-1.json");
     let (before, after) = (everything(), five());
-    let reports = [judge(&before, Registry::embedded()), judge(&after, Registry::embedded())];
+    let reports = [judge(before.clone(), Registry::embedded()), judge(after.clone(), Registry::embedded())];
     let mut bytes = Vec::new();
     for report in &reports {
         events::start(report, &mut bytes).unwrap();
-        events::view(report.observation, &mut bytes).unwrap();
+        events::view(&report.snapshot, &mut bytes).unwrap();
     }
-    for change in difference(&reports[0].listeners, &reports[1].listeners) {
+    for change in difference(&reports[0].entries, &reports[1].entries) {
         events::change(&change, &after, &mut bytes).unwrap();
     }
     let mut told = Vec::new();

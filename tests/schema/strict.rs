@@ -36,7 +36,7 @@ fn nothing_else_passes() {
     let five = &["--from", "tests/captures/five.json"][..];
     let explained = [five, &["explain", "-o", "json", "3416", "5432"]].concat();
     let mut start = Vec::new();
-    events::start(&judge(&everything(), Registry::embedded()), &mut start).unwrap();
+    events::start(&judge(everything(), Registry::embedded()), &mut start).unwrap();
     for (file, document) in [
         ("portolan-1.json", listing(&everything())),
         ("portolan.diff-1.json", differences("json").remove(0)),

@@ -8,8 +8,8 @@ use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
 
-fn report(observation: &Snapshot) -> Report<'_> {
-    judge(observation, Registry::embedded())
+fn report(observation: &Snapshot) -> Report {
+    judge(observation.clone(), Registry::embedded())
 }
 
 /// The kinds and places of what is told: `+` for what is not sure, in brackets what passes.
@@ -17,13 +17,13 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
     let told = comparison.changes.iter().map(|told| {
-        let text = format!("{} {}", told.change.kind.name(), told.change.listener.listener.socket.local);
+        let text = format!("{} {}", told.change.kind.name(), told.change.listener.socket.local);
         let text = if told.sure { text } else { format!("{text} +") };
         if told.passing { format!("({text})") } else { text }
     });
     let unsettled = comparison.unsettled.iter().map(|unsettled| {
         let listener = unsettled.after.or(unsettled.before).unwrap();
-        format!("{} {}", unsettled.why.name(), listener.listener.socket.local)
+        format!("{} {}", unsettled.why.name(), listener.socket.local)
     });
     told.chain(unsettled).collect()
 }
@@ -273,7 +273,7 @@ fn a_file_that_is_replaced_under_its_process() {
 /// The findings on a change, and what the audit comes to.
 fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
     let (before, after) = (report(before), report(after));
-    let comparison: Comparison<'_, '_> = compare(&before, &after);
+    let comparison: Comparison<'_> = compare(&before, &after);
     let mut audit = Audit::of(&after);
     add_to(&mut audit, &comparison);
     // What is remarkable about a listener by itself is another room's business.
@@ -410,14 +410,14 @@ proptest! {
     fn no_false_all_clear(before in any_view(), after in any_view()) {
         let (before, after) = (report(&before), report(&after));
         let comparison = compare(&before, &after);
-        let ports = |report: &Report<'_>| -> BTreeSet<String> {
-            let locals = report.listeners.iter().map(|judged| &judged.listener.socket.local);
+        let ports = |report: &Report| -> BTreeSet<String> {
+            let locals = report.entries.iter().map(|judged| &judged.socket.local);
             locals.filter(|local| local.port < 1024).map(ToString::to_string).collect()
         };
         if ports(&before) != ports(&after) {
             prop_assert!(comparison.changed() || !comparison.is_complete());
         }
-        let hidden = |unsettled: &Unsettled<'_, '_>| unsettled.why == Why::Holder;
+        let hidden = |unsettled: &Unsettled<'_>| unsettled.why == Why::Holder;
         if comparison.unsettled.iter().any(hidden) {
             prop_assert!(!comparison.is_complete());
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::join::join;
 use crate::model::*;
+use crate::registry::Registry;
 
 /// A socket, and the program its one holder runs; no program stands for a hidden owner.
 fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
@@ -69,40 +71,20 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
     observation
 }
 
-/// The listeners, with nothing said of their ports, which are no part of a fingerprint.
-fn judged(observation: &Snapshot) -> Vec<Judged<'_>> {
-    let sockets = observation.sockets.iter();
-    sockets
-        .map(|socket| {
-            let pids = socket.owner.pids();
-            let listener = Listener {
-                socket,
-                processes: Arc::new(observation.processes.iter().filter(|p| pids.contains(&p.pid)).collect()),
-                exposure: Exposure::of(socket.local.address, socket.local.device.as_deref()),
-                verdict: Arc::new(Verdict {
-                    range: RegistryRange::of(socket.local.port),
-                    status: Status::Unassigned,
-                    assignments: vec![],
-                    known_use: vec![],
-                    remark: None,
-                    otherwise: vec![],
-                    together: vec![],
-                }),
-                direction: None,
-                connections: None,
-            };
-            Judged::new(listener, Vec::new(), None)
-        })
-        .collect()
+/// The entries in the order of the snapshot, which a difference must not depend on.
+fn joined(snapshot: &Snapshot) -> Vec<Entry> {
+    let alone =
+        |socket: &Socket| join(vec![socket.clone()], snapshot.processes.clone(), &Registry::embedded());
+    snapshot.sockets.iter().flat_map(alone).collect()
 }
 
 /// The difference as text: kind, endpoint, and the endpoint before where it is another.
 fn told(before: &Snapshot, after: &Snapshot) -> Vec<String> {
-    difference(&judged(before), &judged(after))
+    difference(&joined(before), &joined(after))
         .iter()
         .map(|change| {
-            let local = &change.listener.listener.socket.local;
-            let was = change.before.map(|before| &before.listener.socket.local).filter(|was| *was != local);
+            let local = &change.listener.socket.local;
+            let was = change.before.map(|before| &before.socket.local).filter(|was| *was != local);
             let was = was.map(|was| format!(" from {was}")).unwrap_or_default();
             format!("{} {local}{was}", change.kind.name())
         })

@@ -69,8 +69,7 @@ fn draw(
     let Some(last) = &watch.last else { return Ok(()) };
     let now = Timestamp::now();
     if anew {
-        let report = watch.report(last);
-        let scene = Scene { rows: marks.rows(&report), report: &report };
+        let scene = Scene { rows: marks.rows(last), report: last };
         screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?)?;
     } else {
         screen.show_first(&status(watch.tally, now, interval, size.width))?;

@@ -1,17 +1,15 @@
 //! What happened lately: the marks of a screen, and the listeners that are gone but still shown.
 //!
 //! A mark is kept by the fingerprint of its listener, so that it stays with it; it fades after a few looks and at least
-//! some seconds. What is kept of a listener that vanished is its last observation, cut down to it.
+//! some seconds. A listener that vanished is kept as it was at the last look that saw it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::News;
 use crate::baseline::{Change, Fingerprint, Kind};
-use crate::join::Listener;
-use crate::judge::{Judged, Report, judge};
-use crate::model::{Pid, Snapshot};
+use crate::judge::{Entry, Report};
 use crate::render::screen::Mark;
 
 /// How many looks a mark lasts, and how long at least.
@@ -26,7 +24,7 @@ pub(super) struct Marks {
     /// The mark of each fingerprint, and how many looks it has left.
     marks: HashMap<u64, (Kind, u32)>,
     /// What vanished, and how many looks it has left.
-    gone: Vec<(Snapshot, u32)>,
+    gone: Vec<(Entry, u32)>,
 }
 
 impl Marks {
@@ -54,42 +52,32 @@ impl Marks {
     }
 
     /// Takes note of what a look brought.
-    pub(super) fn note(&mut self, news: &News<'_, '_>) {
-        let News::Next { report, changes, .. } = news else { return };
+    pub(super) fn note(&mut self, news: &News<'_>) {
+        let News::Next { changes, .. } = news else { return };
         for Change { kind, listener, .. } in changes.iter().filter(|change| change.kind != Kind::Vanished) {
-            self.marks.insert(print(&listener.listener), (*kind, self.lasts));
+            self.marks.insert(print(listener), (*kind, self.lasts));
         }
-        let vanished =
-            changes.iter().filter(|change| change.kind == Kind::Vanished).map(|change| change.listener);
-        let vanished: Vec<&Judged<'_>> = vanished.collect();
-        if !vanished.is_empty() {
-            self.gone.push((cut(&vanished, report.observation), self.lasts));
-        }
+        let vanished = changes.iter().filter(|change| change.kind == Kind::Vanished);
+        self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
     /// The rows to show: what listens now, and what vanished lately and has not come back.
-    pub(super) fn rows<'o>(&'o self, report: &Report<'o>) -> Vec<(Judged<'o>, Option<Mark>)> {
-        let mark = |kind, left: u32| Some(Mark { kind, fading: left <= faint(self.lasts) });
-        let mut shown = std::collections::HashSet::new();
-        let mut rows: Vec<_> = report
-            .listeners
-            .iter()
-            .map(|judged| {
-                let print = print(&judged.listener);
-                shown.insert(print);
-                let known = self.marks.get(&print);
-                (judged.clone(), known.and_then(|(kind, left)| mark(*kind, *left)))
-            })
-            .collect();
-        // The latest first: what vanished twice is shown once.
-        for (observation, left) in self.gone.iter().rev() {
-            for judged in judge(observation, report.registry).listeners {
-                if shown.insert(print(&judged.listener)) {
-                    rows.push((judged, mark(Kind::Vanished, *left)));
-                }
+    pub(super) fn rows(&self, report: &Report) -> Vec<(Entry, Option<Mark>)> {
+        let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
+        let mut shown = HashSet::new();
+        let mut rows = Vec::with_capacity(report.entries.len() + self.gone.len());
+        for entry in &report.entries {
+            let print = print(entry);
+            shown.insert(print);
+            rows.push((entry.clone(), self.marks.get(&print).map(|(kind, left)| mark(*kind, *left))));
+        }
+        // The latest first: a listener that vanished twice is shown once.
+        for (entry, left) in self.gone.iter().rev() {
+            if shown.insert(print(entry)) {
+                rows.push((entry.clone(), Some(mark(Kind::Vanished, *left))));
             }
         }
-        rows.sort_by(|(a, _), (b, _)| a.listener.order(&b.listener));
+        rows.sort_by(|(a, _), (b, _)| a.order(b));
         rows
     }
 }
@@ -99,28 +87,8 @@ const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }
 
-fn print(listener: &Listener<'_>) -> u64 {
+fn print(listener: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     Fingerprint::of(listener).hash(&mut hasher);
     hasher.finish()
-}
-
-/// An observation of these listeners alone, on the machine as it is now.
-fn cut(listeners: &[&Judged<'_>], now: &Snapshot) -> Snapshot {
-    let mut processes: Vec<_> =
-        listeners.iter().flat_map(|judged| judged.listener.processes.iter().copied().cloned()).collect();
-    processes.sort_by_key(|process| process.pid);
-    processes.dedup_by_key(|process| -> Pid { process.pid });
-    Snapshot {
-        schema: now.schema.clone(),
-        taken: now.taken,
-        host: now.host.clone(),
-        extent: now.extent.clone(),
-        sockets: listeners.iter().map(|judged| judged.listener.socket.clone()).collect(),
-        processes,
-        asked: now.asked.clone(),
-        namespaces: now.namespaces.clone(),
-        gaps: Vec::new(),
-        notes: Vec::new(),
-    }
 }

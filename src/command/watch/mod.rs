@@ -81,16 +81,16 @@ struct Watch {
     scope: Scope,
     registry: Registry,
     observer: Observer,
-    last: Option<Snapshot>,
+    last: Option<Report>,
     tally: Tally,
 }
 
 /// What a look brought.
-enum News<'a, 'o> {
+enum News<'a> {
     /// The first look.
-    Start(&'a Report<'o>),
+    Start(&'a Report),
     /// Another: what changed, which may be nothing, and whether other things than before are out of sight.
-    Next { report: &'a Report<'o>, changes: Vec<Change<'a, 'o>>, other_gaps: bool },
+    Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
 impl Watch {
@@ -106,27 +106,27 @@ impl Watch {
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Joins and judges an observation, and leaves what is watched.
-    fn report<'o>(&self, observation: &'o Snapshot) -> Report<'o> {
-        let mut report = judge(observation, self.registry);
+    /// Joins and judges a snapshot, and keeps what is watched.
+    fn report(&self, snapshot: Snapshot) -> Report {
+        let mut report = judge(snapshot, self.registry);
         list::narrow(&mut report, &self.scope, &self.selection, false);
         report
     }
 
     /// Looks once, and tells the news if there are any.
-    fn look(&mut self, tell: &mut dyn FnMut(News<'_, '_>) -> Result<(), Error>) -> Result<(), Error> {
+    fn look(&mut self, tell: &mut dyn FnMut(News<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let seen = self.observer.look().map_err(|error| Error::Said(error.to_string()))?;
         let Some(seen) = seen else { return Ok(()) };
-        let report = self.report(&seen);
+        let report = self.report(seen);
         if let Some(last) = &self.last {
-            let before = self.report(last);
-            let changes = difference(&before.listeners, &report.listeners);
-            tell(News::Next { report: &report, changes, other_gaps: gaps(last) != gaps(&seen) })?;
+            let changes = difference(&last.entries, &report.entries);
+            let other_gaps = gaps(&last.snapshot) != gaps(&report.snapshot);
+            tell(News::Next { report: &report, changes, other_gaps })?;
         } else {
             tell(News::Start(&report))?;
         }
         self.tally = Tally::of(&report);
-        self.last = Some(seen);
+        self.last = Some(report);
         Ok(())
     }
 }
@@ -138,22 +138,22 @@ fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
         .collect()
 }
 
-impl News<'_, '_> {
+impl News<'_> {
     /// Writes the news as events, a line each, at once.
     fn write(&self, ui: &Ui, out: &mut dyn Write) -> Result<(), Error> {
         match self {
             News::Start(report) => {
                 events::start(report, out)?;
                 out.flush()?;
-                ui.tell(report.observation);
+                ui.tell(&report.snapshot);
             }
             News::Next { report, changes, other_gaps } => {
                 for change in changes {
-                    events::change(change, report.observation, out)?;
+                    events::change(change, &report.snapshot, out)?;
                 }
                 if *other_gaps {
-                    events::view(report.observation, out)?;
-                    let _ = talk::unseen(&report.observation.gaps, &ui.stderr, &mut io::stderr().lock());
+                    events::view(&report.snapshot, out)?;
+                    let _ = talk::unseen(&report.snapshot.gaps, &ui.stderr, &mut io::stderr().lock());
                 }
             }
         }

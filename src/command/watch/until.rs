@@ -61,14 +61,14 @@ pub(super) fn run(
     loop {
         watch.look(&mut |news| if stream { news.write(ui, out) } else { Ok(()) })?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
-        match answer(&watch, &watch.report(last), args.until_free) {
+        match answer(&watch, last, args.until_free) {
             Answer::Yes => return Ok(Exit::Matched),
             Answer::No => blind = 0,
             Answer::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
         if blind == BLIND_LOOKS || (late && blind > 0) {
-            ui.tell(last);
+            ui.tell(&last.snapshot);
             return Err(Error::Said("sockets are out of sight, so nothing can be called free".to_owned()));
         }
         if late {
@@ -81,8 +81,8 @@ pub(super) fn run(
     }
 }
 
-fn answer(watch: &Watch, report: &Report<'_>, free: bool) -> Answer {
-    let sockets = || report.listeners.iter().map(|judged| &judged.listener);
+fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
+    let sockets = || report.entries.iter().map(|judged| judged);
     if !free {
         let serves = |state| matches!(state, State::Listen | State::Unconnected);
         let met = |target: &super::target::Resolved| {
@@ -90,7 +90,7 @@ fn answer(watch: &Watch, report: &Report<'_>, free: bool) -> Answer {
         };
         return if watch.targets.iter().all(met) { Answer::Yes } else { Answer::No };
     }
-    let gaps = &report.observation.gaps;
+    let gaps = &report.snapshot.gaps;
     match sockets().next() {
         Some(_) => Answer::No,
         None if gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces)) => {

@@ -2,16 +2,13 @@
 //!
 //! Each rule looks at one listener and its holders. A holder that could not be read is not accused.
 
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{
     Evidence, Exe, ExeState, OddProgram, Owner, Place, Process, Protocol, Running, Snapshot, State,
 };
 
 /// Everything there is to say.
-pub(super) fn evidence(
-    listener: &Listener<'_>,
-    observation: &Snapshot,
-) -> impl Iterator<Item = Evidence> + use<> {
+pub(super) fn evidence(listener: &Entry, observation: &Snapshot) -> impl Iterator<Item = Evidence> + use<> {
     [
         deleted_executable(listener),
         odd_executable(listener),
@@ -27,13 +24,13 @@ fn running(process: &Process, exe: &Exe) -> Running {
     Running { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
 }
 
-fn programs<'l>(listener: &'l Listener<'_>) -> impl Iterator<Item = (&'l Process, &'l Exe)> {
-    listener.processes.iter().filter_map(|process| Some((*process, process.exe.as_ref()?)))
+fn programs<'l>(listener: &'l Entry) -> impl Iterator<Item = (&'l Process, &'l Exe)> {
+    listener.processes.iter().filter_map(|process| Some((&**process, process.exe.as_ref()?)))
 }
 
 /// A file that was replaced is an upgrade's doing; one that is gone is a question. What runs from memory never had
 /// a file, which is odd in another way.
-fn deleted_executable(listener: &Listener<'_>) -> Option<Evidence> {
+fn deleted_executable(listener: &Entry) -> Option<Evidence> {
     let those = |state: ExeState| {
         programs(listener)
             .filter(|(_, exe)| exe.state == state)
@@ -44,7 +41,7 @@ fn deleted_executable(listener: &Listener<'_>) -> Option<Evidence> {
     (!replaced.is_empty() || !gone.is_empty()).then_some(Evidence::DeletedExecutable { replaced, gone })
 }
 
-fn odd_executable(listener: &Listener<'_>) -> Option<Evidence> {
+fn odd_executable(listener: &Entry) -> Option<Evidence> {
     let odd = |(process, exe): (&Process, &Exe)| {
         Some(OddProgram { running: running(process, exe), place: odd_place(exe)? })
     };
@@ -74,8 +71,8 @@ fn odd_place(exe: &Exe) -> Option<Place> {
 
 /// The kernel refuses new connections when more wait than the limit says, not when as many do (`sk_acceptq_is_full`
 /// of net/sock.h): one that waits at a limit of one is an ordinary moment.
-fn backlog_full(listener: &Listener<'_>) -> Option<Evidence> {
-    let socket = listener.socket;
+fn backlog_full(listener: &Entry) -> Option<Evidence> {
+    let socket = &listener.socket;
     let queues = socket.queues?;
     let full = socket.local.protocol == Protocol::Tcp
         && socket.state == State::Listen
@@ -83,8 +80,8 @@ fn backlog_full(listener: &Listener<'_>) -> Option<Evidence> {
     full.then_some(Evidence::BacklogFull { waiting: queues.receive, limit: queues.send })
 }
 
-fn bound_only(listener: &Listener<'_>, observation: &Snapshot) -> Option<Evidence> {
-    let socket = listener.socket;
+fn bound_only(listener: &Entry, observation: &Snapshot) -> Option<Evidence> {
+    let socket = &listener.socket;
     if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {
         return None;
     }
@@ -95,8 +92,8 @@ fn bound_only(listener: &Listener<'_>, observation: &Snapshot) -> Option<Evidenc
     Some(Evidence::BoundOnly { kernel_range })
 }
 
-fn kernel(listener: &Listener<'_>) -> Option<Evidence> {
-    let socket = listener.socket;
+fn kernel(listener: &Entry) -> Option<Evidence> {
+    let socket = &listener.socket;
     (socket.owner == Owner::Kernel).then_some(Evidence::Kernel { inode: socket.inode })
 }
 

@@ -6,9 +6,9 @@ use crate::registry::Registry;
 /// The findings of these rules on one socket.
 fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
     let observation = seen(vec![socket], processes);
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let new = |finding: &&Finding| (Flag::DeletedExecutable..=Flag::Kernel).contains(&finding.flag());
-    report.listeners[0].findings().iter().filter(new).cloned().collect()
+    report.entries[0].findings().iter().filter(new).cloned().collect()
 }
 
 fn running(exe: Exe) -> Vec<Process> {

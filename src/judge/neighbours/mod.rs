@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::tenants::{Known, Program, Tenant, belong_together, opens_for_others};
-use crate::join::Listener;
+use crate::join::Entry;
 use crate::model::{
     Difference, Evidence, Holder, Holders, Pid, Process, Protocol, Side, Socket, State, unmapped,
 };
@@ -35,27 +35,27 @@ const FEW: usize = 8;
 const COMMON: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
 /// The sockets of one group that are bound to one address and device.
-struct Place<'l, 'o> {
-    sockets: Vec<(usize, &'l Listener<'o>)>,
+struct Place<'l> {
+    sockets: Vec<(usize, &'l Entry)>,
     /// The one that stands for the others: one that takes what arrives, of IPv4 too if any does.
-    socket: &'o Socket,
+    socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of those holders.
     above: HashSet<Pid>,
     /// The holders that can be compared, each once, without those that open sockets for others.
-    tenants: Vec<Tenant<'o>>,
+    tenants: Vec<Tenant<'l>>,
     /// What those run. This and the next are made when first asked for, and then serve every neighbour.
-    programs: OnceCell<HashSet<Program<'o>>>,
+    programs: OnceCell<HashSet<Program<'l>>>,
     side: OnceCell<Side>,
 }
 
 /// What there is to say of listeners, by their number in the list; `known` is what their holders were taken for.
-pub(super) fn evidence<'l, 'o: 'l>(
-    listeners: impl Iterator<Item = &'l Listener<'o>>,
+pub(super) fn evidence<'l>(
+    listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Known,
 ) -> HashMap<usize, Vec<Evidence>> {
     let mut found = HashMap::new();
-    let mut ports: HashMap<_, Vec<(usize, &Listener<'_>)>> = HashMap::new();
+    let mut ports: HashMap<_, Vec<(usize, &Entry)>> = HashMap::new();
     for (at, listener) in listeners.enumerate() {
         if listener.socket.state.holds_port() && !listener.socket.owner.pids().is_empty() {
             ports.entry(listener.socket.port_key()).or_default().push((at, listener));
@@ -79,11 +79,11 @@ pub(super) fn evidence<'l, 'o: 'l>(
 }
 
 /// The places of a group, in the order of the list.
-fn places<'l, 'o>(group: Vec<(usize, &'l Listener<'o>)>, known: &mut Known) -> Vec<Place<'l, 'o>> {
+fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Known) -> Vec<Place<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
-    let mut lots: Vec<Vec<(usize, &'l Listener<'o>)>> = Vec::new();
+    let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
     for (at, listener) in group {
-        let lot = *at_place.entry(spot(listener.socket)).or_insert_with(|| {
+        let lot = *at_place.entry(spot(&listener.socket)).or_insert_with(|| {
             lots.push(Vec::new());
             lots.len() - 1
         });
@@ -97,13 +97,13 @@ fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
     (unmapped(socket.local.address), socket.local.device.as_deref())
 }
 
-impl<'l, 'o> Place<'l, 'o> {
+impl<'l> Place<'l> {
     /// `None` of no socket at all.
-    fn new(sockets: Vec<(usize, &'l Listener<'o>)>, known: &mut Known) -> Option<Self> {
+    fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Known) -> Option<Self> {
         let takes = |socket: &&Socket| {
             (matches!(socket.state, State::Listen | State::Unconnected), socket.v6only == Some(false))
         };
-        let socket = sockets.iter().map(|(_, listener)| listener.socket).max_by_key(takes)?;
+        let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
         let pids: HashSet<Pid> = sockets.iter().flat_map(|(_, l)| l.socket.owner.pids()).copied().collect();
         let mut place = Place {
             sockets,
@@ -123,9 +123,12 @@ impl<'l, 'o> Place<'l, 'o> {
     }
 
     /// The holders that could be read, each once, in rising order of pid.
-    fn processes(&self) -> Vec<&'o Process> {
-        let mut processes: Vec<&Process> =
-            self.sockets.iter().flat_map(|(_, listener)| listener.processes.iter().copied()).collect();
+    fn processes(&self) -> Vec<&'l Process> {
+        let mut processes: Vec<&Process> = self
+            .sockets
+            .iter()
+            .flat_map(|(_, listener)| listener.processes.iter().map(|process| &**process))
+            .collect();
         processes.sort_by_key(|process| process.pid);
         processes.dedup_by_key(|process| process.pid);
         processes
@@ -158,7 +161,7 @@ impl<'l, 'o> Place<'l, 'o> {
         Holders { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    fn programs(&self) -> &HashSet<Program<'o>> {
+    fn programs(&self) -> &HashSet<Program<'l>> {
         self.programs.get_or_init(|| self.tenants.iter().map(Tenant::program).collect())
     }
 
@@ -172,7 +175,7 @@ impl<'l, 'o> Place<'l, 'o> {
     }
 }
 
-fn shared<'o>(place: &Place<'_, 'o>, known: &mut Known, found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shared<'l>(place: &Place<'l>, known: &mut Known, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
     let datagrams = matches!(local.protocol, Protocol::Udp | Protocol::Udplite);
     if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
@@ -186,9 +189,9 @@ fn shared<'o>(place: &Place<'_, 'o>, known: &mut Known, found: &mut HashMap<usiz
     if place.tenants.len() < 2 {
         return;
     }
-    let by_pid: HashMap<Pid, &Tenant<'o>> =
+    let by_pid: HashMap<Pid, &Tenant<'l>> =
         place.tenants.iter().map(|tenant| (tenant.process.pid, tenant)).collect();
-    let is_anothers = |tenant: &&Tenant<'o>| {
+    let is_anothers = |tenant: &&Tenant<'l>| {
         let mut above = tenant.process.parents.iter().filter_map(|parent| by_pid.get(&parent.pid));
         above.any(|ancestor| belong_together(ancestor, tenant, local.port, local.protocol))
     };
@@ -214,7 +217,7 @@ fn shared<'o>(place: &Place<'_, 'o>, known: &mut Known, found: &mut HashMap<usiz
 /// What a place takes from others and loses to others, and how many more there are.
 type Sides = (Vec<Side>, Vec<Side>, usize);
 
-fn shadowed(places: &[Place<'_, '_>], found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
     let by_spot: HashMap<_, usize> =
         places.iter().enumerate().map(|(at, place)| (spot(place.socket), at)).collect();
     let mut sides: HashMap<usize, Sides> = HashMap::new();
@@ -244,7 +247,7 @@ fn shadowed(places: &[Place<'_, '_>], found: &mut HashMap<usize, Vec<Evidence>>)
     }
 }
 
-fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &Place<'_, '_>) {
+fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &Place<'_>) {
     if list(sides).len() < FEW {
         list(sides).push(place.side().clone());
     } else {
@@ -253,7 +256,7 @@ fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &P
 }
 
 /// Whether the holders of the two are known, and have nothing to do with each other.
-fn strangers<'o>(place: &Place<'_, 'o>, other: &Place<'_, 'o>) -> bool {
+fn strangers<'l>(place: &Place<'l>, other: &Place<'l>) -> bool {
     if place.tenants.is_empty() || other.tenants.is_empty() || !place.pids.is_disjoint(&other.pids) {
         return false;
     }
@@ -261,7 +264,7 @@ fn strangers<'o>(place: &Place<'_, 'o>, other: &Place<'_, 'o>) -> bool {
         return false;
     }
     let local = &place.socket.local;
-    let is_above = |a: &Place<'_, 'o>, b: &Place<'_, 'o>| {
+    let is_above = |a: &Place<'l>, b: &Place<'l>| {
         !b.above.is_disjoint(&a.pids)
             && b.tenants.iter().any(|child| {
                 let parents = || child.process.parents.iter().map(|parent| parent.pid);

@@ -31,10 +31,10 @@ fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>>
     }
     let count = sockets.len();
     let observation = seen(sockets, processes);
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut found = vec![Vec::new(); count];
-    for judged in &report.listeners {
-        let at = usize::try_from(judged.listener.socket.inode.unwrap().get()).unwrap() - 1;
+    for judged in &report.entries {
+        let at = usize::try_from(judged.socket.inode.unwrap().get()).unwrap() - 1;
         let new = |finding: &&Finding| matches!(finding.flag(), Flag::Shadowed | Flag::Shared);
         found[at] = judged.findings().iter().filter(new).map(|finding| finding.evidence.clone()).collect();
     }

@@ -173,7 +173,7 @@ fn remarks() {
     }
     let policy = read("[[allow]]\nid = \"a\"\nport = 80\n[[allow]]\nid = \"b\"\nport = [81, 82]\n[[allow]]\nid = \"c\"\nport = 81\nhosts = \"db\"").unwrap();
     let web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
-    let remarks = unmatched(&policy, &judge(&web, Registry::embedded()));
+    let remarks = unmatched(&policy, &judge(web.clone(), Registry::embedded()));
     assert_eq!(remarks.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(), ["b"]);
 }
 

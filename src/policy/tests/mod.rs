@@ -59,7 +59,7 @@ const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
 /// The findings at or above warning, `code rule` each, then the gaps, then the outcome.
 fn told(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
-    let report = judge(observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
     let grave = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
@@ -223,7 +223,7 @@ fn the_first_rule_that_holds_is_named() {
          [[allow]]\nid = \"first\"\nport = 3416\n[[allow]]\nid = \"second\"\nport = 3416",
     )
     .unwrap();
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&policy, &mut audit);
     let orphaned = audit.findings.iter().find(|found| found.finding.flag() == Flag::Orphaned).unwrap();
@@ -284,7 +284,7 @@ fn findings_are_graded_by_the_first_rule_for_them() {
 
 /// The evidence of the one `unexpected`.
 fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
-    let report = judge(observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&read(policy).unwrap(), &mut audit);
     let found = audit.findings.into_iter().find(|found| found.finding.flag() == Flag::Unexpected).unwrap();
@@ -363,7 +363,7 @@ fn what_is_required_is_missed() {
             "{more}"
         );
     }
-    let report = judge(&nothing, Registry::embedded());
+    let report = judge(nothing.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&policy, &mut audit);
     assert!(matches!(
@@ -376,7 +376,7 @@ fn what_is_required_is_missed() {
     // Each port, protocol and address is a promise; a range and a block are one each.
     let wanted = |rule: &str| {
         let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
-        let report = judge(&there, Registry::embedded());
+        let report = judge(there.clone(), Registry::embedded());
         let mut audit = Audit::of(&report);
         apply(&policy, &mut audit);
         let missing = audit.findings.into_iter().filter_map(|found| match found.finding.evidence {

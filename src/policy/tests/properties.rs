@@ -54,8 +54,8 @@ fn numbered(rules: &[String], from: usize) -> String {
 
 /// The rule that decides, by asking each in turn: slow, and right.
 fn plainly<'p>(policy: &'p Policy, observation: &Snapshot) -> Result<&'p str, bool> {
-    let report = judge(observation, Registry::embedded());
-    let listener = &report.listeners[0].listener;
+    let report = judge(observation.clone(), Registry::embedded());
+    let listener = &report.entries[0];
     let mut maybe = false;
     for rule in &policy.allow {
         if matching::is_over(rule.expires, "2026-11-21".parse().unwrap())
@@ -74,9 +74,9 @@ fn plainly<'p>(policy: &'p Policy, observation: &Snapshot) -> Result<&'p str, bo
 
 /// What the index says: the rule, or whether one may hold.
 fn indexed(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
-    let report = judge(observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let index = index::Index::new(&policy.allow, observation, "2026-11-21".parse().unwrap());
-    match index.decide(&report.listeners[0].listener, observation) {
+    match index.decide(&report.entries[0], observation) {
         index::Said::Allowed(rule) => Ok(rule.id.clone()),
         index::Said::Undecided(_) => Err(true),
         index::Said::Refused { .. } => Err(false),

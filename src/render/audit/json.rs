@@ -27,7 +27,7 @@ struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    fn new(audit: &'a Audit<'_, '_>, fail_on: Severity) -> Self {
+    fn new(audit: &'a Audit<'_>, fail_on: Severity) -> Self {
         Verdict { narrowed: audit.narrowed.as_deref(), fail_on, verdict: audit.outcome(fail_on).name() }
     }
 }
@@ -36,7 +36,7 @@ impl<'a> Verdict<'a> {
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a, L, F> {
         #[serde(flatten)]
@@ -62,7 +62,7 @@ pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> 
 ///
 /// # Errors
 /// Where a line cannot be written.
-pub fn lines(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         taken: Timestamp,
@@ -127,13 +127,13 @@ struct Holder<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(found: &'a AuditFinding<'_, '_>) -> Self {
+    fn new(found: &'a AuditFinding<'_>) -> Self {
         let judged = match found.subject {
             Subject::Listener(judged) => Some(judged),
             Subject::Place { .. } => None,
         };
         let holder = |pid: &Pid| {
-            let known = judged.and_then(|j| j.listener.processes.iter().find(|process| process.pid == *pid));
+            let known = judged.and_then(|j| j.processes.iter().find(|process| process.pid == *pid));
             Holder {
                 pid: *pid,
                 name: known.and_then(|process| process.name.as_deref()),
@@ -141,7 +141,7 @@ impl<'a> Found<'a> {
                 user: known.and_then(|process| process.user.as_deref()),
             }
         };
-        let socket = judged.map(|judged| judged.listener.socket);
+        let socket = judged.map(|judged| &judged.socket);
         let flag = found.finding.flag();
         Found {
             code: flag.code(),
@@ -153,7 +153,7 @@ impl<'a> Found<'a> {
             port: found.subject.port(),
             device: socket.and_then(|socket| socket.local.device.as_deref()),
             netns: socket.and_then(|socket| socket.netns.as_ref()),
-            exposure: judged.map(|judged| judged.listener.exposure),
+            exposure: judged.map(|judged| judged.exposure),
             owner: socket.map(|socket| socket.owner.name()),
             processes: socket.iter().flat_map(|socket| socket.owner.pids()).map(holder).collect(),
             rule: found.rule.as_deref(),

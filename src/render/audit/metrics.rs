@@ -18,9 +18,9 @@ use crate::model::{Exposure, Flag, Severity, Status};
 ///
 /// # Errors
 /// Where they cannot be written.
-pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     let mut out = String::with_capacity(1 << 14);
-    let observation = audit.report.observation;
+    let observation = &audit.report.snapshot;
     let one = |condition: bool| if condition { 1 } else { 0 };
 
     family(&mut out, "build_info", "The version of portolan that wrote this; the value is always 1.");
@@ -48,9 +48,10 @@ pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> 
     );
     for exposure in Exposure::ALL {
         for status in Status::ALL {
-            let those = audit.listeners.iter().filter(|judged| {
-                judged.listener.exposure == exposure && judged.listener.verdict.status == status
-            });
+            let those = audit
+                .listeners
+                .iter()
+                .filter(|judged| judged.exposure == exposure && judged.verdict.status == status);
             let labels = [("exposure", exposure.name()), ("status", status.name())];
             sample(&mut out, "listeners", &labels, count(those.count()));
         }

@@ -11,7 +11,7 @@ pub mod table;
 mod tests;
 
 use crate::baseline::{Fingerprint, Holders, Program, Realm, User};
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Evidence, Finding, Flag, Netns, Severity, Since};
 
@@ -20,7 +20,7 @@ use super::{address, row, sanitize, user};
 
 /// What it comes to in one line, without its newline.
 #[must_use]
-pub fn verdict(audit: &Audit<'_, '_>, fail_on: Severity) -> String {
+pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     let counted = |at: &dyn Fn(Severity) -> bool| -> Vec<String> {
         let of = |severity| audit.findings.iter().filter(|f| f.finding.severity == severity).count();
         let severities = Severity::ALL.into_iter().rev().filter(|severity| at(*severity));
@@ -66,11 +66,11 @@ pub fn verdict(audit: &Audit<'_, '_>, fail_on: Severity) -> String {
 /// By what a finding is known again: its flag, and the listener's place, programs and user, or the rule that promised
 /// what is not there. No pid, inode or time is in it, so that a restart keeps it. It is JSON, so that no text in it can
 /// pass for another part of it.
-fn identity(found: &AuditFinding<'_, '_>) -> String {
+fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
         Subject::Listener(judged) => {
-            let Fingerprint { place, holders, user } = Fingerprint::of(&judged.listener);
+            let Fingerprint { place, holders, user } = Fingerprint::of(judged);
             let realm = match place.realm {
                 Realm::Own => None,
                 Realm::Container(name) | Realm::Named(name) => Some(name.to_owned()),
@@ -133,10 +133,10 @@ const fn nobody(finding: &Finding) -> &'static str {
 }
 
 /// Where a finding is, fit to be shown: `tcp 127.0.0.1:5432`.
-fn place(subject: &Subject<'_, '_>) -> String {
+fn place(subject: &Subject<'_>) -> String {
     match subject {
         Subject::Listener(judged) => {
-            let socket = judged.listener.socket;
+            let socket = &judged.socket;
             let realm = match &socket.netns {
                 None => String::new(),
                 Some(Netns { name: Some(name), .. }) => {
@@ -156,9 +156,9 @@ fn place(subject: &Subject<'_, '_>) -> String {
 }
 
 /// Who holds a listener, fit to be shown: its program, its user, what runs it, and its file. No pid is in it.
-fn who(judged: &Judged<'_>) -> String {
-    let listener = &judged.listener;
-    let socket = listener.socket;
+fn who(judged: &Entry) -> String {
+    let listener = judged;
+    let socket = &listener.socket;
     let mut said = row::process(judged).text.into_owned();
     let first = listener.processes.first();
     let of = user(socket.user.as_deref(), socket.uid)

@@ -26,7 +26,7 @@ const SCHEMA: &str =
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
+pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Log<R> {
         #[serde(rename = "$schema")]
@@ -45,7 +45,7 @@ pub fn document(audit: &Audit<'_, '_>, fail_on: Severity, w: &mut dyn Write) -> 
         results: R,
         properties: Value,
     }
-    let host = audit.report.observation.host.name.as_deref();
+    let host = audit.report.snapshot.host.name.as_deref();
     let run = Run {
         tool: json!({ "driver": {
             "name": "portolan",
@@ -92,7 +92,7 @@ const fn level(severity: Severity) -> &'static str {
     }
 }
 
-fn result(found: &AuditFinding<'_, '_>) -> Value {
+fn result(found: &AuditFinding<'_>) -> Value {
     let flag = found.finding.flag();
     let port = match (found.subject.protocol(), found.subject.port()) {
         (Some(protocol), Some(port)) => format!("listeners/{}/{port}", protocol.name()),
@@ -133,8 +133,8 @@ fn result(found: &AuditFinding<'_, '_>) -> Value {
     })
 }
 
-fn invocation(audit: &Audit<'_, '_>, fail_on: Severity) -> Value {
-    let taken = audit.report.observation.taken;
+fn invocation(audit: &Audit<'_>, fail_on: Severity) -> Value {
+    let taken = audit.report.snapshot.taken;
     let mut notifications: Vec<Value> = audit.all_gaps().map(unseen).collect();
     if audit.narrowed.is_some() {
         notifications.push(json!({ "level": "note", "message": { "text": verdict(audit, fail_on) } }));

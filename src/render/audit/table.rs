@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufWriter, Write};
 
-use crate::judge::Judged;
+use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Flag, Host, Severity};
 use crate::render::summary::{is_presumed, plural};
@@ -28,12 +28,7 @@ const FEW: usize = 12;
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn document(
-    audit: &Audit<'_, '_>,
-    fail_on: Severity,
-    style: &Style,
-    w: &mut dyn Write,
-) -> io::Result<()> {
+pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Out { style, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit)?;
     let told: Vec<_> = audit
@@ -67,12 +62,11 @@ struct Block<'f> {
     severity: Severity,
     flag: Flag,
     presumed: bool,
-    /// By program.
-    entries: Vec<Entry<'f>>,
+    programs: Vec<Program<'f>>,
 }
 
 /// What one program is found with.
-struct Entry<'f> {
+struct Program<'f> {
     who: String,
     told: Vec<Told<'f>>,
 }
@@ -85,27 +79,27 @@ struct Told<'f> {
     places: Vec<String>,
 }
 
-fn blocks<'f>(findings: &[&'f AuditFinding<'_, '_>]) -> Vec<Block<'f>> {
+fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
     let mut blocks: Vec<Block<'f>> = Vec::new();
-    // Where each block, entry and text is, so that many findings do not cost their square.
-    let (mut of_block, mut of_entry, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
+    // Where each block, program and text is, so that many findings do not cost their square.
+    let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
         let presumed = is_presumed(&found.finding.evidence);
         let b = *of_block.entry((severity, flag, presumed)).or_insert_with(|| {
-            blocks.push(Block { severity, flag, presumed, entries: Vec::new() });
+            blocks.push(Block { severity, flag, presumed, programs: Vec::new() });
             blocks.len() - 1
         });
         let (who, place) = match found.subject {
             Subject::Listener(judged) => (who(judged), with_pids(place(&found.subject), judged)),
             Subject::Place { .. } => (nobody(&found.finding).to_owned(), place(&found.subject)),
         };
-        let entries = &mut blocks[b].entries;
-        let e = *of_entry.entry((b, who.clone())).or_insert_with(|| {
-            entries.push(Entry { who, told: Vec::new() });
-            entries.len() - 1
+        let programs = &mut blocks[b].programs;
+        let e = *of_program.entry((b, who.clone())).or_insert_with(|| {
+            programs.push(Program { who, told: Vec::new() });
+            programs.len() - 1
         });
-        let (told, rule) = (&mut entries[e].told, found.rule.as_deref());
+        let (told, rule) = (&mut programs[e].told, found.rule.as_deref());
         let text = words::finding(&found.finding);
         let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
             told.push(Told { text, rule, places: Vec::new() });
@@ -117,8 +111,8 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_, '_>]) -> Vec<Block<'f>> {
 }
 
 /// A place with the ids of who holds it: they change with every start, so no program is told twice for them.
-fn with_pids(place: String, judged: &Judged<'_>) -> String {
-    match judged.listener.socket.owner.pids() {
+fn with_pids(place: String, judged: &Entry) -> String {
+    match judged.socket.owner.pids() {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),
         many => format!("{place} (pids {})", row::pids(many, row::Form::Long)),
@@ -150,8 +144,8 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn head(&mut self, audit: &Audit<'_, '_>) -> io::Result<()> {
-        let observation = audit.report.observation;
+    fn head(&mut self, audit: &Audit<'_>) -> io::Result<()> {
+        let observation = &audit.report.snapshot;
         let Host { name, os, kernel, .. } = &observation.host;
         let name = name.as_deref().map_or("a machine without a name".into(), sanitize);
         let system = match kernel {
@@ -161,7 +155,7 @@ impl Out<'_> {
         let heading =
             format!("Audit of {name} ({system}), {}", observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
         self.prose(Tone::Heading, "", &heading)?;
-        let beyond = audit.everything().filter(|judged| judged.listener.exposure.beyond()).count();
+        let beyond = audit.everything().filter(|judged| judged.exposure.beyond()).count();
         let mut looked = format!(
             "Looked at: {}, {beyond} of them reachable from beyond this machine",
             plural(audit.everything().count(), "listener")
@@ -191,7 +185,7 @@ impl Out<'_> {
         let presumed = if block.presumed { " (presumed)" } else { "" };
         let heading = format!("{}{presumed}: {}", block.flag.code(), block.flag.description());
         self.prose(block.severity.into(), "  ", &heading)?;
-        for Entry { who, told } in &block.entries {
+        for Program { who, told } in &block.programs {
             self.prose(Tone::Plain, "    ", who)?;
             for Told { text, rule, places } in told {
                 let most = if self.style.width.is_some() { FEW } else { usize::MAX };
@@ -211,7 +205,7 @@ impl Out<'_> {
     }
 
     /// What is for information only, counted.
-    fn folded(&mut self, audit: &Audit<'_, '_>, told: usize) -> io::Result<()> {
+    fn folded(&mut self, audit: &Audit<'_>, told: usize) -> io::Result<()> {
         if told == audit.findings.len() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, empty, gap, report, scene, socket, text};
 
 /// What a policy adds: something missing, by a rule with a hostile name, and a gap of its own.
-fn with_missing<'r, 'o>(report: &'r Report<'o>) -> Audit<'r, 'o> {
+fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
     let mut audit = Audit::of(report);
     audit.findings.push(AuditFinding {
         subject: Subject::Place { protocol: Some(Protocol::Tcp), address: None, port: Some(443) },
@@ -28,7 +28,7 @@ fn with_missing<'r, 'o>(report: &'r Report<'o>) -> Audit<'r, 'o> {
     audit
 }
 
-fn table(audit: &Audit<'_, '_>, fail_on: Severity, width: Option<u16>) -> String {
+fn table(audit: &Audit<'_>, fail_on: Severity, width: Option<u16>) -> String {
     let style = Style { width, color: false };
     text(|w| table::document(audit, fail_on, &style, w))
 }

@@ -29,7 +29,7 @@ fn changes() {
     let observation = scene();
     let report = report(&observation);
     let listing: Value = serde_json::from_str(&text(|w| json::listing(&report, w))).unwrap();
-    for (at, judged) in report.listeners.iter().enumerate() {
+    for (at, judged) in report.entries.iter().enumerate() {
         let change = Change { kind: Kind::Widened, listener: judged, before: Some(judged) };
         let event = line(|w| events::change(&change, &observation, w));
         assert_eq!(event["event"], "widened");
@@ -37,7 +37,7 @@ fn changes() {
         assert_eq!(event["listener"], listing["listeners"][at]);
         assert_eq!(event["before"], listing["listeners"][at]);
     }
-    let change = Change { kind: Kind::Vanished, listener: &report.listeners[0], before: None };
+    let change = Change { kind: Kind::Vanished, listener: &report.entries[0], before: None };
     let event = line(|w| events::change(&change, &observation, w));
     assert_eq!((&event["event"], &event["before"]), (&"vanished".into(), &Value::Null));
 }

@@ -174,12 +174,12 @@ fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
 }
 
 fn drafted(observation: &Snapshot) -> String {
-    let report = judge(observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     fixtures::text(|w| told::draft(&draft(&report), observation, w))
 }
 
 fn codes(policy: &Policy, observation: &Snapshot) -> Vec<&'static str> {
-    let report = judge(observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
     let grave = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);

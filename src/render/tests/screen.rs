@@ -14,8 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
     let report = report(observation);
     let mark = |port| marks.iter().find(|(marked, _)| *marked == port);
-    let rows = report.listeners.iter().map(|judged| {
-        let mark = mark(judged.listener.socket.local.port);
+    let rows = report.entries.iter().map(|judged| {
+        let mark = mark(judged.socket.local.port);
         (judged.clone(), mark.map(|(_, kind)| Mark { kind: *kind, fading: false }))
     });
     let scene = Scene { report: &report, rows: rows.collect() };

@@ -196,6 +196,6 @@ fn nothing_to_list() {
     );
     let observation = scene();
     let mut report = report(&observation);
-    report.listeners.clear();
+    report.entries.clear();
     assert!(summary(&report).starts_with("No match among the 8 sockets seen. The view is incomplete"));
 }

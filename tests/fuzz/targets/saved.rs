@@ -11,7 +11,7 @@ use portolan::render::{Style, is_unsafe, json, table};
 fuzz_target!(|bytes: &[u8]| {
     // The reason quotes the file, and is sanitized where it is printed.
     let Ok(observation) = from::parse(bytes) else { return };
-    let report = judge(&observation, Registry::embedded());
+    let report = judge(observation.clone(), Registry::embedded());
     let mut shown = Vec::new();
     table::listing(&report, &Style { width: Some(80), color: false }, &mut shown).unwrap();
     json::listing(&report, &mut shown).unwrap();
