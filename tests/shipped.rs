@@ -64,7 +64,7 @@ fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
     let mut bad: Value = serde_json::from_slice(&fs::read(&good)?)?;
     let evil = "\u{1b}[2J\"\\\n\u{202e}";
     bad["host"]["name"] = evil.into();
-    bad["gaps"] = json!([{"stage": "holders", "what": evil, "count": 3, "why": evil, "remedy": evil}]);
+    bad["gaps"] = json!([{"stage": "owners", "what": evil, "count": 3, "why": evil, "remedy": evil}]);
     for process in bad["processes"].as_array_mut().unwrap() {
         process["name"] = evil.into();
         process["exe"]["path"] = evil.into();

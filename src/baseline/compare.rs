@@ -156,7 +156,7 @@ fn may_lack_holders(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
     let blind =
-        |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Holders | Stage::Processes));
+        |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Owners | Stage::Processes));
     let same_user = was.user == is.user;
     same_user && ((old.is_subset(new) && blind(before)) || (new.is_subset(old) && blind(after)))
 }
@@ -171,7 +171,7 @@ fn looked_into(report: &Report, socket: &Socket) -> bool {
     let observation = &report.snapshot;
     let Some(netns) = &socket.netns else {
         // Whoever asks for one by name may mean its own, and then there is no other.
-        let called = matches!(observation.asked, Namespaces::Called(_));
+        let called = matches!(observation.scope.namespaces, Namespaces::Called(_));
         return !called || observation.namespaces.is_empty();
     };
     let same = |other: &Netns| match (&netns.name, &other.name) {
@@ -179,7 +179,7 @@ fn looked_into(report: &Report, socket: &Socket) -> bool {
         _ => netns.inode == other.inode,
     };
     let container = |other: &Socket| other.netns.is_some() && other.container == socket.container;
-    observation.asked == Namespaces::All
+    observation.scope.namespaces == Namespaces::All
         || observation.namespaces.iter().any(|namespace| same(&namespace.netns))
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
@@ -187,15 +187,12 @@ fn looked_into(report: &Report, socket: &Socket) -> bool {
 /// Whether a listener looks like a client that waits for an answer.
 fn passes(judged: &Entry, observation: &Snapshot) -> bool {
     let socket = &judged.socket;
-    let datagram = matches!(socket.local.protocol, Protocol::Udp | Protocol::Udplite);
     let waits = match socket.state {
-        State::Unconnected => datagram,
+        State::Unconnected => socket.local.protocol.is_datagram(),
         State::Bound => socket.local.protocol == Protocol::Tcp,
         _ => false,
     };
-    let (ranges, reserved) = observation.ephemeral_at(socket);
-    let lies_in = |ranges: &[crate::model::PortRange]| ranges.iter().any(|r| r.contains(socket.local.port));
-    waits && lies_in(&ranges) && !lies_in(reserved)
+    waits && observation.ephemeral_range(socket).is_some()
 }
 
 /// By what the program of a socket that passes is known again: its port is not its own choice.

@@ -90,7 +90,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
     }
     if !comparison.unsettled.is_empty() {
         audit.gaps.push(Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: "listeners that cannot be compared with the baseline".to_owned(),
             count: u64::try_from(comparison.unsettled.len()).ok(),
             why: "holder, user or network namespace was not seen on both sides".to_owned(),

@@ -39,7 +39,7 @@ pub(super) fn run(
     let baseline = baseline.transpose()?;
     let namespaces = match &baseline {
         _ if args.deep => observe::EVERYWHERE,
-        Some(baseline) => baseline.asked.clone(),
+        Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
     // The rules judge by what is read in any case; the details are for who tells them, or holds a policy or a baseline
@@ -51,7 +51,7 @@ pub(super) fn run(
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
         diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;
     }
-    let deep = args.deep.then(|| observe::deep(&observation.asked)).transpose();
+    let deep = args.deep.then(|| observe::deep(&observation.scope.namespaces)).transpose();
     let deep = deep.map_err(|error| Error::Said(error.to_string()))?;
     observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     selection.users_known(|name| list::is_seen(name, &observation))?;

@@ -64,7 +64,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 
 /// This machine now, looked at as `before` was.
 fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
-    let asked = if common.netns.is_some() { namespaces(common) } else { before.asked.clone() };
+    let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
     observe(&scope).map_err(|error| Error::Said(error.to_string()))
 }

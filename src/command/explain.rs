@@ -69,7 +69,7 @@ pub(super) fn run(
 
 /// Sums the registry. The time of the observation, which looks at no socket, tells how old the data is.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let scope = Scope { ports: Some(Vec::new()), holders: false, ..Scope::default() };
+    let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let observation = observation(common, scope)?;
     let report = judge(observation, registry);
     let sums = registry.stats();

@@ -8,8 +8,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Error;
-use crate::model::{Extent, Family, Gap, Note, PortRange, Protocol, SNAPSHOT_SCHEMA, Snapshot, Stage, State};
-use crate::observe::Scope;
+use crate::model::{Family, Gap, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State};
 
 /// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -67,32 +66,16 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     }
 }
 
-/// Reads `path`; what `scope` asks for and nobody looked for then is a gap.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover.
 pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut observation = read(path)?;
-    let (gaps, note) = beyond(&observation, scope);
+    let gaps = beyond(&observation, scope);
     observation.gaps.extend(gaps);
-    observation.notes.extend(note);
     Ok(observation)
 }
 
-/// What is asked of a saved observation and not in it, because nobody looked for it then. One that does not tell what
-/// was looked for is told of where connections are asked for and it has none.
-fn beyond(observation: &Snapshot, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
-    let Some(extent) = &observation.extent else {
-        let has = |state: &State| observation.sockets.iter().any(|socket| socket.state == *state);
-        let asked = scope.states.iter().any(|state| !state.holds_port());
-        let note = Note {
-            what: "the saved observation does not tell whether connections were looked for; it has none"
-                .into(),
-            count: None,
-            remedy: None,
-        };
-        return (
-            Vec::new(),
-            (asked && !State::ALL.iter().any(|s| !s.holds_port() && has(s))).then_some(note),
-        );
-    };
+/// A gap for each part of `scope` that the snapshot's own scope does not cover.
+fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
     let gap = |stage, what| Gap {
         stage,
         what,
@@ -100,7 +83,7 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
         why: "the saved observation was taken without them".to_owned(),
         remedy: None,
     };
-    let Extent { protocols, families, states, ports, holders, details } = extent;
+    let Scope { protocols, families, states, ports, namespaces: _, processes, details } = &observation.scope;
     let mut gaps = Vec::new();
     for (of, lost) in [
         ("sockets of", missing(&scope.protocols, protocols, Protocol::name)),
@@ -115,12 +98,12 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> (Vec<Gap>, Option<Note>) {
         let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
         gaps.push(gap(Stage::Sockets, format!("sockets on other ports than {}", ports.join(", "))));
     }
-    if scope.holders && !holders {
-        gaps.push(gap(Stage::Holders, "the processes that hold the sockets".to_owned()));
+    if scope.processes && !processes {
+        gaps.push(gap(Stage::Owners, "the processes that own the sockets".to_owned()));
     } else if scope.details && !details {
         gaps.push(gap(Stage::Processes, "the users, parents, units and containers of processes".to_owned()));
     }
-    (gaps, None)
+    gaps
 }
 
 fn missing<T: Copy + PartialEq>(asked: &[T], there: &[T], name: fn(T) -> &'static str) -> Option<String> {
@@ -160,23 +143,14 @@ mod tests {
     fn what_was_not_looked_for_is_told() {
         let saved = include_bytes!("../../tests/captures/five.json");
         let mut observation = parse(saved).unwrap();
-        // As older versions saved it.
-        let mut older: serde_json::Value = serde_json::from_slice(saved).unwrap();
-        assert!(older.as_object_mut().unwrap().remove("extent").is_some());
-        let older = parse(older.to_string().as_bytes()).unwrap();
-        assert_eq!((older.extent, older.sockets), (None, observation.sockets.clone()));
         let told = |observation: &Snapshot, change: fn(&mut Scope)| {
             let mut scope = Scope { details: true, ..Scope::default() };
             change(&mut scope);
-            let (gaps, note) = beyond(observation, &scope);
-            gaps.into_iter().map(|gap| gap.what).chain(note.map(|note| note.what)).collect::<Vec<_>>()
+            beyond(observation, &scope).into_iter().map(|gap| gap.what).collect::<Vec<_>>()
         };
         let all: fn(&mut Scope) = |scope| scope.states = State::ALL.to_vec();
-        observation.extent = None;
-        assert_eq!(told(&observation, |_| {}), [""; 0]);
-        assert!(told(&observation, all)[0].contains("does not tell whether connections"));
-        let whole = Scope { details: true, ..Scope::default() }.extent();
-        observation.extent = Some(whole.clone());
+        let whole = Scope { details: true, ..Scope::default() };
+        observation.scope = whole.clone();
         assert_eq!(told(&observation, |_| {}), [""; 0]);
         assert_eq!(
             told(&observation, all),
@@ -184,22 +158,18 @@ mod tests {
               close-wait, last-ack, closing, close"]
         );
         let some: fn(&mut Scope) = |scope| scope.ports = Some(vec![PortRange { low: 10, high: 12 }]);
-        for (extent, change, lost) in [
-            (Extent { protocols: vec![Protocol::Tcp], ..whole.clone() }, some, "of udp, udplite, sctp, dccp"),
-            (Extent { families: vec![Family::Ipv4], ..whole.clone() }, some, "of ipv6"),
-            (
-                Extent { ports: Some(vec![PortRange { low: 5, high: 11 }]), ..whole.clone() },
-                some,
-                "than 5-11",
-            ),
-            (Extent { holders: false, ..whole.clone() }, some, "processes that hold"),
-            (Extent { details: false, ..whole.clone() }, some, "parents"),
+        for (taken, change, lost) in [
+            (Scope { protocols: vec![Protocol::Tcp], ..whole.clone() }, some, "of udp, udplite, sctp, dccp"),
+            (Scope { families: vec![Family::Ipv4], ..whole.clone() }, some, "of ipv6"),
+            (Scope { ports: Some(vec![PortRange { low: 5, high: 11 }]), ..whole.clone() }, some, "than 5-11"),
+            (Scope { processes: false, ..whole.clone() }, some, "processes that own"),
+            (Scope { details: false, ..whole.clone() }, some, "parents"),
         ] {
-            observation.extent = Some(extent);
+            observation.scope = taken;
             let told = told(&observation, change);
             assert!(told.len() == 1 && told[0].contains(lost), "{lost}: {told:?}");
         }
-        observation.extent = Some(Extent { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole });
+        observation.scope = Scope { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole };
         assert_eq!(told(&observation, some), [""; 0]);
         assert_eq!(told(&observation, |_| {}).len(), 1);
     }

@@ -162,7 +162,7 @@ pub(super) fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
 /// The same, as far as one wants to look.
 pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
     let mut scope = scope(&args.filter, selection);
-    scope.holders = !args.no_holders;
+    scope.processes = !args.no_holders;
     if args.all {
         scope.states = State::ALL.to_vec();
     } else if args.no_holders && selection.states().next().is_none() {
@@ -173,7 +173,7 @@ pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
 
 /// Wide enough for what is asked for to be judged: who else is on its port may be of the other family.
 fn beside_its_neighbours(scope: &Scope) -> Scope {
-    let families = if scope.holders { Scope::default().families } else { scope.families.clone() };
+    let families = if scope.processes { Scope::default().families } else { scope.families.clone() };
     Scope { families, ..scope.clone() }
 }
 

@@ -63,9 +63,7 @@ fn ephemeral(socket: &Socket, observation: &Snapshot) -> Option<Evidence> {
     if matches!(state, State::Bound) {
         return None; // a client may bind before it connects; there is no listener to speak of
     }
-    let (ranges, reserved) = observation.ephemeral_at(socket);
-    let reserved = reserved.iter().any(|range| range.contains(local.port));
-    let kernel_range = ranges.into_iter().find(|range| !reserved && range.contains(local.port));
+    let kernel_range = observation.ephemeral_range(socket);
     let iana_dynamic = RegistryRange::of(local.port) == RegistryRange::Dynamic;
     if kernel_range.is_none() && !iana_dynamic {
         return None;
@@ -79,7 +77,7 @@ fn ephemeral(socket: &Socket, observation: &Snapshot) -> Option<Evidence> {
         kernel_would_pick: kernel_range
             .filter(|range| odd.is_some() && parity_tells(*range))
             .map(|range| local.port % 2 != range.low % 2),
-        may_be_client: matches!(local.protocol, Protocol::Udp | Protocol::Udplite),
+        may_be_client: local.protocol.is_datagram(),
     })
 }
 
@@ -91,14 +89,14 @@ pub(super) fn ephemeral_here(
     protocol: Protocol,
     listeners: &[&Entry],
 ) -> Option<EphemeralHere> {
-    let host = &observation.host;
-    let kernel_range = host.ephemeral_for(protocol, None).into_iter().find(|range| range.contains(port));
+    let ports = observation.ephemeral_ports(common_netns(listeners), protocol, None);
+    let kernel_range = ports.range_of(port);
     let iana_dynamic = RegistryRange::of(port) == RegistryRange::Dynamic;
     if kernel_range.is_none() && !iana_dynamic {
         return None;
     }
-    let kept_back = host.reserved.iter().any(|range| range.contains(port));
-    let parity = host.os == "linux" && protocol == Protocol::Tcp;
+    let kept_back = ports.is_reserved(port);
+    let parity = observation.host.os == "linux" && protocol == Protocol::Tcp;
     let kernel_would_pick = match kernel_range {
         Some(_) if kept_back => Some(false),
         Some(range) => (parity && parity_tells(range)).then_some(port % 2 != range.low % 2),
@@ -113,12 +111,19 @@ pub(super) fn ephemeral_here(
     };
     Some(EphemeralHere {
         kernel_range,
-        source: host.ephemeral_source.clone(),
+        source: ports.source.to_owned(),
         kept_back,
         iana_dynamic,
         kernel_would_pick,
         likely_chosen,
     })
+}
+
+/// The network namespace that all of these listeners live in; `None` for the observer's own, or where they differ.
+fn common_netns(listeners: &[&Entry]) -> Option<u64> {
+    let netns = |entry: &&Entry| Some(entry.socket.netns.as_ref()?.inode);
+    let first = netns(listeners.first()?)?;
+    listeners.iter().all(|judged| netns(judged) == Some(first)).then_some(first)
 }
 
 /// Whether a port's being odd or even says who chose it. Linux gives listeners that ask for any port those whose

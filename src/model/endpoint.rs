@@ -27,6 +27,12 @@ named! {
 }
 
 impl Protocol {
+    /// Returns whether it is UDP or UDP-Lite, whose sockets receive without accepting connections first.
+    #[must_use]
+    pub const fn is_datagram(self) -> bool {
+        matches!(self, Protocol::Udp | Protocol::Udplite)
+    }
+
     /// The protocol under which IANA registers its ports: itself, but UDP for UDP-Lite.
     #[must_use]
     pub const fn registered_as(self) -> Protocol {
@@ -170,11 +176,17 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let device = self.device.as_deref().map(|d| format!("%{d}")).unwrap_or_default();
-        match self.address {
-            IpAddr::V4(a) => write!(f, "{}/{a}{device}:{}", self.protocol, self.port),
-            IpAddr::V6(a) => write!(f, "{}/[{a}{device}]:{}", self.protocol, self.port),
-        }
+        write!(f, "{}/{}:{}", self.protocol, host(self.address, self.device.as_deref()), self.port)
+    }
+}
+
+/// Returns an address with the device it is bound to, as it stands before a port: `0.0.0.0%lo`, `[fe80::1%eth0]`.
+#[must_use]
+pub fn host(address: IpAddr, device: Option<&str>) -> String {
+    let device = device.map(|device| format!("%{device}")).unwrap_or_default();
+    match address {
+        IpAddr::V4(address) => format!("{address}{device}"),
+        IpAddr::V6(address) => format!("[{address}{device}]"),
     }
 }
 

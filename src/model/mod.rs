@@ -15,6 +15,7 @@ mod holder;
 mod named;
 mod process;
 mod program;
+mod scope;
 mod snapshot;
 mod socket;
 mod target;
@@ -26,7 +27,7 @@ pub use context::{
     Neighbours,
 };
 pub use deep::{DeepLook, Disagreement, Source, TakenPort};
-pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, unmapped};
+pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use evidence::{DeadRegistration, Evidence, QuietRegistration};
 pub use exposure::Exposure;
 pub use finding::Finding;
@@ -35,8 +36,9 @@ pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub(crate) use named::named;
 pub use process::{Exe, ExeState, Parent, Pid, Process};
 pub use program::{RestsOn, Stranger, Usual};
+pub use scope::{Namespaces, Scope};
 pub use snapshot::{
-    EphemeralOf, Extent, Gap, Host, Namespace, Namespaces, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
+    EphemeralOf, EphemeralPorts, Gap, Host, Namespace, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use target::{BadTarget, Network, Target};

@@ -1,23 +1,24 @@
-//! What was seen of one machine at one time, and what was not.
+//! A snapshot: what one scan of a machine saw, and what it could not see.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Netns, PortRange, Process, Protocol, Socket, State, named};
+use super::{Family, Netns, PortRange, Process, Protocol, Scope, Socket, named};
 
-/// The schema of a saved observation; a file of another one is refused.
+/// The schema of a saved snapshot; a file of another one is refused.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
-    /// The part of an observation that a gap is in.
+    /// The part of a scan that a gap is in.
     pub enum Stage {
-        /// Asking for the sockets.
+        /// Listing the sockets.
         Sockets = "sockets",
-        /// Finding who holds them.
-        Holders = "holders",
-        /// Reading the processes that hold them.
+        /// Finding the processes that own them.
+        #[serde(alias = "holders")]
+        Owners = "owners",
+        /// Reading the processes that own them.
         Processes = "processes",
-        /// Looking into network namespaces.
+        /// Entering network namespaces.
         Namespaces = "namespaces",
         /// Reading the machine's own settings.
         Host = "host",
@@ -97,19 +98,6 @@ impl Host {
     }
 }
 
-/// Which network namespaces to look into (Linux).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Namespaces {
-    /// The observer's own.
-    #[default]
-    Own,
-    /// Every one that can be found.
-    All,
-    /// The one of this name, inode, or process.
-    Called(String),
-}
-
 /// Another network namespace that was looked into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
@@ -123,21 +111,29 @@ pub struct Namespace {
     pub ephemeral_source: String,
 }
 
-/// How far an observation reaches: what was asked for. Nothing can be said of what lies beyond.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extent {
-    /// These protocols.
-    pub protocols: Vec<Protocol>,
-    /// These families.
-    pub families: Vec<Family>,
-    /// Sockets in these states.
-    pub states: Vec<State>,
-    /// Sockets whose local port lies in one of these; `None`: on every port.
-    pub ports: Option<Vec<PortRange>>,
-    /// Whether the processes that hold them were looked for.
-    pub holders: bool,
-    /// Whether everything there is to know of those processes was read, or only which programs they are.
-    pub details: bool,
+/// The ports that outgoing connections draw from in one network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EphemeralPorts<'s> {
+    /// The ranges; empty where they could not be read.
+    pub ranges: Vec<PortRange>,
+    /// The ports in them that the kernel never hands out.
+    pub reserved: &'s [PortRange],
+    /// As [`Host::ephemeral_source`].
+    pub source: &'s str,
+}
+
+impl EphemeralPorts<'_> {
+    /// Returns the range that `port` lies in, reserved or not.
+    #[must_use]
+    pub fn range_of(&self, port: u16) -> Option<PortRange> {
+        self.ranges.iter().copied().find(|range| range.contains(port))
+    }
+
+    /// Returns whether the kernel never hands out `port`.
+    #[must_use]
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.reserved.iter().any(|range| range.contains(port))
+    }
 }
 
 /// Plain data: serialised as it stands, and read back with `--from`.
@@ -149,16 +145,13 @@ pub struct Snapshot {
     pub taken: Timestamp,
     /// Where.
     pub host: Host,
-    /// How far it reaches; `None` where it was saved by a version that did not tell.
-    #[serde(default)]
-    pub extent: Option<Extent>,
+    /// What was asked for. Nothing is known of what lies outside it.
+    #[serde(alias = "extent")]
+    pub scope: Scope,
     /// The sockets.
     pub sockets: Vec<Socket>,
     /// The processes that hold any of them, in rising order of pid.
     pub processes: Vec<Process>,
-    /// Which network namespaces were asked for: of any other, nothing is known.
-    #[serde(default)]
-    pub asked: Namespaces,
     /// The other network namespaces that were looked into, in rising order of inode.
     pub namespaces: Vec<Namespace>,
     /// What could not be seen.
@@ -168,20 +161,116 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The ports outgoing connections draw from where `socket` lives, and those of them kept back.
+    /// Returns the range of outgoing ports, where `socket` lives, that its port lies in; `None` where it lies in none, is
+    /// reserved, or the ranges are not known.
     #[must_use]
-    pub fn ephemeral_at(&self, socket: &Socket) -> (Vec<PortRange>, &[PortRange]) {
-        let Some(netns) = &socket.netns else {
-            let Socket { local, .. } = socket;
-            return (self.host.ephemeral_for(local.protocol, Some(local.family())), &self.host.reserved);
+    pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
+        let ports = self.ephemeral_ports_of(socket);
+        ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
+    }
+
+    /// Returns whether the ports that the kernel gives to outgoing connections are known where `socket` lives.
+    #[must_use]
+    pub fn knows_ephemeral_ports(&self, socket: &Socket) -> bool {
+        !self.ephemeral_ports_of(socket).ranges.is_empty()
+    }
+
+    fn ephemeral_ports_of(&self, socket: &Socket) -> EphemeralPorts<'_> {
+        let netns = socket.netns.as_ref().map(|netns| netns.inode);
+        self.ephemeral_ports(netns, socket.local.protocol, Some(socket.local.family()))
+    }
+
+    /// Returns the ports that outgoing connections draw from in a network namespace (`None` for the observer's own).
+    #[must_use]
+    pub fn ephemeral_ports(
+        &self,
+        netns: Option<u64>,
+        protocol: Protocol,
+        family: Option<Family>,
+    ) -> EphemeralPorts<'_> {
+        let Some(inode) = netns else {
+            let Host { reserved, ephemeral_source: source, .. } = &self.host;
+            return EphemeralPorts { ranges: self.host.ephemeral_for(protocol, family), reserved, source };
         };
-        let found = self.namespaces.iter().find(|namespace| namespace.netns.inode == netns.inode);
-        found.map_or((Vec::new(), &[]), |namespace| (namespace.ephemeral.clone(), &namespace.reserved))
+        match self.namespaces.iter().find(|namespace| namespace.netns.inode == inode) {
+            Some(Namespace { ephemeral, reserved, ephemeral_source: source, .. }) => {
+                EphemeralPorts { ranges: ephemeral.clone(), reserved, source }
+            }
+            None => EphemeralPorts { ranges: Vec::new(), reserved: &[], source: "" },
+        }
     }
 
     /// Whether everything that was asked for was seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Endpoint, Home, Owner, State};
+
+    fn socket(local: &str, netns: Option<u64>) -> Socket {
+        let netns = netns.map(|inode| Netns { inode, name: None });
+        Socket {
+            local: local.parse::<Endpoint>().unwrap(),
+            peer: None,
+            state: State::Listen,
+            mptcp: false,
+            home: Arc::new(Home { netns, ..Home::default() }),
+            inode: None,
+            cookie: None,
+            v6only: None,
+            queues: None,
+            owner: Owner::Unknown,
+        }
+    }
+
+    #[test]
+    fn each_namespace_has_its_own_ephemeral_range() {
+        let host = |low, high| vec![PortRange { low, high }];
+        let snapshot = Snapshot {
+            schema: SNAPSHOT_SCHEMA.to_owned(),
+            taken: Timestamp::UNIX_EPOCH,
+            host: Host {
+                name: None,
+                os: "linux".to_owned(),
+                kernel: None,
+                privileged: true,
+                ephemeral: host(32768, 60999),
+                reserved: host(40000, 40001),
+                ephemeral_of: Vec::new(),
+                ephemeral_source: "own".to_owned(),
+            },
+            scope: Scope::default(),
+            sockets: Vec::new(),
+            processes: Vec::new(),
+            namespaces: vec![Namespace {
+                netns: Netns { inode: 7, name: None },
+                ephemeral: host(1024, 2000),
+                reserved: host(1500, 1500),
+                ephemeral_source: "its own".to_owned(),
+            }],
+            gaps: Vec::new(),
+            notes: Vec::new(),
+        };
+        for (name, local, netns, in_range, known) in [
+            ("in the range", "tcp/0.0.0.0:40002", None, true, true),
+            ("reserved", "tcp/0.0.0.0:40001", None, false, true),
+            ("outside", "tcp/0.0.0.0:1600", None, false, true),
+            ("in another namespace's range", "udp/[::]:1600", Some(7), true, true),
+            ("reserved in another namespace", "udp/[::]:1500", Some(7), false, true),
+            ("outside in another namespace", "udp/[::]:40002", Some(7), false, true),
+            ("in a namespace that was not read", "udp/[::]:1600", Some(8), false, false),
+        ] {
+            let socket = socket(local, netns);
+            assert_eq!(snapshot.ephemeral_range(&socket).is_some(), in_range, "{name}");
+            assert_eq!(snapshot.knows_ephemeral_ports(&socket), known, "{name}");
+        }
+        assert_eq!(snapshot.ephemeral_ports(Some(7), Protocol::Tcp, None).source, "its own");
     }
 }

@@ -42,10 +42,16 @@ named! {
 }
 
 impl State {
-    /// Whether the port is taken for whoever comes: listening, unconnected, or bound and idle.
+    /// Returns whether it accepts traffic from anyone: a listening socket, or a datagram socket without a peer.
+    #[must_use]
+    pub const fn accepts_traffic(self) -> bool {
+        matches!(self, State::Listen | State::Unconnected)
+    }
+
+    /// Returns whether it occupies its port without a connection: it accepts traffic, or is bound and idle.
     #[must_use]
     pub const fn holds_port(self) -> bool {
-        matches!(self, State::Listen | State::Unconnected | State::Bound)
+        self.accepts_traffic() || matches!(self, State::Bound)
     }
 }
 
@@ -192,8 +198,7 @@ impl Socket {
     /// alone, and only where one of the two lies within the other. What is sent to many at once is handed to all.
     #[must_use]
     pub fn narrows(&self, wider: &Socket) -> bool {
-        let takes = |socket: &Socket| matches!(socket.state, State::Listen | State::Unconnected);
-        if !takes(self) || !takes(wider) || !self.same_port(wider) {
+        if !self.state.accepts_traffic() || !wider.state.accepts_traffic() || !self.same_port(wider) {
             return false;
         }
         let (own, other) = (unmapped(self.local.address), unmapped(wider.local.address));

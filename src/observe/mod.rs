@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use crate::model::{DeepLook, Extent, Family, Namespaces, PortRange, Protocol, Snapshot, State};
+pub use crate::model::Scope;
+use crate::model::{DeepLook, Namespaces, Snapshot};
 
 #[cfg(not(target_os = "linux"))]
 mod anew;
@@ -40,57 +41,6 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
 
 /// The namespaces that hold whatever listens here: all there are, where the system has such a thing.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
-
-/// What to look at, and how closely.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Only these protocols.
-    pub protocols: Vec<Protocol>,
-    /// Only these families.
-    pub families: Vec<Family>,
-    /// Only sockets whose local port lies in one of these; `None` for every port.
-    pub ports: Option<Vec<PortRange>>,
-    /// Only sockets in these states; what is not asked for is not asked of the kernel either.
-    pub states: Vec<State>,
-    /// In these network namespaces.
-    pub namespaces: Namespaces,
-    /// Whether to look for the processes that hold the sockets.
-    pub holders: bool,
-    /// Whether to read all there is to know of those processes, or only what tells which programs they are:
-    /// name, file and command line.
-    pub details: bool,
-}
-
-impl Default for Scope {
-    /// Every listener, its holders by name.
-    fn default() -> Self {
-        Scope {
-            protocols: Protocol::ALL.to_vec(),
-            families: vec![Family::Ipv4, Family::Ipv6],
-            ports: None,
-            states: State::ALL.into_iter().filter(|state| state.holds_port()).collect(),
-            namespaces: Namespaces::Own,
-            holders: true,
-            details: false,
-        }
-    }
-}
-
-impl Scope {
-    /// Whether a socket on `port` in `state` is asked for.
-    #[must_use]
-    pub fn wants(&self, port: u16, state: State) -> bool {
-        self.states.contains(&state)
-            && self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
-    }
-
-    /// What an observation of it reaches.
-    #[must_use]
-    pub fn extent(&self) -> Extent {
-        let Scope { protocols, families, ports, states, holders, details, .. } = self.clone();
-        Extent { protocols, families, states, ports, holders, details }
-    }
-}
 
 /// Why nothing at all could be observed.
 #[derive(Debug)]

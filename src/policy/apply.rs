@@ -75,7 +75,7 @@ const MOST_NAMED: usize = 8;
 /// What could not be decided, by the rule that may allow it and why that is not known.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| Gap {
-        stage: Stage::Holders,
+        stage: Stage::Owners,
         what: format!(
             "{} that {of} of the policy may allow",
             if count == 1 { "listener" } else { "listeners" }
@@ -101,7 +101,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Maybe {
         "the rule is for named hosts, and the name of this one is not known"
-    } else if observation.ephemeral_at(&listener.socket).0.is_empty() && !rule.ports.is_empty() {
+    } else if !observation.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
         "the holder, or the range of ephemeral ports, is not known"
     } else {
         "it asks who holds them, and that could not be seen"

@@ -208,9 +208,7 @@ fn stays(unit: &str) -> bool {
 /// not have picked was chosen, and so was a program's own.
 fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
     let socket = &judged.socket;
-    let (handed_out, kept_back) = observation.ephemeral_at(socket);
-    let within = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(socket.local.port));
-    if !within(&handed_out) || within(kept_back) || judged.usual().is_some_and(|usual| !usual.any_port) {
+    if observation.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
         return false;
     }
     if socket.owner == Owner::Kernel && !judged.verdict.known_use.is_empty() {
@@ -295,7 +293,7 @@ fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -
         },
         accept: service.accept.iter().copied().collect(),
         // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
-        required: !given || !block.protocols.iter().any(|p| matches!(p, Protocol::Udp | Protocol::Udplite)),
+        required: !given || !block.protocols.iter().any(|protocol| protocol.is_datagram()),
         ..Allow::default()
     };
     Drafted { rule, services, kept }

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User};
 use crate::join::Entry;
-use crate::model::{Owner, Process, Snapshot, Socket, State};
+use crate::model::{Owner, Process, Snapshot, Socket};
 
 /// An answer; the order of the variants is that in which they win where several are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ impl Answer {
 /// Whether a socket is one that a policy speaks of: it takes what anybody sends. A client may bind a port before it
 /// connects, so one that is only bound is not.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
-    matches!(socket.state, State::Listen | State::Unconnected)
+    socket.state.accepts_traffic()
 }
 
 /// Whether a rule for these hosts is in force on this one.
@@ -255,13 +255,8 @@ pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Snapshot) ->
     let port = socket.local.port;
     match ports {
         Ports::Range(range) => Answer::of(range.contains(port)),
-        Ports::Ephemeral => match observation.ephemeral_at(socket) {
-            (handed_out, _) if handed_out.is_empty() => Answer::Maybe, // the range could not be read
-            (handed_out, kept_back) => Answer::of(
-                handed_out.iter().any(|range| range.contains(port))
-                    && !kept_back.iter().any(|range| range.contains(port)),
-            ),
-        },
+        Ports::Ephemeral if !observation.knows_ephemeral_ports(socket) => Answer::Maybe,
+        Ports::Ephemeral => Answer::of(observation.ephemeral_range(socket).is_some()),
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! As the rest of [`super::words`], they come out raw: whoever shows them sanitizes them.
 
-use crate::model::{ChangeKind, Disagreement, ExeState, Held, Netns, Protocol, Since, Source, TakenPort};
+use crate::model::{
+    ChangeKind, Disagreement, ExeState, Held, Netns, Protocol, Since, Source, TakenPort, host,
+};
 
 /// Who holds it, as who: `/usr/sbin/nginx as root`.
 #[must_use]
@@ -34,13 +36,8 @@ pub fn place(held: &Held) -> String {
 /// Its address and port, with device and network namespace.
 #[must_use]
 pub fn address(held: &Held) -> String {
-    let device = held.device.as_deref().map(|device| format!("%{device}")).unwrap_or_default();
-    let port = held.port;
-    let end = match held.address {
-        std::net::IpAddr::V4(a) => format!("{a}{device}:{port}"),
-        std::net::IpAddr::V6(a) => format!("[{a}{device}]:{port}"),
-    };
-    format!("{end}{}", within(held.netns.as_ref()))
+    let host = host(held.address, held.device.as_deref());
+    format!("{host}:{}{}", held.port, within(held.netns.as_ref()))
 }
 
 fn within(netns: Option<&Netns>) -> String {

@@ -213,10 +213,9 @@ pub(super) fn empty() -> Snapshot {
             ephemeral_of: Vec::new(),
             ephemeral_source: "ip_local_port_range".into(),
         },
-        extent: None,
+        scope: Scope::default(),
         sockets: vec![],
         processes: vec![],
-        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps: vec![],
         notes: vec![],
@@ -269,9 +268,8 @@ pub(super) fn scene() -> Snapshot {
             process(1001, "(kernel)"),
             // 4,000,025 could not be read.
         ],
-        asked: Namespaces::Own,
         namespaces: Vec::new(),
-        gaps: vec![gap(Stage::Holders, "processes", Some(12))],
+        gaps: vec![gap(Stage::Owners, "processes", Some(12))],
         notes: vec![Note { what: "other network namespaces".into(), count: Some(2), remedy: None }],
         ..empty()
     }

@@ -33,7 +33,7 @@ mod wrap;
 
 use anstyle::{AnsiColor, Effects};
 
-use crate::model::{Owner, Severity, Socket};
+use crate::model::{Owner, Severity, Socket, host};
 
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, summary};
@@ -95,12 +95,7 @@ impl From<Severity> for Tone {
 
 /// The address of a socket with its device, fit to be shown: `[fe80::1%eth0]`, `0.0.0.0%lo`.
 fn address(socket: &Socket) -> String {
-    let local = &socket.local;
-    let device = local.device.as_deref().map(|d| format!("%{}", sanitize(d))).unwrap_or_default();
-    match local.address {
-        std::net::IpAddr::V4(a) => format!("{a}{device}"),
-        std::net::IpAddr::V6(a) => format!("[{a}{device}]"),
-    }
+    sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
 }
 
 /// The user a socket was made under, fit to be shown: its name, else its number.

@@ -77,7 +77,7 @@ pub(super) fn columns(report: &Report) -> Vec<Column> {
     if any(|j| j.connections.is_some()) {
         columns.push(Column::Connections);
     }
-    if any(|j| !matches!(j.socket.state, State::Listen | State::Unconnected)) {
+    if any(|j| !j.socket.state.accepts_traffic()) {
         columns.push(Column::State);
     }
     if any(|j| j.socket.netns.is_some()) {

@@ -91,7 +91,7 @@ fn owners(report: &Report) -> Option<String> {
     }
     let remedy = (count(&Owner::Hidden) > 0)
         .then(|| {
-            let holders = |stage| matches!(stage, Stage::Holders | Stage::Processes);
+            let holders = |stage| matches!(stage, Stage::Owners | Stage::Processes);
             report.snapshot.gaps.iter().filter(|gap| holders(gap.stage)).find_map(|gap| gap.remedy.as_deref())
         })
         .flatten();

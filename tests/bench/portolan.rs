@@ -179,7 +179,7 @@ fn verdict(bencher: Bencher<'_, '_>, port: u16) {
 #[divan::bench(name = "observe", args = ["holders", "no holders"])]
 fn observe_here(look: &str) -> Snapshot {
     let holders = look == "holders";
-    observe(&Scope { holders, ..Scope::default() }).unwrap()
+    observe(&Scope { processes: holders, ..Scope::default() }).unwrap()
 }
 
 /// Listeners of every kind: ports spread over all there are, five holders here and none there.
@@ -197,10 +197,9 @@ fn observation() -> Snapshot {
             ephemeral_of: Vec::new(),
             ephemeral_source: "net.ipv4.ip_local_port_range".to_owned(),
         },
-        extent: None,
+        scope: Scope::default(),
         sockets: (0..LISTENERS).map(socket).collect(),
         processes: (0..PROCESSES).map(process).collect(),
-        asked: portolan::model::Namespaces::Own,
         namespaces: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),

@@ -21,7 +21,7 @@ fn an_audit_answers_by_its_exit_code() {
     }
     // The same capture with something unseen: nothing found is no all-clear, something found is found all the same.
     let text = std::fs::read_to_string(capture()).unwrap();
-    let gap = r#""gaps": [{"stage": "holders", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
+    let gap = r#""gaps": [{"stage": "owners", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
     let partial = text.replace("\"gaps\": []", gap);
     assert_ne!(partial, text);
     let folder = tempfile::tempdir().unwrap();

@@ -156,7 +156,7 @@ fn diffs_of_files() {
 #[test]
 fn a_diff_of_narrow_captures_is_no_all_clear() {
     let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();
-    narrow["extent"]["protocols"] = serde_json::json!(["tcp"]);
+    narrow["scope"]["protocols"] = serde_json::json!(["tcp"]);
     narrow["sockets"].as_array_mut().unwrap().retain(|socket| socket["local"]["protocol"] == "tcp");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("narrow.json");

@@ -103,7 +103,7 @@ fn incomplete(lab: &Lab) -> Outcome {
     let _holder = harmless()?;
     let (code, told) = audit_as_nobody(lab, &[])?;
     same!((code, told["verdict"].as_str()), (Some(3), Some("incomplete")), "{told:#}");
-    gap(&told, "holders", "")?;
+    gap(&told, "owners", "")?;
     let (code, told) = audit_as_nobody(lab, &["--allow-incomplete"])?;
     same!((code, told["verdict"].as_str()), (Some(0), Some("incomplete")), "{told:#}");
     // As root all of it can be seen.

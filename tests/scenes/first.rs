@@ -195,7 +195,7 @@ fn no_proc(lab: &Lab) -> Outcome {
     same!(report["complete"], false);
     let gaps = report["gaps"].as_array().cloned().unwrap_or_default();
     same!(
-        gaps.iter().any(|gap| gap["stage"] == "holders" && gap["remedy"] == "mount /proc"),
+        gaps.iter().any(|gap| gap["stage"] == "owners" && gap["remedy"] == "mount /proc"),
         true,
         "{gaps:?}"
     );

@@ -144,7 +144,7 @@ fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
     held(&report, 8221, &[within.pid()])?;
     same!(on_port(&report, 8220)?["owner"], "hidden");
     same!(on_port(&report, 8220)?["processes"], serde_json::json!([]));
-    gap(&report, "holders", "pid namespace")
+    gap(&report, "owners", "pid namespace")
 }
 
 /// Whether every process of this machine may be read, and all of them are in sight. Even root may not read a
@@ -179,12 +179,12 @@ fn kernel_socket(lab: &Lab) -> Outcome {
     } else {
         eprintln!("not every process of this machine may be read: the kernel's socket is hidden, not kernel");
         same!(listener["owner"], "hidden");
-        gap(&report, "holders", "")?;
+        gap(&report, "owners", "")?;
     }
     // Nobody at all may say so less than root.
     let (report, _) = lab.json_as_nobody(&[])?;
     same!(on_port(&report, 4789)?["owner"], "hidden");
-    gap(&report, "holders", "permission denied")
+    gap(&report, "owners", "permission denied")
 }
 
 /// On its way from one process to another a descriptor is in nobody's table. It is listed all the same.
@@ -203,5 +203,5 @@ fn in_flight(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     same!(listeners(&report)?.len(), 1);
     same!(on_port(&report, 8230)?["owner"], "hidden");
-    gap(&report, "holders", "pid namespace")
+    gap(&report, "owners", "pid namespace")
 }

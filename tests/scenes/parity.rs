@@ -36,7 +36,7 @@ fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let observation: Snapshot = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
     // Which holders it does not find is what the scenes are about.
-    let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Holders).collect();
+    let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Owners).collect();
     same!(gaps, Vec::<&Gap>::new());
     let seen = observation.sockets.into_iter().map(|socket| {
         let pids = socket.owner.pids().to_vec();

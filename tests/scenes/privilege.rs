@@ -43,7 +43,7 @@ fn roots_is_hidden(report: &Value, holders: &[Holder; 2], why: &str) -> Outcome 
     same!(on_port(report, 8600)?["owner"], "hidden");
     same!(on_port(report, 8600)?["processes"], json!([]));
     held(report, 8601, &[holders[1].pid()])?;
-    gap(report, "holders", why)
+    gap(report, "owners", why)
 }
 
 fn hidepid_2(lab: &Lab) -> Outcome {
@@ -58,7 +58,7 @@ fn hidepid_2(lab: &Lab) -> Outcome {
     let (report, _) = lab.json_under("nobody", &["8610", "8611"])?;
     same!(on_port(&report, 8610)?["owner"], "hidden");
     held(&report, 8611, &[holders[1].pid()])?;
-    gap(&report, "holders", "")
+    gap(&report, "owners", "")
 }
 
 fn two_more() -> Result<[Holder; 2], libtest_mimic::Failed> {
@@ -108,7 +108,7 @@ fn no_ptrace(lab: &Lab) -> Outcome {
     same!(on_port(&report, 8600)?["owner"], "hidden", "{report:#}");
     same!(listeners(&report)?.len(), 2);
     same!(["held", "hidden"].map(Value::from).contains(&on_port(&report, 8601)?["owner"]), true);
-    gap(&report, "holders", "permission denied")?;
+    gap(&report, "owners", "permission denied")?;
     same!(talk.contains("CAP_SYS_PTRACE"), true, "{talk}");
     drop(holders);
     Ok(())
@@ -136,7 +136,7 @@ fn user_namespace(lab: &Lab) -> Outcome {
     for port in [8600, 8601] {
         same!(on_port(&report, port)?["owner"], "hidden");
     }
-    gap(&report, "holders", "permission denied")
+    gap(&report, "owners", "permission denied")
 }
 
 fn foreign_pid_namespace(lab: &Lab) -> Outcome {
@@ -146,7 +146,7 @@ fn foreign_pid_namespace(lab: &Lab) -> Outcome {
     for port in [8600, 8601] {
         same!(on_port(&report, port)?["owner"], "hidden");
     }
-    gap(&report, "holders", "cannot see the processes outside")
+    gap(&report, "owners", "cannot see the processes outside")
 }
 
 /// The processes in sight are the old ones: they are found, and what is not is hidden.
@@ -219,7 +219,7 @@ fn second_listing_refused(lab: &Lab) -> Outcome {
     let report = Lab::parsed(&output)?;
     held(&report, 8601, &[within.pid()])?;
     same!(on_port(&report, 8600)?["owner"], "hidden");
-    gap(&report, "holders", "could not be listed again")
+    gap(&report, "owners", "could not be listed again")
 }
 
 /// Nobody answers: nothing is listed, and each protocol is named that was not.

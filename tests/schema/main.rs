@@ -116,7 +116,7 @@ fn everything() -> Snapshot {
     let gap =
         |stage| Gap { stage, what: "1 process".to_owned(), count: None, why: "why".to_owned(), remedy: None };
     seen.gaps = vec![
-        gap(Stage::Holders),
+        gap(Stage::Owners),
         Gap { count: Some(3), remedy: Some("be root".to_owned()), ..gap(Stage::Sockets) },
     ];
     seen.notes = vec![Note { what: "a note".to_owned(), count: Some(2), remedy: None }];

@@ -183,7 +183,7 @@ fn what_is_not_sure_or_cannot_be_compared() {
         observation
     };
     assert_eq!(compared(&blind(&[], Stage::Sockets), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80 +"]);
-    assert_eq!(compared(&blind(&[], Stage::Holders), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&blind(&[], Stage::Owners), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&[WEB]), &blind(&[], Stage::Sockets)), ["vanished tcp/0.0.0.0:80 +"]);
     let hidden = [("tcp/0.0.0.0:80", Some(0), &[][..])];
     for (before, after) in [(&[WEB], &hidden), (&hidden, &[WEB]), (&hidden, &hidden)] {
@@ -198,15 +198,9 @@ fn what_is_not_sure_or_cannot_be_compared() {
     assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
     // One holder more, where not every process could be read before.
     let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
-    assert_eq!(
-        compared(&blind(&[WEB], Stage::Holders), &seen(&two)),
-        ["holders-not-all-seen tcp/0.0.0.0:80"]
-    );
-    assert_eq!(
-        compared(&seen(&two), &blind(&[WEB], Stage::Holders)),
-        ["holders-not-all-seen tcp/0.0.0.0:80"]
-    );
-    assert_eq!(compared(&blind(&two, Stage::Holders), &seen(&[WEB])), ["changed tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&blind(&[WEB], Stage::Owners), &seen(&two)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&seen(&two), &blind(&[WEB], Stage::Owners)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&blind(&two, Stage::Owners), &seen(&[WEB])), ["changed tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&[WEB]), &seen(&two)), ["changed tcp/0.0.0.0:80"]);
 }
 
@@ -219,10 +213,11 @@ fn namespaces_that_were_not_looked_into() {
         let netns = blue().unwrap();
         observation.namespaces =
             vec![Namespace { netns, ephemeral: vec![], reserved: vec![], ephemeral_source: "x".into() }];
-        observation.asked = asked;
+        observation.scope.namespaces = asked;
         observation
     };
-    let empty = |asked: Namespaces| Snapshot { asked, ..seen(&[]) };
+    let asked = |namespaces| Scope { namespaces, ..Scope::default() };
+    let empty = |namespaces: Namespaces| Snapshot { scope: asked(namespaces), ..seen(&[]) };
     let all = || Namespaces::All;
     assert_eq!(compared(&empty(all()), &inside(all())), ["appeared tcp/0.0.0.0:80"]);
     assert_eq!(compared(&inside(all()), &empty(all())), ["vanished tcp/0.0.0.0:80"]);
@@ -236,7 +231,7 @@ fn namespaces_that_were_not_looked_into() {
     );
     // Only blue was asked for: of the observer's own nothing is known.
     let called = || Namespaces::Called("blue".into());
-    let own = Snapshot { asked: all(), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
+    let own = Snapshot { scope: asked(all()), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
     assert_eq!(
         compared(&inside(called()), &own),
         ["vanished tcp/0.0.0.0:80", "namespace-not-looked-into tcp/0.0.0.0:81"]
@@ -317,7 +312,7 @@ fn findings_of_an_audit() {
     // What the baseline did not see, and what cannot be compared with it, is no all-clear.
     let mut blind = seen(&[("tcp/0.0.0.0:80", Some(0), &[])]);
     assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 1));
-    blind.gaps = vec![gap(Stage::Holders)];
+    blind.gaps = vec![gap(Stage::Owners)];
     assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 2));
 }
 
@@ -370,7 +365,7 @@ fn any_rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 fn any_view() -> impl Strategy<Value = Snapshot> {
-    let stage = prop_oneof![Just(None), Just(Some(Stage::Sockets)), Just(Some(Stage::Holders))];
+    let stage = prop_oneof![Just(None), Just(Some(Stage::Sockets)), Just(Some(Stage::Owners))];
     (any_rows(), stage).prop_map(|(rows, stage)| {
         let mut observation = seen(&rows);
         observation.gaps.extend(stage.map(gap));

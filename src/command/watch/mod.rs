@@ -101,7 +101,7 @@ impl Watch {
 
     /// Leaves the holders alone: for whoever wants to know of the ports only.
     fn look_at_sockets_alone(&mut self) {
-        self.scope.holders = false;
+        self.scope.processes = false;
         self.scope.details = false;
         self.observer = Observer::new(self.scope.clone());
     }

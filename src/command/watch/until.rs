@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Beat, Error, Exit, Ui, Watch};
 use crate::cli::WatchArgs;
 use crate::judge::Report;
-use crate::model::{Stage, State, Target};
+use crate::model::{Stage, Target};
 use crate::render::talk;
 
 /// The time between two looks, where none is named: without holders a look costs a fraction of a millisecond.
@@ -84,9 +84,8 @@ pub(super) fn run(
 fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
     let sockets = || report.entries.iter().map(|judged| judged);
     if !free {
-        let serves = |state| matches!(state, State::Listen | State::Unconnected);
         let met = |target: &super::target::Resolved| {
-            sockets().any(|listener| serves(listener.socket.state) && target.matches(listener))
+            sockets().any(|listener| listener.socket.state.accepts_traffic() && target.matches(listener))
         };
         return if watch.targets.iter().all(met) { Answer::Yes } else { Answer::No };
     }

@@ -85,11 +85,7 @@ fn bound_only(listener: &Entry, observation: &Snapshot) -> Option<Evidence> {
     if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {
         return None;
     }
-    let (ranges, reserved) = observation.ephemeral_at(socket);
-    let port = socket.local.port;
-    let kept_back = reserved.iter().any(|range| range.contains(port));
-    let kernel_range = ranges.iter().copied().find(|range| !kept_back && range.contains(port));
-    Some(Evidence::BoundOnly { kernel_range })
+    Some(Evidence::BoundOnly { kernel_range: observation.ephemeral_range(socket) })
 }
 
 fn kernel(listener: &Entry) -> Option<Evidence> {

@@ -23,9 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::tenants::{Known, Program, Tenant, belong_together, opens_for_others};
 use crate::join::Entry;
-use crate::model::{
-    Difference, Evidence, Holder, Holders, Pid, Process, Protocol, Side, Socket, State, unmapped,
-};
+use crate::model::{Difference, Evidence, Holder, Holders, Pid, Process, Side, Socket, unmapped};
 
 /// Evidence names so many kinds of holders, and so many sides; how many more there are it counts.
 const FEW: usize = 8;
@@ -100,9 +98,7 @@ fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
 impl<'l> Place<'l> {
     /// `None` of no socket at all.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Known) -> Option<Self> {
-        let takes = |socket: &&Socket| {
-            (matches!(socket.state, State::Listen | State::Unconnected), socket.v6only == Some(false))
-        };
+        let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
         let pids: HashSet<Pid> = sockets.iter().flat_map(|(_, l)| l.socket.owner.pids()).copied().collect();
         let mut place = Place {
@@ -177,7 +173,7 @@ impl<'l> Place<'l> {
 
 fn shared<'l>(place: &Place<'l>, known: &mut Known, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
-    let datagrams = matches!(local.protocol, Protocol::Udp | Protocol::Udplite);
+    let datagrams = local.protocol.is_datagram();
     if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
         for alone in &place.sockets {
             if let Some(place) = Place::new(vec![*alone], known) {

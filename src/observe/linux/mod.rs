@@ -64,7 +64,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     let blind = gaps.clone();
     let mut places = Vec::new();
     gaps.extend(ephemeral.gaps);
-    if scope.holders
+    if scope.processes
         && let Some(walk) = find_holders(&mut found, privileged, || view.look_again(scope, &blind), &mut gaps)
     {
         notes.extend(view.unseen(&walk));
@@ -89,10 +89,9 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
             ephemeral_of: Vec::new(),
             ephemeral_source: ephemeral.source.to_owned(),
         },
-        extent: Some(scope.extent()),
+        scope: scope.clone(),
         sockets,
         processes,
-        asked: scope.namespaces.clone(),
         namespaces,
         gaps,
         notes,
@@ -237,7 +236,7 @@ fn find_holders(
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
             gaps.push(Gap {
-                stage: Stage::Holders,
+                stage: Stage::Owners,
                 what: "the processes that hold the sockets".to_owned(),
                 count: None,
                 why: format!("/proc: {errno}"),
@@ -287,7 +286,7 @@ fn find_holders(
     gaps.extend(unread(&walk, privileged));
     if unsure {
         gaps.push(Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: "whether sockets without a holder were still there".to_owned(),
             count: None,
             why: "they could not be listed again".to_owned(),
@@ -298,7 +297,7 @@ fn find_holders(
         && let Some((why, remedy)) = settings::processes_out_of_sight(privileged)
     {
         gaps.push(Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: "sockets whose owner is out of sight".to_owned(),
             count: Some(u64::try_from(open.len()).unwrap_or(u64::MAX)),
             why: why.to_owned(),
@@ -338,7 +337,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
         let errno = Errno::from_raw_os_error(errno);
         let refused = errno == Errno::ACCESS;
         Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: format!(
                 "process{} whose open sockets could not be read",
                 if count == 1 { "" } else { "es" }

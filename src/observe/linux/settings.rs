@@ -146,7 +146,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         remedy: remedy.map(str::to_owned),
     };
     let mut notes = Vec::new();
-    if !scope.holders {
+    if !scope.processes {
         notes.push(note("owners were not looked for", Some("leave out --no-holders")));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {

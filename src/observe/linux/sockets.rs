@@ -127,7 +127,7 @@ const BOUND_INACTIVE: u8 = 13;
 
 /// The states of a protocol to ask of the kernel, a bit a state; those bound and not listening are asked for apart.
 fn states(protocol: Protocol, wanted: &[State]) -> u32 {
-    let datagram = matches!(protocol, Protocol::Udp | Protocol::Udplite);
+    let datagram = protocol.is_datagram();
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
@@ -150,7 +150,7 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
 
 /// The state of this number of a socket on `port`, where it is one that a listing shows.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
-    let datagram = matches!(protocol, Protocol::Udp | Protocol::Udplite);
+    let datagram = protocol.is_datagram();
     Some(match number {
         1 => State::Established,
         2 => State::SynSent,
@@ -404,7 +404,7 @@ impl Lister<'_> {
 
     fn record(&mut self, record: &Record, kind: &Kind) {
         let Some(state) = state(record.state, kind.protocol, record.local.1) else { return };
-        if !self.scope.wants(record.local.1, state) {
+        if !self.scope.includes(record.local.1, state) {
             return;
         }
         let mptcp = kind.number == IPPROTO_MPTCP;

@@ -131,7 +131,7 @@ impl Last {
         let Seen { observation, view, blind, places } = &self.seen;
         // Where no holder is known that could be asked, nothing else would tell that one is gone.
         let bound = scope.states.contains(&State::Bound)
-            && (!scope.holders || self.cheap_looks.is_multiple_of(BOUND_EVERY));
+            && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
         scope.states.retain(|state| bound || *state != State::Bound);
         let scope = &scope;

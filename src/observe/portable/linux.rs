@@ -39,7 +39,7 @@ pub(super) fn tell(
     }
     if !privileged {
         gaps.push(Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: "sockets held by processes of other users".to_owned(),
             count: None,
             why: "permission denied".to_owned(),

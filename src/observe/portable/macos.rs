@@ -84,7 +84,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
         for (identity, socket) in of_process(pid, &mut met) {
             let asked = scope.protocols.contains(&socket.local.protocol)
                 && scope.families.contains(&socket.local.family())
-                && scope.wants(socket.local.port, socket.state);
+                && scope.includes(socket.local.port, socket.state);
             if !asked {
                 continue;
             }

@@ -88,9 +88,9 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     processes.retain(|process| holders.contains(&process.pid));
     holders::users(&mut sockets, &processes);
     let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
-    if scope.holders && nameless > 0 {
+    if scope.processes && nameless > 0 {
         gaps.push(Gap {
-            stage: Stage::Holders,
+            stage: Stage::Owners,
             what: "sockets for which the system names no process".to_owned(),
             count: u64::try_from(nameless).ok(),
             why: "its table of sockets does not tell".to_owned(),
@@ -112,10 +112,9 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             reserved: Vec::new(),
             ephemeral_source: ephemeral.source,
         },
-        extent: Some(scope.extent()),
+        scope: scope.clone(),
         sockets,
         processes,
-        asked: Namespaces::Own,
         namespaces: Vec::new(),
         gaps,
         notes: own::NOTES

@@ -45,7 +45,9 @@ fn list(
             for info in infos {
                 answers += 1;
                 match info.as_ref().map(socket) {
-                    Ok(Some(socket)) if scope.wants(socket.local.port, socket.state) => sockets.push(socket),
+                    Ok(Some(socket)) if scope.includes(socket.local.port, socket.state) => {
+                        sockets.push(socket)
+                    }
                     Ok(Some(_)) => {}
                     Ok(None) => strange += 1,
                     Err(error) => gap(None, error.to_string()),

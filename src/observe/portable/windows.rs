@@ -170,7 +170,7 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
         list.push(format!("and {} more", hidden.len() - NAMED));
     }
     Some(Gap {
-        stage: Stage::Holders,
+        stage: Stage::Owners,
         what: format!("processes that may not be opened: {}", list.join("; ")),
         count: u64::try_from(hidden.len()).ok(),
         why: "access denied".to_owned(),

@@ -165,7 +165,7 @@ fn one_program_is_told_once_with_its_places() {
 #[test]
 fn verdicts_in_words() {
     let whole = many(2);
-    let partial = Snapshot { gaps: vec![gap(Stage::Holders, "processes", Some(1))], ..many(2) };
+    let partial = Snapshot { gaps: vec![gap(Stage::Owners, "processes", Some(1))], ..many(2) };
     let (whole, partial) = (report(&whole), report(&partial));
     for (report, fail_on, outcome, said) in [
         (
@@ -431,7 +431,7 @@ fn rules_are_told_from_the_flags() {
 #[test]
 fn no_output_keeps_a_gap_to_itself() {
     let observation = Snapshot {
-        gaps: vec![Gap { what: "a thing unseen".into(), ..gap(Stage::Holders, "", None) }],
+        gaps: vec![Gap { what: "a thing unseen".into(), ..gap(Stage::Owners, "", None) }],
         ..empty()
     };
     let report = report(&observation);

@@ -191,7 +191,7 @@ fn nobody_there() {
         here.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(here(&observation), "nothing listens on it.");
-    observation.gaps = vec![gap(Stage::Holders, "processes", Some(3))];
+    observation.gaps = vec![gap(Stage::Owners, "processes", Some(3))];
     assert_eq!(here(&observation), "nothing listens on it.");
     observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
     assert_eq!(

@@ -35,7 +35,7 @@ fn head() {
     assert_eq!(listing["complete"], false);
     assert_eq!(
         listing["gaps"],
-        json!([{"stage": "holders", "what": "processes", "count": 12, "why": "permission denied", "remedy": "run as root"}])
+        json!([{"stage": "owners", "what": "processes", "count": 12, "why": "permission denied", "remedy": "run as root"}])
     );
     assert_eq!(listing["notes"], json!([{"what": "other network namespaces", "count": 2, "remedy": null}]));
     assert_eq!(listing["registry"], json!({"date": report(&observation).registry.date(), "file": null}));

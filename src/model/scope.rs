@@ -1,0 +1,64 @@
+//! What a scan is asked for.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Family, PortRange, Protocol, State};
+
+/// Which network namespaces to scan (Linux).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespaces {
+    /// The observer's own.
+    #[default]
+    Own,
+    /// Every one that can be found.
+    All,
+    /// The one of this name, inode, or process.
+    Called(String),
+}
+
+/// What to scan, and how closely. A snapshot records it as it was asked: nothing is known of what lies outside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Only sockets of these protocols.
+    pub protocols: Vec<Protocol>,
+    /// Only sockets of these families.
+    pub families: Vec<Family>,
+    /// Only sockets in these states. The kernel is not asked for the others.
+    pub states: Vec<State>,
+    /// Only sockets whose local port lies in one of these ranges; `None` for every port.
+    pub ports: Option<Vec<PortRange>>,
+    /// Only in these network namespaces.
+    #[serde(default)]
+    pub namespaces: Namespaces,
+    /// Whether to find the processes that own the sockets.
+    #[serde(alias = "holders")]
+    pub processes: bool,
+    /// Whether to read everything about those processes, or only what identifies their programs: name, file and command
+    /// line.
+    pub details: bool,
+}
+
+impl Default for Scope {
+    /// Every listener of this network namespace, and the programs that own them.
+    fn default() -> Self {
+        Scope {
+            protocols: Protocol::ALL.to_vec(),
+            families: vec![Family::Ipv4, Family::Ipv6],
+            states: State::ALL.into_iter().filter(|state| state.holds_port()).collect(),
+            ports: None,
+            namespaces: Namespaces::Own,
+            processes: true,
+            details: false,
+        }
+    }
+}
+
+impl Scope {
+    /// Returns whether a socket on `port` in `state` lies inside the scope.
+    #[must_use]
+    pub fn includes(&self, port: u16, state: State) -> bool {
+        self.states.contains(&state)
+            && self.ports.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(port)))
+    }
+}
