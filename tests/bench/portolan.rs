@@ -1,4 +1,4 @@
-//! `cargo bench`: what each room of the house costs by itself, on 10,000 listeners made here, and what a whole
+//! `cargo bench`: what each module costs by itself, on 10,000 listeners made here, and what a whole
 //! look at this machine costs. The figures compare two states of this program on one machine; how it does beside
 //! other tools is measured by `tests/tools/side-by-side.rs`.
 

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
@@ -125,9 +125,7 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
     let mapped = UdpSocket::bind("[::]:9019")?;
     mapped.connect("[::ffff:127.0.0.1]:9003")?;
 
-    let start = Instant::now();
     let deep = portolan::observe::deep(&Namespaces::Own)?;
-    eprintln!("a deep look: {} ports, {} sockets, {:?}", deep.ports, deep.sockets, start.elapsed());
     nothing(&deep, "all is shown")?;
     same!((deep.namespaces, deep.ports > 4 * 65_400, deep.sockets > 20), (1, true, true), "{deep:?}");
     drop((held, alive, alive_six, half, orphan, never_accepted, asks, mapped));

@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::report::{brief, summary};
 pub use crate::report::{Outcome, complete, flags, gap, held, listeners, on_port, pids};
 use crate::wires::loopback_up;
 
@@ -78,14 +79,39 @@ pub fn scene(act: fn(&Lab) -> Outcome) -> Outcome {
         // Descriptors of its own too: what another scene starts must not inherit this one's sockets, however briefly.
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FILES)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        drop_foreign_namespaces()?;
         loopback_up()?;
-        act(&Lab::new()?)
+        let lab = Lab::new()?;
+        act(&lab).map_err(|failed| lab.explained(&failed))
     })
     .join()
     .unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "the scene panicked".to_owned()).into())
     })
+}
+
+/// Unmounts the namespaces that somebody else has mounted (`ip netns add`, Docker), in this mount namespace only: a scene
+/// sees the namespaces it makes and no others.
+fn drop_foreign_namespaces() -> Result<(), Failed> {
+    loop {
+        let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
+        let points: Vec<PathBuf> = table.lines().filter_map(namespace_mount).collect();
+        if points.is_empty() {
+            return Ok(());
+        }
+        // Mounts on one path hide each other, so the list is read again until it is empty.
+        for point in points {
+            umount2(&point, MntFlags::MNT_DETACH).map_err(|error| format!("{}: {error}", point.display()))?;
+        }
+    }
+}
+
+/// The mount point of a mounted namespace in a line of proc_pid_mountinfo(5), where blanks are octal escapes.
+fn namespace_mount(line: &str) -> Option<PathBuf> {
+    let (mount, source) = line.split_once(" - ")?;
+    let point = mount.split(' ').nth(4).filter(|_| source.starts_with("nsfs "))?;
+    Some(point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\").into())
 }
 
 /// The tools of a scene.
@@ -96,6 +122,8 @@ pub struct Lab {
     first: OnceCell<Holder>,
     /// What helpers may have mounted on.
     mounts: RefCell<Vec<PathBuf>>,
+    /// The last run that was read as JSON, for the message of a failure.
+    last: RefCell<Option<Output>>,
 }
 
 impl Drop for Lab {
@@ -113,7 +141,19 @@ impl Lab {
         for program in ["portolan", "helper"] {
             fs::hard_link(stage()?.1.join(program), folder.path().join(program))?;
         }
-        Ok(Lab { folder, first: OnceCell::new(), mounts: RefCell::default() })
+        Ok(Lab { folder, first: OnceCell::new(), mounts: RefCell::default(), last: RefCell::default() })
+    }
+
+    /// A failure with what the last run saw and wrote to standard error.
+    fn explained(&self, failed: &Failed) -> Failed {
+        let mut text = failed.message().unwrap_or("failed").to_owned();
+        if let Some(output) = self.last.take() {
+            if let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) {
+                text += &format!("\nthe last report:\n{}", summary(&report));
+            }
+            text += &format!("\nits standard error:\n{}", brief(&String::from_utf8_lossy(&output.stderr)));
+        }
+        text.into()
     }
 
     /// A place in the scene's folder where a helper may mount something.
@@ -185,9 +225,7 @@ impl Lab {
 
     /// Its JSON, whatever it matched, and what it said on standard error.
     pub fn json_under(&self, circumstance: &str, arguments: &[&str]) -> Result<(Value, String), Failed> {
-        let output = self.portolan_under(circumstance, ["-o", "json"].iter().chain(arguments)).output()?;
-        let talk = String::from_utf8(output.stderr.clone())?;
-        Ok((Self::parsed(&output)?, talk))
+        self.remembered(self.portolan_under(circumstance, ["-o", "json"].iter().chain(arguments)).output()?)
     }
 
     /// The program, not yet started, with an environment that does not colour or narrow its output.
@@ -199,15 +237,21 @@ impl Lab {
 
     /// Runs the program as root and reads its JSON.
     pub fn json(&self, arguments: &[&str]) -> Result<Value, Failed> {
-        Self::parsed(&self.portolan(["-o", "json"].iter().chain(arguments)).output()?)
+        Ok(self.remembered(self.portolan(["-o", "json"].iter().chain(arguments)).output()?)?.0)
     }
 
     /// Runs the program as nobody; its JSON, and what it said on standard error.
     pub fn json_as_nobody(&self, arguments: &[&str]) -> Result<(Value, String), Failed> {
         let mut command = self.portolan(["-o", "json"].iter().chain(arguments));
-        let output = command.uid(NOBODY).gid(NOBODY).output()?;
-        let talk = String::from_utf8(output.stderr.clone())?;
-        Ok((Self::parsed(&output)?, talk))
+        self.remembered(command.uid(NOBODY).gid(NOBODY).output()?)
+    }
+
+    /// The JSON of a run and its standard error; the run is kept for the message of a failure.
+    fn remembered(&self, output: Output) -> Result<(Value, String), Failed> {
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        let parsed = Self::parsed(&output);
+        self.last.replace(Some(output));
+        Ok((parsed?, talk))
     }
 
     /// The JSON of a run that went well, whatever it matched.

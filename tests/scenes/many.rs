@@ -9,25 +9,27 @@ use crate::same;
 pub const SCENES: &[Scene] =
     &[("ten_thousand_in_one_process", ten_thousand_in_one_process), ("churn", churn)];
 
-/// How often each port from 10,001 to 10,000 + `count` is shown, held by this process alone.
-fn shown(lab: &Lab, count: u16, holder: &Holder) -> Result<Vec<u16>, libtest_mimic::Failed> {
+/// The ports from 10,001 to 10,000 + `count` that are not shown exactly once, held by this process alone, and how often
+/// they are shown.
+fn missing_or_doubled(lab: &Lab, count: u16, holder: &Holder) -> Result<BTreeMap<u16, u32>, libtest_mimic::Failed> {
     let report = lab.json(&[])?;
-    let mut times = BTreeMap::new();
+    let mut times: BTreeMap<u16, u32> = (10_001..=10_000 + count).map(|port| (port, 0)).collect();
     for listener in listeners(&report)? {
         let port = u16::try_from(listener["port"].as_u64().unwrap())?;
-        if (10_001..=10_000 + count).contains(&port) {
+        if let Some(count) = times.get_mut(&port) {
             same!(pids(listener), [holder.pid()], "port {port}: {}", listener["owner"]);
-            *times.entry(port).or_insert(0) += 1;
+            *count += 1;
         }
     }
-    Ok((10_001..=10_000 + count).map(|port| times.get(&port).copied().unwrap_or(0)).collect())
+    times.retain(|_, count| *count != 1);
+    Ok(times)
 }
 
 fn ten_thousand_in_one_process(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holder = lab.helper(["many", "10000"])?;
     complete(&lab.json(&[])?, 10_000)?;
-    same!(shown(lab, 10_000, &holder)?, [1; 10_000]);
+    same!(missing_or_doubled(lab, 10_000, &holder)?, BTreeMap::new());
     let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
     same!(table.contains("10000") || table.lines().count() > 10_000, true, "{}", table.lines().count());
     Ok(())
@@ -40,11 +42,10 @@ fn churn(lab: &Lab) -> Outcome {
     let holder = lab.helper(["many", "200"])?;
     let noise = lab.helper(["churn"])?;
     for scan in 0..SCANS {
-        same!(shown(lab, 200, &holder)?, [1; 200], "scan {scan}");
+        same!(missing_or_doubled(lab, 200, &holder)?, BTreeMap::new(), "scan {scan}");
     }
-    let said = noise.end()?;
-    let (count, milliseconds): (u32, u32) = (said[0].parse()?, said[1].parse()?);
-    // At least half the pace was kept, on a machine that is busy with other tests.
-    same!(count > milliseconds, true, "{count} in {milliseconds} ms");
+    let count: usize = noise.end()?[0].parse()?;
+    // Sockets came and went during each scan, however busy the machine is.
+    same!(count > 10 * SCANS, true, "{count} listeners came and went during {SCANS} scans");
     Ok(())
 }

@@ -18,7 +18,7 @@ pub fn on_port(report: &Value, port: u16) -> Result<&Value, Failed> {
     let found: Vec<_> = listeners(report)?.iter().filter(|l| l["port"] == port).collect();
     match found[..] {
         [one] => Ok(one),
-        _ => Err(format!("{} listeners on port {port}: {report:#}", found.len()).into()),
+        _ => Err(format!("{} listeners on port {port} in\n{}", found.len(), summary(report)).into()),
     }
 }
 
@@ -37,16 +37,16 @@ pub fn pids(listener: &Value) -> Vec<u32> {
 #[cfg(target_os = "linux")]
 pub fn complete(report: &Value, count: usize) -> Outcome {
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
-    same!(*gaps, Vec::<Value>::new(), "{report:#}");
+    same!(*gaps, Vec::<Value>::new());
     same!(report["complete"], true);
-    same!(listeners(report)?.len(), count, "{report:#}");
+    same!(listeners(report)?.len(), count, "\n{}", summary(report));
     Ok(())
 }
 
 /// Something was not seen, and a gap says so: of this stage, with this in its reason.
 #[cfg(target_os = "linux")]
 pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
-    same!(report["complete"], false, "{report:#}");
+    same!(report["complete"], false, "\n{}", summary(report));
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
     let said =
         |gap: &Value| gap["stage"] == stage && gap["why"].as_str().is_some_and(|text| text.contains(why));
@@ -57,11 +57,37 @@ pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
 /// The one listener on a port is held by exactly these.
 pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
     let listener = on_port(report, port)?;
-    same!(listener["owner"], "held", "{report:#}");
+    same!(listener["owner"], "held", "{listener}");
     let mut wanted = holders.to_vec();
     wanted.sort_unstable();
     same!(pids(listener), wanted, "port {port}");
     Ok(())
+}
+
+/// The most that a failure prints of one text.
+const LINES: usize = 40;
+const CHARACTERS: usize = 3000;
+
+/// The beginning of a text, and how much more there is.
+pub fn brief(text: &str) -> String {
+    let ends = text.match_indices('\n').nth(LINES).map_or(text.len(), |(at, _)| at);
+    let ends = text.char_indices().nth(CHARACTERS).map_or(ends, |(at, _)| at.min(ends));
+    match text.len() - ends {
+        0 => text.to_owned(),
+        more => format!("{}\n[… {more} bytes more]", &text[..ends]),
+    }
+}
+
+/// A line per listener (address, owner, pids and flags) and per gap.
+pub fn summary(report: &Value) -> String {
+    let seen = report["listeners"].as_array().into_iter().flatten().map(|listener| {
+        let [protocol, address, owner] =
+            ["protocol", "address", "owner"].map(|key| listener[key].as_str().unwrap_or("?"));
+        let (pids, flags) = (pids(listener), flags(listener));
+        format!("{protocol} {address} {} {owner} {pids:?} {flags:?}", listener["port"])
+    });
+    let gaps = report["gaps"].as_array().into_iter().flatten().map(|gap| format!("gap: {gap}"));
+    brief(&gaps.chain(seen).collect::<Vec<_>>().join("\n"))
 }
 
 /// Fails with the values where they differ.
@@ -73,7 +99,9 @@ macro_rules! same {
     ($left:expr, $right:expr, $($about:tt)+) => {{
         match (&$left, &$right) {
             (left, right) if left != right => {
-                return Err(format!("{}:{}: {left:?} is not {right:?} {}", file!(), line!(), format!($($about)+)).into());
+                let [left, right] = [format!("{left:?}"), format!("{right:?}")].map(|text| $crate::report::brief(&text));
+                let about = $crate::report::brief(&format!($($about)+));
+                return Err(format!("{}:{}: {left} is not {right} {about}", file!(), line!()).into());
             }
             _ => {}
         }

@@ -415,9 +415,7 @@ fn until_listening(lab: &Lab) -> Outcome {
     let until = |targets: &[&'static str]| [targets, &["--until-listening"]].concat();
     let at_once = |targets: &[&'static str]| [&until(targets)[..], &["--timeout", "0"]].concat();
     same!(code(lab, &at_once(&["8800"]))?, Some(1));
-    let began = Instant::now();
     same!(code(lab, &[&until(&["8800"])[..], &["--timeout", "0.3"]].concat())?, Some(1));
-    same!(began.elapsed() >= Duration::from_millis(300), true);
     let mut held = Vec::new();
     same!(
         waits(lab, &until(&["tcp/8800"]), || {
