@@ -28,8 +28,8 @@ const MODULES: [(&str, &[&str]); 12] = [
     (
         "command",
         &[
-            "model", "observe", "registry", "join", "findings", "query", "judge", "policy", "baseline", "render",
-            "cli",
+            "model", "observe", "registry", "join", "findings", "query", "judge", "policy", "baseline",
+            "render", "cli",
         ],
     ),
 ];
@@ -84,8 +84,11 @@ fn imports_point_downwards() {
             }
         }
     }
-    let is = |(path, module): &(String, String), known: &(&str, &str)| path.starts_with(known.0) && module == known.1;
-    let new: Vec<_> = wrong.iter().filter(|import| !KNOWN_IMPORTS.iter().any(|known| is(import, known))).collect();
+    let is = |(path, module): &(String, String), known: &(&str, &str)| {
+        path.starts_with(known.0) && module == known.1
+    };
+    let new: Vec<_> =
+        wrong.iter().filter(|import| !KNOWN_IMPORTS.iter().any(|known| is(import, known))).collect();
     assert!(new.is_empty(), "the table does not allow these imports: {new:#?}");
     let gone: Vec<_> =
         KNOWN_IMPORTS.iter().filter(|known| !wrong.iter().any(|import| is(import, known))).collect();
@@ -112,8 +115,10 @@ fn no_files_import_each_other_in_a_circle() {
     };
     let new: Vec<_> = circles.iter().filter(|circle| !is_known(circle)).collect();
     assert!(new.is_empty(), "circles of imports: {new:#?}");
-    let gone: Vec<_> =
-        KNOWN_CIRCLES.iter().filter(|known| !circles.iter().any(|c| known.contains(&c[0].as_str()))).collect();
+    let gone: Vec<_> = KNOWN_CIRCLES
+        .iter()
+        .filter(|known| !circles.iter().any(|c| known.contains(&c[0].as_str())))
+        .collect();
     assert!(gone.is_empty(), "these circles are gone; remove them from the list: {gone:#?}");
 }
 
@@ -140,14 +145,61 @@ fn circles(files: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn the_reader_of_imports_finds_circles_and_only_those() {
     for (name, files, wanted) in [
-        ("directly", &[("a", "use crate::b::B;"), ("b", "use crate::{a::A, c};"), ("c", "")][..], &["a b"][..]),
-        ("through a third", &[("a", "use crate::b;"), ("b", "fn f() { crate::c::f() }"), ("c", "use super::a;")], &["a b c"]),
-        ("siblings", &[("m/a", "use super::b::{self, B};"), ("m/b", "use super::a::A as Other;"), ("m/mod", "mod a;")], &["m/a m/b"]),
-        ("a re-export is none", &[("m/mod", "mod a; pub use a::A; pub(crate) use b::*;"), ("m/a", "use super::B;"), ("m/b", "pub struct B;")], &[]),
-        ("through a re-export", &[("m/mod", "pub use a::A; pub use b::*;"), ("m/a", "use super::B;"), ("m/b", "use crate::m::A; pub struct B;")], &["m/a m/b"]),
-        ("parent and child are none", &[("m/mod", "mod a; fn f() { a::g() }"), ("m/a", "use super::f;")], &[]),
-        ("tests are left out", &[("a", "use crate::b;"), ("b", "#[cfg(test)] mod tests { use crate::a; }"), ("b/tests", "use crate::a;")], &[]),
-        ("comments and literals are left out", &[("a", "use crate::b;"), ("b", "// crate::a::x\nconst A: (&str, char) = (\"crate::a::x\", '\"');")], &[]),
+        (
+            "directly",
+            &[("a", "use crate::b::B;"), ("b", "use crate::{a::A, c};"), ("c", "")][..],
+            &["a b"][..],
+        ),
+        (
+            "through a third",
+            &[("a", "use crate::b;"), ("b", "fn f() { crate::c::f() }"), ("c", "use super::a;")],
+            &["a b c"],
+        ),
+        (
+            "siblings",
+            &[("m/a", "use super::b::{self, B};"), ("m/b", "use super::a::A as Other;"), ("m/mod", "mod a;")],
+            &["m/a m/b"],
+        ),
+        (
+            "a re-export is none",
+            &[
+                ("m/mod", "mod a; pub use a::A; pub(crate) use b::*;"),
+                ("m/a", "use super::B;"),
+                ("m/b", "pub struct B;"),
+            ],
+            &[],
+        ),
+        (
+            "through a re-export",
+            &[
+                ("m/mod", "pub use a::A; pub use b::*;"),
+                ("m/a", "use super::B;"),
+                ("m/b", "use crate::m::A; pub struct B;"),
+            ],
+            &["m/a m/b"],
+        ),
+        (
+            "parent and child are none",
+            &[("m/mod", "mod a; fn f() { a::g() }"), ("m/a", "use super::f;")],
+            &[],
+        ),
+        (
+            "tests are left out",
+            &[
+                ("a", "use crate::b;"),
+                ("b", "#[cfg(test)] mod tests { use crate::a; }"),
+                ("b/tests", "use crate::a;"),
+            ],
+            &[],
+        ),
+        (
+            "comments and literals are left out",
+            &[
+                ("a", "use crate::b;"),
+                ("b", "// crate::a::x\nconst A: (&str, char) = (\"crate::a::x\", '\"');"),
+            ],
+            &[],
+        ),
     ] {
         assert_eq!(circles(files), wanted, "{name}");
     }

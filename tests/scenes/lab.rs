@@ -22,8 +22,8 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::report::{brief, summary};
 pub use crate::report::{Outcome, complete, flags, gap, held, listeners, on_port, pids};
+use crate::report::{brief, summary};
 use crate::wires::loopback_up;
 
 /// A scene by its name.

@@ -11,7 +11,11 @@ pub const SCENES: &[Scene] =
 
 /// The ports from 10,001 to 10,000 + `count` that are not shown exactly once, held by this process alone, and how often
 /// they are shown.
-fn missing_or_doubled(lab: &Lab, count: u16, holder: &Holder) -> Result<BTreeMap<u16, u32>, libtest_mimic::Failed> {
+fn missing_or_doubled(
+    lab: &Lab,
+    count: u16,
+    holder: &Holder,
+) -> Result<BTreeMap<u16, u32>, libtest_mimic::Failed> {
     let report = lab.json(&[])?;
     let mut times: BTreeMap<u16, u32> = (10_001..=10_000 + count).map(|port| (port, 0)).collect();
     for listener in listeners(&report)? {

@@ -8,11 +8,11 @@ use std::path::Path;
 type Segments = Vec<String>;
 
 /// A source file outside tests.
-pub struct Source {
+pub(crate) struct Source {
     /// Below `src`, with slashes.
-    pub path: String,
+    pub(crate) path: String,
     /// Every path that the code names, `use` trees spelled out.
-    pub paths: Vec<Segments>,
+    pub(crate) paths: Vec<Segments>,
     /// The module of the file below the crate.
     module: Segments,
     /// What the file re-exports: the name, and the path it stands for.
@@ -21,12 +21,12 @@ pub struct Source {
     items: BTreeSet<String>,
 }
 
-pub struct Sources {
-    pub files: Vec<Source>,
+pub(crate) struct Sources {
+    pub(crate) files: Vec<Source>,
 }
 
 /// The module of the crate that a file belongs to.
-pub fn top_level(path: &str) -> &str {
+pub(crate) fn top_level(path: &str) -> &str {
     path.split(['/', '.']).next().unwrap_or_default()
 }
 
@@ -92,30 +92,30 @@ impl Source {
 }
 
 impl Sources {
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut files = Vec::new();
         read_directory(root, root, &mut files);
         Self::of(&files)
     }
 
     /// Sources by their path and text.
-    pub fn of(files: &[(String, String)]) -> Self {
-        let is_test = |path: &str| {
-            path.split(['/', '.']).any(|part| ["tests", "fixtures", "testkit"].contains(&part))
-        };
+    pub(crate) fn of(files: &[(String, String)]) -> Self {
+        let is_test =
+            |path: &str| path.split(['/', '.']).any(|part| ["tests", "fixtures", "testkit"].contains(&part));
         let files = files.iter().filter(|(path, _)| !is_test(path) && path != "main.rs");
         Sources { files: files.map(|(path, text)| Source::new(path, text)).collect() }
     }
 
     /// The groups of files that import each other, directly or through others; each sorted.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let modules: BTreeMap<&[String], usize> =
             self.files.iter().enumerate().map(|(at, file)| (&file.module[..], at)).collect();
         let mut imports: Vec<BTreeSet<usize>> = Vec::new();
         for file in &self.files {
-            let targets = file.paths.iter().filter_map(|path| {
-                self.file_of(&file.absolute(path, &modules)?, &modules, 0)
-            });
+            let targets = file
+                .paths
+                .iter()
+                .filter_map(|path| self.file_of(&file.absolute(path, &modules)?, &modules, 0));
             // A parent puts its children together, and they share what it defines: that way is no import.
             let is_child = |target: &usize| self.files[*target].module.starts_with(&file.module);
             imports.push(targets.filter(|target| !is_child(target)).collect());
@@ -125,7 +125,8 @@ impl Sources {
         for at in 0..imports.len() {
             if reached[at].contains(&at) {
                 let members = reached[at].iter().filter(|other| reached[**other].contains(&at));
-                circles.insert(members.map(|member| self.files[*member].path.clone()).collect::<BTreeSet<_>>());
+                circles
+                    .insert(members.map(|member| self.files[*member].path.clone()).collect::<BTreeSet<_>>());
             }
         }
         circles.into_iter().map(|circle| circle.into_iter().collect()).collect()
@@ -187,7 +188,9 @@ fn tokens(text: &str) -> Vec<String> {
             while at < characters.len() && characters[at] != '\n' {
                 at += 1;
             }
-        } else if character == 'r' && (at_is(at + 1, '"') || at_is(at + 1, '#') && (at_is(at + 2, '"') || at_is(at + 2, '#'))) {
+        } else if character == 'r'
+            && (at_is(at + 1, '"') || at_is(at + 1, '#') && (at_is(at + 2, '"') || at_is(at + 2, '#')))
+        {
             let hashes = characters[at + 1..].iter().take_while(|c| **c == '#').count();
             let end: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
             at += hashes + 2;
@@ -252,7 +255,12 @@ fn without_tests(tokens: Vec<String>) -> Vec<String> {
 }
 
 /// Reads a `use` tree from `at` on: each path below `prefix`, with the name that it gets. Returns where the tree ends.
-fn read_tree(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<(Segments, String)>) -> usize {
+fn read_tree(
+    tokens: &[String],
+    mut at: usize,
+    prefix: &[String],
+    found: &mut Vec<(Segments, String)>,
+) -> usize {
     let mut path = prefix.to_vec();
     while let Some(token) = tokens.get(at) {
         match token.as_str() {
