@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portolan::policy::{Included, check, parse};
-use portolan::render::{is_unsafe, policy as told};
+use portolan::render::{is_unsafe, policy as written};
 
 fn file(name: &str, bytes: &[u8]) -> Included {
     Included { name: name.to_owned(), identity: name.to_owned(), bytes: bytes.to_vec() }
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = check(&policy, "2026-11-21".parse().unwrap());
     let print = |policy: &_| {
         let mut text = Vec::new();
-        told::policy(policy, &mut text).unwrap();
+        written::policy(policy, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     };
     let text = print(&policy);

@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(observation) = from::parse(bytes) else { return };
     let report = judge(observation.clone(), Registry::embedded());
     let mut shown = Vec::new();
-    table::listing(&report, &Style { width: Some(80), color: false }, &mut shown).unwrap();
+    table::listing(&report, true, &Style { width: Some(80), color: false }, &mut shown).unwrap();
     json::listing(&report, &mut shown).unwrap();
     json::observation(&observation, &mut shown).unwrap();
     let text = String::from_utf8(shown).unwrap();
