@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::findings::Finding;
 use crate::model::{
-    Direction, Exposure, Finding, Owner, Pid, Process, Protocol, Severity, Socket, Usual, Verdict, unmapped,
+    Direction, Exposure, Owner, Pid, Process, Protocol, Severity, Socket, Usual, Verdict, unmapped,
 };
 use crate::registry::Registry;
 

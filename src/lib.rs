@@ -7,6 +7,7 @@
 pub mod baseline;
 pub mod cli;
 pub mod command;
+pub mod findings;
 pub mod join;
 pub mod judge;
 pub mod model;

@@ -17,12 +17,12 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("observe", &["model"]),
     ("registry", &["model"]),
-    ("join", &["model", "registry"]),
     ("findings", &["model"]),
+    ("join", &["model", "registry", "findings"]),
     ("query", &["model", "join"]),
     ("judge", &["model", "registry", "join", "findings"]),
     ("policy", &["model", "join", "query", "findings"]),
-    ("baseline", &["model", "join", "judge"]),
+    ("baseline", &["model", "join", "findings", "judge"]),
     ("render", &["model", "join", "findings", "judge", "policy", "baseline"]),
     ("cli", &["model"]),
     (
@@ -39,10 +39,9 @@ const KNOWN_IMPORTS: [(&str, &str); 3] =
     [("policy/", "judge"), ("policy/", "registry"), ("render/", "registry")];
 
 /// Circles of imports that are still there: the files of each. It only becomes shorter.
-const KNOWN_CIRCLES: [&[&str]; 3] = [
+const KNOWN_CIRCLES: [&[&str]; 2] = [
     &["command/lsof.rs", "command/select.rs", "command/target.rs"],
     &["registry/identity.rs", "registry/programs.rs"],
-    &["render/beside.rs", "render/findings.rs", "render/words.rs"],
 ];
 
 /// Crates that are named in these files only.

@@ -11,10 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fingerprint, Holders, Kind, Place, matched};
+use crate::findings::Finding;
+use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report};
-use crate::model::{
-    Evidence, Finding, Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named,
-};
+use crate::model::{Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
@@ -204,10 +204,8 @@ fn portless<'a>(told: &Told<'a>) -> Fingerprint<'a> {
 /// Whether a listener's port is one that the kernel picks for who asks for any, as far as the port tells.
 fn was_picked(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
-        matches!(
-            finding.evidence,
-            Evidence::Ephemeral { kernel_would_pick: Some(true), may_be_client: false, .. }
-        )
+        Ephemeral::of(&finding.evidence)
+            .is_some_and(|port| port.kernel_would_pick == Some(true) && !port.may_be_client)
     };
     judged.findings().iter().any(picked)
 }

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{Comparison, Kind, Told};
+use crate::findings::Finding;
+use crate::findings::change::{BaselineChange, ListenerState};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{Evidence, ExeState, Finding, Flag, Gap, Held, Severity, Since, Stage};
+use crate::model::{ExeState, Exposure, Gap, Stage};
 
 /// A change as evidence.
 #[must_use]
-pub fn since(told: &Told<'_>, comparison: &Comparison<'_>) -> Since {
+pub fn since(told: &Told<'_>, comparison: &Comparison<'_>) -> BaselineChange {
     let change = &told.change;
     let vanished = change.kind == Kind::Vanished;
-    Since {
+    BaselineChange {
         change: change.kind,
         baseline: comparison.before.taken,
         before: change.before.or(vanished.then_some(change.listener)).map(held),
@@ -23,7 +25,7 @@ pub fn since(told: &Told<'_>, comparison: &Comparison<'_>) -> Since {
 }
 
 /// One side of a change.
-fn held(judged: &Entry) -> Held {
+fn held(judged: &Entry) -> ListenerState {
     let listener = judged;
     let socket = &listener.socket;
     let programs: BTreeSet<&str> = listener
@@ -42,7 +44,7 @@ fn held(judged: &Entry) -> Held {
         .processes
         .iter()
         .find_map(|process| process.user.clone().or_else(|| process.uid.map(|uid| uid.to_string())));
-    Held {
+    ListenerState {
         protocol: socket.local.protocol,
         address: socket.local.address,
         port: socket.local.port,
@@ -53,18 +55,6 @@ fn held(judged: &Entry) -> Held {
         programs: programs.into_iter().map(str::to_owned).collect(),
         executable: states.max_by_key(gravity),
         user: socket.user.clone().or_else(|| socket.uid.map(|uid| uid.to_string())).or(holder),
-    }
-}
-
-/// How grave a change is: what widened from loopback to beyond is critical, what only passes is worth no more than
-/// knowing, and the rest is as its flag says.
-fn severity(since: &Since, flag: Flag) -> Severity {
-    let beyond = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.exposure.beyond());
-    let held = since.after.as_ref().or(since.before.as_ref());
-    match since.change {
-        _ if since.passing => Severity::Info,
-        Kind::Widened if !beyond(&since.before) && beyond(&since.after) => Severity::Critical,
-        _ => held.map_or(Severity::Warning, |held| flag.severity(held.protocol, held.exposure)),
     }
 }
 
@@ -81,8 +71,9 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             },
             _ => Subject::Listener(told.change.listener),
         };
-        let mut finding = Finding { severity: Severity::Info, evidence: Evidence::Since(since.clone()) };
-        finding.severity = severity(&since, finding.flag());
+        let exposure =
+            since.after.as_ref().or(since.before.as_ref()).map_or(Exposure::Any, |state| state.exposure);
+        let finding = Finding::new(since, exposure);
         audit.findings.push(AuditFinding { subject, finding, rule: None });
     }
     for gap in &comparison.before.gaps {

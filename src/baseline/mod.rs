@@ -19,7 +19,7 @@ use crate::model::{ExeState, Exposure, Netns, Owner, Protocol};
 
 pub use self::compare::{Comparison, Told, Unsettled, Why, compare};
 pub use self::findings::{add_to, since};
-pub use crate::model::ChangeKind as Kind;
+pub use crate::findings::change::ChangeKind as Kind;
 
 /// A network namespace by what outlives it: the container it belongs to, else its name, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

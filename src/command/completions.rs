@@ -17,7 +17,8 @@ use clap_complete::env::Shells;
 
 use super::{Error, Exit};
 use crate::cli::{Cli, Shell};
-use crate::model::{Exposure, Flag, Snapshot, State};
+use crate::findings::Flag;
+use crate::model::{Exposure, Snapshot, State};
 use crate::observe::{Scope, observe};
 use crate::registry::{Registry, programs};
 use crate::render::fields;

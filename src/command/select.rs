@@ -11,8 +11,9 @@ use regex_lite::{Regex, RegexBuilder};
 use super::target::{self, Resolved};
 use super::{Error, lsof};
 use crate::cli::FilterArgs;
+use crate::findings::Flag;
 use crate::judge::Entry;
-use crate::model::{Exposure, Family, Flag, Pid, PortRange, Process, Protocol, State};
+use crate::model::{Exposure, Family, Pid, PortRange, Process, Protocol, State};
 use crate::observe;
 use crate::registry::Registry;
 
@@ -280,8 +281,8 @@ fn keyed(key: &str, value: &str) -> Result<Filter, Error> {
     Ok(match key {
         "state" => Filter::State(State::ALL[pick(&State::ALL.map(State::name))?]),
         "exposure" => Filter::Exposure(Exposure::ALL[pick(&Exposure::ALL.map(Exposure::name))?]),
-        "flag" => match Flag::ALL.into_iter().find(|flag| flag.code().eq_ignore_ascii_case(value)) {
-            Some(flag) if flag.takes_an_audit() => {
+        "flag" => match Flag::find(value) {
+            Some(flag) if flag.family().is_audit_only() => {
                 return Err(said("only an audit finds it: portolan audit --help".to_owned()));
             }
             Some(flag) => Filter::Flag(flag),

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{Entry, Report};
-use crate::model::{Finding, Gap, Protocol, Severity, named};
+use crate::findings::Finding;
+use crate::model::{Gap, Protocol, Severity, named};
 
 /// What a finding of an audit is on.
 #[derive(Clone, Copy, Debug)]

@@ -2,18 +2,21 @@
 
 pub mod audit;
 pub mod deep;
-mod held;
-mod neighbours;
+mod file_rules;
+mod program_identity;
+mod registry_rules;
 mod rules;
-mod tenants;
+mod socket_rules;
+mod socket_sharing;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::mem;
 
+use crate::findings::Finding;
 pub use crate::join::Entry;
 use crate::join::join;
-use crate::model::{Context, Finding, Matched, Protocol, Snapshot, Verdict};
+use crate::model::{Context, Matched, Protocol, Snapshot, Verdict};
 use crate::registry::Registry;
 
 /// A snapshot, joined and judged: everything a renderer needs.
@@ -36,24 +39,21 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let seen = snapshot.sockets.len();
     let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
     let mut entries = join(sockets, processes, &registry);
-    let mut known = tenants::Known::default();
+    let mut identities = program_identity::Identities::default();
     for entry in &mut entries {
-        let tenants = known.holders(entry);
-        let usual = tenants::usual(entry, &tenants);
-        let mut findings = rules::findings(entry, &snapshot, &registry);
-        if usual.is_some() {
-            findings.retain(|finding| !tenants::quiets(finding.flag()));
-        }
-        findings.extend(tenants::impostor(entry, &tenants));
-        entry.add_findings(findings);
+        let processes = &identities.processes(entry);
+        let usual = program_identity::usual(entry, processes);
+        let subject =
+            rules::Subject { listener: entry, processes, usual, snapshot: &snapshot, registry: &registry };
+        entry.add_findings(rules::findings(&subject));
         if let Some(usual) = usual {
             entry.set_usual(usual);
         }
     }
-    for (at, evidence) in neighbours::evidence(entries.iter(), &mut known) {
+    for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
         let entry = &mut entries[at];
-        let (protocol, exposure) = (entry.socket.local.protocol, entry.exposure);
-        entry.add_findings(evidence.into_iter().map(|evidence| Finding::new(evidence, protocol, exposure)));
+        let exposure = entry.exposure;
+        entry.add_findings(evidence.into_iter().map(|evidence| Finding::new(evidence, exposure)));
     }
     Report { snapshot, seen, entries, registry }
 }
@@ -100,7 +100,7 @@ pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: b
     let mut context = Context::default();
     if in_full {
         context = report.registry.context(port, protocol, &verdict);
-        context.ephemeral = rules::ephemeral_here(&report.snapshot, port, protocol, &listeners);
+        context.ephemeral = registry_rules::ephemeral_here(&report.snapshot, port, protocol, &listeners);
     }
     Explained { port, protocol, verdict, listeners, connections, context }
 }

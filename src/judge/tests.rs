@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::findings::Finding;
+use crate::findings::identity::Impostor;
 use crate::judge::judge;
 use crate::model::*;
 use crate::registry::Registry;
@@ -139,9 +141,7 @@ fn an_impostor_is_told_with_its_evidence() {
         );
         assert_eq!(usual, None);
         assert_eq!(findings[0].severity, severity);
-        let Evidence::Impostor { service, expected, found, why } = &findings[0].evidence else {
-            panic!("{findings:?}")
-        };
+        let Impostor { service, expected, found, why } = Impostor::of(&findings[0].evidence).unwrap();
         assert_eq!(*service, "ssh");
         assert!(expected.contains(&"sshd") && why.contains("passwords"));
         assert_eq!((found[0].pid, found[0].rests_on), (7, RestsOn::Exe));

@@ -3,40 +3,32 @@
 //! No input or output happens here and no other room is named here. Illegal states have no
 //! spelling: what is not known is `None`, never an empty string, `"-"`, `0` or `-1`.
 
-mod change;
 mod context;
 mod deep;
 mod endpoint;
-mod evidence;
 mod exposure;
-mod finding;
-mod flag;
-mod holder;
 mod named;
 mod process;
 mod program;
 mod scope;
+mod severity;
 mod snapshot;
 mod socket;
 mod target;
 mod verdict;
 
-pub use change::{ChangeKind, Held, Since};
 pub use context::{
     Block, Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Matched, Neighbour,
     Neighbours,
 };
 pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
-pub use evidence::{DeadRegistration, Evidence, QuietRegistration};
 pub use exposure::Exposure;
-pub use finding::Finding;
-pub use flag::{Flag, Severity};
-pub use holder::{Difference, Holder, Holders, OddProgram, Place, Running, Side};
 pub(crate) use named::named;
 pub use process::{Exe, ExeState, Parent, Pid, Process};
-pub use program::{RestsOn, Stranger, Usual};
+pub use program::{RestsOn, Usual};
 pub use scope::{Namespaces, Scope};
+pub use severity::Severity;
 pub use snapshot::{
     EphemeralOf, EphemeralPorts, Gap, Host, Namespace, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
 };

@@ -30,16 +30,3 @@ pub struct Usual {
     /// The process.
     pub pid: Pid,
 }
-
-/// A process that holds a port of a guarded service without being known to serve it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stranger {
-    /// The process.
-    pub pid: Pid,
-    /// What it was taken for: the file's name, the script's, or the name it goes by.
-    pub program: String,
-    /// What that is, where it is known; several where a name does not tell them apart.
-    pub products: Vec<&'static str>,
-    /// What the identification rests on.
-    pub rests_on: RestsOn,
-}

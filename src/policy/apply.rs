@@ -9,9 +9,11 @@ use jiff::tz::TimeZone;
 use super::index::{Index, Said};
 use super::matching::{self, Answer};
 use super::{Allow, Grade, Policy, missing, questions_the_port};
+use crate::findings::Finding;
+use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{Evidence, Finding, Flag, Gap, Severity, Snapshot, Stage};
+use crate::model::{Gap, Severity, Snapshot, Stage};
 
 /// The day of an observation (UTC).
 pub(super) fn day(observation: &Snapshot) -> Date {
@@ -127,17 +129,14 @@ fn unexpected<'r>(
 ) -> AuditFinding<'r> {
     let listener = judged;
     let nearest = over.or_else(|| index.nearest(listener, observation));
-    let evidence = Evidence::Unexpected {
+    let evidence = Unexpected {
         nearest: nearest.map(|rule| rule.id.clone()),
         differs: nearest.map(|rule| matching::differs(rule, listener, observation)).unwrap_or_default(),
         expired: over.and_then(|rule| rule.expires).map(|date| date.to_string()),
     };
     AuditFinding {
         subject: Subject::Listener(judged),
-        finding: Finding {
-            severity: Flag::Unexpected.severity(listener.socket.local.protocol, listener.exposure),
-            evidence,
-        },
+        finding: Finding::new(evidence, listener.exposure),
         rule: over.map(|rule| rule.id.clone()),
     }
 }

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User, matching, questions_the_port};
+use crate::findings::registry::Ephemeral;
+use crate::findings::{Finding, Flag};
 use crate::judge::{Entry, Report};
-use crate::model::{
-    Evidence, Finding, Flag, Network, Owner, PortRange, Process, Protocol, RestsOn, Severity, Snapshot,
-};
+use crate::model::{Network, Owner, PortRange, Process, Protocol, RestsOn, Severity, Snapshot};
 use crate::registry::identity::identify;
 
 /// A drafted policy.
@@ -217,7 +217,8 @@ fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
     !judged
         .findings()
         .iter()
-        .any(|finding| matches!(finding.evidence, Evidence::Ephemeral { kernel_would_pick: Some(false), .. }))
+        .filter_map(|finding| Ephemeral::of(&finding.evidence))
+        .any(|port| port.kernel_would_pick == Some(false))
 }
 
 /// Ports, protocols and addresses of which every combination is there.

@@ -8,9 +8,11 @@ use std::collections::{HashMap, HashSet};
 use super::index::{InForce, Index};
 use super::matching::{self, Answer};
 use super::{Allow, Namespaces, Ports};
+use crate::findings::Finding;
+use crate::findings::policy::Missing;
 use crate::judge::Entry;
 use crate::judge::audit::{AuditFinding, Subject};
-use crate::model::{Evidence, Exposure, Finding, Flag, Gap, Network, Protocol, Snapshot, Stage};
+use crate::model::{Exposure, Gap, Network, Snapshot, Stage};
 
 /// So many findings a rule; the last one tells how many more there are.
 const MOST: usize = 16;
@@ -133,14 +135,13 @@ fn is_missing<'r>(rule: &Allow, (protocol, address, port): Promise) -> AuditFind
             _ => None,
         },
     };
-    let evidence = Evidence::Missing {
+    let evidence = Missing {
         rule: rule.id.clone(),
         wanted: matching::wanted(&part),
         reason: rule.reason.clone(),
         owner: rule.owner.clone(),
     };
-    let severity = Flag::Missing.severity(subject.protocol().unwrap_or(Protocol::Tcp), Exposure::Loopback);
-    AuditFinding { subject, finding: Finding { severity, evidence }, rule: Some(rule.id.clone()) }
+    AuditFinding { subject, finding: Finding::new(evidence, Exposure::Loopback), rule: Some(rule.id.clone()) }
 }
 
 fn perhaps_missing(rule: &Allow) -> Gap {

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use crate::model::{Exposure, Flag, Network, PortRange, Protocol, Severity};
+use crate::findings::{FindingFamily, Flag};
+use crate::model::{Exposure, Network, PortRange, Protocol, Severity};
 
 pub use apply::apply;
 pub use check::{Remark, RemarkKind, check, unmatched};
@@ -188,16 +189,7 @@ pub struct Grade {
 /// and what it does to others, is not answered by being allowed.
 #[must_use]
 pub const fn questions_the_port(flag: Flag) -> bool {
-    matches!(
-        flag,
-        Flag::Orphaned
-            | Flag::Ephemeral
-            | Flag::Reserved
-            | Flag::Unassigned
-            | Flag::Dormant
-            | Flag::OtherProtocol
-            | Flag::Exposed
-    )
+    matches!(flag.family(), FindingFamily::Registry | FindingFamily::Reach)
 }
 
 impl Allow {

@@ -16,7 +16,8 @@ use super::{
     Allow, At, Glob, Grade, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy, Ports, Program,
     Trouble, User,
 };
-use crate::model::{Exposure, Flag, PortRange, Protocol, Severity};
+use crate::findings::{FindingFamily, Flag};
+use crate::model::{Exposure, PortRange, Protocol, Severity};
 
 /// A file of a policy as it was read.
 #[derive(Clone, Debug)]
@@ -389,7 +390,7 @@ impl<'s> File<'s> {
 
     fn accepted(&self, value: &Value<'_>) -> Result<Flag, Trouble> {
         match self.parsed(value, flag)? {
-            flag @ (Flag::Unexpected | Flag::Missing) => {
+            flag if flag.family() == FindingFamily::Policy => {
                 self.wrong(value, format!("\"{}\" is not found on what a rule allows", flag.code()))
             }
             flag => Ok(flag),
@@ -469,8 +470,10 @@ fn exposure(text: &str) -> Result<Exposure, String> {
 }
 
 fn flag(text: &str) -> Result<Flag, String> {
-    let found = Flag::ALL.into_iter().find(|flag| flag.code() == text);
-    found.ok_or_else(|| format!("no such code; {}", nearest(text, &Flag::ALL.map(Flag::code))))
+    let found = Flag::all().find(|flag| flag.code() == text);
+    found.ok_or_else(|| {
+        format!("no such code; {}", nearest(text, &Flag::all().map(Flag::code).collect::<Vec<_>>()))
+    })
 }
 
 fn grade(text: &str) -> Result<Option<Severity>, String> {

@@ -8,12 +8,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
+use crate::findings::reach::Exposed;
+use crate::findings::registry::{Ephemeral, OtherProtocol};
+use crate::findings::socket::Kernel;
+use crate::findings::{FindingFamily, FindingKind, Flag};
 use crate::judge::{Entry, Explained, Report};
-use crate::model::{Assignment, Flag, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
+use crate::model::{Assignment, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
 
 use super::group::{Group, groups, runs};
 use super::wrap::{clip, wrap};
-use super::{Style, Tone, address, process_name, row, sanitize, user, words};
+use super::{Style, Tone, address, context_text, process_name, row, sanitize, user, verdict_text};
 
 /// As many ports get a card each.
 pub const CARDS: usize = 3;
@@ -60,7 +64,7 @@ impl Card<'_> {
 
     fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) -> io::Result<()> {
         let heading = format!("Port {port}");
-        let range = format!("is in {}.", words::range(RegistryRange::of(port)));
+        let range = format!("is in {}.", verdict_text::range(RegistryRange::of(port)));
         let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, self.measure()).into_iter();
         let first = lines.next().unwrap_or_default();
         writeln!(self.w, "{} {}", self.style.paint(Tone::Heading, &heading), first.trim_start())?;
@@ -81,9 +85,9 @@ impl Card<'_> {
             self.w,
             "{}  {}",
             self.style.paint(Tone::Heading, &group.protocols.join(", ")),
-            self.style.paint(tone(verdict.status), &words::status(verdict))
+            self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
         )?;
-        self.item("Why", &sanitize(&words::reason(verdict)))?;
+        self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
         for assignment in &verdict.assignments {
             self.registration(assignment)?;
         }
@@ -100,14 +104,17 @@ impl Card<'_> {
         let contexts = || group.contexts.iter().copied();
         // Of a living port the reason has told it.
         let told_already = group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
-        let evidence = words::evidence(group.verdict).filter(|_| !told_already);
+        let evidence = context_text::evidence(group.verdict).filter(|_| !told_already);
         let told = [
             ("Evidence", evidence),
-            ("Usually", words::programs(contexts())),
-            ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(words::guarded)),
-            ("Beside it", contexts().find_map(|context| words::neighbours(&context.neighbours))),
-            ("History", contexts().find_map(|context| words::history(&context.history))),
-            ("Ephemeral", contexts().find_map(|context| context.ephemeral.as_ref()).map(words::ephemeral)),
+            ("Usually", context_text::programs(contexts())),
+            ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(context_text::guarded)),
+            ("Beside it", contexts().find_map(|context| context_text::neighbours(&context.neighbours))),
+            ("History", contexts().find_map(|context| context_text::history(&context.history))),
+            (
+                "Ephemeral",
+                contexts().find_map(|context| context.ephemeral.as_ref()).map(context_text::ephemeral),
+            ),
         ];
         for (label, text) in told {
             if let Some(text) = text {
@@ -148,7 +155,7 @@ impl Card<'_> {
 
     fn registration(&mut self, a: &Assignment) -> io::Result<()> {
         self.item("Registered", &sanitize(&title(a)))?;
-        let mut facts = vec![words::standing(a)];
+        let mut facts = vec![verdict_text::standing(a)];
         facts.push(match a.assignee {
             Some(assignee) => format!("to {}", plain_names(assignee)),
             None => "no assignee on record".into(),
@@ -180,12 +187,12 @@ impl Card<'_> {
                     socket.local.protocol,
                     address(socket),
                     socket.local.port,
-                    words::exposure(listener.exposure)
+                    verdict_text::exposure(listener.exposure)
                 ),
             )?;
             self.holders(judged)?;
             if let Some(usual) = judged.usual() {
-                self.item("", &sanitize(&words::usual(usual)))?;
+                self.item("", &sanitize(&context_text::usual(usual)))?;
             }
             self.flags(judged)?;
         }
@@ -197,7 +204,7 @@ impl Card<'_> {
         if !matches!(socket.owner, Owner::Held(_)) {
             let user = user(socket.user.as_deref(), socket.uid);
             let user = user.map(|user| format!("made by user {user}; ")).unwrap_or_default();
-            return self.item("", &format!("{user}{}", words::owner(&socket.owner)));
+            return self.item("", &format!("{user}{}", verdict_text::owner(&socket.owner)));
         }
         let known = |pid: &Pid| judged.processes.iter().map(|process| &**process).find(|p| p.pid == *pid);
         let mut alike: Vec<(Option<&Process>, Vec<String>)> = Vec::new();
@@ -251,7 +258,7 @@ impl Card<'_> {
             writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
         }
         for finding in judged.findings().iter().filter(|finding| !is_told_already(finding.flag())) {
-            self.item("", &sanitize(&words::finding(finding)))?;
+            self.item("", &sanitize(&finding.sentence()))?;
         }
         Ok(())
     }
@@ -286,7 +293,7 @@ impl Card<'_> {
         let verdict = group.verdict;
         let service = |a: &Assignment| match a.status == verdict.status {
             true => title(a),
-            false => format!("{}, {}", title(a), words::standing(a)),
+            false => format!("{}, {}", title(a), verdict_text::standing(a)),
         };
         let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
         let met = verdict.known_use.join("; ");
@@ -296,7 +303,7 @@ impl Card<'_> {
             "{}  {}  {}",
             self.style.paint(Tone::Heading, &format!("{:<11}", group.ports.to_string())),
             group.protocols.join(","),
-            self.style.paint(tone(verdict.status), &words::status(verdict)),
+            self.style.paint(tone(verdict.status), &verdict_text::status(verdict)),
         )?;
         for text in [services, met] {
             if !text.is_empty() {
@@ -304,7 +311,7 @@ impl Card<'_> {
             }
         }
         if verdict.assignments.is_empty() && verdict.known_use.is_empty() {
-            self.item("", &sanitize(&words::reason(verdict)))?;
+            self.item("", &sanitize(&verdict_text::reason(verdict)))?;
         }
         for judged in &group.listeners {
             let socket = &judged.socket;
@@ -318,11 +325,9 @@ impl Card<'_> {
 }
 
 /// Whether what a flag rests on stands in the card already: the verdict, the address, the owner.
-const fn is_told_already(flag: Flag) -> bool {
-    matches!(
-        flag,
-        Flag::Orphaned | Flag::Reserved | Flag::Unassigned | Flag::Dormant | Flag::Kernel | Flag::Exposed
-    )
+fn is_told_already(flag: Flag) -> bool {
+    (flag.family() == FindingFamily::Registry && ![Ephemeral::FLAG, OtherProtocol::FLAG].contains(&flag))
+        || [Kernel::FLAG, Exposed::FLAG].contains(&flag)
 }
 
 /// Whether two holders differ in nothing but their ids, as far as the card tells.

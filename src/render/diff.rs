@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, Told, Unsettled, Why, since};
-use crate::model::{ChangeKind, Gap, Held, Host, Note, Since, Snapshot};
+use crate::findings::change::{BaselineChange, ChangeKind, ListenerState};
+use crate::model::{Gap, Host, Note, Snapshot};
 
 use super::json::{self, Listener};
 use super::wrap::wrap;
-use super::{Style, Tone, changes, csv, sanitize, table};
+use super::{Style, Tone, csv, sanitize, table};
 
 /// One side of a comparison.
 #[derive(Serialize)]
@@ -59,7 +60,7 @@ impl<'a> Changed<'a> {
             sure: told.sure,
             listener: Listener::new(told.change.listener),
             before: told.change.before.map(Listener::new),
-            text: changes::since(&since(told, comparison)),
+            text: since(told, comparison).sentence(),
         }
     }
 }
@@ -160,8 +161,9 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let rows = comparison.changes.iter().map(|told| {
         let since = since(told, comparison);
         let held = since.after.as_ref().or(since.before.as_ref());
-        let of = |text: &dyn Fn(&Held) -> String| held.map(text).unwrap_or_default();
-        let who = |held: &Option<Held>| held.as_ref().map(changes::holders).unwrap_or_default();
+        let of = |text: &dyn Fn(&ListenerState) -> String| held.map(text).unwrap_or_default();
+        let who =
+            |held: &Option<ListenerState>| held.as_ref().map(ListenerState::processes).unwrap_or_default();
         [
             since.change.name().to_owned(),
             since.passing.to_string(),
@@ -176,7 +178,7 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
             }),
             who(&since.before),
             who(&since.after),
-            changes::since(&since),
+            since.sentence(),
         ]
     });
     csv::rows(names, rows, w)
@@ -199,7 +201,7 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     Ok(())
 }
 
-fn row(since: &Since) -> [(String, Tone); 4] {
+fn row(since: &BaselineChange) -> [(String, Tone); 4] {
     let held = since.after.as_ref().or(since.before.as_ref());
     let safe = |text: String| sanitize(&text).into_owned();
     let doubt = if since.sure { "" } else { "?" };
@@ -213,14 +215,14 @@ fn row(since: &Since) -> [(String, Tone); 4] {
     };
     // Where the address is another, it stands on both sides.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
-    let side = |held: &Option<Held>| match held {
+    let side = |held: &Option<ListenerState>| match held {
         None => "-".to_owned(),
         Some(held) if moved => {
-            safe(format!("{} ({}) {}", changes::address(held), held.exposure.name(), changes::holders(held)))
+            safe(format!("{} ({}) {}", held.endpoint(), held.exposure.name(), held.processes()))
         }
-        Some(held) => safe(changes::holders(held)),
+        Some(held) => safe(held.processes()),
     };
-    let place = held.map(|held| safe(changes::place(held))).unwrap_or_default();
+    let place = held.map(|held| safe(held.place())).unwrap_or_default();
     let tone_of_text = if since.passing { Tone::Quiet } else { Tone::Plain };
     [
         (word, tone),

@@ -3,6 +3,12 @@
 
 use std::mem;
 
+use crate::findings::reach::Exposed;
+use crate::findings::registry::{
+    DeadRegistration, Dormant, Ephemeral, Orphaned, OtherProtocol, QuietRegistration, Unassigned,
+};
+use crate::findings::socket::Kernel;
+use crate::findings::{Evidence, Finding};
 use crate::join::{Entry, join};
 use crate::judge::{Explained, Report};
 use crate::model::*;
@@ -126,15 +132,15 @@ fn findings(listener: &Entry) -> Vec<Finding> {
     let verdict = &listener.verdict;
     let local = &listener.socket.local;
     let status = match verdict.status {
-        Status::Orphaned => Some(Evidence::Orphaned {
+        Status::Orphaned => Some(Evidence::from(Orphaned {
             registrations: verdict
                 .assignments
                 .iter()
                 .map(|a| DeadRegistration::new(a.service, a.curated.as_ref().unwrap()))
                 .collect(),
-        }),
-        Status::Unassigned => Some(Evidence::Unassigned { remark: verdict.remark }),
-        Status::Obscure => Some(Evidence::Dormant {
+        })),
+        Status::Unassigned => Some(Unassigned { remark: verdict.remark }.into()),
+        Status::Obscure => Some(Evidence::from(Dormant {
             status: verdict.status,
             registrations: vec![QuietRegistration {
                 service: verdict.assignments[0].service,
@@ -142,29 +148,33 @@ fn findings(listener: &Entry) -> Vec<Finding> {
                 registered: Some("2002-02"),
                 modified: None,
             }],
-        }),
+        })),
         _ => None,
     };
-    let ephemeral = RANGE.contains(local.port).then(|| Evidence::Ephemeral {
-        kernel_range: Some(RANGE),
-        iana_dynamic: local.port >= 49152,
-        odd: Some(local.port % 2 == 1),
-        kernel_would_pick: (local.protocol == Protocol::Tcp).then_some(local.port % 2 == 1),
-        may_be_client: local.protocol == Protocol::Udp,
+    let ephemeral = RANGE.contains(local.port).then(|| {
+        Evidence::from(Ephemeral {
+            kernel_range: Some(RANGE),
+            iana_dynamic: local.port >= 49152,
+            odd: Some(local.port % 2 == 1),
+            kernel_would_pick: (local.protocol == Protocol::Tcp).then_some(local.port % 2 == 1),
+            may_be_client: local.protocol == Protocol::Udp,
+        })
     });
     let other = (local.port == 3415)
-        .then(|| Evidence::OtherProtocol { registered_for: Protocol::Tcp, services: vec!["bcinameservice"] });
-    let exposed = listener.exposure.beyond().then(|| Evidence::Exposed {
-        exposure: listener.exposure,
-        address: local.address,
-        device: local.device.clone(),
+        .then(|| OtherProtocol { registered_for: Protocol::Tcp, services: vec!["bcinameservice"] }.into());
+    let exposed = listener.exposure.beyond().then(|| {
+        Evidence::from(Exposed {
+            exposure: listener.exposure,
+            address: local.address,
+            device: local.device.clone(),
+        })
     });
     let kernel =
-        (listener.socket.owner == Owner::Kernel).then_some(Evidence::Kernel { inode: listener.socket.inode });
+        (listener.socket.owner == Owner::Kernel).then(|| Kernel { inode: listener.socket.inode }.into());
     [status, ephemeral, other, kernel, exposed]
         .into_iter()
         .flatten()
-        .map(|evidence| Finding::new(evidence, local.protocol, listener.exposure))
+        .map(|evidence| Finding::new(evidence, listener.exposure))
         .collect()
 }
 

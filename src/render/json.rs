@@ -11,16 +11,17 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
+use crate::findings::{Evidence, Finding};
 use crate::judge::{Asked, Entry, Explained, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, Direction, EphemeralHere, Event, Evidence, ExeState, Exposure, Family,
-    Finding, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note,
-    Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot, Standing,
-    State, Status, Usual, Verdict,
+    Assignment, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
+    GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Parent, Peer, Pid,
+    PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot, Standing, State, Status, Usual,
+    Verdict,
 };
 
+use super::verdict_text;
 use super::visible::Visible;
-use super::words;
 
 /// Writes a listing.
 pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
@@ -288,7 +289,7 @@ impl<'a> Registered<'a> {
         Registered {
             range: verdict.range,
             status: verdict.status,
-            reason: words::reason(verdict),
+            reason: verdict_text::reason(verdict),
             assignments: verdict.assignments.iter().map(Registration::new).collect(),
             known_use: &verdict.known_use,
             remark: verdict.remark,
@@ -374,7 +375,7 @@ impl<'a> Flag<'a> {
             code: finding.flag().code(),
             severity: finding.severity,
             evidence: &finding.evidence,
-            text: words::finding(finding),
+            text: finding.sentence(),
         }
     }
 }

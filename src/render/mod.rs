@@ -5,14 +5,12 @@
 //! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
 
 pub mod audit;
-mod beside;
 pub mod card;
-pub mod changes;
+mod context_text;
 pub mod csv;
 pub mod diff;
 pub mod events;
 pub mod fields;
-mod findings;
 #[cfg(test)]
 mod fixtures;
 mod group;
@@ -27,8 +25,8 @@ pub mod table;
 pub mod talk;
 #[cfg(test)]
 mod tests;
+mod verdict_text;
 mod visible;
-pub mod words;
 mod wrap;
 
 use anstyle::{AnsiColor, Effects};

@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 
 use super::{address, is_unsafe, owner_mark, sanitize};
-use crate::model::{Flag, Snapshot};
+use crate::findings::Flag;
+use crate::model::Snapshot;
 use crate::policy::{
     Allow, Draft, Drafted, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program, Remark,
     RemarkKind, User,

@@ -11,10 +11,12 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::findings::FindingKind;
+use crate::findings::reach::Exposed;
+use crate::findings::socket::Kernel;
 use crate::judge::{Entry, Report};
-use crate::model::{Direction, Flag, Pid, State, Status};
+use crate::model::{Direction, Pid, State, Status};
 
-use super::summary::is_presumed;
 use super::{Tone, address, owner_mark, process_name, sanitize, user};
 
 /// A column, in the order of the table.
@@ -248,12 +250,12 @@ fn unit(judged: &Entry) -> Option<String> {
 }
 
 fn flags(judged: &Entry, form: Form) -> Field {
-    let elsewhere = |flag| matches!(flag, Flag::Exposed | Flag::Kernel);
+    let elsewhere = |flag| flag == Exposed::FLAG || flag == Kernel::FLAG;
     let shown: Vec<_> = judged.findings().iter().filter(|finding| !elsewhere(finding.flag())).collect();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
         return Field::new("-", Tone::Quiet);
     };
-    let codes = shown.iter().map(|finding| match (is_presumed(&finding.evidence), form) {
+    let codes = shown.iter().map(|finding| match (finding.is_presumed(), form) {
         (false, _) => Cow::Borrowed(finding.flag().code()),
         (true, Form::Short) => format!("{}?", finding.flag().code()).into(),
         (true, _) => format!("{} (presumed)", finding.flag().code()).into(),

@@ -10,7 +10,7 @@ use crate::model::RegistryRange;
 use crate::registry::Stats;
 
 use super::json::{Head, write};
-use super::{Style, Tone, summary, words};
+use super::{Style, Tone, summary, verdict_text};
 
 /// Data older than this is said to be old, in days.
 const OLD: i64 = 365;
@@ -42,7 +42,8 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     writeln!(w, "\n{}", heading("Evidence: registrations named, and ports named as something else"))?;
     for spoken in evidence {
         let otherwise = if spoken.otherwise > 0 { spoken.otherwise.to_string() } else { String::new() };
-        let line = format!("  {:<45} {:>6} {otherwise:>6}", words::sources(&[spoken.kind]), spoken.names);
+        let line =
+            format!("  {:<45} {:>6} {otherwise:>6}", verdict_text::sources(&[spoken.kind]), spoken.names);
         writeln!(w, "{}", line.trim_end())?;
     }
     writeln!(w, "\n{}", heading("Curated lists, in rows"))?;

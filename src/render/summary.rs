@@ -3,8 +3,9 @@
 //! It never sounds like an all-clear where something could not be seen. It is text without colour or line
 //! breaks; the table sets it below its rows on a terminal, elsewhere the caller sends it to standard error.
 
+use crate::findings::Flag;
 use crate::judge::{Entry, Report};
-use crate::model::{Confidence, Evidence, Flag, Owner, Stage};
+use crate::model::{Owner, Stage};
 
 use crate::registry::Registry;
 
@@ -47,11 +48,10 @@ fn counts(report: &Report) -> String {
         said.push_str(&format!(" and {}", plural(others, "other socket")));
     }
     let findings = || report.entries.iter().flat_map(Entry::findings);
-    let flagged: Vec<String> = Flag::ALL
-        .into_iter()
+    let flagged: Vec<String> = Flag::all()
         .filter_map(|flag| {
             let count = findings().filter(|f| f.flag() == flag).count();
-            let presumed = findings().filter(|f| f.flag() == flag && is_presumed(&f.evidence)).count();
+            let presumed = findings().filter(|f| f.flag() == flag && f.is_presumed()).count();
             match (count, presumed) {
                 (0, _) => None,
                 (_, 0) => Some(format!("{count} {}", flag.code())),
@@ -63,16 +63,6 @@ fn counts(report: &Report) -> String {
         format!("{said}, none flagged.")
     } else {
         format!("{said}: {}.", flagged.join(", "))
-    }
-}
-
-/// Whether a finding rests on a presumption.
-pub(super) fn is_presumed(evidence: &Evidence) -> bool {
-    match evidence {
-        Evidence::Orphaned { registrations } => {
-            registrations.iter().any(|row| row.confidence == Confidence::Presumed)
-        }
-        _ => false,
     }
 }
 

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use jiff::Timestamp;
+use portolan::findings::FindingKind;
+use portolan::findings::policy::Unexpected;
 use portolan::join::join;
 use portolan::judge::audit::Audit;
 use portolan::judge::judge;
 use portolan::model::{
-    Endpoint, Exe, ExeState, Flag, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
+    Endpoint, Exe, ExeState, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
     SNAPSHOT_SCHEMA, Snapshot, Socket, State,
 };
 use portolan::observe::{Scope, observe};
@@ -100,7 +102,7 @@ fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
     let (observation, policy) = (observation(), rules(kind));
     let report = judge(observation.clone(), Registry::embedded());
     let unexpected =
-        |audit: &Audit<'_>| audit.findings.iter().filter(|f| f.finding.flag() == Flag::Unexpected).count();
+        |audit: &Audit<'_>| audit.findings.iter().filter(|f| f.finding.flag() == Unexpected::FLAG).count();
     bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| Audit::of(&report)).bench_local_values(
         |mut audit| {
             policy::apply(&policy, &mut audit);

@@ -1,10 +1,12 @@
 //! The schemas let nothing else pass, and every list of words in them is the program's own.
 
 use portolan::baseline::{Kind, Why};
+use portolan::findings::Flag;
+use portolan::findings::change::ChangeKind;
 use portolan::judge::judge;
 use portolan::model::{
-    ChangeKind, Confidence, Direction, ExeState, Exposure, Family, Flag, Happening, Life, Matched, Owner,
-    Protocol, RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
+    Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, Owner, Protocol,
+    RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
 };
 use portolan::registry::Registry;
 use portolan::render::events;
@@ -130,7 +132,7 @@ fn lists_of_words_are_the_programs_own() {
     let standings = every!(Standing: Alive Orphaned Legacy);
     let views = ["start", "incomplete", "complete"].map(str::to_owned);
     for (file, list, words) in [
-        (listing, "flag-code", owned(Flag::ALL.map(Flag::code))),
+        (listing, "flag-code", Flag::all().map(|flag| flag.code().to_owned()).collect()),
         (listing, "severity", names(every!(Severity: Info Notice Warning Critical))),
         (listing, "status", names(Status::ALL)),
         (listing, "registration-status", names(Status::ALL.into_iter().filter(registration))),

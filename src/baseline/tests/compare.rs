@@ -272,7 +272,7 @@ fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity,
     let mut audit = Audit::of(&after);
     add_to(&mut audit, &comparison);
     // What is remarkable about a listener by itself is another room's business.
-    let since = |code: &str| ChangeKind::ALL.iter().any(|kind| kind.name() == code);
+    let since = |code: &str| Kind::ALL.iter().any(|kind| kind.name() == code);
     let findings = audit.findings.iter().filter(|found| since(found.finding.flag().code()));
     let findings = findings.map(|found| {
         let on_listener = matches!(found.subject, Subject::Listener(_));

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::findings::FindingKind;
+use crate::findings::policy::{Missing, Unexpected};
+use crate::findings::registry::Orphaned;
 use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{judge, tests};
 use crate::model::*;
@@ -226,7 +229,7 @@ fn the_first_rule_that_holds_is_named() {
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&policy, &mut audit);
-    let orphaned = audit.findings.iter().find(|found| found.finding.flag() == Flag::Orphaned).unwrap();
+    let orphaned = audit.findings.iter().find(|found| found.finding.flag() == Orphaned::FLAG).unwrap();
     assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
 }
 
@@ -287,11 +290,9 @@ fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&read(policy).unwrap(), &mut audit);
-    let found = audit.findings.into_iter().find(|found| found.finding.flag() == Flag::Unexpected).unwrap();
-    match found.finding.evidence {
-        Evidence::Unexpected { nearest, differs, expired } => (nearest, differs, expired),
-        other => panic!("{other:?}"),
-    }
+    let found = audit.findings.into_iter().find(|found| found.finding.flag() == Unexpected::FLAG).unwrap();
+    let Unexpected { nearest, differs, expired } = Unexpected::of(&found.finding.evidence).unwrap().clone();
+    (nearest, differs, expired)
 }
 
 #[test]
@@ -370,7 +371,7 @@ fn what_is_required_is_missed() {
         audit.findings[0].subject,
         Subject::Place { port: Some(80), protocol: None, address: None }
     ));
-    let Evidence::Missing { wanted, .. } = &audit.findings[0].finding.evidence else { panic!() };
+    let Missing { wanted, .. } = Missing::of(&audit.findings[0].finding.evidence).unwrap();
     assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");
 
     // Each port, protocol and address is a promise; a range and a block are one each.
@@ -379,10 +380,10 @@ fn what_is_required_is_missed() {
         let report = judge(there.clone(), Registry::embedded());
         let mut audit = Audit::of(&report);
         apply(&policy, &mut audit);
-        let missing = audit.findings.into_iter().filter_map(|found| match found.finding.evidence {
-            Evidence::Missing { wanted, .. } => Some(wanted),
-            _ => None,
-        });
+        let missing = audit
+            .findings
+            .iter()
+            .filter_map(|found| Missing::of(&found.finding.evidence).map(|missing| missing.wanted.clone()));
         missing.collect::<Vec<_>>()
     };
     for (rule, missing) in [

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
+use crate::findings::Evidence;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{Evidence, Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
+use crate::model::{Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
 use crate::render::json::{Head, Listener, Seq, serialize, write};
-use crate::render::words;
 
 use super::identity;
 
@@ -147,7 +147,7 @@ impl<'a> Found<'a> {
             code: flag.code(),
             severity: found.finding.severity,
             evidence: &found.finding.evidence,
-            text: words::finding(&found.finding),
+            text: found.finding.sentence(),
             protocol: found.subject.protocol(),
             address: found.subject.address(),
             port: found.subject.port(),

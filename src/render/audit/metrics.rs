@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::findings::Flag;
 use crate::judge::audit::{Audit, Outcome};
-use crate::model::{Exposure, Flag, Severity, Status};
+use crate::model::{Exposure, Severity, Status};
 
 /// Writes the metrics of an audit.
 ///
@@ -58,7 +59,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     }
 
     family(&mut out, "findings", "What an audit finds, by the code of the rule and by how grave it is.");
-    for flag in Flag::ALL {
+    for flag in Flag::all() {
         for severity in Severity::ALL {
             let those = audit.findings.iter().map(|found| &found.finding);
             let those = those.filter(|finding| finding.flag() == flag && finding.severity == severity);

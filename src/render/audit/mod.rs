@@ -11,9 +11,10 @@ pub mod table;
 mod tests;
 
 use crate::baseline::{Fingerprint, Holders, Program, Realm, User};
+use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Evidence, Finding, Flag, Netns, Severity, Since};
+use crate::model::{Netns, Severity};
 
 use super::summary::plural;
 use super::{address, row, sanitize, user};
@@ -100,16 +101,19 @@ fn identity(found: &AuditFinding<'_>) -> String {
         }
         Subject::Place { protocol, address, port } => {
             let rest = match &found.finding.evidence {
-                Evidence::Missing { rule, .. } => serde_json::json!(rule),
-                Evidence::HiddenPort(taken) => {
+                Evidence::Policy(policy::Evidence::Missing(missing)) => serde_json::json!(missing.rule),
+                Evidence::Deep(deep::Evidence::TakenPort(taken)) => {
                     serde_json::json!([taken.family, taken.netns.as_ref().map(realm)])
                 }
-                Evidence::Disagreement(found) => {
+                Evidence::Deep(deep::Evidence::Disagreement(found)) => {
                     serde_json::json!([found.missing_from, found.netns.as_ref().map(realm)])
                 }
-                Evidence::Since(Since { before: Some(was), .. }) => {
-                    serde_json::json!([was.device, was.netns.as_ref().map(realm), was.programs, was.user])
-                }
+                Evidence::Change(evidence) => evidence.change().before.as_ref().map_or_else(
+                    || serde_json::json!(found.rule),
+                    |was| {
+                        serde_json::json!([was.device, was.netns.as_ref().map(realm), was.programs, was.user])
+                    },
+                ),
                 _ => serde_json::json!(found.rule),
             };
             serde_json::json!([code, protocol, address, port, rest])
@@ -125,9 +129,9 @@ fn realm(netns: &Netns) -> String {
 
 /// Who is at a place where no listener is seen.
 const fn nobody(finding: &Finding) -> &'static str {
-    match finding.flag() {
-        Flag::HiddenPort => "nobody that any table shows",
-        Flag::Disagreement => "a socket that not every table shows",
+    match finding.evidence {
+        Evidence::Deep(deep::Evidence::TakenPort(_)) => "nobody that any table shows",
+        Evidence::Deep(deep::Evidence::Disagreement(_)) => "a socket that not every table shows",
         _ => "nothing listens there",
     }
 }

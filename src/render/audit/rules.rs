@@ -6,13 +6,16 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use crate::model::{Exposure, Flag, Protocol, Severity};
+use crate::findings::reach::Exposed;
+use crate::findings::registry::Ephemeral;
+use crate::findings::{FindingKind, Flag};
+use crate::model::{Exposure, Severity};
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, json};
 
 use super::table::MEASURE;
 
-/// How grave a flag is on loopback, where it can be there at all, and beyond.
+/// The usual severities of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 struct Severities {
     loopback: Option<Severity>,
@@ -20,14 +23,13 @@ struct Severities {
 }
 
 impl Severities {
-    fn of(flag: Flag, protocol: Protocol) -> Self {
-        let at = |exposure| flag.severity(protocol, exposure);
-        // What is reachable from beyond this machine is not on loopback.
-        let loopback = (flag != Flag::Exposed).then(|| at(Exposure::Loopback));
-        Severities { loopback, beyond: at(Exposure::Any) }
+    fn of(flag: Flag) -> Self {
+        // What is reachable from other machines is not on loopback.
+        let loopback = (flag != Exposed::FLAG).then(|| flag.severity(Exposure::Loopback));
+        Severities { loopback, beyond: flag.severity(Exposure::Any) }
     }
 
-    fn told(self) -> String {
+    fn text(self) -> String {
         match self {
             Severities { loopback: None, beyond } => format!("{} beyond loopback", beyond.name()),
             Severities { loopback: Some(loopback), beyond } if loopback == beyond => beyond.name().to_owned(),
@@ -44,7 +46,7 @@ struct Rule {
     code: &'static str,
     description: &'static str,
     severity: Severities,
-    /// For UDP, where it differs.
+    /// For UDP, if it differs.
     severity_udp: Option<Severities>,
     why: &'static str,
     remedy: &'static str,
@@ -52,13 +54,13 @@ struct Rule {
 
 impl Rule {
     fn of(flag: Flag) -> Self {
-        let severity = Severities::of(flag, Protocol::Tcp);
-        let udp = Severities::of(flag, Protocol::Udp);
+        let severity = Severities::of(flag);
+        let udp = Severities { loopback: Some(Severity::Info), beyond: Severity::Notice };
         Rule {
             code: flag.code(),
             description: flag.description(),
             severity,
-            severity_udp: (udp != severity).then_some(udp),
+            severity_udp: (flag == Ephemeral::FLAG).then_some(udp),
             why: flag.why(),
             remedy: flag.remedy(),
         }
@@ -72,14 +74,14 @@ impl Rule {
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
     let width = style.width.or(Some(MEASURE));
-    for (at, rule) in Flag::ALL.into_iter().map(Rule::of).enumerate() {
+    for (at, rule) in Flag::all().map(Rule::of).enumerate() {
         if at > 0 {
             writeln!(w)?;
         }
         writeln!(w, "{}", style.paint(Tone::Heading, rule.code))?;
-        let mut severity = rule.severity.told();
+        let mut severity = rule.severity.text();
         if let Some(udp) = rule.severity_udp {
-            severity.push_str(&format!("; UDP: {}", udp.told()));
+            severity.push_str(&format!("; UDP: {}", udp.text()));
         }
         for (label, text) in [
             ("  When      ", rule.description),
@@ -105,6 +107,6 @@ pub fn document(w: &mut dyn Write) -> io::Result<()> {
         schema: &'static str,
         rules: Vec<Rule>,
     }
-    let rules = Flag::ALL.into_iter().map(Rule::of).collect();
+    let rules = Flag::all().map(Rule::of).collect();
     json::write(&Document { schema: "portolan.rules/1", rules }, w)
 }

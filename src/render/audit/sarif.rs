@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::findings::Flag;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Exposure, Flag, Gap, Protocol, Severity};
+use crate::model::{Exposure, Gap, Severity};
 use crate::render::json::{Seq, write};
-use crate::render::words;
 
 use super::{identity, nobody, place, verdict, who};
 
@@ -50,7 +50,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         tool: json!({ "driver": {
             "name": "portolan",
             "version": env!("CARGO_PKG_VERSION"),
-            "rules": Flag::ALL.map(rule),
+            "rules": Flag::all().map(rule).collect::<Vec<_>>(),
         }}),
         // The hosts of a fleet are told apart by it.
         automation_details: host.map(|name| json!({ "id": format!("portolan/{name}/") })),
@@ -79,7 +79,7 @@ fn rule(flag: Flag) -> Value {
             "text": format!("When: {description}. Why it matters: {why} What to do: {remedy}."),
             "markdown": format!("**When:** {description}.\n\n**Why it matters:** {why}\n\n**What to do:** {remedy}."),
         },
-        "defaultConfiguration": { "level": level(flag.severity(Protocol::Tcp, Exposure::Any)) },
+        "defaultConfiguration": { "level": level(flag.severity(Exposure::Any)) },
         "properties": { "tags": ["security", "listener"] },
     })
 }
@@ -110,9 +110,9 @@ fn result(found: &AuditFinding<'_>) -> Value {
     let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     json!({
         "ruleId": flag.code(),
-        "ruleIndex": flag as usize,
+        "ruleIndex": flag.position(),
         "level": level(found.finding.severity),
-        "message": { "text": format!("{place}, held by {who}: {} What to do: {}.", words::finding(&found.finding), flag.remedy()) },
+        "message": { "text": format!("{place}, held by {who}: {} What to do: {}.", found.finding.sentence(), flag.remedy()) },
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": port },

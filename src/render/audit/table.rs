@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufWriter, Write};
 
+use crate::findings::Flag;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Flag, Host, Severity};
-use crate::render::summary::{is_presumed, plural};
+use crate::model::{Host, Severity};
+use crate::render::summary::plural;
 use crate::render::wrap::wrap;
-use crate::render::{Style, Tone, registry, row, sanitize, talk, words};
+use crate::render::{Style, Tone, registry, row, sanitize, talk};
 
 use super::{nobody, place, verdict, who};
 
@@ -85,7 +86,7 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
-        let presumed = is_presumed(&found.finding.evidence);
+        let presumed = found.finding.is_presumed();
         let b = *of_block.entry((severity, flag, presumed)).or_insert_with(|| {
             blocks.push(Block { severity, flag, presumed, programs: Vec::new() });
             blocks.len() - 1
@@ -100,7 +101,7 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
             programs.len() - 1
         });
         let (told, rule) = (&mut programs[e].told, found.rule.as_deref());
-        let text = words::finding(&found.finding);
+        let text = found.finding.sentence();
         let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
             told.push(Told { text, rule, places: Vec::new() });
             told.len() - 1

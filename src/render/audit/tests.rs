@@ -2,8 +2,11 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
+use crate::findings::policy::Missing;
+use crate::findings::registry::{Ephemeral, Orphaned, OtherProtocol, Unassigned};
+use crate::findings::{Finding, FindingKind, Flag};
 use crate::judge::Report;
-use crate::model::{Finding, Flag, Gap, Protocol, Snapshot, Stage};
+use crate::model::{Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, empty, gap, report, scene, socket, text};
 
@@ -14,12 +17,13 @@ fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
         subject: Subject::Place { protocol: Some(Protocol::Tcp), address: None, port: Some(443) },
         finding: Finding {
             severity: Severity::Warning,
-            evidence: Evidence::Missing {
+            evidence: Missing {
                 rule: HOSTILE.into(),
                 wanted: "tcp/443".into(),
                 reason: Some("customers".into()),
                 owner: None,
-            },
+            }
+            .into(),
         },
         rule: Some(HOSTILE.into()),
     });
@@ -48,7 +52,7 @@ fn table_for_people() {
             _ => lines.push(line),
         }
     }
-    for flag in [Flag::Orphaned, Flag::Missing, Flag::Unassigned, Flag::OtherProtocol, Flag::Ephemeral] {
+    for flag in [Orphaned::FLAG, Missing::FLAG, Unassigned::FLAG, OtherProtocol::FLAG, Ephemeral::FLAG] {
         let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(&format!("Why {} Do {}", flag.why(), flag.remedy())), "{flag:?}: {words}");
     }
@@ -239,8 +243,8 @@ fn json_holds_the_listing_and_the_findings() {
         ("address", "0.0.0.0"),
         ("exposure", "any"),
         ("owner", "held"),
-        ("why", Flag::Orphaned.why()),
-        ("remedy", Flag::Orphaned.remedy()),
+        ("why", Orphaned::FLAG.why()),
+        ("remedy", Orphaned::FLAG.remedy()),
     ] {
         assert_eq!(orphaned[key], value, "{key}");
     }
@@ -294,7 +298,7 @@ fn sarif_tells_rules_results_and_gaps() {
     let run = &log["runs"][0];
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
     let results = run["results"].as_array().unwrap();
-    assert_eq!((rules.len(), results.len()), (Flag::ALL.len(), audit.findings.len()));
+    assert_eq!((rules.len(), results.len()), (Flag::all().count(), audit.findings.len()));
     for (result, found) in results.iter().zip(&audit.findings) {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
@@ -412,8 +416,8 @@ fn rules_are_told_from_the_flags() {
     let told = text(|w| rules::text(&Style { width: Some(80), color: false }, w));
     let document: Value = serde_json::from_str(&text(rules::document)).unwrap();
     let listed = document["rules"].as_array().unwrap();
-    assert_eq!(listed.len(), Flag::ALL.len());
-    for (rule, flag) in listed.iter().zip(Flag::ALL) {
+    assert_eq!(listed.len(), Flag::all().count());
+    for (rule, flag) in listed.iter().zip(Flag::all()) {
         assert_eq!(rule["code"], flag.code());
         assert_eq!((&rule["why"], &rule["remedy"]), (&flag.why().into(), &flag.remedy().into()));
         assert!(told.lines().any(|line| line == flag.code()), "{flag:?}");

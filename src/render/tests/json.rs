@@ -66,7 +66,7 @@ fn a_listener_whole() {
     );
     assert_eq!(registry["range"], "registered");
     assert_eq!(registry["status"], "orphaned");
-    assert_eq!(registry["reason"], words::reason(&verdict(3416)));
+    assert_eq!(registry["reason"], verdict_text::reason(&verdict(3416)));
     assert_eq!(registry["known_use"], json!([]));
     assert_eq!(registry["remark"], Value::Null);
     assert_eq!(

@@ -7,7 +7,7 @@ mod json;
 mod policy;
 mod screen;
 mod table;
-mod words;
+mod verdict_text;
 
 use super::Style;
 

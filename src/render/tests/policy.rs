@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::{fixtures, is_unsafe, policy as told};
+use crate::findings::{FindingFamily, Flag};
 use crate::judge::audit::Audit;
 use crate::judge::judge;
 use crate::model::*;
@@ -76,8 +77,7 @@ fn rules() -> impl Strategy<Value = Allow> {
                 .map(Namespaces::Named)
         }),
     ];
-    let accepted: Vec<Flag> =
-        Flag::ALL.into_iter().filter(|flag| !matches!(flag, Flag::Unexpected | Flag::Missing)).collect();
+    let accepted: Vec<Flag> = Flag::all().filter(|flag| flag.family() != FindingFamily::Policy).collect();
     let hosts = globs().prop_map(|globs| {
         globs
             .iter()
@@ -113,7 +113,7 @@ fn rules() -> impl Strategy<Value = Allow> {
 
 fn grades() -> impl Strategy<Value = Grade> {
     let severity = proptest::option::of(proptest::sample::select(Severity::ALL.to_vec()));
-    let codes = proptest::sample::subsequence(Flag::ALL.to_vec(), 1..4);
+    let codes = proptest::sample::subsequence(Flag::all().collect::<Vec<_>>(), 1..4);
     (severity, codes, word(), proptest::option::of(word()), dates()).prop_map(
         |(severity, codes, reason, owner, expires)| {
             let (id, at, hosts) = (String::new(), At::default(), Vec::new());

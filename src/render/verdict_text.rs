@@ -3,19 +3,12 @@
 //! A presumption is never told as a fact: what rests on one says "presumed" in the same breath. Texts come out
 //! raw; whoever shows them on a terminal sanitizes them, whoever writes JSON lets the serializer escape them.
 
-use crate::model::{
-    Assignment, Confidence, DeadRegistration, Evidence, Exposure, Finding, Life, Owner, QuietRegistration,
-    RegistryRange, Standing, Status, Verdict,
-};
-
-use super::beside::impostor;
-pub use super::beside::{ephemeral, evidence, guarded, history, neighbours, programs, rests, usual};
-use super::changes;
-use super::findings;
+use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
+use crate::findings::text::{list, sentence};
+use crate::model::{Assignment, Confidence, Exposure, Life, Owner, RegistryRange, Standing, Status, Verdict};
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
-#[must_use]
-pub const fn range(range: RegistryRange) -> &'static str {
+pub(super) const fn range(range: RegistryRange) -> &'static str {
     match range {
         RegistryRange::System => {
             "the system range, 0 to 1023: IANA assigns these ports after review by the IETF (RFC 6335)"
@@ -30,8 +23,7 @@ pub const fn range(range: RegistryRange) -> &'static str {
 }
 
 /// Who can reach a listener, as far as its address tells.
-#[must_use]
-pub const fn exposure(exposure: Exposure) -> &'static str {
+pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
         Exposure::Public => "on a public address",
@@ -43,8 +35,7 @@ pub const fn exposure(exposure: Exposure) -> &'static str {
 }
 
 /// What is known of the holders of a socket.
-#[must_use]
-pub const fn owner(owner: &Owner) -> &'static str {
+pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "held by a process",
         Owner::Hidden => "its owner is hidden: not every process could be read",
@@ -55,8 +46,7 @@ pub const fn owner(owner: &Owner) -> &'static str {
 }
 
 /// The status, with how sure it is where it rests on a curated row: `orphaned (presumed)`.
-#[must_use]
-pub fn status(verdict: &Verdict) -> String {
+pub(super) fn status(verdict: &Verdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
         None => verdict.status.name().to_owned(),
@@ -64,8 +54,7 @@ pub fn status(verdict: &Verdict) -> String {
 }
 
 /// The status of one registration by itself, likewise.
-#[must_use]
-pub fn standing(assignment: &Assignment) -> String {
+pub(super) fn standing(assignment: &Assignment) -> String {
     match assignment_confidence(assignment) {
         Some(confidence) => format!("{} ({})", assignment.status.name(), confidence.name()),
         None => assignment.status.name().to_owned(),
@@ -101,8 +90,7 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
 }
 
 /// Why a port and protocol has its status.
-#[must_use]
-pub fn reason(verdict: &Verdict) -> String {
+pub(super) fn reason(verdict: &Verdict) -> String {
     let mut said: Vec<String> = Vec::new();
     let remark = |said: &mut Vec<String>| {
         said.extend(verdict.remark.map(|r| sentence(&format!("IANA remarks: {r}"))));
@@ -155,9 +143,12 @@ pub fn reason(verdict: &Verdict) -> String {
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
         Status::Dormant | Status::Obscure => {
-            said.extend(verdict.assignments.iter().map(|a| {
-                dead(a).unwrap_or_else(|| quiet(a.service, a.assignee, a.registered, a.modified, a.status))
-            }));
+            said.extend(
+                verdict
+                    .assignments
+                    .iter()
+                    .map(|a| dead(a).unwrap_or_else(|| QuietRegistration::new(a).sentence(a.status))),
+            );
         }
     }
     if verdict.status != Status::Repurposed && !verdict.otherwise.is_empty() && lacks_life(verdict) {
@@ -172,78 +163,8 @@ fn lacks_life(verdict: &Verdict) -> bool {
     !verdict.assignments.iter().any(|a| a.life.iter().any(|kind| Life::PACKAGED.contains(kind)))
 }
 
-/// What a finding rests on: the `text` of a flag.
-#[must_use]
-pub fn finding(finding: &Finding) -> String {
-    match &finding.evidence {
-        Evidence::Orphaned { registrations } => {
-            registrations.iter().map(|row| died(row, "dead")).collect::<Vec<_>>().join(" ")
-        }
-        Evidence::Ephemeral { kernel_range, iana_dynamic, kernel_would_pick, may_be_client, .. } => {
-            let mut said = match (kernel_range, iana_dynamic) {
-                (Some(r), true) => format!(
-                    "The port lies in {r}, which this kernel hands out to outgoing connections, and in IANA's dynamic range."
-                ),
-                (Some(r), false) => {
-                    format!("The port lies in {r}, which this kernel hands out to outgoing connections.")
-                }
-                (None, _) => {
-                    "The port lies in IANA's dynamic range, 49152 to 65535, though not in this kernel's own."
-                        .into()
-                }
-            };
-            said.push_str(match kernel_would_pick {
-                Some(true) => " It is one the kernel itself picks for a program that asks for any port.",
-                Some(false) => " It is not one the kernel picks by itself: somebody likely chose it.",
-                None => "",
-            });
-            if *may_be_client {
-                said.push_str(" A client waiting for an answer looks no different.");
-            }
-            said
-        }
-        Evidence::Reserved { remark } => with_remark("IANA reserves this port.", *remark),
-        Evidence::Unassigned { remark } => {
-            with_remark("Nothing is registered for this port and protocol.", *remark)
-        }
-        Evidence::Dormant { status, registrations } => registrations
-            .iter()
-            .map(|QuietRegistration { service, assignee, registered, modified }| {
-                quiet(service, *assignee, *registered, *modified, *status)
-            })
-            .collect::<Vec<_>>()
-            .join(" "),
-        Evidence::OtherProtocol { registered_for, services } => {
-            format!("The port is registered for {registered_for} only: {}.", services.join(", "))
-        }
-        Evidence::Impostor { service, expected, found, why } => impostor(service, expected, found, why),
-        Evidence::Shadowed { device, takes_from, loses_to, more } => {
-            findings::shadowed(device.is_some(), takes_from, loses_to, *more)
-        }
-        Evidence::Shared { differ_in, holders, sockets } => findings::shared(differ_in, holders, *sockets),
-        Evidence::DeletedExecutable { replaced, gone } => findings::deleted_executable(replaced, gone),
-        Evidence::OddExecutable { found } => findings::odd_executable(found),
-        Evidence::BacklogFull { waiting, limit } => findings::backlog_full(*waiting, *limit),
-        Evidence::BoundOnly { kernel_range } => findings::bound_only(*kernel_range),
-        Evidence::Kernel { inode } => findings::kernel(*inode).to_owned(),
-        Evidence::Exposed { exposure: class, .. } => {
-            format!("Reachable from beyond this machine, {}, as far as the address tells.", exposure(*class))
-        }
-        Evidence::Unexpected { nearest, differs, expired } => {
-            findings::unexpected(nearest.as_deref(), differs, expired.as_deref())
-        }
-        Evidence::Missing { rule, wanted, reason, owner } => {
-            findings::missing(rule, wanted, reason.as_deref(), owner.as_deref())
-        }
-        Evidence::Since(evidence) => changes::since(evidence),
-        Evidence::HiddenPort(port) => changes::taken(port),
-        Evidence::Disagreement(evidence) => changes::disagreement(evidence),
-    }
-}
-
 /// The kinds of source that name a registration, in words.
-#[must_use]
-pub fn sources(life: &[Life]) -> String {
+pub(super) fn sources(life: &[Life]) -> String {
     let names: Vec<String> = life
         .iter()
         .map(|kind| {
@@ -295,7 +216,7 @@ fn dead(a: &Assignment) -> Option<String> {
         Standing::Orphaned => "dead",
         Standing::Legacy => "withdrawn but still met",
     };
-    let died = died(&DeadRegistration::new(a.service, row), how);
+    let died = DeadRegistration::new(a.service, row).sentence(how);
     let packaged: Vec<Life> = a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
     if packaged.is_empty() {
         return Some(died);
@@ -307,69 +228,10 @@ fn dead(a: &Assignment) -> Option<String> {
     ))
 }
 
-fn died(row: &DeadRegistration, how: &str) -> String {
-    let presumed = match row.confidence {
-        Confidence::Presumed => "presumed ",
-        Confidence::Confirmed => "",
-    };
-    let when = row.ended.map(|ended| format!(", ended {ended}")).unwrap_or_default();
-    format!(
-        "{} was registered for {}, {presumed}{how}{when}: {} {}",
-        row.service,
-        row.product,
-        sentence(row.reason),
-        grounds(row.confidence, row.source, row.basis),
-    )
-}
-
-/// `Confirmed (page).` or `Presumed: basis.`
-fn grounds(confidence: Confidence, source: Option<&str>, basis: Option<&str>) -> String {
-    match (confidence, source, basis) {
-        (Confidence::Confirmed, Some(source), _) => format!("Confirmed ({source})."),
-        (Confidence::Confirmed, None, _) => "Confirmed.".into(),
-        (Confidence::Presumed, _, Some(basis)) => sentence(&format!("Presumed: {basis}")),
-        (Confidence::Presumed, Some(source), None) => format!("Presumed ({source})."),
-        (Confidence::Presumed, None, None) => "Presumed.".into(),
-    }
-}
-
 fn registered(a: &Assignment) -> String {
     match a.description.filter(|d| !d.is_empty()) {
         Some(description) => sentence(&format!("Registered is {}: {description}", a.service)),
         None => format!("Registered is {}.", a.service),
-    }
-}
-
-/// Of a registration that nothing speaks for. Where the registry gives no date, none is made up.
-fn quiet(
-    service: &str,
-    assignee: Option<&str>,
-    registered: Option<&str>,
-    modified: Option<&str>,
-    status: Status,
-) -> String {
-    let mut facts: Vec<String> = Vec::new();
-    facts.extend(match (modified, registered, status) {
-        (Some(date), _, Status::Dormant) | (None, Some(date), Status::Dormant) => {
-            Some(format!("untouched since {date}"))
-        }
-        (Some(date), ..) => Some(format!("last changed {date}")),
-        (None, Some(date), _) => Some(format!("there since {date}")),
-        (None, None, _) => None,
-    });
-    if assignee.is_none() {
-        facts.push("no assignee on record".into());
-    }
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-    format!(
-        "{service} is in the registry{facts}, but no evidence shows it in use. That does not prove it dead."
-    )
-}
-
-fn with_remark(text: &str, remark: Option<&str>) -> String {
-    match remark {
-        Some(remark) => format!("{text} {}", sentence(&format!("IANA remarks: {remark}"))),
-        None => text.to_owned(),
     }
 }
 
@@ -391,18 +253,4 @@ fn rfcs(reference: Option<&str>) -> Vec<String> {
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-pub(super) fn list(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// `text` with a full stop, unless it ends a sentence already.
-pub(super) fn sentence(text: &str) -> String {
-    let text = text.trim_end();
-    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }

@@ -7,27 +7,30 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::rules::Subject;
+use crate::findings::Evidence;
+use crate::findings::identity::{Impostor, Stranger};
 use crate::join::Entry;
-use crate::model::{Evidence, Finding, Flag, Pid, Process, Protocol, State, Stranger, Usual};
-use crate::registry::identity::{Identity, identify};
+use crate::model::{Pid, Process, Protocol, State, Usual};
+use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
 
 /// A holder and what it is taken for.
-pub(super) struct Tenant<'o> {
+pub(super) struct IdentifiedProcess<'o> {
     /// The holder.
     pub(super) process: &'o Process,
     identity: Option<Rc<Identity>>,
 }
 
 /// What a process runs and as whom: its file, its user, and of an interpreter its command line.
-pub(super) type Program<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
+pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
-impl<'o> Tenant<'o> {
+impl<'o> IdentifiedProcess<'o> {
     fn file(&self) -> Option<&'o str> {
         self.process.exe.as_ref().map(|exe| exe.path.as_str())
     }
 
-    pub(super) fn program(&self) -> Program<'o> {
+    pub(super) fn program(&self) -> RunAs<'o> {
         let interpreted = self.identity.as_deref().is_some_and(Identity::is_interpreter);
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
@@ -39,20 +42,20 @@ impl<'o> Tenant<'o> {
 
 /// What processes were taken for so far: one may hold a thousand sockets.
 #[derive(Default)]
-pub(super) struct Known(HashMap<Pid, Option<Rc<Identity>>>);
+pub(super) struct Identities(HashMap<Pid, Option<Rc<Identity>>>);
 
-impl Known {
-    pub(super) fn tenant<'o>(&mut self, process: &'o Process) -> Tenant<'o> {
-        let identity = self.0.entry(process.pid).or_insert_with(|| identify(process).map(Rc::new));
-        Tenant { process, identity: identity.clone() }
+impl Identities {
+    pub(super) fn identify<'o>(&mut self, process: &'o Process) -> IdentifiedProcess<'o> {
+        let identity = self.0.entry(process.pid).or_insert_with(|| identity::identify(process).map(Rc::new));
+        IdentifiedProcess { process, identity: identity.clone() }
     }
 
     /// The holders of a socket.
-    pub(super) fn holders<'o>(&mut self, listener: &'o Entry) -> Vec<Tenant<'o>> {
+    pub(super) fn processes<'o>(&mut self, listener: &'o Entry) -> Vec<IdentifiedProcess<'o>> {
         if !listener.socket.state.holds_port() {
             return Vec::new();
         }
-        listener.processes.iter().map(|process| self.tenant(process)).collect()
+        listener.processes.iter().map(|process| self.identify(process)).collect()
     }
 }
 
@@ -70,7 +73,7 @@ const OPENERS: [&str; 8] = [
 
 /// Whether a holder opened the socket for the others to serve: the first process of the system, or an ancestor of all of
 /// them.
-pub(super) fn opens_for_others(tenant: &Tenant<'_>, holders: &[&Process]) -> bool {
+pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Process]) -> bool {
     let pid = tenant.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
     tenant.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
@@ -93,8 +96,8 @@ const COMMON_FOLDERS: [&str; 10] = [
 
 /// Whether a holder is a worker of its ancestor: it runs the same file, or one of the same suite.
 pub(super) fn belong_together(
-    ancestor: &Tenant<'_>,
-    tenant: &Tenant<'_>,
+    ancestor: &IdentifiedProcess<'_>,
+    tenant: &IdentifiedProcess<'_>,
     port: u16,
     protocol: Protocol,
 ) -> bool {
@@ -115,13 +118,8 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_folder.split('/').any(|part| part == name))
 }
 
-/// The flags that say no more than that the port is not the registry's.
-pub(super) const fn quiets(flag: Flag) -> bool {
-    matches!(flag, Flag::Unassigned | Flag::Reserved | Flag::Dormant | Flag::OtherProtocol)
-}
-
 /// The program that belongs here. Every holder must: a stranger beside it makes the port remarkable again.
-pub(super) fn usual(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Usual> {
+pub(super) fn usual(listener: &Entry, tenants: &[IdentifiedProcess<'_>]) -> Option<Usual> {
     let local = &listener.socket.local;
     if listener.socket.owner.pids().len() != tenants.len() {
         return None; // one of them could not be read
@@ -132,7 +130,7 @@ pub(super) fn usual(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Usual> {
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-fn belongs(tenant: &Tenant<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
+fn belongs(tenant: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
     let identity = tenant.identity.as_ref()?;
     let usual = |program: programs::Program, any_port| Usual {
         program: program.name,
@@ -151,7 +149,8 @@ fn belongs(tenant: &Tenant<'_>, port: u16, protocol: Protocol) -> Option<Usual> 
 
 /// A guarded port that nobody holds who is known to serve it. Whoever holds sockets for others is not accused, nor
 /// is anyone whose file could not be read and whose name says nothing.
-pub(super) fn impostor(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Finding> {
+pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
+    let (listener, tenants) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != tenants.len() {
         return None; // a client may bind before it connects; a holder that was not read may be the right one
@@ -159,7 +158,7 @@ pub(super) fn impostor(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Findi
     let rows: Vec<_> = programs::guarded(local.port, local.protocol).collect();
     let first = rows.first()?;
     let mut found = Vec::new();
-    for Tenant { process, identity } in tenants {
+    for IdentifiedProcess { process, identity } in tenants {
         let identity = identity.as_ref()?;
         // sshd holds ports for others and its own.
         if identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none() {
@@ -181,11 +180,11 @@ pub(super) fn impostor(listener: &Entry, tenants: &[Tenant<'_>]) -> Option<Findi
     if found.is_empty() {
         return None;
     }
-    let evidence = Evidence::Impostor {
+    let evidence = Impostor {
         service: first.service,
         expected: rows.iter().flat_map(programs::Guarded::programs).collect(),
         found,
         why: first.why,
     };
-    Some(Finding::new(evidence, local.protocol, listener.exposure))
+    Some(evidence.into())
 }

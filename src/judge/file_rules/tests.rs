@@ -1,5 +1,8 @@
 use super::super::judge;
 use super::super::tests::{holder, seen, socket};
+use crate::findings::file::{DeletedExecutable, OddExecutable, Place};
+use crate::findings::socket::{BoundOnly, Kernel};
+use crate::findings::{Finding, FindingFamily};
 use crate::model::*;
 use crate::registry::Registry;
 
@@ -7,7 +10,8 @@ use crate::registry::Registry;
 fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
     let observation = seen(vec![socket], processes);
     let report = judge(observation.clone(), Registry::embedded());
-    let new = |finding: &&Finding| (Flag::DeletedExecutable..=Flag::Kernel).contains(&finding.flag());
+    let new =
+        |finding: &&Finding| matches!(finding.flag().family(), FindingFamily::File | FindingFamily::Socket);
     report.entries[0].findings().iter().filter(new).cloned().collect()
 }
 
@@ -103,9 +107,7 @@ fn evidence_tells_an_upgrade_from_a_loss() {
     let mut processes = running(exe("/usr/sbin/a", ExeState::Replaced, None));
     processes.push(Process { exe: Some(exe("/srv/b", ExeState::Deleted, None)), ..holder(8, "b", "", "") });
     let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8].into())), processes);
-    let [Finding { evidence: Evidence::DeletedExecutable { replaced, gone }, .. }] = &findings[..] else {
-        panic!("{findings:?}")
-    };
+    let DeletedExecutable { replaced, gone } = DeletedExecutable::of(&findings[0].evidence).unwrap();
     assert_eq!((replaced[0].pid, replaced[0].exe.as_str(), replaced.len()), (7, "/usr/sbin/a", 1));
     assert_eq!((gone[0].pid, gone[0].exe.as_str(), gone.len()), (8, "/srv/b", 1));
 }
@@ -121,9 +123,7 @@ fn the_gravest_place_is_told() {
         (exe("/memfd:.x/y", ExeState::Memfd, None), Place::Memory),
     ] {
         let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into())), running(exe));
-        let [Finding { evidence: Evidence::OddExecutable { found }, .. }] = &findings[..] else {
-            panic!("{findings:?}")
-        };
+        let OddExecutable { found } = OddExecutable::of(&findings[0].evidence).unwrap();
         assert_eq!(found[0].place, place);
     }
 }
@@ -163,7 +163,7 @@ fn held_and_not_listened_on() {
     for (port, range) in [(80, None), (40000, PortRange::new(32768, 60999))] {
         let findings = of(&format!("tcp/127.0.0.1:{port}"), State::Bound);
         let evidence = findings.into_iter().map(|finding| finding.evidence).next();
-        assert_eq!(evidence, Some(Evidence::BoundOnly { kernel_range: range }));
+        assert_eq!(evidence, Some(BoundOnly { kernel_range: range }.into()));
     }
 }
 
@@ -172,7 +172,7 @@ fn the_kernels_own() {
     for (local, inode) in [("udp/0.0.0.0:51820", 1.try_into().ok()), ("tcp/127.0.0.1:2049", None)] {
         let findings = found(Socket { inode, ..socket(local, Owner::Kernel) }, Vec::new());
         assert_eq!(codes(&findings), [("kernel", Severity::Info)]);
-        assert_eq!(findings[0].evidence, Evidence::Kernel { inode });
+        assert_eq!(findings[0].evidence, Kernel { inode }.into());
     }
 }
 

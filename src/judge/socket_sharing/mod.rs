@@ -21,9 +21,11 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::tenants::{Known, Program, Tenant, belong_together, opens_for_others};
+use super::program_identity::{IdentifiedProcess, Identities, RunAs, belong_together, opens_for_others};
+use crate::findings::socket::{Shadowed, Shared};
+use crate::findings::{Difference, Evidence, ProcessGroup, Processes, Side};
 use crate::join::Entry;
-use crate::model::{Difference, Evidence, Holder, Holders, Pid, Process, Side, Socket, unmapped};
+use crate::model::{Pid, Process, Socket, unmapped};
 
 /// Evidence names so many kinds of holders, and so many sides; how many more there are it counts.
 const FEW: usize = 8;
@@ -41,16 +43,16 @@ struct Place<'l> {
     /// The ancestors of those holders.
     above: HashSet<Pid>,
     /// The holders that can be compared, each once, without those that open sockets for others.
-    tenants: Vec<Tenant<'l>>,
+    tenants: Vec<IdentifiedProcess<'l>>,
     /// What those run. This and the next are made when first asked for, and then serve every neighbour.
-    programs: OnceCell<HashSet<Program<'l>>>,
+    programs: OnceCell<HashSet<RunAs<'l>>>,
     side: OnceCell<Side>,
 }
 
 /// What there is to say of listeners, by their number in the list; `known` is what their holders were taken for.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
-    known: &mut Known,
+    known: &mut Identities,
 ) -> HashMap<usize, Vec<Evidence>> {
     let mut found = HashMap::new();
     let mut ports: HashMap<_, Vec<(usize, &Entry)>> = HashMap::new();
@@ -77,7 +79,7 @@ pub(super) fn evidence<'l>(
 }
 
 /// The places of a group, in the order of the list.
-fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Known) -> Vec<Place<'l>> {
+fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<Place<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
     for (at, listener) in group {
@@ -97,7 +99,7 @@ fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
 
 impl<'l> Place<'l> {
     /// `None` of no socket at all.
-    fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Known) -> Option<Self> {
+    fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
         let pids: HashSet<Pid> = sockets.iter().flat_map(|(_, l)| l.socket.owner.pids()).copied().collect();
@@ -113,7 +115,7 @@ impl<'l> Place<'l> {
         let processes = place.processes();
         place.above.extend(processes.iter().flat_map(|process| &process.parents).map(|parent| parent.pid));
         let comparable = processes.iter().filter(|process| process.exe.is_some() && process.uid.is_some());
-        let tenants = comparable.map(|process| known.tenant(process));
+        let tenants = comparable.map(|process| known.identify(process));
         place.tenants = tenants.filter(|tenant| !opens_for_others(tenant, &processes)).collect();
         Some(place)
     }
@@ -130,20 +132,20 @@ impl<'l> Place<'l> {
         processes
     }
 
-    fn holders(&self) -> Holders {
+    fn holders(&self) -> Processes {
         let processes = self.processes();
-        let mut known: Vec<Holder> = Vec::new();
+        let mut known: Vec<ProcessGroup> = Vec::new();
         let mut kinds = HashMap::new();
         for process in &processes {
             let exe = process.exe.as_ref().map(|exe| exe.path.as_str());
             let kind = (process.name.as_deref(), process.uid, exe);
             if let Some(&at) = kinds.get(&kind) {
-                let holder: &mut Holder = &mut known[at];
+                let holder: &mut ProcessGroup = &mut known[at];
                 holder.count += 1;
                 continue;
             }
             kinds.insert(kind, known.len());
-            known.push(Holder {
+            known.push(ProcessGroup {
                 pid: process.pid,
                 count: 1,
                 name: process.name.clone(),
@@ -154,11 +156,11 @@ impl<'l> Place<'l> {
         }
         let more = known.len().saturating_sub(FEW);
         known.truncate(FEW);
-        Holders { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
+        Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    fn programs(&self) -> &HashSet<Program<'l>> {
-        self.programs.get_or_init(|| self.tenants.iter().map(Tenant::program).collect())
+    fn programs(&self) -> &HashSet<RunAs<'l>> {
+        self.programs.get_or_init(|| self.tenants.iter().map(IdentifiedProcess::program).collect())
     }
 
     fn side(&self) -> &Side {
@@ -171,7 +173,7 @@ impl<'l> Place<'l> {
     }
 }
 
-fn shared<'l>(place: &Place<'l>, known: &mut Known, found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shared<'l>(place: &Place<'l>, known: &mut Identities, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
     let datagrams = local.protocol.is_datagram();
     if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
@@ -185,9 +187,9 @@ fn shared<'l>(place: &Place<'l>, known: &mut Known, found: &mut HashMap<usize, V
     if place.tenants.len() < 2 {
         return;
     }
-    let by_pid: HashMap<Pid, &Tenant<'l>> =
+    let by_pid: HashMap<Pid, &IdentifiedProcess<'l>> =
         place.tenants.iter().map(|tenant| (tenant.process.pid, tenant)).collect();
-    let is_anothers = |tenant: &&Tenant<'l>| {
+    let is_anothers = |tenant: &&IdentifiedProcess<'l>| {
         let mut above = tenant.process.parents.iter().filter_map(|parent| by_pid.get(&parent.pid));
         above.any(|ancestor| belong_together(ancestor, tenant, local.port, local.protocol))
     };
@@ -204,9 +206,9 @@ fn shared<'l>(place: &Place<'l>, known: &mut Known, found: &mut HashMap<usize, V
     if differ_in.is_empty() {
         return;
     }
-    let evidence = Evidence::Shared { differ_in, holders: place.holders(), sockets: place.sockets.len() };
+    let evidence = Shared { differ_in, holders: place.holders(), sockets: place.sockets.len() };
     for (at, _) in &place.sockets {
-        found.entry(*at).or_default().push(evidence.clone());
+        found.entry(*at).or_default().push(evidence.clone().into());
     }
 }
 
@@ -236,9 +238,9 @@ fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
     }
     for (at, (takes_from, loses_to, more)) in sides {
         let device = places[at].socket.local.device.clone();
-        let evidence = Evidence::Shadowed { device, takes_from, loses_to, more };
+        let evidence = Shadowed { device, takes_from, loses_to, more };
         for (number, _) in &places[at].sockets {
-            found.entry(*number).or_default().push(evidence.clone());
+            found.entry(*number).or_default().push(evidence.clone().into());
         }
     }
 }

@@ -1,26 +1,18 @@
 //! The sentences on what lies around a port: who usually serves it, its neighbours, its history, and what an
 //! ephemeral range means here, and whether who holds it belongs there. Part of [`super::words`]; texts come out raw, as there.
 
+use super::verdict_text::sources;
+use crate::findings::identity::identified;
+use crate::findings::text::{first_of, list, sentence};
 use crate::model::{
-    Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Life, Neighbours, RestsOn,
-    Stranger, Usual, Verdict,
+    Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Life, Neighbours, Usual, Verdict,
 };
-
-use super::words::{list, sentence, sources};
 
 /// As many are named; of the others their number.
 const FEW: usize = 6;
 
-fn some(names: &[String]) -> String {
-    match names.len().saturating_sub(FEW) {
-        0 => list(names),
-        more => format!("{} and {more} more", names[..FEW].join(", ")),
-    }
-}
-
 /// The packaged sources that name the registrations of a port, and those that name it otherwise.
-#[must_use]
-pub fn evidence(verdict: &Verdict) -> Option<String> {
+pub(super) fn evidence(verdict: &Verdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
         let packaged: Vec<Life> =
@@ -36,8 +28,7 @@ pub fn evidence(verdict: &Verdict) -> Option<String> {
 }
 
 /// The programs that usually serve a port.
-#[must_use]
-pub fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
+pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for KnownProgram { program, product } in contexts.flat_map(|context| &context.programs) {
         let name = format!("{product} [{program}]");
@@ -45,20 +36,18 @@ pub fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<Strin
             names.push(name);
         }
     }
-    (!names.is_empty()).then(|| sentence(&format!("served by {}", some(&names))))
+    (!names.is_empty()).then(|| sentence(&format!("served by {}", first_of(&names, FEW))))
 }
 
 /// Why a stranger on the port is suspicious.
-#[must_use]
-pub fn guarded(guarded: &GuardedService) -> String {
+pub(super) fn guarded(guarded: &GuardedService) -> String {
     let GuardedService { service, programs, why } = guarded;
     let names: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();
-    format!("as {service}; known to serve it: {}. {}", some(&names), sentence(why))
+    format!("as {service}; known to serve it: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
 /// The block a vendor registered, else what is registered next to the port.
-#[must_use]
-pub fn neighbours(neighbours: &Neighbours) -> Option<String> {
+pub(super) fn neighbours(neighbours: &Neighbours) -> Option<String> {
     let one = |n: &crate::model::Neighbour| format!("{} {}", n.port, n.service);
     if let Some(block) = &neighbours.block {
         let services: Vec<String> = block.services.iter().map(one).collect();
@@ -66,7 +55,7 @@ pub fn neighbours(neighbours: &Neighbours) -> Option<String> {
             "{} registered {} together: {}",
             block.assignee,
             block.ports,
-            some(&services)
+            first_of(&services, FEW)
         )));
     }
     let around: Vec<String> =
@@ -75,8 +64,7 @@ pub fn neighbours(neighbours: &Neighbours) -> Option<String> {
 }
 
 /// What happened to the registrations, where that is more than that they were made.
-#[must_use]
-pub fn history(events: &[Event]) -> Option<String> {
+pub(super) fn history(events: &[Event]) -> Option<String> {
     if events.iter().all(|event| matches!(event.what, Happening::Registered | Happening::Noted)) {
         return None;
     }
@@ -97,8 +85,7 @@ pub fn history(events: &[Event]) -> Option<String> {
 }
 
 /// What lying in an ephemeral range means here, and whether the port was likely chosen.
-#[must_use]
-pub fn ephemeral(here: &EphemeralHere) -> String {
+pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.kept_back => {
             format!(
@@ -122,60 +109,11 @@ pub fn ephemeral(here: &EphemeralHere) -> String {
     said
 }
 
-/// Expected, found, what that rests on, and why it matters.
-pub(super) fn impostor(service: &str, expected: &[&str], found: &[Stranger], why: &str) -> String {
-    // Those of one program are told together, however many processes it has.
-    let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
-    for Stranger { program, pid, rests_on, products, .. } in found {
-        let what = match products.as_slice() {
-            [] => "of which nothing is known".to_owned(),
-            products => products.join(" or "),
-        };
-        let about = format!("{program} ({what}; known {};", rests(*rests_on));
-        match groups.iter_mut().find(|(known, _)| *known == about) {
-            Some((_, pids)) => pids.push(*pid),
-            None => groups.push((about, vec![*pid])),
-        }
-    }
-    let found: Vec<String> = groups
-        .into_iter()
-        .map(|(about, pids)| match pids.as_slice() {
-            [pid] => format!("{about} pid {pid})"),
-            pids => format!(
-                "{about} pid {} and {} more)",
-                pids.first().copied().unwrap_or_default(),
-                pids.len() - 1
-            ),
-        })
-        .collect();
-    let named: Vec<String> = expected.iter().take(FEW).map(|&name| name.to_owned()).collect();
-    let more = match expected.len().saturating_sub(FEW) {
-        0 => list(&named),
-        more => format!("{} and {more} more", named.join(", ")),
-    };
-    format!(
-        "{} holds the port of {service}, which is known to be served by {more}. {}",
-        list(&found),
-        sentence(why)
-    )
-}
-
-/// What the identification of a program rests on.
-#[must_use]
-pub const fn rests(on: RestsOn) -> &'static str {
-    match on {
-        RestsOn::Exe => "by the file that runs",
-        RestsOn::Cmdline => "by its command line",
-        RestsOn::Name => "only by the name it goes by",
-    }
-}
-
 /// Why a program belongs on its port.
-#[must_use]
-pub fn usual(usual: &Usual) -> String {
+pub(super) fn usual(usual: &Usual) -> String {
     let Usual { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
-    sentence(&format!("{program} ({product}) {where_}; known {}", rests(*rests_on)))
+    sentence(&format!("{program} ({product}) {where_}; known {}", identified(*rests_on)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use super::super::judge;
 use super::super::tests::{holder, seen, socket};
+use crate::findings;
+use crate::findings::socket::{Shadowed, Shared};
+use crate::findings::{Difference, Evidence, Finding, FindingKind};
 use crate::model::*;
 use crate::registry::Registry;
 
@@ -35,7 +38,7 @@ fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>>
     let mut found = vec![Vec::new(); count];
     for judged in &report.entries {
         let at = usize::try_from(judged.socket.inode.unwrap().get()).unwrap() - 1;
-        let new = |finding: &&Finding| matches!(finding.flag(), Flag::Shadowed | Flag::Shared);
+        let new = |finding: &&Finding| [Shadowed::FLAG, Shared::FLAG].contains(&finding.flag());
         found[at] = judged.findings().iter().filter(new).map(|finding| finding.evidence.clone()).collect();
     }
     found
@@ -54,8 +57,10 @@ fn of(sockets: &[(&str, &[Pid])], who: &[Who]) -> Vec<Vec<Evidence>> {
 
 fn codes(found: &[Vec<Evidence>]) -> Vec<String> {
     let code = |evidence: &Evidence| match evidence {
-        Evidence::Shared { differ_in, .. } => format!("{differ_in:?}"),
-        Evidence::Shadowed { takes_from, loses_to, .. } => {
+        Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, .. })) => {
+            format!("{differ_in:?}")
+        }
+        Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, loses_to, .. })) => {
             format!("takes {} loses {}", takes_from.len(), loses_to.len())
         }
         other => format!("{other:?}"),
@@ -163,7 +168,11 @@ fn sockets_on_one_address() {
 fn the_evidence_of_sharing() {
     let who = [(7, 0, NGINX, &[1][..]), (8, 33, NGINX, &[7]), (9, 33, NGINX, &[7]), (10, 6, PYTHON, &[1])];
     let found = of(&[("tcp/0.0.0.0:80", &[7, 8, 9, 10, 11])], &who);
-    let [Evidence::Shared { differ_in, holders, sockets: 1 }] = &found[0][..] else { panic!("{found:?}") };
+    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, holders, sockets: 1 }))] =
+        &found[0][..]
+    else {
+        panic!("{found:?}")
+    };
     assert_eq!(differ_in, &[Difference::User, Difference::Executable]);
     let told: Vec<_> = holders.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
     assert_eq!(told, [(7, 1, Some(0)), (8, 2, Some(33)), (10, 1, Some(6))]);
@@ -171,7 +180,9 @@ fn the_evidence_of_sharing() {
     let crowd: Vec<Who> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
     let pids: Vec<Pid> = (1..=30).collect();
     let found = of(&[("tcp/0.0.0.0:80", &pids)], &crowd);
-    let [Evidence::Shared { holders, .. }] = &found[0][..] else { panic!("{found:?}") };
+    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { holders, .. }))] = &found[0][..] else {
+        panic!("{found:?}")
+    };
     assert_eq!((holders.known.len(), holders.more), (8, 22));
 }
 
@@ -250,7 +261,11 @@ fn the_evidence_of_a_shadow() {
     );
     // 9 is another script: what comes to any IPv4 address, and to one of IPv6, does not reach it.
     assert_eq!(codes(&found), ["takes 2 loses 0", "takes 1 loses 1", "takes 0 loses 3", "takes 1 loses 0"]);
-    let [Evidence::Shadowed { takes_from, more: 0, .. }] = &found[0][..] else { panic!("{found:?}") };
+    let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, more: 0, .. }))] =
+        &found[0][..]
+    else {
+        panic!("{found:?}")
+    };
     assert_eq!(takes_from[0].address.to_string(), "0.0.0.0");
     assert_eq!(takes_from[0].holders.known[0].pid, 8);
     let mut sockets = vec![("udp/0.0.0.0:9".to_owned(), 8)];
@@ -259,7 +274,11 @@ fn the_evidence_of_a_shadow() {
         sockets.iter().map(|(local, pid)| (local.as_str(), vec![*pid])).collect();
     let sockets: Vec<(&str, &[Pid])> = sockets.iter().map(|(local, pids)| (*local, &pids[..])).collect();
     let found = of(&sockets, &who);
-    let [Evidence::Shadowed { loses_to, more, .. }] = &found[0][..] else { panic!("{found:?}") };
+    let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { loses_to, more, .. }))] =
+        &found[0][..]
+    else {
+        panic!("{found:?}")
+    };
     assert_eq!((loses_to.len(), *more), (8, 12));
 }
 

@@ -1,0 +1,345 @@
+//! Findings about what differs from a baseline.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, named};
+
+named! {
+    /// What became of a listener from one snapshot to the next.
+    pub enum ChangeKind {
+        /// It is new.
+        Appeared = "appeared",
+        /// It is gone.
+        Vanished = "vanished",
+        /// Other programs or another user hold the same address and port.
+        Changed = "changed",
+        /// The path of the program is the same, but the running file is no longer at that path.
+        Replaced = "replaced",
+        /// More can reach the same service than before.
+        Widened = "widened",
+        /// Fewer can reach the same service than before.
+        Narrowed = "narrowed",
+    }
+}
+
+/// A listener on one side of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListenerState {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Local address.
+    pub address: IpAddr,
+    /// Local port.
+    pub port: u16,
+    /// The device it is bound to.
+    pub device: Option<Device>,
+    /// Its network namespace; `None` for the observer's own.
+    pub netns: Option<Netns>,
+    /// Who can reach it.
+    pub exposure: Exposure,
+    /// What is known of its processes: `held`, `hidden`, ….
+    pub owner: &'static str,
+    /// The programs that hold it, by file or else by name; each once.
+    pub programs: Vec<String>,
+    /// What became of their program files, the worst of them; `None` if no file could be read.
+    pub executable: Option<ExeState>,
+    /// Its user, by name or else by number.
+    pub user: Option<String>,
+}
+
+impl ListenerState {
+    /// Returns the programs and their user: `/usr/sbin/nginx as root`.
+    pub(crate) fn processes(&self) -> String {
+        let who = if self.programs.is_empty() {
+            match self.owner {
+                "held" => "a process that could not be read".to_owned(),
+                owner => format!("({owner})"),
+            }
+        } else {
+            self.programs.join(", ")
+        };
+        let file = match self.executable {
+            None | Some(ExeState::Present) => "",
+            Some(ExeState::Replaced) => " (file replaced)",
+            Some(ExeState::Deleted) => " (file deleted)",
+            Some(ExeState::Memfd) => " (in memory)",
+        };
+        let user = self.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default();
+        format!("{who}{file}{user}")
+    }
+
+    /// Returns protocol, address and port: `tcp [::]:80`, with device and network namespace.
+    pub(crate) fn place(&self) -> String {
+        format!("{} {}", self.protocol, self.endpoint())
+    }
+
+    /// Returns address and port, with device and network namespace.
+    pub(crate) fn endpoint(&self) -> String {
+        let host = host(self.address, self.device.as_deref());
+        format!("{host}:{}{}", self.port, in_namespace(self.netns.as_ref()))
+    }
+}
+
+pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
+    let Some(netns) = netns else { return String::new() };
+    match &netns.name {
+        Some(name) => format!(" in the network namespace {name}"),
+        None => format!(" in the network namespace {}", netns.inode),
+    }
+}
+
+/// A change since a baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BaselineChange {
+    /// What became of the listener.
+    pub change: ChangeKind,
+    /// When the baseline was taken.
+    pub baseline: Timestamp,
+    /// The listener as it was; `None` for one that appeared.
+    pub before: Option<ListenerState>,
+    /// The listener as it is; `None` for one that vanished.
+    pub after: Option<ListenerState>,
+    /// Whether it looks like a client that waits for an answer: such sockets come and go.
+    pub passing: bool,
+    /// Whether everything was seen on the side that lacks the listener.
+    pub sure: bool,
+}
+
+impl BaselineChange {
+    /// Returns the severity: a passing socket is only information.
+    fn severity_of(&self, rule: &Rule) -> Severity {
+        if self.passing { Severity::Info } else { rule.severity }
+    }
+
+    /// Says what changed, from what to what.
+    pub(crate) fn sentence(&self) -> String {
+        let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
+        let mut said = match (self.change, &self.before, &self.after) {
+            (ChangeKind::Appeared, _, Some(is)) => {
+                format!("{}, held by {}, was not there on {when}.", is.place(), is.processes())
+            }
+            (ChangeKind::Vanished, Some(was), _) => {
+                format!("{}, held by {} on {when}, is gone.", was.place(), was.processes())
+            }
+            (ChangeKind::Changed, Some(was), Some(is)) => format!(
+                "{} was held by {} on {when}, and is held by {}.",
+                is.place(),
+                was.processes(),
+                is.processes()
+            ),
+            (ChangeKind::Replaced, Some(was), Some(is)) => format!(
+                "{} is held by {}, which on {when} was {}.",
+                is.place(),
+                is.processes(),
+                was.processes()
+            ),
+            (ChangeKind::Widened, Some(was), Some(is)) => format!(
+                "{} of {} can be reached by more than on {when}, when it was on {}.",
+                is.place(),
+                is.processes(),
+                was.endpoint()
+            ),
+            (ChangeKind::Narrowed, Some(was), Some(is)) => format!(
+                "{} of {} can be reached by fewer than on {when}, when it was on {}.",
+                is.place(),
+                is.processes(),
+                was.endpoint()
+            ),
+            // No comparison makes such a change.
+            (kind, ..) => format!("It {} since {when}.", kind.name()),
+        };
+        if self.passing {
+            said.push_str(" A client waiting for an answer looks no different, and comes and goes.");
+        }
+        if !self.sure {
+            said.push_str(match self.change {
+                ChangeKind::Appeared => " Not everything was seen then: it may have been there.",
+                _ => " Not everything is seen now: it may still be there.",
+            });
+        }
+        said
+    }
+}
+
+impl From<BaselineChange> for super::Evidence {
+    fn from(change: BaselineChange) -> Self {
+        match change.change {
+            ChangeKind::Appeared => Appeared(change).into(),
+            ChangeKind::Vanished => Vanished(change).into(),
+            ChangeKind::Changed => Changed(change).into(),
+            ChangeKind::Replaced => Replaced(change).into(),
+            ChangeKind::Widened => Widened(change).into(),
+            ChangeKind::Narrowed => Narrowed(change).into(),
+        }
+    }
+}
+
+impl Evidence {
+    /// Returns what changed.
+    #[must_use]
+    pub const fn change(&self) -> &BaselineChange {
+        let (Evidence::Appeared(Appeared(change))
+        | Evidence::Vanished(Vanished(change))
+        | Evidence::Changed(Changed(change))
+        | Evidence::Replaced(Replaced(change))
+        | Evidence::Widened(Widened(change))
+        | Evidence::Narrowed(Narrowed(change))) = self;
+        change
+    }
+}
+
+/// The listener is not in the baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Appeared(pub BaselineChange);
+
+impl FindingKind for Appeared {
+    const RULE: Rule = Rule {
+        code: "appeared",
+        family: FindingFamily::Change,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "not there in the baseline",
+        why: "What came since the machine was last known is what changed its risk.",
+        remedy: "find out who did it and why; if it is meant, take a new baseline",
+    };
+
+    fn severity(&self) -> Severity {
+        self.0.severity_of(&Self::RULE)
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+/// The listener is in the baseline and gone now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vanished(pub BaselineChange);
+
+impl FindingKind for Vanished {
+    const RULE: Rule = Rule {
+        code: "vanished",
+        family: FindingFamily::Change,
+        severity: Severity::Notice,
+        on_loopback: OnLoopback::Same,
+        description: "there in the baseline, and gone",
+        why: "A service that somebody relied on may be down.",
+        remedy: "if it is meant, take a new baseline; if not, start it as it was",
+    };
+
+    fn severity(&self) -> Severity {
+        self.0.severity_of(&Self::RULE)
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+/// Another program or user holds the port than in the baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed(pub BaselineChange);
+
+impl FindingKind for Changed {
+    const RULE: Rule = Rule {
+        code: "changed",
+        family: FindingFamily::Change,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "held by another program or user than in the baseline",
+        why: "Clients talk to the port, not to the program: they do not notice who took it over.",
+        remedy: "find out who did it and why; if it is meant, take a new baseline",
+    };
+
+    fn severity(&self) -> Severity {
+        self.0.severity_of(&Self::RULE)
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+/// The program file was replaced or removed since the baseline, while the program runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replaced(pub BaselineChange);
+
+impl FindingKind for Replaced {
+    const RULE: Rule = Rule {
+        code: "replaced",
+        family: FindingFamily::Change,
+        severity: Severity::Notice,
+        on_loopback: OnLoopback::Same,
+        description: "its program file was replaced or removed since the baseline, while it runs",
+        why: "What runs is not what a look at the disk, a scanner or a package manager sees.",
+        remedy: "restart the service, so that it runs what is installed",
+    };
+
+    fn severity(&self) -> Severity {
+        self.0.severity_of(&Self::RULE)
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+/// More can reach the service than in the baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Widened(pub BaselineChange);
+
+impl FindingKind for Widened {
+    const RULE: Rule = Rule {
+        code: "widened",
+        family: FindingFamily::Change,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "can be reached by more than in the baseline",
+        why: "Whoever can reach it now could not when it was last found good.",
+        remedy: "find out who did it and why; if it is meant, take a new baseline",
+    };
+
+    /// More if only this machine could reach it before.
+    fn severity(&self) -> Severity {
+        let is_beyond = |state: &Option<ListenerState>| state.as_ref().is_some_and(|s| s.exposure.beyond());
+        if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {
+            Severity::Critical
+        } else {
+            self.0.severity_of(&Self::RULE)
+        }
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+/// Fewer can reach the service than in the baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Narrowed(pub BaselineChange);
+
+impl FindingKind for Narrowed {
+    const RULE: Rule = Rule {
+        code: "narrowed",
+        family: FindingFamily::Change,
+        severity: Severity::Info,
+        on_loopback: OnLoopback::Same,
+        description: "can be reached by fewer than in the baseline",
+        why: "Clients that reached it before may not any more.",
+        remedy: "if it is meant, take a new baseline; if not, start it as it was",
+    };
+
+    fn severity(&self) -> Severity {
+        self.0.severity_of(&Self::RULE)
+    }
+
+    fn sentence(&self) -> String {
+        self.0.sentence()
+    }
+}
+
+family!(Change: Appeared, Vanished, Changed, Replaced, Widened, Narrowed);

@@ -1,0 +1,119 @@
+//! Findings of a deep scan: ports that are taken although no table shows the socket, and tables that contradict each other.
+
+use super::change::in_namespace;
+use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use crate::model::{Disagreement, Protocol, Severity, Source, TakenPort};
+
+impl FindingKind for TakenPort {
+    const RULE: Rule = Rule {
+        code: "hidden-port",
+        family: FindingFamily::Deep,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Same,
+        description: "a port is taken, and no table shows by whom",
+        why: "Somebody went to lengths to keep it from being seen, or the kernel does not tell of it.",
+        remedy: "look at the machine from outside, and from a medium that can be trusted; do not trust its own tools",
+    };
+
+    /// Less if a socket that is bound and does not listen would look the same.
+    fn severity(&self) -> Severity {
+        if self.protocol == Protocol::Tcp && !self.bound_told {
+            Severity::Warning
+        } else {
+            Self::RULE.severity
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let mut said = format!(
+            "{} port {} over {} is taken{}: {} attempts to bind it all failed, and no table that could be read shows a socket on it.",
+            self.protocol,
+            self.port,
+            self.family.name(),
+            in_namespace(self.netns.as_ref()),
+            self.tries,
+        );
+        if self.protocol == Protocol::Tcp && !self.bound_told {
+            said.push_str(
+                " Sockets that are bound and do not listen could not be listed here, and one of them would look the same.",
+            );
+        }
+        said
+    }
+}
+
+impl FindingKind for Disagreement {
+    const RULE: Rule = Rule {
+        code: "disagreement",
+        family: FindingFamily::Deep,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "the kernel's tables differ on a socket",
+        why: "Tools that read one of the tables miss the socket, which is what some rootkits are made for.",
+        remedy: "run again; if it stays, compare with the same machine looked at from outside",
+    };
+
+    /// Less if netstat2 alone lacks the socket: it asks the kernel the same question and reads the answer itself.
+    fn severity(&self) -> Severity {
+        if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::RULE.severity }
+    }
+
+    fn sentence(&self) -> String {
+        let Disagreement { protocol, address, port, inode, netns, shown_by, missing_from, .. } = self;
+        let end = std::net::SocketAddr::new(*address, *port);
+        format!(
+            "{protocol} {end} (inode {inode}){} is shown by {} and not by {}, three times in a row.",
+            in_namespace(netns.as_ref()),
+            names(shown_by),
+            names(missing_from),
+        )
+    }
+}
+
+fn names(sources: &[Source]) -> String {
+    sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(" and ")
+}
+
+family!(Deep: TakenPort, Disagreement);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family as AddressFamily;
+
+    #[test]
+    fn what_may_be_harmless_weighs_less() {
+        for (protocol, bound_told, severity) in [
+            (Protocol::Tcp, true, Severity::Critical),
+            (Protocol::Tcp, false, Severity::Warning),
+            (Protocol::Udp, false, Severity::Critical),
+        ] {
+            let taken = TakenPort {
+                protocol,
+                family: AddressFamily::Ipv4,
+                port: 80,
+                netns: None,
+                tries: 81,
+                bound_told,
+            };
+            assert_eq!(taken.severity(), severity, "{taken:?}");
+        }
+        for (missing_from, severity) in [
+            (vec![Source::ProcNet], Severity::Warning),
+            (vec![Source::ProcNet, Source::Netstat2], Severity::Warning),
+            (vec![Source::Netstat2], Severity::Notice),
+        ] {
+            let found = Disagreement {
+                protocol: Protocol::Tcp,
+                address: [127, 0, 0, 1].into(),
+                port: 80,
+                state: None,
+                inode: 7,
+                netns: None,
+                shown_by: vec![Source::Netlink],
+                missing_from,
+            };
+            assert_eq!(found.severity(), severity, "{found:?}");
+        }
+    }
+}

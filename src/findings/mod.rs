@@ -1,0 +1,358 @@
+//! The catalogue of findings: everything that can be remarkable about a listener, one file for each family.
+//!
+//! A finding is a type here. Its [`FindingKind`] implementation holds its code, severity, description, reason,
+//! remedy and sentence; its fields are the evidence that JSON shows. To add one, write the type, implement the trait next
+//! to it, and name it in the `family!` line of its file: every list (the audit's rules, SARIF, metrics, completions)
+//! is read from there. The function that decides whether a listener has the finding is in `judge`.
+//!
+//! Sentences are raw text: a renderer escapes them for its output.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use serde::Serialize;
+
+use crate::model::{Confidence, Exposure, Severity, named};
+
+/// Declares what belongs to a family: its `Evidence` enum, its flags, and the conversions between a finding's type and
+/// the evidence of any family.
+macro_rules! family {
+    ($family:ident: $($kind:ident),+ $(,)?) => {
+        /// The evidence of a finding of this family.
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(untagged)]
+        #[allow(missing_docs, reason = "each variant is named like its type")]
+        pub enum Evidence {
+            $($kind($kind)),+
+        }
+
+        /// The flags of this family, in the order of listings.
+        pub(super) const FLAGS: &[super::Flag] = &[$(<$kind as super::FindingKind>::FLAG),+];
+
+        impl Evidence {
+            pub(super) fn flag(&self) -> super::Flag {
+                match self {
+                    $(Evidence::$kind(_) => <$kind as super::FindingKind>::FLAG),+
+                }
+            }
+
+            pub(super) fn severity(&self) -> crate::model::Severity {
+                match self {
+                    $(Evidence::$kind(evidence) => super::FindingKind::severity(evidence)),+
+                }
+            }
+
+            pub(super) fn sentence(&self) -> String {
+                match self {
+                    $(Evidence::$kind(evidence) => super::FindingKind::sentence(evidence)),+
+                }
+            }
+        }
+
+        $(
+            impl $kind {
+                /// Returns the evidence as this type; `None` for every other kind of finding.
+                #[must_use]
+                pub fn of(evidence: &super::Evidence) -> Option<&Self> {
+                    match evidence {
+                        super::Evidence::$family(Evidence::$kind(evidence)) => Some(evidence),
+                        _ => None,
+                    }
+                }
+            }
+
+            impl From<$kind> for super::Evidence {
+                fn from(evidence: $kind) -> Self {
+                    super::Evidence::$family(Evidence::$kind(evidence))
+                }
+            }
+        )+
+    };
+}
+
+pub mod change;
+pub mod deep;
+pub mod file;
+pub mod identity;
+pub mod policy;
+mod processes;
+pub mod reach;
+pub mod registry;
+pub mod socket;
+pub(crate) mod text;
+
+pub use processes::{Difference, ProcessGroup, Processes, Running, Side};
+
+named! {
+    /// What kind of question a finding answers.
+    pub enum FindingFamily {
+        /// What the registry says about the port.
+        Registry = "registry",
+        /// Who the process is.
+        Identity = "identity",
+        /// The program file.
+        File = "file",
+        /// Who can reach the listener.
+        Reach = "reach",
+        /// The socket itself, and other sockets on its port.
+        Socket = "socket",
+        /// What the policy allows and requires.
+        Policy = "policy",
+        /// What differs from the baseline.
+        Change = "change",
+        /// What the kernel's tables hide.
+        Deep = "deep",
+    }
+}
+
+impl FindingFamily {
+    /// Whether only an audit has findings of this family, because they need a policy, a baseline or a deep scan.
+    #[must_use]
+    pub const fn is_audit_only(self) -> bool {
+        matches!(self, FindingFamily::Policy | FindingFamily::Change | FindingFamily::Deep)
+    }
+}
+
+/// What a finding weighs on a loopback address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnLoopback {
+    /// One severity less than elsewhere.
+    Lower,
+    /// As much as elsewhere.
+    Same,
+}
+
+/// What is the same for every finding of a kind.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The stable code, in kebab-case.
+    pub code: &'static str,
+    /// Its family.
+    pub family: FindingFamily,
+    /// The usual severity on an address that other machines can reach.
+    pub severity: Severity,
+    /// How a loopback address changes that.
+    pub on_loopback: OnLoopback,
+    /// When a listener has the finding: a phrase without a full stop.
+    pub description: &'static str,
+    /// Why it matters: one sentence.
+    pub why: &'static str,
+    /// What to do: a phrase without a full stop.
+    pub remedy: &'static str,
+}
+
+/// A kind of finding: its rule, and its evidence as `Self`.
+pub trait FindingKind {
+    /// What is the same for every finding of this kind.
+    const RULE: Rule;
+
+    /// Names this kind in lists and comparisons.
+    const FLAG: Flag = Flag(&Self::RULE);
+
+    /// Returns the severity that this evidence has on an address that other machines can reach.
+    fn severity(&self) -> Severity {
+        Self::RULE.severity
+    }
+
+    /// Says what the evidence shows, in full sentences.
+    fn sentence(&self) -> String;
+}
+
+/// Names a kind of finding.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag(&'static Rule);
+
+impl Flag {
+    /// Returns every flag, in the order of listings.
+    pub fn all() -> impl Iterator<Item = Flag> {
+        [
+            registry::FLAGS,
+            identity::FLAGS,
+            file::FLAGS,
+            reach::FLAGS,
+            socket::FLAGS,
+            policy::FLAGS,
+            change::FLAGS,
+            deep::FLAGS,
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
+    }
+
+    /// Returns the flags that a listing can show, without those of an audit alone.
+    pub fn listed() -> impl Iterator<Item = Flag> {
+        Flag::all().filter(|flag| !flag.family().is_audit_only())
+    }
+
+    /// Finds a flag by its code, in lower or upper case.
+    #[must_use]
+    pub fn find(code: &str) -> Option<Flag> {
+        Flag::all().find(|flag| flag.code().eq_ignore_ascii_case(code))
+    }
+
+    /// Returns the place in [`Flag::all`].
+    #[must_use]
+    pub fn position(self) -> usize {
+        Flag::all().take_while(|flag| *flag != self).count()
+    }
+
+    /// Returns the stable code, in kebab-case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.0.code
+    }
+
+    /// Returns the family.
+    #[must_use]
+    pub const fn family(self) -> FindingFamily {
+        self.0.family
+    }
+
+    /// Returns when a listener has the finding, as a phrase.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        self.0.description
+    }
+
+    /// Returns why it matters, in one sentence.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        self.0.why
+    }
+
+    /// Returns what to do, as a phrase.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        self.0.remedy
+    }
+
+    /// Returns the usual severity at this exposure.
+    #[must_use]
+    pub fn severity(self, exposure: Exposure) -> Severity {
+        self.at(self.0.severity, exposure)
+    }
+
+    fn at(self, severity: Severity, exposure: Exposure) -> Severity {
+        if !exposure.beyond() && self.0.on_loopback == OnLoopback::Lower {
+            severity.lower()
+        } else {
+            severity
+        }
+    }
+}
+
+impl PartialEq for Flag {
+    fn eq(&self, other: &Self) -> bool {
+        self.code() == other.code()
+    }
+}
+
+impl Eq for Flag {}
+
+impl Hash for Flag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.code().hash(state);
+    }
+}
+
+/// By family, then by code.
+impl Ord for Flag {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.family(), self.code()).cmp(&(other.family(), other.code()))
+    }
+}
+
+impl PartialOrd for Flag {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a finding rests on: data from which every output makes its own text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "each variant is named like its family")]
+pub enum Evidence {
+    Registry(registry::Evidence),
+    Identity(identity::Evidence),
+    File(file::Evidence),
+    Reach(reach::Evidence),
+    Socket(socket::Evidence),
+    Policy(policy::Evidence),
+    Change(change::Evidence),
+    Deep(deep::Evidence),
+}
+
+/// One remarkable thing about one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How urgent it is.
+    pub severity: Severity,
+    /// What it rests on; its kind is the finding's flag.
+    pub evidence: Evidence,
+}
+
+impl Finding {
+    /// Makes a finding of the severity that its evidence has at this exposure.
+    #[must_use]
+    pub fn new(evidence: impl Into<Evidence>, exposure: Exposure) -> Self {
+        let evidence = evidence.into();
+        let severity = match &evidence {
+            Evidence::Registry(evidence) => evidence.severity(),
+            Evidence::Identity(evidence) => evidence.severity(),
+            Evidence::File(evidence) => evidence.severity(),
+            Evidence::Reach(evidence) => evidence.severity(),
+            Evidence::Socket(evidence) => evidence.severity(),
+            Evidence::Policy(evidence) => evidence.severity(),
+            Evidence::Change(evidence) => evidence.severity(),
+            Evidence::Deep(evidence) => evidence.severity(),
+        };
+        let mut finding = Finding { severity, evidence };
+        finding.severity = finding.flag().at(severity, exposure);
+        finding
+    }
+
+    /// Returns the flag that names the kind of this finding.
+    #[must_use]
+    pub fn flag(&self) -> Flag {
+        match &self.evidence {
+            Evidence::Registry(evidence) => evidence.flag(),
+            Evidence::Identity(evidence) => evidence.flag(),
+            Evidence::File(evidence) => evidence.flag(),
+            Evidence::Reach(evidence) => evidence.flag(),
+            Evidence::Socket(evidence) => evidence.flag(),
+            Evidence::Policy(evidence) => evidence.flag(),
+            Evidence::Change(evidence) => evidence.flag(),
+            Evidence::Deep(evidence) => evidence.flag(),
+        }
+    }
+
+    /// Says what the evidence shows, in full sentences of raw text.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match &self.evidence {
+            Evidence::Registry(evidence) => evidence.sentence(),
+            Evidence::Identity(evidence) => evidence.sentence(),
+            Evidence::File(evidence) => evidence.sentence(),
+            Evidence::Reach(evidence) => evidence.sentence(),
+            Evidence::Socket(evidence) => evidence.sentence(),
+            Evidence::Policy(evidence) => evidence.sentence(),
+            Evidence::Change(evidence) => evidence.sentence(),
+            Evidence::Deep(evidence) => evidence.sentence(),
+        }
+    }
+}
+
+impl Finding {
+    /// Whether the finding rests on a presumption of the registry's data.
+    #[must_use]
+    pub fn is_presumed(&self) -> bool {
+        registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {
+            orphaned.registrations.iter().any(|row| row.confidence == Confidence::Presumed)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! The processes that hold a socket, as evidence.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::text::{FEW, first_of};
+use crate::model::{Device, Pid, named};
+
+/// Processes that differ only in their process IDs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessGroup {
+    /// The lowest process ID among them.
+    pub pid: Pid,
+    /// How many there are.
+    pub count: usize,
+    /// Their name.
+    pub name: Option<String>,
+    /// Their effective user ID.
+    pub uid: Option<u32>,
+    /// The name of their user.
+    pub user: Option<String>,
+    /// The path of their program file.
+    pub exe: Option<String>,
+}
+
+/// The processes that hold the sockets on an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Processes {
+    /// The first few groups of those that could be read.
+    pub known: Vec<ProcessGroup>,
+    /// How many groups there are beyond those.
+    pub more: usize,
+    /// How many processes could not be read.
+    pub unread: usize,
+}
+
+/// One of two sockets that claim the same traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// The address it is bound to.
+    pub address: IpAddr,
+    /// The device it is bound to.
+    pub device: Option<Device>,
+    /// The processes that hold it.
+    pub holders: Processes,
+}
+
+named! {
+    /// How the processes of one port differ.
+    pub enum Difference {
+        /// They run as different users.
+        User = "user",
+        /// They run different program files.
+        Executable = "executable",
+    }
+}
+
+/// A process and the file that it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// The process.
+    pub pid: Pid,
+    /// Its name.
+    pub name: Option<String>,
+    /// The path of its program file.
+    pub exe: String,
+}
+
+impl ProcessGroup {
+    /// Returns `nginx (user www-data, pid 12 and 3 more)`, with the path of the file if `with_file`.
+    fn text(&self, with_file: bool) -> String {
+        let mut facts: Vec<String> = Vec::new();
+        facts.extend(
+            self.user
+                .as_ref()
+                .map(|user| format!("user {user}"))
+                .or_else(|| self.uid.map(|uid| format!("user {uid}"))),
+        );
+        facts.extend(self.exe.as_ref().filter(|_| with_file).cloned());
+        facts.push(match self.count {
+            1 => format!("pid {}", self.pid),
+            count => format!("pid {} and {} more", self.pid, count - 1),
+        });
+        format!("{} ({})", self.name.as_deref().unwrap_or("?"), facts.join(", "))
+    }
+}
+
+impl Processes {
+    pub(super) fn text(&self, with_file: bool) -> String {
+        let known: Vec<String> = self.known.iter().map(|group| group.text(with_file)).collect();
+        let mut text = first_of(&known, FEW);
+        if self.more > 0 {
+            text.push_str(&format!(", {} more kinds", self.more));
+        }
+        if self.unread > 0 {
+            text.push_str(&format!(", and {} that could not be read", self.unread));
+        }
+        text
+    }
+}
+
+impl Side {
+    /// Returns the address and device: `127.0.0.1%eth0`.
+    pub(super) fn place(&self) -> String {
+        let device = self.device.as_deref().map(|device| format!("%{device}")).unwrap_or_default();
+        format!("{}{device}", self.address)
+    }
+}
+
+impl Running {
+    pub(super) fn text(&self) -> String {
+        format!("{} (pid {}, {})", self.name.as_deref().unwrap_or("?"), self.pid, self.exe)
+    }
+
+    pub(super) fn list(those: &[Running]) -> String {
+        first_of(&those.iter().map(Running::text).collect::<Vec<_>>(), FEW)
+    }
+}

@@ -1,0 +1,29 @@
+//! How urgent a finding is.
+
+use super::named;
+
+named! {
+    /// How urgent a finding is; the variants rise.
+    pub enum Severity {
+        /// For information.
+        Info = "info",
+        /// Worth a look.
+        Notice = "notice",
+        /// Should be explained or ended.
+        Warning = "warning",
+        /// Act now.
+        Critical = "critical",
+    }
+}
+
+impl Severity {
+    /// Returns the next lower severity; for `Info`, `Info`.
+    #[must_use]
+    pub const fn lower(self) -> Self {
+        match self {
+            Severity::Info | Severity::Notice => Severity::Info,
+            Severity::Warning => Severity::Notice,
+            Severity::Critical => Severity::Warning,
+        }
+    }
+}
