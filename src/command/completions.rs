@@ -21,7 +21,7 @@ use crate::findings::Flag;
 use crate::model::{Exposure, Snapshot, State};
 use crate::observe::{Scope, observe};
 use crate::registry::{Registry, programs};
-use crate::render::fields;
+use crate::render::columns;
 
 /// The variable by which the script asks.
 const ASKED: &str = "PORTOLAN_COMPLETE";
@@ -92,10 +92,10 @@ fn names_of(argument: &str) -> Option<fn(&str) -> Names> {
         "state" => |_| plain(State::ALL.map(|state| (state.name(), "state"))),
         "exposure" => |_| plain(Exposure::ALL.map(|exposure| (exposure.name(), "exposure"))),
         "flag" => |_| plain(Flag::listed().map(|flag| (flag.code(), flag.description()))),
-        "columns" => |_| plain(fields::names().map(|name| (name, "field"))),
+        "columns" => |_| plain(columns::names().map(|name| (name, "field"))),
         "sort" => |typed| {
             let falling = typed.strip_prefix('-').map_or("", |_| "-");
-            fields::names().map(|name| (format!("{falling}{name}"), "field".to_owned())).collect()
+            columns::names().map(|name| (format!("{falling}{name}"), "field".to_owned())).collect()
         },
         "not" => |typed| {
             let keys = ["state", "process", "user", "exposure", "flag", "unit", "container", "pid"];

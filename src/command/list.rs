@@ -10,7 +10,7 @@ use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
 use crate::judge::{Entry, Report, judge};
 use crate::model::{Family, Protocol, Snapshot, State};
 use crate::observe::{self, Scope};
-use crate::render::fields::{self, Field};
+use crate::render::columns::{self, Column};
 use crate::render::{csv, json, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -33,16 +33,15 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
-    let values = || report.entries.iter().map(json::value);
     match common.output {
         _ if args.pids => pids(&report, out)?,
         Output::Json => json::listing(&report, out)?,
         Output::Ndjson => json::lines(&report, out)?,
-        Output::Csv => csv::listing(values(), &columns, !args.no_header, out)?,
+        Output::Csv => csv::listing(&report.entries, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
         // SARIF and metrics belong to an audit, and never come here.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
-            table::grid(values, &columns, !args.no_header, &ui.stdout, out)?;
+            table::grid(&report.entries, &columns, !args.no_header, &ui.stdout, out)?;
         }
     }
     out.flush()?;
@@ -74,42 +73,37 @@ pub(super) fn narrow(
     met
 }
 
-/// The fields of a CSV and of a wide table, where none are named.
-const CSV: &str = "protocol,family,address,port,device,v6only,state,peer,netns,exposure,uid,user,owner,pid,process,\
-    exe,cmdline,started,unit,container,service,status,known_use,flags";
-const WIDE: &str = "protocol,address,port,device,state,peer,netns,exposure,service,status,owner,process,pid,user,unit,container,exe,cmdline,flags";
-
-/// The fields to show; none for the table as it is made for people.
-fn columns(args: &ListArgs, output: Output) -> Result<Vec<Field>, Error> {
-    let named = |name: &str| {
-        Field::named(name).ok_or_else(|| {
-            let names: Vec<&str> = fields::names().collect();
-            Error::Said(format!("--columns {name}: {}", select::unknown("field", name, &names)))
-        })
-    };
-    match (args.columns.is_empty(), output) {
+/// The columns to show; none for the table as it is made for people.
+fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Error> {
+    let named: Vec<&str> = match (args.columns.is_empty(), output) {
         (false, Output::Json | Output::Ndjson) => {
-            Err(Error::Said("--columns: JSON always has every field; use -o csv, wide or table".to_owned()))
+            return Err(Error::Said(
+                "--columns: JSON always has every field; use -o csv, wide or table".to_owned(),
+            ));
         }
-        (false, _) => args.columns.iter().map(|name| named(name)).collect(),
-        (true, Output::Csv) => CSV.split(',').map(named).collect(),
-        (true, Output::Wide) => WIDE.split(',').map(named).collect(),
-        (true, _) => Ok(Vec::new()),
-    }
+        (false, _) => args.columns.iter().map(String::as_str).collect(),
+        (true, Output::Csv) => columns::CSV.to_vec(),
+        (true, Output::Wide) => columns::WIDE.to_vec(),
+        (true, _) => Vec::new(),
+    };
+    named.into_iter().map(|name| column(name, &format!("--columns {name}"))).collect()
 }
 
-/// Orders the listing by a field; what is equal there stays in the usual order.
+fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
+    columns::named(name).ok_or_else(|| {
+        let names: Vec<&str> = columns::names().collect();
+        Error::Said(format!("{option}: {}", select::unknown("field", name, &names)))
+    })
+}
+
+/// Orders the listing by a column; equal entries stay in the usual order.
 fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
-    let field = Field::named(name).ok_or_else(|| {
-        let names: Vec<&str> = fields::names().collect();
-        Error::Said(format!("--sort {key}: {}", select::unknown("field", name, &names)))
-    })?;
-    let key = |judged: &Entry| field.key(&json::value(judged));
+    let column = column(name, &format!("--sort {key}"))?;
     if falling {
-        report.entries.sort_by_cached_key(|judged| Reverse(key(judged)));
+        report.entries.sort_by_cached_key(|entry| Reverse(column.key(entry)));
     } else {
-        report.entries.sort_by_cached_key(key);
+        report.entries.sort_by_cached_key(|entry| column.key(entry));
     }
     Ok(())
 }

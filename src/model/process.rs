@@ -3,21 +3,23 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::named;
+
 /// A process id as the observer's own pid namespace numbers it.
 pub type Pid = u32;
 
-/// What became of the file a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExeState {
-    /// The file at the path is the one that runs, or nothing says otherwise.
-    Present,
-    /// The file is gone and nothing stands at its path.
-    Deleted,
-    /// The file is gone and another stands at its path: an upgrade does this.
-    Replaced,
-    /// It never was a file on disk: `memfd_create(2)`.
-    Memfd,
+named! {
+    /// What became of the file a process runs.
+    pub enum ExeState {
+        /// The file at the path is the one that runs, or nothing says otherwise.
+        Present = "present",
+        /// The file is gone and nothing stands at its path.
+        Deleted = "deleted",
+        /// The file is gone and another stands at its path: an upgrade does this.
+        Replaced = "replaced",
+        /// It never was a file on disk: `memfd_create(2)`.
+        Memfd = "memfd",
+    }
 }
 
 /// The program file of a process.

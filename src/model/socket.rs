@@ -55,14 +55,14 @@ impl State {
     }
 }
 
-/// Which side of a connection was asked: a guess from what listens here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Something listens here on its local end: the other side asked.
-    In,
-    /// Nothing here listens on its local end: this side asked.
-    Out,
+named! {
+    /// Which side of a connection was asked: a guess from what listens here.
+    pub enum Direction {
+        /// Something listens here on its local end: the other side asked.
+        In = "in",
+        /// Nothing here listens on its local end: this side asked.
+        Out = "out",
+    }
 }
 
 /// The other end of a connection.

@@ -15,9 +15,10 @@ use crate::findings::{FindingFamily, FindingKind, Flag};
 use crate::judge::{Entry, Explained, Report};
 use crate::model::{Assignment, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
 
+use super::cells::Form;
 use super::group::{Group, groups, runs};
 use super::wrap::{clip, wrap};
-use super::{Style, Tone, address, context_text, process_name, row, sanitize, user, verdict_text};
+use super::{Style, Tone, address, cells, context_text, process_name, sanitize, user, verdict_text};
 
 /// As many ports get a card each.
 pub const CARDS: usize = 3;
@@ -132,7 +133,7 @@ impl Card<'_> {
                 socket.local.port,
                 peer.unwrap_or_else(|| "nobody".into()),
                 socket.state.name(),
-                row::process(judged).text,
+                cells::process(judged, Form::Complete).text,
             );
             self.item(if at == 0 { "In use by" } else { "" }, &line)?;
         }
@@ -316,9 +317,9 @@ impl Card<'_> {
         for judged in &group.listeners {
             let socket = &judged.socket;
             let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
-            let pids = row::pids(socket.owner.pids(), row::Form::Complete).replace(',', ", ");
+            let pids = cells::pids(socket.owner.pids(), Form::Complete).replace(',', ", ");
             let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
-            self.item("", &format!("here now: {at} {}{pids}", row::process(judged).text))?;
+            self.item("", &format!("here now: {at} {}{pids}", cells::process(judged, Form::Complete).text))?;
         }
         Ok(())
     }

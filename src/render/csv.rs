@@ -1,31 +1,50 @@
-//! CSV (RFC 4180): one row a listener and holder, for spreadsheets.
+//! CSV (RFC 4180) for spreadsheets: one row per entry and process.
 //!
-//! A cell that a spreadsheet would take for a formula gets an apostrophe before it, which makes it text there.
+//! A cell that a spreadsheet would read as a formula gets an apostrophe in front, which makes it text there.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use serde_json::Value;
+use crate::join::Entry;
+use crate::model::Owner;
 
-use super::fields::Field;
+use super::cells::Form;
+use super::columns::Column;
 use super::sanitize;
 
-/// Writes the rows; every listener is one for each of its holders, or one where it has none.
-pub fn listing(
-    listeners: impl Iterator<Item = Value>,
-    columns: &[Field],
-    header: bool,
-    w: &mut dyn Write,
-) -> io::Result<()> {
+/// Writes one row per entry and process, or one row for an entry without processes.
+///
+/// # Errors
+/// If a row cannot be written.
+pub fn listing(entries: &[Entry], columns: &[&Column], header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(w);
     if header {
         csv.write_record(columns.iter().map(|column| column.name))?;
     }
-    for listener in listeners {
-        for row in by_holder(listener) {
-            csv.write_record(columns.iter().map(|column| harmless(column.text(&row))))?;
+    for entry in entries {
+        for row in rows_of(entry) {
+            let cell = |column: &&Column| harmless((column.cell)(&row, Form::Data).text.into_owned());
+            csv.write_record(columns.iter().map(cell))?;
         }
     }
     csv.flush()
+}
+
+/// The entry once for each of its processes, as if that were the only one.
+fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
+    let pids = entry.socket.owner.pids();
+    if pids.len() < 2 {
+        return vec![Cow::Borrowed(entry)];
+    }
+    let rows = pids.iter().map(|pid| {
+        let mut row = entry.clone();
+        row.socket.owner = Owner::Held(Arc::new(vec![*pid]));
+        let processes = entry.processes.iter().filter(|process| process.pid == *pid);
+        row.processes = Arc::new(processes.cloned().collect());
+        Cow::Owned(row)
+    });
+    rows.collect()
 }
 
 /// Writes rows of text that nobody has escaped yet.
@@ -42,20 +61,6 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-fn by_holder(listener: Value) -> Vec<Value> {
-    match listener.get("processes").and_then(Value::as_array) {
-        Some(processes) if processes.len() > 1 => processes
-            .iter()
-            .map(|process| {
-                let mut row = listener.clone();
-                row["processes"] = Value::Array(vec![process.clone()]);
-                row
-            })
-            .collect(),
-        _ => vec![listener],
-    }
-}
-
 /// What begins like a formula no longer does. Tabs and line breaks, which count as well, are escaped already.
 fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
@@ -67,21 +72,23 @@ fn harmless(mut cell: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::render::columns::named;
+    use crate::render::fixtures::{report, scene, text};
 
     #[test]
-    fn a_row_a_holder_and_no_formula() {
-        let listeners = [
-            json!({"port": 1, "user": "=cmd|' /C calc'!A0", "processes": [{"pid": 2}, {"pid": 3}]}),
-            json!({"port": 4, "user": "a,\"b\"\n", "processes": []}),
-        ];
-        let columns: Vec<Field> = ["port", "user", "pid"].map(|name| Field::named(name).unwrap()).into();
-        let mut out = Vec::new();
-        listing(listeners.into_iter(), &columns, true, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
+    fn one_row_per_process_and_no_formula() {
+        let mut scene = scene();
+        scene.sockets.retain(|socket| [7777, 3415].contains(&socket.local.port));
+        let home = Arc::make_mut(&mut scene.sockets[0].home);
+        home.user = Some("=cmd|' /C calc'!A0,\"b\"\n".to_owned());
+        let columns = ["port", "user", "pid", "process"].map(|name| named(name).unwrap());
+        let csv = text(|w| listing(&report(&scene).entries, &columns, true, w));
         assert_eq!(
-            text,
-            "port,user,pid\n1,'=cmd|' /C calc'!A0,2\n1,'=cmd|' /C calc'!A0,3\n4,\"a,\"\"b\"\"\\x0a\",\n"
+            csv,
+            "port,user,pid,process\n\
+             3415,\"'=cmd|' /C calc'!A0,\"\"b\"\"\\x0a\",,\n\
+             7777,\\x1b[2J\\x0aevil\\u{202e},1000,\\x1b[2J\\x0aevil\\u{202e}\n\
+             7777,\\x1b[2J\\x0aevil\\u{202e},1001,(kernel)\n"
         );
         for first in ['=', '+', '-', '@'] {
             assert_eq!(harmless(format!("{first}x")), format!("'{first}x"));

@@ -13,9 +13,10 @@ use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, Told, Unsettled, Why, since};
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState};
+use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
 
-use super::json::{self, Listener};
+use super::json;
 use super::wrap::wrap;
 use super::{Style, Tone, csv, sanitize, table};
 
@@ -47,8 +48,8 @@ struct Changed<'a> {
     passing: bool,
     sure: bool,
     /// As it is now, or if it vanished, as it was.
-    listener: Listener<'a>,
-    before: Option<Listener<'a>>,
+    listener: &'a Entry,
+    before: Option<&'a Entry>,
     text: String,
 }
 
@@ -58,8 +59,8 @@ impl<'a> Changed<'a> {
             change: told.change.kind,
             passing: told.passing,
             sure: told.sure,
-            listener: Listener::new(told.change.listener),
-            before: told.change.before.map(Listener::new),
+            listener: told.change.listener,
+            before: told.change.before,
             text: since(told, comparison).sentence(),
         }
     }
@@ -68,8 +69,8 @@ impl<'a> Changed<'a> {
 #[derive(Serialize)]
 struct NotComparable<'a> {
     why: &'static str,
-    before: Option<Listener<'a>>,
-    after: Option<Listener<'a>>,
+    before: Option<&'a Entry>,
+    after: Option<&'a Entry>,
     text: &'static str,
 }
 
@@ -77,8 +78,8 @@ impl<'a> NotComparable<'a> {
     fn new(unsettled: &'a Unsettled<'_>) -> Self {
         NotComparable {
             why: unsettled.why.name(),
-            before: unsettled.before.map(Listener::new),
-            after: unsettled.after.map(Listener::new),
+            before: unsettled.before,
+            after: unsettled.after,
             text: why(unsettled.why),
         }
     }

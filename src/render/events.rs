@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::Change;
+use crate::join::Entry;
 use crate::judge::Report;
 use crate::model::{Gap, Host, Note, Snapshot};
 
-use super::json::{self, Listener};
+use super::json;
 
 const SCHEMA: &str = "portolan.event/1";
 
@@ -66,13 +67,13 @@ pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) ->
     struct Changed<'a> {
         #[serde(flatten)]
         head: Head<'a>,
-        listener: Listener<'a>,
-        before: Option<Listener<'a>>,
+        listener: &'a Entry,
+        before: Option<&'a Entry>,
     }
     let changed = Changed {
         head: Head::new(change.kind.name(), observation),
-        listener: Listener::new(change.listener),
-        before: change.before.map(Listener::new),
+        listener: change.listener,
+        before: change.before,
     };
     line(&changed, w)
 }

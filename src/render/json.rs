@@ -8,11 +8,11 @@ use std::io::{self, BufWriter, Write};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::findings::{Evidence, Finding};
-use crate::judge::{Asked, Entry, Explained, Report};
+use crate::join::Entry;
+use crate::judge::{Asked, Explained, Report};
 use crate::model::{
     Assignment, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
     GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Parent, Peer, Pid,
@@ -26,13 +26,12 @@ use super::visible::Visible;
 /// Writes a listing.
 pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Listing<'a, L> {
+    struct Listing<'a> {
         #[serde(flatten)]
         head: Head<'a>,
-        listeners: L,
+        listeners: &'a [Entry],
     }
-    let listeners = Seq(|| report.entries.iter().map(Listener::new));
-    write(&Listing { head: Head::new("portolan/1", report), listeners }, w)
+    write(&Listing { head: Head::new("portolan/1", report), listeners: &report.entries }, w)
 }
 
 /// Writes what the registry says of ports, and who is on them.
@@ -72,20 +71,15 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
         host: &'a Host,
         complete: bool,
         #[serde(flatten)]
-        listener: Listener<'a>,
+        listener: &'a Entry,
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let Head { taken, host, complete, .. } = Head::new("portolan/1", report);
-    for judged in &report.entries {
-        let line = Line { taken, host, complete, listener: Listener::new(judged) };
+    for listener in &report.entries {
+        let line = Line { taken, host, complete, listener };
         serialize(&line, CompactFormatter, &mut w)?;
     }
     w.flush()
-}
-
-/// A listener as a value, for whoever takes single fields of it.
-pub fn value(judged: &Entry) -> Value {
-    serde_json::to_value(Listener::new(judged)).unwrap_or_default()
 }
 
 pub(super) fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
@@ -151,9 +145,16 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A listener, as in a listing.
+impl Serialize for Entry {
+    /// Writes an entry as every document has it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Row::new(self).serialize(serializer)
+    }
+}
+
+/// The names and the order of an entry in JSON.
 #[derive(Serialize)]
-pub(super) struct Listener<'a> {
+struct Row<'a> {
     protocol: Protocol,
     family: Family,
     address: std::net::IpAddr,
@@ -182,15 +183,15 @@ pub(super) struct Listener<'a> {
     flags: Vec<Flag<'a>>,
 }
 
-impl<'a> Listener<'a> {
-    pub(super) fn new(judged: &'a Entry) -> Self {
+impl<'a> Row<'a> {
+    fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
         // A holder that could not be read is listed all the same: its id is known.
         let holder = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
             known.map_or_else(|| Holder::unread(*pid), |process| Holder::new(process))
         };
-        Listener {
+        Row {
             protocol: socket.local.protocol,
             family: socket.local.family(),
             address: socket.local.address,
@@ -395,8 +396,8 @@ struct Port<'a> {
     neighbours: &'a Neighbours,
     history: &'a [Event],
     ephemeral: Option<&'a EphemeralHere>,
-    connections: Vec<Listener<'a>>,
-    listeners: Vec<Listener<'a>>,
+    connections: &'a [&'a Entry],
+    listeners: &'a [&'a Entry],
 }
 
 /// The kinds of source that name a registration.
@@ -422,8 +423,8 @@ impl<'a> Port<'a> {
             neighbours: &explained.context.neighbours,
             history: &explained.context.history,
             ephemeral: explained.context.ephemeral.as_ref(),
-            connections: explained.connections.iter().map(|judged| Listener::new(judged)).collect(),
-            listeners: explained.listeners.iter().map(|judged| Listener::new(judged)).collect(),
+            connections: &explained.connections,
+            listeners: &explained.listeners,
         }
     }
 }

@@ -6,17 +6,17 @@
 
 pub mod audit;
 pub mod card;
+mod cells;
+pub mod columns;
 mod context_text;
 pub mod csv;
 pub mod diff;
 pub mod events;
-pub mod fields;
 #[cfg(test)]
 mod fixtures;
 mod group;
 pub mod json;
 pub mod policy;
-mod row;
 mod sanitize;
 pub mod screen;
 pub mod stats;

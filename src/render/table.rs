@@ -1,4 +1,4 @@
-//! The table. This is the only place that names `comfy_table`; what the columns hold is in `row.rs`.
+//! The table. This is the only place that names `comfy_table`; what the columns hold is in `cells.rs`.
 //!
 //! One row a socket, in the order given. Nothing is decided here but what fits.
 //!
@@ -18,62 +18,63 @@ use comfy_table::{
     Attribute, Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table, TableStyle, Width,
 };
 
-use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use crate::join::Entry;
 use crate::judge::Report;
 
-use super::row::{self, Column, Field, Form};
+use super::cells::{Field, Form};
+use super::columns::{self, Column};
 use super::wrap::wrap;
-use super::{Style, Tone, fields, summary};
+use super::{Style, Tone, summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
 
 /// How columns give way: each in turn is cut to so many columns, 0 hiding it, until the table fits.
-const STEPS: [(Column, u16); 39] = [
-    (Column::Unit, 20),
-    (Column::Service, 24),
-    (Column::Process, 24),
-    (Column::Unit, 0),
-    (Column::Service, 16),
-    (Column::Process, 16),
-    (Column::User, 12),
+const STEPS: [(&str, u16); 39] = [
+    ("unit", 20),
+    ("service", 24),
+    ("process", 24),
+    ("unit", 0),
+    ("service", 16),
+    ("process", 16),
+    ("user", 12),
     // From here on cells are in their short form.
-    (Column::Address, 28),
-    (Column::Flags, 24),
-    (Column::Exposure, 0),
-    (Column::Service, 12),
-    (Column::Process, 12),
-    (Column::User, 8),
-    (Column::Address, 22),
-    (Column::Peer, 22),
-    (Column::Process, 9),
-    (Column::Service, 9),
-    (Column::User, 6),
-    (Column::Address, 15),
+    ("address", 28),
+    ("flags", 24),
+    ("exposure", 0),
+    ("service", 12),
+    ("process", 12),
+    ("user", 8),
+    ("address", 22),
+    ("peer", 22),
+    ("process", 9),
+    ("service", 9),
+    ("user", 6),
+    ("address", 15),
     // The longest code, `deleted-executable`, and how many more there are.
-    (Column::Flags, 21),
-    (Column::Service, 8),
-    (Column::Process, 8),
-    (Column::Netns, 8),
-    (Column::User, 0),
-    (Column::Netns, 0),
-    (Column::Peer, 15),
-    (Column::State, 0),
-    (Column::Connections, 0),
-    (Column::Pid, 0),
-    (Column::Flags, 13),
-    (Column::Peer, 0),
-    (Column::Service, 7),
-    (Column::Process, 7),
-    (Column::Address, 11),
+    ("flags", 21),
+    ("service", 8),
+    ("process", 8),
+    ("netns", 8),
+    ("user", 0),
+    ("netns", 0),
+    ("peer", 15),
+    ("state", 0),
+    ("connections", 0),
+    ("pid", 0),
+    ("flags", 13),
+    ("peer", 0),
+    ("service", 7),
+    ("process", 7),
+    ("address", 11),
     // 60 columns hold what is left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
-    (Column::Service, 0),
-    (Column::Address, 9),
-    (Column::Address, 0),
-    (Column::Process, 0),
-    (Column::Proto, 0),
+    ("service", 0),
+    ("address", 9),
+    ("address", 0),
+    ("process", 0),
+    ("protocol", 0),
     // 20 columns hold PORT and FLAGS, which stay on any terminal.
 ];
 
@@ -87,8 +88,8 @@ const LOT: usize = 256;
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let Layout { columns, form, widths } = &Layout::of(report, style);
-    let names = columns.iter().map(|column| Field::new(column.name(), Tone::Heading));
-    let row = |judged| columns.iter().map(move |column| column.of(judged, *form));
+    let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
+    let row = |entry| columns.iter().map(move |column| shown(column, entry, *form));
     // Nothing is no table, not even an empty one.
     let header = header && !report.entries.is_empty();
     draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
@@ -100,30 +101,31 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Writes the fields that were asked for, whole: whoever names columns gets them, however wide the terminal.
-pub fn grid<L: Iterator<Item = Value>>(
-    listeners: impl Fn() -> L,
-    columns: &[fields::Field],
+/// Writes the columns that were asked for in full, however wide the terminal.
+///
+/// # Errors
+/// If a row cannot be written.
+pub fn grid(
+    entries: &[Entry],
+    columns: &[&Column],
     header: bool,
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name)).collect();
-    let text = |column: &fields::Field, listener: &Value| match column.text(listener) {
-        empty if empty.is_empty() => "-".to_owned(),
-        text => text,
+    let widths = natural(entries, columns, Form::Data);
+    let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
+    let row = |entry| {
+        columns.iter().map(move |column| Field { tone: Tone::Plain, ..shown(column, entry, Form::Data) })
     };
-    for listener in listeners() {
-        for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&text(column, &listener)));
-        }
-    }
-    let names = columns.iter().map(|column| Field::new(column.name.to_uppercase(), Tone::Heading));
-    let row =
-        |listener: Value| columns.iter().map(move |column| Field::new(text(column, &listener), Tone::Plain));
-    draw(header.then_some(names), listeners().map(row), &widths, style, &mut w)?;
+    draw(header.then_some(names), entries.iter().map(row), &widths, style, &mut w)?;
     w.flush()
+}
+
+/// A cell as it is drawn: a dash where nothing is known.
+fn shown(column: &Column, entry: &Entry, form: Form) -> Field {
+    let field = (column.cell)(entry, form);
+    if field.text.is_empty() { Field::new("-", Tone::Quiet) } else { field }
 }
 
 /// Writes rows of cells in columns of these widths; 0 hides a column.
@@ -202,7 +204,7 @@ pub(super) fn wrapped<const N: usize>(
 
 /// What every row has in common.
 struct Layout {
-    columns: Vec<Column>,
+    columns: Vec<&'static Column>,
     form: Form,
     /// A width a column; 0 hides it.
     widths: Vec<u16>,
@@ -210,14 +212,14 @@ struct Layout {
 
 impl Layout {
     fn of(report: &Report, style: &Style) -> Self {
-        let columns = row::columns(report);
+        let columns = columns::of_table(&report.entries);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
-        let mut layout = Layout { widths: natural(report, &columns, form), columns, form };
+        let mut layout = Layout { widths: natural(&report.entries, &columns, form), columns, form };
         if let Some(room) = style.width.map(usize::from) {
             fit(&layout.columns, &mut layout.widths, room, &STEPS[..LONG_STEPS]);
             if taken(&layout.widths) > room {
                 layout.form = Form::Short;
-                layout.widths = natural(report, &layout.columns, Form::Short);
+                layout.widths = natural(&report.entries, &layout.columns, Form::Short);
                 fit(&layout.columns, &mut layout.widths, room, &STEPS);
             }
         }
@@ -258,11 +260,11 @@ fn width(text: &str) -> u16 {
 }
 
 /// The columns that the longest text of each column takes, its name included.
-fn natural(report: &Report, columns: &[Column], form: Form) -> Vec<u16> {
-    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.name())).collect();
-    for judged in &report.entries {
+fn natural(entries: &[Entry], columns: &[&Column], form: Form) -> Vec<u16> {
+    let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
+    for entry in entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&column.of(judged, form).text));
+            *widest = (*widest).max(width(&shown(column, entry, form).text));
         }
     }
     widths
@@ -291,13 +293,13 @@ fn cell(field: Field) -> Cell {
 }
 
 /// Cuts `widths` down to `room` as far as `steps` go, and hands back what is left over; 0 hides a column.
-fn fit(columns: &[Column], widths: &mut [u16], room: usize, steps: &[(Column, u16)]) {
+fn fit(columns: &[&Column], widths: &mut [u16], room: usize, steps: &[(&str, u16)]) {
     let natural = widths.to_vec();
-    for &(column, limit) in steps {
+    for &(name, limit) in steps {
         if taken(widths) <= room {
             break;
         }
-        if let Some(at) = columns.iter().position(|c| *c == column) {
+        if let Some(at) = columns.iter().position(|column| column.name == name) {
             widths[at] = widths[at].min(limit);
         }
     }

@@ -100,7 +100,7 @@ fn columns_sort_and_formats() {
             "PORT USER|1 root|3414 root|3416 root|5432 root|60416 root",
         ),
         (&["--columns", "port", "--sort", "-port", "--no-header"], "60416|5432|3416|3414|1"),
-        (&["--columns", "PID,flags", "3416"], "PID FLAGS|4711 orphaned,exposed"),
+        (&["--columns", "PID,flags", "3416"], "PID FLAGS|4711 orphaned (presumed),exposed"),
         (
             &["--columns", "port,device,processes.parents", "5432"],
             "PORT DEVICE PROCESSES.PARENTS|5432 - systemd",

@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::findings::Evidence;
+use crate::join::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
-use crate::render::json::{Head, Listener, Seq, serialize, write};
+use crate::render::json::{Head, Seq, serialize, write};
 
 use super::identity;
 
@@ -38,10 +39,10 @@ impl<'a> Verdict<'a> {
 /// Where it cannot be written.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Document<'a, L, F> {
+    struct Document<'a, F> {
         #[serde(flatten)]
         head: Head<'a>,
-        listeners: L,
+        listeners: &'a [&'a Entry],
         findings: F,
         #[serde(flatten)]
         verdict: Verdict<'a>,
@@ -51,7 +52,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     (head.complete, head.gaps) = (audit.is_complete(), &gaps);
     let document = Document {
         head,
-        listeners: Seq(|| audit.listeners.iter().map(|judged| Listener::new(judged))),
+        listeners: &audit.listeners,
         findings: Seq(|| audit.findings.iter().map(Found::new)),
         verdict: Verdict::new(audit, fail_on),
     };

@@ -16,8 +16,9 @@ use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Netns, Severity};
 
+use super::cells::{self, Form};
 use super::summary::plural;
-use super::{address, row, sanitize, user};
+use super::{address, sanitize, user};
 
 /// What it comes to in one line, without its newline.
 #[must_use]
@@ -163,7 +164,7 @@ fn place(subject: &Subject<'_>) -> String {
 fn who(judged: &Entry) -> String {
     let listener = judged;
     let socket = &listener.socket;
-    let mut said = row::process(judged).text.into_owned();
+    let mut said = cells::process(judged, Form::Complete).text.into_owned();
     let first = listener.processes.first();
     let of = user(socket.user.as_deref(), socket.uid)
         .or_else(|| first.and_then(|process| user(process.user.as_deref(), process.uid)));

@@ -13,9 +13,10 @@ use crate::findings::Flag;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Host, Severity};
+use crate::render::cells::{self, Form};
 use crate::render::summary::plural;
 use crate::render::wrap::wrap;
-use crate::render::{Style, Tone, registry, row, sanitize, talk};
+use crate::render::{Style, Tone, registry, sanitize, talk};
 
 use super::{nobody, place, verdict, who};
 
@@ -116,7 +117,7 @@ fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),
-        many => format!("{place} (pids {})", row::pids(many, row::Form::Long)),
+        many => format!("{place} (pids {})", cells::pids(many, Form::Long)),
     }
 }
 

@@ -1,0 +1,457 @@
+//! The cells of a listing: what each column of `columns.rs` shows for one entry, already sanitized.
+//!
+//! A cell has two forms. [`Form::Data`] is for machines and for sorting: the plain value, as in the JSON, with lists joined
+//! by commas. The other forms are for people:
+//! - SERVICE holds the registered names; `~` and a product if the port is known for something else, or if the process is
+//!   known to serve it; a word in brackets if nothing is registered.
+//! - PROCESS holds the names of the processes, or in brackets why there are none.
+//! - USER is the user of the socket, else of its processes.
+//! - FLAGS holds the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
+//!   Short of room, `?` stands for "(presumed)".
+//!
+//! An unknown value is an empty cell; the table draws a dash there.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use crate::findings::reach::Exposed;
+use crate::findings::socket::Kernel;
+use crate::findings::{Finding, FindingKind};
+use crate::join::Entry;
+use crate::model::{Assignment, Direction, Exe, Pid, Process, State, Status};
+
+use super::{
+    Tone, address as local_address, owner_mark, process_name, sanitize, user as user_name, verdict_text,
+};
+
+/// How much room a cell has, and who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The plain value, for machines.
+    Data,
+    /// For people, without a limit: a pipe.
+    Complete,
+    /// For a wide terminal: everything but a long list of pids.
+    Long,
+    /// For a narrow terminal: the first pid and the most severe flag, and how many more there are.
+    Short,
+}
+
+/// The content of a cell: its text, already sanitized, and its tone.
+pub(super) struct Field {
+    pub(super) text: Cow<'static, str>,
+    pub(super) tone: Tone,
+}
+
+impl Field {
+    pub(super) fn new(text: impl Into<Cow<'static, str>>, tone: Tone) -> Self {
+        Field { text: text.into(), tone }
+    }
+
+    fn plain(text: impl Into<Cow<'static, str>>) -> Self {
+        Field::new(text, Tone::Plain)
+    }
+
+    /// A text that needs no sanitizing; empty if it is not known.
+    fn known(value: Option<impl ToString>) -> Self {
+        Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
+    }
+
+    /// A text from outside.
+    fn text(value: Option<&str>) -> Self {
+        Field::plain(sanitize(value.unwrap_or_default()).into_owned())
+    }
+
+    /// Texts from outside, joined by commas.
+    fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
+        Field::text(Some(&joined(values, ",")))
+    }
+
+    /// One text of each process that could be read and has it.
+    fn of_processes<'e, T: AsRef<str>>(entry: &'e Entry, value: impl Fn(&'e Process) -> Option<T>) -> Self {
+        Field::list(entry.processes.iter().filter_map(|process| value(process)))
+    }
+
+    /// One text of each registration that has it.
+    fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
+        Field::list(entry.verdict.assignments.iter().filter_map(value))
+    }
+}
+
+pub(super) fn protocol(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.socket.local.protocol.name())
+}
+
+pub(super) fn family(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.socket.local.family().name())
+}
+
+pub(super) fn address(entry: &Entry, form: Form) -> Field {
+    match form {
+        Form::Data => Field::known(Some(entry.socket.local.address)),
+        _ => Field::new(local_address(&entry.socket), reach_tone(entry)),
+    }
+}
+
+pub(super) fn port(entry: &Entry, _: Form) -> Field {
+    Field::known(Some(entry.socket.local.port))
+}
+
+pub(super) fn device(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.socket.local.device.as_deref())
+}
+
+pub(super) fn v6only(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.v6only)
+}
+
+pub(super) fn state(entry: &Entry, form: Form) -> Field {
+    Field::plain(match (entry.socket.state, form) {
+        // As ss shortens them.
+        (State::Unconnected, Form::Short) => "unconn",
+        (State::Established, Form::Short) => "estab",
+        (state, _) => state.name(),
+    })
+}
+
+pub(super) fn peer(entry: &Entry, form: Form) -> Field {
+    let arrow = match entry.direction {
+        Some(Direction::In) if form != Form::Data => "<- ",
+        Some(Direction::Out) if form != Form::Data => "-> ",
+        _ => "",
+    };
+    let peer = entry.socket.peer.map(|peer| SocketAddr::new(peer.address, peer.port));
+    Field::known(peer.map(|peer| format!("{arrow}{peer}")))
+}
+
+pub(super) fn peer_address(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.peer.map(|peer| peer.address))
+}
+
+pub(super) fn peer_port(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.peer.map(|peer| peer.port))
+}
+
+pub(super) fn direction(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.direction.map_or("", Direction::name))
+}
+
+pub(super) fn connections(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.connections)
+}
+
+pub(super) fn netns(entry: &Entry, form: Form) -> Field {
+    match &entry.socket.netns {
+        Some(netns) if form != Form::Data && netns.name.is_some() => Field::text(netns.name.as_deref()),
+        _ => netns_inode(entry, form),
+    }
+}
+
+pub(super) fn netns_inode(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.netns.as_ref().map(|netns| netns.inode))
+}
+
+pub(super) fn netns_name(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.socket.netns.as_ref().and_then(|netns| netns.name.as_deref()))
+}
+
+pub(super) fn inode(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.inode)
+}
+
+pub(super) fn cookie(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.cookie)
+}
+
+pub(super) fn mptcp(entry: &Entry, _: Form) -> Field {
+    Field::known(Some(entry.socket.mptcp))
+}
+
+pub(super) fn receive_queue(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.queues.map(|queues| queues.receive))
+}
+
+pub(super) fn send_queue(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.queues.map(|queues| queues.send))
+}
+
+pub(super) fn uid(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.socket.uid)
+}
+
+pub(super) fn user(entry: &Entry, form: Form) -> Field {
+    let socket = &entry.socket;
+    if form == Form::Data {
+        return Field::text(socket.user.as_deref());
+    }
+    if let Some(user) = user_name(socket.user.as_deref(), socket.uid) {
+        return Field::plain(user);
+    }
+    let mut users: Vec<String> =
+        entry.processes.iter().filter_map(|p| user_name(p.user.as_deref(), p.uid)).collect();
+    users.sort();
+    users.dedup();
+    Field::plain(users.join(","))
+}
+
+pub(super) fn cgroup(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.socket.cgroup.as_deref())
+}
+
+/// For people the container, else the unit: of the socket, else of the first process that has one.
+pub(super) fn unit(entry: &Entry, form: Form) -> Field {
+    match form {
+        Form::Data => Field::text(entry.socket.unit.as_deref()),
+        _ => Field::text(group(entry)),
+    }
+}
+
+pub(super) fn has_unit(entry: &Entry) -> bool {
+    group(entry).is_some()
+}
+
+fn group(entry: &Entry) -> Option<&str> {
+    let (socket, processes) = (&entry.socket, &entry.processes);
+    let container =
+        socket.container.as_deref().or_else(|| processes.iter().find_map(|p| p.container.as_deref()));
+    let unit = socket.unit.as_deref().or_else(|| processes.iter().find_map(|p| p.unit.as_deref()));
+    container.or(unit)
+}
+
+pub(super) fn container(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.socket.container.as_deref())
+}
+
+pub(super) fn exposure(entry: &Entry, _: Form) -> Field {
+    Field::new(entry.exposure.name(), reach_tone(entry))
+}
+
+fn reach_tone(entry: &Entry) -> Tone {
+    if entry.exposure.beyond() { Tone::Plain } else { Tone::Quiet }
+}
+
+pub(super) fn owner(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.socket.owner.name())
+}
+
+pub(super) fn pid(entry: &Entry, form: Form) -> Field {
+    Field::plain(pids(entry.socket.owner.pids(), form))
+}
+
+pub(super) fn process_names(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.name.as_deref())
+}
+
+pub(super) fn exe(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.path.as_str()))
+}
+
+/// One value for each pid, also of a process that could not be read, as in the JSON.
+pub(super) fn exe_deleted(entry: &Entry, _: Form) -> Field {
+    let deleted = |pid: &Pid| {
+        let process = entry.processes.iter().find(|process| process.pid == *pid);
+        process.and_then(|process| process.exe.as_ref()).is_some_and(Exe::is_deleted).to_string()
+    };
+    Field::list(entry.socket.owner.pids().iter().map(deleted))
+}
+
+pub(super) fn exe_state(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
+}
+
+pub(super) fn cmdline(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.processes.iter().flat_map(|process| &process.cmdline))
+}
+
+pub(super) fn process_uids(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.uid.map(|uid| uid.to_string()))
+}
+
+pub(super) fn process_users(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.user.as_deref())
+}
+
+pub(super) fn started(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.started.map(|started| started.to_string()))
+}
+
+pub(super) fn parents(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.processes.iter().flat_map(|process| &process.parents).map(|parent| &parent.name))
+}
+
+pub(super) fn parent_pids(entry: &Entry, _: Form) -> Field {
+    let parents = entry.processes.iter().flat_map(|process| &process.parents);
+    Field::list(parents.map(|parent| parent.pid.to_string()))
+}
+
+pub(super) fn process_units(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.unit.as_deref())
+}
+
+pub(super) fn process_containers(entry: &Entry, _: Form) -> Field {
+    Field::of_processes(entry, |process| process.container.as_deref())
+}
+
+pub(super) fn range(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.verdict.range.name())
+}
+
+pub(super) fn status(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.verdict.status.name())
+}
+
+pub(super) fn reason(entry: &Entry, _: Form) -> Field {
+    Field::text(Some(&verdict_text::reason(&entry.verdict)))
+}
+
+pub(super) fn registered_services(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| Some(assignment.service))
+}
+
+pub(super) fn descriptions(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| assignment.description)
+}
+
+pub(super) fn assignees(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| assignment.assignee)
+}
+
+pub(super) fn registered(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| assignment.registered)
+}
+
+pub(super) fn modified(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| assignment.modified)
+}
+
+pub(super) fn references(entry: &Entry, _: Form) -> Field {
+    Field::of_assignments(entry, |assignment| assignment.reference)
+}
+
+pub(super) fn known_use(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.verdict.known_use.iter())
+}
+
+pub(super) fn usual_program(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.usual().map(|usual| usual.program))
+}
+
+pub(super) fn usual_product(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.usual().map(|usual| usual.product))
+}
+
+pub(super) fn flag_codes(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.findings().iter().map(|finding| finding.flag().code()))
+}
+
+pub(super) fn severities(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.findings().iter().map(|finding| finding.severity.name()))
+}
+
+pub(super) fn flag_texts(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.findings().iter().map(Finding::sentence))
+}
+
+pub(super) fn flags(entry: &Entry, form: Form) -> Field {
+    let shown: Vec<&Finding> = entry
+        .findings()
+        .iter()
+        .filter(|finding| form == Form::Data || ![Exposed::FLAG, Kernel::FLAG].contains(&finding.flag()))
+        .collect();
+    let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
+        return Field::plain("");
+    };
+    let codes = shown.iter().map(|finding| match (finding.is_presumed(), form) {
+        (false, _) => Cow::Borrowed(finding.flag().code()),
+        (true, Form::Short) => format!("{}?", finding.flag().code()).into(),
+        (true, _) => format!("{} (presumed)", finding.flag().code()).into(),
+    });
+    let text = match form {
+        Form::Data => joined(codes, ","),
+        Form::Short if shown.len() > 1 => format!("{} +{}", joined(codes.take(1), ""), shown.len() - 1),
+        _ => joined(codes, ", "),
+    };
+    Field::new(text, worst.into())
+}
+
+pub(super) fn service(entry: &Entry, form: Form) -> Field {
+    let verdict = &entry.verdict;
+    let registered = matches!(verdict.status, Status::Active | Status::Standard | Status::Orphaned);
+    let none = |word: &'static str| Field::new(if form == Form::Short { "" } else { word }, Tone::Quiet);
+    match (verdict.status, entry.usual().filter(|usual| !usual.any_port && !registered)) {
+        _ if form == Form::Data => registered_services(entry, form),
+        (_, Some(usual)) => {
+            let product = usual.product.split(" (").next().unwrap_or(usual.product);
+            Field::plain(format!("~{}", sanitize(product)))
+        }
+        (Status::Dynamic, _) => none("(dynamic)"),
+        (Status::Unassigned, _) => none("(unassigned)"),
+        (Status::Reserved, _) => none("(reserved)"),
+        // `explain` shows the other uses.
+        (Status::Repurposed, _) => match verdict.known_use.first() {
+            Some(first) => Field::plain(format!("~{}", sanitize(first))),
+            // Sources agree that the port is used for something else, and do not say for what.
+            None => Field::plain(format!("~(not {})", registered_services(entry, form).text)),
+        },
+        _ => registered_services(entry, form),
+    }
+}
+
+/// The names of the processes, each once, with how many have it: `nginx ×4, sh`.
+pub(super) fn process(entry: &Entry, form: Form) -> Field {
+    if form == Form::Data {
+        return process_names(entry, form);
+    }
+    let owner = &entry.socket.owner;
+    if let Some(mark) = owner_mark(owner) {
+        return Field::new(mark, Tone::Quiet);
+    }
+    let mut names: Vec<(Option<&str>, usize)> = Vec::new();
+    for pid in owner.pids() {
+        let process = entry.processes.iter().find(|process| process.pid == *pid);
+        let name = process.and_then(|process| process.name.as_deref());
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => names.push((name, 1)),
+        }
+    }
+    let names = names.into_iter().map(|(name, count)| match count {
+        1 => process_name(name),
+        _ => format!("{} ×{count}", process_name(name)).into(),
+    });
+    Field::plain(joined(names, ", "))
+}
+
+/// As many pids as fit a small column, and how many more there are.
+pub(super) fn pids(pids: &[Pid], form: Form) -> String {
+    let room = match form {
+        Form::Data | Form::Complete => usize::MAX,
+        Form::Long => 15,
+        Form::Short => 0,
+    };
+    let mut text = String::new();
+    for (shown, pid) in pids.iter().enumerate() {
+        let pid = pid.to_string();
+        if shown > 0 && text.len() + 1 + pid.len() > room {
+            let _ = write!(text, " +{}", pids.len() - shown);
+            break;
+        }
+        if shown > 0 {
+            text.push(',');
+        }
+        text.push_str(&pid);
+    }
+    text
+}
+
+fn joined<T: AsRef<str>>(items: impl Iterator<Item = T>, between: &str) -> String {
+    let mut text = String::new();
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            text.push_str(between);
+        }
+        text.push_str(item.as_ref());
+    }
+    text
+}

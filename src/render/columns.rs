@@ -1,0 +1,267 @@
+//! The columns of every listing: one table of name, heading and function.
+//!
+//! The table for people, `-o wide`, CSV, `--columns`, `--sort` and the shell completions all read [`COLUMNS`], so a new
+//! column is one row here. What the cells hold is in `cells.rs`.
+
+use crate::join::Entry;
+use crate::model::State;
+
+use super::cells::{self, Field, Form};
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its name in `--columns`, `--sort` and CSV.
+    pub name: &'static str,
+    pub(super) heading: &'static str,
+    pub(super) cell: fn(&Entry, Form) -> Field,
+    /// Whether it holds numbers, which sort by value.
+    is_number: bool,
+    /// For a column of the table for people: whether this entry has something to show in it. The table leaves a column
+    /// out if no entry has.
+    needs: Option<fn(&Entry) -> bool>,
+}
+
+impl Column {
+    const fn text(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
+        Column { name, heading, cell, is_number: false, needs: None }
+    }
+
+    const fn number(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
+        Column { is_number: true, ..Column::text(name, heading, cell) }
+    }
+
+    const fn in_table(self, needs: fn(&Entry) -> bool) -> Self {
+        Column { needs: Some(needs), ..self }
+    }
+
+    /// Returns the value to sort by.
+    #[must_use]
+    pub fn key(&self, entry: &Entry) -> Key {
+        let text = (self.cell)(entry, Form::Data).text;
+        if text.is_empty() {
+            Key::Unknown
+        } else if self.is_number {
+            Key::Numbers(text.split(',').filter_map(|number| number.parse().ok()).collect())
+        } else {
+            Key::Text(text.into_owned())
+        }
+    }
+}
+
+/// The value of a cell, in the order of a sorted listing: unknown values come last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Numbers sort by value.
+    Numbers(Vec<u64>),
+    /// Everything else sorts as text.
+    Text(String),
+    /// No value.
+    Unknown,
+}
+
+/// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
+/// the JSON, and a short name stands for the path that is usually meant.
+pub(super) static COLUMNS: [Column; 68] = [
+    Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
+    Column::text("address", "ADDRESS", cells::address).in_table(|_| true),
+    Column::number("port", "PORT", cells::port).in_table(|_| true),
+    Column::text("peer", "PEER", cells::peer).in_table(|entry| entry.socket.peer.is_some()),
+    Column::number("connections", "CONNS", cells::connections).in_table(|entry| entry.connections.is_some()),
+    Column::text("state", "STATE", cells::state)
+        .in_table(|entry| !matches!(entry.socket.state, State::Listen | State::Unconnected)),
+    Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
+    Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
+    Column::text("service", "SERVICE", cells::service).in_table(|_| true),
+    Column::text("process", "PROCESS", cells::process).in_table(|_| true),
+    Column::number("pid", "PID", cells::pid).in_table(|_| true),
+    Column::text("user", "USER", cells::user).in_table(|_| true),
+    Column::text("unit", "UNIT", cells::unit).in_table(cells::has_unit),
+    Column::text("flags", "FLAGS", cells::flags).in_table(|_| true),
+    Column::text("family", "FAMILY", cells::family),
+    Column::text("device", "DEVICE", cells::device),
+    Column::text("v6only", "V6ONLY", cells::v6only),
+    Column::text("peer.address", "PEER.ADDRESS", cells::peer_address),
+    Column::number("peer.port", "PEER.PORT", cells::peer_port),
+    Column::text("direction", "DIRECTION", cells::direction),
+    Column::number("netns.inode", "NETNS.INODE", cells::netns_inode),
+    Column::text("netns.name", "NETNS.NAME", cells::netns_name),
+    Column::number("inode", "INODE", cells::inode),
+    Column::number("cookie", "COOKIE", cells::cookie),
+    Column::text("mptcp", "MPTCP", cells::mptcp),
+    Column::number("queues.receive", "QUEUES.RECEIVE", cells::receive_queue),
+    Column::number("queues.send", "QUEUES.SEND", cells::send_queue),
+    Column::number("uid", "UID", cells::uid),
+    Column::text("cgroup", "CGROUP", cells::cgroup),
+    Column::text("container", "CONTAINER", cells::container),
+    Column::text("owner", "OWNER", cells::owner),
+    Column::number("processes.pid", "PROCESSES.PID", cells::pid),
+    Column::text("processes.name", "PROCESSES.NAME", cells::process_names),
+    Column::text("processes.exe", "PROCESSES.EXE", cells::exe),
+    Column::text("processes.exe_deleted", "PROCESSES.EXE_DELETED", cells::exe_deleted),
+    Column::text("processes.exe_state", "PROCESSES.EXE_STATE", cells::exe_state),
+    Column::text("processes.cmdline", "PROCESSES.CMDLINE", cells::cmdline),
+    Column::number("processes.uid", "PROCESSES.UID", cells::process_uids),
+    Column::text("processes.user", "PROCESSES.USER", cells::process_users),
+    Column::text("processes.started", "PROCESSES.STARTED", cells::started),
+    Column::text("processes.parents", "PROCESSES.PARENTS", cells::parents),
+    Column::number("processes.parents.pid", "PROCESSES.PARENTS.PID", cells::parent_pids),
+    Column::text("processes.parents.name", "PROCESSES.PARENTS.NAME", cells::parents),
+    Column::text("processes.unit", "PROCESSES.UNIT", cells::process_units),
+    Column::text("processes.container", "PROCESSES.CONTAINER", cells::process_containers),
+    Column::text("registry.range", "REGISTRY.RANGE", cells::range),
+    Column::text("registry.status", "REGISTRY.STATUS", cells::status),
+    Column::text("registry.reason", "REGISTRY.REASON", cells::reason),
+    Column::text("registry.assignments", "REGISTRY.ASSIGNMENTS", cells::registered_services),
+    Column::text("registry.assignments.service", "REGISTRY.ASSIGNMENTS.SERVICE", cells::registered_services),
+    Column::text("registry.assignments.description", "REGISTRY.ASSIGNMENTS.DESCRIPTION", cells::descriptions),
+    Column::text("registry.assignments.assignee", "REGISTRY.ASSIGNMENTS.ASSIGNEE", cells::assignees),
+    Column::text("registry.assignments.registered", "REGISTRY.ASSIGNMENTS.REGISTERED", cells::registered),
+    Column::text("registry.assignments.modified", "REGISTRY.ASSIGNMENTS.MODIFIED", cells::modified),
+    Column::text("registry.assignments.reference", "REGISTRY.ASSIGNMENTS.REFERENCE", cells::references),
+    Column::text("registry.known_use", "REGISTRY.KNOWN_USE", cells::known_use),
+    Column::text("usual.program", "USUAL.PROGRAM", cells::usual_program),
+    Column::text("usual.product", "USUAL.PRODUCT", cells::usual_product),
+    Column::text("flags.code", "FLAGS.CODE", cells::flag_codes),
+    Column::text("flags.severity", "FLAGS.SEVERITY", cells::severities),
+    Column::text("flags.text", "FLAGS.TEXT", cells::flag_texts),
+    Column::text("exe", "EXE", cells::exe),
+    Column::text("cmdline", "CMDLINE", cells::cmdline),
+    Column::text("started", "STARTED", cells::started),
+    Column::text("parents", "PARENTS", cells::parents),
+    Column::text("range", "RANGE", cells::range),
+    Column::text("status", "STATUS", cells::status),
+    Column::text("known_use", "KNOWN_USE", cells::known_use),
+];
+
+/// The columns of a CSV if none are named.
+pub const CSV: [&str; 24] = [
+    "protocol",
+    "family",
+    "address",
+    "port",
+    "device",
+    "v6only",
+    "state",
+    "peer",
+    "netns",
+    "exposure",
+    "uid",
+    "user",
+    "owner",
+    "pid",
+    "process",
+    "exe",
+    "cmdline",
+    "started",
+    "unit",
+    "container",
+    "service",
+    "status",
+    "known_use",
+    "flags",
+];
+
+/// The columns of `-o wide` if none are named.
+pub const WIDE: [&str; 19] = [
+    "protocol",
+    "address",
+    "port",
+    "device",
+    "state",
+    "peer",
+    "netns",
+    "exposure",
+    "service",
+    "status",
+    "owner",
+    "process",
+    "pid",
+    "user",
+    "unit",
+    "container",
+    "exe",
+    "cmdline",
+    "flags",
+];
+
+/// Returns the names of all columns.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|column| column.name)
+}
+
+/// Returns the column of this name; case is ignored.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Column> {
+    COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+}
+
+/// Returns the columns that the table for people needs for these entries.
+pub(super) fn of_table(entries: &[Entry]) -> Vec<&'static Column> {
+    COLUMNS.iter().filter(|column| column.needs.is_some_and(|needs| entries.iter().any(needs))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::{report, scene};
+
+    #[test]
+    fn names_are_unique_and_found_in_any_case() {
+        for (at, name) in names().enumerate() {
+            assert_eq!(named(&name.to_uppercase()).map(|column| column.name), Some(name));
+            assert_eq!(names().position(|other| other == name), Some(at), "{name}");
+        }
+        assert!(named("colour").is_none());
+        for name in CSV.iter().chain(&WIDE) {
+            assert!(named(name).is_some(), "{name}");
+        }
+    }
+
+    /// Every column shows what the JSON has at the path of its name.
+    #[test]
+    fn columns_agree_with_json() {
+        let report = report(&scene());
+        for entry in &report.entries {
+            let json = serde_json::to_value(entry).unwrap();
+            for column in COLUMNS.iter().filter(|column| column.name.contains('.')) {
+                let path = match column.name {
+                    "processes.parents" => "processes.parents.name",
+                    "registry.assignments" => "registry.assignments.service",
+                    name => name,
+                };
+                let mut values = Vec::new();
+                collect(&json, path, &mut values);
+                let wanted = crate::render::sanitize(&values.join(",")).into_owned();
+                assert_eq!((column.cell)(entry, Form::Data).text, wanted, "{}", column.name);
+            }
+        }
+    }
+
+    fn collect(value: &serde_json::Value, path: &str, values: &mut Vec<String>) {
+        use serde_json::Value;
+        let (key, rest) = path.split_once('.').unwrap_or((path, ""));
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| collect(item, path, values)),
+            Value::Object(map) => collect(&map[key], rest, values),
+            Value::Null => {}
+            Value::String(text) => values.push(text.clone()),
+            other => values.push(other.to_string()),
+        }
+    }
+
+    #[test]
+    fn numbers_sort_by_value_and_unknown_values_last() {
+        let report = report(&scene());
+        let sorted = |name: &str| {
+            let column = named(name).unwrap();
+            let mut entries: Vec<_> = report.entries.iter().collect();
+            entries.sort_by_key(|entry| column.key(entry));
+            entries.iter().map(|entry| (column.cell)(entry, Form::Data).text.into_owned()).collect::<Vec<_>>()
+        };
+        let ports = ["22", "3415", "3416", "5432", "7777", "8000", "51820", "60417"];
+        assert_eq!(sorted("port"), ports);
+        let pids = ["21,22,23,24,4000025", "812", "900", "1000,1001", "", "", "", ""];
+        assert_eq!(sorted("pid"), pids);
+    }
+}
