@@ -4,7 +4,6 @@
 //! column is one row here. What the cells hold is in `cells.rs`.
 
 use crate::join::Entry;
-use crate::model::State;
 
 use super::cells::{self, Field, Form};
 
@@ -68,8 +67,7 @@ pub(super) static COLUMNS: [Column; 68] = [
     Column::number("port", "PORT", cells::port).in_table(|_| true),
     Column::text("peer", "PEER", cells::peer).in_table(|entry| entry.socket.peer.is_some()),
     Column::number("connections", "CONNS", cells::connections).in_table(|entry| entry.connections.is_some()),
-    Column::text("state", "STATE", cells::state)
-        .in_table(|entry| !matches!(entry.socket.state, State::Listen | State::Unconnected)),
+    Column::text("state", "STATE", cells::state).in_table(|entry| !entry.socket.state.accepts_traffic()),
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
     Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
     Column::text("service", "SERVICE", cells::service).in_table(|_| true),

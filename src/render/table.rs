@@ -321,3 +321,15 @@ fn taken(widths: &[u16]) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| usize::from(*width) + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_names_a_column() {
+        for (name, _) in STEPS {
+            assert!(columns::named(name).is_some(), "{name}");
+        }
+    }
+}
