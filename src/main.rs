@@ -7,17 +7,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use portolan::cli::{self, Cli};
-use portolan::command::{self, Error};
+use portolan::command::{self, Exit};
 use portolan::render::sanitize;
-
-/// Usage and other errors; see the table in the README.
-const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
     match command::completions::answered() {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return complain(&error.to_string()),
+        Err(error) => return complain(&format!("{error:#}")),
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -33,15 +30,15 @@ fn main() -> ExitCode {
     };
     match command::run(&cli) {
         Ok(exit) => ExitCode::from(exit.code()),
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => complain(&error.to_string()),
+        Err(error) if command::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:#}")),
     }
 }
 
 /// Help and version go to standard output, which may be closed.
 fn written(result: io::Result<()>) -> ExitCode {
-    match result.map_err(Error::Output) {
-        Err(error) if !error.is_broken_pipe() => complain(&error.to_string()),
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
         _ => ExitCode::SUCCESS,
     }
 }
@@ -49,7 +46,7 @@ fn written(result: io::Result<()>) -> ExitCode {
 fn complain(line: &str) -> ExitCode {
     // Where standard error cannot be written either, the exit code has to do.
     let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
-    ExitCode::from(TROUBLE)
+    ExitCode::from(Exit::Failed.code())
 }
 
 /// An option that a listing takes and this command does not: what the parser finds similar would mislead.

@@ -56,8 +56,8 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),
-    // System calls: the kernel's answers, and whether the reader of a stream of events is still there.
-    ("rustix", &["observe/linux/", "command/reader.rs"]),
+    // System calls: the kernel's answers, whether the reader of standard output is still there, and atomic writes.
+    ("rustix", &["observe/linux/", "command/stdout.rs", "command/atomic_write/linux.rs"]),
 ];
 
 fn root() -> &'static Path {

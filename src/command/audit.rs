@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::policy::load;
 use super::select::Selection;
-use super::{Error, Exit, Ui, diff, from, list, newer, observation, whole};
+use super::atomic_write::{self, Existing, Readers};
+use super::{Error, Exit, Ui, diff, from, list, newer, observation};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, FilterArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
@@ -52,7 +53,7 @@ pub(super) fn run(
         diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;
     }
     let deep = args.deep.then(|| observe::deep(&observation.scope.namespaces)).transpose();
-    let deep = deep.map_err(|error| Error::Said(error.to_string()))?;
+    let deep = deep.map_err(Error::msg)?;
     observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     selection.users_known(|name| list::is_seen(name, &observation))?;
     let before = baseline.map(|baseline| judge(baseline, registry));
@@ -84,7 +85,7 @@ pub(super) fn run(
         Output::Metrics => metrics::document(&audit, args.fail_on, &mut bytes)?,
         _ => table::document(&audit, args.fail_on, &style(args, ui), &mut bytes)?,
     }
-    deliver(args, &bytes, out)?;
+    deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
         // The table has said it; on a terminal it would be there twice.
@@ -107,9 +108,9 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     match common.output {
         Output::Table => rules::text(&style(args, ui), &mut bytes)?,
         Output::Json => rules::document(&mut bytes)?,
-        _ => return Err(Error::Said("--rules prints text or, with -o json, JSON".to_owned())),
+        _ => return Err(Error::msg("--rules prints text or, with -o json, JSON".to_owned())),
     }
-    deliver(args, &bytes, out)?;
+    deliver(args, common, &bytes, out)?;
     Ok(Exit::Clear)
 }
 
@@ -121,20 +122,21 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     }
 }
 
-/// Writes it to the file that was named, else to standard output. A reader who goes away early changes no verdict.
-fn deliver(args: &AuditArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+/// Writes to the file that was named, else to standard output.
+fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
     if let Some(path) = &args.write {
-        return whole::write(path, bytes);
+        // JSON contains command lines, which may contain secrets.
+        let has_command_lines = matches!(common.output, Output::Json | Output::Ndjson) && !args.rules;
+        let readers = if has_command_lines { Readers::Owner } else { Readers::All };
+        return atomic_write::write(path, bytes, Existing::Replace, readers);
     }
-    match out.write_all(bytes).and_then(|()| out.flush()).map_err(Error::Output) {
-        Err(error) if !error.is_broken_pipe() => Err(error),
-        _ => Ok(()),
-    }
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
 }
 
 /// Refuses what would make an audit say less than it seems to.
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::Said(why.to_owned()));
+    let said = |why: &str| Err(Error::msg(why.to_owned()));
     if args.deep && common.from.is_some() {
         return said("--deep tries this machine, --from does not: name one of them");
     }

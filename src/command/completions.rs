@@ -39,7 +39,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
         Shell::Elvish => "elvish",
     };
     let shells = Shells::builtins();
-    let script = shells.completer(name).ok_or_else(|| Error::Said(format!("{name}: no completions")))?;
+    let script = shells.completer(name).ok_or_else(|| Error::msg(format!("{name}: no completions")))?;
     script.write_registration(ASKED, NAME, NAME, NAME, out)?;
     Ok(Exit::Matched)
 }
@@ -55,7 +55,7 @@ pub fn answered() -> Result<bool, Error> {
         .try_complete(std::env::args_os(), folder.as_deref())
         .map_err(|error| {
             let error = error.to_string();
-            Error::Said(format!("{ASKED}: {}", error.trim_start_matches("error: ").trim_end()))
+            Error::msg(format!("{ASKED}: {}", error.trim_start_matches("error: ").trim_end()))
         })
 }
 

@@ -49,7 +49,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 }
 
 fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::Said(why.to_owned()));
+    let said = |why: &str| Err(Error::msg(why.to_owned()));
     if common.from.is_some() {
         return said("--from: diff takes its files as they are: portolan diff BEFORE AFTER");
     }
@@ -66,7 +66,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
-    observe(&scope).map_err(|error| Error::Said(error.to_string()))
+    observe(&scope).map_err(Error::msg)
 }
 
 /// Refuses to compare two hosts unless that is what was asked for.
@@ -84,7 +84,7 @@ pub(super) fn same_host(
         return Ok(());
     }
     let told = |host: Option<String>| host.unwrap_or_else(|| "a host it does not name".to_owned());
-    Err(Error::Said(format!(
+    Err(Error::msg(format!(
         "{name}: taken on {}, not on {}; compare hosts with --other-host",
         told(was),
         told(is)

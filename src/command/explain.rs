@@ -19,7 +19,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if !matches!(common.output, Output::Table | Output::Json) {
-        return Err(Error::Said("explain prints a card or, with -o json, JSON".to_owned()));
+        return Err(Error::msg("explain prints a card or, with -o json, JSON".to_owned()));
     }
     let registry = newer::registry(common)?;
     if args.stats {
@@ -27,7 +27,7 @@ pub(super) fn run(
     }
     let targets = target::resolve(&args.targets, &registry)?;
     if let Some(bare) = targets.iter().find(|t| matches!(t.target, Target::Address { port: None, .. })) {
-        return Err(Error::Said(format!("{}: explain takes a port or a name, not an address", bare.text)));
+        return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", bare.text)));
     }
     let mut scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
     let mut observation = observation(common, scope.clone())?;
@@ -99,12 +99,12 @@ fn in_ephemeral(targets: &[target::Resolved], observation: &Snapshot) -> bool {
 fn unknown(resolved: &target::Resolved, common: &CommonArgs, registry: &Registry) -> Error {
     let name = &resolved.text;
     if common.from.is_none() && observe::is_running(name) {
-        return Error::Said(format!(
+        return Error::msg(format!(
             "{name}: this process listens on nothing; explain takes a port or a service"
         ));
     }
     let near = target::suggestion(name, registry);
-    Error::Said(format!(
+    Error::msg(format!(
         "{name}: neither a port, nor a registered service, nor a process that listens here, nor a known program, \
          and no registration, product or use tells of it{near}"
     ))

@@ -26,7 +26,7 @@ fn read(path: &Path) -> Result<Snapshot, Error> {
     } else {
         (path.display().to_string(), File::open(path).and_then(bounded))
     };
-    let said = |why: &str| Error::Said(format!("{name}: {why}"));
+    let said = |why: &str| Error::msg(format!("{name}: {why}"));
     let bytes = bytes.map_err(|error| said(&error.to_string()))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
         return Err(said("too large for a saved observation (the limit is 64 MiB)"));

@@ -77,7 +77,7 @@ pub(super) fn narrow(
 fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Error> {
     let named: Vec<&str> = match (args.columns.is_empty(), output) {
         (false, Output::Json | Output::Ndjson) => {
-            return Err(Error::Said(
+            return Err(Error::msg(
                 "--columns: JSON always has every field; use -o csv, wide or table".to_owned(),
             ));
         }
@@ -92,7 +92,7 @@ fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Erro
 fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
     columns::named(name).ok_or_else(|| {
         let names: Vec<&str> = columns::names().collect();
-        Error::Said(format!("{option}: {}", select::unknown("field", name, &names)))
+        Error::msg(format!("{option}: {}", select::unknown("field", name, &names)))
     })
 }
 
@@ -110,7 +110,7 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
 
 /// What `--pids` prints goes into `kill`: it must be what was asked for, and asked for it must be.
 fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
-    let said = |why: &str| Err(Error::Said(format!("--pids: {why}")));
+    let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
     if common.output != Output::Table {
         return said("process ids are lines and nothing else; leave out -o");
     }

@@ -10,7 +10,7 @@ use crate::registry::Registry;
 /// Understands one `-i`; an empty one is every socket.
 pub(super) fn filter(text: &str, registry: &Registry) -> Result<Filter, Error> {
     let said =
-        |why: &str| Error::Said(format!("-i {text}: {why}; lsof writes [46][tcp|udp][@address][:port]"));
+        |why: &str| Error::msg(format!("-i {text}: {why}; lsof writes [46][tcp|udp][@address][:port]"));
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {

@@ -1,5 +1,6 @@
 //! One file a command; the only wiring in the house: observe, join, judge, render.
 
+mod atomic_write;
 mod audit;
 mod capture;
 pub mod completions;
@@ -11,23 +12,26 @@ mod lsof;
 mod man;
 mod newer;
 mod policy;
-mod reader;
 pub mod screen;
 mod select;
+mod stdout;
 mod target;
 mod watch;
-mod whole;
 
-use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Error, bail};
 
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
 use crate::model::{Life, Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
+use self::stdout::Stdout;
 use crate::registry::{Registry, compile::Package};
 use crate::render::{Style, talk};
 
-/// How a run ended, short of an error.
+pub use stdout::is_broken_pipe;
+
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Something matched.
@@ -40,6 +44,8 @@ pub enum Exit {
     Findings,
     /// An audit found nothing that counts, a diff no change, or a policy was drafted, but not everything was seen.
     Incomplete,
+    /// A usage error or any other.
+    Failed,
 }
 
 impl Exit {
@@ -49,64 +55,28 @@ impl Exit {
         match self {
             Exit::Matched | Exit::Clear => 0,
             Exit::Nothing | Exit::Findings => 1,
+            Exit::Failed => 2,
             Exit::Incomplete => 3,
         }
     }
 }
 
-/// Why a run ended with nothing done: one line in lower case that names the thing and the remedy.
-#[derive(Debug)]
-pub enum Error {
-    /// Bad input, or a machine that cannot be observed.
-    Said(String),
-    /// Standard output could not be written.
-    Output(io::Error),
-}
-
-impl Error {
-    /// Whether the reader of standard output went away, which is no trouble.
-    #[must_use]
-    pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Said(line) => f.write_str(line),
-            Error::Output(error) => write!(f, "standard output: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Error::Output(error)
-    }
-}
-
-/// Does what was typed.
+/// Runs the command that was typed.
 ///
 /// # Errors
-/// An [`Error`], which is exit code 2 unless it is a broken pipe.
+/// An error is exit code 2, unless [`is_broken_pipe`].
 pub fn run(cli: &Cli) -> Result<Exit, Error> {
     let ui = Ui::new(&cli.common);
     if cli.command.is_some() && cli.list != ListArgs::default() {
-        return Err(Error::Said(
-            "options and targets of a listing go after the command: portolan list -t 22".to_owned(),
-        ));
+        bail!("list options and targets go after the command: portolan list -t 22");
     }
     if let Output::Sarif | Output::Metrics = cli.common.output
         && !matches!(cli.command, Some(Command::Audit(_)))
     {
-        return Err(Error::Said(
-            "-o sarif and -o metrics tell what an audit finds: portolan audit -o metrics".to_owned(),
-        ));
+        bail!("-o sarif and -o metrics need audit: portolan audit -o metrics");
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
+    let mut out = Stdout::new(stops_without_reader);
     let exit = match &cli.command {
         None => list::run(&cli.list, &cli.common, &ui, &mut out),
         Some(Command::List(args)) => list::run(args, &cli.common, &ui, &mut out),
@@ -119,11 +89,8 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man) => man::run(&mut out),
     }?;
-    match out.flush() {
-        // What was found out stays so where nobody reads it to the end.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(exit),
-    }
+    out.flush()?;
+    Ok(exit)
 }
 
 /// What `--version` tells beside the version: the registry's date, what it and its evidence were made of, and what
@@ -193,10 +160,10 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
     }
     match &common.from {
         Some(_) if common.netns.is_some() => {
-            Err(Error::Said("--netns asks this machine, --from does not: name one of them".to_owned()))
+            Err(Error::msg("--netns asks this machine, --from does not: name one of them".to_owned()))
         }
         Some(path) => from::asked(path, &scope),
-        None => observe(&scope).map_err(|error| Error::Said(error.to_string())),
+        None => observe(&scope).map_err(Error::msg),
     }
 }
 

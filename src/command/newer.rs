@@ -21,7 +21,7 @@ fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry
     let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
     let Some(path) = option.or(variable) else { return Ok(Registry::embedded()) };
     let name = path.display().to_string();
-    let said = |why: String| Error::Said(format!("{name}: {why}"));
+    let said = |why: String| Error::msg(format!("{name}: {why}"));
     let mut bytes = Vec::new();
     File::open(&path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))

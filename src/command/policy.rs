@@ -1,12 +1,13 @@
 //! `portolan policy`: writes a policy from what listens, says whether a policy is good, and reads the files of one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::atomic_write::{self, Existing, Readers};
 use super::{Error, Exit, Ui, newer, observation};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::judge;
@@ -14,8 +15,8 @@ use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as told;
 
-/// Larger policies are refused, all files together: 32 MiB hold 100,000 long rules.
-const LARGEST: u64 = 32 * 1024 * 1024;
+/// Larger policies are refused, all files together: 4 MiB hold 5,000 rules of 800 bytes each.
+const LARGEST: u64 = 4 * 1024 * 1024;
 
 pub(super) fn run(
     command: &PolicyCommand,
@@ -24,7 +25,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if common.output != Output::Table {
-        return Err(Error::Said("policy prints text of one shape: leave out -o".to_owned()));
+        return Err(Error::msg("policy prints text of one shape: leave out -o".to_owned()));
     }
     match command {
         PolicyCommand::Init(args) => init(args, common, ui, out),
@@ -40,7 +41,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
     let mut bytes = Vec::new();
     told::draft(&draft, &report.snapshot, &mut bytes)?;
     match &args.write {
-        Some(path) => write_new(path, &bytes)?,
+        Some(path) => atomic_write::write(path, &bytes, Existing::Keep, Readers::All)?,
         None => {
             out.write_all(&bytes)?;
             out.flush()?;
@@ -52,35 +53,6 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
     } else {
         Exit::Incomplete
     })
-}
-
-/// Writes a file that is not there yet: whole, or not at all.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let said = |error: &io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                "it is there already, and is not replaced: name another".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        Error::Said(format!("{}: {why}", path.display()))
-    };
-    let Some(name) = path.file_name() else {
-        return Err(Error::Said(format!("{}: no name of a file", path.display())));
-    };
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".new-{}", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let whole = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // Fails where the name is taken, and has it point to the whole file at once.
-        fs::hard_link(&temporary, path)
-    };
-    let done = whole();
-    let _ = fs::remove_file(&temporary);
-    done.map_err(|error| said(&error))
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -110,7 +82,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
 /// Reads a policy with everything it includes, and when the newest of its files was changed.
 pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
     let name = path.display().to_string();
-    let said = |error: io::Error| Error::Said(format!("{name}: {error}"));
+    let said = |error: io::Error| Error::msg(format!("{name}: {error}"));
     let file = File::open(path).map_err(said)?;
     let mut changed = changed(&file);
     let mut left = LARGEST;
@@ -125,7 +97,7 @@ pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
         changed = changed.max(date);
         Ok(inner)
     };
-    let policy = policy::parse(&top, &mut read).map_err(|trouble| Error::Said(trouble.to_string()))?;
+    let policy = policy::parse(&top, &mut read).map_err(|trouble| Error::msg(trouble.to_string()))?;
     Ok((policy, changed))
 }
 
@@ -167,7 +139,7 @@ fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;
     *left = u64::try_from(bytes.len()).ok().and_then(|length| left.checked_sub(length)).ok_or_else(|| {
-        io::Error::other("too large for a policy (the limit is 32 MiB, all files together)")
+        io::Error::other("too large for a policy (the limit is 4 MiB, all files together)")
     })?;
     Ok(bytes)
 }

@@ -260,20 +260,20 @@ fn negated(text: &str, registry: &Registry) -> Result<Filter, Error> {
     const KEYS: [&str; 8] = ["state", "process", "user", "exposure", "flag", "unit", "container", "pid"];
     match text.split_once('=') {
         Some((key, value)) if KEYS.contains(&key) => keyed(key, value),
-        Some((key, _)) => Err(Error::Said(format!("--not {text}: {}", unknown("key", key, &KEYS)))),
+        Some((key, _)) => Err(Error::msg(format!("--not {text}: {}", unknown("key", key, &KEYS)))),
         None => {
             let mut resolved = target::resolve(&[text.to_owned()], registry)?;
             resolved
                 .pop()
                 .map(|target| Filter::Target(Box::new(target)))
-                .ok_or_else(|| Error::Said(text.to_owned()))
+                .ok_or_else(|| Error::msg(text.to_owned()))
         }
     }
 }
 
 /// The filter of an option and its value.
 fn keyed(key: &str, value: &str) -> Result<Filter, Error> {
-    let said = |why: String| Error::Said(format!("--{key} {value}: {why}"));
+    let said = |why: String| Error::msg(format!("--{key} {value}: {why}"));
     let pick = |names: &[&str]| match names.iter().position(|name| name.eq_ignore_ascii_case(value)) {
         Some(at) => Ok(at),
         None => Err(said(unknown(key, value, names))),
@@ -321,7 +321,7 @@ impl Selection {
                 && !known(user)
                 && !observe::is_user(user)
             {
-                return Err(Error::Said(format!("--user {user}: no such user; a user id works too")));
+                return Err(Error::msg(format!("--user {user}: no such user; a user id works too")));
             }
         }
         Ok(())

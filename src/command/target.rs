@@ -26,7 +26,7 @@ pub(super) fn resolve(targets: &[String], registry: &Registry) -> Result<Vec<Res
     targets
         .iter()
         .map(|text| {
-            let target: Target = text.parse().map_err(|error| Error::Said(format!("{text}: {error}")))?;
+            let target: Target = text.parse().map_err(|error| Error::msg(format!("{text}: {error}")))?;
             let service = match &target {
                 Target::Name { protocol, name } => {
                     let mut service = registry.named(name);
@@ -126,7 +126,7 @@ pub(super) fn known<'r>(
             && !running(name)
         {
             let near = suggestion(name, registry);
-            return Err(Error::Said(format!(
+            return Err(Error::msg(format!(
                 "{}: neither a port, nor a registered service, nor a process seen running here{near}",
                 resolved.text
             )));

@@ -6,8 +6,7 @@ use std::ptr;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::index::{Index, Said};
-use super::matching::{self, Answer};
+use super::matching::{self, Answer, RuleOnHost};
 use super::{Allow, Grade, Policy, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
@@ -20,6 +19,76 @@ pub(super) fn day(observation: &Snapshot) -> Date {
     observation.taken.to_zoned(TimeZone::UTC).date()
 }
 
+/// Returns the rules that are for this host, in the order of the policy.
+pub(super) fn rules_on_host<'p>(
+    rules: &'p [Allow],
+    observation: &Snapshot,
+    today: Date,
+) -> Vec<RuleOnHost<'p>> {
+    let host = observation.host.name.as_deref();
+    rules
+        .iter()
+        .map(|rule| RuleOnHost {
+            rule,
+            on_host: matching::on_host(&rule.hosts, host),
+            is_expired: matching::is_over(rule.expires, today),
+        })
+        .filter(|rule| rule.on_host != Answer::No)
+        .collect()
+}
+
+/// What a policy decides about a listener.
+pub(super) enum Decision<'p> {
+    /// This rule allows it.
+    Allowed(&'p Allow),
+    /// No rule surely allows it; this is the first that may.
+    Undecided(&'p Allow),
+    /// No rule allows it.
+    Refused {
+        /// The first rule that would allow it if it had not expired.
+        over: Option<&'p Allow>,
+    },
+}
+
+/// The first rule that holds decides.
+pub(super) fn decide<'p>(
+    rules: &[RuleOnHost<'p>],
+    listener: &Entry,
+    observation: &Snapshot,
+) -> Decision<'p> {
+    let (mut undecided, mut over) = (None, None);
+    for RuleOnHost { rule, on_host, is_expired } in rules {
+        match matching::holds(rule, listener, observation).max(*on_host) {
+            Answer::No => {}
+            _ if *is_expired => over = over.or(Some(*rule)),
+            Answer::Yes => return Decision::Allowed(rule),
+            Answer::Maybe => undecided = undecided.or(Some(*rule)),
+        }
+    }
+    undecided.map_or(Decision::Refused { over }, Decision::Undecided)
+}
+
+/// Returns the rule that fails in the fewest conditions, the first of several, of those for the listener's port or
+/// program and those that name neither.
+fn nearest<'p>(
+    rules: &[RuleOnHost<'p>],
+    listener: &Entry,
+    observation: &Snapshot,
+) -> Option<&'p Allow> {
+    let mut nearest: Option<(usize, &'p Allow)> = None;
+    for RuleOnHost { rule, is_expired, .. } in rules {
+        if *is_expired || !matching::is_related(rule, listener, observation) {
+            continue;
+        }
+        let enough = nearest.map_or(usize::MAX, |(least, _)| least);
+        let distance = matching::distance(rule, listener, observation, enough);
+        if distance < enough {
+            nearest = Some((distance, rule));
+        }
+    }
+    nearest.map(|(_, rule)| rule)
+}
+
 /// Judges an audit by a policy. The report must be of everything that was observed: what was left out of it would be
 /// missed.
 ///
@@ -30,23 +99,22 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let observation = &report.snapshot;
     let today = day(observation);
-    let index = Index::new(&policy.allow, observation, today);
+    let rules = rules_on_host(&policy.allow, observation, today);
     let mut allowed: HashMap<*const Entry, &Allow> = HashMap::new();
     let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
-    for judged in report.entries.iter().filter(|j| matching::is_judged(&j.socket)) {
-        let listener = judged;
-        match index.decide(listener, observation) {
-            Said::Allowed(rule) => {
-                allowed.insert(ptr::from_ref(judged), rule);
+    for listener in report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)) {
+        match decide(&rules, listener, observation) {
+            Decision::Allowed(rule) => {
+                allowed.insert(ptr::from_ref(listener), rule);
             }
-            Said::Undecided(rule) => {
+            Decision::Undecided(rule) => {
                 *undecided.entry((&rule.id, why_undecided(rule, listener, observation))).or_default() += 1;
             }
-            Said::Refused { over } => audit.findings.push(unexpected(judged, over, &index, observation)),
+            Decision::Refused { over } => audit.findings.push(unexpected(listener, over, &rules, observation)),
         }
     }
     let grades = in_force(&policy.rules, observation, today);
-    let (missing, unsure) = missing::missing(&index, &report.entries, observation);
+    let (missing, unsure) = missing::missing(&rules, &report.entries, observation);
     audit.findings.extend(missing);
     audit.gaps.extend(unsure);
     audit.findings.retain_mut(|found| {
@@ -122,20 +190,19 @@ fn in_force<'p>(rules: &'p [Grade], observation: &Snapshot, today: Date) -> Vec<
 }
 
 fn unexpected<'r>(
-    judged: &'r Entry,
+    listener: &'r Entry,
     over: Option<&Allow>,
-    index: &Index<'_>,
+    rules: &[RuleOnHost<'_>],
     observation: &Snapshot,
 ) -> AuditFinding<'r> {
-    let listener = judged;
-    let nearest = over.or_else(|| index.nearest(listener, observation));
+    let nearest = over.or_else(|| nearest(rules, listener, observation));
     let evidence = Unexpected {
         nearest: nearest.map(|rule| rule.id.clone()),
         differs: nearest.map(|rule| matching::differs(rule, listener, observation)).unwrap_or_default(),
         expired: over.and_then(|rule| rule.expires).map(|date| date.to_string()),
     };
     AuditFinding {
-        subject: Subject::Listener(judged),
+        subject: Subject::Listener(listener),
         finding: Finding::new(evidence, listener.exposure),
         rule: over.map(|rule| rule.id.clone()),
     }

@@ -1,7 +1,5 @@
 //! What is remarkable about a policy itself: rules that can never decide anything, and rules that ask for nothing.
 
-use std::collections::HashMap;
-
 use jiff::civil::Date;
 
 use super::apply::day;
@@ -9,9 +7,6 @@ use super::matching::{self, Answer};
 use super::{Allow, At, Glob, Namespaces, Policy, Ports, Program};
 use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
-
-/// So many pairs of rules are compared. With 100,000 rules for one port there are more; what was not compared is said.
-const MOST_COMPARISONS: usize = 20_000_000;
 
 /// What is remarkable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +30,6 @@ pub enum RemarkKind {
     },
     /// It holds for nothing that was seen.
     Unmatched,
-    /// The rest was not compared with what stands before it: there is too much of it.
-    NotCompared,
 }
 
 /// A remark on a rule.
@@ -58,8 +51,7 @@ fn remark(rule: &Allow, kind: RemarkKind) -> Remark {
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    let mut earlier = Earlier::default();
-    let mut comparisons = 0;
+    let mut earlier: Vec<&Allow> = Vec::new();
     for rule in &policy.allow {
         if let Some(on) = rule.expires.filter(|_| matching::is_over(rule.expires, today)) {
             remarks.push(remark(rule, RemarkKind::Expired { on }));
@@ -67,19 +59,16 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
         }
         if let Some(why) = impossible(rule) {
             remarks.push(remark(rule, RemarkKind::Impossible { why }));
-        } else if comparisons < MOST_COMPARISONS && !rule.required {
-            // A rule that requires something decides that, whatever allows it.
-            let by = earlier.may_cover(rule).inspect(|_| comparisons += 1).find(|other| covers(other, rule));
-            if let Some(by) = by {
-                remarks.push(remark(rule, RemarkKind::Shadowed { by: by.id.clone() }));
-            } else if comparisons >= MOST_COMPARISONS {
-                remarks.push(remark(rule, RemarkKind::NotCompared));
-            }
+        } else if !rule.required
+            // A required rule has an effect whatever allows the listener.
+            && let Some(by) = earlier.iter().find(|other| covers(other, rule))
+        {
+            remarks.push(remark(rule, RemarkKind::Shadowed { by: by.id.clone() }));
         }
         if rule.allows_everything() {
             remarks.push(remark(rule, RemarkKind::AllowsEverything));
         }
-        earlier.add(rule);
+        earlier.push(rule);
     }
     for rule in policy.rules.iter().filter(|rule| matching::is_over(rule.expires, today)) {
         if let Some(on) = rule.expires {
@@ -100,24 +89,13 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let observation = &report.snapshot;
     let today = day(observation);
     let judged: Vec<_> =
-        report.entries.iter().map(|j| j).filter(|l| matching::is_judged(&l.socket)).collect();
-    let mut by_port: HashMap<u16, Vec<_>> = HashMap::new();
-    for listener in &judged {
-        by_port.entry(listener.socket.local.port).or_default().push(*listener);
-    }
+        report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
     let in_force = |rule: &&Allow| {
         matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Yes
             && !matching::is_over(rule.expires, today)
     };
     let matches = |rule: &Allow| {
-        let holds =
-            |listener: &&crate::join::Entry| matching::holds(rule, listener, observation) != Answer::No;
-        match rule.ports[..] {
-            [Ports::Range(PortRange { low, high })] if low == high => {
-                by_port.get(&low).is_some_and(|on_it| on_it.iter().any(holds))
-            }
-            _ => judged.iter().any(holds),
-        }
+        judged.iter().any(|listener| matching::holds(rule, listener, observation) != Answer::No)
     };
     policy
         .allow
@@ -126,30 +104,6 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
         .filter(|rule| !matches(rule))
         .map(|rule| remark(rule, RemarkKind::Unmatched))
         .collect()
-}
-
-/// The rules so far: by their one port, and those that name more or none.
-#[derive(Default)]
-struct Earlier<'p> {
-    by_port: HashMap<u16, Vec<&'p Allow>>,
-    others: Vec<&'p Allow>,
-}
-
-impl<'p> Earlier<'p> {
-    fn add(&mut self, rule: &'p Allow) {
-        match rule.ports[..] {
-            [Ports::Range(PortRange { low, high })] if low == high => {
-                self.by_port.entry(low).or_default().push(rule);
-            }
-            _ => self.others.push(rule),
-        }
-    }
-
-    /// The rules that may cover one: a rule of one port covers no other port.
-    fn may_cover(&self, rule: &Allow) -> impl Iterator<Item = &'p Allow> {
-        let of_port = rule.ranges().next().and_then(|range| self.by_port.get(&range.low));
-        self.others.iter().chain(of_port.into_iter().flatten()).copied()
-    }
 }
 
 /// Whether whatever `rule` allows, `other` allows; where that is not plain, it does not.

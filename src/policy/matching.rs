@@ -30,6 +30,14 @@ pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.accepts_traffic()
 }
 
+/// An allow rule that applies to this host today, or did until it expired.
+pub(super) struct RuleOnHost<'p> {
+    pub(super) rule: &'p Allow,
+    /// Whether the rule is for this host; never [`Answer::No`].
+    pub(super) on_host: Answer,
+    pub(super) is_expired: bool,
+}
+
 /// Whether a rule for these hosts is in force on this one.
 pub(super) fn on_host(hosts: &[Glob], host: Option<&str>) -> Answer {
     match host {
@@ -68,6 +76,18 @@ pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) ->
             format!("{} is {found}, not {wanted}", condition.name)
         })
         .collect()
+}
+
+/// Returns whether a rule is for the listener's port or for one of its programs, or names neither.
+pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot) -> bool {
+    let is_program = |path: &str| {
+        rule.executables.iter().any(|program| matches!(program, Program::File(glob) if glob.matches(path)))
+    };
+    let is_kernel = listener.socket.owner == Owner::Kernel && rule.executables.contains(&Program::Kernel);
+    is_kernel
+        || (rule.ports.is_empty() && rule.executables.is_empty())
+        || (!rule.ports.is_empty() && !on_port(rule, listener, observation).is_no())
+        || listener.processes.iter().filter_map(|process| process.exe.as_ref()).any(|exe| is_program(&exe.path))
 }
 
 /// How many conditions do not hold, up to `enough`.

@@ -3,10 +3,9 @@
 //! A required rule promises a listener for each of its protocols, addresses and ports; a range and a block of addresses
 //! are one promise each. Nobody is accused of being absent where not everything that matters was seen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::index::{InForce, Index};
-use super::matching::{self, Answer};
+use super::matching::{self, Answer, RuleOnHost};
 use super::{Allow, Namespaces, Ports};
 use crate::findings::Finding;
 use crate::findings::policy::Missing;
@@ -22,22 +21,14 @@ type Promise = (usize, usize, usize);
 
 /// What is surely not there, and what may be and was not seen.
 pub(super) fn missing<'r>(
-    index: &Index<'_>,
+    rules: &[RuleOnHost<'_>],
     listeners: &[Entry],
     observation: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    let required: Vec<&InForce<'_>> = index.rules().iter().filter(|r| r.rule.required && !r.over).collect();
-    if required.is_empty() {
-        return (findings, gaps);
-    }
-    let mut by_port: HashMap<u16, Vec<&Entry>> = HashMap::new();
-    let judged = listeners.iter().map(|judged| judged).filter(|l| matching::is_judged(&l.socket));
-    for listener in judged {
-        by_port.entry(listener.socket.local.port).or_default().push(listener);
-    }
-    for InForce { rule, on_host, .. } in required {
-        let (kept, perhaps) = kept(rule, &by_port, observation);
+    let judged: Vec<&Entry> = listeners.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
+    for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
+        let (kept, perhaps) = kept(rule, &judged, observation);
         let sure = *on_host == Answer::Yes && all_seen(rule, listeners, observation);
         let broken = promises(rule).filter(|promise| !kept.contains(promise));
         let (unsure, broken): (Vec<_>, Vec<_>) =
@@ -66,24 +57,11 @@ fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
 /// The promises that are kept, and those that may be.
 fn kept(
     rule: &Allow,
-    by_port: &HashMap<u16, Vec<&Entry>>,
+    listeners: &[&Entry],
     observation: &Snapshot,
 ) -> (HashSet<Promise>, HashSet<Promise>) {
     let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
-    let single = |ports: &Ports| match ports {
-        Ports::Range(range) if range.low == range.high => Some(range.low),
-        _ => None,
-    };
-    // Only what is on its ports, where it names them one by one.
-    let ports: Option<Vec<u16>> = rule.ports.iter().map(single).collect();
-    let candidates: Vec<&Entry> = match ports.filter(|ports| !ports.is_empty()) {
-        Some(ports) => {
-            let ports: HashSet<u16> = ports.into_iter().collect();
-            ports.iter().filter_map(|port| by_port.get(port)).flatten().copied().collect()
-        }
-        None => by_port.values().flatten().copied().collect(),
-    };
-    for listener in candidates {
+    for listener in listeners {
         let set = match matching::holds(rule, listener, observation) {
             Answer::Yes => &mut kept,
             Answer::Maybe => &mut perhaps,

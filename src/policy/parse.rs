@@ -134,7 +134,7 @@ impl Reading {
         let trouble = |what| Err(Trouble { at: at.clone(), what });
         if self.ids.len() >= MOST_RULES {
             return trouble(format!(
-                "a policy of more than {MOST_RULES} rules: a rule may name ranges and lists"
+                "a policy of more than {MOST_RULES} rules: give a rule lists and ranges instead"
             ));
         }
         match self.ids.insert(id.to_owned(), at.clone()) {

@@ -219,9 +219,6 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
             RemarkKind::Expired { on } => format!("is out of force since its last day, {on}"),
             RemarkKind::Impossible { why } => format!("never matches: {why}"),
             RemarkKind::Unmatched => "matches nothing that listens".to_owned(),
-            RemarkKind::NotCompared => {
-                "from here on rules were not compared with those before them: there are too many".to_owned()
-            }
         };
         writeln!(w, "{}: rule {rule} {text}", sanitize(&at.to_string()))?;
     }

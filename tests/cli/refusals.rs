@@ -134,10 +134,10 @@ fn bad_audits_are_refused_in_one_line() {
         (&["--rules", "-o", "ndjson"], "--rules prints text"),
         (&["65536"], "65536"),
         (&["no-such-service-or-process"], "neither a port"),
-        (&["--write", "/"], "/: it is a folder"),
+        (&["--write", "/"], "/: it is a directory"),
         (
             &["--write", "/no-such-folder/out"],
-            if cfg!(windows) { "(os error 3)" } else { "/no-such-folder/out: No such file" },
+            if cfg!(windows) { "(os error 3)" } else { "/no-such-folder/out: nothing was written: No such file" },
         ),
     ] {
         refused(&run([&["audit"], &from[..], arguments].concat()), &format!("{arguments:?}"), names);

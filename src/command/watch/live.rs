@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::marks::Marks;
+use anyhow::Context;
+
 use super::{Beat, Error, Exit, News, Ui, Watch};
 use crate::command::screen::{Input, Screen, end_by, inputs};
 use crate::render::screen::{Scene, Size, frame, status};
@@ -15,9 +17,9 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
     let mut marks = Marks::new(interval);
     // What cannot be observed at all is said before the terminal is taken over.
     watch.look(&mut |_| Ok(()))?;
-    let inputs = inputs()?;
-    let mut screen = Screen::enter()?;
-    let inputs = inputs.with_keys()?;
+    let inputs = inputs().context("signals")?;
+    let mut screen = Screen::enter().context("terminal")?;
+    let inputs = inputs.with_keys().context("terminal")?;
     let mut beat = Beat::new(interval);
     let mut size = screen.size();
     let mut anew = true;
@@ -28,8 +30,8 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
             Ok(Input::Signal(signal)) => break Some(signal),
             Ok(input @ (Input::Redraw | Input::Stop | Input::Resume)) => {
                 match input {
-                    Input::Stop => screen.stop()?,
-                    Input::Resume => screen.take()?,
+                    Input::Stop => screen.stop().context("terminal")?,
+                    Input::Resume => screen.take().context("terminal")?,
                     _ => {}
                 }
                 size = screen.size();
@@ -70,9 +72,9 @@ fn draw(
     let now = Timestamp::now();
     if anew {
         let scene = Scene { rows: marks.rows(last), report: last };
-        screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?)?;
+        screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
     } else {
-        screen.show_first(&status(watch.tally, now, interval, size.width))?;
+        screen.show_first(&status(watch.tally, now, interval, size.width)).context("terminal")?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use super::select::Selection;
-use super::{Error, Exit, Ui, list, namespaces, newer, reader, target};
+use super::{Error, Exit, Ui, list, namespaces, newer, stdout, target};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
 use crate::judge::{Report, judge};
@@ -32,19 +32,19 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if common.from.is_some() {
-        return Err(Error::Said(
+        return Err(Error::msg(
             "--from: a saved observation does not change, so there is nothing to watch".to_owned(),
         ));
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return Err(Error::Said(
+        return Err(Error::msg(
             "watch draws a screen or, with -o ndjson, writes events: no other shape of output goes with it"
                 .to_owned(),
         ));
     }
     let waits = args.until_listening || args.until_free;
     if args.timeout.is_some() && !waits {
-        return Err(Error::Said("--timeout goes with --until-listening or --until-free".to_owned()));
+        return Err(Error::msg("--timeout goes with --until-listening or --until-free".to_owned()));
     }
     let registry = newer::registry(common)?;
     let targets = target::resolve(&args.sight.filter.targets, &registry)?;
@@ -68,7 +68,7 @@ fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) 
     loop {
         watch.look(&mut |news| news.write(ui, out))?;
         beat.rest();
-        if reader::has_left() {
+        if stdout::has_reader_left() {
             return Ok(Exit::Matched);
         }
     }
@@ -115,7 +115,7 @@ impl Watch {
 
     /// Looks once, and tells the news if there are any.
     fn look(&mut self, tell: &mut dyn FnMut(News<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let seen = self.observer.look().map_err(|error| Error::Said(error.to_string()))?;
+        let seen = self.observer.look().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {

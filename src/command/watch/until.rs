@@ -41,13 +41,13 @@ pub(super) fn run(
     };
     match watch.targets.iter().find(|target| !names_ports(target)) {
         Some(other) => {
-            return Err(Error::Said(format!(
+            return Err(Error::msg(format!(
                 "{}: {option} waits for ports: name one, such as 3000 or 127.0.0.1:3000",
                 other.text
             )));
         }
         None if watch.targets.is_empty() => {
-            return Err(Error::Said(format!("{option} needs a target that names ports, such as 3000")));
+            return Err(Error::msg(format!("{option} needs a target that names ports, such as 3000")));
         }
         None => {}
     }
@@ -69,7 +69,7 @@ pub(super) fn run(
         let late = given_up.is_some_and(|end| end <= Instant::now());
         if blind == BLIND_LOOKS || (late && blind > 0) {
             ui.tell(&last.snapshot);
-            return Err(Error::Said("sockets are out of sight, so nothing can be called free".to_owned()));
+            return Err(Error::msg("sockets are out of sight, so nothing can be called free".to_owned()));
         }
         if late {
             let _ = talk::gave_up(&args.sight.filter.targets, args.until_free, &mut std::io::stderr().lock());

@@ -32,10 +32,10 @@ fn bad_policies_say_where_and_why() {
         (allow("address = \"10.0.0.0/33\""), "4:11", "0 to 32"),
         (allow("address = \"localhost\""), "4:11", "no address"),
         (allow("exposure = \"lopback\""), "4:12", "did you mean loopback?"),
-        (allow("executable = \"/usr/[a\""), "4:14", "bad pattern \"/usr/[a\": a bracket"),
+        (allow("executable = \"/usr/[a\""), "4:14", "bad pattern \"/usr/[a\": unclosed"),
         (allow("executable = [\"/x\", \"nginx\"]"), "4:21", "write \"**/nginx\""),
         (allow("executable = \"é[\""), "4:14", "no whole path"),
-        (allow("unit = \"[z-a]\""), "4:8", "ends before it begins"),
+        (allow("unit = \"[z-a]\""), "4:8", "invalid range"),
         (allow("user = -1"), "4:8", "no such user id"),
         (allow("user = true"), "4:8", "a text in quotes"),
         (allow("expires = \"soon\""), "4:11", "2027-01-31"),
@@ -184,7 +184,7 @@ fn as_many_rules_as_there_may_be() {
         text += &format!("[[allow]]\nid = \"r{n}\"\nport = 80\nuser = {n}\n");
     }
     let error = read(&text).unwrap_err();
-    assert!(error.what.contains("more than 100000 rules"), "{error}");
+    assert!(error.what.contains("more than 5000 rules"), "{error}");
     let fewer = &text[..text.find("id = \"r2000\"").unwrap() - "[[allow]]\n".len()];
     let policy = read(fewer).unwrap();
     assert_eq!(policy.allow.len(), 2000);

@@ -52,34 +52,14 @@ fn numbered(rules: &[String], from: usize) -> String {
     rules.iter().enumerate().map(|(n, rule)| format!("[[allow]]\nid = \"r{}\"\n{rule}", n + from)).collect()
 }
 
-/// The rule that decides, by asking each in turn: slow, and right.
-fn plainly<'p>(policy: &'p Policy, observation: &Snapshot) -> Result<&'p str, bool> {
+/// What a policy decides about the one listener: the rule that allows it, or whether one may.
+fn decided(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
     let report = judge(observation.clone(), Registry::embedded());
-    let listener = &report.entries[0];
-    let mut maybe = false;
-    for rule in &policy.allow {
-        if matching::is_over(rule.expires, "2026-11-21".parse().unwrap())
-            || matching::on_host(&rule.hosts, Some("web-1")) == matching::Answer::No
-        {
-            continue;
-        }
-        match matching::holds(rule, listener, observation) {
-            matching::Answer::Yes => return Ok(&rule.id),
-            matching::Answer::Maybe => maybe = true,
-            matching::Answer::No => {}
-        }
-    }
-    Err(maybe)
-}
-
-/// What the index says: the rule, or whether one may hold.
-fn indexed(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
-    let report = judge(observation.clone(), Registry::embedded());
-    let index = index::Index::new(&policy.allow, observation, "2026-11-21".parse().unwrap());
-    match index.decide(&report.entries[0], observation) {
-        index::Said::Allowed(rule) => Ok(rule.id.clone()),
-        index::Said::Undecided(_) => Err(true),
-        index::Said::Refused { .. } => Err(false),
+    let rules = apply::rules_on_host(&policy.allow, observation, "2026-11-21".parse().unwrap());
+    match apply::decide(&rules, &report.entries[0], observation) {
+        apply::Decision::Allowed(rule) => Ok(rule.id.clone()),
+        apply::Decision::Undecided(_) => Err(true),
+        apply::Decision::Refused { .. } => Err(false),
     }
 }
 
@@ -92,19 +72,10 @@ proptest! {
     ) {
         let short = read(&numbered(&before, 0)).unwrap();
         let long = read(&(numbered(&before, 0) + &numbered(&after, before.len()))).unwrap();
-        if let Ok(rule) = indexed(&short, &observation) {
-            prop_assert_eq!(indexed(&long, &observation), Ok(rule));
+        if let Ok(rule) = decided(&short, &observation) {
+            prop_assert_eq!(decided(&long, &observation), Ok(rule));
             prop_assert_eq!(told(&short, &observation), told(&long, &observation));
         }
-    }
-
-    #[test]
-    fn the_index_leaves_nothing_out(
-        rules in proptest::collection::vec(conditions(), 0..8),
-        observation in listener(),
-    ) {
-        let policy = read(&numbered(&rules, 0)).unwrap();
-        prop_assert_eq!(indexed(&policy, &observation), plainly(&policy, &observation).map(str::to_owned));
     }
 
     /// What a rule shadows never decides.
@@ -115,7 +86,7 @@ proptest! {
     ) {
         let policy = read(&numbered(&rules, 0)).unwrap();
         let remarks = check(&policy, "2026-11-21".parse().unwrap());
-        if let Ok(rule) = indexed(&policy, &observation) {
+        if let Ok(rule) = decided(&policy, &observation) {
             let dead = remarks.iter().find(|remark| {
                 remark.rule == rule && matches!(remark.kind, RemarkKind::Shadowed { .. } | RemarkKind::Impossible { .. } | RemarkKind::Expired { .. })
             });

@@ -1,0 +1,143 @@
+//! Atomic writes: a file is written completely or not at all, and a reader sees the old content until then.
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod system;
+#[cfg(not(target_os = "linux"))]
+#[path = "portable.rs"]
+mod system;
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Error, Result};
+
+/// What to do with a file that exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It is replaced; the new file keeps its permissions.
+    Replace,
+    /// It is kept, and the write fails.
+    Keep,
+}
+
+/// Who may read a file that did not exist before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Everybody, as far as the umask lets them.
+    All,
+    /// Its owner only.
+    Owner,
+}
+
+/// Writes `bytes` to the file at `path`. Only regular files are replaced: a device or a pipe would become a file.
+pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> Result<()> {
+    system::write(path, bytes, existing, readers)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::AlreadyExists => Error::from(error),
+            _ => Error::from(error).context("nothing was written"),
+        })
+        .with_context(|| format!("--write {}", path.display()))
+}
+
+fn refuse<T>(why: &str) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()))
+}
+
+const DIRECTORY: &str = "it is a directory; name a file in it";
+const NOT_REGULAR: &str = "it is not a regular file; leave --write out to write to standard output";
+const DANGLING: &str = "it is a symbolic link to nothing";
+
+fn already_exists() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "it exists already and is not replaced; name another file")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
+        write(path, bytes, Existing::Replace, Readers::All).map_err(|error| format!("{error:#}"))
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_keeps_its_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        replace(&path, b"one").unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path) & 0o600), (b"one".as_slice(), 0o600));
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        if is_root {
+            std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
+        }
+        // A reader keeps the file that it has opened: the new one is another file.
+        let before = fs::File::open(&path).unwrap();
+        let link = directory.path().join("link");
+        symlink("out", &link).unwrap();
+        replace(&link, b"two").unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (b"two".as_slice(), 0o640));
+        if is_root && cfg!(target_os = "linux") {
+            let now = fs::metadata(&path).unwrap();
+            assert_eq!((now.uid(), now.gid()), (12, 34), "owner and group are kept");
+        }
+        assert_eq!(io::read_to_string(before).unwrap(), "one");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link is kept");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_existing_file_can_be_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new");
+        write(&path, b"one", Existing::Keep, Readers::Owner).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let error = write(&path, b"two", Existing::Keep, Readers::Owner).unwrap_err();
+        assert!(format!("{error:#}").contains("exists already"), "{error:#}");
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn other_than_regular_files_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let dangling = directory.path().join("dangling");
+        symlink("nowhere", &dangling).unwrap();
+        for (path, why) in [
+            (directory.path().to_owned(), "it is a directory"),
+            ("/dev/null".into(), "it is not a regular file"),
+            (dangling, "a symbolic link to nothing"),
+            (directory.path().join("missing/out"), "nothing was written: No such file"),
+        ] {
+            let error = replace(&path, b"x").unwrap_err();
+            assert!(error.contains(why) && error.contains(path.to_str().unwrap()), "{error}");
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "only the link is there");
+    }
+
+    /// In a directory that others may write to, anybody could have made the link, for root to overwrite its target.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn links_of_others_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = directory.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, PermissionsExt::from_mode(0o1777)).unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "victim").unwrap();
+        symlink(&victim, shared.join("file")).unwrap();
+        symlink(directory.path(), shared.join("directory")).unwrap();
+        for name in ["file", "directory/victim"] {
+            let error = replace(&shared.join(name), b"x").unwrap_err();
+            assert!(error.contains("symbolic link in a directory that others may write to"), "{error}");
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"victim");
+    }
+}

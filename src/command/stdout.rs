@@ -1,0 +1,93 @@
+//! Standard output: it names itself in errors, and a reader who leaves changes no verdict.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use anyhow::Error;
+
+/// Standard output, buffered.
+pub(super) struct Stdout {
+    inner: BufWriter<StdoutLock<'static>>,
+    /// Whether a write fails once the reader has left. Otherwise the output is dropped from then on, so that the
+    /// command runs to its end and returns its verdict.
+    stops_without_reader: bool,
+    reader_left: bool,
+}
+
+/// An error of standard output.
+#[derive(Debug)]
+struct StdoutError(io::Error);
+
+impl std::fmt::Display for StdoutError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("standard output")
+    }
+}
+
+impl std::error::Error for StdoutError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl Stdout {
+    pub(super) fn new(stops_without_reader: bool) -> Self {
+        Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
+    }
+
+    /// Returns `done` instead of an error if only the reader has left and that does not stop the command.
+    fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
+        result.or_else(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
+                self.reader_left = true;
+                return Ok(done);
+            }
+            Err(io::Error::new(error.kind(), StdoutError(error)))
+        })
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.reader_left {
+            return Ok(bytes.len());
+        }
+        let written = self.inner.write(bytes);
+        self.unless_reader_left(written, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.reader_left {
+            return Ok(());
+        }
+        let flushed = self.inner.flush();
+        self.unless_reader_left(flushed, ())
+    }
+}
+
+/// Returns whether a command failed only because the reader of standard output has left.
+#[must_use]
+pub fn is_broken_pipe(error: &Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        error.kind() == io::ErrorKind::BrokenPipe
+            && error.get_ref().is_some_and(|inner| inner.is::<StdoutError>())
+    })
+}
+
+/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream that has
+/// nothing to write would not notice it otherwise.
+#[cfg(target_os = "linux")]
+pub(super) fn has_reader_left() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    // `poll` reports errors and hang-ups without being asked for them.
+    let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ends, Some(&at_once)).is_ok_and(|count| count > 0)
+        && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// On other systems the next write notices it.
+#[cfg(not(target_os = "linux"))]
+pub(super) const fn has_reader_left() -> bool {
+    false
+}
