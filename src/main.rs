@@ -38,7 +38,9 @@ fn main() -> ExitCode {
 /// Help and version go to standard output, which may be closed.
 fn written(result: io::Result<()>) -> ExitCode {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("standard output: {error}"))
+        }
         _ => ExitCode::SUCCESS,
     }
 }

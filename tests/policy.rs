@@ -198,10 +198,7 @@ fn many_rules_are_read_or_refused() {
     let output = desk.run(&["policy", "check", "most.toml"]);
     assert_eq!(stdout(&output), "most.toml: good: 5000 rules, nothing to remark\n", "{output:?}");
     fs::write(desk.path("more.toml"), rules(5_001)).unwrap();
-    desk.refused_by(
-        &["policy", "check", "more.toml"],
-        "more.toml:20002:1: a policy of more than 5000 rules",
-    );
+    desk.refused_by(&["policy", "check", "more.toml"], "more.toml:20002:1: a policy of more than 5000 rules");
     let huge = fs::File::create(desk.path("huge.toml")).unwrap();
     huge.set_len(40 << 20).unwrap();
     desk.refused_by(&["policy", "check", "huge.toml"], "huge.toml: too large for a policy");
@@ -304,7 +301,10 @@ fn a_draft_is_written_whole_and_never_over_another_file() {
     fs::write(desk.path("mine.toml"), "mine").unwrap();
     for (file, why) in [
         ("mine.toml", "portolan: --write mine.toml: it exists already"),
-        ("no/such/p.toml", &*format!("portolan: --write no/such/p.toml: nothing was written: {}", no("no/such/p.toml"))),
+        (
+            "no/such/p.toml",
+            &*format!("portolan: --write no/such/p.toml: nothing was written: {}", no("no/such/p.toml")),
+        ),
         ("..", "portolan: --write ..: it is a directory"),
     ] {
         let output = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);

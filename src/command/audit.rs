@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
 use super::select::Selection;
-use super::atomic_write::{self, Existing, Readers};
 use super::{Error, Exit, Ui, diff, from, list, newer, observation};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, FilterArgs, Output};

@@ -22,10 +22,10 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Error, bail};
 
+use self::stdout::Stdout;
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
 use crate::model::{Life, Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
-use self::stdout::Stdout;
 use crate::registry::{Registry, compile::Package};
 use crate::render::{Style, talk};
 

@@ -138,9 +138,10 @@ fn regular(path: &Path) -> io::Result<File> {
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;
-    *left = u64::try_from(bytes.len()).ok().and_then(|length| left.checked_sub(length)).ok_or_else(|| {
-        io::Error::other("too large for a policy (the limit is 4 MiB, all files together)")
-    })?;
+    *left = u64::try_from(bytes.len())
+        .ok()
+        .and_then(|length| left.checked_sub(length))
+        .ok_or_else(|| io::Error::other("too large for a policy (the limit is 4 MiB, all files together)"))?;
     Ok(bytes)
 }
 

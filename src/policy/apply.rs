@@ -51,11 +51,7 @@ pub(super) enum Decision<'p> {
 }
 
 /// The first rule that holds decides.
-pub(super) fn decide<'p>(
-    rules: &[RuleOnHost<'p>],
-    listener: &Entry,
-    observation: &Snapshot,
-) -> Decision<'p> {
+pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
         match matching::holds(rule, listener, observation).max(*on_host) {
@@ -70,11 +66,7 @@ pub(super) fn decide<'p>(
 
 /// Returns the rule that fails in the fewest conditions, the first of several, of those for the listener's port or
 /// program and those that name neither.
-fn nearest<'p>(
-    rules: &[RuleOnHost<'p>],
-    listener: &Entry,
-    observation: &Snapshot,
-) -> Option<&'p Allow> {
+fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Option<&'p Allow> {
     let mut nearest: Option<(usize, &'p Allow)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
         if *is_expired || !matching::is_related(rule, listener, observation) {
@@ -110,7 +102,9 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             Decision::Undecided(rule) => {
                 *undecided.entry((&rule.id, why_undecided(rule, listener, observation))).or_default() += 1;
             }
-            Decision::Refused { over } => audit.findings.push(unexpected(listener, over, &rules, observation)),
+            Decision::Refused { over } => {
+                audit.findings.push(unexpected(listener, over, &rules, observation))
+            }
         }
     }
     let grades = in_force(&policy.rules, observation, today);

@@ -88,8 +88,7 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let observation = &report.snapshot;
     let today = day(observation);
-    let judged: Vec<_> =
-        report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
+    let judged: Vec<_> = report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
     let in_force = |rule: &&Allow| {
         matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Yes
             && !matching::is_over(rule.expires, today)

@@ -87,7 +87,11 @@ pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot)
     is_kernel
         || (rule.ports.is_empty() && rule.executables.is_empty())
         || (!rule.ports.is_empty() && !on_port(rule, listener, observation).is_no())
-        || listener.processes.iter().filter_map(|process| process.exe.as_ref()).any(|exe| is_program(&exe.path))
+        || listener
+            .processes
+            .iter()
+            .filter_map(|process| process.exe.as_ref())
+            .any(|exe| is_program(&exe.path))
 }
 
 /// How many conditions do not hold, up to `enough`.

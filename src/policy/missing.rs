@@ -55,11 +55,7 @@ fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
 }
 
 /// The promises that are kept, and those that may be.
-fn kept(
-    rule: &Allow,
-    listeners: &[&Entry],
-    observation: &Snapshot,
-) -> (HashSet<Promise>, HashSet<Promise>) {
+fn kept(rule: &Allow, listeners: &[&Entry], observation: &Snapshot) -> (HashSet<Promise>, HashSet<Promise>) {
     let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
     for listener in listeners {
         let set = match matching::holds(rule, listener, observation) {

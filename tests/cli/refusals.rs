@@ -137,7 +137,11 @@ fn bad_audits_are_refused_in_one_line() {
         (&["--write", "/"], "/: it is a directory"),
         (
             &["--write", "/no-such-folder/out"],
-            if cfg!(windows) { "(os error 3)" } else { "/no-such-folder/out: nothing was written: No such file" },
+            if cfg!(windows) {
+                "(os error 3)"
+            } else {
+                "/no-such-folder/out: nothing was written: No such file"
+            },
         ),
     ] {
         refused(&run([&["audit"], &from[..], arguments].concat()), &format!("{arguments:?}"), names);

@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, fstat, fsync, linkat, openat,
-    readlinkat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, fstat, fsync, linkat,
+    openat, readlinkat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
@@ -125,7 +125,9 @@ fn locate(path: &Path) -> io::Result<Location> {
         };
         if kind == FileType::Symlink {
             if may_others_write(&directory)? {
-                return refuse("it is a symbolic link in a directory that others may write to; name its target");
+                return refuse(
+                    "it is a symbolic link in a directory that others may write to; name its target",
+                );
             }
             links += 1;
             if links > MAX_LINKS {
