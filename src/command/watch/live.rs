@@ -1,4 +1,4 @@
-//! The screen: drawn anew where something changed or faded, and but for the time left as it is where nothing did.
+//! The screen. It is redrawn if something changed or faded; otherwise only the time is.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use jiff::Timestamp;
 use super::marks::Marks;
 use anyhow::Context;
 
-use super::{Beat, Error, Exit, News, Ui, Watch};
+use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::command::screen::{Input, Screen, end_by, inputs};
 use crate::render::screen::{Scene, Size, frame, status};
 
-/// Shows what is watched until the user or a signal ends it.
+/// Shows the listeners until the user or a signal ends it.
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
     let mut marks = Marks::new(interval);
-    // What cannot be observed at all is said before the terminal is taken over.
+    // A system that cannot be observed is reported before the terminal is taken over.
     watch.look(&mut |_| Ok(()))?;
     let inputs = inputs().context("signals")?;
     let mut screen = Screen::enter().context("terminal")?;
     let inputs = inputs.with_keys().context("terminal")?;
-    let mut beat = Beat::new(interval);
+    let mut ticker = Ticker::new(interval);
     let mut size = screen.size();
     let mut anew = true;
     let ended = loop {
         draw(&watch, &marks, &mut screen, size, interval, ui, anew)?;
-        match inputs.recv_timeout(beat.left()) {
+        match inputs.recv_timeout(ticker.left()) {
             Ok(Input::Quit) => break None,
             Ok(Input::Signal(signal)) => break Some(signal),
             Ok(input @ (Input::Redraw | Input::Stop | Input::Resume)) => {
@@ -39,15 +39,15 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // Nobody can say anything any more; the beat goes on.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(beat.left()),
+            // No key or signal can arrive any more; scan on.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(ticker.left()),
         }
-        beat.advance();
+        ticker.advance();
         let was = std::mem::replace(&mut size, screen.size());
         anew = marks.fade() || size != was;
-        watch.look(&mut |news| {
-            marks.note(&news);
-            let News::Next { changes, other_gaps, .. } = &news else { return Ok(()) };
+        watch.look(&mut |update| {
+            marks.note(&update);
+            let WatchUpdate::Next { changes, other_gaps, .. } = &update else { return Ok(()) };
             anew |= !changes.is_empty() || *other_gaps;
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! What happened lately: the marks of a screen, and the listeners that are gone but still shown.
+//! Recent changes: the marks on the screen, and the listeners that vanished but are still shown.
 //!
 //! A mark is kept by the fingerprint of its listener, so that it stays with it; it fades after a few looks and at least
 //! some seconds. A listener that vanished is kept as it was at the last look that saw it.
@@ -7,23 +7,23 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::News;
+use super::WatchUpdate;
 use crate::baseline::{Change, Fingerprint, Kind};
 use crate::judge::{Entry, Report};
 use crate::render::screen::Mark;
 
-/// How many looks a mark lasts, and how long at least.
+/// How many scans a mark lasts, and how long at least.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// The marks of a screen.
 #[derive(Debug)]
 pub(super) struct Marks {
-    /// How many looks a mark lasts.
+    /// How many scans a mark lasts.
     lasts: u32,
-    /// The mark of each fingerprint, and how many looks it has left.
+    /// The mark of each fingerprint, and how many scans it has left.
     marks: HashMap<u64, (Kind, u32)>,
-    /// What vanished, and how many looks it has left.
+    /// The listeners that vanished, and how many scans each has left.
     gone: Vec<(Entry, u32)>,
 }
 
@@ -52,8 +52,8 @@ impl Marks {
     }
 
     /// Takes note of what a look brought.
-    pub(super) fn note(&mut self, news: &News<'_>) {
-        let News::Next { changes, .. } = news else { return };
+    pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
+        let WatchUpdate::Next { changes, .. } = update else { return };
         for Change { kind, listener, .. } in changes.iter().filter(|change| change.kind != Kind::Vanished) {
             self.marks.insert(print(listener), (*kind, self.lasts));
         }

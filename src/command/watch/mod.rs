@@ -1,7 +1,8 @@
 //! `portolan watch`: what listens, as it changes.
 //!
-//! One look after another, each compared with the one before; a screen on a terminal (`live.rs`), a stream of events
-//! elsewhere, or silence until a port is taken or free (`until.rs`). What lives between two looks is not seen.
+//! One scan after another, each judged once and compared with the one before: a screen on a terminal (`live.rs`), a
+//! stream of events elsewhere, or silence until a port is taken or free (`until.rs`). A socket that opens and closes
+//! between two scans is not seen.
 
 mod live;
 mod marks;
@@ -22,7 +23,7 @@ use crate::registry::Registry;
 use crate::render::screen::Tally;
 use crate::render::{events, talk};
 
-/// The time between two looks, where none is named.
+/// The time between two scans unless one is given.
 const USUAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
@@ -64,17 +65,17 @@ pub(super) fn run(
 
 /// Writes events until the reader goes away or a signal ends it.
 fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut beat = Beat::new(interval);
+    let mut ticker = Ticker::new(interval);
     loop {
-        watch.look(&mut |news| news.write(ui, out))?;
-        beat.rest();
+        watch.look(&mut |update| update.write(ui, out))?;
+        ticker.rest();
         if stdout::has_reader_left() {
             return Ok(Exit::Matched);
         }
     }
 }
 
-/// What is watched, and how it was at the last look.
+/// What is watched, and the report of the last scan.
 struct Watch {
     targets: Vec<target::Resolved>,
     selection: Selection,
@@ -85,11 +86,11 @@ struct Watch {
     tally: Tally,
 }
 
-/// What a look brought.
-enum News<'a> {
-    /// The first look.
+/// What a scan found.
+enum WatchUpdate<'a> {
+    /// The first scan.
     Start(&'a Report),
-    /// Another: what changed, which may be nothing, and whether other things than before are out of sight.
+    /// A later scan: what changed, which may be nothing, and whether the gaps are different from before.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
@@ -99,7 +100,7 @@ impl Watch {
         Watch { targets, selection, scope, registry, observer, last: None, tally: Tally::default() }
     }
 
-    /// Leaves the holders alone: for whoever wants to know of the ports only.
+    /// Skips the process lookup, for a wait that needs the ports alone.
     fn look_at_sockets_alone(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
@@ -113,17 +114,17 @@ impl Watch {
         report
     }
 
-    /// Looks once, and tells the news if there are any.
-    fn look(&mut self, tell: &mut dyn FnMut(News<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    /// Scans once, and reports what changed if anything did.
+    fn look(&mut self, tell: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let seen = self.observer.look().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
             let changes = difference(&last.entries, &report.entries);
             let other_gaps = gaps(&last.snapshot) != gaps(&report.snapshot);
-            tell(News::Next { report: &report, changes, other_gaps })?;
+            tell(WatchUpdate::Next { report: &report, changes, other_gaps })?;
         } else {
-            tell(News::Start(&report))?;
+            tell(WatchUpdate::Start(&report))?;
         }
         self.tally = Tally::of(&report);
         self.last = Some(report);
@@ -131,23 +132,23 @@ impl Watch {
     }
 }
 
-/// What is out of sight, but for how much of it: what is counted comes and goes with the processes.
+/// The gaps without their counts, which change with every process that starts or ends.
 fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = observation.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))
         .collect()
 }
 
-impl News<'_> {
-    /// Writes the news as events, a line each, at once.
+impl WatchUpdate<'_> {
+    /// Writes the update as events, one line per event.
     fn write(&self, ui: &Ui, out: &mut dyn Write) -> Result<(), Error> {
         match self {
-            News::Start(report) => {
+            WatchUpdate::Start(report) => {
                 events::start(report, out)?;
                 out.flush()?;
                 ui.tell(&report.snapshot);
             }
-            News::Next { report, changes, other_gaps } => {
+            WatchUpdate::Next { report, changes, other_gaps } => {
                 for change in changes {
                     events::change(change, &report.snapshot, out)?;
                 }
@@ -162,23 +163,23 @@ impl News<'_> {
     }
 }
 
-/// An even beat: a look that takes long does not push the next one back.
-struct Beat {
+/// A steady clock: a slow scan does not delay the next one.
+struct Ticker {
     interval: Duration,
     next: Instant,
 }
 
-impl Beat {
+impl Ticker {
     fn new(interval: Duration) -> Self {
-        Beat { interval, next: Instant::now() + interval }
+        Ticker { interval, next: Instant::now() + interval }
     }
 
-    /// How long it is to the next look.
+    /// Returns the time left until the next scan.
     fn left(&self) -> Duration {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Goes on to the look after, leaving out those that were missed.
+    /// Moves on to the next scan, skipping those that were missed.
     fn advance(&mut self) {
         self.next = (self.next + self.interval).max(Instant::now());
     }

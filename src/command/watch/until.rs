@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{Beat, Error, Exit, Ui, Watch};
+use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::cli::WatchArgs;
 use crate::judge::Report;
 use crate::model::{Stage, Target};
@@ -56,10 +56,10 @@ pub(super) fn run(
         watch.look_at_sockets_alone();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
-    let mut beat = Beat::new(args.interval.unwrap_or(OFTEN));
+    let mut ticker = Ticker::new(args.interval.unwrap_or(OFTEN));
     let mut blind = 0;
     loop {
-        watch.look(&mut |news| if stream { news.write(ui, out) } else { Ok(()) })?;
+        watch.look(&mut |update| if stream { update.write(ui, out) } else { Ok(()) })?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
         match answer(&watch, last, args.until_free) {
             Answer::Yes => return Ok(Exit::Matched),
@@ -77,7 +77,7 @@ pub(super) fn run(
         }
         // The last look is at the end of the time, not before.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        if left < beat.left() { std::thread::sleep(left) } else { beat.rest() }
+        if left < ticker.left() { std::thread::sleep(left) } else { ticker.rest() }
     }
 }
 
