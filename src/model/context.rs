@@ -70,6 +70,8 @@ pub enum Happening {
     Ended,
     /// IANA notes something; without a date.
     Noted,
+    /// Malware used the port.
+    Abused,
 }
 
 /// A line of a port's history.

@@ -1,6 +1,6 @@
 //! What lies around a port in the registry, who usually serves it, and what became of its registrations.
 
-use super::row::Row;
+use super::row::{KnownUse, Row};
 use super::{Registry, programs};
 use crate::model::{
     Assignment, Block, Context, Event, GuardedService, Happening, KnownProgram, Neighbour, Neighbours,
@@ -33,7 +33,7 @@ impl Registry {
             programs: known,
             guarded,
             neighbours: self.neighbours(port, protocol.registered_as(), verdict),
-            history: history(verdict),
+            history: self.history(port, protocol.registered_as(), verdict),
             ephemeral: None,
         }
     }
@@ -51,6 +51,39 @@ impl Registry {
         }
     }
 
+    /// Returns what happened, oldest first. Undated events come before dated ones, those of the port itself first.
+    fn history(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
+        if let Some(remark) = verdict.remark {
+            add(None, Happening::Noted, None, Some(remark));
+        }
+        let uses = self.known_uses.at(port).filter_map(KnownUse::parse);
+        for malware in uses.filter(|known| known.protocol == protocol).filter_map(|known| known.abused_by) {
+            add(None, Happening::Abused, None, Some(malware));
+        }
+        for a in &verdict.assignments {
+            let service = Some(a.service);
+            if let Some(date) = a.registered {
+                add(Some(date), Happening::Registered, service, None);
+            }
+            if let Some(date) = a.modified {
+                add(Some(date), Happening::Changed, service, None);
+            }
+            if let Some(row) = a.curated
+                && let Some(ended) = row.ended
+            {
+                add(Some(ended), Happening::Ended, service, Some(row.product));
+            }
+            if let Some(notes) = a.notes {
+                let renamed = ["formerly ", "named between "].iter().any(|begin| notes.contains(begin));
+                add(None, if renamed { Happening::Renamed } else { Happening::Noted }, service, Some(notes));
+            }
+        }
+        events.sort();
+        events
+    }
+
     /// The ports around `port` without a gap that the same assignee holds.
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
@@ -66,35 +99,6 @@ impl Registry {
         let (first, last) = (services.first()?.port, services.last()?.port);
         (first < last).then_some(Block { ports: PortRange { low: first, high: last }, assignee, services })
     }
-}
-
-/// What happened, oldest first; of undated things the port's own come first.
-fn history(verdict: &Verdict) -> Vec<Event> {
-    let mut events: Vec<Event> = Vec::new();
-    let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
-    if let Some(remark) = verdict.remark {
-        add(None, Happening::Noted, None, Some(remark));
-    }
-    for a in &verdict.assignments {
-        let service = Some(a.service);
-        if let Some(date) = a.registered {
-            add(Some(date), Happening::Registered, service, None);
-        }
-        if let Some(date) = a.modified {
-            add(Some(date), Happening::Changed, service, None);
-        }
-        if let Some(row) = a.curated
-            && let Some(ended) = row.ended
-        {
-            add(Some(ended), Happening::Ended, service, Some(row.product));
-        }
-        if let Some(notes) = a.notes {
-            let renamed = ["formerly ", "named between "].iter().any(|begin| notes.contains(begin));
-            add(None, if renamed { Happening::Renamed } else { Happening::Noted }, service, Some(notes));
-        }
-    }
-    events.sort();
-    events
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A match rests on the executable where it can be read. This file refuses to trust a process's own word before
 //! that, and to choose where a name fits several programs.
 
-use super::programs::{self, Guarded, Match, Program, pairs};
+use super::programs::{self, Guarded, Match, Program, Strangers, pairs};
 use crate::model::{Process, Protocol, RestsOn};
 
 /// The kernel's names end here, in bytes (`TASK_COMM_LEN` of linux/sched.h, less its terminator).
@@ -33,6 +33,12 @@ impl Identity {
     #[must_use]
     pub fn serving(&self, port: u16, protocol: Protocol) -> Option<Program> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
+    }
+
+    /// The program that picks ports from a range around `port`: this explains the port, but the port is not its own.
+    #[must_use]
+    pub fn picking(&self, port: u16, protocol: Protocol) -> Option<Program> {
+        self.programs.iter().chain(&self.also).find(|program| program.picks(port, protocol)).copied()
     }
 
     /// The program, where whatever it may be commonly serves any port. A bare interpreter is none.
@@ -75,7 +81,7 @@ impl Identity {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);
         }
-        if guarded.interpreters_only {
+        if guarded.strangers == Strangers::Interpreters {
             return Some(!self.is_bare());
         }
         if self.rests_on == RestsOn::Name && self.programs.is_empty() && self.interpreter.is_empty() {

@@ -147,7 +147,7 @@ impl Registry {
 
         let mut known_use: Vec<&'static str> = Vec::new();
         let now_used_by = assignments.iter().filter_map(|a| a.curated.as_ref()?.now_used_by);
-        for text in known.iter().map(|known| known.text).chain(now_used_by) {
+        for text in known.iter().filter_map(|known| known.text).chain(now_used_by) {
             if !known_use.contains(&text) {
                 known_use.push(text);
             }

@@ -33,8 +33,11 @@ pub struct Program {
     pub product: &'static str,
     /// Whether it commonly serves any port.
     pub any_port: bool,
+    /// How common it is, from 1 (very common) to 4 (rare).
+    pub rank: u8,
     pub(super) matches: Match,
     ports: &'static str,
+    picks_from: &'static str,
 }
 
 impl Program {
@@ -49,7 +52,16 @@ impl Program {
         };
         let (product, ports) = (fields.next()?, fields.next()?);
         let any_port = fields.nth(1)? == "yes";
-        Some(Program { name, product, any_port, matches, ports })
+        let rank = fields.nth(2)?.parse().ok()?;
+        let picks_from = fields.next()?;
+        Some(Program { name, product, any_port, rank, matches, ports, picks_from })
+    }
+
+    /// Whether the port is in a wide range that the program picks ports from. That explains the port, but the program
+    /// does not belong on each port of the range.
+    #[must_use]
+    pub fn picks(&self, port: u16, protocol: Protocol) -> bool {
+        lists(self.picks_from, port, protocol)
     }
 
     /// Whether the port is one of its own.
@@ -102,7 +114,19 @@ pub struct Guarded {
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
-    pub(super) interpreters_only: bool,
+    /// Which other programs on the port are suspicious.
+    pub strangers: Strangers,
+}
+
+/// Which programs are suspicious on the port of a guarded service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// Every program that is not known to serve it.
+    Anything,
+    /// Likewise, but the port has no single owner: an unknown program is worth a notice and no more.
+    Soft,
+    /// An interpreter that runs an unknown script, which is worth a notice.
+    Interpreters,
 }
 
 impl Guarded {
@@ -112,9 +136,10 @@ impl Guarded {
             service: fields.next()?,
             ports: fields.next()?,
             programs: fields.next()?,
-            interpreters_only: match fields.next()? {
-                "anything" => false,
-                "interpreters" => true,
+            strangers: match fields.next()? {
+                "anything" => Strangers::Anything,
+                "soft" => Strangers::Soft,
+                "interpreters" => Strangers::Interpreters,
                 _ => return None,
             },
             why: fields.next()?,
@@ -224,7 +249,7 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// The programs that serve a port as one of their own, those that serve few ports first.
+/// The programs that serve a port as one of their own, the most common first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
     /// Every program, a row for each of its ranges: only `explain` asks.
@@ -234,12 +259,12 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
             |program: Program| program.ports().map(move |(range, protocol)| (range, protocol, program));
         programs().flat_map(rows).collect()
     });
-    let mut found: Vec<(u32, Program)> = on_port
+    let mut found: Vec<((u8, u16), Program)> = on_port
         .iter()
         .filter(|(range, p, _)| *p == protocol.registered_as() && range.contains(port))
-        .map(|(range, _, program)| (u32::from(range.high - range.low), *program))
+        .map(|(range, _, program)| ((program.rank, range.high - range.low), *program))
         .collect();
-    found.sort_by_key(|(width, _)| *width);
+    found.sort_by_key(|(order, _)| *order);
     found.into_iter().map(|(_, program)| program).collect()
 }
 

@@ -202,15 +202,17 @@ impl CuratedRow {
     }
 }
 
-/// How a known use stands to what is registered.
+/// How a known use relates to what is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
     /// It is something else, or nothing is registered.
     Other,
     /// It is the registered service.
     Registered,
-    /// Both are met.
+    /// The registered service uses the port, and something else does too.
     Both,
+    /// Only malware is known to have used the port. That is history: it changes no status.
+    Abused,
 }
 
 /// A row of `known-uses.tsv`.
@@ -219,9 +221,12 @@ pub(super) struct KnownUse {
     pub(super) port: u16,
     pub(super) protocol: Protocol,
     pub(super) relation: Relation,
-    /// Names joined by slashes; empty where nothing is registered.
+    /// Names joined by commas; empty if nothing is registered.
     pub(super) services: &'static str,
-    pub(super) text: &'static str,
+    /// What uses the port; `None` only if it is [`Relation::Abused`].
+    pub(super) text: Option<&'static str>,
+    /// Malware that listened there or spread through it, each with its year.
+    pub(super) abused_by: Option<&'static str>,
 }
 
 impl KnownUse {
@@ -234,16 +239,19 @@ impl KnownUse {
                 "other" => Relation::Other,
                 "registered" => Relation::Registered,
                 "both" => Relation::Both,
+                "abused" => Relation::Abused,
                 _ => return None,
             },
             services: fields.next()?,
-            text: text(fields.next())?,
+            text: text(fields.next()),
+            abused_by: text(fields.next()),
         })
     }
 
     /// Whether the use is the registered `service` itself.
     pub(super) fn is(&self, service: &str) -> bool {
-        self.relation != Relation::Other && self.services.split('/').any(|name| name == service)
+        matches!(self.relation, Relation::Registered | Relation::Both)
+            && self.services.split(',').any(|name| name == service)
     }
 }
 

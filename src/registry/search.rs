@@ -42,7 +42,7 @@ impl Registry {
             }
         }
         for known in self.known_uses.lines().filter_map(KnownUse::parse) {
-            if tells(&[Some(known.text)]) {
+            if tells(&[known.text]) {
                 found.push((PortRange::single(known.port), known.protocol));
             }
         }

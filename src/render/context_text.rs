@@ -77,6 +77,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
             Happening::Renamed => "renamed",
             Happening::Ended => "ended",
             Happening::Noted => "noted",
+            Happening::Abused => "used by malware",
         };
         let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
         format!("{date}{what}{of}{text}")

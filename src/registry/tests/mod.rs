@@ -4,6 +4,7 @@ mod answers;
 mod data;
 mod lists;
 mod programs;
+mod tables;
 
 use super::Registry;
 use super::row::{CuratedRow, KnownUse};

@@ -1,0 +1,264 @@
+//! The hand-kept tables agree with each other and with the registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::Registry;
+use super::super::programs::{called, pairs as port_list, programs};
+use super::super::row::Relation;
+use super::{body, dead, known_uses, live, pairs, verdict};
+use crate::model::{Protocol, Standing, Status};
+
+/// The dead registrations of each port and protocol: service, standing, and whether the row names who uses it now.
+fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<(&'static str, Standing, bool)>> {
+    let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in dead() {
+        let one = (row.service, row.curated.standing, row.curated.now_used_by.is_some());
+        pairs(&row).for_each(|pair| by_port.entry(pair).or_default().push(one));
+    }
+    by_port
+}
+
+/// The protocols on which a registration lives, by port and service.
+fn live_protocols() -> BTreeMap<(u16, &'static str), BTreeSet<Protocol>> {
+    let mut by_service: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for row in live() {
+        pairs(&row).for_each(|(port, protocol)| {
+            by_service.entry((port, row.service)).or_default().insert(protocol);
+        });
+    }
+    by_service
+}
+
+/// What is wrong with a program that serves `services` on a port that a dead row is on.
+fn program_conflicts(programs_tsv: &'static str) -> Vec<String> {
+    let registry = Registry::embedded();
+    let (dead, live) = (dead_by_port(), live_protocols());
+    let mut conflicts = Vec::new();
+    for line in body(programs_tsv) {
+        let fields: Vec<&'static str> = line.split('\t').collect();
+        let own: BTreeSet<&str> = fields[4].split(',').filter(|service| !service.is_empty()).collect();
+        for (ports, protocol) in port_list(fields[3]) {
+            for port in ports.low..=ports.high {
+                let mut conflict =
+                    |what: &str| conflicts.push(format!("{port}/{protocol} {}: {what}", fields[0]));
+                for (service, standing, used) in dead.get(&(port, protocol)).into_iter().flatten() {
+                    if own.contains(service) && *standing == Standing::Orphaned {
+                        conflict(&format!("serves {service}, which is called orphaned"));
+                    } else if !own.contains(service) && !used {
+                        conflict(&format!("{service} is dead there, and its row has no now_used_by"));
+                    }
+                }
+                for service in &own {
+                    let used = live.get(&(port, *service));
+                    let is_registered =
+                        || registry.verdict(port, protocol).assignments.iter().any(|a| a.service == *service);
+                    if used.is_some_and(|protocols| !protocols.contains(&protocol)) && is_registered() {
+                        conflict(&format!("serves {service}, which live.tsv has for another protocol only"));
+                    }
+                }
+            }
+        }
+    }
+    conflicts
+}
+
+#[test]
+fn no_known_program_has_a_dead_default_port() {
+    assert_eq!(program_conflicts(include_str!("../data/programs.tsv")), [""; 0]);
+}
+
+#[test]
+fn conflicts_of_programs_are_found() {
+    for (name, line, conflict) in [
+        ("own service dead", "x\tcomm\tX\ttcp/3416\tcommandport\tno\tknown\tknown\t1\t", "called orphaned"),
+        ("unnamed user of a dead port", "x\tcomm\tX\ttcp/3416\t\tno\tknown\tknown\t1\t", "no now_used_by"),
+        ("the unused protocol", "x\tcomm\tX\tudp/22\tssh\tno\tknown\tknown\t1\t", "another protocol only"),
+    ] {
+        let found = program_conflicts(line);
+        assert!(found.iter().any(|found| found.contains(conflict)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_known_use_of_a_dead_port_is_in_its_row() {
+    let dead = dead_by_port();
+    for known in known_uses().filter(|known| known.relation != Relation::Abused) {
+        let is_own = known.relation != Relation::Other;
+        for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
+            // Of several registrations of one port, the use is one that is not orphaned.
+            let own = is_own && *standing != Standing::Orphaned && known.is(service);
+            assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
+        }
+    }
+}
+
+/// A registered protocol that is not used is not active by the habit of a source to name both.
+#[test]
+fn live_rows_say_which_protocols_are_used() {
+    for ((port, service), protocols) in live_protocols() {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let found = verdict(&format!("{protocol}/{port}"));
+            let Some(own) = found.assignments.iter().find(|a| a.service == service) else { continue };
+            if protocols.contains(&protocol) {
+                assert_eq!(own.status, Status::Active, "{protocol}/{port} {service}");
+            }
+        }
+    }
+}
+
+#[test]
+fn holders_and_guards_are_known_programs() {
+    for line in body(include_str!("../data/holders.tsv")) {
+        let name = line.split('\t').next().unwrap();
+        assert!(called(name).next().is_some(), "{name} of holders.tsv is not in programs.tsv");
+    }
+    let mut seen = BTreeSet::new();
+    for line in body(include_str!("../data/programs.tsv")) {
+        let key: Vec<_> = line.split('\t').take(3).collect();
+        assert!(seen.insert(key), "twice: {line}");
+    }
+    for line in body(include_str!("../data/guarded.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        assert!(
+            ["anything", "soft", "interpreters"].contains(&fields[3]) && fields[4].ends_with('.'),
+            "{line}"
+        );
+        assert_eq!(port_list(fields[1]).count(), fields[1].split(',').count(), "{line}");
+    }
+    assert!(
+        programs()
+            .any(|program| program.picks(60001, Protocol::Udp) && !program.serves(60001, Protocol::Udp))
+    );
+}
+
+/// Pages that copy each other, and encyclopaedias, confirm nothing.
+#[test]
+fn sources_are_first_hand() {
+    const COPIES: [&str; 24] = [
+        "cryer.org",
+        "findatwiki",
+        "wikimili",
+        "hubbry",
+        "kampuspedia",
+        "zxc.wiki",
+        "codedocs",
+        "grokipedia",
+        "wiki2.",
+        "handwiki",
+        "wikia.",
+        "owiki",
+        "sagapedia",
+        "nina.az",
+        "allexperts",
+        "altf4arnold",
+        "dictionary",
+        "wikipedia",
+        "fandom",
+        "friendlywiki",
+        "epfl",
+        "infogalactic",
+        "wikiwand",
+        "everipedia",
+    ];
+    for row in dead().chain(live()) {
+        let copy = row.curated.source.filter(|source| COPIES.iter().any(|copy| source.contains(copy)));
+        assert_eq!(copy, None, "{} {}", row.ports, row.service);
+        let ended = row.curated.ended.unwrap_or("1960");
+        assert!(("1960".."2027").contains(&ended), "{} {}: {ended}", row.ports, row.service);
+        assert!(
+            row.curated.standing != Standing::Alive
+                || row.curated.basis.is_none_or(|basis| !basis.contains('=')),
+            "{}",
+            row.service
+        );
+    }
+}
+
+/// The rows of a table, each a map from the name of the column.
+fn rows(text: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
+    let columns = text.lines().find_map(|line| line.strip_prefix("# columns: ")).unwrap();
+    let columns: Vec<&str> = columns.split('\t').collect();
+    body(text)
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            assert_eq!(fields.len(), columns.len(), "{line}");
+            columns.iter().copied().zip(fields).collect()
+        })
+        .collect()
+}
+
+/// Whether an element of `programs` (NAME, NAME:TEXT or NAME:/REGEX/) can be matched.
+fn is_program(element: &str) -> bool {
+    let (name, rest) = element.split_once(':').unwrap_or((element, ""));
+    let expression = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+    !name.is_empty() && expression.is_none_or(|expression| regex_lite::Regex::new(expression).is_ok())
+}
+
+fn is_expression(text: &str) -> bool {
+    regex_lite::Regex::new(&text.trim_start_matches('!').replace("{port}", "12345")).is_ok()
+}
+
+fn is_technique(text: &str) -> bool {
+    let mut parts = text.strip_prefix('T').unwrap_or_default().split('.');
+    let digits = |part: Option<&str>, n| {
+        part.is_none_or(|part| part.len() == n && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    parts.clone().next().is_some_and(|id| id.len() == 4) && digits(parts.next(), 4) && digits(parts.next(), 3)
+}
+
+fn is_source(text: &str) -> bool {
+    text == "known" || text.starts_with("http")
+}
+
+#[test]
+fn dangers_have_their_shape() {
+    let mut seen = BTreeSet::new();
+    for row in rows(include_str!("../data/dangers.tsv")) {
+        let service = row["service"];
+        let is_id = service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        assert!(is_id && seen.insert(service), "{service}");
+        assert!(["critical", "warning", "notice", "none"].contains(&row["severity"]), "{service}");
+        let authentication = ["none", "none-by-default", "optional", "password", "strong", "n/a"];
+        assert!(authentication.contains(&row["authentication"]), "{service}");
+        assert!(["none", "optional", "always"].contains(&row["encryption"]), "{service}");
+        assert!(["yes", "no"].contains(&row["only_ports"]) && !row["title"].is_empty(), "{service}");
+        assert!(row["outsider_gets"].ends_with('.') && row["remedy"].ends_with('.'), "{service}");
+        assert!(is_source(row["source"]), "{service}");
+        assert!(row["attack"].split(',').filter(|id| !id.is_empty()).all(is_technique), "{service}");
+        let ports = row["ports"].split(',').filter(|pair| !pair.is_empty()).count();
+        assert_eq!(port_list(row["ports"]).count(), ports, "{service}");
+        let programs: BTreeSet<_> = row["programs"].split(',').collect();
+        assert_eq!(programs.len(), row["programs"].split(',').count(), "a program twice: {service}");
+        assert!(programs.iter().all(|element| is_program(element)), "{service}: {programs:?}");
+        assert!(!programs.contains("*") || row["only_ports"] == "yes", "any program on any port: {service}");
+        let arguments: Vec<_> = row["arguments"].split(" ;; ").filter(|text| !text.is_empty()).collect();
+        assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
+        let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));
+        assert!(row["only_ports"] == "no" || ports > 0 || by_port, "can never match: {service}");
+    }
+    assert!(seen.len() >= 340, "{}", seen.len());
+}
+
+#[test]
+fn dual_use_and_ad_hoc_tools_have_their_shape() {
+    let mut seen = BTreeSet::new();
+    for row in rows(include_str!("../data/dual-use.tsv")) {
+        let program = row["program"];
+        assert!(is_program(program) && seen.insert((program, row["match"])), "{program}");
+        let kinds = ["tunnel", "remote-control", "attack", "miner", "interception", "proxy"];
+        assert!(
+            kinds.contains(&row["kind"]) && ["warning", "notice"].contains(&row["severity"]),
+            "{program}"
+        );
+        assert!(row["what"].ends_with('.') && is_source(row["source"]), "{program}");
+        assert!(row["attack"].is_empty() || is_technique(row["attack"]), "{program}");
+    }
+    for row in rows(include_str!("../data/ad-hoc.tsv")) {
+        assert!(row["program"].split(',').all(is_program), "{row:?}");
+        assert!(is_expression(row["arguments"]), "{row:?}");
+        assert!(["shell", "relay", "listen"].contains(&row["meaning"]), "{row:?}");
+        for column in ["severity_beyond_loopback", "severity_on_loopback"] {
+            assert!(["critical", "warning", "notice", "info"].contains(&row[column]), "{row:?}");
+        }
+    }
+}
