@@ -34,4 +34,4 @@ pub use snapshot::{
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use target::{BadTarget, Network, Target};
-pub use verdict::{Assignment, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};
+pub use verdict::{Assignment, Basis, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

@@ -3,7 +3,7 @@
 //!
 //! Texts are borrowed from registry data that lives as long as the program. No prose is made here.
 
-use super::{PortRange, named};
+use super::{PortRange, Protocol, named};
 
 named! {
     /// The part of the port space (RFC 6335, section 6).
@@ -30,28 +30,65 @@ impl RegistryRange {
 }
 
 named! {
-    /// The verdict on a port and protocol: the first of these that holds, in this order.
+    /// The verdict on a port and protocol, and on each registration of it.
     pub enum Status {
+        /// A registered service is in use there, or an RFC defines it and nothing says that it is dead.
+        Active = "active",
+        /// Something other than what is registered is commonly used there.
+        Repurposed = "repurposed",
+        /// Every registration is dead.
+        Orphaned = "orphaned",
+        /// Registered, but there is no evidence of use.
+        Dormant = "dormant",
+        /// Not registered, or reserved by IANA.
+        Unassigned = "unassigned",
         /// 49152 and above.
         Dynamic = "dynamic",
-        /// No row covers it, and no known use.
-        Unassigned = "unassigned",
-        /// IANA reserves it, and no known use.
-        Reserved = "reserved",
-        /// What one meets there is known, and is not what is registered.
-        Repurposed = "repurposed",
-        /// Independent evidence of a registered service.
-        Active = "active",
-        /// A registered service defined by an RFC and not curated as dead.
+    }
+}
+
+named! {
+    /// What a status rests on. Of several registrations of a port the first in this order decides.
+    pub enum Basis {
+        /// Active: independent sources name the registered service.
+        Evidence = "evidence",
+        /// Active: an RFC defines the service.
         Standard = "standard",
-        /// Every registration is dead, at least one of them orphaned.
-        Orphaned = "orphaned",
-        /// Every registration is dead or withdrawn, all of them curated `legacy`.
-        Legacy = "legacy",
-        /// Registered, no evidence of life, and no assignee or untouched for ten years.
-        Dormant = "dormant",
-        /// Registered, no evidence of life.
+        /// Repurposed: a curated list says what uses the port.
+        KnownUse = "known-use",
+        /// Repurposed: packaged sources agree with each other on another name for the port.
+        OtherName = "other-name",
+        /// Dormant: registered or changed in the last ten years.
         Obscure = "obscure",
+        /// Dormant: the service is in use, but on another protocol than this one.
+        OtherProtocol = "other-protocol",
+        /// Dormant: without an assignee, or untouched for ten years.
+        Untouched = "untouched",
+        /// Orphaned: the software or service ended.
+        Ended = "ended",
+        /// Orphaned: withdrawn, but remains are still in use.
+        Legacy = "legacy",
+        /// Unassigned: IANA reserves the port.
+        Reserved = "reserved",
+        /// Unassigned: no row of the registry names it.
+        Unregistered = "unregistered",
+        /// Dynamic: IANA assigns nothing in this range.
+        Range = "range",
+    }
+}
+
+impl Basis {
+    /// Returns the status that rests on this.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Basis::Evidence | Basis::Standard => Status::Active,
+            Basis::KnownUse | Basis::OtherName => Status::Repurposed,
+            Basis::Obscure | Basis::OtherProtocol | Basis::Untouched => Status::Dormant,
+            Basis::Ended | Basis::Legacy => Status::Orphaned,
+            Basis::Reserved | Basis::Unregistered => Status::Unassigned,
+            Basis::Range => Status::Dynamic,
+        }
     }
 }
 
@@ -144,8 +181,12 @@ pub struct Assignment {
     pub reference: Option<&'static str>,
     /// IANA's notes, unauthorised use reported to IANA included; one line.
     pub notes: Option<&'static str>,
-    /// What became of this registration by itself: active, standard, orphaned, legacy, dormant or obscure.
+    /// What became of this registration by itself: active, orphaned or dormant.
     pub status: Status,
+    /// What that status rests on.
+    pub basis: Basis,
+    /// The other protocols on which this registration is in use; only filled if it is not in use on this one.
+    pub used_on: Vec<Protocol>,
     /// The curated row on it.
     pub curated: Option<Curated>,
     /// The kinds of source that name it; rising, no kind twice.
@@ -157,11 +198,13 @@ pub struct Assignment {
 pub struct Verdict {
     /// The part of the port space.
     pub range: RegistryRange,
-    /// The first status that holds.
+    /// The status of the port and protocol.
     pub status: Status,
+    /// What that status rests on.
+    pub basis: Basis,
     /// The registrations, living ones first, else in the registry's order.
     pub assignments: Vec<Assignment>,
-    /// What one really meets there, where that is known; no text twice.
+    /// What is known to use the port; no text twice.
     pub known_use: Vec<&'static str>,
     /// The kinds of packaged source that name it, and not as what is registered; rising.
     pub otherwise: Vec<Life>,

@@ -22,7 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Assignment, Life, PortRange, Protocol, RegistryRange, Status, Verdict};
+use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, Verdict};
 
 pub use stats::{Count, Spoken, Stats};
 
@@ -142,7 +142,7 @@ impl Registry {
         let reserved = unnamed.is_some_and(|row| row.description == Some(RESERVED));
         let remark = unnamed.and_then(|row| row.notes);
         let mut assignments = resolve_aliases(named);
-        assignments.sort_by_key(|assignment| !rules::lives(assignment.status));
+        assignments.sort_by_key(|assignment| !rules::lives(assignment.basis));
         assignments.shrink_to_fit(); // a listing keeps thousands of verdicts
 
         let mut known_use: Vec<&'static str> = Vec::new();
@@ -158,26 +158,27 @@ impl Registry {
         let together: Vec<Life> = other.iter().flat_map(Evidence::together).collect();
 
         let range = RegistryRange::of(port);
-        let status = if range == RegistryRange::Dynamic {
-            Status::Dynamic
+        let is_other_use = || {
+            known.iter().any(|known| known.relation == Relation::Other) || rules::used_by_others(&assignments)
+        };
+        let basis = if range == RegistryRange::Dynamic {
+            Basis::Range
         } else if assignments.is_empty() {
             match (known_use.is_empty(), reserved) {
-                (false, _) => Status::Repurposed,
-                (true, true) => Status::Reserved,
-                (true, false) => Status::Unassigned,
+                (false, _) => Basis::KnownUse,
+                (true, true) => Basis::Reserved,
+                (true, false) => Basis::Unregistered,
             }
-        } else if known.iter().any(|known| known.relation == Relation::Other)
-            || rules::used_by_others(&assignments)
-        {
-            Status::Repurposed
+        } else if is_other_use() {
+            Basis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // Several sources that call it the same, and none that calls it what is registered.
-                Status::Dormant | Status::Obscure if together.len() > 1 => Status::Repurposed,
-                status => status,
+                // Several sources agree on another name, and none names what is registered.
+                Basis::Untouched | Basis::Obscure if together.len() > 1 => Basis::OtherName,
+                basis => basis,
             }
         };
-        Verdict { range, status, assignments, known_use, otherwise, together, remark }
+        Verdict { range, status: basis.status(), basis, assignments, known_use, otherwise, together, remark }
     }
 
     /// Every registration of the service `name`, in the order of ports; case is ignored.
@@ -236,21 +237,24 @@ impl Registry {
         protocol: Protocol,
         known: &[KnownUse],
     ) -> Assignment {
-        let at = row.ports.low;
-        let curated = (self.dead.at(at).filter_map(CuratedRow::dead))
-            .chain(self.live.at(at).filter_map(CuratedRow::live))
-            .find(|curated| curated.is_on(row, protocol))
-            .map(|curated| curated.curated);
-        let mut life = Vec::new();
-        if curated.is_some_and(|curated| !rules::dead(&curated)) {
-            life.push(Life::Curated);
-        }
+        let curated = self.curated(row, protocol).map(|curated| curated.curated);
+        let mut life = self.life(service, row, protocol);
         if known.iter().any(|known| known.is(service)) {
             life.push(Life::KnownUse);
         }
-        let named =
-            self.evidence_at(at, protocol).find(|e| e.ports == row.ports && e.service == Some(service));
-        life.extend(named.iter().flat_map(Evidence::kinds));
+        if curated.is_some_and(|curated| !rules::dead(&curated)) {
+            life.push(Life::Curated);
+        }
+        life.sort_unstable();
+        let used_on = if curated.is_some() || rules::show_use(&life) {
+            Vec::new()
+        } else {
+            row.protocols_of_service(self.rows_at(row.ports.low))
+                .into_iter()
+                .filter(|other| *other != protocol && self.is_used(service, row, *other))
+                .collect()
+        };
+        let basis = rules::of_registration(row, curated.as_ref(), &life, &used_on, self.date);
         Assignment {
             service,
             ports: row.ports,
@@ -260,9 +264,38 @@ impl Registry {
             modified: row.modified,
             reference: row.reference,
             notes: row.notes,
-            status: rules::of_registration(row, curated.as_ref(), &life, self.date),
+            status: basis.status(),
+            basis,
+            used_on,
             curated,
             life,
+        }
+    }
+
+    fn curated(&self, row: &Row, protocol: Protocol) -> Option<CuratedRow> {
+        let at = row.ports.low;
+        (self.dead.at(at).filter_map(CuratedRow::dead))
+            .chain(self.live.at(at).filter_map(CuratedRow::live))
+            .find(|curated| curated.is_on(row, protocol))
+    }
+
+    /// Returns the kinds of packaged source that name the registration on `protocol`.
+    fn life(&self, service: &str, row: &Row, protocol: Protocol) -> Vec<Life> {
+        let mut named = self.evidence_at(row.ports.low, protocol);
+        let named = named.find(|e| e.ports == row.ports && e.service == Some(service));
+        named.iter().flat_map(Evidence::kinds).collect()
+    }
+
+    /// Returns whether the registration is known to be used on `protocol`, by more than a source that names all of
+    /// its protocols.
+    fn is_used(&self, service: &str, row: &Row, protocol: Protocol) -> bool {
+        match self.curated(row, protocol) {
+            Some(curated) => !rules::dead(&curated.curated),
+            None => {
+                let mut known = self.known_uses.at(row.ports.low).filter_map(KnownUse::parse);
+                known.any(|known| known.protocol == protocol && known.is(service))
+                    || rules::show_use(&self.life(service, row, protocol))
+            }
         }
     }
 }
@@ -283,7 +316,9 @@ fn resolve_aliases(named: Vec<(Row, Assignment)>) -> Vec<Assignment> {
         .into_iter()
         .zip(originals)
         .map(|((_, own), original)| match original {
-            Some(Assignment { status, curated, life, .. }) => Assignment { status, curated, life, ..own },
+            Some(Assignment { status, basis, used_on, curated, life, .. }) => {
+                Assignment { status, basis, used_on, curated, life, ..own }
+            }
             None => own,
         })
         .collect()

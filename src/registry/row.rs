@@ -85,6 +85,14 @@ impl Row {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
+    /// Returns every protocol of the registration: rows of different content, such as another assignee, name the same
+    /// service for other protocols.
+    pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = Row>) -> Vec<Protocol> {
+        rows.filter(|row| row.ports == self.ports && row.service == self.service)
+            .flat_map(|row| row.protocols())
+            .collect()
+    }
+
     /// Whether the row is for `port` and `protocol`.
     pub(super) fn covers(&self, port: u16, protocol: Protocol) -> bool {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())

@@ -1,37 +1,53 @@
-//! The rules by which registrations and ports get their status; pure, in the order of [`Status::ALL`].
+//! The rules by which registrations and ports get their status. They are pure.
 
-use crate::model::{Assignment, Curated, Life, Standing, Status};
+use crate::model::{Assignment, Basis, Curated, Life, Protocol, Standing};
 
 use super::agree;
 use super::row::Row;
 
-/// Untouched for this long, a registration without evidence of life is dormant.
-const DORMANT_YEARS: u16 = 10;
+/// Untouched for this long, a registration without evidence of use counts as such.
+const UNTOUCHED_YEARS: u16 = 10;
 
-/// Whether a registration of this status lives.
-pub(super) const fn lives(status: Status) -> bool {
-    matches!(status, Status::Active | Status::Standard)
+/// Returns whether a registration with this basis is in use, as far as is known.
+pub(super) const fn lives(basis: Basis) -> bool {
+    matches!(basis, Basis::Evidence | Basis::Standard)
 }
 
-/// Whether the row calls the registration dead.
+/// Returns whether the row calls the registration dead.
 pub(super) const fn dead(curated: &Curated) -> bool {
     matches!(curated.standing, Standing::Orphaned | Standing::Legacy)
 }
 
-/// The status of one registration by itself. The curated list of the dead wins over every evidence.
-pub(super) fn of_registration(row: &Row, curated: Option<&Curated>, life: &[Life], date: &str) -> Status {
+/// Returns whether these kinds of source show that a service is used on the protocol they name. The SELinux policy
+/// alone does not: it labels TCP and UDP by habit.
+pub(super) fn show_use(life: &[Life]) -> bool {
+    life.iter().any(|kind| *kind != Life::Selinux)
+}
+
+/// What the status of one registration rests on. The curated list of the dead wins over every evidence. `used_on` are
+/// the other protocols on which the same registration is in use: then neither an RFC nor the SELinux policy, which
+/// cover all protocols, show that it is used on this one.
+pub(super) fn of_registration(
+    row: &Row,
+    curated: Option<&Curated>,
+    life: &[Life],
+    used_on: &[Protocol],
+    date: &str,
+) -> Basis {
     match curated.map(|curated| curated.standing) {
-        Some(Standing::Orphaned) => Status::Orphaned,
-        Some(Standing::Legacy) => Status::Legacy,
-        Some(Standing::Alive) => Status::Active,
-        None if !life.is_empty() => Status::Active,
-        None if row.reference.is_some_and(by_rfc) => Status::Standard,
-        // Known by name only: that no assignee and date are known here says nothing.
-        None if row.since.is_some() => Status::Obscure,
+        Some(Standing::Orphaned) => Basis::Ended,
+        Some(Standing::Legacy) => Basis::Legacy,
+        Some(Standing::Alive) => Basis::Evidence,
+        None if show_use(life) => Basis::Evidence,
+        None if !used_on.is_empty() => Basis::OtherProtocol,
+        None if !life.is_empty() => Basis::Evidence,
+        None if row.reference.is_some_and(by_rfc) => Basis::Standard,
+        // Known by name only: that its assignee and date are missing here means nothing.
+        None if row.since.is_some() => Basis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
-            Status::Dormant
+            Basis::Untouched
         }
-        None => Status::Obscure,
+        None => Basis::Obscure,
     }
 }
 
@@ -55,7 +71,7 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
         Some((year.parse::<u16>().ok()?, month, parts.next().flatten().unwrap_or(last)))
     };
     match (cut(touched), cut(date)) {
-        (Some((year, month, day)), Some(now)) => (year.saturating_add(DORMANT_YEARS), month, day) <= now,
+        (Some((year, month, day)), Some(now)) => (year.saturating_add(UNTOUCHED_YEARS), month, day) <= now,
         _ => false,
     }
 }
@@ -64,19 +80,14 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
 /// registered service of the port that lives.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(dead)?.now_used_by);
-    let living = || assignments.iter().filter(|a| lives(a.status));
+    let living = || assignments.iter().filter(|a| lives(a.basis));
     dead.into_iter().any(|text| !living().any(|a| agree::names(text, a.service)))
 }
 
-/// The status of a port that has registrations, of which none has been replaced.
-pub(super) fn of_port(assignments: &[Assignment]) -> Status {
-    let any = |status| assignments.iter().any(|a| a.status == status);
-    // A registration that lives decides; then one of which nothing is known, before the dormant, before the
-    // dead. Orphaned needs one orphaned among the dead, legacy has legacy alone.
-    [Status::Active, Status::Standard, Status::Obscure, Status::Dormant, Status::Orphaned]
-        .into_iter()
-        .find(|&status| any(status))
-        .unwrap_or(Status::Legacy)
+/// What the status of a port rests on that has registrations, none of which has been replaced. A registration in use
+/// decides; then one of which nothing is known; the dead decide only if every registration is dead.
+pub(super) fn of_port(assignments: &[Assignment]) -> Basis {
+    assignments.iter().map(|a| a.basis).min().unwrap_or(Basis::Unregistered)
 }
 
 #[cfg(test)]
@@ -114,11 +125,11 @@ mod tests {
         }
     }
 
-    fn assignment(service: &'static str, status: Status, now_used_by: Option<&'static str>) -> Assignment {
-        let standing = match status {
-            Status::Orphaned => Some(Standing::Orphaned),
-            Status::Legacy => Some(Standing::Legacy),
-            Status::Active => Some(Standing::Alive),
+    fn assignment(service: &'static str, basis: Basis, now_used_by: Option<&'static str>) -> Assignment {
+        let standing = match basis {
+            Basis::Ended => Some(Standing::Orphaned),
+            Basis::Legacy => Some(Standing::Legacy),
+            Basis::Evidence => Some(Standing::Alive),
             _ => None,
         };
         Assignment {
@@ -130,7 +141,9 @@ mod tests {
             modified: None,
             reference: None,
             notes: None,
-            status,
+            status: basis.status(),
+            basis,
+            used_on: Vec::new(),
             curated: standing.map(|standing| curated(standing, now_used_by)),
             life: Vec::new(),
         }
@@ -144,35 +157,51 @@ mod tests {
         let alive = curated(Standing::Alive, None);
         let named = [Life::Netbase];
         for (name, row, curated, life, status) in [
-            ("plain", row(), None, &[][..], Status::Obscure),
-            ("dead beats evidence", rfc, Some(&orphaned), &named[..], Status::Orphaned),
-            ("legacy beats evidence", rfc, Some(&legacy), &named[..], Status::Legacy),
-            ("curated life", row(), Some(&alive), &[][..], Status::Active),
-            ("evidence", rfc, None, &named[..], Status::Active),
-            ("rfc", rfc, None, &[][..], Status::Standard),
-            ("no assignee", Row { assignee: None, ..row() }, None, &[][..], Status::Dormant),
-            ("old", Row { registered: Some("2016-09-17"), ..row() }, None, &[][..], Status::Dormant),
-            ("not yet old", Row { registered: Some("2016-09-18"), ..row() }, None, &[][..], Status::Obscure),
-            ("in that month", Row { registered: Some("2016-09"), ..row() }, None, &[][..], Status::Obscure),
-            ("month before", Row { registered: Some("2016-08"), ..row() }, None, &[][..], Status::Dormant),
+            ("plain", row(), None, &[][..], Basis::Obscure),
+            ("dead beats evidence", rfc, Some(&orphaned), &named[..], Basis::Ended),
+            ("legacy beats evidence", rfc, Some(&legacy), &named[..], Basis::Legacy),
+            ("curated life", row(), Some(&alive), &[][..], Basis::Evidence),
+            ("evidence", rfc, None, &named[..], Basis::Evidence),
+            ("rfc", rfc, None, &[][..], Basis::Standard),
+            ("no assignee", Row { assignee: None, ..row() }, None, &[][..], Basis::Untouched),
+            ("old", Row { registered: Some("2016-09-17"), ..row() }, None, &[][..], Basis::Untouched),
+            ("not yet old", Row { registered: Some("2016-09-18"), ..row() }, None, &[][..], Basis::Obscure),
+            ("in that month", Row { registered: Some("2016-09"), ..row() }, None, &[][..], Basis::Obscure),
+            ("month before", Row { registered: Some("2016-08"), ..row() }, None, &[][..], Basis::Untouched),
             (
                 "old but changed",
                 Row { registered: Some("1999"), modified: Some("2020"), ..row() },
                 None,
                 &[][..],
-                Status::Obscure,
+                Basis::Obscure,
             ),
-            ("never dated", Row { registered: None, ..row() }, None, &[][..], Status::Dormant),
+            ("never dated", Row { registered: None, ..row() }, None, &[][..], Basis::Untouched),
             (
                 "known by name only",
                 Row { since: Some("a..b"), assignee: None, registered: None, ..row() },
                 None,
                 &[][..],
-                Status::Obscure,
+                Basis::Obscure,
             ),
         ] {
-            assert_eq!(of_registration(&row, curated, life, DATE), status, "{name}");
+            assert_eq!(of_registration(&row, curated, life, &[], DATE), status, "{name}");
         }
+    }
+
+    #[test]
+    fn a_registration_used_on_another_protocol() {
+        let rfc = Row { reference: Some("[RFC1]"), ..row() };
+        let alive = curated(Standing::Alive, None);
+        for (name, row, curated, life, basis) in [
+            ("by its RFC alone", rfc, None, &[][..], Basis::OtherProtocol),
+            ("by the SELinux policy alone", row(), None, &[Life::Selinux][..], Basis::OtherProtocol),
+            ("without any evidence", row(), None, &[][..], Basis::OtherProtocol),
+            ("by other evidence too", row(), None, &[Life::Netbase, Life::Selinux][..], Basis::Evidence),
+            ("in the list of the living", row(), Some(&alive), &[][..], Basis::Evidence),
+        ] {
+            assert_eq!(of_registration(&row, curated, life, &[Protocol::Tcp], DATE), basis, "{name}");
+        }
+        assert_eq!(of_registration(&row(), None, &[Life::Selinux], &[], DATE), Basis::Evidence);
     }
 
     #[test]
@@ -191,15 +220,15 @@ mod tests {
 
     #[test]
     fn ports() {
-        use Status::*;
+        use Basis::*;
         for (statuses, port) in [
-            (&[Orphaned, Active][..], Active),
-            (&[Standard, Dormant], Standard),
-            (&[Standard, Active], Active),
-            (&[Legacy, Orphaned], Orphaned),
+            (&[Ended, Evidence][..], Evidence),
+            (&[Standard, Untouched], Standard),
+            (&[Standard, Evidence], Evidence),
+            (&[Legacy, Ended], Orphaned),
             (&[Legacy, Legacy], Legacy),
-            (&[Orphaned, Dormant], Dormant),
-            (&[Dormant, Obscure], Obscure),
+            (&[Ended, Untouched], Untouched),
+            (&[Untouched, Obscure], Obscure),
         ] {
             let assignments: Vec<_> = statuses.iter().map(|&s| assignment("a", s, None)).collect();
             assert_eq!(of_port(&assignments), port, "{statuses:?}");
@@ -208,15 +237,15 @@ mod tests {
 
     #[test]
     fn others() {
-        use Status::*;
-        let dead = |text| assignment("l2f", Orphaned, Some(text));
+        use Basis::*;
+        let dead = |text| assignment("l2f", Ended, Some(text));
         for (name, assignments, others) in [
-            ("named and alive", vec![dead("L2TP (xl2tpd)"), assignment("l2tp", Active, None)], false),
-            ("named and not alive", vec![dead("L2TP (xl2tpd)"), assignment("l2tp", Dormant, None)], true),
-            ("not named", vec![dead("Grafana"), assignment("hbci", Active, None)], true),
+            ("named and alive", vec![dead("L2TP (xl2tpd)"), assignment("l2tp", Evidence, None)], false),
+            ("named and not alive", vec![dead("L2TP (xl2tpd)"), assignment("l2tp", Untouched, None)], true),
+            ("not named", vec![dead("Grafana"), assignment("hbci", Evidence, None)], true),
             ("alone", vec![dead("Grafana")], true),
-            ("no such text", vec![assignment("a", Orphaned, None)], false),
-            ("of the living", vec![assignment("a", Active, Some("something"))], false),
+            ("no such text", vec![assignment("a", Ended, None)], false),
+            ("of the living", vec![assignment("a", Evidence, Some("something"))], false),
         ] {
             assert_eq!(used_by_others(&assignments), others, "{name}");
         }
