@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::text::sentence;
+use super::text::{list, sentence};
 use super::{FindingFamily, FindingKind, OnLoopback, Rule};
-use crate::model::{Assignment, Confidence, Curated, PortRange, Protocol, Severity, Status};
+use crate::model::{Assignment, Basis, Confidence, Curated, PortRange, Protocol, Severity};
 
 /// A dead registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,25 +79,37 @@ pub struct QuietRegistration {
     pub registered: Option<&'static str>,
     /// When it was last changed, if the registry says so.
     pub modified: Option<&'static str>,
+    /// The other protocols on which it is in use.
+    pub used_on: Vec<Protocol>,
 }
 
 impl QuietRegistration {
     /// Makes it from a registration.
     #[must_use]
-    pub const fn new(assignment: &Assignment) -> Self {
+    pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
             service: assignment.service,
             assignee: assignment.assignee,
             registered: assignment.registered,
             modified: assignment.modified,
+            used_on: assignment.used_on.clone(),
         }
     }
 
     /// Says what is known of it. A date that the registry does not give is left out.
-    pub(crate) fn sentence(&self, status: Status) -> String {
+    pub(crate) fn sentence(&self, basis: Basis) -> String {
+        if basis == Basis::OtherProtocol && !self.used_on.is_empty() {
+            let used_on: Vec<_> =
+                self.used_on.iter().map(|protocol| protocol.name().to_uppercase()).collect();
+            return format!(
+                "{} is registered for this protocol too, but is used on {} only.",
+                self.service,
+                list(&used_on)
+            );
+        }
         let mut facts: Vec<String> = Vec::new();
-        facts.extend(match (self.modified, self.registered, status) {
-            (Some(date), _, Status::Dormant) | (None, Some(date), Status::Dormant) => {
+        facts.extend(match (self.modified, self.registered, basis) {
+            (Some(date), _, Basis::Untouched) | (None, Some(date), Basis::Untouched) => {
                 Some(format!("untouched since {date}"))
             }
             (Some(date), ..) => Some(format!("last changed {date}")),
@@ -253,8 +265,8 @@ impl FindingKind for Unassigned {
 /// Registered, without evidence of use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dormant {
-    /// `dormant` or `obscure`.
-    pub status: Status,
+    /// Why the port is dormant: `untouched`, `obscure` or `other-protocol`.
+    pub basis: Basis,
     /// The registrations of the port.
     pub registrations: Vec<QuietRegistration>,
 }
@@ -271,7 +283,7 @@ impl FindingKind for Dormant {
     };
 
     fn sentence(&self) -> String {
-        self.registrations.iter().map(|row| row.sentence(self.status)).collect::<Vec<_>>().join(" ")
+        self.registrations.iter().map(|row| row.sentence(self.basis)).collect::<Vec<_>>().join(" ")
     }
 }
 

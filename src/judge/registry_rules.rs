@@ -6,24 +6,24 @@ use crate::findings::registry::{
     DeadRegistration, Dormant, Ephemeral, Orphaned, OtherProtocol, QuietRegistration, Reserved, Unassigned,
 };
 use crate::join::Entry;
-use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, Socket, State, Status};
+use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, Socket, State};
 
 /// The flags that are the registry's status itself: a port has one status, so at most one of them.
 pub(super) fn status(subject: &Subject<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     // A program on its usual port makes it unremarkable that nothing living is registered there.
     let unusual = subject.usual.is_none();
-    match verdict.status {
-        Status::Orphaned => {
+    match verdict.basis {
+        Basis::Ended => {
             let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
             let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
             Some(Orphaned { registrations }.into())
         }
-        Status::Reserved if unusual => Some(Reserved { remark: verdict.remark }.into()),
-        Status::Unassigned if unusual => Some(Unassigned { remark: verdict.remark }.into()),
-        Status::Dormant | Status::Obscure if unusual => {
+        Basis::Reserved if unusual => Some(Reserved { remark: verdict.remark }.into()),
+        Basis::Unregistered if unusual => Some(Unassigned { remark: verdict.remark }.into()),
+        Basis::Untouched | Basis::Obscure | Basis::OtherProtocol if unusual => {
             let registrations = verdict.assignments.iter().map(QuietRegistration::new).collect();
-            Some(Dormant { status: verdict.status, registrations }.into())
+            Some(Dormant { basis: verdict.basis, registrations }.into())
         }
         _ => None,
     }

@@ -221,17 +221,18 @@ mod tests {
     #[test]
     fn ports() {
         use Basis::*;
-        for (statuses, port) in [
+        for (bases, port) in [
             (&[Ended, Evidence][..], Evidence),
             (&[Standard, Untouched], Standard),
             (&[Standard, Evidence], Evidence),
-            (&[Legacy, Ended], Orphaned),
+            (&[Legacy, Ended], Ended),
             (&[Legacy, Legacy], Legacy),
             (&[Ended, Untouched], Untouched),
+            (&[OtherProtocol, Ended], OtherProtocol),
             (&[Untouched, Obscure], Obscure),
         ] {
-            let assignments: Vec<_> = statuses.iter().map(|&s| assignment("a", s, None)).collect();
-            assert_eq!(of_port(&assignments), port, "{statuses:?}");
+            let assignments: Vec<_> = bases.iter().map(|&basis| assignment("a", basis, None)).collect();
+            assert_eq!(of_port(&assignments), port, "{bases:?}");
         }
     }
 

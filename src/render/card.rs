@@ -292,7 +292,7 @@ impl Card<'_> {
 
     fn block(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let verdict = group.verdict;
-        let service = |a: &Assignment| match a.status == verdict.status {
+        let service = |a: &Assignment| match a.basis == verdict.basis {
             true => title(a),
             false => format!("{}, {}", title(a), verdict_text::standing(a)),
         };
@@ -357,13 +357,8 @@ fn plain_names(text: &str) -> String {
 
 const fn tone(status: Status) -> Tone {
     match status {
-        Status::Active | Status::Standard => Tone::Good,
-        Status::Orphaned | Status::Reserved => Tone::Warning,
-        Status::Dynamic
-        | Status::Unassigned
-        | Status::Repurposed
-        | Status::Legacy
-        | Status::Dormant
-        | Status::Obscure => Tone::Notice,
+        Status::Active => Tone::Good,
+        Status::Orphaned => Tone::Warning,
+        Status::Dynamic | Status::Unassigned | Status::Repurposed | Status::Dormant => Tone::Notice,
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn curated(standing: Standing, product: &'static str, reason: &'stati
     }
 }
 
-fn assignment(port: u16, service: &'static str, description: &'static str, status: Status) -> Assignment {
+fn assignment(port: u16, service: &'static str, description: &'static str, basis: Basis) -> Assignment {
     Assignment {
         service,
         ports: PortRange::single(port),
@@ -41,7 +41,9 @@ fn assignment(port: u16, service: &'static str, description: &'static str, statu
         modified: None,
         reference: None,
         notes: None,
-        status,
+        status: basis.status(),
+        basis,
+        used_on: vec![],
         curated: None,
         life: vec![],
     }
@@ -51,30 +53,31 @@ pub(super) fn verdict(port: u16) -> Verdict {
     let mut verdict = Verdict {
         range: RegistryRange::of(port),
         status: Status::Unassigned,
+        basis: Basis::Unregistered,
         assignments: vec![],
         known_use: vec![],
         otherwise: vec![],
         together: vec![],
         remark: None,
     };
-    let mut row = |status, service, description| {
-        verdict.status = status;
-        verdict.assignments = vec![assignment(port, service, description, status)];
+    let mut row = |basis: Basis, service, description| {
+        (verdict.status, verdict.basis) = (basis.status(), basis);
+        verdict.assignments = vec![assignment(port, service, description, basis)];
     };
     match port {
         22 => {
-            row(Status::Active, "ssh", "The Secure Shell (SSH) Protocol");
+            row(Basis::Evidence, "ssh", "The Secure Shell (SSH) Protocol");
             verdict.assignments[0].life = vec![Life::Curated, Life::Netbase];
             verdict.assignments[0].reference = Some("[RFC4251]");
         }
         443 => {
-            row(Status::Standard, "https", "http protocol over TLS/SSL");
+            row(Basis::Standard, "https", "http protocol over TLS/SSL");
             verdict.assignments[0].reference = Some("[RFC9110][RFC-ietf-x]");
         }
         1701 => {
-            row(Status::Active, "l2tp", "Layer Two Tunneling Protocol");
+            row(Basis::Evidence, "l2tp", "Layer Two Tunneling Protocol");
             verdict.assignments[0].life = vec![Life::Netbase];
-            let mut l2f = assignment(1701, "l2f", "Layer Two Forwarding", Status::Orphaned);
+            let mut l2f = assignment(1701, "l2f", "Layer Two Forwarding", Basis::Ended);
             l2f.curated = Some(Curated {
                 ended: Some("2002-07"),
                 confidence: Confidence::Confirmed,
@@ -85,7 +88,7 @@ pub(super) fn verdict(port: u16) -> Verdict {
             verdict.assignments.push(l2f);
         }
         3416 => {
-            row(Status::Orphaned, "commandport", "AirMobile IS Command Port");
+            row(Basis::Ended, "commandport", "AirMobile IS Command Port");
             verdict.assignments[0].curated = Some(curated(
                 Standing::Orphaned,
                 "AirMobile IS (apparently Motorola)",
@@ -93,14 +96,14 @@ pub(super) fn verdict(port: u16) -> Verdict {
             ));
         }
         5432 => {
-            row(Status::Active, "postgresql", "PostgreSQL Database");
+            row(Basis::Evidence, "postgresql", "PostgreSQL Database");
             verdict.assignments[0].life = vec![Life::Curated];
             verdict.assignments[0].curated =
                 Some(curated(Standing::Alive, "PostgreSQL", "In use today by PostgreSQL."));
         }
         8000 => {
-            row(Status::Repurposed, "irdmi", "iRDMI");
-            verdict.assignments[0].status = Status::Orphaned;
+            row(Basis::KnownUse, "irdmi", "iRDMI");
+            (verdict.assignments[0].status, verdict.assignments[0].basis) = (Status::Orphaned, Basis::Ended);
             verdict.assignments[0].curated = Some(curated(
                 Standing::Orphaned,
                 "Intel Remote Desktop Management Interface",
@@ -108,21 +111,21 @@ pub(super) fn verdict(port: u16) -> Verdict {
             ));
             verdict.known_use = vec!["development web servers (http.server, Django, uvicorn)"];
         }
-        7777 => row(Status::Obscure, "cbt", "cbt"),
+        7777 => row(Basis::Obscure, "cbt", "cbt"),
         7778 => {
-            row(Status::Dormant, "interwise", "Interwise");
+            row(Basis::Untouched, "interwise", "Interwise");
             verdict.assignments[0].assignee = None;
             verdict.assignments[0].registered = None;
         }
         9 => {
-            row(Status::Legacy, "discard", "Discard");
+            row(Basis::Legacy, "discard", "Discard");
             verdict.assignments[0].curated = Some(curated(Standing::Legacy, "Discard", "Withdrawn"));
         }
         1023 => {
-            verdict.status = Status::Reserved;
+            verdict.basis = Basis::Reserved;
             verdict.remark = Some("kept back");
         }
-        49152.. => verdict.status = Status::Dynamic,
+        49152.. => (verdict.status, verdict.basis) = (Status::Dynamic, Basis::Range),
         _ => {}
     }
     verdict
@@ -132,21 +135,24 @@ fn findings(listener: &Entry) -> Vec<Finding> {
     let verdict = &listener.verdict;
     let local = &listener.socket.local;
     let status = match verdict.status {
-        Status::Orphaned => Some(Evidence::from(Orphaned {
+        Status::Orphaned if verdict.basis == Basis::Ended => Some(Evidence::from(Orphaned {
             registrations: verdict
                 .assignments
                 .iter()
                 .map(|a| DeadRegistration::new(a.service, a.curated.as_ref().unwrap()))
                 .collect(),
         })),
-        Status::Unassigned => Some(Unassigned { remark: verdict.remark }.into()),
-        Status::Obscure => Some(Evidence::from(Dormant {
-            status: verdict.status,
+        Status::Unassigned if verdict.basis == Basis::Unregistered => {
+            Some(Unassigned { remark: verdict.remark }.into())
+        }
+        Status::Dormant if verdict.basis == Basis::Obscure => Some(Evidence::from(Dormant {
+            basis: verdict.basis,
             registrations: vec![QuietRegistration {
                 service: verdict.assignments[0].service,
                 assignee: None,
                 registered: Some("2002-02"),
                 modified: None,
+                used_on: vec![],
             }],
         })),
         _ => None,

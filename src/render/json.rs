@@ -14,7 +14,7 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Asked, Explained, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
+    Assignment, Basis, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
     GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Parent, Peer, Pid,
     PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot, Standing, State, Status, Usual,
     Verdict,
@@ -279,6 +279,7 @@ impl<'a> Holder<'a> {
 struct Registered<'a> {
     range: RegistryRange,
     status: Status,
+    basis: Basis,
     reason: String,
     assignments: Vec<Registration<'a>>,
     known_use: &'a [&'static str],
@@ -290,6 +291,7 @@ impl<'a> Registered<'a> {
         Registered {
             range: verdict.range,
             status: verdict.status,
+            basis: verdict.basis,
             reason: verdict_text::reason(verdict),
             assignments: verdict.assignments.iter().map(Registration::new).collect(),
             known_use: &verdict.known_use,
@@ -309,6 +311,8 @@ struct Registration<'a> {
     reference: Option<&'static str>,
     notes: Option<&'static str>,
     status: Status,
+    basis: Basis,
+    used_on: &'a [Protocol],
     curated: Option<CuratedRow>,
     life: &'a [Life],
 }
@@ -325,6 +329,8 @@ impl<'a> Registration<'a> {
             reference: a.reference,
             notes: a.notes,
             status: a.status,
+            basis: a.basis,
+            used_on: &a.used_on,
             curated: a.curated.as_ref().map(CuratedRow::new),
             life: &a.life,
         }

@@ -5,7 +5,9 @@
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
 use crate::findings::text::{list, sentence};
-use crate::model::{Assignment, Confidence, Exposure, Life, Owner, RegistryRange, Standing, Status, Verdict};
+use crate::model::{
+    Assignment, Basis, Confidence, Exposure, Life, Owner, RegistryRange, Standing, Status, Verdict,
+};
 
 /// What a part of the port space is (RFC 6335, sections 6 and 8).
 pub(super) const fn range(range: RegistryRange) -> &'static str {
@@ -49,6 +51,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
 pub(super) fn status(verdict: &Verdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
+        None if verdict.basis == Basis::Reserved => "unassigned (reserved)".to_owned(),
         None => verdict.status.name().to_owned(),
     }
 }
@@ -70,7 +73,7 @@ fn confidence(verdict: &Verdict) -> Option<Confidence> {
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
         // Every registration is dead, and each has its row.
-        Status::Orphaned | Status::Legacy => {
+        Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
         }
@@ -81,7 +84,7 @@ fn confidence(verdict: &Verdict) -> Option<Confidence> {
 fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     let row = assignment.curated.as_ref()?;
     match assignment.status {
-        Status::Orphaned | Status::Legacy => Some(row.confidence),
+        Status::Orphaned => Some(row.confidence),
         // Independent sources speak for it beside the curated row.
         Status::Active if assignment.life.iter().any(|life| *life != Life::Curated) => None,
         Status::Active => Some(row.confidence),
@@ -99,14 +102,14 @@ pub(super) fn reason(verdict: &Verdict) -> String {
         Status::Dynamic => {
             said.push("IANA assigns nothing from 49152 up: programs use these ports for a while.".into());
         }
+        Status::Unassigned if verdict.basis == Basis::Reserved => {
+            said.push("IANA reserves this port: it is assigned to no service.".into());
+            remark(&mut said);
+        }
         Status::Unassigned => {
             said.push(
                 "Nothing is registered for this port and protocol, and nothing is known to use it.".into(),
             );
-            remark(&mut said);
-        }
-        Status::Reserved => {
-            said.push("IANA reserves this port: it is assigned to no service.".into());
             remark(&mut said);
         }
         Status::Repurposed => {
@@ -124,13 +127,13 @@ pub(super) fn reason(verdict: &Verdict) -> String {
             }
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
-        Status::Active => {
-            let living = verdict.assignments.iter().filter(|a| a.status == Status::Active);
+        Status::Active if verdict.basis == Basis::Evidence => {
+            let living = verdict.assignments.iter().filter(|a| a.basis == Basis::Evidence);
             said.extend(living.map(alive));
             said.extend(verdict.assignments.iter().filter_map(dead));
         }
-        Status::Standard => {
-            let standard = verdict.assignments.iter().filter(|a| a.status == Status::Standard);
+        Status::Active => {
+            let standard = verdict.assignments.iter().filter(|a| a.basis == Basis::Standard);
             said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
                 [] => format!("{} is defined by an RFC, and nothing says that it is dead.", a.service),
                 rfcs => {
@@ -139,15 +142,15 @@ pub(super) fn reason(verdict: &Verdict) -> String {
             }));
             said.extend(verdict.assignments.iter().filter_map(dead));
         }
-        Status::Orphaned | Status::Legacy => {
+        Status::Orphaned => {
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
-        Status::Dormant | Status::Obscure => {
+        Status::Dormant => {
             said.extend(
                 verdict
                     .assignments
                     .iter()
-                    .map(|a| dead(a).unwrap_or_else(|| QuietRegistration::new(a).sentence(a.status))),
+                    .map(|a| dead(a).unwrap_or_else(|| QuietRegistration::new(a).sentence(a.basis))),
             );
         }
     }

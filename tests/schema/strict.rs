@@ -5,7 +5,7 @@ use portolan::findings::Flag;
 use portolan::findings::change::ChangeKind;
 use portolan::judge::judge;
 use portolan::model::{
-    Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, Owner, Protocol,
+    Basis, Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, Owner, Protocol,
     RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
 };
 use portolan::registry::Registry;
@@ -125,9 +125,8 @@ fn owned<const N: usize>(names: [&str; N]) -> Vec<String> {
 fn lists_of_words_are_the_programs_own() {
     let listing = "portolan-1.json";
     let explain = "portolan.explain-1.json";
-    let registration = |status: &Status| {
-        !matches!(status, Status::Dynamic | Status::Unassigned | Status::Reserved | Status::Repurposed)
-    };
+    let registration =
+        |status: &Status| matches!(status, Status::Active | Status::Orphaned | Status::Dormant);
     let owners = [Owner::Held(vec![1].into()), Owner::Hidden, Owner::Kernel, Owner::Vanished, Owner::Unknown];
     let standings = every!(Standing: Alive Orphaned Legacy);
     let views = ["start", "incomplete", "complete"].map(str::to_owned);
@@ -135,6 +134,7 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "flag-code", Flag::all().map(|flag| flag.code().to_owned()).collect()),
         (listing, "severity", names(every!(Severity: Info Notice Warning Critical))),
         (listing, "status", names(Status::ALL)),
+        (listing, "basis", names(Basis::ALL)),
         (listing, "registration-status", names(Status::ALL.into_iter().filter(registration))),
         (listing, "state", names(State::ALL)),
         (listing, "exposure", names(Exposure::ALL)),
@@ -156,7 +156,7 @@ fn lists_of_words_are_the_programs_own() {
             owned(every!(Why: Holder Holders Program User Namespace).map(Why::name)),
         ),
         (explain, "matched", names(every!(Matched: Port Service Program Text))),
-        (explain, "happening", names(every!(Happening: Registered Changed Renamed Ended Noted))),
+        (explain, "happening", names(every!(Happening: Registered Changed Renamed Ended Noted Abused))),
         (
             "portolan.event-1.json",
             "event",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::compile;
 use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, Relation, Row, UNASSIGNED};
 use super::*;
-use crate::model::{Confidence, Life, PortRange, Standing, Status};
+use crate::model::{Basis, Confidence, Life, PortRange, Standing, Status};
 
 fn is_date(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
@@ -177,21 +177,21 @@ fn the_dead_are_told_as_dead() {
     let registry = Registry::embedded();
     for row in dead() {
         let own = match row.curated.standing {
-            Standing::Orphaned => Status::Orphaned,
-            Standing::Legacy => Status::Legacy,
+            Standing::Orphaned => Basis::Ended,
+            Standing::Legacy => Basis::Legacy,
             Standing::Alive => panic!("alive in orphans.tsv: {row:?}"),
         };
         for (port, protocol) in pairs(&row) {
             let verdict = registry.verdict(port, protocol);
             let assignment = registration(&verdict, row.service);
-            assert_eq!(assignment.status, own, "{port}/{protocol} {}", row.service);
+            assert_eq!(assignment.basis, own, "{port}/{protocol} {}", row.service);
             assert_eq!(assignment.curated, Some(row.curated));
             let others = verdict.assignments.iter().filter(|a| a.service != row.service);
-            let explained = verdict.status == own
+            let explained = verdict.basis == own
                 || verdict.status == Status::Repurposed && !verdict.known_use.is_empty()
-                || others.clone().any(|a| a.status == verdict.status)
-                    && !(verdict.status == Status::Legacy && own == Status::Orphaned);
-            assert!(explained, "{port}/{protocol} {}: {:?}", row.service, verdict.status);
+                || others.clone().any(|a| a.basis == verdict.basis)
+                    && !(verdict.basis == Basis::Legacy && own == Basis::Ended);
+            assert!(explained, "{port}/{protocol} {}: {:?}", row.service, verdict.basis);
         }
     }
 }

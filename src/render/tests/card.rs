@@ -225,9 +225,9 @@ fn protocols_that_differ() {
     assert_eq!(heads, ["tcp  orphaned (presumed)", "udp  unassigned"]);
     // Neither has a registration, but one is reserved.
     ports[0].verdict.assignments.clear();
-    ports[0].verdict.status = Status::Reserved;
+    (ports[0].verdict.status, ports[0].verdict.basis) = (Status::Unassigned, Basis::Reserved);
     let told = text(|w| card::explain(&ports, &report, &PLAIN, w));
-    assert!(told.contains("\ntcp  reserved") && told.contains("\nudp  unassigned"), "{told}");
+    assert!(told.contains("\ntcp  unassigned (reserved)") && told.contains("\nudp  unassigned"), "{told}");
     // The same status, but of another service.
     ports[0].verdict = verdict(3416);
     ports[1].verdict = verdict(3416);

@@ -66,6 +66,7 @@ fn a_listener_whole() {
     );
     assert_eq!(registry["range"], "registered");
     assert_eq!(registry["status"], "orphaned");
+    assert_eq!(registry["basis"], "ended");
     assert_eq!(registry["reason"], verdict_text::reason(&verdict(3416)));
     assert_eq!(registry["known_use"], json!([]));
     assert_eq!(registry["remark"], Value::Null);
@@ -73,7 +74,8 @@ fn a_listener_whole() {
         registry["assignments"],
         json!([{"service": "commandport", "ports": {"low": 3416, "high": 3416},
                 "description": "AirMobile IS Command Port", "assignee": "[Mike_Klein]", "registered": "2002-02",
-                "modified": null, "reference": null, "notes": null, "status": "orphaned", "life": [],
+                "modified": null, "reference": null, "notes": null, "status": "orphaned", "basis": "ended",
+                "used_on": [], "life": [],
                 "curated": {"standing": "orphaned", "product": "AirMobile IS (apparently Motorola)", "ended": null,
                             "reason": "Command port of AirMobile IS, apparently Motorola wireless middleware of which nothing is on offer today.",
                             "source": null, "confidence": "presumed", "now_used_by": null,
@@ -164,6 +166,7 @@ fn explanations() {
         keys(&ports[0]),
         [
             "assignments",
+            "basis",
             "connections",
             "ephemeral",
             "evidence",

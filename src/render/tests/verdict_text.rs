@@ -11,7 +11,7 @@ fn reasons() {
             "active",
             "ssh is in use: the curated list of living services and the services file of Debian's netbase name it.",
         ),
-        (443, "standard", "https is defined by RFC 9110, and nothing says that it is dead."),
+        (443, "active", "https is defined by RFC 9110, and nothing says that it is dead."),
         (
             1701,
             "active",
@@ -39,7 +39,7 @@ fn reasons() {
         ),
         (
             7777,
-            "obscure",
+            "dormant",
             "cbt is in the registry (there since 2002-02), but no evidence shows it in use. That does not prove it dead.",
         ),
         (
@@ -49,10 +49,14 @@ fn reasons() {
         ),
         (
             9,
-            "legacy (presumed)",
+            "orphaned (presumed)",
             "discard was registered for Discard, presumed withdrawn but still met: Withdrawn. Presumed: no trace of the product in packages.",
         ),
-        (1023, "reserved", "IANA reserves this port: it is assigned to no service. IANA remarks: kept back."),
+        (
+            1023,
+            "unassigned (reserved)",
+            "IANA reserves this port: it is assigned to no service. IANA remarks: kept back.",
+        ),
         (60000, "dynamic", "IANA assigns nothing from 49152 up: programs use these ports for a while."),
     ] {
         let verdict = verdict(port);
