@@ -19,7 +19,7 @@ use crate::findings::reach::Exposed;
 use crate::findings::socket::Kernel;
 use crate::findings::{Finding, FindingKind};
 use crate::join::Entry;
-use crate::model::{Assignment, Direction, Exe, Pid, Process, State, Status};
+use crate::model::{Assignment, Basis, Direction, Exe, Pid, Process, State, Status};
 
 use super::{
     Tone, address as local_address, owner_mark, process_name, sanitize, user as user_name, verdict_text,
@@ -377,7 +377,7 @@ pub(super) fn flags(entry: &Entry, form: Form) -> Field {
 
 pub(super) fn service(entry: &Entry, form: Form) -> Field {
     let verdict = &entry.verdict;
-    let registered = matches!(verdict.status, Status::Active | Status::Standard | Status::Orphaned);
+    let registered = matches!(verdict.status, Status::Active | Status::Orphaned);
     let none = |word: &'static str| Field::new(if form == Form::Short { "" } else { word }, Tone::Quiet);
     match (verdict.status, entry.usual().filter(|usual| !usual.any_port && !registered)) {
         _ if form == Form::Data => registered_services(entry, form),
@@ -386,8 +386,8 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
             Field::plain(format!("~{}", sanitize(product)))
         }
         (Status::Dynamic, _) => none("(dynamic)"),
+        (Status::Unassigned, _) if verdict.basis == Basis::Reserved => none("(reserved)"),
         (Status::Unassigned, _) => none("(unassigned)"),
-        (Status::Reserved, _) => none("(reserved)"),
         // `explain` shows the other uses.
         (Status::Repurposed, _) => match verdict.known_use.first() {
             Some(first) => Field::plain(format!("~{}", sanitize(first))),
