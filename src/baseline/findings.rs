@@ -84,6 +84,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             stage: Stage::Owners,
             what: "listeners that cannot be compared with the baseline".to_owned(),
             count: u64::try_from(comparison.unsettled.len()).ok(),
+            pids: Vec::new(),
             why: "holder, user or network namespace was not seen on both sides".to_owned(),
             remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
         });

@@ -80,6 +80,7 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         stage,
         what,
         count: None,
+        pids: Vec::new(),
         why: "the saved observation was taken without them".to_owned(),
         remedy: None,
     };

@@ -25,7 +25,7 @@ pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use exposure::Exposure;
 pub(crate) use named::named;
-pub use process::{Exe, ExeState, Parent, Pid, Process};
+pub use process::{Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script};
 pub use program::{RestsOn, Usual};
 pub use scope::{Namespaces, Scope};
 pub use severity::Severity;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Netns, PortRange, Process, Protocol, Scope, Socket, named};
+use super::{Family, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
 
 /// The schema of a saved snapshot; a file of another one is refused.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
@@ -34,6 +34,9 @@ pub struct Gap {
     pub what: String,
     /// How many of them, where that is known.
     pub count: Option<u64>,
+    /// The processes it is about, where they are known, in rising order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<Pid>,
     /// Why.
     pub why: String,
     /// What would show it, where anything would.

@@ -15,6 +15,7 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
         stage: Stage::Sockets,
         what: "the deep look".to_owned(),
         count: None,
+        pids: Vec::new(),
         why: format!("there is none for {}", std::env::consts::OS),
         remedy: Some("leave out --deep".to_owned()),
     };

@@ -145,6 +145,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
             if count == 1 { "listener" } else { "listeners" }
         ),
         count: Some(count),
+        pids: Vec::new(),
         why: why.to_owned(),
         remedy: Some("run as root, or allow them by what can be seen".to_owned()),
     };

@@ -123,6 +123,7 @@ fn perhaps_missing(rule: &Allow) -> Gap {
         stage: Stage::Sockets,
         what: format!("whether all is there that rule \"{}\" of the policy requires", rule.id),
         count: None,
+        pids: Vec::new(),
         why: "not everything it asks for could be seen".to_owned(),
         remedy: Some("run as root; with --netns all where it is in another network namespace".to_owned()),
     }

@@ -202,7 +202,6 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
 
 pub(super) fn process(pid: Pid, name: &str) -> Process {
     Process {
-        pid,
         name: Some(name.into()),
         exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present, open_folders: None }),
         cmdline: vec![name.into(), "-m".into(), "serve".into()],
@@ -210,8 +209,7 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
         user: Some("root".into()),
         started: Some("2026-11-21T10:00:00Z".parse().unwrap()),
         parents: vec![Parent { pid: 1, name: "systemd".into() }],
-        unit: None,
-        container: None,
+        ..Process::unknown(pid)
     }
 }
 
@@ -243,6 +241,7 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
         stage,
         what: what.into(),
         count,
+        pids: Vec::new(),
         why: "permission denied".into(),
         remedy: Some("run as root".into()),
     }

@@ -269,7 +269,6 @@ fn place(k: u32) -> (IpAddr, u16) {
 fn process(k: u32) -> Process {
     let exe = format!("/usr/lib/service-{k}/bin/service-{k}");
     Process {
-        pid: FIRST_PID + k,
         // A name here and there that no terminal may be shown.
         name: Some(if k.is_multiple_of(100) { format!("evil\u{1b}[2J-{k}") } else { format!("service-{k}") }),
         cmdline: vec![exe.clone(), "--config".to_owned(), format!("/etc/service-{k}/service.conf")],
@@ -279,7 +278,7 @@ fn process(k: u32) -> Process {
         started: Some(Timestamp::UNIX_EPOCH),
         parents: vec![Parent { pid: 1, name: "systemd".to_owned() }],
         unit: Some(format!("service-{k}.service")),
-        container: None,
+        ..Process::unknown(FIRST_PID + k)
     }
 }
 

@@ -113,8 +113,14 @@ fn everything() -> Snapshot {
     connection.state = State::Established;
     connection.peer = Some(Peer { address: "127.0.0.1".parse().unwrap(), port: 40000 });
     seen.sockets.push(connection);
-    let gap =
-        |stage| Gap { stage, what: "1 process".to_owned(), count: None, why: "why".to_owned(), remedy: None };
+    let gap = |stage| Gap {
+        stage,
+        what: "1 process".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: "why".to_owned(),
+        remedy: None,
+    };
     seen.gaps = vec![
         gap(Stage::Owners),
         Gap { count: Some(3), remedy: Some("be root".to_owned()), ..gap(Stage::Sockets) },

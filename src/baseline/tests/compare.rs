@@ -29,7 +29,7 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 }
 
 fn gap(stage: Stage) -> Gap {
-    Gap { stage, what: "x".into(), count: None, why: "y".into(), remedy: None }
+    Gap { stage, what: "x".into(), count: None, pids: Vec::new(), why: "y".into(), remedy: None }
 }
 
 /// An observation on a kernel that hands out 32768 to 60999.

@@ -2,6 +2,8 @@
 //!
 //! Nothing is asked about a file before it is read, for `/proc` tells no sizes.
 
+use std::os::fd::AsFd;
+
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, retry_on_intr};
@@ -14,7 +16,15 @@ use rustix::path::Arg;
 /// # Errors
 /// The error number, where it cannot be opened or read.
 pub(super) fn slurp(path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
-    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    slurp_at(CWD, path, room, most)
+}
+
+/// As [`slurp`], of a file below an open directory.
+///
+/// # Errors
+/// As [`slurp`].
+pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
+    let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(room);
     loop {
         let free = bytes.capacity() - bytes.len();

@@ -11,8 +11,10 @@ pub mod diag;
 mod executable;
 mod files;
 mod holders;
+mod interpreter;
 mod namespaces;
 mod netlink;
+mod origin;
 mod process;
 pub mod procnet;
 mod settings;
@@ -73,7 +75,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
     name_homes(&mut found, &mut users);
-    let processes = processes(scope, &mut found, &mut users);
+    let processes = processes(scope, &mut found, &mut users, &mut gaps);
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
     let observation = Snapshot {
@@ -162,6 +164,7 @@ impl View {
                     stage: Stage::Namespaces,
                     what: format!("the network namespace {}", known.netns.inode),
                     count: None,
+                    pids: Vec::new(),
                     why: why.to_string(),
                     remedy: Some("run as root".to_owned()),
                 }),
@@ -239,6 +242,7 @@ fn find_holders(
                 stage: Stage::Owners,
                 what: "the processes that hold the sockets".to_owned(),
                 count: None,
+                pids: Vec::new(),
                 why: format!("/proc: {errno}"),
                 remedy: Some("mount /proc".to_owned()),
             });
@@ -289,6 +293,7 @@ fn find_holders(
             stage: Stage::Owners,
             what: "whether sockets without a holder were still there".to_owned(),
             count: None,
+            pids: Vec::new(),
             why: "they could not be listed again".to_owned(),
             remedy: Some("run again".to_owned()),
         });
@@ -300,6 +305,7 @@ fn find_holders(
             stage: Stage::Owners,
             what: "sockets whose owner is out of sight".to_owned(),
             count: Some(u64::try_from(open.len()).unwrap_or(u64::MAX)),
+            pids: Vec::new(),
             why: why.to_owned(),
             remedy: Some(remedy.to_owned()),
         });
@@ -343,6 +349,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 if count == 1 { "" } else { "es" }
             ),
             count: Some(count),
+            pids: Vec::new(),
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
             // Whoever may read all that anybody may has nothing left to do.
             remedy: (refused && !privileged)
@@ -372,11 +379,45 @@ fn name_homes(found: &mut [Found], users: &mut users::Users) {
     }
 }
 
-/// Reads the holders, in rising order of pid.
-fn processes(scope: &Scope, found: &mut [Found], users: &mut users::Users) -> Vec<Process> {
+/// Reads the owners, in rising order of pid, and names their users.
+fn processes(
+    scope: &Scope,
+    found: &mut [Found],
+    users: &mut users::Users,
+    gaps: &mut Vec<Gap>,
+) -> Vec<Process> {
+    let mut reader = process::Reader::default();
+    let mut processes = read_processes(scope, found, &mut reader);
+    for process in &mut processes {
+        process.user = process.uid.and_then(|uid| users.name(uid));
+    }
+    gaps.extend(unjudged(&reader.unjudged));
+    processes
+}
+
+/// The processes whose program file could not be judged, one gap for each reason.
+fn unjudged(processes: &[(Pid, String)]) -> Vec<Gap> {
+    let mut reasons: BTreeMap<&str, Vec<Pid>> = BTreeMap::new();
+    for (pid, why) in processes {
+        reasons.entry(why).or_default().push(*pid);
+    }
+    let gap = |(why, pids): (&str, Vec<Pid>)| Gap {
+        stage: Stage::Processes,
+        what: format!(
+            "process{} whose program file could not be checked",
+            if pids.len() == 1 { "" } else { "es" }
+        ),
+        count: u64::try_from(pids.len()).ok(),
+        pids,
+        why: why.to_owned(),
+        remedy: None,
+    };
+    reasons.into_iter().map(gap).collect()
+}
+
+fn read_processes(scope: &Scope, found: &mut [Found], reader: &mut process::Reader) -> Vec<Process> {
     let pids: BTreeMap<Pid, ()> =
         found.iter().flat_map(|f| f.socket.owner.pids()).map(|pid| (*pid, ())).collect();
-    let mut reader = process::Reader::new(users);
     if !scope.details {
         let company = company::of(found);
         // Where a socket's own group has no name, its holders' speak for it; the first process opens sockets for others.

@@ -1,17 +1,20 @@
-//! What a process is, from its folder in `/proc`. No environment is read, ever.
+//! What a process is, from its directory in `/proc`. No environment is read, ever.
 //!
 //! Texts are the process's own and hostile: they are carried as they are and escaped where they are shown.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
 
 use super::cgroup;
-use super::executable::Executables;
-use super::files::slurp;
-use super::users::Users;
+use super::executable::{self, Program};
+use super::files::{slurp, slurp_at};
+use super::origin::Origins;
 use crate::model::{Parent, Pid, Process};
 
 /// Command lines are read up to this many bytes; the kernel allows some megabytes.
@@ -22,73 +25,69 @@ const LONGEST: usize = 64 * 1024;
 const PARENTS: usize = 64;
 
 /// Reads processes, remembering what they share.
-pub(super) struct Reader<'u> {
-    users: &'u mut Users,
-    /// When the machine started; read when it is first asked for.
+#[derive(Default)]
+pub(super) struct Reader {
+    /// When the machine started; read when it is first needed.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
-    executables: Executables,
+    origins: Origins,
+    /// Processes whose program file, or who can replace it, could not be found out, and why.
+    pub unjudged: Vec<(Pid, String)>,
 }
 
 /// The fields of `/proc/PID/stat` that matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
     name: String,
+    state: char,
     parent: Pid,
     /// In clock ticks since boot.
     started: u64,
 }
 
-impl<'u> Reader<'u> {
-    pub(super) fn new(users: &'u mut Users) -> Self {
-        Reader {
-            users,
-            booted: OnceCell::new(),
-            ancestry: HashMap::new(),
-            executables: Executables::default(),
-        }
-    }
-
+impl Reader {
     /// The name alone: cheap, and readable to everybody.
     pub(super) fn name(pid: Pid) -> Option<String> {
-        let mut bytes = slurp(format!("/proc/{pid}/comm"), 64, LONGEST).ok()?;
-        bytes.pop_if(|last| *last == b'\n');
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        comm(open(pid).ok()?)
     }
 
-    /// What tells which program it is, and nothing else: its name, its file and its command line; where it belongs as
-    /// well, if its sockets do not say.
+    /// What identifies the program, and nothing else: name, file and command line; where it belongs as well, if its sockets
+    /// do not say.
     pub(super) fn program(&mut self, pid: Pid, sockets_say: bool) -> Process {
-        let exe = self.executables.of(pid);
-        let (unit, container) = if sockets_say { (None, None) } else { membership(pid) };
-        Process {
-            name: Self::name(pid),
-            exe,
-            cmdline: cmdline(pid),
-            unit,
-            container,
-            ..Process::unknown(pid)
-        }
+        let Ok(process) = open(pid) else { return Process::unknown(pid) };
+        let (unit, container) = if sockets_say { (None, None) } else { membership(&process) };
+        Process { name: comm(&process), unit, container, ..self.what_runs(pid, &process) }
     }
 
-    /// Everything that can be read; what cannot is `None`.
+    /// Everything that can be read; what cannot is `None`. The name of the user is left out.
     pub(super) fn process(&mut self, pid: Pid) -> Option<Process> {
         let stat = self.stat(pid)?;
-        let status = slurp(format!("/proc/{pid}/status"), 4096, LONGEST).ok();
-        let uid = status.as_deref().and_then(effective_uid);
-        let (unit, container) = membership(pid);
+        let process = open(pid).ok()?;
+        let status = slurp_at(&process, "status", 4096, LONGEST).ok();
+        let (unit, container) = membership(&process);
+        let cwd = readlinkat(&process, "cwd", Vec::new()).ok();
         Some(Process {
-            pid,
-            exe: self.executables.of(pid),
-            cmdline: cmdline(pid),
-            uid,
-            user: uid.and_then(|uid| self.users.name(uid)),
+            uid: status.as_deref().and_then(effective_uid),
+            cwd: cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned()),
+            state: Some(stat.state),
             started: self.started(&stat),
             parents: self.parents(stat.parent),
             name: Some(stat.name),
             unit,
             container,
+            ..self.what_runs(pid, &process)
         })
+    }
+
+    /// Its program file, its script and its command line.
+    fn what_runs(&mut self, pid: Pid, process: &OwnedFd) -> Process {
+        let living = executable::living_thread(process);
+        let process = living.as_ref().unwrap_or(process);
+        let cmdline = cmdline(process);
+        let Program { exe, origin, script, trouble } =
+            executable::program(process, &cmdline, &mut self.origins);
+        self.unjudged.extend(trouble.map(|why| (pid, why)));
+        Process { exe, origin, script, cmdline, ..Process::unknown(pid) }
     }
 
     fn stat(&mut self, pid: Pid) -> Option<Stat> {
@@ -131,9 +130,10 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let name = String::from_utf8_lossy(bytes.get(open + 1..close)?).into_owned();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?; // field 4 of proc_pid_stat(5)
+    let state = fields.next()?.chars().next()?; // field 3 of proc_pid_stat(5)
+    let parent = fields.next()?.parse().ok()?; // field 4
     let started = fields.nth(17)?.parse().ok()?; // field 22
-    Some(Stat { name, parent, started })
+    Some(Stat { name, state, parent, started })
 }
 
 /// `Uid: real effective saved filesystem`; the kernel escapes the name, so no line is the process's own.
@@ -142,8 +142,20 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-fn cmdline(pid: Pid) -> Vec<String> {
-    let mut bytes = slurp(format!("/proc/{pid}/cmdline"), 1024, LONGEST_CMDLINE).unwrap_or_default();
+/// The directory of a process in `/proc`: what is read through it is all of one process, whoever gets its pid.
+fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
+}
+
+fn comm(process: impl AsFd) -> Option<String> {
+    let mut bytes = slurp_at(process, "comm", 64, LONGEST).ok()?;
+    bytes.pop_if(|last| *last == b'\n');
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn cmdline(process: impl AsFd) -> Vec<String> {
+    let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_CMDLINE).unwrap_or_default();
     bytes.pop_if(|last| *last == 0);
     if bytes.is_empty() {
         return Vec::new();
@@ -152,8 +164,8 @@ fn cmdline(pid: Pid) -> Vec<String> {
 }
 
 /// The unit and the container of a process.
-fn membership(pid: Pid) -> (Option<String>, Option<String>) {
-    let groups = slurp(format!("/proc/{pid}/cgroup"), 1024, LONGEST).unwrap_or_default();
+fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
+    let groups = slurp_at(process, "cgroup", 1024, LONGEST).unwrap_or_default();
     membership_in(&String::from_utf8_lossy(&groups))
 }
 
@@ -183,7 +195,7 @@ mod tests {
         let stat = b"77 (x) S 1 1 1 () R 42 77 77 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3";
         assert_eq!(
             parse_stat(stat),
-            Some(Stat { name: "x) S 1 1 1 (".to_owned(), parent: 42, started: 98765 })
+            Some(Stat { name: "x) S 1 1 1 (".to_owned(), state: 'R', parent: 42, started: 98765 })
         );
         assert_eq!(parse_stat(b"77 (x"), None);
         assert_eq!(parse_stat(b"77 x) S 1"), None);

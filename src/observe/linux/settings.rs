@@ -37,6 +37,7 @@ pub(super) fn ephemeral() -> Ephemeral {
             stage: Stage::Host,
             what: what.to_owned(),
             count: None,
+            pids: Vec::new(),
             why: std::mem::take(why),
             remedy: Some("mount /proc".to_owned()),
         });

@@ -262,6 +262,7 @@ impl Lister<'_> {
                 stage: Stage::Sockets,
                 what: format!("sockets of {}", unasked.join(", ")),
                 count: None,
+                pids: Vec::new(),
                 why: format!(
                     "{}/protocols cannot be read, so it is not known whether there are any",
                     self.tables
@@ -288,6 +289,7 @@ impl Lister<'_> {
             stage: Stage::Sockets,
             what: "sockets bound but not listening, bound devices, v6only and control groups".to_owned(),
             count: None,
+            pids: Vec::new(),
             why: match *why {
                 Errno::NOENT => format!("the kernel's socket diagnosis is not loaded{in_part}"),
                 why => format!("the kernel's socket diagnosis (netlink) is refused{in_part}: {why}"),
@@ -354,6 +356,7 @@ impl Lister<'_> {
                         stage: Stage::Sockets,
                         what: format!("lines of {path}"),
                         count: Some(refused),
+                        pids: Vec::new(),
                         why: "not understood".to_owned(),
                         remedy: None,
                     });
@@ -386,6 +389,7 @@ impl Lister<'_> {
             stage: Stage::Sockets,
             what: what.to_owned(),
             count: None,
+            pids: Vec::new(),
             why: why.to_owned(),
             remedy: Some(remedy),
         });
@@ -397,6 +401,7 @@ impl Lister<'_> {
             stage: Stage::Sockets,
             what: format!("some sockets of {label}"),
             count: None,
+            pids: Vec::new(),
             why: trouble.to_string(),
             remedy: Some("run again".to_owned()),
         });

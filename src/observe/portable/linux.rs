@@ -42,6 +42,7 @@ pub(super) fn tell(
             stage: Stage::Owners,
             what: "sockets held by processes of other users".to_owned(),
             count: None,
+            pids: Vec::new(),
             why: "permission denied".to_owned(),
             remedy: Some("run as root".to_owned()),
         });

@@ -66,6 +66,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
         stage: Stage::Sockets,
         what: what.to_owned(),
         count,
+        pids: Vec::new(),
         why,
         remedy: remedy.map(str::to_owned),
     };
@@ -253,6 +254,7 @@ pub(super) fn tell(scope: &Scope, _: bool, _: &mut [Socket], processes: &mut [Pr
             stage: Stage::Processes,
             what: "the labels of launchd's jobs".to_owned(),
             count: None,
+            pids: Vec::new(),
             why: other.map_or_else(
                 |error| error.to_string(),
                 |output| format!("launchctl list: {}", output.status),

@@ -59,6 +59,7 @@ fn assumed(range: PortRange, why: String) -> Gap {
         stage: Stage::Host,
         what: format!("this system's ephemeral port range; {range}, the default, is assumed"),
         count: None,
+        pids: Vec::new(),
         why,
         remedy: None,
     }
@@ -93,6 +94,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             stage: Stage::Owners,
             what: "sockets for which the system names no process".to_owned(),
             count: u64::try_from(nameless).ok(),
+            pids: Vec::new(),
             why: "its table of sockets does not tell".to_owned(),
             remedy: None,
         });

@@ -37,7 +37,7 @@ fn list(
 ) {
     let mut gap = |count: Option<u64>, why: String| {
         let what = format!("sockets of {protocol} over {}", family.name());
-        gaps.push(Gap { stage: Stage::Sockets, what, count, why, remedy: None });
+        gaps.push(Gap { stage: Stage::Sockets, what, count, pids: Vec::new(), why, remedy: None });
     };
     let (mut answers, mut strange) = (0_u64, 0_u64);
     match sources(families, flag) {

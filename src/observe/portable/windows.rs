@@ -103,6 +103,7 @@ pub(super) fn tell(
                 stage: Stage::Processes,
                 what: "the services that the processes host".to_owned(),
                 count: None,
+                pids: Vec::new(),
                 why: error.to_string(),
                 remedy: None,
             });
@@ -130,6 +131,7 @@ pub(super) fn tell(
             stage: Stage::Processes,
             what: "the program files of processes".to_owned(),
             count: Some(unread),
+            pids: Vec::new(),
             why: "the system does not tell them".to_owned(),
             remedy: remedy(privileged),
         });
@@ -173,6 +175,7 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
         stage: Stage::Owners,
         what: format!("processes that may not be opened: {}", list.join("; ")),
         count: u64::try_from(hidden.len()).ok(),
+        pids: Vec::new(),
         why: "access denied".to_owned(),
         remedy: remedy(privileged),
     })

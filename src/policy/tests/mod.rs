@@ -350,6 +350,7 @@ fn what_is_required_is_missed() {
         stage: Stage::Sockets,
         what: "x".into(),
         count: None,
+        pids: Vec::new(),
         why: "y".into(),
         remedy: None,
     });

@@ -36,6 +36,7 @@ pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Erro
                 stage: Stage::Namespaces,
                 what: format!("the deep look into the network namespace {}", known.netns.inode),
                 count: None,
+                pids: Vec::new(),
                 why: why.to_string(),
                 remedy: Some("run as root".to_owned()),
             }),
@@ -122,6 +123,7 @@ fn not_tried(swept: &Swept, netns: Option<&Netns>) -> Vec<Gap> {
             stage: Stage::Sockets,
             what: format!("ports{place} that could not be tried, a protocol and family each"),
             count: Some(*count),
+            pids: Vec::new(),
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
             remedy: Some(
                 if refused { "run as root, or with CAP_NET_BIND_SERVICE" } else { "run again" }.to_owned(),
@@ -133,6 +135,7 @@ fn not_tried(swept: &Swept, netns: Option<&Netns>) -> Vec<Gap> {
             stage: Stage::Sockets,
             what: format!("ports{place} that could not be tried, a protocol and family each"),
             count: Some(swept.unsure),
+            pids: Vec::new(),
             why: "the tables that would explain them could not be read".to_owned(),
             remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
         });

@@ -242,6 +242,7 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
                 source.name()
             ),
             count: None,
+            pids: Vec::new(),
             why,
             remedy: Some("mount /proc, and allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
         })

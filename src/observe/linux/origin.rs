@@ -1,0 +1,513 @@
+//! Who can replace a file: by the owner and mode of the file and of every directory above it.
+//!
+//! Nothing is opened for reading. Files are compared by device and inode, never by name, and every path is followed from
+//! the root directory of the process that runs the file.
+//!
+//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or directory of
+//! `root:www-data` with mode 0775 is as safe as the web server. In a sticky directory a group replaces nothing of others.
+//! A world-writable directory counts as open even if it is sticky: anyone could have put the file there.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, openat, openat2, readlinkat,
+    readlinkat_raw, statat,
+};
+use rustix::io::Errno;
+
+use super::files::slurp;
+use crate::model::{Origin, OriginKind, Script};
+
+/// Directories are checked this deep. The kernel's longest path has room for 2,048; no real program comes near.
+const DEEPEST: usize = 64;
+/// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy 9.1.2).
+const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
+/// `FUSE_SUPER_MAGIC` (linux/magic.h).
+const FUSE: i64 = 0x6573_5546;
+/// What a user that has no number in this user namespace is shown as (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65534;
+/// A mount table of some thousand mounts.
+const LONGEST_MOUNTS: usize = 1024 * 1024;
+
+const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// The directory tree of a process, by which the paths that the kernel gives of its files are followed. Such a path starts
+/// at the root of the mount namespace, not at the root of the process, which a server may have changed.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    root: Rc<OwnedFd>,
+    /// The path of `root` itself; empty for `/`.
+    prefix: Vec<u8>,
+    /// The mount namespace, by its inode.
+    namespace: u64,
+    /// Device and inode of `root`.
+    root_id: (u64, u64),
+    /// Whether the tree belongs to a container or jail that a user other than root may have made.
+    users_own: bool,
+}
+
+impl Tree {
+    /// Returns where a path leads from the root; `None` where the path lies outside it.
+    fn below_root(&self, path: &[u8]) -> Option<CString> {
+        let rest = path.strip_prefix(&*self.prefix)?;
+        let rest = match rest {
+            [] | b"/" => b".",
+            [b'/', rest @ ..] => rest,
+            _ => return None,
+        };
+        CString::new(rest).ok()
+    }
+
+    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, Errno> {
+        let path = self.below_root(path).ok_or(Errno::XDEV)?;
+        statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+/// What the directories above a file allow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Above {
+    /// World-writable directories, nearest first.
+    open: Vec<String>,
+    /// A directory that a user other than root can write, the nearest, and the user where it is one.
+    user: Option<(String, Option<u32>)>,
+    /// The user who mounted the FUSE file system that the file lies in.
+    mounted_by: Option<u32>,
+    /// Whether every directory could be checked.
+    complete: bool,
+}
+
+/// A directory: its mount namespace, the root it is seen from, and its path.
+type Place = (u64, (u64, u64), Vec<u8>);
+
+/// Judges files, remembering the directories: most programs lie next to others.
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    own: OnceCell<Option<Tree>>,
+    administrators: OnceCell<Vec<u32>>,
+    above: HashMap<Place, Above>,
+}
+
+/// Whether two files are one.
+pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// The number in a link such as `mnt:[4026531841]`.
+fn namespace_of(process: impl AsFd, link: &str) -> Option<u64> {
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    let (link, _) = readlinkat_raw(process, link, &mut buffer).ok()?;
+    let digits = link.strip_suffix(b"]")?.rsplit(|byte| *byte == b'[').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+impl Tree {
+    fn open(at: impl AsFd, root: &str, prefix: Vec<u8>, namespace: u64) -> Option<Self> {
+        let root = openat(at, root, PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
+        let stat = fstat(&root).ok()?;
+        let root_id = (stat.st_dev, stat.st_ino);
+        Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
+    }
+}
+
+impl Origins {
+    /// The tree of this process, from the root of its mount namespace.
+    fn own(&self) -> Option<&Tree> {
+        let open = || {
+            let me = openat(CWD, "/proc/self", PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
+            Tree::open(CWD, "/", Vec::new(), namespace_of(&me, "ns/mnt")?)
+        };
+        self.own.get_or_init(open).as_ref()
+    }
+
+    /// The tree of a process, given its directory in `/proc`.
+    pub(super) fn tree(&self, process: impl AsFd) -> Option<Tree> {
+        let namespace = namespace_of(&process, "ns/mnt");
+        let own = self.own()?;
+        if namespace == Some(own.namespace) {
+            return Some(own.clone()); // the kernel's paths start at the same root for both
+        }
+        let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
+        let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
+        let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
+        // A user makes a mount namespace only together with a user namespace. What root files it shows there, and under
+        // which path, is the user's choice.
+        let its_users = namespace_of(&process, "ns/user");
+        let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
+        tree.users_own = tree.root_id != own.root_id && its_users != own_users;
+        Some(tree)
+    }
+
+    /// The world-writable directories above `path`, nearest first; `None` where that is not known.
+    pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
+        let above = self.above(tree, path)?;
+        (above.complete || !above.open.is_empty()).then_some(above.open)
+    }
+
+    /// Who can replace the file at `path`; `running` is the file that a process runs, whatever stands at the path by now.
+    pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
+        let above = self.above(tree, path)?;
+        if let Some(uid) = above.mounted_by.filter(|uid| *uid != 0) {
+            return Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) });
+        }
+        let file = match (running, tree.stat(path)) {
+            (Some(running), Ok(file)) if is_same(running, &file) => file,
+            (Some(_), Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
+                return Some(Origin::of(OriginKind::Elsewhere));
+            }
+            (None, Ok(file)) => file,
+            (_, Err(_)) => return None,
+        };
+        if self.is_another_on_the_host(tree, path, &file) {
+            return Some(Origin::of(OriginKind::Elsewhere));
+        }
+        let shown = || String::from_utf8_lossy(path).into_owned();
+        let mode = Mode::from_raw_mode(file.st_mode);
+        let open = if mode.contains(Mode::WOTH) { Some(shown()) } else { above.open.first().cloned() };
+        if let Some(writable) = open {
+            return Some(Origin { writable: Some(writable), ..Origin::of(OriginKind::Open) });
+        }
+        if !above.complete || file.st_uid == OVERFLOW {
+            return None;
+        }
+        let writer = self.writer(&file).map(|uid| (shown(), uid)).or(above.user);
+        Some(match writer {
+            Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
+            None if tree.users_own => Origin::of(OriginKind::User),
+            None => Origin::of(OriginKind::System),
+        })
+    }
+
+    /// Whether a process that shares the host's root directory, but not its mounts, sees another file at `path`.
+    fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
+        let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
+        own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
+    }
+
+    /// The user other than root who can write a file or directory: `Some(None)` for a group.
+    fn writer(&self, stat: &Stat) -> Option<Option<u32>> {
+        if stat.st_uid != 0 {
+            return Some(Some(stat.st_uid));
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        let by_group = mode.contains(Mode::WGRP) && !mode.contains(Mode::SVTX) && stat.st_gid != 0;
+        (by_group && !self.administrators().contains(&stat.st_gid)).then_some(None)
+    }
+
+    fn administrators(&self) -> &[u32] {
+        self.administrators.get_or_init(|| {
+            let text = slurp("/etc/group", 4096, LONGEST_MOUNTS).unwrap_or_default();
+            administrators_in(&String::from_utf8_lossy(&text))
+        })
+    }
+
+    /// What the directories above `path` allow; `None` where the kernel knows no path.
+    fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<Above> {
+        let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
+        let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
+        if let Some(above) = self.above.get(&key) {
+            return Some(above.clone());
+        }
+        let above = self.read_above(tree, path);
+        self.above.insert(key, above.clone());
+        Some(above)
+    }
+
+    fn read_above(&self, tree: &Tree, path: &[u8]) -> Above {
+        const ANYONE: Mode = Mode::WOTH.union(Mode::XOTH);
+        let mut above = Above { complete: true, ..Above::default() };
+        let mut device = None;
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for (depth, end) in ends.enumerate() {
+            let directory = &path[..end];
+            if depth == DEEPEST {
+                above.complete = false;
+                break;
+            }
+            let Some(below_root) = tree.below_root(directory) else {
+                above.complete = false; // above the root of a process in another mount namespace
+                continue;
+            };
+            // The kernel's path has no links, so a link there now was made later: it is not followed.
+            let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // gone, with all below it
+                Err(_) => {
+                    above.mounted_by = fuse_owner(path);
+                    above.complete = above.mounted_by.is_some();
+                    break;
+                }
+            };
+            if device.replace(stat.st_dev).is_some_and(|device| device != stat.st_dev)
+                && is_fuse(tree, &below_root)
+            {
+                above.mounted_by = fuse_owner(path);
+                if above.mounted_by.is_some_and(|uid| uid != 0) {
+                    break;
+                }
+            }
+            let shown = || match directory {
+                [] => "/".to_owned(),
+                directory => String::from_utf8_lossy(directory).into_owned(),
+            };
+            if Mode::from_raw_mode(stat.st_mode).contains(ANYONE) {
+                above.open.push(shown());
+            } else if stat.st_uid == OVERFLOW {
+                above.complete = false;
+            } else if let Some(uid) = self.writer(&stat) {
+                above.user = Some((shown(), uid));
+            }
+        }
+        above.open.reverse();
+        above
+    }
+
+    /// The script, jar or class path element at `path` as the process wrote it, and who can replace it.
+    pub(super) fn script(&mut self, process: impl AsFd, tree: &Tree, path: &str) -> Option<Script> {
+        if path.starts_with('/') {
+            // It starts at the root of the process; the paths that the kernel gives of its files do not.
+            let root = Tree::open(&process, "root", Vec::new(), tree.namespace)?;
+            let origin = self.of_link(tree, &root, path.as_bytes(), OriginKind::Deleted);
+            return Some(Script { path: path.to_owned(), origin });
+        }
+        let mut whole = readlinkat(&process, "cwd", Vec::new()).ok()?.into_bytes();
+        if !whole.ends_with(b"/") {
+            whole.push(b'/');
+        }
+        whole.extend(path.strip_prefix("./").unwrap_or(path).as_bytes());
+        let origin = self.of_link(tree, tree, &whole, None);
+        Some(Script { path: String::from_utf8_lossy(&whole).into_owned(), origin })
+    }
+
+    /// Who can replace what is found at a path below `root` that may lead over symbolic links: the links count as well.
+    /// `missing` says what it means that there is no file.
+    fn of_link(
+        &mut self,
+        tree: &Tree,
+        root: &Tree,
+        path: &[u8],
+        missing: impl Into<Option<OriginKind>>,
+    ) -> Option<Origin> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let file = match openat2(&*root.root, root.below_root(path)?, PATH_ONLY, Mode::empty(), resolve) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR) => return missing.into().map(Origin::of),
+            Err(_) => return None,
+        };
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let found = readlinkat(CWD, link, Vec::new()).ok()?.into_bytes();
+        let resolved = self.of(tree, &found, fstat(&file).ok().as_ref())?;
+        let written = self.above(root, path)?;
+        if resolved.kind < OriginKind::Open
+            && let Some(directory) = written.open.first()
+        {
+            return Some(Origin { writable: Some(directory.clone()), ..Origin::of(OriginKind::Open) });
+        }
+        match written.user {
+            Some((directory, uid)) if resolved.kind < OriginKind::User => {
+                Some(Origin { writable: Some(directory), uid, ..Origin::of(OriginKind::User) })
+            }
+            _ => Some(resolved),
+        }
+    }
+}
+
+fn is_fuse(tree: &Tree, directory: &CString) -> bool {
+    let opened = openat(&*tree.root, directory.as_c_str(), PATH_ONLY | OFlags::DIRECTORY, Mode::empty());
+    opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
+}
+
+/// The user who mounted the FUSE file system that `path` lies in, by this process's mounts.
+fn fuse_owner(path: &[u8]) -> Option<u32> {
+    let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).ok()?;
+    fuse_owner_in(&String::from_utf8_lossy(&mounts), &String::from_utf8_lossy(path))
+}
+
+/// The same, in the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
+    let covering = mounts.lines().filter_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?.replace("\\040", " ");
+        let rest = path.strip_prefix(point.strip_suffix('/').unwrap_or(&point))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((point.len(), file_system))
+    });
+    let (_, file_system) = covering.max_by_key(|(length, _)| *length)?;
+    let mut fields = file_system.split(' ');
+    let kind = fields.next()?;
+    if !(kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk") {
+        return None;
+    }
+    fields.nth(1)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
+}
+
+/// The numbers of the groups of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
+fn administrators_in(groups: &str) -> Vec<u32> {
+    let gid = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        ADMINISTRATORS.contains(&name).then(|| fields.nth(1)?.parse().ok())?
+    };
+    groups.lines().filter_map(gid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::Path;
+
+    use super::*;
+
+    fn tree(root: &Path) -> Tree {
+        Tree::open(CWD, root.to_str().unwrap(), Vec::new(), 0).unwrap()
+    }
+
+    fn place(path: &Path, mode: u32, is_directory: bool) {
+        if is_directory {
+            fs::create_dir_all(path).unwrap();
+        } else {
+            fs::write(path, "").unwrap();
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A tree in which nobody but root, or else the user who runs the test, can write.
+    fn fixture() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        place(root.path(), 0o755, true);
+        for (directory, mode) in [
+            ("a", 0o755),
+            ("a/open", 0o777),
+            ("a/open/own", 0o700),
+            ("sticky", 0o1777),
+            ("no-search", 0o776),
+            ("group", 0o775),
+        ] {
+            place(&root.path().join(directory), mode, true);
+        }
+        for (file, mode) in [
+            ("a/x", 0o755),
+            ("a/write", 0o757),
+            ("a/open/x", 0o755),
+            ("a/open/own/x", 0o755),
+            ("sticky/x", 0o755),
+            ("no-search/x", 0o755),
+            ("group/x", 0o755),
+        ] {
+            place(&root.path().join(file), mode, false);
+        }
+        symlink("a/x", root.path().join("good")).unwrap();
+        symlink("/a/x", root.path().join("a/open/link")).unwrap();
+        root
+    }
+
+    #[test]
+    fn world_writable_directories_are_open() {
+        let root = fixture();
+        let tree = tree(root.path());
+        for (path, open) in [
+            ("/a/x", Some(vec![])),
+            ("/a/open/x", Some(vec!["/a/open"])),
+            ("/a/open/own/x", Some(vec!["/a/open"])),
+            ("/sticky/x", Some(vec!["/sticky"])),
+            // Without the right to search it, nobody can put anything there.
+            ("/no-search/x", Some(vec![])),
+            ("/group/x", Some(vec![])),
+            ("/a/open/gone/x", Some(vec!["/a/open"])),
+            ("relative", None),
+            ("(unreachable)/x", None),
+        ] {
+            let open = open.map(|paths| paths.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(Origins::default().open_directories(&tree, path.as_bytes()), open, "{path}");
+        }
+        let deep = format!("/a{}/x", "/b".repeat(DEEPEST));
+        fs::create_dir_all(root.path().join(&deep[1..])).unwrap();
+        assert_eq!(Origins::default().open_directories(&tree, deep.as_bytes()), None, "too deep");
+    }
+
+    #[test]
+    fn who_can_replace_a_file() {
+        let root = fixture();
+        let tree = tree(root.path());
+        let is_root = rustix::process::geteuid().is_root();
+        // What is system where root runs the test belongs to a user where a user does.
+        let kind = |kind| if is_root { kind } else { OriginKind::User };
+        for (path, expected) in [
+            ("/a/x", kind(OriginKind::System)),
+            ("/a/write", OriginKind::Open),
+            ("/a/open/x", OriginKind::Open),
+            ("/a/open/own/x", OriginKind::Open),
+            ("/sticky/x", OriginKind::Open),
+            ("/no-search/x", kind(OriginKind::System)),
+            ("/group/x", kind(OriginKind::System)),
+        ] {
+            let running = tree.stat(path.as_bytes()).unwrap();
+            let origin = Origins::default().of(&tree, path.as_bytes(), Some(&running)).unwrap();
+            assert_eq!(origin.kind, expected, "{path}");
+            let other = tree.stat(b"/a").unwrap();
+            let origin = Origins::default().of(&tree, path.as_bytes(), Some(&other)).unwrap();
+            assert_eq!(origin.kind, OriginKind::Elsewhere, "another file runs than {path}");
+        }
+        assert_eq!(Origins::default().of(&tree, b"/none", None), None);
+        if !is_root {
+            return;
+        }
+        let uid_of = |path: &str| {
+            let origin = Origins::default().of(&tree, path.as_bytes(), None).unwrap();
+            (origin.kind, origin.writable, origin.uid)
+        };
+        chown(root.path().join("group"), Some(0), Some(33)).unwrap();
+        assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group".to_owned()), None));
+        fs::set_permissions(root.path().join("group"), fs::Permissions::from_mode(0o1775)).unwrap();
+        assert_eq!(uid_of("/group/x").0, OriginKind::System, "a sticky group directory");
+        chown(root.path().join("a"), Some(1000), None).unwrap();
+        assert_eq!(uid_of("/a/x"), (OriginKind::User, Some("/a".to_owned()), Some(1000)));
+        chown(root.path().join("group/x"), Some(1001), None).unwrap();
+        assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group/x".to_owned()), Some(1001)));
+    }
+
+    #[test]
+    fn trees_of_processes() {
+        let root = fixture();
+        let mut jail = tree(root.path());
+        jail.prefix = b"/srv/jail".to_vec();
+        assert!(jail.stat(b"/srv/jail/a/x").is_ok());
+        for outside in ["/a/x", "/srv/jailbreak/x", "/srv"] {
+            assert_eq!(jail.stat(outside.as_bytes()).unwrap_err(), Errno::XDEV, "{outside}");
+        }
+        // What lies above the root is out of sight, so nothing vouches for the file.
+        assert_eq!(Origins::default().of(&jail, b"/srv/jail/a/x", None), None);
+        let open = Origins::default().of(&jail, b"/srv/jail/a/open/x", None).unwrap();
+        assert_eq!(open.writable.as_deref(), Some("/srv/jail/a/open"));
+    }
+
+    #[test]
+    fn owners_of_fuse_mounts() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            90 22 0:50 / /tmp/.mount_App\\0401 ro,nosuid - fuse.App.AppImage App ro,user_id=1000,group_id=1000\n\
+            91 22 0:51 / /mnt/share rw - fuse.sshfs host: rw,user_id=0,group_id=0\n\
+            92 22 0:52 / /mnt/vm rw - virtiofs root rw\nshort - x\n";
+        for (path, uid) in [
+            ("/tmp/.mount_App 1/bin/app", Some(1000)),
+            ("/tmp/.mount_App 12/bin/app", None),
+            ("/mnt/share/x", Some(0)),
+            ("/mnt/vm/x", None),
+            ("/usr/bin/x", None),
+        ] {
+            assert_eq!(fuse_owner_in(mounts, path), uid, "{path}");
+        }
+    }
+
+    #[test]
+    fn groups_of_administrators() {
+        assert_eq!(
+            administrators_in("root:x:0:\nstaff:x:50:\nwww-data:x:33:\nsudo:x:27:ann\nwheel:x:\n"),
+            [50, 27]
+        );
+    }
+}
