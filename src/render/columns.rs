@@ -257,7 +257,7 @@ mod tests {
             entries.sort_by_key(|entry| column.key(entry));
             entries.iter().map(|entry| (column.cell)(entry, Form::Data).text.into_owned()).collect::<Vec<_>>()
         };
-        let ports = ["22", "3415", "3416", "5432", "7777", "8000", "51820", "60417"];
+        let ports = ["22", "3416", "4913", "5432", "8000", "8003", "51820", "60417"];
         assert_eq!(sorted("port"), ports);
         let pids = ["21,22,23,24,4000025", "812", "900", "1000,1001", "", "", "", ""];
         assert_eq!(sorted("pid"), pids);

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn one_row_per_process_and_no_formula() {
         let mut scene = scene();
-        scene.sockets.retain(|socket| [7777, 3415].contains(&socket.local.port));
+        scene.sockets.retain(|socket| [8003, 4913].contains(&socket.local.port));
         let home = Arc::make_mut(&mut scene.sockets[0].home);
         home.user = Some("=cmd|' /C calc'!A0,\"b\"\n".to_owned());
         let columns = ["port", "user", "pid", "process"].map(|name| named(name).unwrap());
@@ -86,9 +86,9 @@ mod tests {
         assert_eq!(
             csv,
             "port,user,pid,process\n\
-             3415,\"'=cmd|' /C calc'!A0,\"\"b\"\"\\x0a\",,\n\
-             7777,\\x1b[2J\\x0aevil\\u{202e},1000,\\x1b[2J\\x0aevil\\u{202e}\n\
-             7777,\\x1b[2J\\x0aevil\\u{202e},1001,(kernel)\n"
+             4913,\"'=cmd|' /C calc'!A0,\"\"b\"\"\\x0a\",,\n\
+             8003,\\x1b[2J\\x0aevil\\u{202e},1000,\\x1b[2J\\x0aevil\\u{202e}\n\
+             8003,\\x1b[2J\\x0aevil\\u{202e},1001,(kernel)\n"
         );
         for first in ['=', '+', '-', '@'] {
             assert_eq!(harmless(format!("{first}x")), format!("'{first}x"));

@@ -86,45 +86,7 @@ fn targets_widen_and_options_narrow() {
 }
 
 #[test]
-fn a_target_that_meets_nothing_is_no_error() {
-    let output = from_capture(&["9"]);
-    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
-    assert!(stderr(&output).contains("No match"), "{output:?}");
-}
-
-#[test]
-fn columns_sort_and_formats() {
-    for (arguments, wanted) in [
-        (
-            &["--columns", "port,user", "--sort", "port"][..],
-            "PORT USER|1 root|3414 root|3416 root|5432 root|60416 root",
-        ),
-        (&["--columns", "port", "--sort", "-port", "--no-header"], "60416|5432|3416|3414|1"),
-        (&["--columns", "PID,flags", "3416"], "PID FLAGS|4711 orphaned (presumed),exposed"),
-        (
-            &["--columns", "port,device,processes.parents", "5432"],
-            "PORT DEVICE PROCESSES.PARENTS|5432 - systemd",
-        ),
-        (&["-o", "csv", "--columns", "port,owner,device", "3416"], "port,owner,device|3416,held,"),
-        (
-            &["-o", "csv", "--no-header", "--columns", "service,cmdline", "5432"],
-            "postgresql,\"/bin/sleep,600\"",
-        ),
-        (&["--no-header", "3416"], "tcp 0.0.0.0 3416 any commandport sleep 4711 root orphaned (presumed)"),
-    ] {
-        let output = from_capture(arguments);
-        let lines: Vec<String> = stdout(&output)
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        assert_eq!(lines.join("|"), wanted, "{arguments:?}");
-    }
-    let wide = from_capture(&["-o", "wide"]);
-    assert!(
-        stdout(&wide).lines().next().is_some_and(|names| names.contains("EXE") && names.contains("STATUS"))
-    );
-    let csv = from_capture(&["-o", "csv"]);
-    assert_eq!(stdout(&csv).lines().count(), 6, "a row a listener and holder, and the names");
+fn ndjson_is_a_listener_a_line() {
     let lines = from_capture(&["-o", "ndjson"]);
     let whole: serde_json::Value = serde_json::from_slice(&from_capture(&["-o", "json"]).stdout).unwrap();
     for (line, listener) in stdout(&lines).lines().zip(whole["listeners"].as_array().unwrap()) {
@@ -138,32 +100,7 @@ fn columns_sort_and_formats() {
 }
 
 #[test]
-fn pids_are_those_of_what_matched_and_nothing_else() {
-    for (arguments, pids) in [
-        (&["3416"][..], "4711\n"),
-        (&["--flag", "orphaned"], "4711\n4713\n"),
-        (&["--not", "3416", "-t"], "4712\n4714\n4715\n"),
-        (&["9"], ""),
-        (&["--user", "4294967295"], ""),
-    ] {
-        let output = from_capture(&[&["--pids"], arguments].concat());
-        assert_eq!(stdout(&output), pids, "{arguments:?}");
-        assert_eq!(output.status.code(), Some(i32::from(pids.is_empty())), "{arguments:?}");
-    }
-}
-
-#[test]
-fn the_table_in_a_pipe_is_plain() {
-    let output = from_capture(&[]);
-    let lines: Vec<&str> = stdout(&output).lines().collect();
-    assert_eq!(lines.len(), 6, "{lines:#?}");
-    assert!(!stdout(&output).contains('\u{1b}'));
-    let row: Vec<&str> = lines[3].split_whitespace().collect();
-    assert_eq!(
-        row,
-        ["tcp", "0.0.0.0", "3416", "any", "commandport", "sleep", "4711", "root", "orphaned", "(presumed)"]
-    );
-    assert!(stderr(&output).contains("5 listeners: 2 orphaned"), "{output:?}");
+fn colour_is_what_was_asked_for() {
     let colored = from_capture(&["--color", "always"]);
     assert!(stdout(&colored).contains("\u{1b}["), "colour was asked for");
     let silent = portolan(["--from", capture().to_str().unwrap(), "--color", "always"])
@@ -185,12 +122,6 @@ fn explain_answers_for_any_port_and_service() {
         assert!(
             entries.iter().all(|entry| entry["reason"].as_str().is_some_and(|reason| !reason.is_empty()))
         );
-    }
-    let told = from_capture(&["explain", "3416"]);
-    for text in
-        ["orphaned (presumed)", "AirMobile", "commandport", "0.0.0.0:3416", "pid 4711", "portolan 3416"]
-    {
-        assert!(stdout(&told).contains(text), "{text}: {}", stdout(&told));
     }
     let told = from_capture(&["explain", "ssh", "-o", "json"]);
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
@@ -247,7 +178,7 @@ fn a_name_that_runs_and_does_not_listen_is_known() {
 #[test]
 fn a_closed_or_full_output_is_no_panic() {
     // The reader leaves at once.
-    let mut child = portolan(["explain", "0-1999", "-o", "json"])
+    let mut child = portolan(["explain", "0-2000", "-o", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

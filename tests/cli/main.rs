@@ -1,5 +1,5 @@
 //! The command line: what a user types, what comes back, and the exit code. Nothing here needs root: listings
-//! are of a saved observation, and what is asked of this machine is only whether it answers.
+//! are of a saved snapshot, and what is asked of this machine is only whether it answers.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod cases;
 mod diff;
 mod help;
 mod listing;
@@ -40,9 +41,6 @@ fn from_capture(arguments: &[&str]) -> Output {
 fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
-
-/// What the system says of a file that is not there; wine and Windows do so in words of their own.
-const NO_FILE: &str = if cfg!(windows) { "(os error 2)" } else { "No such file" };
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()

@@ -1,8 +1,10 @@
+use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
 use super::super::*;
-use super::{PLAIN, assert_lines, bleached, terminal};
+use super::{PLAIN, bleached, terminal};
+use crate::judge::{Explained, Report};
 use crate::model::*;
 
 fn card(observation: &Snapshot, ports: &[u16], style: &Style) -> String {
@@ -12,239 +14,429 @@ fn card(observation: &Snapshot, ports: &[u16], style: &Style) -> String {
 
 #[test]
 fn orphaned() {
-    assert_lines(
-        &card(&scene(), &[3416], &terminal(80)),
-        &[
-            "Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports to",
-            "whoever asks with reason (RFC 6335).",
-            "",
-            "tcp, udp  orphaned (presumed)",
-            "  Why         commandport was registered for AirMobile IS (apparently Motorola),",
-            "              presumed dead: Command port of AirMobile IS, apparently Motorola",
-            "              wireless middleware of which nothing is on offer today. Presumed:",
-            "              no trace of the product in packages.",
-            "  Registered  commandport: AirMobile IS Command Port",
-            "              orphaned (presumed); to Mike Klein; registered 2002-02",
-            "  Here now    tcp 0.0.0.0:3416, reachable on every address of this machine",
-            "              python3 (pid 812, user root)",
-            "                python3 -m serve",
-            "              flags: orphaned (warning), exposed (info)",
-            "",
-            "  To check    portolan 3416",
-            "              sudo portolan 3416 (as root it shows every owner)",
-        ],
+    assert_snapshot(
+        card(&scene(), &[3416], &terminal(80)),
+        str![[r#"
+Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports to
+whoever asks with reason (RFC 6335).
+
+tcp, udp  orphaned (presumed)
+  Why         commandport was registered for AirMobile IS (apparently Motorola),
+              presumed dead: Command port of AirMobile IS, apparently Motorola
+              middleware for wireless data, of which nothing is on offer today.
+              Presumed: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
+  Registered  commandport: AirMobile IS Command Port
+              orphaned (presumed); to Mike Klein; registered 2002-02
+  Beside it   3415 bcinameservice and 3417 csvr.
+  Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
+              python3 (pid 812, user root)
+                python3 -m serve
+              flags: orphaned (warning), exposed (info)
+
+  To check    portolan 3416
+              sudo portolan 3416 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn repurposed_with_several_holders() {
-    assert_lines(
-        &card(&scene(), &[8000], &terminal(80)),
-        &[
-            "Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports to",
-            "whoever asks with reason (RFC 6335).",
-            "",
-            "tcp, udp  repurposed",
-            "  Why         What one meets here today: development web servers (http.server,",
-            "              Django, uvicorn). irdmi was registered for Intel Remote Desktop",
-            "              Management Interface, presumed dead: Intel's iRDMI has no product",
-            "              today. Presumed: no trace of the product in packages.",
-            "  Registered  irdmi: iRDMI",
-            "              orphaned (presumed); to Mike Klein; registered 2002-02",
-            "  Here now    tcp 0.0.0.0:8000, reachable on every address of this machine",
-            "              nginx (pids 21, 22, 23, 24, user root)",
-            "                nginx -m serve",
-            "              pid 4000025, of which nothing could be read",
-            "              flags: exposed (info)",
-            "",
-            "  To check    portolan 8000",
-            "              sudo portolan 8000 (as root it shows every owner)",
-        ],
+    assert_snapshot(
+        card(&scene(), &[8000], &terminal(80)),
+        str![[r#"
+Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports to
+whoever asks with reason (RFC 6335).
+
+tcp  repurposed
+  Why         What one meets here today: Django, uvicorn and other development
+              servers, Splunk, Portainer, Hikvision cameras. Registered is
+              irdmi: iRDMI.
+  Registered  irdmi: iRDMI
+              dormant; to Gil Shafriri
+  Evidence    the port is named as something else by the SELinux reference
+              policy and firewalld's services.
+  Usually     served by Gunicorn [gunicorn], Uvicorn [uvicorn], Django
+              development server [manage.py runserver], Python http.server
+              [http.server], Portainer [portainer], Laravel development server
+              [artisan serve] and 29 more.
+  Beside it   7999 irdmi2 and 8001 vcom-tunnel.
+  Here now    tcp 0.0.0.0:8000, reachable on every address of this machine
+              nginx (pids 21, 22, 23, 24, user root)
+                nginx -m serve
+              pid 4000025, of which nothing could be read
+              flags: exposed (info)
+
+udp  dormant
+  Why         irdmi is in the registry, but no evidence shows it in use. That
+              does not prove it dead. Wireshark's dissectors name this port as
+              something else.
+  Registered  irdmi: iRDMI
+              dormant; to Gil Shafriri
+  Evidence    the port is named as something else by Wireshark's dissectors.
+  Beside it   7999 irdmi2 and 8001 vcom-tunnel.
+  Here now    nothing listens on it.
+
+  To check    portolan 8000
+              sudo portolan 8000 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn unassigned_and_hidden() {
-    assert_lines(
-        &card(&scene(), &[3415], &terminal(80)),
-        &[
-            "Port 3415 is in the registered range, 1024 to 49151: IANA assigns these ports to",
-            "whoever asks with reason (RFC 6335).",
-            "",
-            "tcp, udp  unassigned",
-            "  Why         Nothing is registered for this port and protocol, and nothing is",
-            "              known to use it.",
-            "  Here now    udp [::]:3415, reachable on every address of this machine",
-            "              made by user 65534; its owner is hidden: not every process could",
-            "              be read",
-            "              flags: unassigned (notice), other-protocol (notice), exposed",
-            "              (info)",
-            "              The port is registered for tcp only: bcinameservice.",
-            "",
-            "  To check    portolan 3415",
-            "              sudo portolan 3415 (as root it shows every owner)",
-        ],
+    assert_snapshot(
+        card(&scene(), &[4913], &terminal(80)),
+        str![[r#"
+Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports to
+whoever asks with reason (RFC 6335).
+
+tcp  dormant
+  Why         lutcp is in the registry (untouched since 2007-07-03), but no
+              evidence shows it in use. That does not prove it dead.
+  Registered  lutcp: LUTher Control Protocol
+              dormant; to Markus Loeffler; registered 2007-07-03
+  Beside it   Markus Loeffler registered 4912-4913 together: 4912 lutap and 4913
+              lutcp.
+  Here now    nothing listens on it.
+
+udp  unassigned
+  Why         Nothing is registered for this port and protocol, and nothing is
+              known to use it.
+  Beside it   4900 hfcs and 4914 bones.
+  Here now    udp [::]:4913, reachable on every address of this machine
+              made by user 65534; its owner is hidden: not every process could
+              be read
+              flags: other-protocol (notice), unassigned (notice), exposed
+              (info)
+              The port is registered for tcp only: lutcp.
+
+  To check    portolan 4913
+              sudo portolan 4913 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn dynamic_and_the_kernels() {
-    assert_lines(
-        &card(&scene(), &[51820], &terminal(80)),
-        &[
-            "Port 51820 is in the dynamic range, 49152 to 65535: nothing is ever assigned",
-            "here, any program may use it for a while (RFC 6335).",
-            "",
-            "tcp, udp  dynamic",
-            "  Why         IANA assigns nothing from 49152 up: programs use these ports for a",
-            "              while.",
-            "  Here now    udp 0.0.0.0:51820, reachable on every address of this machine",
-            "              made by user root; the kernel's own: no process holds it",
-            "              flags: ephemeral (notice), kernel (info), exposed (info)",
-            "              The port lies in 32768-60999, which this kernel hands out to",
-            "              outgoing connections, and in IANA's dynamic range. A client",
-            "              waiting for an answer looks no different.",
-            "",
-            "  To check    portolan 51820",
-            "              sudo portolan 51820 (as root it shows every owner)",
-        ],
+    assert_snapshot(
+        card(&scene(), &[51820], &terminal(80)),
+        str![[r#"
+Port 51820 is in the dynamic range, 49152 to 65535: nothing is ever assigned
+here, any program may use it for a while (RFC 6335).
+
+tcp  dynamic
+  Why         IANA assigns nothing from 49152 up: programs use these ports for a
+              while.
+  Beside it   49150 inspider.
+  Ephemeral   in 32768-60999, which this kernel hands out to outgoing
+              connections (ip_local_port_range). A listener here would have
+              chosen the port: the kernel does not give it by itself.
+  Here now    nothing listens on it.
+
+udp  dynamic
+  Why         IANA assigns nothing from 49152 up: programs use these ports for a
+              while. Firewalld's services and nDPI's protocols name this port as
+              something else.
+  Met here    WireGuard
+  Evidence    the port is named as something else by firewalld's services and
+              nDPI's protocols.
+  Usually     served by WireGuard in the kernel (no owning process)
+              [[wireguard]], WireGuard userspace [wireguard-go], flannel
+              [flanneld], BoringTun WireGuard userspace [boringtun-cli] and
+              NetBird [netbird].
+  Guarded     as wireguard; known to serve it: [wireguard], wireguard-go,
+              boringtun-cli, netbird, flanneld, mullvad-daemon and 2 more. The
+              kernel tunnel has no owning process; many VPN programs bring their
+              own.
+  Beside it   49001 nusdp-disc.
+  Ephemeral   in 32768-60999, which this kernel hands out to outgoing
+              connections (ip_local_port_range). Whether a listener chose the
+              port or was given it cannot be told.
+  Here now    udp 0.0.0.0:51820, reachable on every address of this machine
+              made by user root; the kernel's own: no process holds it
+              flags: ephemeral (notice), exposed (info), kernel (info)
+              The port lies in 32768-60999, which this kernel hands out to
+              outgoing connections, and in IANA's dynamic range. A client
+              waiting for an answer looks no different.
+
+  To check    portolan 51820
+              sudo portolan 51820 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn active_beside_a_dead_registration_with_nobody_there() {
-    assert_lines(
-        &card(&scene(), &[1701], &terminal(80)),
-        &[
-            "Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports to",
-            "whoever asks with reason (RFC 6335).",
-            "",
-            "tcp, udp  active",
-            "  Why         l2tp is in use: the services file of Debian's netbase names it.",
-            "              l2f was registered for Cisco Layer Two Forwarding, dead, ended",
-            "              2002-07: L2TP replaced it. Confirmed",
-            "              (https://example.org/rfc2341).",
-            "  Registered  l2tp: Layer Two Tunneling Protocol",
-            "              active; to Mike Klein; registered 2002-02",
-            "  Registered  l2f: Layer Two Forwarding",
-            "              orphaned (confirmed); to Mike Klein; registered 2002-02",
-            "  Here now    nothing listens on it.",
-            "",
-            "  To check    portolan 1701",
-            "              sudo portolan 1701 (as root it shows every owner)",
-        ],
+    assert_snapshot(
+        card(&scene(), &[1701], &terminal(80)),
+        str![[r#"
+Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports to
+whoever asks with reason (RFC 6335).
+
+tcp  dormant
+  Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
+              2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
+              (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
+              this protocol too, but is used on UDP only.
+  Registered  l2f: l2f
+              orphaned (confirmed); no assignee on record
+  Registered  l2tp: l2tp
+              dormant; to Andy Valencia
+  Evidence    l2tp is named by the SELinux reference policy.
+  Beside it   1700 mps-raft and 1702 deskshare.
+  Here now    nothing listens on it.
+
+udp  active
+  Why         l2tp is in use: the curated list of living services, the services
+              file of Debian's netbase, Wireshark's dissectors and the SELinux
+              reference policy name it. l2f was registered for Cisco Layer Two
+              Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP
+              replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341).
+              The services file of Debian's netbase still names it, which shows
+              no life.
+  Registered  l2tp: l2tp
+              active; to Andy Valencia
+  Registered  l2f: l2f
+              orphaned (confirmed); no assignee on record
+  Met here    L2TP (xl2tpd, strongSwan setups)
+  Usually     served by xl2tpd [xl2tpd] and l2tpns [l2tpns].
+  Beside it   1700 mps-raft and 1702 deskshare.
+  Here now    nothing listens on it.
+
+  To check    portolan 1701
+              sudo portolan 1701 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn many_ports_in_blocks() {
-    assert_lines(
-        &card(&scene(), &[22, 3416, 8000, 8001, 8002, 8003], &terminal(80)),
-        &[
-            "22           tcp,udp  active",
-            "              ssh: The Secure Shell (SSH) Protocol",
-            "              here now: tcp [fe80::1%eth0]:22 (unknown)",
-            "3416         tcp,udp  orphaned (presumed)",
-            "              commandport: AirMobile IS Command Port",
-            "              here now: tcp 0.0.0.0:3416 python3 (pid 812)",
-            "8000         tcp,udp  repurposed",
-            "              irdmi: iRDMI, orphaned (presumed)",
-            "              met here: development web servers (http.server, Django, uvicorn)",
-            "              here now: tcp 0.0.0.0:8000 nginx ×4, ? (pid 21, 22, 23, 24,",
-            "              4000025)",
-            "8001-8003    tcp,udp  unassigned",
-            "              Nothing is registered for this port and protocol, and nothing is",
-            "              known to use it.",
-        ],
+    assert_snapshot(
+        card(&scene(), &[22, 3416, 8000, 8001, 8002, 8003], &terminal(80)),
+        str![[r#"
+22           tcp  active
+              ssh: The Secure Shell (SSH) Protocol
+              here now: tcp [fe80::1%eth0]:22 (unknown)
+22           udp  dormant
+              ssh: The Secure Shell (SSH) Protocol
+3416         tcp,udp  orphaned (presumed)
+              commandport: AirMobile IS Command Port
+              here now: tcp 0.0.0.0:3416 python3 (pid 812)
+8000         tcp  repurposed
+              irdmi: iRDMI, dormant
+              met here: Django, uvicorn and other development servers, Splunk,
+              Portainer, Hikvision cameras
+              here now: tcp 0.0.0.0:8000 nginx ×4, ? (pid 21, 22, 23, 24,
+              4000025)
+8000         udp  dormant
+              irdmi: iRDMI
+8001         tcp  repurposed
+              vcom-tunnel: VCOM Tunnel, dormant
+              met here: kubectl proxy, Kong admin, development servers
+8001         udp  dormant
+              vcom-tunnel: VCOM Tunnel
+8002         tcp  dormant
+              teradataordbms: Teradata ORDBMS
+8002         udp  dormant
+              teradataordbms: Teradata ORDBMS
+8003         tcp,udp  dormant
+              mcreport: Mulberry Connect Reporting Service
+              here now: tcp 127.0.0.1:8003 \x1b[2J\x0aevil\u{202e}, \x28kernel)
+              (pid 1000, 1001)
+
+"#]],
     );
 }
 
 /// A port somebody listens on is never lost in a run.
 #[test]
 fn runs_end_at_a_listener() {
-    let text = card(&scene(), &[3412, 3413, 3414, 3415, 3417, 3418], &PLAIN);
-    let heads: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.starts_with(' '))
-        .map(|line| line.split_once(' ').unwrap().0)
-        .collect();
-    assert_eq!(heads, ["3412-3414", "3415", "3417-3418"], "{text}");
+    let snapshot = Snapshot { sockets: vec![socket("tcp/127.0.0.1:8812", Owner::Hidden)], ..empty() };
+    let text = card(&snapshot, &[8810, 8811, 8812, 8813, 8814], &PLAIN);
+    let heads: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_snapshot(
+        heads.join("\n"),
+        str![[r#"
+8810-8811    tcp,udp  unassigned
+8812         tcp,udp  unassigned
+8813-8814    tcp,udp  unassigned
+"#]],
+    );
 }
 
-/// Off a terminal prose is wrapped as on one of 80 columns, and a command line is whole.
+/// Off a terminal prose is wrapped as on one of 80 columns.
 #[test]
 fn in_a_pipe() {
-    let text = card(&scene(), &[3416], &PLAIN);
-    assert!(text.lines().all(|line| line.len() <= 80 || line.trim_start().starts_with('/')), "{text}");
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(joined.contains("Presumed: no trace of the product in packages."), "{text}");
+    assert_snapshot(
+        card(&scene(), &[3416], &PLAIN),
+        str![[r#"
+Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports to
+whoever asks with reason (RFC 6335).
+
+tcp, udp  orphaned (presumed)
+  Why         commandport was registered for AirMobile IS (apparently Motorola),
+              presumed dead: Command port of AirMobile IS, apparently Motorola
+              middleware for wireless data, of which nothing is on offer today.
+              Presumed: registered February 2002 with a contact at a misspelt
+              Motorola domain; Motorola offers no AirMobile today, and no
+              package or maker's page knows such a product.
+  Registered  commandport: AirMobile IS Command Port
+              orphaned (presumed); to Mike Klein; registered 2002-02
+  Beside it   3415 bcinameservice and 3417 csvr.
+  Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
+              python3 (pid 812, user root)
+                python3 -m serve
+              flags: orphaned (warning), exposed (info)
+
+  To check    portolan 3416
+              sudo portolan 3416 (as root it shows every owner)
+
+"#]],
+    );
 }
 
 /// That nothing listens is only said where every socket could be seen.
 #[test]
-fn nobody_there() {
-    let mut observation = empty();
-    let here = |observation: &Snapshot| {
-        let text = card(observation, &[3416], &PLAIN);
-        let (_, rest) = text.split_once("Here now").unwrap();
-        let (here, _) = rest.split_once("\n\n").unwrap();
-        here.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!(here(&observation), "nothing listens on it.");
-    observation.gaps = vec![gap(Stage::Owners, "processes", Some(3))];
-    assert_eq!(here(&observation), "nothing listens on it.");
-    observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
-    assert_eq!(
-        here(&observation),
-        "nothing was seen, but something may listen: TCP sockets not seen, permission denied (run as root)."
+fn no_listener() {
+    let mut snapshot = empty();
+    assert_snapshot(
+        card(&snapshot, &[9], &PLAIN),
+        str![[r#"
+Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
+by the IETF (RFC 6335).
+
+tcp, udp  active
+  Why         discard is in use: the curated list of living services and the
+              services file of Debian's netbase name it.
+  Registered  discard: Discard
+              active; to Jon Postel
+  Evidence    discard is named by the services file of Debian's netbase; the
+              port is named as something else by the SELinux reference policy.
+  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
+  Beside it   7 echo and 11 systat.
+  Here now    nothing listens on it.
+
+  To check    portolan 9
+              sudo portolan 9 (as root it shows every owner)
+
+"#]],
+    );
+    snapshot.gaps = vec![gap(Stage::Owners, "processes", Some(3))];
+    assert_eq!(card(&snapshot, &[9], &PLAIN), card(&empty(), &[9], &PLAIN));
+    snapshot.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
+    assert_snapshot(
+        card(&snapshot, &[9], &PLAIN),
+        str![[r#"
+Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
+by the IETF (RFC 6335).
+
+tcp, udp  active
+  Why         discard is in use: the curated list of living services and the
+              services file of Debian's netbase name it.
+  Registered  discard: Discard
+              active; to Jon Postel
+  Evidence    discard is named by the services file of Debian's netbase; the
+              port is named as something else by the SELinux reference policy.
+  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
+  Beside it   7 echo and 11 systat.
+  Here now    nothing was seen, but something may listen: TCP sockets not seen,
+              permission denied (run as root).
+
+  To check    portolan 9
+              sudo portolan 9 (as root it shows every owner)
+
+"#]],
     );
 }
 
 #[test]
 fn how_to_look() {
-    let check = |os: &str, privileged| {
-        let mut observation = empty();
-        (observation.host.os, observation.host.privileged) = (os.into(), privileged);
-        let text = card(&observation, &[22], &PLAIN);
-        text.split_once("To check").unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!(check("linux", true), "portolan 22");
-    assert_eq!(check("linux", false), "portolan 22 sudo portolan 22 (as root it shows every owner)");
-    assert_eq!(check("windows", false), "portolan 22 as administrator it shows every owner");
+    let mut snapshot = empty();
+    let mut text = String::new();
+    for (os, privileged) in [("linux", true), ("linux", false), ("windows", false)] {
+        (snapshot.host.os, snapshot.host.privileged) = (os.into(), privileged);
+        let card = card(&snapshot, &[60000], &PLAIN);
+        let (_, check) = card.split_once("To check").unwrap();
+        text += &format!("{os}, privileged {privileged}:{check}\n");
+    }
+    assert_snapshot(
+        text,
+        str![[r#"
+linux, privileged true:    portolan 60000
+
+linux, privileged false:    portolan 60000
+              sudo portolan 60000 (as root it shows every owner)
+
+windows, privileged false:    portolan 60000
+              as administrator it shows every owner
+
+
+"#]],
+    );
 }
 
-/// Tcp and udp are told apart where they differ.
+/// TCP and UDP have a section each where they differ: in registrations, status, or service.
 #[test]
 fn protocols_that_differ() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let mut ports = explained(&report, &[3416]);
-    ports[1].verdict = verdict(3415);
-    let told = text(|w| card::explain(&ports, &report, &PLAIN, w));
-    let heads: Vec<&str> = told.lines().filter(|l| l.starts_with("tcp") || l.starts_with("udp")).collect();
-    assert_eq!(heads, ["tcp  orphaned (presumed)", "udp  unassigned"]);
+    ports[1].verdict = verdict(8810);
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp  orphaned (presumed)
+udp  unassigned
+"#]],
+    );
     // Neither has a registration, but one is reserved.
-    ports[0].verdict.assignments.clear();
-    (ports[0].verdict.status, ports[0].verdict.basis) = (Status::Unassigned, Basis::Reserved);
-    let told = text(|w| card::explain(&ports, &report, &PLAIN, w));
-    assert!(told.contains("\ntcp  unassigned (reserved)") && told.contains("\nudp  unassigned"), "{told}");
+    ports[0].verdict = verdict(1023);
+    ports[1].verdict = verdict(8810);
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp  unassigned (reserved)
+udp  unassigned
+"#]],
+    );
     // The same status, but of another service.
     ports[0].verdict = verdict(3416);
     ports[1].verdict = verdict(3416);
     ports[1].verdict.assignments[0].service = "otherport";
-    let text = text(|w| card::explain(&ports, &report, &PLAIN, w));
-    assert!(text.contains("\ntcp  orphaned") && text.contains("\nudp  orphaned"), "{text}");
+    assert_snapshot(
+        heads(&ports, &report),
+        str![[r#"
+tcp  orphaned (presumed)
+udp  orphaned (presumed)
+"#]],
+    );
+}
+
+/// The first lines of the sections.
+fn heads(ports: &[Explained<'_>], report: &Report) -> String {
+    let text = text(|w| card::explain(ports, report, &PLAIN, w));
+    let heads = text.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));
+    heads.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn safe_and_no_wider_than_the_terminal() {
     let observation = scene();
-    let every = [9, 22, 443, 1023, 1701, 3415, 3416, 5432, 7777, 7778, 8000, 51820, 60417];
+    let every = [9, 22, 443, 1023, 1701, 3416, 4913, 5432, 7778, 8000, 8003, 51820, 60417];
     for width in [50, 60, 80, 120] {
         for ports in every.chunks(1).chain([&every[..]]) {
             let text = card(&observation, ports, &terminal(width));
-            for line in text.lines().filter(|line| !line.contains("https://")) {
-                assert!(line.width() <= usize::from(width), "{width}: {line}");
+            for line in text.lines() {
+                // A word is never broken, such as an address or a list of names in the registry.
+                let breakable = line.trim().contains(' ');
+                assert!(!breakable || line.width() <= usize::from(width), "{width}: {line}");
                 assert_eq!(line.chars().find(|c| is_unsafe(*c)), None);
             }
             let coloured = card(&observation, ports, &Style { color: true, ..terminal(width) });

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use snapbox::str;
 
 use super::super::fixtures::*;
 use super::super::*;
@@ -21,85 +22,187 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn head() {
-    let observation = scene();
-    let (text, listing) = listing(&observation);
-    assert!(text.starts_with("{\n  \"schema\": \"portolan/1\",\n") && text.ends_with("}\n"));
-    assert_eq!(listing["schema"], "portolan/1");
-    assert_eq!(listing["taken"], "2026-11-21T12:00:00Z");
-    assert_eq!(
-        listing["host"],
-        json!({"name": "box", "os": "linux", "kernel": "6.18.0", "privileged": false, "reserved": [],
-               "ephemeral": [{"low": 32768, "high": 60999}], "ephemeral_source": "ip_local_port_range"})
-    );
-    assert_eq!(listing["complete"], false);
-    assert_eq!(
-        listing["gaps"],
-        json!([{"stage": "owners", "what": "processes", "count": 12, "why": "permission denied", "remedy": "run as root"}])
-    );
-    assert_eq!(listing["notes"], json!([{"what": "other network namespaces", "count": 2, "remedy": null}]));
-    assert_eq!(listing["registry"], json!({"date": report(&observation).registry.date(), "file": null}));
-    assert_eq!(listing["listeners"].as_array().unwrap().len(), 8);
+fn a_listing() {
+    let mut snapshot = scene();
+    snapshot.sockets.truncate(1);
+    assert_snapshot(
+        listing(&snapshot).0,
+        str![[r#"
+{
+  "schema": "portolan/1",
+  "taken": "2026-11-21T12:00:00Z",
+  "host": {
+    "name": "box",
+    "os": "linux",
+    "kernel": "6.18.0",
+    "privileged": false,
+    "ephemeral": [
+      {
+        "low": 32768,
+        "high": 60999
+      }
+    ],
+    "reserved": [],
+    "ephemeral_source": "ip_local_port_range"
+  },
+  "complete": false,
+  "gaps": [
+    {
+      "stage": "owners",
+      "what": "processes",
+      "count": 12,
+      "why": "permission denied",
+      "remedy": "run as root"
+    }
+  ],
+  "notes": [
+    {
+      "what": "other network namespaces",
+      "count": 2,
+      "remedy": null
+    }
+  ],
+  "namespaces": [],
+  "registry": {
+    "date": "DATE",
+    "file": null
+  },
+  "listeners": [
+    {
+      "protocol": "tcp",
+      "family": "ipv4",
+      "address": "0.0.0.0",
+      "port": 3416,
+      "device": null,
+      "v6only": null,
+      "state": "listen",
+      "peer": null,
+      "direction": null,
+      "connections": null,
+      "netns": null,
+      "inode": 4711,
+      "cookie": null,
+      "mptcp": false,
+      "queues": null,
+      "uid": 0,
+      "user": "root",
+      "cgroup": null,
+      "unit": null,
+      "container": null,
+      "exposure": "any",
+      "owner": "held",
+      "processes": [
+        {
+          "pid": 812,
+          "name": "python3",
+          "exe": "/usr/bin/python3",
+          "exe_state": "present",
+          "exe_deleted": false,
+          "cmdline": [
+            "python3",
+            "-m",
+            "serve"
+          ],
+          "uid": 0,
+          "user": "root",
+          "started": "2026-11-21T10:00:00Z",
+          "parents": [
+            {
+              "pid": 1,
+              "name": "systemd"
+            }
+          ],
+          "unit": null,
+          "container": null
+        }
+      ],
+      "registry": {
+        "range": "registered",
+        "status": "orphaned",
+        "basis": "ended",
+        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
+        "assignments": [
+          {
+            "service": "commandport",
+            "ports": {
+              "low": 3416,
+              "high": 3416
+            },
+            "description": "AirMobile IS Command Port",
+            "assignee": "Mike Klein",
+            "registered": "2002-02",
+            "modified": null,
+            "reference": null,
+            "notes": null,
+            "status": "orphaned",
+            "basis": "ended",
+            "used_on": [],
+            "curated": {
+              "standing": "orphaned",
+              "product": "AirMobile IS (apparently Motorola)",
+              "ended": null,
+              "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today.",
+              "source": null,
+              "confidence": "presumed",
+              "now_used_by": null,
+              "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product"
+            },
+            "life": []
+          }
+        ],
+        "known_use": [],
+        "remark": null
+      },
+      "usual": null,
+      "flags": [
+        {
+          "code": "orphaned",
+          "severity": "warning",
+          "evidence": {
+            "registrations": [
+              {
+                "service": "commandport",
+                "product": "AirMobile IS (apparently Motorola)",
+                "ended": null,
+                "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today.",
+                "confidence": "presumed",
+                "source": null,
+                "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product"
+              }
+            ]
+          },
+          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
+        },
+        {
+          "code": "exposed",
+          "severity": "info",
+          "evidence": {
+            "exposure": "any",
+            "address": "0.0.0.0",
+            "device": null
+          },
+          "text": "Reachable from beyond this machine, on every address of this machine, as far as the address tells."
+        }
+      ]
+    }
+  ]
 }
 
-#[test]
-fn a_listener_whole() {
-    let listener = of_port(&listing(&scene()).1, 3416).clone();
-    let (processes, registry, flags) = (&listener["processes"], &listener["registry"], &listener["flags"]);
-    let mut rest = listener.clone();
-    for own in ["processes", "registry", "flags"] {
-        rest.as_object_mut().unwrap().remove(own);
-    }
-    assert_eq!(
-        rest,
-        json!({"protocol": "tcp", "family": "ipv4", "address": "0.0.0.0", "port": 3416, "device": null,
-               "v6only": null, "state": "listen", "peer": null, "direction": null, "connections": null, "netns": null, "inode": 4711, "cookie": null,
-               "mptcp": false, "queues": null, "uid": 0, "user": "root", "cgroup": null, "unit": null,
-               "container": null, "exposure": "any", "owner": "held", "usual": null})
+"#]],
     );
-    assert_eq!(
-        *processes,
-        json!([{"pid": 812, "name": "python3", "exe": "/usr/bin/python3", "exe_state": "present",
-                "exe_deleted": false, "cmdline": ["python3", "-m", "serve"], "uid": 0, "user": "root",
-                "started": "2026-11-21T10:00:00Z", "parents": [{"pid": 1, "name": "systemd"}], "unit": null,
-                "container": null}])
-    );
-    assert_eq!(registry["range"], "registered");
-    assert_eq!(registry["status"], "orphaned");
-    assert_eq!(registry["basis"], "ended");
-    assert_eq!(registry["reason"], verdict_text::reason(&verdict(3416)));
-    assert_eq!(registry["known_use"], json!([]));
-    assert_eq!(registry["remark"], Value::Null);
-    assert_eq!(
-        registry["assignments"],
-        json!([{"service": "commandport", "ports": {"low": 3416, "high": 3416},
-                "description": "AirMobile IS Command Port", "assignee": "[Mike_Klein]", "registered": "2002-02",
-                "modified": null, "reference": null, "notes": null, "status": "orphaned", "basis": "ended",
-                "used_on": [], "life": [],
-                "curated": {"standing": "orphaned", "product": "AirMobile IS (apparently Motorola)", "ended": null,
-                            "reason": "Command port of AirMobile IS, apparently Motorola wireless middleware of which nothing is on offer today.",
-                            "source": null, "confidence": "presumed", "now_used_by": null,
-                            "basis": "no trace of the product in packages"}}])
-    );
-    assert_eq!(keys(&flags[0]), ["code", "evidence", "severity", "text"]);
-    assert_eq!((&flags[0]["code"], &flags[0]["severity"]), (&json!("orphaned"), &json!("warning")));
-    assert_eq!(flags[0]["evidence"]["registrations"][0]["confidence"], "presumed");
-    assert_eq!(flags[0]["text"], registry["reason"]);
-    assert_eq!((&flags[1]["code"], &flags[1]["severity"]), (&json!("exposed"), &json!("info")));
-    assert_eq!(flags[1]["evidence"], json!({"exposure": "any", "address": "0.0.0.0", "device": null}));
 }
 
 #[test]
 fn owners_and_nulls() {
     let (_, listing) = listing(&scene());
     for (port, owner) in
-        [(3415, "hidden"), (51820, "kernel"), (60417, "vanished"), (22, "unknown"), (5432, "held")]
+        [(4913, "hidden"), (51820, "kernel"), (60417, "vanished"), (22, "unknown"), (5432, "held")]
     {
         let listener = of_port(&listing, port);
         assert_eq!(listener["owner"], owner);
         assert_eq!(listener["processes"].as_array().unwrap().is_empty(), owner != "held", "{port}");
     }
-    let hidden = of_port(&listing, 3415);
+    let hidden = of_port(&listing, 4913);
     assert_eq!((&hidden["uid"], &hidden["user"]), (&json!(65534), &Value::Null));
     assert_eq!(of_port(&listing, 22)["device"], "eth0");
     // Five holders; one of them could not be read, and is listed by its id.
@@ -188,7 +291,7 @@ fn explanations() {
     );
     assert_eq!((&ports[0]["port"], &ports[0]["protocol"]), (&json!(22), &json!("tcp")));
     assert_eq!((&ports[0]["range"], &ports[0]["status"]), (&json!("system"), &json!("active")));
-    assert_eq!(ports[0]["evidence"], json!([{"service": "ssh", "kinds": ["curated", "netbase"]}]));
+    assert_eq!(ports[0]["evidence"][0]["service"], "ssh");
     assert_eq!(ports[2]["listeners"][0]["processes"][0]["pid"], 812);
     assert_eq!((&ports[3]["protocol"], &ports[3]["listeners"]), (&json!("udp"), &json!([])));
 }

@@ -1,5 +1,5 @@
-//! Tests of the renderers, on the scene of `fixtures`. What they expect is written out, so that a reader sees
-//! what a user sees; the registry's date is masked, since it changes with the data.
+//! Tests of the renderers, on the scene of `fixtures`. What they expect is a snapshot
+//! in the test's source, so that a reader sees what a user sees.
 
 mod card;
 mod events;
@@ -25,11 +25,4 @@ fn bleached(text: &str) -> String {
         plain.push_str(part.split_once('m').unwrap().1);
     }
     plain
-}
-
-/// Compares line by line, and shows the whole where they differ.
-#[track_caller]
-fn assert_lines(text: &str, expected: &[&str]) {
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines, expected, "\n{text}");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use snapbox::str;
 
 use super::super::{fixtures, is_unsafe, policy as told};
 use crate::findings::{FindingFamily, Flag};
@@ -232,74 +233,75 @@ fn a_draft_is_written_for_its_reader() {
     add("tcp/0.0.0.0:26", Owner::Held(vec![9].into()), "", &[]);
     observation.processes.dedup_by_key(|process| process.pid);
     let text = drafted(&observation);
-    super::assert_lines(
+    fixtures::assert_snapshot(
         &text,
-        &[
-            "# What may listen on box, drafted from what listened there (portolan policy init).",
-            "# The first rule that holds decides; what no rule allows is a finding, `unexpected`.",
-            "# Take out what should not be there, and `required = true` where it need not always run. Of what stays, say why,",
-            "# who answers for it, and for how long:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31",
-            "#",
-            "# INCOMPLETE: not everything could be seen. What is missing here has no rule.",
-            "#   no rule for tcp 0.0.0.0:25, held by (hidden)",
-            "#   no rule for tcp 0.0.0.0:26, held by (not wholly read)",
-            "#   (run it as root)",
-            "",
-            "schema = \"portolan.policy/1\"",
-            "",
-            "# registered there: ssh",
-            "# CHECK THIS: found here now and accepted by this rule: impostor",
-            "[[allow]]",
-            "id = \"python3.11-22\"",
-            "port = 22",
-            "protocol = \"tcp\"",
-            "address = \"127.0.0.1\"",
-            "executable = \"/usr/bin/python3.11\"",
-            "user = \"web\"",
-            "unit = \"x.service\"",
-            "accept = \"impostor\"",
-            "required = true",
-            "",
-            "# registered there: http, www, www-http",
-            "[[allow]]",
-            "id = \"a-80\"",
-            "port = [80, 81]",
-            "protocol = \"tcp\"",
-            "address = [\"0.0.0.0\", \"::\"]",
-            "executable = \"/usr/sbin/a\"",
-            "user = 0",
-            "required = true",
-            "",
-            "[[allow]]",
-            "id = \"d-40002\"",
-            "port = 40002",
-            "protocol = \"tcp\"",
-            "address = \"127.0.0.1\"",
-            "executable = \"/usr/bin/d\"",
-            "user = \"web\"",
-            "unit = \"x.service\"",
-            "required = true",
-            "",
-            "[[allow]]",
-            "id = \"kernel-51820\"",
-            "port = 51820",
-            "protocol = \"udp\"",
-            "address = \"0.0.0.0\"",
-            "executable = \"kernel\"",
-            "user = \"web\"",
-            "required = true",
-            "",
-            "# On 40001, 40003 now. The kernel seems to give these ports, others after each start, so the rule allows any such",
-            "# port to this program and user. Where a port is fixed, write it instead.",
-            "[[allow]]",
-            "id = \"d-ephemeral\"",
-            "port = \"ephemeral\"",
-            "protocol = \"tcp\"",
-            "address = \"127.0.0.1\"",
-            "executable = \"/usr/bin/d\"",
-            "user = \"web\"",
-            "unit = \"x.service\"",
-            "required = true",
-        ],
+        str![[r##"
+# What may listen on box, drafted from what listened there (portolan policy init).
+# The first rule that holds decides; what no rule allows is a finding, `unexpected`.
+# Take out what should not be there, and `required = true` where it need not always run. Of what stays, say why,
+# who answers for it, and for how long:   reason = "..."   owner = "..."   expires = 2027-12-31
+#
+# INCOMPLETE: not everything could be seen. What is missing here has no rule.
+#   no rule for tcp 0.0.0.0:25, held by (hidden)
+#   no rule for tcp 0.0.0.0:26, held by (not wholly read)
+#   (run it as root)
+
+schema = "portolan.policy/1"
+
+# registered there: ssh
+# CHECK THIS: found here now and accepted by this rule: impostor
+[[allow]]
+id = "python3.11-22"
+port = 22
+protocol = "tcp"
+address = "127.0.0.1"
+executable = "/usr/bin/python3.11"
+user = "web"
+unit = "x.service"
+accept = "impostor"
+required = true
+
+# registered there: http, www, www-http
+[[allow]]
+id = "a-80"
+port = [80, 81]
+protocol = "tcp"
+address = ["0.0.0.0", "::"]
+executable = "/usr/sbin/a"
+user = 0
+required = true
+
+[[allow]]
+id = "d-40002"
+port = 40002
+protocol = "tcp"
+address = "127.0.0.1"
+executable = "/usr/bin/d"
+user = "web"
+unit = "x.service"
+required = true
+
+[[allow]]
+id = "kernel-51820"
+port = 51820
+protocol = "udp"
+address = "0.0.0.0"
+executable = "kernel"
+user = "web"
+required = true
+
+# On 40001, 40003 now. The kernel seems to give these ports, others after each start, so the rule allows any such
+# port to this program and user. Where a port is fixed, write it instead.
+[[allow]]
+id = "d-ephemeral"
+port = "ephemeral"
+protocol = "tcp"
+address = "127.0.0.1"
+executable = "/usr/bin/d"
+user = "web"
+unit = "x.service"
+required = true
+
+"##]],
     );
 }

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
 use super::super::screen::{Mark, Scene, Size, Tally, frame, status};
-use super::{assert_lines, bleached};
+use super::bleached;
 use crate::baseline::Kind;
 use crate::model::*;
 
@@ -34,23 +35,23 @@ const MARKS: [(u16, Kind); 5] = [
 #[test]
 fn a_frame() {
     let lines = shown(&scene(), &MARKS, (100, 30), false);
-    assert_lines(
-        &lines.join("\n"),
-        &[
-            "12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits",
-            "+ 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed",
-            "  PROTO  ADDRESS         PORT   SERVICE       PROCESS           PID      USER          FLAGS",
-            "────────────────────────────────────────────────────────────────────────────────────────────────────",
-            "  udp    [::]            3415   -             (hidden)          -        65534         unassigned +1",
-            "+ tcp    0.0.0.0         3416   commandport   python3           812      root          orphaned?",
-            "^ tcp    0.0.0.0         8000   ~developmen…  nginx ×4, ?       21 +4    root          -",
-            "  udp    0.0.0.0         51820  -             (kernel)          -        root          ephemeral",
-            "v tcp    [fe80::1%eth0]  22     ssh           (unknown)         -        -             -",
-            "~ tcp    127.0.0.1       5432   postgresql    postgres          900      postgres      -",
-            "  tcp    127.0.0.1       7777   cbt           \\x1b[2J\\x0aevil…  1000 +1  \\x1b[2J\\x0a…  dormant",
-            "- tcp    127.0.0.1       60417  -             (vanished)        -        root          ephemeral",
-            "portolan: not seen: 12 processes: permission denied (run as root)",
-        ],
+    assert_snapshot(
+        lines.join("\n"),
+        str![[r#"
+12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
++ 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
+  PROTO  ADDRESS         PORT   SERVICE       PROCESS       PID      USER          FLAGS
+────────────────────────────────────────────────────────────────────────────────────────────────────
++ tcp    0.0.0.0         3416   commandport   python3       812      root          orphaned?
+  udp    [::]            4913   -             (hidden)      -        65534         other-protocol +1
+^ tcp    0.0.0.0         8000   ~Django, uv…  nginx ×4, ?   21 +4    root          -
+  udp    0.0.0.0         51820  -             (kernel)      -        root          ephemeral
+v tcp    [fe80::1%eth0]  22     ssh           (unknown)     -        -             -
+~ tcp    127.0.0.1       5432   postgresql    postgres      900      postgres      -
+  tcp    127.0.0.1       8003   mcreport      \x1b[2J\x0a…  1000 +1  \x1b[2J\x0a…  shared +1
+- tcp    127.0.0.1       60417  -             (vanished)    -        root          ephemeral
+portolan: not seen: 12 processes: permission denied (run as root)
+"#]],
     );
 }
 
@@ -76,37 +77,60 @@ fn fits_every_terminal() {
 #[test]
 fn too_many_rows() {
     let lines = shown(&scene(), &[(60417, Kind::Vanished), (5432, Kind::Changed)], (80, 8), false);
-    assert_eq!(lines.len(), 8, "{lines:#?}");
-    assert!(lines[4].starts_with("  udp    [::]"), "{lines:#?}");
-    assert!(lines[5].starts_with("~ ") && lines[5].contains("5432"), "{lines:#?}");
-    assert!(lines[6].starts_with("- ") && lines[6].contains("60417"), "{lines:#?}");
-    assert_eq!(lines[7], "5 rows not shown: the terminal is too low");
+    assert_snapshot(
+        lines.join("\n"),
+        str![[r#"
+12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
+- 1 vanished  ~ 1 changed
+  PROTO  ADDRESS    PORT   SERVICE      PROCESS     PID  USER      FLAGS
+────────────────────────────────────────────────────────────────────────────
+  tcp    0.0.0.0    3416   commandport  python3     812  root      orphaned?
+~ tcp    127.0.0.1  5432   postgresql   postgres    900  postgres  -
+- tcp    127.0.0.1  60417  -            (vanished)  -    root      ephemeral
+5 rows not shown: the terminal is too low
+"#]],
+    );
 }
 
 #[test]
 fn nothing_to_show() {
-    let mut observation = empty();
-    let lines = shown(&observation, &[], (80, 20), false);
-    assert!(lines[0].contains("0 listeners"), "{lines:#?}");
-    assert!(lines[2].starts_with("No listeners."), "{lines:#?}");
-    observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
-    let lines = shown(&observation, &[], (80, 20), false);
-    assert!(lines[2].starts_with("No listener could be seen."), "{lines:#?}");
+    let mut snapshot = empty();
+    assert_snapshot(
+        shown(&snapshot, &[], (80, 20), false).join("\n"),
+        str![[r#"
+12:00:00 UTC  0 listeners  every 1 s  q quits
+
+No listeners. Registry of DATE.
+"#]],
+    );
+    snapshot.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
+    assert_snapshot(
+        shown(&snapshot, &[], (80, 20), false).join("\n"),
+        str![[r#"
+12:00:00 UTC  0 listeners  view incomplete (1 gap)  every 1 s  q quits
+
+No listener could be seen. The view is incomplete (1 gap): this is no
+all-clear. Registry of DATE.
+portolan: not seen: TCP sockets: permission denied (run as root)
+"#]],
+    );
 }
 
-/// The more there is to leave out, the less is said; that something is out of sight is said to the last.
+/// The narrower the terminal, the less the status line says; that something was not seen is said to the last.
 #[test]
 fn status_lines() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let tally = Tally { listeners: 37, gaps: 2 };
-    for (width, wanted) in [
-        (80, "12:00:00 UTC  37 listeners  view incomplete (2 gaps)  every 0.5 s  q quits"),
-        (70, "12:00:00 UTC  37 listeners  view incomplete (2 gaps)  q quits"),
-        (50, "37 listeners  view incomplete (2 gaps)  q quits"),
-        (40, "37 listeners  view incomplete (2 gaps)"),
-        (30, "view incomplete (2 gaps)"),
-        (20, "view incomplete (2 …"),
-    ] {
-        assert_eq!(status(tally, now, Duration::from_millis(500), width), wanted);
-    }
+    let line = |width| status(tally, now, Duration::from_millis(500), width);
+    assert_snapshot(
+        [80, 70, 50, 40, 30, 20].map(line).join("\n"),
+        str![[r#"
+12:00:00 UTC  37 listeners  view incomplete (2 gaps)  every 0.5 s  q quits
+12:00:00 UTC  37 listeners  view incomplete (2 gaps)  q quits
+37 listeners  view incomplete (2 gaps)  q quits
+37 listeners  view incomplete (2 gaps)
+view incomplete (2 gaps)
+view incomplete (2 …
+"#]],
+    );
 }

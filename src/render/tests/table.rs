@@ -1,108 +1,128 @@
+use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
 use super::super::*;
-use super::{PLAIN, assert_lines, bleached, terminal};
+use super::{PLAIN, bleached, terminal};
 use crate::model::*;
 
 fn listing(observation: &Snapshot, style: &Style) -> String {
     let report = report(observation);
-    text(|w| table::listing(&report, true, style, w)).replace(report.registry.date(), "DATE")
+    text(|w| table::listing(&report, true, style, w))
 }
 
 #[test]
 fn in_a_pipe_it_is_whole() {
-    assert_lines(
-        &listing(&scene(), &PLAIN),
-        &[
-            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                  PROCESS                               PID                  USER                     UNIT                FLAGS",
-            "udp    [::]            3415   any         (unassigned)                                             (hidden)                              -                    65534                    -                   unassigned, other-protocol",
-            "tcp    0.0.0.0         3416   any         commandport                                              python3                               812                  root                     -                   orphaned (presumed)",
-            "tcp    0.0.0.0         8000   any         ~development web servers (http.server, Django, uvicorn)  nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -",
-            "udp    0.0.0.0         51820  any         (dynamic)                                                (kernel)                              -                    root                     -                   ephemeral",
-            "tcp    [fe80::1%eth0]  22     link-local  ssh                                                      (unknown)                             -                    -                        -                   -",
-            "tcp    127.0.0.1       5432   loopback    postgresql                                               postgres                              900                  postgres                 -                   -",
-            "tcp    127.0.0.1       7777   loopback    cbt                                                      \\x1b[2J\\x0aevil\\u{202e}, \\x28kernel)  1000,1001            \\x1b[2J\\x0aevil\\u{202e}  evil\\u{9b}.service  dormant",
-            "tcp    127.0.0.1       60417  loopback    (dynamic)                                                (vanished)                            -                    root                     -                   ephemeral",
-        ],
+    assert_snapshot(
+        listing(&scene(), &PLAIN),
+        str![[r#"
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                                               PROCESS                               PID                  USER                     UNIT                FLAGS
+tcp    0.0.0.0         3416   any         commandport                                                                           python3                               812                  root                     -                   orphaned (presumed)
+udp    [::]            4913   any         (unassigned)                                                                          (hidden)                              -                    65534                    -                   other-protocol, unassigned
+tcp    0.0.0.0         8000   any         ~Django, uvicorn and other development servers, Splunk, Portainer, Hikvision cameras  nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -
+udp    0.0.0.0         51820  any         (dynamic)                                                                             (kernel)                              -                    root                     -                   ephemeral
+tcp    [fe80::1%eth0]  22     link-local  ssh                                                                                   (unknown)                             -                    -                        -                   -
+tcp    127.0.0.1       5432   loopback    postgresql                                                                            postgres                              900                  postgres                 -                   -
+tcp    127.0.0.1       8003   loopback    mcreport                                                                              \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001            \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, dormant
+tcp    127.0.0.1       60417  loopback    (dynamic)                                                                             (vanished)                            -                    root                     -                   ephemeral
+
+"#]],
     );
 }
 
 #[test]
 fn at_120_columns() {
-    assert_lines(
-        &listing(&scene(), &terminal(120)),
-        &[
-            "PROTO  ADDRESS         PORT   EXPOSURE    SERVICE             PROCESS             PID      USER            FLAGS",
-            "────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────",
-            "udp    [::]            3415   any         -                   (hidden)            -        65534           unassigned +1",
-            "tcp    0.0.0.0         3416   any         commandport         python3             812      root            orphaned?",
-            "tcp    0.0.0.0         8000   any         ~development web …  nginx ×4, ?         21 +4    root            -",
-            "udp    0.0.0.0         51820  any         -                   (kernel)            -        root            ephemeral",
-            "tcp    [fe80::1%eth0]  22     link-local  ssh                 (unknown)           -        -               -",
-            "tcp    127.0.0.1       5432   loopback    postgresql          postgres            900      postgres        -",
-            "tcp    127.0.0.1       7777   loopback    cbt                 \\x1b[2J\\x0aevil\\u…  1000 +1  \\x1b[2J\\x0aev…  dormant",
-            "tcp    127.0.0.1       60417  loopback    -                   (vanished)          -        root            ephemeral",
-            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 1 kernel, 5 exposed. 1",
-            "owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no all-clear.",
-            "Registry of DATE.",
-        ],
+    assert_snapshot(
+        listing(&scene(), &terminal(120)),
+        str![[r#"
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS            PID      USER          FLAGS
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0         3416   any         commandport        python3            812      root          orphaned?
+udp    [::]            4913   any         -                  (hidden)           -        65534         other-protocol +1
+tcp    0.0.0.0         8000   any         ~Django, uvicorn…  nginx ×4, ?        21 +4    root          -
+udp    0.0.0.0         51820  any         -                  (kernel)           -        root          ephemeral
+tcp    [fe80::1%eth0]  22     link-local  ssh                (unknown)          -        -             -
+tcp    127.0.0.1       5432   loopback    postgresql         postgres           900      postgres      -
+tcp    127.0.0.1       8003   loopback    mcreport           \x1b[2J\x0aevil\…  1000 +1  \x1b[2J\x0a…  shared +1
+tcp    127.0.0.1       60417  loopback    -                  (vanished)         -        root          ephemeral
+8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1 shared, 1
+kernel. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no
+all-clear. Registry of DATE.
+
+"#]],
     );
 }
 
 #[test]
 fn at_80_columns() {
-    assert_lines(
-        &listing(&scene(), &terminal(80)),
-        &[
-            "PROTO  ADDRESS         PORT   SERVICE   PROCESS   PID      USER    FLAGS",
-            "────────────────────────────────────────────────────────────────────────────────",
-            "udp    [::]            3415   -         (hidden)  -        65534   unassigned +1",
-            "tcp    0.0.0.0         3416   command…  python3   812      root    orphaned?",
-            "tcp    0.0.0.0         8000   ~develo…  nginx ×…  21 +4    root    -",
-            "udp    0.0.0.0         51820  -         (kernel)  -        root    ephemeral",
-            "tcp    [fe80::1%eth0]  22     ssh       (unknow…  -        -       -",
-            "tcp    127.0.0.1       5432   postgre…  postgres  900      postg…  -",
-            "tcp    127.0.0.1       7777   cbt       \\x1b[2J…  1000 +1  \\x1b[…  dormant",
-            "tcp    127.0.0.1       60417  -         (vanish…  -        root    ephemeral",
-            "8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1",
-            "other-protocol, 1 kernel, 5 exposed. 1 owner hidden, 1 owner vanished, 1 owner",
-            "unknown: run as root. The view is incomplete (1 gap): this is no all-clear.",
-            "Registry of DATE.",
-        ],
+    assert_snapshot(
+        listing(&scene(), &terminal(80)),
+        str![[r#"
+PROTO  ADDRESS         PORT   SERVICE     PROCESS     PID      FLAGS
+────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0         3416   commandpo…  python3     812      orphaned?
+udp    [::]            4913   -           (hidden)    -        other-protocol +1
+tcp    0.0.0.0         8000   ~Django, …  nginx ×4,…  21 +4    -
+udp    0.0.0.0         51820  -           (kernel)    -        ephemeral
+tcp    [fe80::1%eth0]  22     ssh         (unknown)   -        -
+tcp    127.0.0.1       5432   postgresql  postgres    900      -
+tcp    127.0.0.1       8003   mcreport    \x1b[2J\x…  1000 +1  shared +1
+tcp    127.0.0.1       60417  -           (vanished)  -        ephemeral
+8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1
+other-protocol, 5 exposed, 1 shared, 1 kernel. 1 owner hidden, 1 owner vanished,
+1 owner unknown: run as root. The view is incomplete (1 gap): this is no
+all-clear. Registry of DATE.
+
+"#]],
     );
 }
 
 #[test]
 fn at_60_columns() {
-    let text = listing(&scene(), &terminal(60));
-    let rows: Vec<&str> = text.lines().take(10).collect();
-    assert_eq!(
-        rows,
-        [
-            "PROTO  ADDRESS       PORT   SERVICE   PROCESS  FLAGS",
-            "────────────────────────────────────────────────────────────",
-            "udp    [::]          3415   -         (hidde…  unassigned +1",
-            "tcp    0.0.0.0       3416   command…  python3  orphaned?",
-            "tcp    0.0.0.0       8000   ~develo…  nginx …  -",
-            "udp    0.0.0.0       51820  -         (kerne…  ephemeral",
-            "tcp    [fe80::1%et…  22     ssh       (unkno…  -",
-            "tcp    127.0.0.1     5432   postgre…  postgr…  -",
-            "tcp    127.0.0.1     7777   cbt       \\x1b[2…  dormant",
-            "tcp    127.0.0.1     60417  -         (vanis…  ephemeral",
-        ]
+    assert_snapshot(
+        listing(&scene(), &terminal(60)),
+        str![[r#"
+PROTO  ADDRESS       PORT   SERVICE   PROCESS  FLAGS
+────────────────────────────────────────────────────────────
+tcp    0.0.0.0       3416   command…  python3  orphaned?
+udp    [::]          4913   -         (hidde…  other-protoc…
+tcp    0.0.0.0       8000   ~Django…  nginx …  -
+udp    0.0.0.0       51820  -         (kerne…  ephemeral
+tcp    [fe80::1%et…  22     ssh       (unkno…  -
+tcp    127.0.0.1     5432   postgre…  postgr…  -
+tcp    127.0.0.1     8003   mcreport  \x1b[2…  shared +1
+tcp    127.0.0.1     60417  -         (vanis…  ephemeral
+8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1
+unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1
+shared, 1 kernel. 1 owner hidden, 1 owner vanished, 1 owner
+unknown: run as root. The view is incomplete (1 gap): this
+is no all-clear. Registry of DATE.
+
+"#]],
     );
 }
 
-/// With room, everything is told: both flags, the confidence, the unit.
+/// With room, everything is there: both flags, the confidence, the unit.
 #[test]
 fn at_200_columns() {
-    let text = listing(&scene(), &terminal(200));
-    for whole in
-        ["unassigned, other-protocol", "orphaned (presumed)", "evil\\u{9b}.service", "(dynamic)", "EXPOSURE"]
-    {
-        assert!(text.contains(whole), "no {whole}\n{text}");
-    }
+    assert_snapshot(
+        listing(&scene(), &terminal(200)),
+        str![[r#"
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                          PROCESS                               PID             USER                     UNIT                FLAGS
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0         3416   any         commandport                      python3                               812             root                     -                   orphaned (presumed)
+udp    [::]            4913   any         (unassigned)                     (hidden)                              -               65534                    -                   other-protocol, unassigned
+tcp    0.0.0.0         8000   any         ~Django, uvicorn and other dev…  nginx ×4, ?                           21,22,23,24 +1  root                     -                   -
+udp    0.0.0.0         51820  any         (dynamic)                        (kernel)                              -               root                     -                   ephemeral
+tcp    [fe80::1%eth0]  22     link-local  ssh                              (unknown)                             -               -                        -                   -
+tcp    127.0.0.1       5432   loopback    postgresql                       postgres                              900             postgres                 -                   -
+tcp    127.0.0.1       8003   loopback    mcreport                         \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, dormant
+tcp    127.0.0.1       60417  loopback    (dynamic)                        (vanished)                            -               root                     -                   ephemeral
+8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1 shared, 1 kernel. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is
+incomplete (1 gap): this is no all-clear. Registry of DATE.
+
+"#]],
+    );
 }
 
 /// The essential columns stay down to 60, the longest protocol name included; no line is ever wider than the
@@ -183,19 +203,32 @@ fn many_holders() {
     assert!(shown.contains("2000000 +299 "), "{shown}");
 }
 
-/// An empty list is told for what it is.
 #[test]
 fn nothing_to_list() {
-    let mut observation = empty();
-    assert_eq!(listing(&observation, &terminal(80)), "No listeners. Registry of DATE.\n");
-    assert_eq!(listing(&observation, &PLAIN), "");
-    observation.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
-    assert_eq!(
-        listing(&observation, &terminal(120)),
-        "No listener could be seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE.\n"
+    let mut snapshot = empty();
+    assert_snapshot(
+        listing(&snapshot, &terminal(80)),
+        str![[r#"
+No listeners. Registry of DATE.
+
+"#]],
     );
-    let observation = scene();
-    let mut report = report(&observation);
+    assert_eq!(listing(&snapshot, &PLAIN), "");
+    snapshot.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
+    assert_snapshot(
+        listing(&snapshot, &terminal(120)),
+        str![[r#"
+No listener could be seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE.
+
+"#]],
+    );
+    let snapshot = scene();
+    let mut report = report(&snapshot);
     report.entries.clear();
-    assert!(summary(&report).starts_with("No match among the 8 sockets seen. The view is incomplete"));
+    assert_snapshot(
+        summary(&report),
+        str![
+            "No match among the 8 sockets seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE."
+        ],
+    );
 }
