@@ -5,10 +5,11 @@ use super::super::*;
 use super::{PLAIN, bleached};
 use crate::model::*;
 
+/// A port for each basis of a status, and for each thing that a reason can add to it.
 #[test]
 fn reasons() {
     let mut text = String::new();
-    for port in [0, 9, 22, 443, 514, 1023, 1701, 3416, 4045, 5432, 7777, 7778, 8000, 8080, 11211, 60000] {
+    for port in [0, 1, 2, 4, 22, 33, 42, 67, 168, 169, 269, 750, 1528, 1701, 3416, 5432, 60000] {
         let verdict = verdict(port);
         text +=
             &format!("{port}: {}\n{}\n\n", verdict_text::status(&verdict), verdict_text::reason(&verdict));
@@ -19,20 +20,41 @@ fn reasons() {
 0: unassigned (reserved)
 IANA reserves this port: it is assigned to no service.
 
-9: active
-discard is in use: the curated list of living services and the services file of Debian's netbase name it.
+1: orphaned (confirmed)
+tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still met, ended 2016: RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Confirmed (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still names it, which shows no life.
+
+2: unassigned (reserved)
+IANA reserves this port: it is assigned to no service. IANA remarks: registered as compressnet until after 2024-06-12.
+
+4: unassigned
+Nothing is registered for this port and protocol, and nothing is known to use it.
 
 22: active
 ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles name it.
 
-443: active
-https is in use: the curated list of living services, the services file of Debian's netbase and firewalld's services name it.
+33: dormant
+dsp is in the registry, but no evidence shows it in use. That does not prove it dead.
 
-514: repurposed
-What one meets here today: Syslog over TCP (rsyslog, syslog-ng). shell was registered for Berkeley r-commands: cmd like exec, but automatic authentication is performed as for lo..., presumed withdrawn but still met: SSH entirely supplanted the r-commands; they survive on isolated old Unix hosts. Presumed: OpenSSH replaced the r-commands; servers for them are still packaged, and isolated old Unix hosts run them. The services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy and firewalld's services still name it, which shows no life.
+42: repurposed
+What one meets here today: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
 
-1023: unassigned (reserved)
-IANA reserves this port: it is assigned to no service.
+67: dormant
+bootps is registered for this protocol too, but is used on UDP only.
+
+168: dormant
+rsvd is in the registry (untouched since 2008-05-01), but no evidence shows it in use. That does not prove it dead.
+
+169: dormant
+send is in the registry (last changed 2019-04-22), but no evidence shows it in use. That does not prove it dead.
+
+269: active
+manet is defined by RFC 5498, and nothing says that it is dead.
+
+750: repurposed
+The services file of Debian's netbase and the SELinux reference policy agree with each other on what is met here, and it is not what is registered. Registered is rfile.
+
+1528: dormant
+norp is in the registry (there since 2021-04-07), but no evidence shows it in use. That does not prove it dead.
 
 1701: dormant
 l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but is used on UDP only.
@@ -40,26 +62,8 @@ l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is
 3416: orphaned (presumed)
 commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
 
-4045: dormant
-npp is in the registry (no assignee on record), but no evidence shows it in use. That does not prove it dead.
-
 5432: active
 postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols name it.
-
-7777: repurposed
-What one meets here today: Terraria, Oracle HTTP Server, game servers. cbt was registered for Core Based Trees multicast routing, dead, ended 2008: RFC 5110 moved Core Based Trees to Historic in 2008, fallen into disuse. Confirmed (https://www.rfc-editor.org/info/rfc5110).
-
-7778: orphaned (presumed)
-interwise was registered for Interwise conferencing, presumed dead: Interwise became AT&T Connect, which AT&T closed in the 2010s. Presumed: AT&T bought Interwise in 2007 and later closed AT&T Connect. The SELinux reference policy still names it, which shows no life.
-
-8000: repurposed
-What one meets here today: Django, uvicorn and other development servers, Splunk, Portainer, Hikvision cameras. Registered is irdmi: iRDMI.
-
-8080: active
-http-alt is in use: the curated list of living services, the curated list of known uses, the services file of Debian's netbase and Wireshark's dissectors name it.
-
-11211: active
-memcache is in use: the curated list of living services, the curated list of known uses, Wireshark's dissectors, the SELinux reference policy and firewalld's services name it.
 
 60000: dynamic
 IANA assigns nothing from 49152 up: programs use these ports for a while. The SELinux reference policy names this port as something else.
