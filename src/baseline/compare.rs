@@ -204,8 +204,7 @@ fn portless<'a>(told: &Told<'a>) -> Fingerprint<'a> {
 /// Whether a listener's port is one that the kernel picks for who asks for any, as far as the port tells.
 fn was_picked(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
-        Ephemeral::of(&finding.evidence)
-            .is_some_and(|port| port.kernel_would_pick == Some(true) && !port.may_be_client)
+        Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
     };
     judged.findings().iter().any(picked)
 }

@@ -7,7 +7,7 @@ use crate::findings::Finding;
 use crate::findings::change::{BaselineChange, ListenerState};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{ExeState, Exposure, Gap, Stage};
+use crate::model::{ExeState, Gap, Stage};
 
 /// A change as evidence.
 #[must_use]
@@ -71,9 +71,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             },
             _ => Subject::Listener(told.change.listener),
         };
-        let exposure =
-            since.after.as_ref().or(since.before.as_ref()).map_or(Exposure::Any, |state| state.exposure);
-        let finding = Finding::new(since, exposure);
+        let finding = Finding::new(since);
         audit.findings.push(AuditFinding { subject, finding, rule: None });
     }
     for gap in &comparison.before.gaps {

@@ -87,8 +87,8 @@ impl ListenerState {
 pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
     let Some(netns) = netns else { return String::new() };
     match &netns.name {
-        Some(name) => format!(" in the network namespace {name}"),
-        None => format!(" in the network namespace {}", netns.inode),
+        Some(name) => format!(" in network namespace {name}"),
+        None => format!(" in network namespace {}", netns.inode),
     }
 }
 
@@ -120,45 +120,45 @@ impl BaselineChange {
         let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
         let mut said = match (self.change, &self.before, &self.after) {
             (ChangeKind::Appeared, _, Some(is)) => {
-                format!("{}, held by {}, was not there on {when}.", is.place(), is.processes())
+                format!("{} ({}) is new since {when}.", is.place(), is.processes())
             }
             (ChangeKind::Vanished, Some(was), _) => {
-                format!("{}, held by {} on {when}, is gone.", was.place(), was.processes())
+                format!("{} ({}) is gone since {when}.", was.place(), was.processes())
             }
             (ChangeKind::Changed, Some(was), Some(is)) => format!(
-                "{} was held by {} on {when}, and is held by {}.",
+                "{}: the program on {when} was {}; now it is {}.",
                 is.place(),
                 was.processes(),
                 is.processes()
             ),
             (ChangeKind::Replaced, Some(was), Some(is)) => format!(
-                "{} is held by {}, which on {when} was {}.",
+                "{}: {} runs a file that is no longer at its path; on {when} it was {}.",
                 is.place(),
                 is.processes(),
                 was.processes()
             ),
             (ChangeKind::Widened, Some(was), Some(is)) => format!(
-                "{} of {} can be reached by more than on {when}, when it was on {}.",
+                "{} ({}): more clients can reach it than on {when}, when it listened on {}.",
                 is.place(),
                 is.processes(),
                 was.endpoint()
             ),
             (ChangeKind::Narrowed, Some(was), Some(is)) => format!(
-                "{} of {} can be reached by fewer than on {when}, when it was on {}.",
+                "{} ({}): fewer clients can reach it than on {when}, when it listened on {}.",
                 is.place(),
                 is.processes(),
                 was.endpoint()
             ),
             // No comparison makes such a change.
-            (kind, ..) => format!("It {} since {when}.", kind.name()),
+            (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if self.passing {
-            said.push_str(" A client waiting for an answer looks no different, and comes and goes.");
+            said.push_str(" It may be a client that waits for an answer: such sockets come and go.");
         }
         if !self.sure {
             said.push_str(match self.change {
-                ChangeKind::Appeared => " Not everything was seen then: it may have been there.",
-                _ => " Not everything is seen now: it may still be there.",
+                ChangeKind::Appeared => " The baseline is incomplete: the listener may have existed then.",
+                _ => " This scan is incomplete: the listener may still exist.",
             });
         }
         said
@@ -202,9 +202,9 @@ impl FindingKind for Appeared {
         family: FindingFamily::Change,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "not there in the baseline",
-        why: "What came since the machine was last known is what changed its risk.",
-        remedy: "find out who did it and why; if it is meant, take a new baseline",
+        description: "a listener that is not in the baseline",
+        why: "A new listener is a new way into the machine.",
+        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -226,9 +226,9 @@ impl FindingKind for Vanished {
         family: FindingFamily::Change,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Same,
-        description: "there in the baseline, and gone",
-        why: "A service that somebody relied on may be down.",
-        remedy: "if it is meant, take a new baseline; if not, start it as it was",
+        description: "a listener of the baseline is gone",
+        why: "A service that somebody depends on may be down.",
+        remedy: "if it is not intended, restore the service; if it is, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -250,9 +250,9 @@ impl FindingKind for Changed {
         family: FindingFamily::Change,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "held by another program or user than in the baseline",
-        why: "Clients talk to the port, not to the program: they do not notice who took it over.",
-        remedy: "find out who did it and why; if it is meant, take a new baseline",
+        description: "another program or user has the port than in the baseline",
+        why: "Clients connect to the port and do not notice that another program answers.",
+        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -274,9 +274,9 @@ impl FindingKind for Replaced {
         family: FindingFamily::Change,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Same,
-        description: "its program file was replaced or removed since the baseline, while it runs",
-        why: "What runs is not what a look at the disk, a scanner or a package manager sees.",
-        remedy: "restart the service, so that it runs what is installed",
+        description: "the program file was replaced or deleted since the baseline, while the program runs",
+        why: "The running program is not the file on disk that scanners and the package manager check.",
+        remedy: "restart the service, so that it runs the installed file",
     };
 
     fn severity(&self) -> Severity {
@@ -298,9 +298,9 @@ impl FindingKind for Widened {
         family: FindingFamily::Change,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "can be reached by more than in the baseline",
-        why: "Whoever can reach it now could not when it was last found good.",
-        remedy: "find out who did it and why; if it is meant, take a new baseline",
+        description: "more clients can reach the service than in the baseline",
+        why: "Machines that could not reach the service before can reach it now.",
+        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     /// More if only this machine could reach it before.
@@ -328,9 +328,9 @@ impl FindingKind for Narrowed {
         family: FindingFamily::Change,
         severity: Severity::Info,
         on_loopback: OnLoopback::Same,
-        description: "can be reached by fewer than in the baseline",
-        why: "Clients that reached it before may not any more.",
-        remedy: "if it is meant, take a new baseline; if not, start it as it was",
+        description: "fewer clients can reach the service than in the baseline",
+        why: "Clients that could reach the service before may no longer reach it.",
+        remedy: "if it is not intended, restore the service; if it is, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {

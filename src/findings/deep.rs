@@ -10,9 +10,9 @@ impl FindingKind for TakenPort {
         family: FindingFamily::Deep,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "a port is taken, and no table shows by whom",
-        why: "Somebody went to lengths to keep it from being seen, or the kernel does not tell of it.",
-        remedy: "look at the machine from outside, and from a medium that can be trusted; do not trust its own tools",
+        description: "a port is taken, but no kernel table shows the socket",
+        why: "Either a rootkit hides the socket, or the kernel does not list this kind of socket.",
+        remedy: "scan the machine from another one, and boot it from trusted media; do not rely on its own tools",
     };
 
     /// Less if a socket that is bound and does not listen would look the same.
@@ -26,7 +26,7 @@ impl FindingKind for TakenPort {
 
     fn sentence(&self) -> String {
         let mut said = format!(
-            "{} port {} over {} is taken{}: {} attempts to bind it all failed, and no table that could be read shows a socket on it.",
+            "{} port {} over {} is taken{}: all {} attempts to bind it failed, but no kernel table shows a socket on it.",
             self.protocol,
             self.port,
             self.family.name(),
@@ -35,7 +35,7 @@ impl FindingKind for TakenPort {
         );
         if self.protocol == Protocol::Tcp && !self.bound_told {
             said.push_str(
-                " Sockets that are bound and do not listen could not be listed here, and one of them would look the same.",
+                " Bound sockets that do not listen could not be listed here, and one of them would look the same.",
             );
         }
         said
@@ -48,9 +48,9 @@ impl FindingKind for Disagreement {
         family: FindingFamily::Deep,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "the kernel's tables differ on a socket",
-        why: "Tools that read one of the tables miss the socket, which is what some rootkits are made for.",
-        remedy: "run again; if it stays, compare with the same machine looked at from outside",
+        description: "one kernel table shows a socket that another does not",
+        why: "Tools that read the other table miss the socket; some rootkits cause exactly this.",
+        remedy: "run the audit again; if the finding stays, scan the machine from another one and compare",
     };
 
     /// Less if netstat2 alone lacks the socket: it asks the kernel the same question and reads the answer itself.
@@ -62,7 +62,7 @@ impl FindingKind for Disagreement {
         let Disagreement { protocol, address, port, inode, netns, shown_by, missing_from, .. } = self;
         let end = std::net::SocketAddr::new(*address, *port);
         format!(
-            "{protocol} {end} (inode {inode}){} is shown by {} and not by {}, three times in a row.",
+            "{protocol} {end} (inode {inode}){}: {} shows this socket and {} does not, in three scans in a row.",
             in_namespace(netns.as_ref()),
             names(shown_by),
             names(missing_from),

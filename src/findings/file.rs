@@ -2,9 +2,80 @@
 
 use serde::Serialize;
 
-use super::text::{FEW, sentence};
+use super::text::{FEW, first_of};
 use super::{FindingFamily, FindingKind, OnLoopback, Rule, Running};
 use crate::model::Severity;
+
+/// A program runs from memory: there is no file, or one that only ever was in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunsFromMemory {
+    /// The processes.
+    pub found: Vec<Running>,
+}
+
+impl FindingKind for RunsFromMemory {
+    const RULE: Rule = Rule {
+        code: "runs-from-memory",
+        family: FindingFamily::File,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Lower,
+        description: "the program runs from memory, without a file on disk",
+        why: "Installed programs have a file; code that avoids the disk avoids scanners and package checks.",
+        remedy: "find out who started the process before you end it: the program cannot be read from disk",
+    };
+
+    fn sentence(&self) -> String {
+        let runs = if self.found.len() > 1 { "run" } else { "runs" };
+        format!("{} {runs} from memory, without a file on disk.", Running::list(&self.found))
+    }
+}
+
+/// A program of which any user can replace a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WritableProgram {
+    /// The process.
+    #[serde(flatten)]
+    pub running: Running,
+    /// The script, jar or class path that any user can replace; `None` if it is the program file.
+    pub script: Option<String>,
+    /// The world-writable file or directory.
+    pub writable: String,
+}
+
+/// Any user can replace the program file, script or class path that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WritableExecutable {
+    /// The programs.
+    pub found: Vec<WritableProgram>,
+}
+
+impl WritableProgram {
+    fn text(&self) -> String {
+        let program = self.running.text();
+        let runs = match &self.script {
+            Some(script) => format!("{program} runs {script}"),
+            None => program,
+        };
+        format!("{runs}; {} is world-writable", self.writable)
+    }
+}
+
+impl FindingKind for WritableExecutable {
+    const RULE: Rule = Rule {
+        code: "writable-executable",
+        family: FindingFamily::File,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Lower,
+        description: "any user can replace the program file, script or class path",
+        why: "Any user can replace this program file, and the service then runs the replacement.",
+        remedy: "find out who started the program; install it in a directory that only root can write, such as /usr/local/bin",
+    };
+
+    fn sentence(&self) -> String {
+        let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
+        format!("Any user can replace what runs: {}.", first_of(&programs, FEW))
+    }
+}
 
 /// The program file is gone or was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,106 +91,30 @@ impl FindingKind for DeletedExecutable {
         code: "deleted-executable",
         family: FindingFamily::File,
         severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "the program file is gone or was replaced",
-        why: "What runs is not what lies on the disk: it misses the fixes of an upgrade, or hides what it was.",
-        remedy: "restart it; where nothing stands at the path any more, find out why first",
+        on_loopback: OnLoopback::Lower,
+        description: "the running program file was deleted, or replaced by an upgrade",
+        why: "The process still runs the old file: it lacks the fixes of the upgrade, or its program was removed on purpose.",
+        remedy: "restart the service; if no file has the path any more, find out why first",
     };
+
+    /// Less for an upgrade, which leaves another file at the path.
+    fn severity(&self) -> Severity {
+        if self.gone.is_empty() { Severity::Notice } else { Self::RULE.severity }
+    }
 
     fn sentence(&self) -> String {
         let mut said = Vec::new();
         if !self.replaced.is_empty() {
             said.push(format!(
-                "Another file has taken the place of the one that runs, as an upgrade does: {}.",
+                "The program file was replaced while the program runs, as by an upgrade: {}.",
                 Running::list(&self.replaced)
             ));
         }
         if !self.gone.is_empty() {
-            said.push(format!(
-                "The file that runs is gone, and nothing stands at its path: {}.",
-                Running::list(&self.gone)
-            ));
+            said.push(format!("The program file was deleted: {}.", Running::list(&self.gone)));
         }
         said.join(" ")
     }
 }
 
-/// What is odd about where a program file is, the most serious first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "place", rename_all = "kebab-case")]
-pub enum Place {
-    /// Memory: there never was a file on disk.
-    Memory,
-    /// Below a world-writable directory.
-    WorldWritable {
-        /// The nearest such directory.
-        folder: String,
-    },
-    /// Below a directory whose name begins with a dot.
-    Hidden {
-        /// The nearest such directory.
-        folder: String,
-    },
-}
-
-/// A program that runs from an odd place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OddProgram {
-    /// The process.
-    #[serde(flatten)]
-    pub running: Running,
-    /// The place.
-    #[serde(flatten)]
-    pub place: Place,
-}
-
-/// A program runs from memory, or below a world-writable or a hidden directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OddExecutable {
-    /// The programs.
-    pub found: Vec<OddProgram>,
-}
-
-impl FindingKind for OddExecutable {
-    const RULE: Rule = Rule {
-        code: "odd-executable",
-        family: FindingFamily::File,
-        severity: Severity::Critical,
-        on_loopback: OnLoopback::Lower,
-        description: "the program runs from memory, or below a world-writable or a hidden folder",
-        why: "No package installs a program there, and what anybody may put there anybody may run.",
-        remedy: "find out who started it, and install what belongs here in a place of its own",
-    };
-
-    /// A hidden directory alone weighs less: developers' tools live in hidden directories of their homes.
-    fn severity(&self) -> Severity {
-        if self.found.iter().all(|odd| matches!(odd.place, Place::Hidden { .. })) {
-            Severity::Notice
-        } else {
-            Self::RULE.severity
-        }
-    }
-
-    fn sentence(&self) -> String {
-        let told: Vec<String> = self
-            .found
-            .iter()
-            .map(|odd| {
-                let what = odd.running.text();
-                match &odd.place {
-                    Place::Memory => format!("{what} runs from memory, without a file on disk"),
-                    Place::WorldWritable { folder } => {
-                        format!("{what} runs below {folder}, a folder that anybody may write into")
-                    }
-                    Place::Hidden { folder } => format!("{what} runs below {folder}, a hidden folder"),
-                }
-            })
-            .collect();
-        sentence(&match told.len().saturating_sub(FEW) {
-            0 => told.join("; "),
-            more => format!("{}; and {more} more", told[..FEW].join("; ")),
-        })
-    }
-}
-
-family!(File: DeletedExecutable, OddExecutable);
+family!(File: RunsFromMemory, WritableExecutable, DeletedExecutable);

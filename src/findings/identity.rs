@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::{list, sentence};
+use super::text::{first_of, list, sentence};
 use super::{FindingFamily, FindingKind, OnLoopback, Rule};
 use crate::model::{Pid, RestsOn, Severity};
 
@@ -28,8 +28,11 @@ pub struct Impostor {
     pub expected: Vec<&'static str>,
     /// The processes that hold the port instead.
     pub found: Vec<Stranger>,
-    /// Why a stranger there is suspicious.
+    /// Why an unknown program there is suspicious.
     pub why: &'static str,
+    /// Whether a user who is not root can replace a file that runs there, or there is no such file.
+    #[serde(skip)]
+    pub is_replaceable: bool,
 }
 
 /// This many expected programs are named, and the rest counted.
@@ -39,59 +42,58 @@ impl FindingKind for Impostor {
     const RULE: Rule = Rule {
         code: "impostor",
         family: FindingFamily::Identity,
-        severity: Severity::Critical,
+        severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "not a program known to serve what belongs on this port",
-        why: "Clients trust this port with passwords and data, whoever answers there.",
-        remedy: "find out who started it; if it belongs here, allow it in the policy",
+        description: "a program listens on the port of a well-known service and is not known to serve it",
+        why: "Clients send passwords and data to this port without checking which program answers.",
+        remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
+    /// Critical if a user who is not root can have put the program there.
+    fn severity(&self) -> Severity {
+        if self.is_replaceable { Severity::Critical } else { Self::RULE.severity }
+    }
+
     fn sentence(&self) -> String {
-        // Those of one program are told together, however many processes it has.
+        // One text for each program, however many processes run it.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
-        for Stranger { program, pid, rests_on, products, .. } in &self.found {
-            let what = match products.as_slice() {
-                [] => "of which nothing is known".to_owned(),
-                products => products.join(" or "),
-            };
-            let about = format!("{program} ({what}; known {};", identified(*rests_on));
+        for Stranger { program, pid, rests_on, products } in &self.found {
+            let mut about = products.join(" or ");
+            if *rests_on == RestsOn::Name {
+                about =
+                    format!("{about}{}identified by its name only", if about.is_empty() { "" } else { "; " });
+            }
+            let about = if about.is_empty() { program.clone() } else { format!("{program} [{about}]") };
             match groups.iter_mut().find(|(known, _)| *known == about) {
                 Some((_, pids)) => pids.push(*pid),
                 None => groups.push((about, vec![*pid])),
             }
         }
         let found: Vec<String> = groups
-            .into_iter()
+            .iter()
             .map(|(about, pids)| match pids.as_slice() {
-                [pid] => format!("{about} pid {pid})"),
-                pids => format!(
-                    "{about} pid {} and {} more)",
-                    pids.first().copied().unwrap_or_default(),
-                    pids.len() - 1
-                ),
+                [first, _, ..] => format!("{about} (pid {first} and {} more)", pids.len() - 1),
+                _ => format!("{about} (pid {})", pids.first().copied().unwrap_or_default()),
             })
             .collect();
-        let named: Vec<String> = self.expected.iter().take(EXPECTED).map(|&name| name.to_owned()).collect();
-        let more = match self.expected.len().saturating_sub(EXPECTED) {
-            0 => list(&named),
-            more => format!("{} and {more} more", named.join(", ")),
-        };
+        let expected: Vec<String> = self.expected.iter().map(|&name| name.to_owned()).collect();
+        let (listens, is) = if found.len() > 1 { ("listen", "are") } else { ("listens", "is") };
         format!(
-            "{} holds the port of {}, which is known to be served by {more}. {}",
+            "{} {listens} on the port of {}, but {is} not known to serve it (known: {}). {}",
             list(&found),
             self.service,
+            first_of(&expected, EXPECTED),
             sentence(self.why)
         )
     }
 }
 
 /// Says what the identification of a program rests on.
-#[must_use]
 pub(crate) const fn identified(on: RestsOn) -> &'static str {
     match on {
-        RestsOn::Exe => "by the file that runs",
+        RestsOn::Exe => "by its program file",
         RestsOn::Cmdline => "by its command line",
-        RestsOn::Name => "only by the name it goes by",
+        RestsOn::Name => "by its name only",
     }
 }
 

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::Serialize;
 
-use crate::model::{Confidence, Exposure, Severity, named};
+use crate::model::{Confidence, Severity, named};
 
 /// Declares what belongs to a family: its `Evidence` enum, its flags, and the conversions between a finding's type and
 /// the evidence of any family.
@@ -76,7 +76,6 @@ pub mod file;
 pub mod identity;
 pub mod policy;
 mod processes;
-pub mod reach;
 pub mod registry;
 pub mod socket;
 pub(crate) mod text;
@@ -92,8 +91,6 @@ named! {
         Identity = "identity",
         /// The program file.
         File = "file",
-        /// Who can reach the listener.
-        Reach = "reach",
         /// The socket itself, and other sockets on its port.
         Socket = "socket",
         /// What the policy allows and requires.
@@ -169,7 +166,6 @@ impl Flag {
             registry::FLAGS,
             identity::FLAGS,
             file::FLAGS,
-            reach::FLAGS,
             socket::FLAGS,
             policy::FLAGS,
             change::FLAGS,
@@ -227,18 +223,16 @@ impl Flag {
         self.0.remedy
     }
 
-    /// Returns the usual severity at this exposure.
+    /// Returns the usual severity on an address that other machines can reach.
     #[must_use]
-    pub fn severity(self, exposure: Exposure) -> Severity {
-        self.at(self.0.severity, exposure)
+    pub const fn severity(self) -> Severity {
+        self.0.severity
     }
 
-    fn at(self, severity: Severity, exposure: Exposure) -> Severity {
-        if !exposure.beyond() && self.0.on_loopback == OnLoopback::Lower {
-            severity.lower()
-        } else {
-            severity
-        }
+    /// Returns how a loopback address changes a severity.
+    #[must_use]
+    pub const fn on_loopback(self) -> OnLoopback {
+        self.0.on_loopback
     }
 }
 
@@ -277,7 +271,6 @@ pub enum Evidence {
     Registry(registry::Evidence),
     Identity(identity::Evidence),
     File(file::Evidence),
-    Reach(reach::Evidence),
     Socket(socket::Evidence),
     Policy(policy::Evidence),
     Change(change::Evidence),
@@ -294,23 +287,21 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Makes a finding of the severity that its evidence has at this exposure.
+    /// Makes a finding of the severity that its evidence has on an address that other machines can reach. `judge` moves it
+    /// by exposure and process.
     #[must_use]
-    pub fn new(evidence: impl Into<Evidence>, exposure: Exposure) -> Self {
+    pub fn new(evidence: impl Into<Evidence>) -> Self {
         let evidence = evidence.into();
         let severity = match &evidence {
             Evidence::Registry(evidence) => evidence.severity(),
             Evidence::Identity(evidence) => evidence.severity(),
             Evidence::File(evidence) => evidence.severity(),
-            Evidence::Reach(evidence) => evidence.severity(),
             Evidence::Socket(evidence) => evidence.severity(),
             Evidence::Policy(evidence) => evidence.severity(),
             Evidence::Change(evidence) => evidence.severity(),
             Evidence::Deep(evidence) => evidence.severity(),
         };
-        let mut finding = Finding { severity, evidence };
-        finding.severity = finding.flag().at(severity, exposure);
-        finding
+        Finding { severity, evidence }
     }
 
     /// Returns the flag that names the kind of this finding.
@@ -320,7 +311,6 @@ impl Finding {
             Evidence::Registry(evidence) => evidence.flag(),
             Evidence::Identity(evidence) => evidence.flag(),
             Evidence::File(evidence) => evidence.flag(),
-            Evidence::Reach(evidence) => evidence.flag(),
             Evidence::Socket(evidence) => evidence.flag(),
             Evidence::Policy(evidence) => evidence.flag(),
             Evidence::Change(evidence) => evidence.flag(),
@@ -335,7 +325,6 @@ impl Finding {
             Evidence::Registry(evidence) => evidence.sentence(),
             Evidence::Identity(evidence) => evidence.sentence(),
             Evidence::File(evidence) => evidence.sentence(),
-            Evidence::Reach(evidence) => evidence.sentence(),
             Evidence::Socket(evidence) => evidence.sentence(),
             Evidence::Policy(evidence) => evidence.sentence(),
             Evidence::Change(evidence) => evidence.sentence(),

@@ -23,22 +23,22 @@ impl FindingKind for Unexpected {
         family: FindingFamily::Policy,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "no rule of the policy allows it",
-        why: "What nobody has allowed, nobody has answered for.",
-        remedy: "end it, or allow it in the policy with a reason and an owner",
+        description: "no policy rule allows this listener",
+        why: "The policy lists every listener that is intended; this one is not in it.",
+        remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
 
     fn sentence(&self) -> String {
         match (&self.nearest, &self.expired) {
-            (None, _) => "No rule of the policy allows it.".to_owned(),
+            (None, _) => "No policy rule allows this listener.".to_owned(),
             (Some(rule), Some(when)) => {
-                format!("No rule of the policy allows it: the rule {rule} did, and expired on {when}.")
+                format!("No policy rule allows this listener: rule {rule} expired on {when}.")
             }
             (Some(rule), None) if self.differs.is_empty() => {
-                format!("No rule of the policy allows it; the rule {rule} comes nearest.")
+                format!("No policy rule allows this listener. The nearest rule is {rule}.")
             }
             (Some(rule), None) => sentence(&format!(
-                "No rule of the policy allows it; the rule {rule} comes nearest, but {}",
+                "No policy rule allows this listener. The nearest rule is {rule}, but {}",
                 self.differs.join("; ")
             )),
         }
@@ -64,14 +64,14 @@ impl FindingKind for Missing {
         family: FindingFamily::Policy,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "the policy promises a listener that is not there",
-        why: "Somebody counts on a service that does not answer.",
-        remedy: "start the service, or take the rule out of the policy",
+        description: "a listener that the policy requires is missing",
+        why: "A service that somebody depends on does not listen.",
+        remedy: "start the service, or remove the rule from the policy",
     };
 
     fn sentence(&self) -> String {
         let Missing { rule, wanted, .. } = self;
-        let mut said = format!("The rule {rule} of the policy promises {wanted}, and nothing seen is that.");
+        let mut said = format!("Policy rule {rule} requires {wanted}, and no listener matches it.");
         for (label, text) in [("Reason", &self.reason), ("Owner", &self.owner)] {
             if let Some(text) = text {
                 said.push_str(&format!(" {label}: {}", sentence(text)));

@@ -91,7 +91,7 @@ impl Processes {
         let known: Vec<String> = self.known.iter().map(|group| group.text(with_file)).collect();
         let mut text = first_of(&known, FEW);
         if self.more > 0 {
-            text.push_str(&format!(", {} more kinds", self.more));
+            text.push_str(&format!(", and {} more", self.more));
         }
         if self.unread > 0 {
             text.push_str(&format!(", and {} that could not be read", self.unread));

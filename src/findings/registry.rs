@@ -102,7 +102,7 @@ impl QuietRegistration {
             let used_on: Vec<_> =
                 self.used_on.iter().map(|protocol| protocol.name().to_uppercase()).collect();
             return format!(
-                "{} is registered for this protocol too, but is used on {} only.",
+                "{} is registered for this protocol too, but it is used on {} only.",
                 self.service,
                 list(&used_on)
             );
@@ -110,32 +110,24 @@ impl QuietRegistration {
         let mut facts: Vec<String> = Vec::new();
         facts.extend(match (self.modified, self.registered, basis) {
             (Some(date), _, Basis::Untouched) | (None, Some(date), Basis::Untouched) => {
-                Some(format!("untouched since {date}"))
+                Some(format!("unchanged since {date}"))
             }
             (Some(date), ..) => Some(format!("last changed {date}")),
-            (None, Some(date), _) => Some(format!("there since {date}")),
+            (None, Some(date), _) => Some(format!("since {date}")),
             (None, None, _) => None,
         });
         if self.assignee.is_none() {
-            facts.push("no assignee on record".into());
+            facts.push("no assignee".into());
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!(
-            "{} is in the registry{facts}, but no evidence shows it in use. That does not prove it dead.",
+            "{} is registered{facts}, but no known software uses the registration. It does not explain the listener.",
             self.service
         )
     }
 }
 
-/// Adds IANA's remark to a sentence.
-fn with_remark(text: &str, remark: Option<&str>) -> String {
-    match remark {
-        Some(remark) => format!("{text} {}", sentence(&format!("IANA remarks: {remark}"))),
-        None => text.to_owned(),
-    }
-}
-
-/// Every service registered for the port is dead.
+/// Every service registered for the port is dead, and the process is not known to serve the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphaned {
     /// Every registration of the port that a curated list calls dead.
@@ -146,12 +138,11 @@ impl FindingKind for Orphaned {
     const RULE: Rule = Rule {
         code: "orphaned",
         family: FindingFamily::Registry,
-        severity: Severity::Warning,
+        severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
         description: "every service registered for this port is dead",
-        why: "Nobody serves there what the port was registered for, so what listens is something else: \
-              dead software still running, or a program that hides behind an old name.",
-        remedy: "find out what the program is; it is not what the port was registered for",
+        why: "The registered software no longer exists. This is a leftover, or something else using its port.",
+        remedy: "find out what the program is; if it belongs here, allow it in the policy",
     };
 
     fn sentence(&self) -> String {
@@ -159,157 +150,112 @@ impl FindingKind for Orphaned {
     }
 }
 
-/// A listener where outgoing connections get their ports.
+/// A listener on a port that the kernel also gives to outgoing connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ephemeral {
-    /// The part of this kernel's own range that contains the port.
+    /// The part of the kernel's own range that contains the port; `None` if that range is not known.
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
     /// Whether the port is odd (Linux, TCP); `None` if that says nothing.
     pub odd: Option<bool>,
-    /// Whether the kernel itself would have picked it for `bind` to port 0; if not, somebody likely chose it. `None` if
+    /// Whether the kernel itself would have picked the port for `bind` to port 0; if not, somebody chose it. `None` if
     /// the port does not show that.
     pub kernel_would_pick: Option<bool>,
-    /// Whether a client that waits for answers looks the same (datagram sockets).
-    pub may_be_client: bool,
 }
 
 impl FindingKind for Ephemeral {
     const RULE: Rule = Rule {
         code: "ephemeral",
         family: FindingFamily::Registry,
-        severity: Severity::Warning,
+        severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
-        description: "a listener on a port that outgoing connections draw from",
-        why: "The kernel may give the port to an outgoing connection first, and then the service cannot start; \
-              a port nobody chose is also where what should not be found likes to listen.",
-        remedy: "give the service a fixed port outside the range, or reserve the port in the kernel",
+        description: "the kernel also gives this port to outgoing connections",
+        why: "If an outgoing connection has the port when the service starts, the service fails to start.",
+        remedy: "give the service a fixed port outside the range, or reserve the port: sysctl net.ipv4.ip_local_reserved_ports",
     };
 
-    fn severity(&self) -> Severity {
-        if self.may_be_client { Severity::Notice } else { Self::RULE.severity }
-    }
-
     fn sentence(&self) -> String {
-        let mut said = match (self.kernel_range, self.iana_dynamic) {
-            (Some(r), true) => format!(
-                "The port lies in {r}, which this kernel hands out to outgoing connections, and in IANA's dynamic range."
-            ),
-            (Some(r), false) => {
-                format!("The port lies in {r}, which this kernel hands out to outgoing connections.")
-            }
-            (None, _) => {
-                "The port lies in IANA's dynamic range, 49152 to 65535, though not in this kernel's own."
-                    .into()
-            }
+        let place = match self.kernel_range {
+            Some(range) => format!("The kernel gives ports {range} to outgoing connections."),
+            None => "The port is in IANA's dynamic range, 49152-65535. The kernel's own range is not known."
+                .into(),
         };
-        said.push_str(match self.kernel_would_pick {
-            Some(true) => " It is one the kernel itself picks for a program that asks for any port.",
-            Some(false) => " It is not one the kernel picks by itself: somebody likely chose it.",
-            None => "",
-        });
-        if self.may_be_client {
-            said.push_str(" A client waiting for an answer looks no different.");
+        match self.kernel_would_pick {
+            Some(true) => format!("{place} The kernel probably picked this port for the program."),
+            Some(false) => {
+                format!("{place} This port was chosen on purpose: the kernel picks other ports here.")
+            }
+            None => place,
         }
-        said
     }
 }
 
-/// IANA reserves the port.
+/// Nothing that is registered or usual explains the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Reserved {
-    /// IANA's remark.
-    pub remark: Option<&'static str>,
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Unexplained {
+    /// Nothing is registered for this port and protocol.
+    Unassigned {
+        /// IANA's remark.
+        remark: Option<&'static str>,
+    },
+    /// IANA reserves the port.
+    Reserved {
+        /// IANA's remark.
+        remark: Option<&'static str>,
+    },
+    /// Registered, without evidence of use.
+    Dormant {
+        /// `untouched`, `obscure` or `other-protocol`.
+        basis: Basis,
+        /// The registrations of the port.
+        registrations: Vec<QuietRegistration>,
+    },
+    /// Registered for the other of TCP and UDP only.
+    OtherProtocol {
+        /// The protocol that the port is registered for.
+        registered_for: Protocol,
+        /// The services registered there.
+        services: Vec<&'static str>,
+    },
 }
 
-impl FindingKind for Reserved {
+impl FindingKind for Unexplained {
     const RULE: Rule = Rule {
-        code: "reserved",
+        code: "unexplained",
         family: FindingFamily::Registry,
-        severity: Severity::Warning,
+        severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
-        description: "IANA reserves this port",
-        why: "No service can claim a reserved port, so whoever listens there chose it against the registry.",
-        remedy: "check that the program is one you know and that the port is meant",
+        description: "no registration and no known program explains this listener",
+        why: "Only the program itself can show what this listener is for.",
+        remedy: "check that you know the program and that the port is intended",
     };
 
     fn sentence(&self) -> String {
-        with_remark("IANA reserves this port.", self.remark)
+        match self {
+            Unexplained::Unassigned { remark } => {
+                with_remark("Nothing is registered for this port and protocol.", *remark)
+            }
+            Unexplained::Reserved { remark } => {
+                with_remark("IANA reserves this port: no service can be registered for it.", *remark)
+            }
+            Unexplained::Dormant { basis, registrations } => {
+                registrations.iter().map(|row| row.sentence(*basis)).collect::<Vec<_>>().join(" ")
+            }
+            Unexplained::OtherProtocol { registered_for, services } => {
+                format!("The port is registered for {registered_for} only: {}.", services.join(", "))
+            }
+        }
     }
 }
 
-/// Nothing is registered for this port and protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unassigned {
-    /// IANA's remark.
-    pub remark: Option<&'static str>,
-}
-
-impl FindingKind for Unassigned {
-    const RULE: Rule = Rule {
-        code: "unassigned",
-        family: FindingFamily::Registry,
-        severity: Severity::Notice,
-        on_loopback: OnLoopback::Lower,
-        description: "nothing is registered for this port and protocol",
-        why: "The registry does not say what this is: only the program itself does.",
-        remedy: "check that the program is one you know and that the port is meant",
-    };
-
-    fn sentence(&self) -> String {
-        with_remark("Nothing is registered for this port and protocol.", self.remark)
+/// Adds IANA's remark to a sentence.
+fn with_remark(text: &str, remark: Option<&str>) -> String {
+    match remark {
+        Some(remark) => format!("{text} {}", sentence(&format!("IANA's remark: {remark}"))),
+        None => text.to_owned(),
     }
 }
 
-/// Registered, without evidence of use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Dormant {
-    /// Why the port is dormant: `untouched`, `obscure` or `other-protocol`.
-    pub basis: Basis,
-    /// The registrations of the port.
-    pub registrations: Vec<QuietRegistration>,
-}
-
-impl FindingKind for Dormant {
-    const RULE: Rule = Rule {
-        code: "dormant",
-        family: FindingFamily::Registry,
-        severity: Severity::Notice,
-        on_loopback: OnLoopback::Lower,
-        description: "registered, but nothing shows that the service is alive",
-        why: "A registration that nothing speaks for explains no listener, so the port is as good as unassigned.",
-        remedy: "check that the program is one you know and that the port is meant",
-    };
-
-    fn sentence(&self) -> String {
-        self.registrations.iter().map(|row| row.sentence(self.basis)).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// Registered for the other of TCP and UDP only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OtherProtocol {
-    /// The protocol that the port is registered for.
-    pub registered_for: Protocol,
-    /// The services registered there.
-    pub services: Vec<&'static str>,
-}
-
-impl FindingKind for OtherProtocol {
-    const RULE: Rule = Rule {
-        code: "other-protocol",
-        family: FindingFamily::Registry,
-        severity: Severity::Notice,
-        on_loopback: OnLoopback::Lower,
-        description: "registered for the other of TCP and UDP only",
-        why: "The registered service speaks the other protocol, so this listener is likely not that service.",
-        remedy: "check that the program is one you know and that the port is meant",
-    };
-
-    fn sentence(&self) -> String {
-        format!("The port is registered for {} only: {}.", self.registered_for, self.services.join(", "))
-    }
-}
-
-family!(Registry: Orphaned, Ephemeral, Reserved, Unassigned, Dormant, OtherProtocol);
+family!(Registry: Orphaned, Ephemeral, Unexplained);

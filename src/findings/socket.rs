@@ -1,7 +1,5 @@
 //! Findings about the socket itself, and about other sockets on its port.
 
-use std::num::NonZeroU64;
-
 use serde::Serialize;
 
 use super::text::{FEW, first_of};
@@ -26,10 +24,10 @@ impl FindingKind for Shadowed {
         code: "shadowed",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "a specific address takes traffic from another program's wildcard on the same port",
-        why: "Who connects there talks to another program than the one that seems to serve the port, and nobody is told.",
-        remedy: "end one of the two, or bind them to addresses that do not overlap",
+        on_loopback: OnLoopback::Lower,
+        description: "a listener on one address takes traffic from another program's wildcard listener on the same port",
+        why: "Clients of that address reach another program than the one that appears to serve the port.",
+        remedy: "stop one of the two programs, or bind them to addresses that do not overlap",
     };
 
     fn sentence(&self) -> String {
@@ -40,21 +38,28 @@ impl FindingKind for Shadowed {
                 .iter()
                 .map(|side| format!("{} on {}", side.holders.text(false), side.place()))
                 .collect();
-            said.push(format!("What comes to this address comes here and not to {}.", first_of(&from, FEW)));
+            said.push(format!(
+                "Traffic to this address goes to this program, not to {}.",
+                first_of(&from, FEW)
+            ));
         }
-        if !self.loses_to.is_empty() {
-            let to: Vec<String> = self
-                .loses_to
-                .iter()
-                .map(|side| format!("{} goes to {}", side.place(), side.holders.text(false)))
-                .collect();
-            said.push(format!("Not all that seems to come here does: what comes to {}.", first_of(&to, FEW)));
+        for side in self.loses_to.iter().take(FEW) {
+            said.push(format!(
+                "Traffic to {} goes to {}, not to this program.",
+                side.place(),
+                side.holders.text(false)
+            ));
         }
-        if self.more > 0 {
-            said.push(format!("So it is with {} more.", self.more));
+        match self.more + self.loses_to.len().saturating_sub(FEW) {
+            0 => {}
+            1 => said.push("1 more address is affected.".to_owned()),
+            more => said.push(format!("{more} more addresses are affected.")),
         }
         if self.device.is_some() || self.takes_from.iter().chain(&self.loses_to).any(|s| s.device.is_some()) {
-            said.push("Devices are not looked into: one that is a VRF keeps the two apart.".to_owned());
+            said.push(
+                "Portolan does not check devices: if one of them is a VRF, the two do not overlap."
+                    .to_owned(),
+            );
         }
         said.join(" ")
     }
@@ -76,20 +81,20 @@ impl FindingKind for Shared {
         code: "shared",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "holders of one port differ in user or executable",
-        why: "Each holder can accept what was meant for the other, and the port stays taken until the last of them ends.",
-        remedy: "end the holder that does not belong, or keep the socket from being inherited",
+        on_loopback: OnLoopback::Lower,
+        description: "processes that share one port differ in user or program file",
+        why: "Each process can accept connections meant for the other, and the port stays taken until the last process ends.",
+        remedy: "end the process that does not belong, or prevent it from inheriting the socket (close-on-exec)",
     };
 
     fn sentence(&self) -> String {
         let differ_in: Vec<&str> = self.differ_in.iter().map(|difference| difference.name()).collect();
         let on = if self.sockets > 1 {
-            format!("{} sockets on this address", self.sockets)
+            format!("the {} sockets on this address", self.sockets)
         } else {
             "this socket".to_owned()
         };
-        format!("The holders of {on} differ in {}: {}.", differ_in.join(" and "), self.holders.text(true))
+        format!("The processes of {on} differ in {}: {}.", differ_in.join(" and "), self.holders.text(true))
     }
 }
 
@@ -107,23 +112,24 @@ impl FindingKind for BacklogFull {
         code: "backlog-full",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
-        on_loopback: OnLoopback::Same,
-        description: "more connections wait to be accepted than the listener allows",
-        why: "Clients wait or give up while the program does not accept them.",
-        remedy: "see why the program does not accept, or give it a longer backlog",
+        on_loopback: OnLoopback::Lower,
+        description: "more connections wait to be accepted than the backlog allows",
+        why: "Clients wait or time out because the program does not accept their connections.",
+        remedy: "find out why the program does not accept connections, or raise its backlog",
     };
 
     fn sentence(&self) -> String {
         let BacklogFull { waiting, limit } = self;
-        let (wait, many) = if *waiting == 1 { ("waits", "connection") } else { ("wait", "connections") };
+        let (connections, wait) =
+            if *waiting == 1 { ("connection", "waits") } else { ("connections", "wait") };
         format!(
-            "{waiting} {many} {wait} to be accepted, with a limit of {limit}: the kernel turns others away. It was so when \
-             it was looked at; how long it lasts was not."
+            "{waiting} {connections} {wait} to be accepted, more than the limit of {limit}: the kernel drops new ones. \
+             This was the state at the time of the scan; it may pass."
         )
     }
 }
 
-/// A TCP port that is held but not listened on.
+/// A TCP port that is bound but not listened on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
     /// The range of outgoing connections that contains the port: a program about to connect looks the same.
@@ -136,48 +142,20 @@ impl FindingKind for BoundOnly {
         family: FindingFamily::Socket,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
-        description: "a TCP port held but not listened on",
-        why: "Nobody can connect to the port and nobody else can listen on it.",
-        remedy: "see why the holder does not listen, or end it",
+        description: "a TCP port is bound, but nothing listens on it",
+        why: "No client can connect to the port, and no other program can listen on it.",
+        remedy: "find out why the program does not listen, or end it",
     };
 
     fn sentence(&self) -> String {
-        let held = "The port is held, but nothing listens on it.";
+        let held = "The port is bound, but nothing listens on it.";
         match self.kernel_range {
             Some(range) => format!(
-                "{held} It lies in {range}, where outgoing connections get their ports: a program about to connect looks no different."
+                "{held} The kernel gives ports {range} to outgoing connections: a program that is about to connect looks the same."
             ),
             None => held.to_owned(),
         }
     }
 }
 
-/// No process can hold the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kernel {
-    /// Its inode. Without one no file stands for the socket, so that no process can hold it; with one, every process
-    /// could be read and none holds it.
-    pub inode: Option<NonZeroU64>,
-}
-
-impl FindingKind for Kernel {
-    const RULE: Rule = Rule {
-        code: "kernel",
-        family: FindingFamily::Socket,
-        severity: Severity::Info,
-        on_loopback: OnLoopback::Same,
-        description: "no process can hold it",
-        why: "There is no process to ask or to end: only the kernel's own settings close it.",
-        remedy: "find the part of the kernel that opened it: NFS, WireGuard and other tunnels do",
-    };
-
-    fn sentence(&self) -> String {
-        match self.inode {
-            None => "No file stands for this socket, so that no process can hold it: it is the kernel's own.",
-            Some(_) => "Every process could be read, and none holds it: it is the kernel's own.",
-        }
-        .to_owned()
-    }
-}
-
-family!(Socket: Shadowed, Shared, BacklogFull, BoundOnly, Kernel);
+family!(Socket: Shadowed, Shared, BacklogFull, BoundOnly);

@@ -2,14 +2,14 @@
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;
-use crate::model::{DeepLook, Exposure};
+use crate::model::DeepLook;
 
 /// Adds to an audit what a deep look found, and what it could not look at.
 pub fn add_to(audit: &mut Audit<'_>, deep: &DeepLook) {
     for taken in &deep.taken {
         let subject =
             Subject::Place { protocol: Some(taken.protocol), address: None, port: Some(taken.port) };
-        let finding = Finding::new(taken.clone(), Exposure::Any);
+        let finding = Finding::new(taken.clone());
         audit.findings.push(AuditFinding { subject, finding, rule: None });
     }
     for found in &deep.disagreements {
@@ -18,7 +18,7 @@ pub fn add_to(audit: &mut Audit<'_>, deep: &DeepLook) {
             address: Some(found.address),
             port: Some(found.port),
         };
-        let finding = Finding::new(found.clone(), Exposure::Any);
+        let finding = Finding::new(found.clone());
         audit.findings.push(AuditFinding { subject, finding, rule: None });
     }
     audit.gaps.extend(deep.gaps.iter().cloned());

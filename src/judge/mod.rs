@@ -6,6 +6,7 @@ mod file_rules;
 mod program_identity;
 mod registry_rules;
 mod rules;
+mod severity;
 mod socket_rules;
 mod socket_sharing;
 #[cfg(test)]
@@ -13,7 +14,7 @@ pub(crate) mod tests;
 
 use std::mem;
 
-use crate::findings::Finding;
+pub use self::severity::usual_severity;
 pub use crate::join::Entry;
 use crate::join::join;
 use crate::model::{Context, Matched, Protocol, Snapshot, Verdict};
@@ -53,7 +54,11 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
         let entry = &mut entries[at];
         let exposure = entry.exposure;
-        entry.add_findings(evidence.into_iter().map(|evidence| Finding::new(evidence, exposure)));
+        entry.add_findings(
+            evidence
+                .into_iter()
+                .map(|evidence| severity::finding(evidence, exposure, severity::Trust::Unproven)),
+        );
     }
     Report { snapshot, seen, entries, registry }
 }

@@ -1,28 +1,27 @@
-//! Who holds a port, and whether they belong there: *usual* and *impostor*.
+//! Which program a process is, and whether it belongs on its port: `usual` and `impostor`.
 //!
-//! A program on its usual port makes an otherwise unassigned, reserved, dormant or obscure port unremarkable, and
-//! one that commonly serves any port is never remarkable for the port alone. Neither quiets what is wrong for
-//! another reason: a port of dead software stays one, and the kernel's own range does not ask who listens in it.
+//! A program on its usual port explains the listener, and so does one that commonly serves any port.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::rules::Subject;
+use super::severity;
 use crate::findings::Evidence;
 use crate::findings::identity::{Impostor, Stranger};
 use crate::join::Entry;
-use crate::model::{Pid, Process, Protocol, State, Usual};
+use crate::model::{Pid, Process, Protocol, RestsOn, State, Usual};
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
 
-/// A holder and what it is taken for.
+/// A process and the program that it is taken for.
 pub(super) struct IdentifiedProcess<'o> {
-    /// The holder.
+    /// The process.
     pub(super) process: &'o Process,
     identity: Option<Rc<Identity>>,
 }
 
-/// What a process runs and as whom: its file, its user, and of an interpreter its command line.
+/// What a process runs and as which user; for an interpreter its command line too.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 impl<'o> IdentifiedProcess<'o> {
@@ -35,12 +34,20 @@ impl<'o> IdentifiedProcess<'o> {
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
+    /// Whether the program is known; an interpreter that runs an unknown script is not.
+    pub(super) fn is_known(&self) -> bool {
+        self.identity.as_deref().is_some_and(|identity| {
+            !identity.programs.is_empty()
+                && (!identity.is_interpreter() || identity.rests_on == RestsOn::Cmdline)
+        })
+    }
+
     fn serves(&self, port: u16, protocol: Protocol) -> bool {
         self.identity.as_ref().is_some_and(|identity| identity.serving(port, protocol).is_some())
     }
 }
 
-/// What processes were taken for so far: one may hold a thousand sockets.
+/// The programs of the processes seen so far: one process may hold a thousand sockets.
 #[derive(Default)]
 pub(super) struct Identities(HashMap<Pid, Option<Rc<Identity>>>);
 
@@ -50,7 +57,7 @@ impl Identities {
         IdentifiedProcess { process, identity: identity.clone() }
     }
 
-    /// The holders of a socket.
+    /// Returns the processes of a listener; none for a connection.
     pub(super) fn processes<'o>(&mut self, listener: &'o Entry) -> Vec<IdentifiedProcess<'o>> {
         if !listener.socket.state.holds_port() {
             return Vec::new();
@@ -71,8 +78,8 @@ const OPENERS: [&str; 8] = [
     "rlinetd",
 ];
 
-/// Whether a holder opened the socket for the others to serve: the first process of the system, or an ancestor of all of
-/// them.
+/// Whether a process opened the socket for the others to serve: the first process of the system, or an ancestor of all
+/// the others.
 pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Process]) -> bool {
     let pid = tenant.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -80,8 +87,8 @@ pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Proce
         && (pid == 1 || holders.iter().filter(|process| process.pid != pid).all(below))
 }
 
-/// Folders in which programs of every package lie together.
-const COMMON_FOLDERS: [&str; 10] = [
+/// Directories that hold programs of every package.
+const COMMON_DIRECTORIES: [&str; 10] = [
     "",
     "/bin",
     "/sbin",
@@ -94,7 +101,7 @@ const COMMON_FOLDERS: [&str; 10] = [
     "/usr/libexec",
 ];
 
-/// Whether a holder is a worker of its ancestor: it runs the same file, or one of the same suite.
+/// Whether a process is a worker of its ancestor: it runs the same file, or one of the same suite.
 pub(super) fn belong_together(
     ancestor: &IdentifiedProcess<'_>,
     tenant: &IdentifiedProcess<'_>,
@@ -108,17 +115,17 @@ pub(super) fn belong_together(
         || (ancestor.serves(port, protocol) && tenant.serves(port, protocol))
 }
 
-/// Whether the files of a master and its worker lie in one folder that is no common one, or the worker's below a
-/// folder that is called as the master.
+/// Whether the files of a master and its worker are in one directory that is not a common one, or the worker's is below
+/// a directory named like the master.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((folder, name), (its_folder, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/')) else {
         return false;
     };
-    (folder == its_folder && !COMMON_FOLDERS.contains(&folder))
+    (folder == its_folder && !COMMON_DIRECTORIES.contains(&folder))
         || (!name.is_empty() && its_folder.split('/').any(|part| part == name))
 }
 
-/// The program that belongs here. Every holder must: a stranger beside it makes the port remarkable again.
+/// Returns the program that belongs on the port; `None` unless every process belongs there.
 pub(super) fn usual(listener: &Entry, tenants: &[IdentifiedProcess<'_>]) -> Option<Usual> {
     let local = &listener.socket.local;
     if listener.socket.owner.pids().len() != tenants.len() {
@@ -126,7 +133,7 @@ pub(super) fn usual(listener: &Entry, tenants: &[IdentifiedProcess<'_>]) -> Opti
     }
     let all = tenants.iter().map(|tenant| belongs(tenant, local.port, local.protocol));
     let found: Vec<Usual> = all.collect::<Option<_>>()?;
-    // Its own port says more than any port, and a tenant more than the program that holds it for one.
+    // A program on its own port says more than one that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
@@ -147,8 +154,8 @@ fn belongs(tenant: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Opt
     Some(unit.map_or(anywhere, |unit| Usual { product: unit, any_port: false, ..anywhere }))
 }
 
-/// A guarded port that nobody holds who is known to serve it. Whoever holds sockets for others is not accused, nor
-/// is anyone whose file could not be read and whose name says nothing.
+/// Decides `impostor`: no process on a guarded port is known to serve it. A program that holds sockets for others is not
+/// accused, nor is a process whose file could not be read and whose name is not known.
 pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
     let (listener, tenants) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -180,11 +187,16 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
     if found.is_empty() {
         return None;
     }
+    let is_replaceable = tenants
+        .iter()
+        .filter(|tenant| found.iter().any(|stranger| stranger.pid == tenant.process.pid))
+        .any(|tenant| severity::is_replaceable(tenant.process));
     let evidence = Impostor {
         service: first.service,
         expected: rows.iter().flat_map(programs::Guarded::programs).collect(),
         found,
         why: first.why,
+        is_replaceable,
     };
     Some(evidence.into())
 }

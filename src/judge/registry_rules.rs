@@ -2,61 +2,87 @@
 
 use super::rules::Subject;
 use crate::findings::Evidence;
-use crate::findings::registry::{
-    DeadRegistration, Dormant, Ephemeral, Orphaned, OtherProtocol, QuietRegistration, Reserved, Unassigned,
-};
+use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
 use crate::join::Entry;
-use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, Socket, State};
+use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State};
 
-/// The flags that are the registry's status itself: a port has one status, so at most one of them.
-pub(super) fn status(subject: &Subject<'_>) -> Option<Evidence> {
+/// Decides `orphaned`: every registration is dead, and the process is not known to serve this port.
+pub(super) fn orphaned(subject: &Subject<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
-    // A program on its usual port makes it unremarkable that nothing living is registered there.
-    let unusual = subject.usual.is_none();
-    match verdict.basis {
-        Basis::Ended => {
-            let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
-            let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
-            Some(Orphaned { registrations }.into())
-        }
-        Basis::Reserved if unusual => Some(Reserved { remark: verdict.remark }.into()),
-        Basis::Unregistered if unusual => Some(Unassigned { remark: verdict.remark }.into()),
-        Basis::Untouched | Basis::Obscure | Basis::OtherProtocol if unusual => {
-            let registrations = verdict.assignments.iter().map(QuietRegistration::new).collect();
-            Some(Dormant { basis: verdict.basis, registrations }.into())
-        }
-        _ => None,
-    }
-}
-
-/// A listener where outgoing connections get their ports, by this kernel's own range or IANA's.
-pub(super) fn ephemeral(subject: &Subject<'_>) -> Option<Evidence> {
-    let (socket, observation) = (&subject.listener.socket, subject.snapshot);
-    let Socket { local, state, .. } = socket;
-    if matches!(state, State::Bound) {
-        return None; // a client may bind before it connects; there is no listener to speak of
-    }
-    let kernel_range = observation.ephemeral_range(socket);
-    let iana_dynamic = RegistryRange::of(local.port) == RegistryRange::Dynamic;
-    if kernel_range.is_none() && !iana_dynamic {
+    if verdict.basis != Basis::Ended || subject.is_on_own_port() {
         return None;
     }
-    let odd =
-        (observation.host.os == "linux" && local.protocol == Protocol::Tcp).then_some(local.port % 2 == 1);
+    let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
+    let registrations = rows.map(|(service, row)| DeadRegistration::new(service, row)).collect();
+    Some(Orphaned { registrations }.into())
+}
+
+/// Decides `unexplained`: neither a registration nor a known program explains the listener. Inside the kernel's own range
+/// every port is in use without a registration.
+pub(super) fn unexplained(subject: &Subject<'_>) -> Option<Evidence> {
+    let Subject { listener, snapshot, .. } = subject;
+    if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
+        return None;
+    }
+    let verdict = &listener.verdict;
+    let unexplained = match verdict.basis {
+        Basis::Reserved => Unexplained::Reserved { remark: verdict.remark },
+        Basis::Unregistered => {
+            other_protocol(subject).unwrap_or(Unexplained::Unassigned { remark: verdict.remark })
+        }
+        Basis::Untouched | Basis::Obscure | Basis::OtherProtocol => Unexplained::Dormant {
+            basis: verdict.basis,
+            registrations: verdict.assignments.iter().map(QuietRegistration::new).collect(),
+        },
+        _ => return None,
+    };
+    Some(unexplained.into())
+}
+
+/// Returns what is registered for TCP if the listener is UDP, or the reverse.
+fn other_protocol(subject: &Subject<'_>) -> Option<Unexplained> {
+    let local = &subject.listener.socket.local;
+    let registered_for = match local.protocol.registered_as() {
+        Protocol::Tcp => Protocol::Udp,
+        Protocol::Udp => Protocol::Tcp,
+        _ => return None,
+    };
+    if !subject.registry.protocols(local.port).contains(&registered_for) {
+        return None;
+    }
+    let verdict = subject.registry.verdict(local.port, registered_for);
+    let services: Vec<_> = verdict.assignments.iter().map(|assignment| assignment.service).collect();
+    (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
+}
+
+/// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. A port outside the
+/// kernel's range is in IANA's dynamic range only where the kernel's is not known. A datagram socket there is usually a
+/// client that waits for an answer, and a bound socket a client that is about to connect.
+pub(super) fn ephemeral(subject: &Subject<'_>) -> Option<Evidence> {
+    let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
+    let local = &socket.local;
+    if socket.state == State::Bound || local.protocol.is_datagram() || subject.is_on_own_port() {
+        return None;
+    }
+    let kernel_range = snapshot.ephemeral_range(socket);
+    let iana_dynamic = RegistryRange::of(local.port) == RegistryRange::Dynamic;
+    if kernel_range.is_none() && (!iana_dynamic || snapshot.knows_ephemeral_ports(socket)) {
+        return None;
+    }
+    let parity_range = kernel_range.filter(|range| {
+        snapshot.host.os == "linux" && local.protocol == Protocol::Tcp && parity_tells(*range)
+    });
     let evidence = Ephemeral {
         kernel_range,
         iana_dynamic,
-        odd: odd.filter(|_| kernel_range.is_some_and(parity_tells)),
-        kernel_would_pick: kernel_range
-            .filter(|range| odd.is_some() && parity_tells(*range))
-            .map(|range| local.port % 2 != range.low % 2),
-        may_be_client: local.protocol.is_datagram(),
+        odd: parity_range.map(|_| local.port % 2 == 1),
+        kernel_would_pick: parity_range.map(|range| local.port % 2 != range.low % 2),
     };
     Some(evidence.into())
 }
 
-/// What a port's lying in an ephemeral range means on the observed host; `None` where it lies in none. Of who listens
-/// there, one whose port the kernel would not have picked chose it, and so did a program on its own port.
+/// Returns what an ephemeral range means for a port on the observed host; `None` if the port is in no such range. A
+/// listener chose its port if the kernel would not have picked it, or if it is the program's own port.
 pub(super) fn ephemeral_here(
     observation: &Snapshot,
     port: u16,
@@ -100,30 +126,9 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Whether a port's being odd or even says who chose it. Linux gives listeners that ask for any port those whose
-/// parity differs from the range's first (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the
+/// Whether an odd or even port shows who chose it. Linux gives listeners that ask for any port those whose parity differs
+/// from the range's first (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the
 /// default range) until they run out, which in a short range they do.
 fn parity_tells(range: PortRange) -> bool {
     range.high - range.low >= 1024
-}
-
-/// Registered for TCP and not UDP, or the reverse, and nothing known to be met here says otherwise.
-pub(super) fn other_protocol(subject: &Subject<'_>) -> Option<Evidence> {
-    let (listener, registry) = (subject.listener, subject.registry);
-    let verdict = &listener.verdict;
-    if subject.usual.is_some() || !verdict.assignments.is_empty() || !verdict.known_use.is_empty() {
-        return None;
-    }
-    let local = &listener.socket.local;
-    let registered_for = match local.protocol.registered_as() {
-        Protocol::Tcp => Protocol::Udp,
-        Protocol::Udp => Protocol::Tcp,
-        _ => return None,
-    };
-    if !registry.protocols(local.port).contains(&registered_for) {
-        return None;
-    }
-    let services: Vec<_> =
-        registry.verdict(local.port, registered_for).assignments.iter().map(|a| a.service).collect();
-    (!services.is_empty()).then(|| OtherProtocol { registered_for, services }.into())
 }

@@ -3,7 +3,7 @@
 //! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
 use super::program_identity::{self, IdentifiedProcess};
-use super::{file_rules, registry_rules, socket_rules};
+use super::{file_rules, registry_rules, severity, socket_rules};
 use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::model::{Snapshot, Usual};
@@ -20,20 +20,26 @@ pub(super) struct Subject<'s> {
     pub(super) registry: &'s Registry,
 }
 
+impl Subject<'_> {
+    /// Whether the program usually serves this port, and not because it serves any port.
+    pub(super) fn is_on_own_port(&self) -> bool {
+        self.usual.is_some_and(|usual| !usual.any_port)
+    }
+}
+
 /// Decides one finding: returns its evidence, or `None` if the listener does not have it.
 type Rule = fn(&Subject<'_>) -> Option<Evidence>;
 
 const RULES: &[Rule] = &[
-    registry_rules::status,
+    registry_rules::orphaned,
     registry_rules::ephemeral,
-    registry_rules::other_protocol,
+    registry_rules::unexplained,
     program_identity::impostor,
+    file_rules::runs_from_memory,
+    file_rules::writable_executable,
     file_rules::deleted_executable,
-    file_rules::odd_executable,
-    socket_rules::exposed,
     socket_rules::backlog_full,
     socket_rules::bound_only,
-    socket_rules::kernel,
 ];
 
 /// Returns every finding on one listener. A connection has none: nobody chose its port.
@@ -41,6 +47,7 @@ pub(super) fn findings(subject: &Subject<'_>) -> Vec<Finding> {
     if !subject.listener.socket.state.holds_port() {
         return Vec::new();
     }
+    let trust = severity::trust(subject.processes);
     let evidence = RULES.iter().filter_map(|rule| rule(subject));
-    evidence.map(|evidence| Finding::new(evidence, subject.listener.exposure)).collect()
+    evidence.map(|evidence| severity::finding(evidence, subject.listener.exposure, trust)).collect()
 }

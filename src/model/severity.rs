@@ -26,4 +26,14 @@ impl Severity {
             Severity::Critical => Severity::Warning,
         }
     }
+
+    /// Returns the next higher severity; for `Critical`, `Critical`.
+    #[must_use]
+    pub const fn higher(self) -> Self {
+        match self {
+            Severity::Info => Severity::Notice,
+            Severity::Notice => Severity::Warning,
+            Severity::Warning | Severity::Critical => Severity::Critical,
+        }
+    }
 }

@@ -198,7 +198,7 @@ fn unexpected<'r>(
     };
     AuditFinding {
         subject: Subject::Listener(listener),
-        finding: Finding::new(evidence, listener.exposure),
+        finding: Finding::new(evidence),
         rule: over.map(|rule| rule.id.clone()),
     }
 }

@@ -11,7 +11,7 @@ use crate::findings::Finding;
 use crate::findings::policy::Missing;
 use crate::judge::Entry;
 use crate::judge::audit::{AuditFinding, Subject};
-use crate::model::{Exposure, Gap, Network, Snapshot, Stage};
+use crate::model::{Gap, Network, Snapshot, Stage};
 
 /// So many findings a rule; the last one tells how many more there are.
 const MOST: usize = 16;
@@ -115,7 +115,7 @@ fn is_missing<'r>(rule: &Allow, (protocol, address, port): Promise) -> AuditFind
         reason: rule.reason.clone(),
         owner: rule.owner.clone(),
     };
-    AuditFinding { subject, finding: Finding::new(evidence, Exposure::Loopback), rule: Some(rule.id.clone()) }
+    AuditFinding { subject, finding: Finding::new(evidence), rule: Some(rule.id.clone()) }
 }
 
 fn perhaps_missing(rule: &Allow) -> Gap {

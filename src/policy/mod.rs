@@ -187,8 +187,8 @@ pub struct Grade {
 /// Whether a finding only asks what a port is for: an allowed listener has answered it. What asks who the program is,
 /// and what it does to others, is not answered by being allowed.
 #[must_use]
-pub const fn questions_the_port(flag: Flag) -> bool {
-    matches!(flag.family(), FindingFamily::Registry | FindingFamily::Reach)
+pub fn questions_the_port(flag: Flag) -> bool {
+    flag.family() == FindingFamily::Registry
 }
 
 impl Allow {

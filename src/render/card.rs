@@ -8,10 +8,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use crate::findings::reach::Exposed;
-use crate::findings::registry::{Ephemeral, OtherProtocol};
-use crate::findings::socket::Kernel;
-use crate::findings::{FindingFamily, FindingKind, Flag};
+use crate::findings::registry::{Orphaned, Unexplained};
+use crate::findings::{FindingKind, Flag};
 use crate::judge::{Entry, Explained, Report};
 use crate::model::{Assignment, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
 
@@ -325,10 +323,9 @@ impl Card<'_> {
     }
 }
 
-/// Whether what a flag rests on stands in the card already: the verdict, the address, the owner.
+/// Whether the card's verdict already says what the finding rests on.
 fn is_told_already(flag: Flag) -> bool {
-    (flag.family() == FindingFamily::Registry && ![Ephemeral::FLAG, OtherProtocol::FLAG].contains(&flag))
-        || [Kernel::FLAG, Exposed::FLAG].contains(&flag)
+    [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
 /// Whether two holders differ in nothing but their ids, as far as the card tells.

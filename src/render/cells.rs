@@ -15,9 +15,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::findings::reach::Exposed;
-use crate::findings::socket::Kernel;
-use crate::findings::{Finding, FindingKind};
+use crate::findings::Finding;
 use crate::join::Entry;
 use crate::model::{Assignment, Basis, Direction, Exe, Pid, Process, State, Status};
 
@@ -354,11 +352,7 @@ pub(super) fn flag_texts(entry: &Entry, _: Form) -> Field {
 }
 
 pub(super) fn flags(entry: &Entry, form: Form) -> Field {
-    let shown: Vec<&Finding> = entry
-        .findings()
-        .iter()
-        .filter(|finding| form == Form::Data || ![Exposed::FLAG, Kernel::FLAG].contains(&finding.flag()))
-        .collect();
+    let shown = entry.findings();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
         return Field::plain("");
     };

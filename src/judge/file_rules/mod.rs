@@ -1,10 +1,10 @@
 //! Rules about the program files of the processes. A process that could not be read is not accused.
 
 use super::rules::Subject;
-use crate::findings::file::{DeletedExecutable, OddExecutable, OddProgram, Place};
+use crate::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
 use crate::findings::{Evidence, Running};
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, Process};
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process};
 
 fn running(process: &Process, exe: &Exe) -> Running {
     Running { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
@@ -14,45 +14,51 @@ fn programs<'l>(listener: &'l Entry) -> impl Iterator<Item = (&'l Process, &'l E
     listener.processes.iter().filter_map(|process| Some((&**process, process.exe.as_ref()?)))
 }
 
-/// A file that was replaced is an upgrade's doing; one that is gone is a question. What runs from memory never had
-/// a file, which is odd in another way.
+fn with_state(entry: &Entry, state: ExeState) -> Vec<Running> {
+    programs(entry)
+        .filter(|(_, exe)| exe.state == state)
+        .map(|(process, exe)| running(process, exe))
+        .collect()
+}
+
+/// Decides `deleted-executable`: a replaced file is usually an upgrade; a file that is gone is not.
 pub(super) fn deleted_executable(subject: &Subject<'_>) -> Option<Evidence> {
-    let those = |state: ExeState| {
-        programs(subject.listener)
-            .filter(|(_, exe)| exe.state == state)
-            .map(|(process, exe)| running(process, exe))
-            .collect::<Vec<_>>()
-    };
-    let (replaced, gone) = (those(ExeState::Replaced), those(ExeState::Deleted));
+    let replaced = with_state(subject.listener, ExeState::Replaced);
+    let gone = with_state(subject.listener, ExeState::Deleted);
     (!replaced.is_empty() || !gone.is_empty()).then(|| DeletedExecutable { replaced, gone }.into())
 }
 
-pub(super) fn odd_executable(subject: &Subject<'_>) -> Option<Evidence> {
-    let odd = |(process, exe): (&Process, &Exe)| {
-        Some(OddProgram { running: running(process, exe), place: odd_place(exe)? })
-    };
-    let found: Vec<OddProgram> = programs(subject.listener).filter_map(odd).collect();
-    (!found.is_empty()).then(|| OddExecutable { found }.into())
+/// Decides `runs-from-memory`.
+pub(super) fn runs_from_memory(subject: &Subject<'_>) -> Option<Evidence> {
+    let found = with_state(subject.listener, ExeState::Memfd);
+    (!found.is_empty()).then(|| RunsFromMemory { found }.into())
 }
 
-/// What is odd about where a file lies, the gravest. The name of the file itself does not count: NixOS hides the
-/// programs that it wraps.
-fn odd_place(exe: &Exe) -> Option<Place> {
-    if exe.state == ExeState::Memfd {
-        return Some(Place::Memory);
+/// Decides `writable-executable`.
+pub(super) fn writable_executable(subject: &Subject<'_>) -> Option<Evidence> {
+    let found: Vec<_> = programs(subject.listener)
+        .filter(|(_, exe)| exe.state != ExeState::Memfd)
+        .filter_map(|(process, exe)| {
+            let (script, writable) = world_writable(process, exe)?;
+            Some(WritableProgram { running: running(process, exe), script, writable })
+        })
+        .collect();
+    (!found.is_empty()).then(|| WritableExecutable { found }.into())
+}
+
+/// Returns the script, if it is what any user can replace, and the world-writable file or directory.
+fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
+    let open = |origin: Option<&Origin>| {
+        let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;
+        origin.writable.clone()
+    };
+    if let Some(writable) =
+        open(process.origin.as_ref()).or_else(|| exe.open_folders.iter().flatten().next().cloned())
+    {
+        return Some((None, writable));
     }
-    if let Some(folder) = exe.open_folders.iter().flatten().next() {
-        return Some(Place::WorldWritable { folder: folder.clone() });
-    }
-    let mut folder = exe.path.as_str();
-    while let Some((above, _)) = folder.rsplit_once('/') {
-        folder = above;
-        let name = folder.rsplit('/').next().unwrap_or_default();
-        if name.starts_with('.') && !matches!(name, "." | "..") {
-            return Some(Place::Hidden { folder: folder.to_owned() });
-        }
-    }
-    None
+    let script = process.script.as_ref()?;
+    Some((Some(script.path.clone()), open(script.origin.as_ref())?))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::super::judge;
 use super::super::tests::{holder, seen, socket};
-use crate::findings::file::{DeletedExecutable, OddExecutable, Place};
-use crate::findings::socket::{BoundOnly, Kernel};
+use crate::findings::file::{DeletedExecutable, WritableExecutable};
+use crate::findings::socket::BoundOnly;
 use crate::findings::{Finding, FindingFamily};
 use crate::model::*;
 use crate::registry::Registry;
@@ -31,16 +31,16 @@ fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
 #[test]
 fn executables() {
     use ExeState::{Deleted, Memfd, Present, Replaced};
-    use Severity::{Critical, Info, Notice, Warning};
+    use Severity::{Critical, Notice, Warning};
     let clean: Option<&[&str]> = Some(&[]);
     for (name, local, exe, wanted) in [
         ("installed", "tcp/0.0.0.0:80", exe("/usr/sbin/nginx", Present, clean), vec![]),
         ("nothing known of its folders", "tcp/0.0.0.0:80", exe("/tmp/x", Present, None), vec![]),
         (
             "upgraded",
-            "tcp/127.0.0.1:80",
+            "tcp/0.0.0.0:80",
             exe("/usr/sbin/nginx", Replaced, clean),
-            vec![("deleted-executable", Warning)],
+            vec![("deleted-executable", Notice)],
         ),
         (
             "gone",
@@ -48,45 +48,38 @@ fn executables() {
             exe("/usr/sbin/nginx", Deleted, clean),
             vec![("deleted-executable", Warning)],
         ),
-        ("memory", "tcp/127.0.0.1:80", exe("/memfd:x", Memfd, None), vec![("odd-executable", Warning)]),
+        (
+            "gone, on loopback",
+            "tcp/127.0.0.1:80",
+            exe("/usr/sbin/nginx", Deleted, clean),
+            vec![("deleted-executable", Notice)],
+        ),
+        ("memory", "tcp/127.0.0.1:80", exe("/memfd:x", Memfd, None), vec![("runs-from-memory", Warning)]),
         (
             "memory, beyond",
             "tcp/0.0.0.0:80",
             exe("/memfd:x", Memfd, None),
-            vec![("odd-executable", Critical)],
+            vec![("runs-from-memory", Critical)],
         ),
         (
-            "below a world-writable folder",
+            "below a world-writable directory",
             "tcp/127.0.0.1:80",
             exe("/tmp/a/x", Present, Some(&["/tmp"])),
-            vec![("odd-executable", Warning)],
+            vec![("writable-executable", Warning)],
         ),
         (
             "the same, hidden and beyond",
             "udp/0.0.0.0:53",
             exe("/tmp/.a/x", Present, Some(&["/tmp"])),
-            vec![("odd-executable", Critical)],
+            vec![("writable-executable", Critical)],
         ),
         (
             "gone from there",
             "tcp/0.0.0.0:80",
             exe("/tmp/x", Deleted, Some(&["/tmp"])),
-            vec![("odd-executable", Critical), ("deleted-executable", Warning)],
+            vec![("writable-executable", Critical), ("deleted-executable", Warning)],
         ),
-        (
-            "a developer's tools",
-            "tcp/127.0.0.1:80",
-            exe("/home/me/.cargo/bin/x", Present, clean),
-            vec![("odd-executable", Info)],
-        ),
-        (
-            "hidden, beyond",
-            "tcp/0.0.0.0:80",
-            exe("/usr/lib/.x/y/z", Present, clean),
-            vec![("odd-executable", Notice)],
-        ),
-        ("a hidden file", "tcp/0.0.0.0:80", exe("/nix/store/a/bin/.nginx-wrapped", Present, clean), vec![]),
-        ("dots that hide nothing", "tcp/0.0.0.0:80", exe("/a/./b/../c", Present, clean), vec![]),
+        ("a hidden directory", "tcp/127.0.0.1:80", exe("/home/me/.cargo/bin/x", Present, clean), vec![]),
     ] {
         let owner = Owner::Held(vec![7].into());
         assert_eq!(codes(&found(socket(local, owner), running(exe))), wanted, "{name}");
@@ -113,18 +106,29 @@ fn evidence_tells_an_upgrade_from_a_loss() {
 }
 
 #[test]
-fn the_gravest_place_is_told() {
-    for (exe, place) in [
-        (
-            exe("/tmp/.x/y", ExeState::Present, Some(&["/tmp/.x", "/tmp"])),
-            Place::WorldWritable { folder: "/tmp/.x".to_owned() },
-        ),
-        (exe("/a/.b/.c/d", ExeState::Present, Some(&[])), Place::Hidden { folder: "/a/.b/.c".to_owned() }),
-        (exe("/memfd:.x/y", ExeState::Memfd, None), Place::Memory),
+fn the_nearest_world_writable_directory_is_named() {
+    let exe = exe("/tmp/.x/y", ExeState::Present, Some(&["/tmp/.x", "/tmp"]));
+    let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into())), running(exe));
+    let WritableExecutable { found } = WritableExecutable::of(&findings[0].evidence).unwrap();
+    assert_eq!((found[0].writable.as_str(), &found[0].script), ("/tmp/.x", &None));
+}
+
+#[test]
+fn a_script_that_any_user_can_replace_is_named() {
+    let open = Origin { writable: Some("/srv".to_owned()), ..Origin::of(OriginKind::Open) };
+    let script = |origin| Script { path: "/srv/x.py".to_owned(), origin };
+    for (name, origin, named) in [
+        ("open", Some(open), true),
+        ("its user's", Some(Origin::of(OriginKind::User)), false),
+        ("not known", None, false),
     ] {
-        let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into())), running(exe));
-        let OddExecutable { found } = OddExecutable::of(&findings[0].evidence).unwrap();
-        assert_eq!(found[0].place, place);
+        let python = running(exe("/usr/bin/python3", ExeState::Present, None));
+        let processes =
+            python.into_iter().map(|process| Process { script: Some(script(origin.clone())), ..process });
+        let findings = found(socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into())), processes.collect());
+        let found = findings.first().and_then(|finding| WritableExecutable::of(&finding.evidence));
+        let script = found.and_then(|evidence| evidence.found[0].script.as_deref());
+        assert_eq!(script, named.then_some("/srv/x.py"), "{name}");
     }
 }
 
@@ -136,10 +140,11 @@ fn backlogs() {
     };
     let queues = |receive, send| Some(Queues { receive, send });
     let full = vec![("backlog-full", Severity::Warning)];
+    let on_loopback = vec![("backlog-full", Severity::Notice)];
     for (name, local, state, queues, wanted) in [
         ("idle", "tcp/127.0.0.1:80", State::Listen, queues(0, 128), vec![]),
         ("as many as may", "tcp/127.0.0.1:80", State::Listen, queues(1, 1), vec![]),
-        ("one more", "tcp/127.0.0.1:80", State::Listen, queues(2, 1), full.clone()),
+        ("one more", "tcp/127.0.0.1:80", State::Listen, queues(2, 1), on_loopback.clone()),
         ("no limit but one", "tcp/0.0.0.0:80", State::Listen, queues(1, 0), full.clone()),
         ("none waits, none may", "tcp/0.0.0.0:80", State::Listen, queues(0, 0), vec![]),
         ("not told", "tcp/0.0.0.0:80", State::Listen, None, vec![]),
@@ -164,15 +169,6 @@ fn held_and_not_listened_on() {
         let findings = of(&format!("tcp/127.0.0.1:{port}"), State::Bound);
         let evidence = findings.into_iter().map(|finding| finding.evidence).next();
         assert_eq!(evidence, Some(BoundOnly { kernel_range: range }.into()));
-    }
-}
-
-#[test]
-fn the_kernels_own() {
-    for (local, inode) in [("udp/0.0.0.0:51820", 1.try_into().ok()), ("tcp/127.0.0.1:2049", None)] {
-        let findings = found(Socket { inode, ..socket(local, Owner::Kernel) }, Vec::new());
-        assert_eq!(codes(&findings), [("kernel", Severity::Info)]);
-        assert_eq!(findings[0].evidence, Kernel { inode }.into());
     }
 }
 

@@ -32,7 +32,7 @@ const FEW: usize = 8;
 
 /// Datagram ports on which every program has a socket of its own and gets a copy of what is sent to the group:
 /// SLP (RFC 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
-const COMMON: [u16; 5] = [427, 1900, 3702, 5353, 5355];
+const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
 /// The sockets of one group that are bound to one address and device.
 struct Place<'l> {
@@ -47,6 +47,11 @@ struct Place<'l> {
     /// What those run. This and the next are made when first asked for, and then serve every neighbour.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     side: OnceCell<Side>,
+}
+
+/// Whether every program on the port has a socket of its own and gets a copy of the traffic.
+fn is_discovery(socket: &Socket) -> bool {
+    socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
 /// What there is to say of listeners, by their number in the list; `known` is what their holders were taken for.
@@ -71,7 +76,7 @@ pub(super) fn evidence<'l>(
         for place in &places {
             shared(place, known, &mut found);
         }
-        if places.len() > 1 {
+        if places.len() > 1 && !is_discovery(places[0].socket) {
             shadowed(&places, &mut found);
         }
     }
@@ -175,8 +180,7 @@ impl<'l> Place<'l> {
 
 fn shared<'l>(place: &Place<'l>, known: &mut Identities, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
-    let datagrams = local.protocol.is_datagram();
-    if place.sockets.len() > 1 && datagrams && COMMON.contains(&local.port) {
+    if place.sockets.len() > 1 && is_discovery(place.socket) {
         for alone in &place.sockets {
             if let Some(place) = Place::new(vec![*alone], known) {
                 shared(&place, known, found);

@@ -1,14 +1,12 @@
-//! The rules of an audit: what each flag means, how grave it is, why it matters and what to do.
-//!
-//! They are told out of the flags themselves, so that no list of them can grow stale.
+//! The rules of an audit: what each flag means, its severity, why it matters and what to do, from the catalogue of
+//! findings.
 
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use crate::findings::reach::Exposed;
-use crate::findings::registry::Ephemeral;
-use crate::findings::{FindingKind, Flag};
+use crate::findings::Flag;
+use crate::judge::usual_severity;
 use crate::model::{Exposure, Severity};
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, json};
@@ -18,22 +16,20 @@ use super::table::MEASURE;
 /// The usual severities of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 struct Severities {
-    loopback: Option<Severity>,
+    loopback: Severity,
     beyond: Severity,
 }
 
 impl Severities {
     fn of(flag: Flag) -> Self {
-        // What is reachable from other machines is not on loopback.
-        let loopback = (flag != Exposed::FLAG).then(|| flag.severity(Exposure::Loopback));
-        Severities { loopback, beyond: flag.severity(Exposure::Any) }
+        let at = |exposure| usual_severity(flag, exposure);
+        Severities { loopback: at(Exposure::Loopback), beyond: at(Exposure::Any) }
     }
 
     fn text(self) -> String {
         match self {
-            Severities { loopback: None, beyond } => format!("{} beyond loopback", beyond.name()),
-            Severities { loopback: Some(loopback), beyond } if loopback == beyond => beyond.name().to_owned(),
-            Severities { loopback: Some(loopback), beyond } => {
+            Severities { loopback, beyond } if loopback == beyond => beyond.name().to_owned(),
+            Severities { loopback, beyond } => {
                 format!("{} on loopback, {} beyond", loopback.name(), beyond.name())
             }
         }
@@ -44,23 +40,20 @@ impl Severities {
 #[derive(Serialize)]
 struct Rule {
     code: &'static str,
+    family: &'static str,
     description: &'static str,
     severity: Severities,
-    /// For UDP, if it differs.
-    severity_udp: Option<Severities>,
     why: &'static str,
     remedy: &'static str,
 }
 
 impl Rule {
     fn of(flag: Flag) -> Self {
-        let severity = Severities::of(flag);
-        let udp = Severities { loopback: Some(Severity::Info), beyond: Severity::Notice };
         Rule {
             code: flag.code(),
+            family: flag.family().name(),
             description: flag.description(),
-            severity,
-            severity_udp: (flag == Ephemeral::FLAG).then_some(udp),
+            severity: Severities::of(flag),
             why: flag.why(),
             remedy: flag.remedy(),
         }
@@ -70,7 +63,7 @@ impl Rule {
 /// Writes the rules for people.
 ///
 /// # Errors
-/// Where they cannot be written.
+/// If writing fails.
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
     let width = style.width.or(Some(MEASURE));
@@ -79,10 +72,7 @@ pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
             writeln!(w)?;
         }
         writeln!(w, "{}", style.paint(Tone::Heading, rule.code))?;
-        let mut severity = rule.severity.text();
-        if let Some(udp) = rule.severity_udp {
-            severity.push_str(&format!("; UDP: {}", udp.text()));
-        }
+        let severity = rule.severity.text();
         for (label, text) in [
             ("  When      ", rule.description),
             ("  Severity  ", &severity),
@@ -100,7 +90,7 @@ pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
 /// Writes the rules as JSON (`portolan.rules/1`).
 ///
 /// # Errors
-/// Where they cannot be written.
+/// If writing fails.
 pub fn document(w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::findings::Flag;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Exposure, Gap, Severity};
+use crate::model::{Gap, Severity};
 use crate::render::json::{Seq, write};
 
 use super::{identity, nobody, place, verdict, who};
@@ -79,7 +79,7 @@ fn rule(flag: Flag) -> Value {
             "text": format!("When: {description}. Why it matters: {why} What to do: {remedy}."),
             "markdown": format!("**When:** {description}.\n\n**Why it matters:** {why}\n\n**What to do:** {remedy}."),
         },
-        "defaultConfiguration": { "level": level(flag.severity(Exposure::Any)) },
+        "defaultConfiguration": { "level": level(flag.severity()) },
         "properties": { "tags": ["security", "listener"] },
     })
 }

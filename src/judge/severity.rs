@@ -1,0 +1,168 @@
+//! How severe a finding is, by what it is, who can reach the listener, and how far its process is trusted.
+
+use super::program_identity::IdentifiedProcess;
+use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
+use crate::model::{Exe, ExeState, Exposure, Origin, OriginKind, Process, Severity};
+
+/// How far what is known of a process vouches for it; the variants rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trust {
+    /// A user who is not root can have put the program there, or it has no file.
+    Replaceable,
+    /// The program is not known, or is an interpreter that runs an unknown script.
+    Unknown,
+    /// The program is known, but not where its file comes from; or no process could be read.
+    Unproven,
+    /// A known program in a directory that only root can write.
+    Installed,
+}
+
+/// Directories that only root can write on an ordinary system.
+const SYSTEM_DIRECTORIES: [&str; 12] = [
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/lib/",
+    "/lib64/",
+    "/opt/",
+    "/snap/",
+    "/nix/store/",
+    "/gnu/store/",
+    "/System/",
+    r"C:\Windows\",
+    r"C:\Program Files",
+];
+
+/// Directories in which every user has files of their own.
+const USER_DIRECTORIES: [&str; 7] =
+    ["/home/", "/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/Users/", r"C:\Users\"];
+
+/// Returns whether a user who is not root can have put the program or script of a process there, or there is no such file.
+pub(super) fn is_replaceable(process: &Process) -> bool {
+    let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
+    let by_user =
+        |origin: &Origin| matches!(origin.kind, OriginKind::User | OriginKind::Open | OriginKind::Memory);
+    let by_path = |exe: &Exe| {
+        let is_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
+        is_open || USER_DIRECTORIES.iter().any(|directory| exe.path.starts_with(directory))
+    };
+    let exe = process.exe.as_ref();
+    exe.is_some_and(|exe| matches!(exe.state, ExeState::Deleted | ExeState::Memfd))
+        || script.is_some_and(by_user)
+        || process.origin.as_ref().map_or_else(|| exe.is_some_and(by_path), by_user)
+}
+
+/// Returns whether only root can replace the program file; by its path if nothing else is known.
+fn is_system_file(process: &Process) -> bool {
+    match (&process.origin, &process.exe) {
+        (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),
+        (None, Some(exe)) => SYSTEM_DIRECTORIES.iter().any(|directory| exe.path.starts_with(directory)),
+        (None, None) => false,
+    }
+}
+
+/// Returns the trust in the least trusted of these processes.
+pub(super) fn trust(processes: &[IdentifiedProcess<'_>]) -> Trust {
+    processes.iter().map(trust_in).min().unwrap_or(Trust::Unproven)
+}
+
+fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
+    let process = identified.process;
+    if is_replaceable(process) {
+        Trust::Replaceable
+    } else if !identified.is_known() {
+        Trust::Unknown
+    } else if is_system_file(process) {
+        Trust::Installed
+    } else {
+        Trust::Unproven
+    }
+}
+
+/// Makes a finding on a listener.
+pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> Finding {
+    let finding = Finding::new(evidence);
+    Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
+}
+
+/// Returns the severity of a finding: `base` is what its evidence weighs on an address that other machines can reach.
+/// What the registry says of a port is moved by the process that holds it, and never exceeds a warning. On loopback most
+/// findings weigh one less.
+pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
+    let moved = match (flag.family(), trust) {
+        (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {
+            base.higher().min(Severity::Warning)
+        }
+        (FindingFamily::Registry, Trust::Installed) => base.lower(),
+        _ => base,
+    };
+    on_loopback(flag, moved, exposure)
+}
+
+fn on_loopback(flag: Flag, severity: Severity, exposure: Exposure) -> Severity {
+    match flag.on_loopback() {
+        OnLoopback::Lower if !exposure.beyond() => severity.lower(),
+        _ => severity,
+    }
+}
+
+/// Returns the usual severity of a flag at an exposure, for a known program of unknown origin.
+#[must_use]
+pub fn usual_severity(flag: Flag, exposure: Exposure) -> Severity {
+    on_loopback(flag, flag.severity(), exposure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::program_identity::Identities;
+    use super::super::tests::holder;
+    use super::*;
+    use crate::findings::FindingKind;
+    use crate::findings::identity::Impostor;
+    use crate::findings::policy::Unexpected;
+    use crate::findings::registry::{Ephemeral, Orphaned};
+
+    #[test]
+    fn severities_by_family_exposure_and_trust() {
+        use Severity::{Critical, Info, Notice, Warning};
+        use Trust::{Installed, Replaceable, Unknown, Unproven};
+        for (name, flag, base, exposure, trust, severity_is) in [
+            ("orphaned, packaged", Orphaned::FLAG, Notice, Exposure::Any, Installed, Info),
+            ("orphaned", Orphaned::FLAG, Notice, Exposure::Any, Unproven, Notice),
+            ("orphaned, unknown", Orphaned::FLAG, Notice, Exposure::Any, Unknown, Warning),
+            ("orphaned, unknown, loopback", Orphaned::FLAG, Notice, Exposure::Loopback, Unknown, Notice),
+            ("never above warning", Orphaned::FLAG, Warning, Exposure::Any, Replaceable, Warning),
+            ("ephemeral, unknown", Ephemeral::FLAG, Info, Exposure::Any, Unknown, Notice),
+            ("ephemeral, packaged", Ephemeral::FLAG, Info, Exposure::Any, Installed, Info),
+            ("identity ignores trust", Impostor::FLAG, Warning, Exposure::Any, Replaceable, Warning),
+            ("identity on loopback", Impostor::FLAG, Critical, Exposure::Loopback, Unknown, Warning),
+            ("policy on loopback", Unexpected::FLAG, Critical, Exposure::Loopback, Unknown, Critical),
+        ] {
+            assert_eq!(severity(flag, base, exposure, trust), severity_is, "{name}");
+        }
+    }
+
+    #[test]
+    fn trust_rests_on_program_and_file() {
+        let open = |process: Process| Process {
+            exe: process.exe.map(|exe| Exe { open_folders: Some(vec!["/usr/x".to_owned()]), ..exe }),
+            ..process
+        };
+        let with_origin =
+            |exe: &str, kind| Process { origin: Some(Origin::of(kind)), ..holder(1, "nginx", exe, "nginx") };
+        for (name, process, trust_is) in [
+            ("of its user", with_origin("/usr/sbin/nginx", OriginKind::User), Trust::Replaceable),
+            ("of the system, at home", with_origin("/home/u/nginx", OriginKind::System), Trust::Installed),
+            ("mounted over", with_origin("/usr/sbin/nginx", OriginKind::Elsewhere), Trust::Unproven),
+            ("packaged", holder(1, "nginx", "/usr/sbin/nginx", "nginx"), Trust::Installed),
+            ("known, elsewhere", holder(1, "nginx", "/srv/nginx", "nginx"), Trust::Unproven),
+            ("known, at home", holder(1, "nginx", "/home/u/nginx", "nginx"), Trust::Replaceable),
+            ("unknown", holder(1, "xyzzy", "/usr/bin/xyzzy", "xyzzy"), Trust::Unknown),
+            ("a script", holder(1, "python3", "/usr/bin/python3.11", "python3 x.py"), Trust::Unknown),
+            ("world-writable", open(holder(1, "nginx", "/usr/x/nginx", "nginx")), Trust::Replaceable),
+        ] {
+            assert_eq!(trust(&[Identities::default().identify(&process)]), trust_is, "{name}");
+        }
+        assert_eq!(trust(&[]), Trust::Unproven, "nothing could be read");
+    }
+}
