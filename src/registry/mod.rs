@@ -8,8 +8,10 @@
 //! is never death, only the curated lists call a registration dead, and no presumption becomes a fact.
 
 mod agree;
+mod command_line;
 pub mod compile;
 mod context;
+mod dangers;
 mod evidence;
 mod iana;
 pub mod identity;
@@ -21,6 +23,7 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, Verdict};
 

@@ -5,6 +5,7 @@ mod data;
 mod lists;
 mod programs;
 mod tables;
+mod tools;
 
 use super::Registry;
 use super::row::{CuratedRow, KnownUse};

@@ -1,0 +1,206 @@
+//! Services that are dangerous when others can reach them: what an outsider gets, and what closes it.
+//!
+//! The rows are in `data/dangers.tsv`, whose head explains the columns. They speak of a program as it comes; a
+//! configuration file is read elsewhere. Whether the listener can be reached is judged elsewhere.
+
+use std::sync::OnceLock;
+
+use super::command_line::{CommandLine, Programs};
+use super::programs::pairs;
+use super::table::Table;
+use crate::model::{Protocol, Severity};
+
+/// What a service gives to anyone who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Danger {
+    /// The row's own name.
+    pub service: &'static str,
+    /// What it is, for people.
+    pub title: &'static str,
+    /// The severity of a listener that other machines can reach.
+    pub severity: Severity,
+    /// How the program asks who connects: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
+    pub authentication: &'static str,
+    /// Whether it encrypts: `none`, `optional` or `always`.
+    pub encryption: &'static str,
+    /// What somebody who connects can do: one sentence that begins with a verb.
+    pub outsider_gets: &'static str,
+    /// The setting that closes it.
+    pub remedy: &'static str,
+    /// The technique of MITRE ATT&CK; several are joined by commas, none is empty.
+    pub attack: &'static str,
+    /// What the danger rests on.
+    pub basis: Basis,
+}
+
+/// What a danger rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The command line says so.
+    CommandLine,
+    /// The program does so as it comes; nothing seen says otherwise.
+    Default,
+    /// The command line sets a password.
+    Password,
+    /// Any program on this port is taken for the service, as industrial protocols are.
+    Port,
+}
+
+struct Row {
+    fields: [&'static str; 13],
+}
+
+impl Row {
+    fn service(&self) -> &'static str {
+        self.fields[0]
+    }
+
+    fn lists(&self, port: u16, protocol: Protocol) -> bool {
+        pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
+    }
+
+    fn lists_protocol(&self, protocol: Protocol) -> bool {
+        pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
+    }
+
+    /// The severity of its column; `None` where the row is for `explain` only.
+    fn severity(&self) -> Option<Severity> {
+        Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
+    }
+
+    fn danger(&self, severity: Severity, authentication: &'static str, basis: Basis) -> Danger {
+        let [service, title, _, _, _, _, _, _, encryption, outsider_gets, remedy, attack, _] = self.fields;
+        Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
+    }
+
+    /// What the row says of a listener of a program that it names; `None` where it does not apply.
+    fn judge(&self, command: &CommandLine<'_>, port: u16, protocol: Protocol) -> Option<Danger> {
+        let mut certain = false;
+        let mut named_port = false;
+        let mut password = false;
+        for expression in self.fields[5].split(" ;; ").filter(|expression| !expression.is_empty()) {
+            let (kind, bare) = match expression.as_bytes().first() {
+                Some(kind @ (b'!' | b'~')) => (*kind, &expression[1..]),
+                _ => (b'=', expression),
+            };
+            let names_port = bare.contains("{port}");
+            let found = if names_port {
+                command.matches(&bare.replace("{port}", &port.to_string()))
+            } else {
+                command.matches(bare)
+            };
+            match kind {
+                _ if !found => {}
+                b'!' => return None,
+                b'~' => password = true,
+                _ => (certain, named_port) = (true, named_port || names_port),
+            }
+        }
+        let on_its_port = self.lists(port, protocol);
+        let only_ports = self.fields[4] == "yes";
+        if only_ports && !on_its_port && !named_port {
+            return None;
+        }
+        if !only_ports && protocol.registered_as() == Protocol::Udp && !self.lists_protocol(Protocol::Udp) {
+            return None;
+        }
+        if certain {
+            return Some(self.danger(Severity::Critical, self.fields[7], Basis::CommandLine));
+        }
+        let severity = self.severity()?;
+        if password {
+            return Some(self.danger(lower(severity), "password", Basis::Password));
+        }
+        let basis = if self.fields[2] == "*" { Basis::Port } else { Basis::Default };
+        Some(self.danger(severity, self.fields[7], basis))
+    }
+}
+
+/// Returns the next lower severity.
+fn lower(severity: Severity) -> Severity {
+    match severity {
+        Severity::Critical => Severity::Warning,
+        Severity::Warning => Severity::Notice,
+        Severity::Notice | Severity::Info => Severity::Info,
+    }
+}
+
+struct Dangers {
+    rows: Vec<Row>,
+    programs: Programs,
+}
+
+impl Dangers {
+    fn read() -> &'static Self {
+        static DANGERS: OnceLock<Dangers> = OnceLock::new();
+        DANGERS.get_or_init(|| {
+            let lines = Table::new(include_str!("data/dangers.tsv")).lines();
+            let rows: Vec<Row> = lines
+                .filter_map(|line| {
+                    let fields: Vec<&'static str> = line.split('\t').collect();
+                    fields.try_into().ok().map(|fields| Row { fields })
+                })
+                .collect();
+            let programs = Programs::new(rows.iter().map(|row| row.fields[2]));
+            Dangers { rows, programs }
+        })
+    }
+}
+
+/// Returns what a program gives to those who reach its listener on `port`: of several rows the most severe, then the
+/// first. Rows that go by the port alone never apply where the kernel chose the port.
+#[must_use]
+pub fn danger(
+    command: &CommandLine<'_>,
+    port: u16,
+    protocol: Protocol,
+    chosen_by_kernel: bool,
+) -> Option<Danger> {
+    let dangers = Dangers::read();
+    let mut worst: Option<Danger> = None;
+    for row in dangers.programs.rows(command) {
+        let Some(found) = dangers.rows.get(row).and_then(|row| row.judge(command, port, protocol)) else {
+            continue;
+        };
+        if found.basis == Basis::Port && chosen_by_kernel {
+            continue;
+        }
+        if worst.is_none_or(|worst| found.severity > worst.severity) {
+            worst = Some(found);
+        }
+    }
+    worst
+}
+
+/// The services that are presumed behind a published container port, by the port alone.
+const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
+    "docker-api",
+    "redis",
+    "mongodb",
+    "memcached",
+    "elasticsearch",
+    "postgresql",
+    "mysql",
+    "etcd",
+    "zookeeper",
+    "kafka",
+    "x11",
+    "vnc",
+    "rdp",
+    "telnet",
+    "smb",
+    "nfs",
+    "mqtt",
+    "modbus",
+];
+
+/// Returns what is probably behind a container port that a forwarding program holds, one severity lower than where the
+/// service itself is seen.
+#[must_use]
+pub fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
+    let rows = Dangers::read().rows.iter();
+    let row = rows
+        .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
+        .find(|row| row.lists(port, protocol))?;
+    Some(row.danger(lower(row.severity()?), row.fields[7], Basis::Port))
+}

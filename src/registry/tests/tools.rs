@@ -1,0 +1,198 @@
+//! The tables of dangerous services and of tools, and what they say of command lines.
+
+use super::super::command_line::{CommandLine, compile};
+use super::super::dangers::{Basis, behind_published_port, danger};
+use super::super::programs::pairs;
+use super::super::tools::{AdHocUse, ad_hoc, dual_use};
+use super::body;
+use crate::model::{Protocol, Severity};
+
+fn arguments(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn command_lines_are_judged_as_listed() {
+    let mut count = 0;
+    for line in body(include_str!("command-lines.tsv")) {
+        let [file, command, protocol, port, severity, service] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("{line}")
+        };
+        let arguments = arguments(command);
+        let found = danger(
+            &CommandLine::new(file, &arguments),
+            port.parse().unwrap(),
+            protocol.parse().unwrap(),
+            false,
+        );
+        assert_eq!(found.map_or("-", |found| found.severity.name()), severity, "{line}");
+        assert_eq!(found.map_or("", |found| found.service), service, "{line}");
+        count += 1;
+    }
+    assert!(count >= 52);
+}
+
+#[test]
+fn a_danger_says_what_it_rests_on() {
+    for (name, file, line, port, by_kernel, expected) in [
+        (
+            "by default",
+            "redis-server",
+            "redis-server *:6379",
+            6379,
+            false,
+            Some((Severity::Critical, Basis::Default)),
+        ),
+        ("a password", "rqlited", "rqlited -auth x", 4001, false, Some((Severity::Warning, Basis::Password))),
+        (
+            "arguments",
+            "dockerd",
+            "dockerd -H tcp://:2375",
+            2375,
+            false,
+            Some((Severity::Critical, Basis::CommandLine)),
+        ),
+        ("a plant's port", "x", "./x", 502, false, Some((Severity::Critical, Basis::Port))),
+        ("a port the kernel chose", "x", "./x", 502, true, None),
+        (
+            "TCP row on UDP",
+            "redis-server",
+            "redis-server",
+            0,
+            false,
+            Some((Severity::Critical, Basis::Default)),
+        ),
+        ("no row", "sshd", "sshd -D", 22, false, None),
+    ] {
+        let arguments = arguments(line);
+        let found = danger(&CommandLine::new(file, &arguments), port, Protocol::Tcp, by_kernel);
+        assert_eq!(found.map(|found| (found.severity, found.basis)), expected, "{name}");
+    }
+    let arguments = arguments("redis-server");
+    assert_eq!(danger(&CommandLine::new("redis-server", &arguments), 6379, Protocol::Udp, false), None);
+}
+
+#[test]
+fn a_published_port_is_judged_one_lower() {
+    let redis = behind_published_port(6379, Protocol::Tcp).unwrap();
+    assert_eq!((redis.service, redis.severity, redis.basis), ("redis", Severity::Warning, Basis::Port));
+    assert_eq!(behind_published_port(8081, Protocol::Tcp), None);
+}
+
+#[test]
+fn tools_are_known_by_what_they_were_told_to_do() {
+    for (name, file, line, expected) in [
+        ("a shell behind netcat", "nc.traditional", "nc -lvp 4444 -e /bin/bash", Some(AdHocUse::Shell)),
+        ("netcat that listens", "nc.openbsd", "nc -lk 443", Some(AdHocUse::Listen)),
+        ("busybox as netcat", "busybox", "busybox nc -l -p 23", Some(AdHocUse::Listen)),
+        ("busybox as something else", "busybox", "busybox syslogd", None),
+        (
+            "socat to a shell",
+            "socat1",
+            "socat TCP-LISTEN:1337,fork EXEC:/bin/bash,pty",
+            Some(AdHocUse::Shell),
+        ),
+        ("code on the command line", "python3.11", "python3 -c import http.server", Some(AdHocUse::Listen)),
+        ("a script", "python3.11", "python3 server.py", None),
+        ("a shell", "bash", "-bash", Some(AdHocUse::Shell)),
+        ("a service", "nginx", "nginx: master process", None),
+    ] {
+        let arguments = arguments(line);
+        let found = ad_hoc(&CommandLine::new(file, &arguments));
+        assert_eq!(found.map(|found| found.used_for), expected, "{name}");
+        assert_eq!(found.is_some_and(|found| found.is_shell), file == "bash", "{name}");
+    }
+    for (name, file, line, expected) in
+        [("by its name", "chisel", "chisel server", Some("tunnel")), ("a service", "nginx", "nginx", None)]
+    {
+        let arguments = arguments(line);
+        assert_eq!(dual_use(&CommandLine::new(file, &arguments)).map(|found| found.kind), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_line_is_bounded() {
+    let arguments = vec!["x".to_owned(), "é".repeat(1 << 16)];
+    assert!(!CommandLine::new("x", &arguments).matches("y"));
+}
+
+fn check_programs(column: &str, line: &str) {
+    for program in column.split(',') {
+        assert!(!program.is_empty(), "{line}");
+        if let Some(regex) = program.split_once(":/").and_then(|(_, rest)| rest.strip_suffix('/')) {
+            assert!(compile(regex).is_some(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_dangers_are_well_formed() {
+    let mut services = std::collections::BTreeSet::new();
+    for line in body(include_str!("../data/dangers.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        let [
+            service,
+            title,
+            programs,
+            ports,
+            only_ports,
+            arguments,
+            severity,
+            authentication,
+            encryption,
+            gets,
+            remedy,
+            attack,
+            source,
+        ] = fields[..]
+        else {
+            panic!("{line}")
+        };
+        assert!(services.insert(service), "twice: {service}");
+        assert!(fields.iter().all(|field| field.trim() == *field), "{line}");
+        assert!(["critical", "warning", "notice", "none"].contains(&severity), "{line}");
+        assert!(
+            ["none", "none-by-default", "optional", "password", "strong", "n/a"].contains(&authentication),
+            "{line}"
+        );
+        assert!(["none", "optional", "always"].contains(&encryption), "{line}");
+        assert!(["yes", "no"].contains(&only_ports), "{line}");
+        assert!(
+            !title.is_empty() && gets.ends_with('.') && remedy.ends_with('.') && !source.is_empty(),
+            "{line}"
+        );
+        check_programs(programs, line);
+        let listed = ports.split(',').filter(|port| !port.is_empty()).count();
+        assert_eq!(pairs(fields[3]).count(), listed, "{line}");
+        for expression in arguments.split(" ;; ").filter(|expression| !expression.is_empty()) {
+            let bare = expression.trim_start_matches(['!', '~']).replace("{port}", "12345");
+            assert!(compile(&bare).is_some(), "{line}");
+        }
+        assert!(only_ports == "no" || listed > 0 || arguments.contains("{port}"), "can never match: {line}");
+        assert!(!programs.split(',').any(|program| program == "*") || only_ports == "yes", "{line}");
+        let is_technique = |text: &str| text.starts_with('T') && text.len() >= 5;
+        assert!(attack.split(',').all(|one| one.is_empty() || is_technique(one)), "{line}");
+    }
+    assert!(services.len() >= 340);
+}
+
+#[test]
+fn the_tools_are_well_formed() {
+    for line in body(include_str!("../data/ad-hoc.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        assert_eq!(fields.len(), 5, "{line}");
+        check_programs(fields[0], line);
+        assert!(fields[1].is_empty() || compile(fields[1]).is_some(), "{line}");
+        assert!(["shell", "relay", "listen"].contains(&fields[2]), "{line}");
+        for severity in &fields[3..] {
+            assert!(Severity::ALL.iter().any(|known| known.name() == *severity), "{line}");
+        }
+    }
+    for line in body(include_str!("../data/dual-use.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        assert_eq!(fields.len(), 7, "{line}");
+        let kinds = ["tunnel", "remote-control", "attack", "miner", "interception", "proxy"];
+        assert!(kinds.contains(&fields[2]) && ["warning", "notice"].contains(&fields[3]), "{line}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Programs that are tools and not services: those for the moment (`data/ad-hoc.tsv`), and those of dual use
+//! (`data/dual-use.tsv`).
+
+use std::sync::OnceLock;
+
+use super::command_line::{CommandLine, Programs};
+use super::table::Table;
+use crate::model::{Severity, named};
+
+named! {
+    /// What a tool for the moment does with a connection.
+    pub enum AdHocUse {
+        /// It runs a shell or another program for whoever connects.
+        Shell = "shell",
+        /// It passes traffic on.
+        Relay = "relay",
+        /// It waits for data.
+        Listen = "listen",
+    }
+}
+
+/// A tool that somebody started for the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdHocTool {
+    /// What it does with a connection.
+    pub used_for: AdHocUse,
+    /// The severity on an address that other machines can reach.
+    pub beyond_loopback: Severity,
+    /// The severity on a loopback address.
+    pub on_loopback: Severity,
+    /// Whether the program is itself a shell.
+    pub is_shell: bool,
+}
+
+/// A program used for tunnels, remote control, interception, attack or mining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DualUseTool {
+    /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
+    pub kind: &'static str,
+    /// The severity, on loopback too.
+    pub severity: Severity,
+    /// What it does: one sentence that begins with a verb or a noun.
+    pub what: &'static str,
+    /// The technique of MITRE ATT&CK; empty where there is none.
+    pub attack: &'static str,
+}
+
+struct Rows<const N: usize> {
+    rows: Vec<[&'static str; N]>,
+    programs: Programs,
+}
+
+impl<const N: usize> Rows<N> {
+    fn read(text: &'static str) -> Self {
+        let lines = Table::new(text).lines();
+        let fields = lines.filter_map(|line| line.split('\t').collect::<Vec<_>>().try_into().ok());
+        let rows: Vec<[&'static str; N]> = fields.collect();
+        let programs = Programs::new(rows.iter().map(|row| row[0]));
+        Rows { rows, programs }
+    }
+
+    /// The rows that name the program, in the order of the table.
+    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = &[&'static str; N]> {
+        self.programs.rows(command).into_iter().filter_map(|row| self.rows.get(row))
+    }
+}
+
+fn severity(name: &str) -> Severity {
+    Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
+}
+
+/// Returns the use of a tool for the moment; `None` where the program is none. The first row that matches decides.
+#[must_use]
+pub fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
+    static ROWS: OnceLock<Rows<5>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/ad-hoc.tsv")));
+    let [programs, _, used_for, beyond, loopback] =
+        rows.of(command).find(|row| row[1].is_empty() || command.matches(row[1]))?;
+    Some(AdHocTool {
+        used_for: AdHocUse::ALL.into_iter().find(|known| known.name() == *used_for)?,
+        beyond_loopback: severity(beyond),
+        on_loopback: severity(loopback),
+        is_shell: programs.split(',').any(|program| program == "sh"),
+    })
+}
+
+/// Returns what a program of dual use is for; `None` where the program is none.
+#[must_use]
+pub fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
+    static ROWS: OnceLock<Rows<7>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/dual-use.tsv")));
+    let is_used = |texts: &str| texts.is_empty() || texts.split(',').any(|text| command.contains(text));
+    let [_, _, kind, of, what, attack, _] = rows.of(command).find(|row| is_used(row[1]))?;
+    Some(DualUseTool { kind, severity: severity(of), what, attack })
+}
