@@ -123,7 +123,7 @@ impl Programs {
     }
 
     /// Returns the numbers of the rows that name the program, in the order of the table.
-    pub(super) fn rows(&self, command: &CommandLine<'_>) -> Vec<usize> {
+    pub(super) fn naming(&self, command: &CommandLine<'_>) -> Vec<usize> {
         let mut found = Vec::new();
         for name in &command.names {
             self.add(name, false, command, &mut found);
@@ -134,10 +134,14 @@ impl Programs {
                 self.add(interpreter, false, command, &mut found);
             }
         }
-        self.add("*", false, command, &mut found);
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// Returns the numbers of the rows that name any program.
+    pub(super) fn any(&self) -> impl Iterator<Item = usize> {
+        self.rows.get("*").into_iter().flatten().map(|(row, _)| *row)
     }
 
     /// Adds the rows that name `name`; where `versioned`, only those that let a version follow it.

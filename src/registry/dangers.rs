@@ -111,8 +111,7 @@ impl Row {
         if password {
             return Some(self.danger(lower(severity), "password", Basis::Password));
         }
-        let basis = if self.fields[2] == "*" { Basis::Port } else { Basis::Default };
-        Some(self.danger(severity, self.fields[7], basis))
+        Some(self.danger(severity, self.fields[7], Basis::Default))
     }
 }
 
@@ -156,15 +155,12 @@ pub fn danger(
     protocol: Protocol,
     chosen_by_kernel: bool,
 ) -> Option<Danger> {
-    let dangers = Dangers::read();
+    let Dangers { rows, programs } = Dangers::read();
+    let judge = |row: usize| rows.get(row)?.judge(command, port, protocol);
+    let by_name = programs.naming(command).into_iter().filter_map(judge);
+    let by_port = programs.any().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;
-    for row in dangers.programs.rows(command) {
-        let Some(found) = dangers.rows.get(row).and_then(|row| row.judge(command, port, protocol)) else {
-            continue;
-        };
-        if found.basis == Basis::Port && chosen_by_kernel {
-            continue;
-        }
+    for found in by_name.chain(by_port.map(|danger| Danger { basis: Basis::Port, ..danger })) {
         if worst.is_none_or(|worst| found.severity > worst.severity) {
             worst = Some(found);
         }

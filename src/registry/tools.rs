@@ -61,7 +61,7 @@ impl<const N: usize> Rows<N> {
 
     /// The rows that name the program, in the order of the table.
     fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = &[&'static str; N]> {
-        self.programs.rows(command).into_iter().filter_map(|row| self.rows.get(row))
+        self.programs.naming(command).into_iter().filter_map(|row| self.rows.get(row))
     }
 }
 
