@@ -88,6 +88,218 @@ impl FindingKind for Impostor {
     }
 }
 
+/// What a program that a person started for the moment does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tool {
+    /// The process.
+    pub pid: Pid,
+    /// The name of its program file, else of the process.
+    pub program: String,
+    /// Its arguments, joined by blanks and cut if they are long.
+    pub command: String,
+}
+
+impl Tool {
+    fn text(&self) -> String {
+        format!("{} (pid {})", self.program, self.pid)
+    }
+}
+
+/// A shell, or a program told to run one, holds the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShellListener {
+    /// The process.
+    #[serde(flatten)]
+    pub tool: Tool,
+    /// Whether the process is itself a shell.
+    pub is_shell: bool,
+    /// The severity that the table gives.
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+impl FindingKind for ShellListener {
+    const RULE: Rule = Rule {
+        code: "shell-listener",
+        family: FindingFamily::Identity,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Same,
+        description: "a shell, or a program told to run commands for those who connect, holds the socket",
+        why: "Whoever connects can run commands as the user of the process.",
+        remedy: "end the process with kill, and find out who started it",
+    };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn sentence(&self) -> String {
+        let does = if self.is_shell {
+            "is a shell and holds the socket"
+        } else {
+            "runs commands for those who connect"
+        };
+        format!("{} {does}. Its command line: {}", self.tool.text(), sentence(&self.tool.command))
+    }
+}
+
+/// A tool for the moment, not a service, listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdHoc {
+    /// The process.
+    #[serde(flatten)]
+    pub tool: Tool,
+    /// What it does with a connection: `relay` or `listen`.
+    pub used_for: &'static str,
+    /// The severity that the table gives.
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+impl FindingKind for AdHoc {
+    const RULE: Rule = Rule {
+        code: "ad-hoc",
+        family: FindingFamily::Identity,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "netcat, socat or code given on the command line listens: a tool for the moment, not a service",
+        why: "Nobody maintains a tool for the moment, and it has no access control of its own.",
+        remedy: "end the process if it is forgotten; if it belongs here, make it a service and allow it in the policy",
+    };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn sentence(&self) -> String {
+        let does = if self.used_for == "relay" { "passes connections on" } else { "waits for data" };
+        format!(
+            "{} is a tool for the moment and {does}. Its command line: {}",
+            self.tool.text(),
+            sentence(&self.tool.command)
+        )
+    }
+}
+
+/// A program used for tunnels, remote control, interception, attack or mining.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DualUse {
+    /// The process.
+    #[serde(flatten)]
+    pub tool: Tool,
+    /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
+    pub kind: &'static str,
+    /// What it does: one sentence.
+    pub what: &'static str,
+    /// The technique of MITRE ATT&CK; empty where there is none.
+    pub attack: &'static str,
+    /// The severity that the table gives.
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+impl FindingKind for DualUse {
+    const RULE: Rule = Rule {
+        code: "dual-use",
+        family: FindingFamily::Identity,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Same,
+        description: "a program used for tunnels, remote control, interception, attack or mining",
+        why: "Administrators use such programs, and so do intruders.",
+        remedy: "find out who started it and why; if it belongs here, allow it in the policy",
+    };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn sentence(&self) -> String {
+        format!(
+            "{} is named like a program for this use ({}): {}",
+            self.tool.text(),
+            self.kind,
+            sentence(self.what)
+        )
+    }
+}
+
+/// A process calls itself something that its program file is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Masquerading {
+    /// The process.
+    pub pid: Pid,
+    /// What it calls itself.
+    pub claims: String,
+    /// The path of its program file.
+    pub exe: String,
+    /// Whether it calls itself a kernel thread.
+    pub is_kernel_thread_name: bool,
+}
+
+impl FindingKind for Masquerading {
+    const RULE: Rule = Rule {
+        code: "masquerading",
+        family: FindingFamily::Identity,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Same,
+        description: "a process calls itself a kernel thread, or another program than its file",
+        why: "Programs do not take the name of the kernel or of a known server by accident.",
+        remedy: "treat the machine as compromised until you know who started the process",
+    };
+
+    fn sentence(&self) -> String {
+        let Masquerading { pid, claims, exe, is_kernel_thread_name } = self;
+        if *is_kernel_thread_name {
+            format!(
+                "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
+            )
+        } else {
+            format!("Process {pid} calls itself {claims}, but runs the program {exe}.")
+        }
+    }
+}
+
+/// An unknown program that other machines can reach, where that is worth a look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unfamiliar {
+    /// The processes.
+    pub found: Vec<Stranger>,
+    /// The service that usually has the port; `None` if the port belongs to none.
+    pub service: Option<&'static str>,
+    /// Whether a user who is not root can replace the program or its script.
+    pub is_replaceable: bool,
+}
+
+impl FindingKind for Unfamiliar {
+    const RULE: Rule = Rule {
+        code: "unfamiliar",
+        family: FindingFamily::Identity,
+        severity: Severity::Notice,
+        on_loopback: OnLoopback::Lower,
+        description: "other machines can reach a program that is not known",
+        why: "The program is not one that is known to be a service, so nothing vouches for it.",
+        remedy: "check that you know the program and that other machines should reach it",
+    };
+
+    fn sentence(&self) -> String {
+        let names: Vec<String> =
+            self.found.iter().map(|found| format!("{} (pid {})", found.program, found.pid)).collect();
+        let (is, its) = if names.len() > 1 {
+            ("are not known programs", "their")
+        } else {
+            ("is not a known program", "its")
+        };
+        let mut text = format!("{} {is}, and other machines can reach it.", list(&names));
+        if let Some(service) = self.service {
+            text.push_str(&format!(" The port is usually that of {service}."));
+        }
+        if self.is_replaceable {
+            text.push_str(&format!(" A user who is not root can replace {its} program file."));
+        }
+        text
+    }
+}
+
 /// Says what the identification of a program rests on.
 pub(crate) const fn identified(on: RestsOn) -> &'static str {
     match on {
@@ -97,4 +309,4 @@ pub(crate) const fn identified(on: RestsOn) -> &'static str {
     }
 }
 
-family!(Identity: Impostor);
+family!(Identity: Impostor, Masquerading, ShellListener, AdHoc, DualUse, Unfamiliar);

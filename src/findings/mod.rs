@@ -76,6 +76,7 @@ pub mod file;
 pub mod identity;
 pub mod policy;
 mod processes;
+pub mod reach;
 pub mod registry;
 pub mod socket;
 pub(crate) mod text;
@@ -91,6 +92,8 @@ named! {
         Identity = "identity",
         /// The program file.
         File = "file",
+        /// Who can reach the listener.
+        Reach = "reach",
         /// The socket itself, and other sockets on its port.
         Socket = "socket",
         /// What the policy allows and requires.
@@ -166,6 +169,7 @@ impl Flag {
             registry::FLAGS,
             identity::FLAGS,
             file::FLAGS,
+            reach::FLAGS,
             socket::FLAGS,
             policy::FLAGS,
             change::FLAGS,
@@ -271,6 +275,7 @@ pub enum Evidence {
     Registry(registry::Evidence),
     Identity(identity::Evidence),
     File(file::Evidence),
+    Reach(reach::Evidence),
     Socket(socket::Evidence),
     Policy(policy::Evidence),
     Change(change::Evidence),
@@ -296,6 +301,7 @@ impl Finding {
             Evidence::Registry(evidence) => evidence.severity(),
             Evidence::Identity(evidence) => evidence.severity(),
             Evidence::File(evidence) => evidence.severity(),
+            Evidence::Reach(evidence) => evidence.severity(),
             Evidence::Socket(evidence) => evidence.severity(),
             Evidence::Policy(evidence) => evidence.severity(),
             Evidence::Change(evidence) => evidence.severity(),
@@ -311,6 +317,7 @@ impl Finding {
             Evidence::Registry(evidence) => evidence.flag(),
             Evidence::Identity(evidence) => evidence.flag(),
             Evidence::File(evidence) => evidence.flag(),
+            Evidence::Reach(evidence) => evidence.flag(),
             Evidence::Socket(evidence) => evidence.flag(),
             Evidence::Policy(evidence) => evidence.flag(),
             Evidence::Change(evidence) => evidence.flag(),
@@ -325,6 +332,7 @@ impl Finding {
             Evidence::Registry(evidence) => evidence.sentence(),
             Evidence::Identity(evidence) => evidence.sentence(),
             Evidence::File(evidence) => evidence.sentence(),
+            Evidence::Reach(evidence) => evidence.sentence(),
             Evidence::Socket(evidence) => evidence.sentence(),
             Evidence::Policy(evidence) => evidence.sentence(),
             Evidence::Change(evidence) => evidence.sentence(),

@@ -1,6 +1,7 @@
 //! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
 
 pub mod audit;
+mod danger_rules;
 pub mod deep;
 mod file_rules;
 mod program_identity;
@@ -11,6 +12,7 @@ mod socket_rules;
 mod socket_sharing;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tool_rules;
 
 use std::mem;
 

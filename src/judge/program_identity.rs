@@ -8,9 +8,10 @@ use std::rc::Rc;
 use super::rules::Subject;
 use super::severity;
 use crate::findings::Evidence;
-use crate::findings::identity::{Impostor, Stranger};
+use crate::findings::identity::{Impostor, Stranger, Unfamiliar};
 use crate::join::Entry;
 use crate::model::{Pid, Process, Protocol, RestsOn, State, Usual};
+use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
 
@@ -32,6 +33,24 @@ impl<'o> IdentifiedProcess<'o> {
     pub(super) fn program(&self) -> RunAs<'o> {
         let interpreted = self.identity.as_deref().is_some_and(Identity::is_interpreter);
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
+    }
+
+    /// The name of the program file, else of the process.
+    pub(super) fn program_name(&self) -> Option<&'o str> {
+        match &self.process.exe {
+            Some(exe) => exe.path.rsplit(['/', '\\']).next(),
+            None => self.process.name.as_deref(),
+        }
+    }
+
+    /// What the tables of dangerous services and of tools look at.
+    pub(super) fn command_line(&self) -> Option<CommandLine<'o>> {
+        Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
+    }
+
+    /// Whether an interpreter runs it.
+    pub(super) fn is_interpreted(&self) -> bool {
+        self.identity.as_deref().is_some_and(Identity::is_interpreter)
     }
 
     /// Whether the program is known; an interpreter that runs an unknown script is not.
@@ -199,4 +218,37 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
         is_replaceable,
     };
     Some(evidence.into())
+}
+
+/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service that has no single
+/// owner, or one whose file or script a user who is not root can replace.
+pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
+    let (listener, processes) = (subject.listener, subject.processes);
+    if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || subject.usual.is_some() {
+        return None;
+    }
+    let local = &listener.socket.local;
+    let service = programs::guarded(local.port, local.protocol).next().map(|row| row.service);
+    let is_replaceable =
+        |process: &&IdentifiedProcess<'_>| process.process.exe.as_ref().is_some_and(severity::is_replaceable);
+    let unknown: Vec<_> = processes.iter().filter(|process| !process.is_known()).collect();
+    let found: Vec<_> = unknown
+        .iter()
+        .filter(|process| service.is_some() || is_replaceable(process))
+        .map(|p| stranger(p))
+        .collect();
+    if found.is_empty() || impostor(subject).is_some() {
+        return None;
+    }
+    Some(Unfamiliar { found, service, is_replaceable: unknown.iter().any(is_replaceable) }.into())
+}
+
+fn stranger(process: &IdentifiedProcess<'_>) -> Stranger {
+    let identity = process.identity.as_deref();
+    Stranger {
+        pid: process.process.pid,
+        program: process.program_name().unwrap_or("?").to_owned(),
+        products: identity.map(|one| one.programs.iter().map(|p| p.product).collect()).unwrap_or_default(),
+        rests_on: identity.map_or(RestsOn::Name, |identity| identity.rests_on),
+    }
 }

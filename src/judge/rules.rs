@@ -3,7 +3,7 @@
 //! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
 use super::program_identity::{self, IdentifiedProcess};
-use super::{file_rules, registry_rules, severity, socket_rules};
+use super::{danger_rules, file_rules, registry_rules, severity, socket_rules, tool_rules};
 use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::model::{Snapshot, Usual};
@@ -35,6 +35,12 @@ const RULES: &[Rule] = &[
     registry_rules::ephemeral,
     registry_rules::unexplained,
     program_identity::impostor,
+    program_identity::unfamiliar,
+    tool_rules::masquerading,
+    tool_rules::shell_listener,
+    tool_rules::ad_hoc,
+    tool_rules::dual_use,
+    danger_rules::exposed,
     file_rules::runs_from_memory,
     file_rules::writable_executable,
     file_rules::deleted_executable,

@@ -30,7 +30,7 @@ const INTERPRETERS: [(&str, &[&str]); 10] = [
 
 /// What the tables look at of one process.
 #[derive(Clone, Debug)]
-pub struct CommandLine<'p> {
+pub(crate) struct CommandLine<'p> {
     /// The name of its program file, then that of the script it runs.
     names: Vec<&'p str>,
     /// Its arguments, joined by blanks.
@@ -41,7 +41,7 @@ impl<'p> CommandLine<'p> {
     /// Returns the command line of a program whose file is called `file`; `arguments` begin with the name it was
     /// started by.
     #[must_use]
-    pub fn new(file: &'p str, arguments: &'p [String]) -> Self {
+    pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let mut names = vec![file];
         if interpreter(file).is_some() {
             names.extend(script(arguments));

@@ -12,7 +12,7 @@ use crate::model::{Protocol, Severity};
 
 /// What a service gives to anyone who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Danger {
+pub(crate) struct Danger {
     /// The row's own name.
     pub service: &'static str,
     /// What it is, for people.
@@ -35,7 +35,7 @@ pub struct Danger {
 
 /// What a danger rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
+pub(crate) enum Basis {
     /// The command line says so.
     CommandLine,
     /// The program does so as it comes; nothing seen says otherwise.
@@ -109,18 +109,9 @@ impl Row {
         }
         let severity = self.severity()?;
         if password {
-            return Some(self.danger(lower(severity), "password", Basis::Password));
+            return Some(self.danger(severity.lower(), "password", Basis::Password));
         }
         Some(self.danger(severity, self.fields[7], Basis::Default))
-    }
-}
-
-/// Returns the next lower severity.
-fn lower(severity: Severity) -> Severity {
-    match severity {
-        Severity::Critical => Severity::Warning,
-        Severity::Warning => Severity::Notice,
-        Severity::Notice | Severity::Info => Severity::Info,
     }
 }
 
@@ -149,7 +140,7 @@ impl Dangers {
 /// Returns what a program gives to those who reach its listener on `port`: of several rows the most severe, then the
 /// first. Rows that go by the port alone never apply where the kernel chose the port.
 #[must_use]
-pub fn danger(
+pub(crate) fn danger(
     command: &CommandLine<'_>,
     port: u16,
     protocol: Protocol,
@@ -166,6 +157,15 @@ pub fn danger(
         }
     }
     worst
+}
+
+/// Returns what the kernel's own service on `port` gives to those who reach it.
+#[must_use]
+pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
+    let rows = Dangers::read().rows.iter();
+    let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
+    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(|row| row.severity())?;
+    Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
 }
 
 /// The services that are presumed behind a published container port, by the port alone.
@@ -193,10 +193,10 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// Returns what is probably behind a container port that a forwarding program holds, one severity lower than where the
 /// service itself is seen.
 #[must_use]
-pub fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
+pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows.iter();
     let row = rows
         .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
         .find(|row| row.lists(port, protocol))?;
-    Some(row.danger(lower(row.severity()?), row.fields[7], Basis::Port))
+    Some(row.danger(row.severity()?.lower(), row.fields[7], Basis::Port))
 }

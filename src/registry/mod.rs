@@ -8,10 +8,10 @@
 //! is never death, only the curated lists call a registration dead, and no presumption becomes a fact.
 
 mod agree;
-mod command_line;
+pub(crate) mod command_line;
 pub mod compile;
 mod context;
-mod dangers;
+pub(crate) mod dangers;
 mod evidence;
 mod iana;
 pub mod identity;
@@ -23,7 +23,7 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
-mod tools;
+pub(crate) mod tools;
 
 use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, Verdict};
 

@@ -210,6 +210,12 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
     called.filter_map(|(_, line)| Program::parse(line))
 }
 
+/// Whether a program is listed by this name.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    called(name).next().is_some()
+}
+
 /// The first field of a line, and the others.
 fn first_of(line: &'static str) -> (&'static str, &'static str) {
     let (first, rest) = line.split_at(memchr(b'\t', line.as_bytes()).unwrap_or(line.len()));

@@ -9,7 +9,7 @@ use crate::model::{Severity, named};
 
 named! {
     /// What a tool for the moment does with a connection.
-    pub enum AdHocUse {
+    pub(crate) enum AdHocUse {
         /// It runs a shell or another program for whoever connects.
         Shell = "shell",
         /// It passes traffic on.
@@ -21,7 +21,7 @@ named! {
 
 /// A tool that somebody started for the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdHocTool {
+pub(crate) struct AdHocTool {
     /// What it does with a connection.
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
@@ -34,7 +34,7 @@ pub struct AdHocTool {
 
 /// A program used for tunnels, remote control, interception, attack or mining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DualUseTool {
+pub(crate) struct DualUseTool {
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
     pub kind: &'static str,
     /// The severity, on loopback too.
@@ -71,7 +71,7 @@ fn severity(name: &str) -> Severity {
 
 /// Returns the use of a tool for the moment; `None` where the program is none. The first row that matches decides.
 #[must_use]
-pub fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
+pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     static ROWS: OnceLock<Rows<5>> = OnceLock::new();
     let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/ad-hoc.tsv")));
     let [programs, _, used_for, beyond, loopback] =
@@ -86,7 +86,7 @@ pub fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
 
 /// Returns what a program of dual use is for; `None` where the program is none.
 #[must_use]
-pub fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
+pub(crate) fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
     static ROWS: OnceLock<Rows<7>> = OnceLock::new();
     let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/dual-use.tsv")));
     let is_used = |texts: &str| texts.is_empty() || texts.split(',').any(|text| command.contains(text));

@@ -1,0 +1,132 @@
+//! Findings about who can reach a service.
+
+use serde::Serialize;
+
+use super::text::sentence;
+use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use crate::model::{Exposure, Pid, Protocol, Severity, named};
+
+named! {
+    /// What a danger rests on.
+    pub enum DangerBasis {
+        /// The command line says so.
+        CommandLine = "command-line",
+        /// The program does so as it comes; nothing seen says otherwise.
+        Default = "default",
+        /// The command line sets a password or asks for a certificate.
+        Password = "password",
+        /// The service is presumed by its port alone.
+        Port = "port",
+    }
+}
+
+/// The process that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServingProcess {
+    /// The process.
+    pub pid: Pid,
+    /// The name of its program file, else of the process.
+    pub program: String,
+    /// The name of its user, else the user ID.
+    pub user: Option<String>,
+}
+
+/// A service that is dangerous when others can reach it, and can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exposed {
+    /// The service, by the name of its row in the table of dangerous services.
+    pub service: &'static str,
+    /// What it is, for people.
+    pub title: &'static str,
+    /// The process that serves it; `None` for the kernel.
+    pub process: Option<ServingProcess>,
+    /// Its protocol.
+    #[serde(skip)]
+    pub protocol: Protocol,
+    /// Its port.
+    #[serde(skip)]
+    pub port: u16,
+    /// Who can reach it.
+    #[serde(skip)]
+    pub exposure: Exposure,
+    /// What somebody who connects can do: one sentence that begins with a verb.
+    pub outsider_gets: &'static str,
+    /// How it asks who connects: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
+    pub authentication: &'static str,
+    /// Whether it encrypts: `none`, `optional` or `always`.
+    pub encryption: &'static str,
+    /// What the danger rests on.
+    pub basis: DangerBasis,
+    /// The setting that closes it.
+    pub remedy: &'static str,
+    /// The techniques of MITRE ATT&CK.
+    pub attack: Vec<&'static str>,
+    /// The severity that the table gives.
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+impl FindingKind for Exposed {
+    const RULE: Rule = Rule {
+        code: "exposed",
+        family: FindingFamily::Reach,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Lower,
+        description: "a service that is dangerous when others can reach it accepts connections from other machines",
+        why: "The service trusts those who can reach it, or is a common way into a machine.",
+        remedy: "bind the service to a loopback address, close its port in the firewall, or make it ask for a password",
+    };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn sentence(&self) -> String {
+        let Exposed { title, protocol, port, .. } = self;
+        let process = match &self.process {
+            None => "the kernel".to_owned(),
+            Some(ServingProcess { pid, program, user: Some(user) }) => {
+                format!("{program}, pid {pid}, user {user}")
+            }
+            Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
+        };
+        let presumed = if self.basis == DangerBasis::Port { "Presumed by the port: " } else { "" };
+        let sources = match self.exposure {
+            Exposure::Any => "any address",
+            Exposure::Public => "the internet",
+            Exposure::Private => "its private network",
+            _ => "other machines on its network",
+        };
+        let traffic = if protocol.is_datagram() { "data" } else { "connections" };
+        let accepts =
+            format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.");
+        let fix = format!("Fix: {}", sentence(self.remedy));
+        match self.certainty() {
+            "" => format!("{accepts} {} {fix}", self.consequence()),
+            certainty => format!("{accepts} {} {certainty} {fix}", self.consequence()),
+        }
+    }
+}
+
+impl Exposed {
+    fn consequence(&self) -> String {
+        let mut gets = self.outsider_gets.chars();
+        let first = gets.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+        format!("Anyone who connects {first}{}", gets.as_str())
+    }
+
+    /// Says whether what the service gives away is certain.
+    const fn certainty(&self) -> &'static str {
+        match (self.basis, self.authentication.as_bytes()) {
+            (DangerBasis::CommandLine, _) => "Its command line says so.",
+            (DangerBasis::Password, _) => "Its command line asks for a password or a certificate.",
+            (_, b"none-by-default" | b"optional") => {
+                "That is its default; whether a password is set was not checked."
+            }
+            (_, b"password") => "It asks for a password.",
+            _ => "",
+        }
+    }
+}
+
+family!(Reach: Exposed);

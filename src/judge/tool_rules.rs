@@ -1,0 +1,125 @@
+//! Programs that are no services: shells, tools for the moment, tools of dual use, and names that deceive.
+
+use super::program_identity::IdentifiedProcess;
+use super::rules::Subject;
+use super::severity::is_replaceable;
+use crate::findings::Evidence;
+use crate::findings::identity::{AdHoc, DualUse, Masquerading, ShellListener, Tool};
+use crate::model::Process;
+use crate::registry::programs;
+use crate::registry::tools::{self, AdHocTool, AdHocUse};
+
+/// Longer command lines are cut here in a sentence, in characters.
+const LONGEST_COMMAND: usize = 160;
+
+/// The names of kernel threads, up to a number or a slash.
+const KERNEL_THREADS: [&str; 18] = [
+    "kworker",
+    "ksoftirqd",
+    "kthreadd",
+    "kswapd",
+    "kauditd",
+    "kdevtmpfs",
+    "khugepaged",
+    "kcompactd",
+    "migration",
+    "rcu_sched",
+    "rcu_preempt",
+    "rcu_gp",
+    "watchdog",
+    "irq",
+    "jbd2",
+    "kintegrityd",
+    "kblockd",
+    "oom_reaper",
+];
+
+fn tool(process: &IdentifiedProcess<'_>) -> Tool {
+    let command = process.process.cmdline.join(" ");
+    let cut: String = command.chars().take(LONGEST_COMMAND).collect();
+    Tool {
+        pid: process.process.pid,
+        program: process.program_name().unwrap_or("?").to_owned(),
+        command: if cut.len() < command.len() { format!("{cut}…") } else { cut },
+    }
+}
+
+/// Returns the first process that is a tool for the moment and accepted by `wanted`, most severe first.
+fn ad_hoc_tool<'s>(
+    subject: &'s Subject<'_>,
+    wanted: fn(AdHocUse) -> bool,
+) -> Option<(&'s IdentifiedProcess<'s>, AdHocTool)> {
+    let tools = subject
+        .processes
+        .iter()
+        .filter_map(|process| Some((process, tools::ad_hoc(&process.command_line()?)?)));
+    let tools: Vec<_> = tools.collect();
+    // A shell that inherited the socket of the server that started it is not what listens.
+    let only_shells = tools.len() == subject.processes.len() && tools.iter().all(|(_, tool)| tool.is_shell);
+    let of_use =
+        tools.into_iter().filter(|(_, tool)| wanted(tool.used_for) && (!tool.is_shell || only_shells));
+    of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
+}
+
+fn severity(subject: &Subject<'_>, tool: AdHocTool) -> crate::model::Severity {
+    if subject.listener.exposure.beyond() { tool.beyond_loopback } else { tool.on_loopback }
+}
+
+/// Decides `shell-listener`.
+pub(super) fn shell_listener(subject: &Subject<'_>) -> Option<Evidence> {
+    let (process, found) = ad_hoc_tool(subject, |used_for| used_for == AdHocUse::Shell)?;
+    let severity = severity(subject, found);
+    Some(ShellListener { tool: tool(process), is_shell: found.is_shell, severity }.into())
+}
+
+/// Decides `ad-hoc`.
+pub(super) fn ad_hoc(subject: &Subject<'_>) -> Option<Evidence> {
+    let (process, found) = ad_hoc_tool(subject, |used_for| used_for != AdHocUse::Shell)?;
+    let severity = severity(subject, found);
+    Some(AdHoc { tool: tool(process), used_for: found.used_for.name(), severity }.into())
+}
+
+/// Decides `dual-use`.
+pub(super) fn dual_use(subject: &Subject<'_>) -> Option<Evidence> {
+    subject.processes.iter().find_map(|process| {
+        let found = tools::dual_use(&process.command_line()?)?;
+        let tools::DualUseTool { kind, severity, what, attack } = found;
+        Some(DualUse { tool: tool(process), kind, what, attack, severity }.into())
+    })
+}
+
+/// Decides `masquerading`: a kernel thread has no program file, and a server is not run from a file of another name that
+/// a user can replace. Interpreters set the name that their script asks for, so their names say nothing.
+pub(super) fn masquerading(subject: &Subject<'_>) -> Option<Evidence> {
+    subject.processes.iter().find_map(|process| {
+        let exe = process.process.exe.as_ref()?;
+        let (claims, is_kernel_thread_name) = match kernel_thread_name(process.process) {
+            Some(name) => (name, true),
+            None => (claimed_server(process)?, false),
+        };
+        let (pid, exe) = (process.process.pid, exe.path.clone());
+        Some(Masquerading { pid, claims: claims.to_owned(), exe, is_kernel_thread_name }.into())
+    })
+}
+
+fn kernel_thread_name(process: &Process) -> Option<&str> {
+    let first = process.cmdline.first().map(String::as_str);
+    let bracketed = first.filter(|first| first.starts_with('[') && first.trim_end().ends_with(']'));
+    let is_thread = |name: &&str| {
+        let base = name.split(['/', ':']).next().unwrap_or_default();
+        name.contains('/') && KERNEL_THREADS.contains(&base)
+    };
+    bracketed.or_else(|| process.name.as_deref().filter(is_thread))
+}
+
+/// Returns the known server that a process calls itself, if its file has another name and a user can replace it.
+fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
+    let one = process.process;
+    if process.is_interpreted() || !one.exe.as_ref().is_some_and(is_replaceable) {
+        return None;
+    }
+    let first = one.cmdline.first()?;
+    let claimed = first.split([' ', ':']).next()?.rsplit('/').next()?;
+    let file = process.program_name()?;
+    (claimed != file && programs::is_known(claimed)).then_some(claimed)
+}
