@@ -33,6 +33,9 @@ pub struct Impostor {
     /// Whether a user who is not root can replace a file that runs there, or there is no such file.
     #[serde(skip)]
     pub is_replaceable: bool,
+    /// Whether every process has the name of a program that serves it.
+    #[serde(skip)]
+    pub has_fitting_name: bool,
 }
 
 /// This many expected programs are named, and the rest counted.
@@ -49,9 +52,9 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
-    /// Critical if a user who is not root can have put the program there.
+    /// Critical if a user who is not root can have put the program there and even its name does not fit.
     fn severity(&self) -> Severity {
-        if self.is_replaceable { Severity::Critical } else { Self::RULE.severity }
+        if self.is_replaceable && !self.has_fitting_name { Severity::Critical } else { Self::RULE.severity }
     }
 
     fn sentence(&self) -> String {
@@ -78,6 +81,15 @@ impl FindingKind for Impostor {
             .collect();
         let expected: Vec<String> = self.expected.iter().map(|&name| name.to_owned()).collect();
         let (listens, is) = if found.len() > 1 { ("listen", "are") } else { ("listens", "is") };
+        if self.has_fitting_name {
+            return format!(
+                "{} {listens} on the port of {} and {is} named like its server, but a user who is not root can replace \
+                 the program file. {}",
+                list(&found),
+                self.service,
+                sentence(self.why)
+            );
+        }
         format!(
             "{} {listens} on the port of {}, but {is} not known to serve it (known: {}). {}",
             list(&found),
@@ -268,6 +280,8 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
+    /// Whether the file has the name of a well-known server all the same.
+    pub is_named_like_a_server: bool,
 }
 
 impl FindingKind for Unfamiliar {
@@ -281,7 +295,20 @@ impl FindingKind for Unfamiliar {
         remedy: "check that you know the program and that other machines should reach it",
     };
 
+    fn severity(&self) -> Severity {
+        if self.is_named_like_a_server { Severity::Warning } else { Self::RULE.severity }
+    }
+
     fn sentence(&self) -> String {
+        if self.is_named_like_a_server {
+            let names: Vec<String> =
+                self.found.iter().map(|one| format!("{} (pid {})", one.program, one.pid)).collect();
+            return format!(
+                "{} has the name of a well-known server, but a user who is not root can replace its program file, and \
+                 other machines can reach it.",
+                list(&names)
+            );
+        }
         let names: Vec<String> =
             self.found.iter().map(|found| format!("{} (pid {})", found.program, found.pid)).collect();
         let (is, its) = if names.len() > 1 {

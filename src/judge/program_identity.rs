@@ -48,6 +48,18 @@ impl<'o> IdentifiedProcess<'o> {
         Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
     }
 
+    /// Whether a user who is not root can replace the program file, or there is none.
+    fn is_replaceable(&self) -> bool {
+        severity::is_replaceable(self.process)
+    }
+
+    /// Whether the file has the name of a well-known server, but a user who is not root can have put it there.
+    fn is_named_like_a_server(&self) -> bool {
+        !self.is_interpreted()
+            && self.is_replaceable()
+            && self.program_name().is_some_and(programs::serves_a_guarded_port)
+    }
+
     /// Whether an interpreter runs it.
     pub(super) fn is_interpreted(&self) -> bool {
         self.identity.as_deref().is_some_and(Identity::is_interpreter)
@@ -191,10 +203,12 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
             continue;
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.belongs(row)).collect();
-        if answers.contains(&Some(true)) {
+        let is_replaceable = severity::is_replaceable(process);
+        if answers.contains(&Some(true)) && !is_replaceable {
             return None; // a socket may be inherited; that it is shared is another question
         }
-        if answers.contains(&Some(false)) {
+        // A fitting name on a file that a user can replace proves nothing.
+        if answers.contains(&Some(false)) || is_replaceable {
             found.push(Stranger {
                 pid: process.pid,
                 program: identity.name.clone(),
@@ -210,37 +224,47 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
         .iter()
         .filter(|tenant| found.iter().any(|stranger| stranger.pid == tenant.process.pid))
         .any(|tenant| severity::is_replaceable(tenant.process));
+    let has_fitting_name = found.iter().all(|stranger| {
+        rows.iter().flat_map(programs::Guarded::programs).any(|program| program == stranger.program)
+    });
     let evidence = Impostor {
         service: first.service,
         expected: rows.iter().flat_map(programs::Guarded::programs).collect(),
         found,
         why: first.why,
         is_replaceable,
+        has_fitting_name,
     };
     Some(evidence.into())
 }
 
-/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service that has no single
-/// owner, or one whose file or script a user who is not root can replace.
+/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file a
+/// user who is not root can replace, whatever name that file has.
 pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
-    if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || subject.usual.is_some() {
+    if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || impostor(subject).is_some()
+    {
         return None;
     }
     let local = &listener.socket.local;
     let service = programs::guarded(local.port, local.protocol).next().map(|row| row.service);
-    let is_replaceable =
-        |process: &&IdentifiedProcess<'_>| process.process.exe.as_ref().is_some_and(severity::is_replaceable);
-    let unknown: Vec<_> = processes.iter().filter(|process| !process.is_known()).collect();
-    let found: Vec<_> = unknown
-        .iter()
-        .filter(|process| service.is_some() || is_replaceable(process))
-        .map(|p| stranger(p))
-        .collect();
-    if found.is_empty() || impostor(subject).is_some() {
+    let unknown = processes.iter().filter(|process| {
+        (!process.is_known() && (service.is_some() || process.is_replaceable()))
+            || process.is_named_like_a_server()
+    });
+    let unknown: Vec<_> = unknown.collect();
+    if unknown.is_empty()
+        || (subject.usual.is_some() && !unknown.iter().any(|one| one.is_named_like_a_server()))
+    {
         return None;
     }
-    Some(Unfamiliar { found, service, is_replaceable: unknown.iter().any(is_replaceable) }.into())
+    let evidence = Unfamiliar {
+        found: unknown.iter().map(|process| stranger(process)).collect(),
+        service,
+        is_replaceable: unknown.iter().any(|process| process.is_replaceable()),
+        is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
+    };
+    Some(evidence.into())
 }
 
 fn stranger(process: &IdentifiedProcess<'_>) -> Stranger {

@@ -115,7 +115,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
 /// Returns the known server that a process calls itself, if its file has another name and a user can replace it.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
-    if process.is_interpreted() || !one.exe.as_ref().is_some_and(is_replaceable) {
+    if process.is_interpreted() || !is_replaceable(one) {
         return None;
     }
     let first = one.cmdline.first()?;

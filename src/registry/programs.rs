@@ -216,6 +216,13 @@ pub fn is_known(name: &str) -> bool {
     called(name).next().is_some()
 }
 
+/// Whether a program of this name is known to serve a guarded port.
+#[must_use]
+pub fn serves_a_guarded_port(name: &str) -> bool {
+    let mut rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+    rows.any(|row| row.programs().any(|program| program == name))
+}
+
 /// The first field of a line, and the others.
 fn first_of(line: &'static str) -> (&'static str, &'static str) {
     let (first, rest) = line.split_at(memchr(b'\t', line.as_bytes()).unwrap_or(line.len()));
