@@ -1,16 +1,18 @@
 //! What each finding says.
 
-use snapbox::{IntoData, assert_data_eq, str};
-
-use super::file::{DeletedExecutable, OddExecutable, OddProgram, Place};
+use super::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
+use super::identity::{Impostor, Stranger};
 use super::policy::{Missing, Unexpected};
-use super::reach::Exposed;
-use super::registry::{DeadRegistration, Ephemeral, Orphaned, OtherProtocol, Reserved, Unassigned};
-use super::socket::{BacklogFull, BoundOnly, Kernel, Shadowed, Shared};
+use super::registry::{DeadRegistration, Ephemeral, Orphaned, Unexplained};
+use super::socket::{BacklogFull, BoundOnly, Shadowed, Shared};
 use super::{Difference, Evidence, Finding, FindingFamily, Flag, ProcessGroup, Processes, Running, Side};
-use crate::model::{Confidence, Curated, Device, Exposure, Pid, PortRange, Protocol, Standing};
+use crate::model::{Confidence, Curated, Device, PortRange, Protocol, RestsOn, Severity, Standing};
 
-fn holder(pid: Pid, count: usize, name: &str, user: Option<&str>) -> ProcessGroup {
+fn say(evidence: impl Into<Evidence>) -> String {
+    Finding::new(evidence).sentence()
+}
+
+fn group(pid: u32, count: usize, name: &str, user: Option<&str>) -> ProcessGroup {
     ProcessGroup {
         pid,
         count,
@@ -21,44 +23,51 @@ fn holder(pid: Pid, count: usize, name: &str, user: Option<&str>) -> ProcessGrou
     }
 }
 
-fn side(address: &str, device: Option<&str>, holder: ProcessGroup) -> Side {
-    Side {
-        address: address.parse().unwrap(),
-        device: device.map(Device::from),
-        holders: Processes { known: vec![holder], more: 0, unread: 0 },
-    }
+fn nginx() -> Processes {
+    Processes { known: vec![group(7, 4, "nginx", Some("www-data"))], more: 0, unread: 0 }
 }
 
-fn running(pid: Pid, exe: &str) -> Running {
+fn side(address: &str, device: Option<&str>, holders: Processes) -> Side {
+    Side { address: address.parse().unwrap(), device: device.map(Device::from), holders }
+}
+
+fn running(pid: u32, exe: &str) -> Running {
     Running { pid, name: Some("server".to_owned()), exe: exe.to_owned() }
 }
 
-fn odd(pid: Pid, place: Place) -> OddProgram {
-    OddProgram { running: running(pid, "/tmp/.x/y"), place }
+fn ephemeral(kernel_would_pick: Option<bool>, kernel_range: Option<PortRange>) -> String {
+    say(Ephemeral { kernel_range, iana_dynamic: true, odd: None, kernel_would_pick })
 }
 
-fn unexpected(nearest: Option<&str>, differs: &[&str], expired: Option<&str>) -> Unexpected {
-    Unexpected {
-        nearest: nearest.map(str::to_owned),
-        differs: differs.iter().map(|text| (*text).to_owned()).collect(),
-        expired: expired.map(str::to_owned),
-    }
-}
-
-/// One sentence for each shape of evidence.
 #[test]
-fn findings() {
+fn sentences_of_the_registry() {
     let range = PortRange::new(32768, 60999);
-    let ephemeral = |kernel_range, iana_dynamic, kernel_would_pick, may_be_client| Ephemeral {
-        kernel_range,
-        iana_dynamic,
-        odd: None,
-        kernel_would_pick,
-        may_be_client,
-    };
-    let nginx = || holder(7, 4, "nginx", Some("www-data"));
-    let holders = |more, unread| Processes { known: vec![nginx()], more, unread };
-    let dead = Curated {
+    for (said, wanted) in [
+        (
+            ephemeral(Some(true), range),
+            "The kernel gives ports 32768-60999 to outgoing connections. The kernel probably picked this port for the program.",
+        ),
+        (
+            ephemeral(Some(false), range),
+            "The kernel gives ports 32768-60999 to outgoing connections. This port was chosen on purpose: the kernel picks other ports here.",
+        ),
+        (
+            ephemeral(None, None),
+            "The port is in IANA's dynamic range, 49152-65535. The kernel's own range is not known.",
+        ),
+        (say(Unexplained::Unassigned { remark: None }), "Nothing is registered for this port and protocol."),
+        (
+            say(Unexplained::Reserved { remark: Some("x") }),
+            "IANA reserves this port: no service can be registered for it. IANA's remark: x.",
+        ),
+        (
+            say(Unexplained::OtherProtocol { registered_for: Protocol::Udp, services: vec!["a", "b"] }),
+            "The port is registered for udp only: a, b.",
+        ),
+    ] {
+        assert_eq!(said, wanted);
+    }
+    let row = Curated {
         standing: Standing::Orphaned,
         product: "AirMobile IS",
         ended: None,
@@ -68,95 +77,138 @@ fn findings() {
         now_used_by: None,
         basis: Some("no trace of the product in packages"),
     };
-    let evidence: Vec<Evidence> = vec![
-        ephemeral(range, false, Some(true), false).into(),
-        ephemeral(range, true, Some(false), false).into(),
-        ephemeral(None, true, None, true).into(),
-        Unassigned { remark: None }.into(),
-        Reserved { remark: Some("x") }.into(),
-        OtherProtocol { registered_for: Protocol::Udp, services: vec!["a", "b"] }.into(),
-        Exposed { exposure: Exposure::Any, address: [0; 4].into(), device: None }.into(),
-        Shadowed {
+    assert_eq!(
+        say(Orphaned { registrations: vec![DeadRegistration::new("commandport", &row)] }),
+        "commandport was registered for AirMobile IS, presumed dead: Nothing is on offer today. Presumed: no trace of the product in packages."
+    );
+}
+
+#[test]
+fn sentences_about_identity() {
+    let stranger = |pid, program: &str, products, rests_on| Stranger {
+        pid,
+        program: program.to_owned(),
+        products,
+        rests_on,
+    };
+    let impostor = |found| Impostor {
+        service: "PostgreSQL",
+        expected: vec!["postgres", "pgbouncer"],
+        found,
+        why: "Clients send passwords",
+        is_replaceable: false,
+        has_fitting_name: false,
+    };
+    assert_eq!(
+        say(impostor(vec![stranger(4714, "sleep", vec![], RestsOn::Exe)])),
+        "sleep (pid 4714) listens on the port of PostgreSQL, but is not known to serve it (known: postgres and pgbouncer). Clients send passwords."
+    );
+    let two = vec![
+        stranger(7, "nc", vec!["netcat"], RestsOn::Name),
+        stranger(8, "nc", vec!["netcat"], RestsOn::Name),
+        stranger(9, "x", vec![], RestsOn::Exe),
+    ];
+    assert!(say(impostor(two)).starts_with(
+        "nc [netcat; identified by its name only] (pid 7 and 1 more) and x (pid 9) listen on the port of PostgreSQL, but are"
+    ));
+    let replaceable = Impostor { is_replaceable: true, ..impostor(vec![]) };
+    assert_eq!(Finding::new(replaceable).severity, Severity::Critical);
+}
+
+#[test]
+fn sentences_about_files() {
+    assert_eq!(
+        say(DeletedExecutable { replaced: vec![running(7, "/a")], gone: vec![running(8, "/b")] }),
+        "The program file was replaced while the program runs, as by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b)."
+    );
+    for (replaced, gone, severity) in [
+        (vec![running(7, "/a")], vec![], Severity::Notice),
+        (vec![running(7, "/a")], vec![running(8, "/b")], Severity::Warning),
+    ] {
+        assert_eq!(Finding::new(DeletedExecutable { replaced, gone }).severity, severity);
+    }
+    assert_eq!(
+        say(RunsFromMemory { found: vec![running(7, "/memfd:x")] }),
+        "server (pid 7, /memfd:x) runs from memory, without a file on disk."
+    );
+    let program = |script: Option<&str>| WritableProgram {
+        running: running(8, "/tmp/y"),
+        script: script.map(str::to_owned),
+        writable: "/tmp".to_owned(),
+    };
+    assert_eq!(
+        say(WritableExecutable { found: vec![program(None), program(Some("/tmp/z.py"))] }),
+        "Any user can replace what runs: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
+    );
+}
+
+#[test]
+fn sentences_about_sockets() {
+    assert_eq!(
+        say(Shadowed {
             device: None,
             takes_from: vec![side("0.0.0.0", None, nginx())],
             loses_to: vec![],
-            more: 0,
-        }
-        .into(),
-        Shadowed {
+            more: 0
+        }),
+        "Traffic to this address goes to this program, not to nginx (user www-data, pid 7 and 3 more) on 0.0.0.0."
+    );
+    let nc = Processes { known: vec![group(8, 1, "nc", None)], more: 0, unread: 0 };
+    assert_eq!(
+        say(Shadowed {
             device: None,
             takes_from: vec![],
-            loses_to: vec![side("0.0.0.0", Some("eth0"), holder(8, 1, "nc", None))],
-            more: 2,
-        }
-        .into(),
-        Shared {
+            loses_to: vec![side("0.0.0.0", Some("eth0"), nc)],
+            more: 2
+        }),
+        "Traffic to 0.0.0.0%eth0 goes to nc (user 33, pid 8), not to this program. 2 more addresses are affected. Portolan does not check devices: if one of them is a VRF, the two do not overlap."
+    );
+    assert_eq!(
+        say(Shared {
             differ_in: vec![Difference::User, Difference::Executable],
-            holders: holders(3, 1),
-            sockets: 1,
-        }
-        .into(),
-        Shared { differ_in: vec![Difference::User], holders: holders(0, 0), sockets: 2 }.into(),
-        DeletedExecutable { replaced: vec![running(7, "/a")], gone: vec![running(8, "/b")] }.into(),
-        OddExecutable {
-            found: vec![
-                odd(7, Place::Memory),
-                odd(8, Place::WorldWritable { folder: "/tmp".to_owned() }),
-                odd(9, Place::Hidden { folder: "/tmp/.x".to_owned() }),
-            ],
-        }
-        .into(),
-        OddExecutable { found: (1..=6).map(|pid| odd(pid, Place::Memory)).collect() }.into(),
-        BacklogFull { waiting: 6, limit: 5 }.into(),
-        BoundOnly { kernel_range: None }.into(),
-        BoundOnly { kernel_range: range }.into(),
-        Kernel { inode: None }.into(),
-        Kernel { inode: 1.try_into().ok() }.into(),
-        unexpected(None, &[], None).into(),
-        unexpected(Some("db"), &["user is root, not postgres", "address is any, not loopback"], None).into(),
-        unexpected(Some("db"), &[], Some("2026-01-01")).into(),
-        Missing {
+            holders: Processes { more: 3, unread: 1, ..nginx() },
+            sockets: 1
+        }),
+        "The processes of this socket differ in user and executable: nginx (user www-data, /usr/sbin/nginx, pid 7 and 3 more), and 3 more, and 1 that could not be read."
+    );
+    let two = Shared { differ_in: vec![Difference::User], holders: nginx(), sockets: 2 };
+    assert!(say(two).starts_with("The processes of the 2 sockets on this address differ in user: nginx"));
+    assert_eq!(
+        say(BacklogFull { waiting: 6, limit: 5 }),
+        "6 connections wait to be accepted, more than the limit of 5: the kernel drops new ones. This was the state at the time of the scan; it may pass."
+    );
+    assert_eq!(say(BoundOnly { kernel_range: None }), "The port is bound, but nothing listens on it.");
+    assert!(say(BoundOnly { kernel_range: PortRange::new(1, 2) }).ends_with("looks the same."));
+}
+
+fn unexpected(nearest: Option<&str>, differs: &[&str], expired: Option<&str>) -> String {
+    say(Unexpected {
+        nearest: nearest.map(str::to_owned),
+        differs: differs.iter().map(|text| (*text).to_owned()).collect(),
+        expired: expired.map(str::to_owned),
+    })
+}
+
+#[test]
+fn sentences_of_a_policy() {
+    assert_eq!(unexpected(None, &[], None), "No policy rule allows this listener.");
+    assert_eq!(
+        unexpected(Some("db"), &["user is root, not postgres", "address is any, not loopback"], None),
+        "No policy rule allows this listener. The nearest rule is db, but user is root, not postgres; address is any, not loopback."
+    );
+    assert_eq!(
+        unexpected(Some("db"), &[], Some("2026-01-01")),
+        "No policy rule allows this listener: rule db expired on 2026-01-01."
+    );
+    assert_eq!(
+        say(Missing {
             rule: "web".into(),
             wanted: "tcp/443".into(),
             reason: Some("customers".into()),
             owner: None,
-        }
-        .into(),
-        Orphaned { registrations: vec![DeadRegistration::new("commandport", &dead)] }.into(),
-    ];
-    let lines: Vec<_> = evidence
-        .into_iter()
-        .map(|evidence| {
-            let finding = Finding::new(evidence, Exposure::Any);
-            format!("{}: {}", finding.flag().code(), finding.sentence())
-        })
-        .collect();
-    assert_data_eq!(lines.join("\n"), str![[r#"
-ephemeral: The port lies in 32768-60999, which this kernel hands out to outgoing connections. It is one the kernel itself picks for a program that asks for any port.
-ephemeral: The port lies in 32768-60999, which this kernel hands out to outgoing connections, and in IANA's dynamic range. It is not one the kernel picks by itself: somebody likely chose it.
-ephemeral: The port lies in IANA's dynamic range, 49152 to 65535, though not in this kernel's own. A client waiting for an answer looks no different.
-unassigned: Nothing is registered for this port and protocol.
-reserved: IANA reserves this port. IANA remarks: x.
-other-protocol: The port is registered for udp only: a, b.
-exposed: Reachable from beyond this machine, on every address of this machine, as far as the address tells.
-shadowed: What comes to this address comes here and not to nginx (user www-data, pid 7 and 3 more) on 0.0.0.0.
-shadowed: Not all that seems to come here does: what comes to 0.0.0.0%eth0 goes to nc (user 33, pid 8). So it is with 2 more. Devices are not looked into: one that is a VRF keeps the two apart.
-shared: The holders of this socket differ in user and executable: nginx (user www-data, /usr/sbin/nginx, pid 7 and 3 more), 3 more kinds, and 1 that could not be read.
-shared: The holders of 2 sockets on this address differ in user: nginx (user www-data, /usr/sbin/nginx, pid 7 and 3 more).
-deleted-executable: Another file has taken the place of the one that runs, as an upgrade does: server (pid 7, /a). The file that runs is gone, and nothing stands at its path: server (pid 8, /b).
-odd-executable: server (pid 7, /tmp/.x/y) runs from memory, without a file on disk; server (pid 8, /tmp/.x/y) runs below /tmp, a folder that anybody may write into; server (pid 9, /tmp/.x/y) runs below /tmp/.x, a hidden folder.
-odd-executable: server (pid 1, /tmp/.x/y) runs from memory, without a file on disk; server (pid 2, /tmp/.x/y) runs from memory, without a file on disk; server (pid 3, /tmp/.x/y) runs from memory, without a file on disk; server (pid 4, /tmp/.x/y) runs from memory, without a file on disk; and 2 more.
-backlog-full: 6 connections wait to be accepted, with a limit of 5: the kernel turns others away. It was so when it was looked at; how long it lasts was not.
-bound-only: The port is held, but nothing listens on it.
-bound-only: The port is held, but nothing listens on it. It lies in 32768-60999, where outgoing connections get their ports: a program about to connect looks no different.
-kernel: No file stands for this socket, so that no process can hold it: it is the kernel's own.
-kernel: Every process could be read, and none holds it: it is the kernel's own.
-unexpected: No rule of the policy allows it.
-unexpected: No rule of the policy allows it; the rule db comes nearest, but user is root, not postgres; address is any, not loopback.
-unexpected: No rule of the policy allows it: the rule db did, and expired on 2026-01-01.
-missing: The rule web of the policy promises tcp/443, and nothing seen is that. Reason: customers.
-orphaned: commandport was registered for AirMobile IS, presumed dead: Nothing is on offer today. Presumed: no trace of the product in packages.
-"#]].raw());
+        }),
+        "Policy rule web requires tcp/443, and no listener matches it. Reason: customers."
+    );
 }
 
 #[test]
