@@ -13,5 +13,6 @@ pub mod judge;
 pub mod model;
 pub mod observe;
 pub mod policy;
+mod query;
 pub mod registry;
 pub mod render;

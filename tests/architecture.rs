@@ -19,12 +19,14 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("registry", &["model"]),
     ("findings", &["model"]),
     ("join", &["model", "registry", "findings"]),
-    ("query", &["model", "join"]),
+    // A name is looked up in the registry, and a filter asks for a finding.
+    ("query", &["model", "registry", "join", "findings"]),
     ("judge", &["model", "registry", "join", "findings"]),
     ("policy", &["model", "join", "query", "findings"]),
     ("baseline", &["model", "join", "findings", "judge"]),
     ("render", &["model", "join", "findings", "judge", "policy", "baseline"]),
-    ("cli", &["model"]),
+    // The options of the filters are made from the fields of a query.
+    ("cli", &["model", "query"]),
     (
         "command",
         &[
@@ -39,10 +41,7 @@ const KNOWN_IMPORTS: [(&str, &str); 3] =
     [("policy/", "judge"), ("policy/", "registry"), ("render/", "registry")];
 
 /// Circles of imports that are still there: the files of each. It only becomes shorter.
-const KNOWN_CIRCLES: [&[&str]; 2] = [
-    &["command/lsof.rs", "command/select.rs", "command/target.rs"],
-    &["registry/identity.rs", "registry/programs.rs"],
-];
+const KNOWN_CIRCLES: [&[&str]; 1] = [&["registry/identity.rs", "registry/programs.rs"]];
 
 /// Crates that are named in these files only.
 const CRATES: [(&str, &[&str]); 10] = [

@@ -35,6 +35,8 @@ error; 3 no such finding, but not everything could be seen (--allow-incomplete t
 
 /// What `audit` takes.
 #[derive(Args, Clone, Debug)]
+// An audit shows every finding.
+#[command(mut_arg("flag", |arg| arg.hide(true)))]
 pub struct AuditArgs {
     /// What narrows it, as in a listing.
     #[command(flatten)]

@@ -1,28 +1,37 @@
-//! What narrows, widens and shapes a listing, exactly as typed. A watch takes what narrows and widens, an audit what narrows.
+//! The options of a listing, as typed. A watch takes the filters and what to read, an audit the filters.
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::model::{Family, Protocol};
+use crate::query::fields::{FIELDS, Field};
+use crate::query::{Asked, Habits};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  portolan list 3416 8000-8100 nginx            these ports, and whatever nginx listens on
-  portolan list -t --exposure any               TCP, reachable on every address
-  portolan list --flag orphaned,impostor        what has one of these flags
-  portolan list --user www-data --not ssh       of this user, all but ssh
+  portolan list 3416 8000-8100 nginx            these ports, and every socket of nginx
+  portolan list 127.0.0.1:8000                  what a client reaches there
+  portolan list -t --exposure any               TCP listeners on every address
+  portolan list --flag orphaned,impostor        sockets with one of these findings
+  portolan list --user www-data --not ssh       sockets of this user, without ssh
   portolan list -at --state established         connections, with their direction
-  portolan list --group                         how many connections each listener has
-  portolan list --columns port,exe --sort port  these fields, in this order
+  portolan list --group                         connections per listener
+  portolan list --columns port,exe --sort port  these columns, in this order
   portolan list -o csv --no-header              for a spreadsheet
-  kill $(portolan list --pids 3000)             the processes alone
+  kill $(portolan list --pids 3000)             the process IDs alone
 
-Values of one option widen, several options narrow. Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other
-error.";
+Several targets, and several values of one option, are alternatives. Different options narrow.
 
-/// What narrows a listing, a watch and an audit alike.
+Exit codes: 0 something matched, or nothing was asked for; 1 nothing matched, and everything could be seen; 2 a usage or other error; 3 nothing matched, but not everything could be seen.";
+
+/// What narrows a listing, a watch and an audit.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// A port (3416, :3416), a range (8000-8100), tcp/3416, an address (127.0.0.1:5432, 10.0.0.0/8), a service
-    /// (ssh) or a process (nginx); several widen
-    #[arg(value_name = "TARGET")]
+    /// Read before all others: reading an argument takes it out of the matches.
+    #[command(flatten)]
+    pub pid_after_p: PidAfterP,
+    /// A port, address, service or program: 3416, 80,443, 8000-8100, tcp/53, [::1]:80, ssh, nginx
+    #[arg(value_name = "TARGET", help_heading = "Arguments")]
     pub targets: Vec<String>,
     /// TCP only
     #[arg(short = 't', long)]
@@ -30,40 +39,25 @@ pub struct FilterArgs {
     /// UDP and UDP-Lite only
     #[arg(short = 'u', long)]
     pub udp: bool,
-    /// IPv4 sockets only
+    /// Sockets that IPv4 clients reach
     #[arg(short = '4', long)]
     pub ipv4: bool,
-    /// IPv6 sockets only
+    /// Sockets that IPv6 clients reach
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// Only sockets in this state: listen, unconnected, bound, established, …
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub state: Vec<String>,
-    /// Only sockets of processes whose name or program file matches this regular expression
-    #[arg(long, value_name = "REGEX")]
-    pub process: Vec<String>,
-    /// Only sockets that this process holds
-    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true)]
-    pub pid: Vec<String>,
-    /// Only sockets of this user, by name or id
-    #[arg(long, value_name = "NAME|UID", value_delimiter = ',', allow_negative_numbers = true)]
-    pub user: Vec<String>,
-    /// Only this exposure: any, public, private, link-local, multicast, loopback
-    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
-    pub exposure: Vec<String>,
-    /// Only sockets of this systemd unit (Linux)
-    #[arg(long, value_name = "NAME")]
-    pub unit: Vec<String>,
-    /// Only sockets of this container, by its name or the beginning of its id (Linux)
-    #[arg(long, value_name = "NAME|ID")]
-    pub container: Vec<String>,
-    /// Leave out a target, or KEY=VALUE of an option: --not ssh, --not user=root
+    /// One option for each field of a query.
+    #[command(flatten)]
+    pub fields: FieldArgs,
+    /// Leave these out: --not ssh, --not user=root
     #[arg(long, value_name = "TARGET|KEY=VALUE")]
     pub not: Vec<String>,
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
-    #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
+    #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "", hide_short_help = true)]
     pub inet: Vec<String>,
-    /// Accepted from habit: listeners are what is listed
+    /// Accepted from habit (lsof): -sTCP:LISTEN
+    #[arg(short = 's', value_name = "STATE", hide = true)]
+    pub lsof_states: Vec<String>,
+    /// Accepted from habit: listeners are listed anyway
     #[arg(short = 'l', hide = true)]
     pub listening: bool,
     /// Accepted from habit: addresses and ports are always numbers
@@ -75,45 +69,168 @@ pub struct FilterArgs {
     /// Accepted from habit: ports are always numbers
     #[arg(short = 'P', hide = true)]
     pub numeric_ports: bool,
+    /// Accepted from habit: -o wide shows more
+    #[arg(short = 'e', hide = true)]
+    pub extended: bool,
+    /// Refused: a port needs no option
+    #[arg(long, value_name = "PORT", hide = true)]
+    pub port: Option<String>,
 }
 
-/// What narrows a listing or a watch, and how far it looks.
+impl FilterArgs {
+    /// What to ask of entries. With `either_end`, targets may mean either end of a connection.
+    pub(crate) fn asked(&self, either_end: bool) -> Asked<'_> {
+        let mut protocols = Vec::new();
+        if self.tcp {
+            protocols.push(Protocol::Tcp);
+        }
+        if self.udp {
+            protocols.extend([Protocol::Udp, Protocol::Udplite]);
+        }
+        let families = match (self.ipv4, self.ipv6) {
+            (true, false) => vec![Family::Ipv4],
+            (false, true) => vec![Family::Ipv6],
+            _ => Vec::new(),
+        };
+        Asked {
+            targets: &self.targets,
+            fields: &self.fields.values,
+            not: &self.not,
+            protocols,
+            families,
+            either_end,
+            habits: Habits {
+                inet: &self.inet,
+                states: &self.lsof_states,
+                t: self.tcp,
+                pid: self.pid_after_p.0.as_deref(),
+                port: self.port.as_deref(),
+            },
+        }
+    }
+
+    /// What narrows, as typed; `None` if nothing does.
+    pub(crate) fn typed(&self) -> Option<String> {
+        let flags = [("-t", self.tcp), ("-u", self.udp), ("-4", self.ipv4), ("-6", self.ipv6)];
+        let mut words: Vec<String> = self.targets.clone();
+        words.extend(flags.iter().filter(|(_, typed)| *typed).map(|(flag, _)| (*flag).to_owned()));
+        for (name, values) in &self.fields.values {
+            words.extend(values.iter().map(|value| format!("--{name} {value}")));
+        }
+        for (option, values) in [("--not", &self.not), ("-i", &self.inet), ("-s", &self.lsof_states)] {
+            words.extend(values.iter().map(|value| format!("{option} {value}").trim_end().to_owned()));
+        }
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
+/// The options that are made from the table of fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldArgs {
+    /// The values of each filter that was used, by its name.
+    pub(crate) values: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Args for FieldArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(FIELDS.iter().map(|field| {
+            let arg = Arg::new(field.name).long(field.name).value_name(field.value).help(field.help);
+            let arg = arg.action(ArgAction::Append).allow_negative_numbers(true);
+            if field.list { arg.value_delimiter(',') } else { arg }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FieldArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = |field: &Field| {
+            let typed = matches.get_many::<String>(field.name)?.cloned().collect();
+            Some((field.name, typed))
+        };
+        Ok(FieldArgs { values: FIELDS.iter().filter_map(values).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The number of `-p 4711`, which means a process for lsof. After `-tl`, `-ul` and the like, `-p` is the one of ss, and the
+/// number is a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PidAfterP(Option<String>);
+
+impl Args for PidAfterP {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+impl FromArgMatches for PidAfterP {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(PidAfterP(pid_after_p(matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn pid_after_p(matches: &ArgMatches) -> Option<String> {
+    if ["tcp", "udp", "listening"].iter().any(|flag| matches.get_flag(flag)) || !matches.get_flag("processes")
+    {
+        return None;
+    }
+    let after = matches.index_of("processes")? + 1;
+    let at = matches.indices_of("targets")?.position(|index| index == after)?;
+    let target = matches.get_many::<String>("targets")?.nth(at)?;
+    target.bytes().all(|byte| byte.is_ascii_digit()).then(|| target.clone())
+}
+
+/// What narrows a listing or a watch, and what it reads.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Filters")]
 pub struct SightArgs {
     /// What narrows it.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Only what has this flag: orphaned, ephemeral, unassigned, …
-    #[arg(long, value_name = "CODE", value_delimiter = ',')]
-    pub flag: Vec<String>,
-    /// Every socket, connections included
-    #[arg(short = 'a', long)]
+    /// Include connections; a target then means either end
+    #[arg(short = 'a', long, help_heading = "Filters")]
     pub all: bool,
-    /// Look neither for the processes that hold the sockets nor for sockets that are bound and not listening:
-    /// faster, and said so
-    #[arg(long)]
+    /// Skip the process lookup and sockets that are bound but do not listen (faster)
+    #[arg(long, hide_short_help = true, help_heading = "Filters")]
     pub no_holders: bool,
 }
 
 /// What a listing takes.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListArgs {
-    /// What narrows it, and how far it looks.
+    /// What narrows it, and what it reads.
     #[command(flatten)]
     pub sight: SightArgs,
-    /// Listeners with how many connections each has now
-    #[arg(long)]
+    /// Show how many connections each listener has
+    #[arg(long, help_heading = "Output")]
     pub group: bool,
-    /// The fields to show, by their names in the JSON: port,user,processes.exe (table and CSV)
-    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    /// Columns to show: port,user,processes.exe
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
-    /// Order by this field; -FIELD is the other way round
-    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    /// Sort by this column; -COLUMN reverses the order
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
-    /// Leave out the line of names (table and CSV)
-    #[arg(long)]
+    /// Leave out the header line (table and CSV)
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub no_header: bool,
-    /// Print the process ids of what matched, one a line and nothing else: kill $(portolan --pids 3000)
-    #[arg(long)]
+    /// Process IDs alone: kill $(portolan --pids 3000)
+    #[arg(long, help_heading = "Output")]
     pub pids: bool,
 }

@@ -9,7 +9,8 @@ mod watch;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
@@ -22,72 +23,88 @@ pub use watch::WatchArgs;
 #[command(
     name = "portolan",
     version,
-    about = "Lists what listens on this machine, and says what should not be there",
-    long_about = "Portolan asks the operating system for every live TCP and UDP listener, joins each with the \
-        registry of port assignments and with the processes that hold it, and flags what should not be there: \
-        listeners on orphaned ports (registered once, the software dead), on unassigned ports and on ephemeral ones.\n\n\
-        What could not be seen is always said: on standard error, and in every machine-readable output.",
+    about = "Lists what listens on this machine, and flags what should not be there",
+    long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and with what the port registry says about its port. It flags what should not be there: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
     after_long_help = AFTER,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    mut_subcommand("explain", |command| formats(command, &["table", "json"])),
+    mut_subcommand("audit", |command| formats(command, &["table", "json", "ndjson", "sarif", "metrics"])),
+    mut_subcommand("watch", |command| formats(command, &["table", "json", "ndjson"])),
+    mut_subcommand("diff", |command| formats(command, &["table", "json", "ndjson", "csv"]))
 )]
 pub struct Cli {
-    /// What to do; without a word, list.
+    /// The command; list if there is none.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The options of a listing, where no command is named.
+    /// The options of a listing, if no command is named.
     #[command(flatten)]
     pub list: ListArgs,
-    /// What every command takes.
+    /// The options of every command.
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
+/// Lists and accepts only these output formats after the command.
+fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Command {
+    let parser = PossibleValuesParser::new(names).try_map(|name| Output::from_str(&name, false));
+    command.arg(
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("FORMAT")
+            .value_parser(parser)
+            .default_value("table")
+            .help("Output format")
+            .help_heading("Output"),
+    )
+}
+
 const AFTER: &str = "\
 Examples:
-  portolan                   everything that listens here
-  portolan 3416              who listens on port 3416?
-  portolan 8000-8100 nginx   these ports, and whatever nginx listens on
-  portolan -tulpn            from habit
-  portolan explain 3416      what the registry says of port 3416, and who is on it
+  portolan                   every listener
+  portolan 3416              the process that listens on port 3416
+  portolan 8000-8100 nginx   these ports, and every socket of nginx
+  portolan 127.0.0.1:8000    what a client reaches there
+  portolan -tulpn            the options of ss
+  portolan explain 3416      port 3416 in the registry, and its processes here
   portolan explain kazaa     the same for a service, a program or words
-  portolan explain --stats   what the registry knows, and of what date
-  portolan watch             the same as it changes; see portolan watch --help
-  portolan audit             is anything here that should not be? see portolan audit --help
-  portolan -o json           for machines
+  portolan explain --stats   the registry in figures, with its date
+  portolan watch             changes as they happen (see portolan watch --help)
+  portolan audit             check every listener (see portolan audit --help)
+  portolan -o json           for scripts
   portolan capture >host.json; portolan --from host.json
-  portolan diff host.json    what changed here since; see portolan diff --help
-  portolan man | man -l -    the manual page; completions: portolan completions --help
+  portolan diff host.json    changes since a snapshot (see portolan diff --help)
+  portolan man | man -l -    the manual page; for completions see portolan completions --help
 
-Exit codes: 0 something matched, 1 nothing matched, 2 a usage or other error.
+Exit codes: 0 something matched, or nothing was asked for; 1 nothing matched, and everything could be seen; 2 a usage or other error; 3 nothing matched, but not everything could be seen.
 
-Sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP are inspected. Raw, packet, ICMP (ping), Unix,
-vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets are not.";
+Portolan inspects sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP. It does not inspect Raw, packet, ICMP (ping), Unix, vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List what listens (the same as no command)
+    /// List listeners (the default)
     #[command(after_long_help = list::EXAMPLES)]
     List(Box<ListArgs>),
-    /// Tell what the registry says of a port or service, and who is on it here now
+    /// Explain a port, service or program
     #[command(after_long_help = EXPLAINED)]
     Explain(ExplainArgs),
-    /// Watch what listens: on a terminal a table that keeps itself up to date, elsewhere a stream of events
+    /// Watch listeners change, or wait for a port
     #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
     Watch(Box<WatchArgs>),
-    /// Judge every listener: what should not be here, and why; the exit code is the verdict
+    /// Check every listener; the exit code is the verdict
     #[command(long_about = audit::ABOUT, after_long_help = audit::EXAMPLES)]
     Audit(Box<AuditArgs>),
-    /// Write a policy from what listens now; check a policy file
+    /// Write or check a policy
     #[command(subcommand, long_about = policy::ABOUT, after_long_help = policy::EXAMPLES)]
     Policy(PolicyCommand),
-    /// Tell what changed since a saved observation
+    /// Show what changed since a saved snapshot
     #[command(long_about = diff::ABOUT, after_long_help = diff::EXAMPLES)]
     Diff(DiffArgs),
-    /// Write the raw observation as JSON, for --from here or on another machine
+    /// Write a snapshot as JSON, for --from and diff
     #[command(after_long_help = CAPTURED)]
     Capture,
-    /// Write the completions of a shell; each is loaded when the shell starts
+    /// Write the completion script for a shell
     #[command(after_long_help = INSTALL)]
     Completions(CompletionsArgs),
     /// Write the manual page
@@ -99,22 +116,22 @@ pub enum Command {
 
 const EXPLAINED: &str = "\
 Examples:
-  portolan explain 3416             its registrations, what is known of them, and who is on it here
-  portolan explain udp/53 ssh       one protocol; a service by its name
+  portolan explain 3416             its registrations, their software, its processes here
+  portolan explain udp/53 ssh       one protocol; a service by name
   portolan explain nginx            the ports a program usually serves
-  portolan explain kazaa            whatever tells of a word
-  portolan explain 0-65535 -o json  the whole registry, for machines
-  portolan explain --stats          what the registry knows, and of what date
+  portolan explain kazaa            every registration that mentions a word
+  portolan explain 0-65535 -o json  the whole registry, for scripts
+  portolan explain --stats          the registry in figures, with its date
 
-Exit codes: 0 it was told, 2 nothing goes by that name, or another error.";
+Exit codes: 0 something matched; 1 no such port, service or program, and everything could be seen; 2 a usage or other error; 3 no such name, but not every process could be seen.";
 
 const CAPTURED: &str = "\
 Examples:
-  portolan capture >host.json                            what listens here, as it was seen
-  ssh host portolan capture | portolan --from -          judged here
-  sudo portolan capture --netns all >host.json           the containers' too (Linux)
+  portolan capture >host.json                            every listener of this machine
+  ssh host portolan capture | portolan --from -          listeners of another machine
+  sudo portolan capture --netns all >host.json           with the containers' listeners (Linux)
 
-It holds names, command lines and users of the processes that hold sockets: keep it as you would keep those.";
+A snapshot contains the names, users and command lines of processes. Command lines may contain secrets: protect the file.";
 
 /// The names of the commands.
 #[must_use]
@@ -122,7 +139,7 @@ pub fn commands() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
-/// Whether a listing takes this option, whatever another command does.
+/// Whether a listing takes this option.
 #[must_use]
 pub fn is_of_a_listing(option: &str) -> bool {
     Cli::command().get_arguments().any(|arg| match option.strip_prefix("--") {
@@ -139,13 +156,12 @@ Examples:
   echo 'eval (portolan completions elvish | slurp)' >>~/.config/elvish/rc.elv
   Add-Content $PROFILE 'portolan completions powershell | Out-String | Invoke-Expression'
 
-The shell asks the program what can follow: services, processes that listen here, flags, fields and all other names that
-exist are offered, and an upgrade needs no new script.";
+The shell asks portolan for each completion, so it offers services, processes, users and flags as they are now. After an upgrade no new script is needed.";
 
 /// What `completions` takes.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CompletionsArgs {
-    /// Of which shell
+    /// The shell
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
 }
@@ -168,32 +184,59 @@ pub enum Shell {
 /// What `explain` takes.
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
-    /// A port (3416), a range (8000-8100), tcp/3416, a service (ssh), a program (postgres) or words (kazaa)
+    /// A port, range, service, program or words: 3416, 8000-8100, tcp/3416, ssh, postgres, kazaa
     #[arg(value_name = "TARGET", required_unless_present = "stats")]
     pub targets: Vec<String>,
-    /// Sum the registry instead: statuses by range, evidence, the date of the data
+    /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
-    /// How to print
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    /// table (default), wide, json, ndjson or csv
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
     pub output: Output,
-    /// Judge a saved observation instead of this machine (- for standard input)
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The same as -o json
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+    /// Saved snapshot to read instead of this machine (- is stdin)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Source")]
     pub from: Option<PathBuf>,
-    /// Look into another network namespace: its name, its inode or a process in it; all for every one (Linux)
-    #[arg(long, global = true, value_name = "NAME|all")]
+    /// Network namespace: name, inode, process ID, or all (Linux)
+    #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
-    /// Judge by this newer registry, IANA's own CSV, instead of the embedded one; also PORTOLAN_REGISTRY
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Newer registry to use: the CSV file of IANA (or set PORTOLAN_REGISTRY)
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
-    /// When to colour; NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// When to use colour; NO_COLOR is honoured
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
     pub color: Color,
+}
+
+impl CommonArgs {
+    /// The same with the output format that `--json` asks for.
+    pub(crate) fn resolved(&self) -> Self {
+        let output = if self.json { Output::Json } else { self.output };
+        CommonArgs { output, ..self.clone() }
+    }
 }
 
 /// How to print.

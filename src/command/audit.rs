@@ -6,15 +6,15 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::select::Selection;
 use super::{Error, Exit, Ui, diff, from, list, newer, observation};
 use crate::baseline;
-use crate::cli::{AuditArgs, CommonArgs, FilterArgs, Output};
+use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{self, judge};
 use crate::model::Namespaces;
 use crate::observe::{self, Scope};
 use crate::policy;
+use crate::query::{self, Selection};
 use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
 use crate::render::talk;
 
@@ -30,8 +30,8 @@ pub(super) fn run(
     // A bad policy is refused before anything is looked at.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = newer::registry(common)?;
-    let selection = Selection::new(&args.filter, &[], &registry)?;
-    let asked = asked(&args.filter);
+    let selection = Selection::new(&args.filter.asked(false), &registry).map_err(Error::msg)?;
+    let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
     // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
     // and what a policy promises is missing only where nothing has it.
@@ -55,7 +55,7 @@ pub(super) fn run(
     let deep = args.deep.then(|| observe::deep(&observation.scope.namespaces)).transpose();
     let deep = deep.map_err(Error::msg)?;
     observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
-    selection.users_known(|name| list::is_seen(name, &observation))?;
+    list::check_users(&selection, &observation)?;
     let before = baseline.map(|baseline| judge(baseline, registry));
     let report = judge(observation, registry);
     let mut audit = Audit::of(&report);
@@ -72,8 +72,10 @@ pub(super) fn run(
     }
     audit.sort();
     if let Some(asked) = asked {
-        let met = narrow(&mut audit, asked, args, &selection);
-        selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
+        let matched = narrow(&mut audit, asked, &selection);
+        if let Some(line) = list::unknown_names(&selection, &matched, &report, common).into_iter().next() {
+            return Err(Error::msg(line));
+        }
     }
 
     let outcome = audit.outcome(args.fail_on);
@@ -149,8 +151,8 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     if selection.states().any(|state| !state.holds_port()) {
         return said("an audit is of what holds a port: connections are none of it; see portolan -a");
     }
-    if selection.asks_for_flags() {
-        return said("--not flag=...: an audit tells every finding; choose by gravity with --fail-on");
+    if selection.values("flag").next().is_some() {
+        return said("flag: an audit shows every finding; choose by severity with --fail-on");
     }
     if narrowed && common.output == Output::Metrics {
         return said("-o metrics is of the whole machine: leave out what narrows it");
@@ -158,47 +160,19 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     Ok(())
 }
 
-/// Leaves what was asked for; the positional targets that met something.
-fn narrow(audit: &mut Audit<'_>, asked: String, args: &AuditArgs, selection: &Selection) -> HashSet<usize> {
-    let scope = list::scope(&args.filter, selection);
-    let mut met = HashSet::new();
+/// Keeps the findings that were asked for, and returns the indices of the targets that matched. A place stays if it may be
+/// meant: the evidence that would decide it is missing because nothing is there.
+fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
+    let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {
         Subject::Listener(judged) => {
-            selection.wants(judged, &mut met) && list::in_scope(judged, &scope, true)
+            let entry = query::Subject::Entry(judged);
+            judged.socket.state.holds_port() && selection.test(&entry, &mut matched).is_yes()
         }
         Subject::Place { protocol, address, port } => {
-            let family = |address: std::net::IpAddr| {
-                scope
-                    .families
-                    .iter()
-                    .any(|family| (*family == crate::model::Family::Ipv4) == address.is_ipv4())
-            };
-            selection.may_want(protocol, address, port)
-                && protocol.is_none_or(|protocol| scope.protocols.contains(&protocol))
-                && address.is_none_or(family)
+            let place = query::Subject::Place { protocol, address, port };
+            !selection.test(&place, &mut HashSet::new()).is_no()
         }
     });
-    met
-}
-
-/// What narrows it, in the words that were typed; `None` where nothing does.
-fn asked(list: &FilterArgs) -> Option<String> {
-    let flags = [("-t", list.tcp), ("-u", list.udp), ("-4", list.ipv4), ("-6", list.ipv6)];
-    let options = [
-        ("--state", &list.state),
-        ("--process", &list.process),
-        ("--pid", &list.pid),
-        ("--user", &list.user),
-        ("--exposure", &list.exposure),
-        ("--unit", &list.unit),
-        ("--container", &list.container),
-        ("--not", &list.not),
-        ("-i", &list.inet),
-    ];
-    let mut words: Vec<String> = list.targets.clone();
-    words.extend(flags.iter().filter(|(_, typed)| *typed).map(|(flag, _)| (*flag).to_owned()));
-    for (option, values) in options {
-        words.extend(values.iter().map(|value| format!("{option} {value}").trim_end().to_owned()));
-    }
-    (!words.is_empty()).then(|| words.join(" "))
+    matched
 }

@@ -17,9 +17,9 @@ use clap_complete::env::Shells;
 
 use super::{Error, Exit};
 use crate::cli::{Cli, Shell};
-use crate::findings::Flag;
-use crate::model::{Exposure, Snapshot, State};
+use crate::model::Snapshot;
 use crate::observe::{Scope, observe};
+use crate::query::fields::{FIELDS, Field, Values};
 use crate::registry::{Registry, programs};
 use crate::render::columns;
 
@@ -27,8 +27,11 @@ use crate::render::columns;
 const ASKED: &str = "PORTOLAN_COMPLETE";
 const NAME: &str = "portolan";
 
-/// Names, each with what it is.
+/// Names, each with a description.
 type Names = BTreeMap<String, String>;
+
+/// Finds the names that can follow what was typed.
+type Completer = Box<dyn Fn(&str) -> Names + Send + Sync>;
 
 pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     let name = match shell {
@@ -67,20 +70,20 @@ fn completing(command: clap::Command) -> clap::Command {
         let Some(names) = names_of(if explains && id == "targets" { "explained" } else { id }) else {
             return arg;
         };
-        arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(names, typed)))
+        arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(&names, typed)))
     });
     command.mut_subcommands(completing)
 }
 
-fn candidates(names: fn(&str) -> Names, typed: &OsStr) -> Vec<CompletionCandidate> {
+fn candidates(names: &Completer, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     let names = names(typed).into_iter().filter(|(name, _)| name.starts_with(typed));
     names.map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into()))).collect()
 }
 
 /// What the values of an argument can be, by its name; `None` where nothing is known of them.
-fn names_of(argument: &str) -> Option<fn(&str) -> Names> {
-    Some(match argument {
+fn names_of(argument: &str) -> Option<Completer> {
+    let names: fn(&str) -> Names = match argument {
         "targets" => targets,
         "explained" => |typed| {
             let known = programs::programs().filter(|_| !typed.is_empty());
@@ -89,59 +92,39 @@ fn names_of(argument: &str) -> Option<fn(&str) -> Names> {
             names.extend(plain(known));
             names
         },
-        "state" => |_| plain(State::ALL.map(|state| (state.name(), "state"))),
-        "exposure" => |_| plain(Exposure::ALL.map(|exposure| (exposure.name(), "exposure"))),
-        "flag" => |_| plain(Flag::listed().map(|flag| (flag.code(), flag.description()))),
-        "columns" => |_| plain(columns::names().map(|name| (name, "field"))),
+        "columns" => |_| plain(columns::names().map(|name| (name, "column"))),
         "sort" => |typed| {
             let falling = typed.strip_prefix('-').map_or("", |_| "-");
             columns::names().map(|name| (format!("{falling}{name}"), "field".to_owned())).collect()
         },
-        "not" => |typed| {
-            let keys = ["state", "process", "user", "exposure", "flag", "unit", "container", "pid"];
-            match typed.split_once('=') {
-                None => {
-                    let keys = keys.map(|key| (format!("{key}="), "leave out".to_owned()));
-                    targets(typed).into_iter().chain(keys).collect()
-                }
-                Some((key, typed)) => {
-                    let names = keys.contains(&key).then(|| names_of(key)).flatten();
-                    let names = names.map_or_else(Names::new, |names| names(typed));
-                    names.into_iter().map(|(name, help)| (format!("{key}={name}"), help)).collect()
-                }
+        "not" => |typed| match typed.split_once('=') {
+            None => {
+                let keys = FIELDS.iter().map(|field| (format!("{}=", field.name), "leave out".to_owned()));
+                targets(typed).into_iter().chain(keys).collect()
+            }
+            Some((key, _)) => {
+                let names = Field::named(key).map(values_of).unwrap_or_default();
+                names.into_iter().map(|(name, help)| (format!("{key}={name}"), help)).collect()
             }
         },
         "netns" => |_| plain([("all", "every network namespace that can be found")]),
-        "process" => |_| here(false, processes),
-        "pid" => |_| {
-            here(false, |seen| {
-                let held = seen.processes.iter();
-                held.map(|p| (p.pid.to_string(), p.name.clone().unwrap_or_default())).collect()
-            })
-        },
-        "user" => |_| {
-            here(true, |seen| {
-                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.user.as_deref());
-                let of_holders = seen.processes.iter().filter_map(|process| process.user.as_deref());
-                plain(of_sockets.chain(of_holders).map(|name| (name, "user")))
-            })
-        },
-        "unit" => |_| {
-            here(true, |seen| {
-                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.unit.as_deref());
-                let of_holders = seen.processes.iter().filter_map(|process| process.unit.as_deref());
-                plain(of_sockets.chain(of_holders).map(|name| (name, "unit")))
-            })
-        },
-        "container" => |_| {
-            here(true, |seen| {
-                let of_sockets = seen.sockets.iter().filter_map(|socket| socket.container.as_deref());
-                let of_holders = seen.processes.iter().filter_map(|process| process.container.as_deref());
-                plain(of_sockets.chain(of_holders).map(|name| (name, "container")))
-            })
-        },
-        _ => return None,
-    })
+        other => {
+            let field = Field::named(other)?;
+            return Some(Box::new(move |_| values_of(field)));
+        }
+    };
+    Some(Box::new(names))
+}
+
+/// The values of a filter.
+fn values_of(field: &Field) -> Names {
+    match field.values {
+        Values::Fixed(names) => plain(names()),
+        Values::Seen(names) => here(field.details, |seen| {
+            let names = names(seen);
+            plain(names.iter().map(|(name, help)| (&**name, &**help)))
+        }),
+    }
 }
 
 /// Services and processes. Of the registry's thousands, only those that begin as was typed; before that, what is here.

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, newer, observation, target};
+use super::{Error, Exit, Ui, list, newer, observation};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Asked, Explained, Report, judge};
-use crate::model::{Matched, PortRange, Protocol, RegistryRange, Snapshot, State, Target};
+use crate::model::{Matched, Owner, PortRange, Protocol, RegistryRange, Snapshot, State};
 use crate::observe::{self, Scope};
+use crate::query::target::{self, Kind};
+use crate::query::{Subject, Target};
 use crate::registry::programs::Program;
 use crate::registry::{Registry, search};
-use crate::render::{self, card, json, stats, talk};
+use crate::render::{self, card, json, sanitize, stats, talk};
 
 pub(super) fn run(
     args: &ExplainArgs,
@@ -25,9 +27,11 @@ pub(super) fn run(
     if args.stats {
         return stats(registry, common, ui, out);
     }
-    let targets = target::resolve(&args.targets, &registry)?;
-    if let Some(bare) = targets.iter().find(|t| matches!(t.target, Target::Address { port: None, .. })) {
-        return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", bare.text)));
+    let targets = target::parse_all(&args.targets, &registry).map_err(Error::msg)?;
+    let is_address =
+        |target: &&Target| matches!(target.kind, Kind::Address { .. }) && target.ports().is_none();
+    if let Some(address) = targets.iter().find(is_address) {
+        return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
     let mut scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
     let mut observation = observation(common, scope.clone())?;
@@ -39,13 +43,24 @@ pub(super) fn run(
     let report = judge(observation, registry);
     let mut entries = BTreeSet::new();
     let mut asked = Vec::new();
-    for resolved in &targets {
+    for target in &targets {
         let before = entries.len();
-        let matched = name_entries(resolved, &report, &mut entries)
-            .ok_or_else(|| unknown(resolved, common, &registry))?;
-        asked.push(Asked { text: &resolved.text, matched, added: entries.len() - before });
+        match name_entries(target, &report, &mut entries) {
+            Some(matched) => asked.push(Asked { text: &target.text, matched, added: entries.len() - before }),
+            None => {
+                let line = sanitize(&unknown(target, &report, common)).into_owned();
+                let _ = writeln!(io::stderr().lock(), "portolan: {line}");
+            }
+        }
     }
-    // A block of the table has no room for what is worth telling beside.
+    if asked.is_empty() {
+        ui.tell(&report.snapshot);
+        // A process that is not visible may go by the name.
+        let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
+        let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner));
+        return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
+    }
+    // A block of the table has no room for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = common.output == Output::Json || numbers.len() <= card::CARDS;
     let explained: Vec<Explained<'_>> = entries
@@ -81,80 +96,56 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
     Ok(Exit::Matched)
 }
 
-/// Whether any port asked for by its number lies where this host's connections get theirs.
-fn in_ephemeral(targets: &[target::Resolved], observation: &Snapshot) -> bool {
-    let overlaps = |ports: PortRange| {
-        let ranges = &observation.host.ephemeral;
+/// Whether a port that was asked for by number lies where this host's connections get theirs.
+fn in_ephemeral(targets: &[Target], snapshot: &Snapshot) -> bool {
+    let numbers = targets.iter().filter_map(Target::ports).flatten();
+    let ephemeral = &snapshot.host.ephemeral;
+    numbers.into_iter().any(|ports| {
         RegistryRange::of(ports.high) == RegistryRange::Dynamic
-            || ranges.iter().any(|range| range.low <= ports.high && ports.low <= range.high)
-    };
-    targets.iter().any(|resolved| match &resolved.target {
-        Target::Ports { ports, .. } => overlaps(*ports),
-        Target::Address { port, .. } => port.is_some_and(|port| overlaps(PortRange::single(port))),
-        Target::Name { .. } => false,
+            || ephemeral.iter().any(|range| range.low <= ports.high && ports.low <= range.high)
     })
 }
 
-/// Nothing goes by that name: what comes near.
-fn unknown(resolved: &target::Resolved, common: &CommonArgs, registry: &Registry) -> Error {
-    let name = &resolved.text;
+/// Returns the message for a target of which nothing is known.
+fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
+    let name = &target.text;
     if common.from.is_none() && observe::is_running(name) {
-        return Error::msg(format!(
-            "{name}: this process listens on nothing; explain takes a port or a service"
-        ));
+        return format!("{name}: this process does not listen; explain takes a port, a service or a program");
     }
-    let near = target::suggestion(name, registry);
-    Error::msg(format!(
-        "{name}: neither a port, nor a registered service, nor a process that listens here, nor a known program, \
-         and no registration, product or use tells of it{near}"
-    ))
+    list::unknown_name(name, report)
 }
 
-/// The ports to observe: those of services too, unless a name may be that of a process.
-fn scope(targets: &[target::Resolved]) -> Option<Vec<PortRange>> {
-    let mut ranges = Vec::new();
-    for resolved in targets {
-        match &resolved.target {
-            Target::Ports { ports, .. } => ranges.push(*ports),
-            Target::Address { port, .. } => ranges.extend(port.map(PortRange::single)),
-            Target::Name { .. } if resolved.service.is_empty() => return None,
-            Target::Name { .. } => ranges.extend(resolved.service.iter().map(|(ports, _)| *ports)),
-        }
-    }
-    Some(ranges)
+/// Returns the ports to observe; `None` for any, because a program may use any.
+fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
+    targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target means, and tells what it is; `None` where it means none. Of a name the
-/// service comes first, then a program or who listens here by that name, then whatever tells of its words.
+/// Adds the ports and protocols that a target means, and returns what the target is; `None` if it means none. A name is
+/// looked up as a service, then as a program, then in the texts of the registry.
 fn name_entries(
-    resolved: &target::Resolved,
+    target: &Target,
     report: &Report,
     entries: &mut BTreeSet<(u16, Protocol)>,
 ) -> Option<Matched> {
-    let mut add = |ports: PortRange, protocol: Option<Protocol>| {
-        for port in ports.low..=ports.high {
-            entries.extend(protocols(protocol, port, report).map(|protocol| (port, protocol)));
-        }
-    };
-    let (protocol, name) = match &resolved.target {
-        Target::Ports { protocol, ports } => {
-            add(*ports, *protocol);
+    let name = match &target.kind {
+        Kind::Name(name) => name,
+        _ => {
+            for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
+                entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
+            }
             return Some(Matched::Port);
         }
-        Target::Address { port, .. } => {
-            add(PortRange::single((*port)?), None);
-            return Some(Matched::Port);
-        }
-        Target::Name { protocol, name } => (*protocol, name),
     };
     let listening: Vec<(u16, Protocol)> = report
         .entries
         .iter()
-        .filter(|judged| judged.socket.state.holds_port() && resolved.matches(judged))
-        .map(|judged| (judged.socket.local.port, judged.socket.local.protocol))
+        .filter(|entry| {
+            entry.socket.state.holds_port() && target.test(&Subject::Entry(entry), false).is_yes()
+        })
+        .map(|entry| (entry.socket.local.port, entry.socket.local.protocol))
         .collect();
     entries.extend(&listening);
-    let wanted = |p: Protocol| protocol.is_none_or(|wanted| wanted.registered_as() == p);
+    let wanted = |p: Protocol| target.protocol.is_none_or(|wanted| wanted.registered_as() == p);
     let mut extend = |found: &mut dyn Iterator<Item = (PortRange, Protocol)>| {
         let before = entries.len();
         for (ports, p) in found.filter(|(_, p)| wanted(*p)) {
@@ -162,15 +153,15 @@ fn name_entries(
         }
         entries.len() > before
     };
-    if !resolved.service.is_empty() {
-        extend(&mut resolved.service.iter().copied());
+    if !name.service.is_empty() {
+        extend(&mut name.service.iter().copied());
         return Some(Matched::Service);
     }
-    let programs = search::programs_called(name);
+    let programs = search::programs_called(&name.name);
     if extend(&mut programs.iter().flat_map(Program::ports)) || !listening.is_empty() {
         return Some(Matched::Program);
     }
-    extend(&mut report.registry.search(name).into_iter()).then_some(Matched::Text)
+    extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)
 }
 
 /// TCP and UDP always; the others where they are registered, or where something listens here.

@@ -4,18 +4,19 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::select::{self, Selection};
 use super::{Error, Exit, Ui, newer, observation};
-use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
+use crate::cli::{self, CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
 use crate::judge::{Entry, Report, judge};
-use crate::model::{Family, Protocol, Snapshot, State};
+use crate::model::{Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
+use crate::query::{Answer, Selection, Subject, names};
+use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{csv, json, summary, table};
+use crate::render::{csv, json, sanitize, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = newer::registry(common)?;
-    let selection = Selection::new(&args.sight.filter, &args.sight.flag, &registry)?;
+    let selection = selection(&args.sight, &registry)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
@@ -24,11 +25,12 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         scope.states = State::ALL.to_vec();
     }
     scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
-    let observation = observation(common, beside_its_neighbours(&scope))?;
-    selection.users_known(|name| is_seen(name, &observation))?;
+    let observation = observation(common, scope.clone())?;
+    check_users(&selection, &observation)?;
     let mut report = judge(observation, registry);
-    let met = narrow(&mut report, &scope, &selection, args.group);
-    selection.all_known(&met, &registry, |name| common.from.is_none() && observe::is_running(name))?;
+    let kept = kept(&report, &scope, &selection, args.group);
+    let unknown = unknown_names(&selection, &kept.matched, &report, common);
+    narrow(&mut report, &kept);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
@@ -51,26 +53,110 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         // The rows stay alone; the sum is talk.
         let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
     }
-    let nothing = if args.pids {
-        report.entries.iter().all(|judged| judged.socket.owner.pids().is_empty())
-    } else {
-        report.entries.is_empty()
-    };
-    Ok(if nothing { Exit::Nothing } else { Exit::Matched })
+    let mut messages = io::stderr().lock();
+    for line in &unknown {
+        let _ = writeln!(messages, "portolan: {}", sanitize(line));
+    }
+    if kept.undecided > 0 {
+        let _ = writeln!(messages, "portolan: {}", undecided(kept.undecided));
+    }
+    let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
+    let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
+    let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;
+    let all_visible = kept.undecided == 0
+        && !report.snapshot.gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces))
+        && !(args.pids && report.entries.iter().any(hides_pid));
+    Ok(match (matched || selection.is_everything(), all_visible) {
+        (true, _) => Exit::Matched,
+        (false, true) => Exit::Nothing,
+        (false, false) => Exit::Incomplete,
+    })
 }
 
-/// Leaves what was asked for; the positional targets that met something.
-pub(super) fn narrow(
-    report: &mut Report,
-    scope: &Scope,
+fn undecided(count: usize) -> String {
+    let sockets = if count == 1 { "1 socket is" } else { &format!("{count} sockets are") };
+    format!("{sockets} not listed: the filter needs the process, which is not visible")
+}
+
+/// Parses the filters of a listing or a watch.
+pub(super) fn selection(args: &SightArgs, registry: &Registry) -> Result<Selection, Error> {
+    let connections = |(name, values): &(&str, Vec<String>)| {
+        *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
+    };
+    let either_end = args.all || args.filter.fields.values.iter().any(connections);
+    Selection::new(&args.filter.asked(either_end), registry).map_err(Error::msg)
+}
+
+/// Which entries of a report were asked for.
+pub(super) struct Kept {
+    /// One for each entry.
+    keep: Vec<bool>,
+    /// The indices of the targets that matched.
+    pub(super) matched: HashSet<usize>,
+    /// How many entries are left out because the evidence that would decide is missing.
+    pub(super) undecided: usize,
+}
+
+/// Finds the entries that were asked for.
+pub(super) fn kept(report: &Report, scope: &Scope, selection: &Selection, listeners_only: bool) -> Kept {
+    let mut kept =
+        Kept { keep: Vec::with_capacity(report.entries.len()), matched: HashSet::new(), undecided: 0 };
+    for entry in &report.entries {
+        let state = entry.socket.state;
+        // A saved snapshot may hold more states than were asked for.
+        let in_scope = scope.states.contains(&state) && (!listeners_only || state.holds_port());
+        let answer =
+            if in_scope { selection.test(&Subject::Entry(entry), &mut kept.matched) } else { Answer::No };
+        kept.undecided += usize::from(answer == Answer::Unknown);
+        kept.keep.push(answer.is_yes());
+    }
+    kept
+}
+
+/// Leaves the entries that were asked for.
+pub(super) fn narrow(report: &mut Report, kept: &Kept) {
+    let mut keep = kept.keep.iter();
+    report.entries.retain(|_| keep.next() == Some(&true));
+}
+
+/// Returns a message for each target that is the name of nothing. The report must not be narrowed yet.
+pub(super) fn unknown_names(
     selection: &Selection,
-    listeners_only: bool,
-) -> HashSet<usize> {
-    let mut met = HashSet::new();
-    report
-        .entries
-        .retain(|judged| selection.wants(judged, &mut met) && in_scope(judged, scope, listeners_only));
-    met
+    matched: &HashSet<usize>,
+    report: &Report,
+    common: &CommonArgs,
+) -> Vec<String> {
+    let is_running = |name: &str| common.from.is_none() && observe::is_running(name);
+    let unknown = selection.unknown_names(matched, is_running);
+    unknown.into_iter().map(|name| unknown_name(name, report)).collect()
+}
+
+/// Returns the message for a name of nothing, with what was probably meant.
+pub(super) fn unknown_name(name: &str, report: &Report) -> String {
+    let commands = cli::commands();
+    let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
+    let running =
+        listeners().flat_map(|entry| &*entry.processes).filter_map(|process| process.name.as_deref());
+    let services =
+        listeners().flat_map(|entry| &entry.verdict.assignments).map(|assignment| assignment.service);
+    let in_use = running.chain(services);
+    let near = names::suggestion(name, commands.iter().map(String::as_str), in_use, &report.registry);
+    format!("{name}: no such port, service, program or running process{near}")
+}
+
+/// Refuses a user that neither this system nor the snapshot knows.
+pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<(), Error> {
+    for user in selection.values("user") {
+        let of_sockets = snapshot.sockets.iter().map(|socket| socket.user.as_deref());
+        let of_processes = snapshot.processes.iter().map(|process| process.user.as_deref());
+        if user.parse::<u32>().is_err()
+            && !of_sockets.chain(of_processes).any(|known| known == Some(user))
+            && !observe::is_user(user)
+        {
+            return Err(Error::msg(format!("--user {user}: no such user (expected a name or a user ID)")));
+        }
+    }
+    Ok(())
 }
 
 /// The columns to show; none for the table as it is made for people.
@@ -92,7 +178,7 @@ fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Erro
 fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
     columns::named(name).ok_or_else(|| {
         let names: Vec<&str> = columns::names().collect();
-        Error::msg(format!("{option}: {}", select::unknown("field", name, &names)))
+        Error::msg(format!("{option}: {}", names::unknown("field", name, &names)))
     })
 }
 
@@ -130,8 +216,8 @@ fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// What has to be looked at for what was asked.
-pub(super) fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
-    let details = selection.asks_of_holders();
+fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
+    let details = selection.needs_details();
     let mut scope = Scope { ports: selection.ports(), details, ..Scope::default() };
     if args.tcp || args.udp {
         scope.protocols.retain(|protocol| match protocol {
@@ -139,9 +225,6 @@ pub(super) fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
             Protocol::Udp | Protocol::Udplite => args.udp,
             Protocol::Sctp | Protocol::Dccp => false,
         });
-    }
-    if args.ipv4 != args.ipv6 {
-        scope.families = vec![if args.ipv4 { Family::Ipv4 } else { Family::Ipv6 }];
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.holds_port()) {
@@ -163,25 +246,4 @@ pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
         scope.states.retain(|state| *state != State::Bound);
     }
     scope
-}
-
-/// Wide enough for what is asked for to be judged: who else is on its port may be of the other family.
-fn beside_its_neighbours(scope: &Scope) -> Scope {
-    let families = if scope.processes { Scope::default().families } else { scope.families.clone() };
-    Scope { families, ..scope.clone() }
-}
-
-/// What was seen may be more than was asked for.
-pub(super) fn in_scope(listener: &Entry, scope: &Scope, listeners_only: bool) -> bool {
-    let socket = &listener.socket;
-    scope.states.contains(&socket.state)
-        && (!listeners_only || socket.state.holds_port())
-        && scope.protocols.contains(&socket.local.protocol)
-        && scope.families.contains(&socket.local.family())
-}
-
-/// Whether a user of this name holds anything that was seen.
-pub(super) fn is_seen(name: &str, observation: &Snapshot) -> bool {
-    observation.sockets.iter().any(|socket| socket.user.as_deref() == Some(name))
-        || observation.processes.iter().any(|process| process.user.as_deref() == Some(name))
 }

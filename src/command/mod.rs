@@ -8,14 +8,11 @@ mod diff;
 mod explain;
 pub mod from;
 mod list;
-mod lsof;
 mod man;
 mod newer;
 mod policy;
 pub mod screen;
-mod select;
 mod stdout;
-mod target;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
@@ -66,11 +63,12 @@ impl Exit {
 /// # Errors
 /// An error is exit code 2, unless [`is_broken_pipe`].
 pub fn run(cli: &Cli) -> Result<Exit, Error> {
-    let ui = Ui::new(&cli.common);
+    let common = &cli.common.resolved();
+    let ui = Ui::new(common);
     if cli.command.is_some() && cli.list != ListArgs::default() {
         bail!("list options and targets go after the command: portolan list -t 22");
     }
-    if let Output::Sarif | Output::Metrics = cli.common.output
+    if let Output::Sarif | Output::Metrics = common.output
         && !matches!(cli.command, Some(Command::Audit(_)))
     {
         bail!("-o sarif and -o metrics need audit: portolan audit -o metrics");
@@ -78,14 +76,14 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
     let mut out = Stdout::new(stops_without_reader);
     let exit = match &cli.command {
-        None => list::run(&cli.list, &cli.common, &ui, &mut out),
-        Some(Command::List(args)) => list::run(args, &cli.common, &ui, &mut out),
-        Some(Command::Explain(args)) => explain::run(args, &cli.common, &ui, &mut out),
-        Some(Command::Watch(args)) => watch::run(args, &cli.common, &ui, &mut out),
-        Some(Command::Audit(args)) => audit::run(args, &cli.common, &ui, &mut out),
-        Some(Command::Policy(command)) => policy::run(command, &cli.common, &ui, &mut out),
-        Some(Command::Diff(args)) => diff::run(args, &cli.common, &ui, &mut out),
-        Some(Command::Capture) => capture::run(&cli.common, &ui, &mut out),
+        None => list::run(&cli.list, common, &ui, &mut out),
+        Some(Command::List(args)) => list::run(args, common, &ui, &mut out),
+        Some(Command::Explain(args)) => explain::run(args, common, &ui, &mut out),
+        Some(Command::Watch(args)) => watch::run(args, common, &ui, &mut out),
+        Some(Command::Audit(args)) => audit::run(args, common, &ui, &mut out),
+        Some(Command::Policy(command)) => policy::run(command, common, &ui, &mut out),
+        Some(Command::Diff(args)) => diff::run(args, common, &ui, &mut out),
+        Some(Command::Capture) => capture::run(common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man) => man::run(&mut out),
     }?;

@@ -8,13 +8,14 @@ mod deep;
 mod endpoint;
 mod exposure;
 mod named;
+mod network;
 mod process;
 mod program;
 mod scope;
 mod severity;
 mod snapshot;
 mod socket;
-mod target;
+
 mod verdict;
 
 pub use context::{
@@ -25,6 +26,7 @@ pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use exposure::Exposure;
 pub(crate) use named::named;
+pub use network::{BadNetwork, Network};
 pub use process::{Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script};
 pub use program::{RestsOn, Usual};
 pub use scope::{Namespaces, Scope};
@@ -33,5 +35,4 @@ pub use snapshot::{
     EphemeralOf, EphemeralPorts, Gap, Host, Namespace, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
-pub use target::{BadTarget, Network, Target};
 pub use verdict::{Assignment, Basis, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

@@ -6,13 +6,14 @@ use std::ptr;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::matching::{self, Answer, RuleOnHost};
+use super::matching::{self, RuleOnHost};
 use super::{Allow, Grade, Policy, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{Gap, Severity, Snapshot, Stage};
+use crate::query::Answer;
 
 /// The day of an observation (UTC).
 pub(super) fn day(observation: &Snapshot) -> Date {
@@ -54,11 +55,11 @@ pub(super) enum Decision<'p> {
 pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
-        match matching::holds(rule, listener, observation).max(*on_host) {
+        match matching::holds(rule, listener, observation).and(*on_host) {
             Answer::No => {}
             _ if *is_expired => over = over.or(Some(*rule)),
             Answer::Yes => return Decision::Allowed(rule),
-            Answer::Maybe => undecided = undecided.or(Some(*rule)),
+            Answer::Unknown => undecided = undecided.or(Some(*rule)),
         }
     }
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
@@ -164,7 +165,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 
 /// Why a rule that may hold does not surely hold.
 fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
-    if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Maybe {
+    if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Unknown {
         "the rule is for named hosts, and the name of this one is not known"
     } else if !observation.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
         "the holder, or the range of ephemeral ports, is not known"

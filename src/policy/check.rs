@@ -3,10 +3,11 @@
 use jiff::civil::Date;
 
 use super::apply::day;
-use super::matching::{self, Answer};
+use super::matching;
 use super::{Allow, At, Glob, Namespaces, Policy, Ports, Program};
 use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
+use crate::query::Answer;
 
 /// What is remarkable.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,25 +4,8 @@ use jiff::civil::Date;
 
 use super::{Allow, Glob, Namespaces, Ports, Program, User};
 use crate::join::Entry;
-use crate::model::{Owner, Process, Snapshot, Socket};
-
-/// An answer; the order of the variants is that in which they win where several are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Answer {
-    Yes,
-    Maybe,
-    No,
-}
-
-impl Answer {
-    fn of(yes: bool) -> Self {
-        if yes { Answer::Yes } else { Answer::No }
-    }
-
-    fn is_no(self) -> bool {
-        self == Answer::No
-    }
-}
+use crate::model::{Owner, Snapshot, Socket};
+use crate::query::{Answer, Quantifier, Subject, conditions};
 
 /// Whether a socket is one that a policy speaks of: it takes what anybody sends. A client may bind a port before it
 /// connects, so one that is only bound is not.
@@ -42,7 +25,7 @@ pub(super) struct RuleOnHost<'p> {
 pub(super) fn on_host(hosts: &[Glob], host: Option<&str>) -> Answer {
     match host {
         _ if hosts.is_empty() => Answer::Yes,
-        None => Answer::Maybe,
+        None => Answer::Unknown,
         // Host names know no case (RFC 4343).
         Some(host) => Answer::of(hosts.iter().any(|glob| glob.matches(&host.to_ascii_lowercase()))),
     }
@@ -57,7 +40,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
 pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
-        answer = answer.max((condition.asks)(rule, listener, observation));
+        answer = answer.and((condition.asks)(rule, listener, observation));
         if answer.is_no() {
             break;
         }
@@ -192,7 +175,7 @@ const CONDITIONS: [Condition; 10] = [
     },
     Condition {
         name: "network namespace",
-        asks: |rule, listener, _| in_namespace(&rule.namespaces, &listener.socket),
+        asks: |rule, listener, _| in_namespace(&rule.namespaces, listener),
         wanted: |rule| rule.namespaces.iter().map(namespace).collect(),
         found: |listener| {
             vec![match &listener.socket.netns {
@@ -240,15 +223,13 @@ const CONDITIONS: [Condition; 10] = [
     },
     Condition {
         name: "unit",
-        asks: |rule, listener, _| by_group(&rule.units, listener, |process| process.unit.as_deref()),
+        asks: by_unit,
         wanted: |rule| texts(&rule.units),
         found: |listener| each_once(listener.processes.iter().filter_map(|p| p.unit.clone())),
     },
     Condition {
         name: "container",
-        asks: |rule, listener, _| {
-            by_group(&rule.containers, listener, |process| process.container.as_deref())
-        },
+        asks: by_container,
         wanted: |rule| texts(&rule.containers),
         found: |listener| each_once(listener.processes.iter().filter_map(|p| p.container.clone())),
     },
@@ -271,7 +252,7 @@ fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
 
 fn on_port(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
     let one = |ports: &Ports| is_among(*ports, &listener.socket, observation);
-    rule.ports.iter().map(one).min().unwrap_or(Answer::Yes)
+    rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
 
 /// Whether a socket's port is one of these.
@@ -279,19 +260,21 @@ pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Snapshot) ->
     let port = socket.local.port;
     match ports {
         Ports::Range(range) => Answer::of(range.contains(port)),
-        Ports::Ephemeral if !observation.knows_ephemeral_ports(socket) => Answer::Maybe,
+        Ports::Ephemeral if !observation.knows_ephemeral_ports(socket) => Answer::Unknown,
         Ports::Ephemeral => Answer::of(observation.ephemeral_range(socket).is_some()),
     }
 }
 
-fn in_namespace(wanted: &[Namespaces], socket: &Socket) -> Answer {
-    let is = |namespaces: &Namespaces| match (namespaces, &socket.netns) {
-        (Namespaces::Own, netns) => netns.is_none(),
-        (Namespaces::Unnamed, Some(netns)) => netns.name.is_none(),
-        (Namespaces::Named(glob), Some(netns)) => netns.name.as_deref().is_some_and(|n| glob.matches(n)),
-        (_, None) => false,
-    };
-    if wanted.is_empty() { Answer::of(socket.netns.is_none()) } else { any(wanted, is) }
+fn in_namespace(wanted: &[Namespaces], listener: &Entry) -> Answer {
+    conditions::namespace(&Subject::Entry(listener), |netns| {
+        let is = |namespaces: &Namespaces| match (namespaces, netns) {
+            (Namespaces::Own, netns) => netns.is_none(),
+            (Namespaces::Unnamed, Some(netns)) => netns.name.is_none(),
+            (Namespaces::Named(glob), Some(netns)) => netns.name.as_deref().is_some_and(|n| glob.matches(n)),
+            (_, None) => false,
+        };
+        if wanted.is_empty() { netns.is_none() } else { wanted.iter().any(is) }
+    })
 }
 
 /// A network namespace as a rule names it.
@@ -303,17 +286,6 @@ pub(super) fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-/// What every holder must be. One that was seen and is not decides, whoever else was not seen.
-fn every_holder(listener: &Entry, is: impl Fn(&Process) -> Answer) -> Answer {
-    let seen = listener.processes.iter().map(|process| is(process)).max().unwrap_or(Answer::Yes);
-    match &listener.socket.owner {
-        Owner::Held(pids) if pids.len() == listener.processes.len() => seen,
-        Owner::Held(_) => seen.max(Answer::Maybe),
-        Owner::Kernel => Answer::No,
-        Owner::Hidden | Owner::Vanished | Owner::Unknown => Answer::Maybe,
-    }
-}
-
 fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.executables.is_empty() {
         return Answer::Yes;
@@ -321,12 +293,10 @@ fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if listener.socket.owner == Owner::Kernel {
         return among(&rule.executables, &Program::Kernel);
     }
-    every_holder(listener, |process| match &process.exe {
-        None => Answer::Maybe,
-        Some(exe) => any(
-            &rule.executables,
-            |program| matches!(program, Program::File(glob) if glob.matches(&exe.path)),
-        ),
+    conditions::executable(&Subject::Entry(listener), Quantifier::Every, |exe| {
+        rule.executables
+            .iter()
+            .any(|program| matches!(program, Program::File(glob) if glob.matches(&exe.path)))
     })
 }
 
@@ -334,30 +304,28 @@ fn by_user(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.users.is_empty() {
         return Answer::Yes;
     }
-    let is = |name: Option<&str>, uid: Option<u32>| {
-        if name.is_none() && uid.is_none() {
-            return Answer::Maybe;
-        }
-        any(&rule.users, |user| match user {
+    conditions::user(&Subject::Entry(listener), Quantifier::Every, |name, uid| {
+        rule.users.iter().any(|user| match user {
             User::Name(wanted) => name == Some(wanted),
             User::Number(wanted) => uid == Some(*wanted),
         })
-    };
-    // Who made a socket says nothing of who holds it: a server often makes it as root and then gives that up.
-    match listener.socket.owner {
-        Owner::Kernel => is(listener.socket.user.as_deref(), listener.socket.uid),
-        _ => every_holder(listener, |process| is(process.user.as_deref(), process.uid)),
-    }
+    })
 }
 
-/// A process of which nothing could be read may be in any unit and any container.
-fn by_group(wanted: &[Glob], listener: &Entry, of: impl Fn(&Process) -> Option<&str>) -> Answer {
-    if wanted.is_empty() {
+fn by_unit(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+    if rule.units.is_empty() {
         return Answer::Yes;
     }
-    every_holder(listener, |process| match of(process) {
-        Some(name) => any(wanted, |glob| glob.matches(name)),
-        None if process.name.is_none() => Answer::Maybe,
-        None => Answer::No,
+    conditions::unit(&Subject::Entry(listener), Quantifier::Every, |name| {
+        rule.units.iter().any(|glob| glob.matches(name))
+    })
+}
+
+fn by_container(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+    if rule.containers.is_empty() {
+        return Answer::Yes;
+    }
+    conditions::container(&Subject::Entry(listener), Quantifier::Every, |name| {
+        rule.containers.iter().any(|glob| glob.matches(name))
     })
 }

@@ -5,13 +5,14 @@
 
 use std::collections::HashSet;
 
-use super::matching::{self, Answer, RuleOnHost};
+use super::matching::{self, RuleOnHost};
 use super::{Allow, Namespaces, Ports};
 use crate::findings::Finding;
 use crate::findings::policy::Missing;
 use crate::judge::Entry;
 use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
+use crate::query::Answer;
 
 /// So many findings a rule; the last one tells how many more there are.
 const MOST: usize = 16;
@@ -60,7 +61,7 @@ fn kept(rule: &Allow, listeners: &[&Entry], observation: &Snapshot) -> (HashSet<
     for listener in listeners {
         let set = match matching::holds(rule, listener, observation) {
             Answer::Yes => &mut kept,
-            Answer::Maybe => &mut perhaps,
+            Answer::Unknown => &mut perhaps,
             Answer::No => continue,
         };
         let local = &listener.socket.local;

@@ -270,7 +270,7 @@ impl<'s> File<'s> {
                 "address" => {
                     rule.addresses = self.many(value, |value| {
                         self.parsed(value, |text| {
-                            FromStr::from_str(text).map_err(|e: crate::model::BadTarget| e.to_string())
+                            FromStr::from_str(text).map_err(|e: crate::model::BadNetwork| e.to_string())
                         })
                     })?;
                 }

@@ -12,13 +12,13 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::select::Selection;
-use super::{Error, Exit, Ui, list, namespaces, newer, stdout, target};
+use super::{Error, Exit, Ui, list, namespaces, newer, stdout};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
 use crate::judge::{Report, judge};
 use crate::model::{Snapshot, Stage};
 use crate::observe::{Observer, Scope};
+use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::screen::Tally;
 use crate::render::{events, talk};
@@ -48,14 +48,13 @@ pub(super) fn run(
         return Err(Error::msg("--timeout goes with --until-listening or --until-free".to_owned()));
     }
     let registry = newer::registry(common)?;
-    let targets = target::resolve(&args.sight.filter.targets, &registry)?;
-    let selection = Selection::new(&args.sight.filter, &args.sight.flag, &registry)?;
+    let selection = list::selection(&args.sight, &registry)?;
     let mut scope = list::sight(&args.sight, &selection);
     scope.namespaces = namespaces(common);
     // Programs and users tell a restart from a change of hands.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
-    let watch = Watch::new(targets, selection, scope, registry);
+    let watch = Watch::new(selection, scope, registry);
     if waits {
         return until::run(args, watch, stream, ui, out);
     }
@@ -77,12 +76,13 @@ fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) 
 
 /// What is watched, and the report of the last scan.
 struct Watch {
-    targets: Vec<target::Resolved>,
     selection: Selection,
     scope: Scope,
     registry: Registry,
     observer: Observer,
     last: Option<Report>,
+    /// How many entries of the last scan the filters could not decide.
+    undecided: usize,
     tally: Tally,
 }
 
@@ -95,9 +95,9 @@ enum WatchUpdate<'a> {
 }
 
 impl Watch {
-    fn new(targets: Vec<target::Resolved>, selection: Selection, scope: Scope, registry: Registry) -> Self {
+    fn new(selection: Selection, scope: Scope, registry: Registry) -> Self {
         let observer = Observer::new(scope.clone());
-        Watch { targets, selection, scope, registry, observer, last: None, tally: Tally::default() }
+        Watch { selection, scope, registry, observer, last: None, undecided: 0, tally: Tally::default() }
     }
 
     /// Skips the process lookup, for a wait that needs the ports alone.
@@ -108,9 +108,11 @@ impl Watch {
     }
 
     /// Joins and judges a snapshot, and keeps what is watched.
-    fn report(&self, snapshot: Snapshot) -> Report {
+    fn report(&mut self, snapshot: Snapshot) -> Report {
         let mut report = judge(snapshot, self.registry);
-        list::narrow(&mut report, &self.scope, &self.selection, false);
+        let kept = list::kept(&report, &self.scope, &self.selection, false);
+        list::narrow(&mut report, &kept);
+        self.undecided = kept.undecided;
         report
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::cli::WatchArgs;
 use crate::judge::Report;
-use crate::model::{Stage, Target};
+use crate::model::Stage;
+use crate::query::{Subject, Target};
 use crate::render::talk;
 
 /// The time between two looks, where none is named: without holders a look costs a fraction of a millisecond.
@@ -34,19 +35,14 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     let option = if args.until_free { "--until-free" } else { "--until-listening" };
-    let names_ports = |target: &super::target::Resolved| match &target.target {
-        Target::Ports { .. } => true,
-        Target::Address { port, .. } => port.is_some(),
-        Target::Name { .. } => !target.service.is_empty(),
-    };
-    match watch.targets.iter().find(|target| !names_ports(target)) {
+    match watch.selection.targets().iter().find(|target| !target.names_ports()) {
         Some(other) => {
             return Err(Error::msg(format!(
                 "{}: {option} waits for ports: name one, such as 3000 or 127.0.0.1:3000",
                 other.text
             )));
         }
-        None if watch.targets.is_empty() => {
+        None if watch.selection.targets().is_empty() => {
             return Err(Error::msg(format!("{option} needs a target that names ports, such as 3000")));
         }
         None => {}
@@ -82,16 +78,20 @@ pub(super) fn run(
 }
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
-    let sockets = || report.entries.iter().map(|judged| judged);
     if !free {
-        let met = |target: &super::target::Resolved| {
-            sockets().any(|listener| listener.socket.state.accepts_traffic() && target.matches(listener))
+        let is_served = |target: &Target| {
+            let mut entries = report.entries.iter();
+            entries.any(|entry| {
+                entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
+            })
         };
-        return if watch.targets.iter().all(met) { Answer::Yes } else { Answer::No };
+        let all = watch.selection.targets().iter().all(is_served);
+        return if all { Answer::Yes } else { Answer::No };
     }
     let gaps = &report.snapshot.gaps;
-    match sockets().next() {
+    match report.entries.first() {
         Some(_) => Answer::No,
+        None if watch.undecided > 0 => Answer::Blind,
         None if gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces)) => {
             Answer::Blind
         }

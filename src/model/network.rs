@@ -1,0 +1,175 @@
+//! Blocks of addresses.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::endpoint::unmapped;
+
+/// A block of addresses: those that share the first `prefix` bits of `address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Returns the block of one address; a v4-mapped address counts as the IPv4 address that it stands for.
+    #[must_use]
+    pub fn single(address: IpAddr) -> Self {
+        let address = unmapped(address);
+        Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Returns the address if the block holds exactly one.
+    #[must_use]
+    pub fn address(self) -> Option<IpAddr> {
+        (Network::single(self.address) == self).then_some(self.address)
+    }
+
+    /// Whether the addresses are IPv4 addresses.
+    #[must_use]
+    pub const fn is_ipv4(self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether every address of `other` lies in this block.
+    #[must_use]
+    pub fn covers(self, other: Network) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
+    /// Whether `address` lies in this block; a v4-mapped address counts as the IPv4 address that it stands for.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.address, unmapped(address)) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                a.to_bits() & mask == b.to_bits() & mask
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                a.to_bits() & mask == b.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `10.0.0.0/8`, or the address alone if the block holds exactly one.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => write!(f, "{address}"),
+            None => write!(f, "{}/{}", self.address, self.prefix),
+        }
+    }
+}
+
+/// Why a text is not a block of addresses, without the text itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadNetwork {
+    /// The address is not an IP address.
+    Address,
+    /// The prefix is not a number from 0 to this.
+    Prefix(u8),
+}
+
+impl fmt::Display for BadNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadNetwork::Address => f.write_str("not an address (expected 127.0.0.1, ::1 or 10.0.0.0/8)"),
+            BadNetwork::Prefix(bits) => write!(f, "not a prefix length (expected 0 to {bits})"),
+        }
+    }
+}
+
+impl std::error::Error for BadNetwork {}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    /// Parses `127.0.0.1`, `::1`, `[::1]` and `10.0.0.0/8`.
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let Some((host, bits)) = s.split_once('/') else {
+            let bare = s.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(s);
+            return bare.parse().map(Network::single).map_err(|_| BadNetwork::Address);
+        };
+        let address: IpAddr = host.parse().map_err(|_| BadNetwork::Address)?;
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = bits.parse::<u8>().ok().filter(|prefix| digits && *prefix <= widest);
+        match (prefix.ok_or(BadNetwork::Prefix(widest))?, unmapped(address)) {
+            // A block of v4-mapped addresses stands for the IPv4 addresses in it.
+            (prefix @ 96.., mapped @ IpAddr::V4(_)) if address.is_ipv6() => {
+                Ok(Network { address: mapped, prefix: prefix - 96 })
+            }
+            (prefix, _) => Ok(Network { address, prefix }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_networks() {
+        for (network, address, hit) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("10.0.0.0/8", "10.200.3.4", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", true),
+            ("::ffff:10.0.0.0/104", "11.1.1.1", false),
+            ("[::1]", "::1", true),
+            ("::1", "::1", true),
+            ("fe80::/10", "fe80::1", true),
+            ("::/0", "127.0.0.1", false),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert_eq!(parsed.contains(address.parse().unwrap()), hit, "{network} {address}");
+        }
+    }
+
+    #[test]
+    fn networks_round_trip() {
+        for text in ["10.0.0.0/8", "127.0.0.1", "::1", "fe80::/10", "0.0.0.0/0"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
+        assert_eq!("::ffff:10.0.0.1".parse::<Network>().unwrap().to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn bad_networks_are_refused() {
+        for (text, error) in [
+            ("", BadNetwork::Address),
+            ("10.0.0.0/33", BadNetwork::Prefix(32)),
+            ("10.0.0.0/", BadNetwork::Prefix(32)),
+            ("10.0.0.0/+8", BadNetwork::Prefix(32)),
+            ("fd00::/129", BadNetwork::Prefix(128)),
+            ("127.0.0.1:80", BadNetwork::Address),
+            ("80", BadNetwork::Address),
+            ("ssh", BadNetwork::Address),
+            ("10.0.0", BadNetwork::Address),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_cover_narrower_networks() {
+        for (wide, narrow, covers) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+        ] {
+            let (wide, narrow): (Network, Network) = (wide.parse().unwrap(), narrow.parse().unwrap());
+            assert_eq!(wide.covers(narrow), covers, "{wide} {narrow}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The conditions that the filters of a command line and the rules of a policy share.
+//!
+//! Each function asks one question. The caller says what counts as a match: a filter compares with what was typed, a rule
+//! of a policy with its patterns.
+
+use super::{Answer, Quantifier, Subject};
+use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, unmapped};
+
+/// Whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too unless it is v6only.
+pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
+    let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
+    match family {
+        Family::Ipv6 => Answer::of(address.is_ipv6()),
+        Family::Ipv4 if address.is_ipv4() => Answer::Yes,
+        Family::Ipv4 if address.is_unspecified() => serves_ipv4(subject),
+        Family::Ipv4 => Answer::No,
+    }
+}
+
+/// Whether a socket on the IPv6 wildcard address takes IPv4 traffic too.
+pub(crate) fn serves_ipv4(subject: &Subject<'_>) -> Answer {
+    Answer::of_known(subject.socket().and_then(|socket| socket.v6only), |v6only| !v6only)
+}
+
+pub(crate) fn protocol(subject: &Subject<'_>, wanted: Protocol) -> Answer {
+    Answer::of_known(subject.protocol(), |protocol| protocol == wanted)
+}
+
+/// Asks about the device that the socket is bound to; `None` means no device.
+pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
+    Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
+}
+
+/// Asks about the network namespace; `None` means the observer's own.
+pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bool) -> Answer {
+    Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
+}
+
+/// Asks about the users of the processes, by name and user ID. For a socket of the kernel it asks about the user that the
+/// socket belongs to: there is no process.
+pub(crate) fn user(
+    subject: &Subject<'_>,
+    quantifier: Quantifier,
+    is: impl Fn(Option<&str>, Option<u32>) -> bool,
+) -> Answer {
+    let known = |name: Option<&str>, uid: Option<u32>| {
+        if name.is_none() && uid.is_none() { Answer::Unknown } else { Answer::of(is(name, uid)) }
+    };
+    match subject.socket() {
+        Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
+        // A server often creates its socket as root and then changes its user, so the creator proves nothing about the
+        // process. If no process is visible, the creator is what a listing shows, and what a filter finds.
+        Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
+            known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
+        }
+        _ => subject.ask_processes(quantifier, |process| known(process.user.as_deref(), process.uid)),
+    }
+}
+
+/// Asks about the program files of the processes.
+pub(crate) fn executable(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&Exe) -> bool) -> Answer {
+    subject.ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), &is))
+}
+
+/// Asks about the systemd units of the processes.
+pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
+    let socket = subject.socket().and_then(|socket| socket.unit.as_deref());
+    group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
+}
+
+/// Asks about the containers of the processes.
+pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
+    let socket = subject.socket().and_then(|socket| socket.container.as_deref());
+    group(subject, quantifier, socket, |process| process.container.as_deref(), is)
+}
+
+/// Asks about what a process is a part of. The socket's own control group counts for a filter, but not for a policy:
+/// the process that holds the socket now may be outside it.
+fn group(
+    subject: &Subject<'_>,
+    quantifier: Quantifier,
+    socket: Option<&str>,
+    of: impl Fn(&Process) -> Option<&str>,
+    is: impl Fn(&str) -> bool,
+) -> Answer {
+    if quantifier == Quantifier::Any && socket.is_some_and(&is) {
+        return Answer::Yes;
+    }
+    subject.ask_processes(quantifier, |process| match of(process) {
+        Some(name) => Answer::of(is(name)),
+        // A process that could not be read may be part of any unit and any container.
+        None if process.name.is_none() => Answer::Unknown,
+        None => Answer::No,
+    })
+}

@@ -1,0 +1,203 @@
+//! The notations of ss and lsof that are accepted, and those that are refused because they would mean something else.
+
+use super::filter::{Filter, keyed};
+use super::target::{Kind, Target};
+use crate::model::{Family, Protocol};
+use crate::registry::Registry;
+
+/// What was typed out of habit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Habits<'a> {
+    /// The values of lsof's `-i`.
+    pub(crate) inet: &'a [String],
+    /// The values of lsof's `-s`.
+    pub(crate) states: &'a [String],
+    /// Whether `-t` was given: TCP for ss, process IDs alone for lsof.
+    pub(crate) t: bool,
+    /// The number after a single `-p`, which lsof takes for a process ID.
+    pub(crate) pid: Option<&'a str>,
+    /// The value of `--port`.
+    pub(crate) port: Option<&'a str>,
+}
+
+/// Refuses what cannot be honoured in the meaning that it has elsewhere. The error says what to type.
+pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
+    if let Some(port) = habits.port {
+        return Err(format!("--port {port}: a port needs no option; type portolan {port}"));
+    }
+    if let Some(pid) = habits.pid {
+        return Err(format!(
+            "-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port"
+        ));
+    }
+    if let (true, Some(inet)) = (habits.t, habits.inet.first()) {
+        let port = inet.rsplit_once(':').map_or("PORT", |(_, port)| port);
+        return Err(format!(
+            "-t with -i{inet}: type portolan --pids {port} for the process IDs alone, or portolan tcp/{port}"
+        ));
+    }
+    Ok(())
+}
+
+/// Parses the values of `-i`: `[46][protocol][@address][:port[,port…]]`. An empty value is every socket.
+pub(super) fn inet(values: &[String], registry: &Registry) -> Result<Vec<Filter>, String> {
+    values.iter().map(|text| one_inet(text, registry).map_err(|why| format!("-i {text}: {why}"))).collect()
+}
+
+fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
+    const FORM: &str = "(expected [46][tcp|udp][@address][:port])";
+    let mut filters = Vec::new();
+    let mut rest = text;
+    for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
+        // A port follows a colon, so a leading digit is a family; but -i 40 is neither.
+        let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+        if let Some(after) = after {
+            filters.push(Filter::Family(family));
+            rest = after;
+            break;
+        }
+    }
+    let (protocol, rest) = rest.split_at(rest.find(['@', ':']).unwrap_or(rest.len()));
+    if !protocol.is_empty() {
+        let protocol = protocol.parse::<Protocol>().map_err(|_| format!("unknown protocol {FORM}"))?;
+        filters.push(Filter::Protocol(protocol));
+    }
+    if rest.is_empty() {
+        return Ok(Filter::All(filters));
+    }
+    if rest.ends_with(':') && !rest.ends_with("::") {
+        return Err(format!("no port after the colon {FORM}"));
+    }
+    if rest == "@" {
+        return Err(format!("no address after @ {FORM}"));
+    }
+    let target = Target::parse(rest.strip_prefix('@').unwrap_or(rest.trim_start_matches(':')), registry)?;
+    match &target.kind {
+        Kind::Name(name) if rest.starts_with('@') => {
+            return Err(format!("{}: the address must be a number {FORM}", name.name));
+        }
+        Kind::Name(name) if !registry.is_service(&name.name) => {
+            let near = super::names::suggestion(&name.name, [], [], registry);
+            return Err(format!("{} is not a registered service{near}", name.name));
+        }
+        _ => filters.push(Filter::Target(Box::new(target))),
+    }
+    Ok(Filter::All(filters))
+}
+
+/// Parses the values of `-s`: `TCP:LISTEN`, `TCP:SYN_SENT,ESTABLISHED`.
+pub(super) fn states(values: &[String]) -> Result<Vec<Filter>, String> {
+    let mut filters = Vec::new();
+    for text in values {
+        let names = text.split_once(':').map_or(&**text, |(_, names)| names);
+        for name in names.split(',') {
+            let name = name.to_lowercase().replace('_', "-");
+            filters.push(keyed("state", &name).map_err(|why| {
+                format!("-s {text}: {}", why.split_once(": ").map_or(&*why, |(_, why)| why))
+            })?);
+        }
+    }
+    Ok(filters)
+}
+
+/// The words with which a filter of ss begins.
+const SS_WORDS: [&str; 6] = ["sport", "dport", "src", "dst", "state", "exclude"];
+
+/// Returns the targets of a filter of ss, `sport = :8080 or sport = :443`; `None` if the targets are not one.
+pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, String> {
+    let text = targets.join(" ");
+    let spaced = ["==", "=", "(", ")"]
+        .iter()
+        .fold(text.replace("==", "="), |text, sign| text.replace(sign, &format!(" {sign} ")));
+    let words: Vec<&str> = spaced.split_whitespace().filter(|word| !["(", ")"].contains(word)).collect();
+    if words.len() < 2 || !SS_WORDS.contains(&words[0]) {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for condition in words.split(|word| ["or", "|", "||"].contains(word)) {
+        let (key, value) = match condition {
+            [key, "=" | "eq", value] | [key, value] => (*key, *value),
+            _ => ("", ""),
+        };
+        match (key, value.rsplit_once(':')) {
+            ("sport", None) => found.push(value.to_owned()),
+            ("sport", Some((_, port))) => found.push(port.to_owned()),
+            ("src", _) => found.push(value.to_owned()),
+            ("dport", Some((_, port))) => {
+                return Err(format!("{text}: type portolan -a {port} for either end of connections"));
+            }
+            ("state", _) => return Err(format!("{text}: type portolan --state {value}")),
+            _ => {
+                return Err(format!(
+                    "{text}: of the filters of ss, 'sport = :8080' is known; type portolan 8080 or portolan 127.0.0.1:8080"
+                ));
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn filters_of_ss() {
+        for (typed, wanted) in [
+            (&["sport = :8080"][..], &["8080"][..]),
+            (&["sport", "=", ":8080"], &["8080"]),
+            (&["sport=:8080"], &["8080"]),
+            (&["sport == :8080"], &["8080"]),
+            (&["sport eq :http"], &["http"]),
+            (&["( sport = :80 or sport = :443 )"], &["80", "443"]),
+            (&["src 127.0.0.1:80"], &["127.0.0.1:80"]),
+        ] {
+            assert_eq!(ss_filter(&words(typed)), Ok(Some(words(wanted))), "{typed:?}");
+        }
+        for typed in [&["8080"][..], &["sport"], &["nginx", "80"], &[]] {
+            assert_eq!(ss_filter(&words(typed)), Ok(None), "{typed:?}");
+        }
+        for (typed, remedy) in [
+            ("dport = :443", "portolan -a 443"),
+            ("state established", "portolan --state established"),
+            ("sport > :1024", "portolan 8080"),
+            ("sport = :80 and dport = :1", "portolan 8080"),
+        ] {
+            let error = ss_filter(&words(&[typed])).unwrap_err();
+            assert!(error.contains(remedy), "{typed}: {error}");
+        }
+    }
+
+    #[test]
+    fn habits_that_mean_something_else_are_refused() {
+        let inet = words(&[":8080"]);
+        for (habits, remedy) in [
+            (Habits { port: Some("8080"), ..Habits::default() }, "type portolan 8080"),
+            (Habits { pid: Some("41"), ..Habits::default() }, "portolan --pid 41"),
+            (Habits { t: true, inet: &inet, ..Habits::default() }, "portolan --pids 8080"),
+        ] {
+            let error = refuse(&habits).unwrap_err();
+            assert!(error.contains(remedy), "{error}");
+        }
+        assert_eq!(refuse(&Habits { inet: &inet, ..Habits::default() }), Ok(()));
+        assert_eq!(refuse(&Habits { t: true, ..Habits::default() }), Ok(()));
+    }
+
+    #[test]
+    fn states_of_lsof() {
+        for text in ["TCP:LISTEN", "TCP:SYN_SENT,ESTABLISHED", "LISTEN"] {
+            assert_eq!(
+                states(&words(&[text])).map(|filters| filters.len()).ok(),
+                Some(text.split(',').count())
+            );
+        }
+        assert!(
+            states(&words(&["TCP:^LISTEN"]))
+                .is_err_and(|why| why.starts_with("-s TCP:^LISTEN: no such state"))
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! Questions about entries: the targets and filters of a command line, and the conditions of a policy.
+//!
+//! [`fields`] has one row per filter: its option, its help, its values and its test. [`target`] parses what a user
+//! names on the command line, [`habits`] the notations of ss and lsof, and [`selection`] puts all of it together. Every
+//! test answers yes, no or unknown ([`Answer`]); what an unknown answer means is the caller's decision.
+
+mod answer;
+pub(crate) mod conditions;
+pub(crate) mod fields;
+mod filter;
+mod habits;
+pub(crate) mod names;
+pub(crate) mod selection;
+mod subject;
+pub(crate) mod target;
+
+pub(crate) use answer::Answer;
+pub(crate) use habits::Habits;
+pub(crate) use selection::{Asked, Selection};
+pub(crate) use subject::{Quantifier, Subject};
+pub(crate) use target::Target;

@@ -1,0 +1,141 @@
+//! Everything that was asked for, and whether an entry or a place is meant.
+//!
+//! Values of one option widen each other, different options narrow, and `--not` takes away.
+
+use std::collections::HashSet;
+
+use super::filter::{self, Filter};
+use super::target::{self, Kind, Target};
+use super::{Answer, Subject, habits};
+use crate::model::{Family, PortRange, Protocol, State};
+use crate::registry::Registry;
+
+/// The filters of a command line, as typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked<'a> {
+    pub(crate) targets: &'a [String],
+    /// The values of each filter that was used, by its name.
+    pub(crate) fields: &'a [(&'static str, Vec<String>)],
+    pub(crate) not: &'a [String],
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) families: Vec<Family>,
+    /// Whether connections are listed too, so that either end of them may be meant.
+    pub(crate) either_end: bool,
+    pub(crate) habits: habits::Habits<'a>,
+}
+
+/// Everything that was asked for, parsed.
+pub(crate) struct Selection {
+    targets: Vec<Target>,
+    /// Of each group at least one filter must match.
+    groups: Vec<Vec<Filter>>,
+    /// None of these may match.
+    not: Vec<Filter>,
+    either_end: bool,
+}
+
+impl Selection {
+    /// Parses what was typed. The error is one line that names the option.
+    pub(crate) fn new(asked: &Asked<'_>, registry: &Registry) -> Result<Self, String> {
+        habits::refuse(&asked.habits)?;
+        let targets = match habits::ss_filter(asked.targets)? {
+            Some(targets) => target::parse_all(&targets, registry)?,
+            None => target::parse_all(asked.targets, registry)?,
+        };
+        let mut groups = vec![
+            asked.protocols.iter().copied().map(Filter::Protocol).collect(),
+            asked.families.iter().copied().map(Filter::Family).collect(),
+            habits::inet(asked.habits.inet, registry)?,
+            habits::states(asked.habits.states)?,
+        ];
+        for (name, values) in asked.fields {
+            groups.push(values.iter().map(|value| filter::keyed(name, value)).collect::<Result<_, _>>()?);
+        }
+        groups.retain(|group: &Vec<Filter>| !group.is_empty());
+        let not = asked.not.iter().map(|text| filter::negated(text, registry)).collect::<Result<_, _>>()?;
+        Ok(Selection { targets, groups, not, either_end: asked.either_end })
+    }
+
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Whether nothing was asked for but, at most, protocols and address families.
+    pub(crate) fn is_everything(&self) -> bool {
+        let is_broad = |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_));
+        self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
+    }
+
+    /// Whether an entry or a place is meant. The indices of the targets that mean it are added to `matched`.
+    pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {
+        let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(subject, self.either_end)));
+        for group in &self.groups {
+            wanted =
+                wanted.and(Answer::any(group.iter().map(|filter| filter.test(subject, self.either_end))));
+        }
+        if self.targets.is_empty() {
+            return wanted;
+        }
+        let mut any = Answer::No;
+        // Every target is tested, so that it is known of each whether it means something here.
+        for (index, target) in self.targets.iter().enumerate() {
+            let answer = target.test(subject, self.either_end);
+            if answer.is_yes() {
+                matched.insert(index);
+            }
+            any = any.or(answer);
+        }
+        wanted.and(any)
+    }
+
+    /// The ports that can be meant; `None` for any.
+    pub(crate) fn ports(&self) -> Option<Vec<PortRange>> {
+        if self.either_end {
+            return None;
+        }
+        let of_targets = self.targets.iter().map(Target::ports).collect::<Option<Vec<_>>>();
+        if let Some(ports) = of_targets.filter(|ports| !ports.is_empty()) {
+            return Some(ports.concat());
+        }
+        let mut of_groups =
+            self.groups.iter().map(|group| group.iter().map(Filter::ports).collect::<Option<Vec<_>>>());
+        of_groups.find_map(|ports| ports).map(|ports| ports.concat())
+    }
+
+    /// Whether a filter needs more of a process than its name, program file and command line.
+    pub(crate) fn needs_details(&self) -> bool {
+        self.filters().any(|filter| matches!(filter, Filter::Field { field, .. } if field.details))
+    }
+
+    /// The values of an option, `--not` included.
+    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.filters().filter_map(move |filter| filter.value(name))
+    }
+
+    /// The states that were asked for.
+    pub(crate) fn states(&self) -> impl Iterator<Item = State> {
+        let typed = self.groups.iter().flatten().filter_map(|filter| filter.value("state"));
+        typed
+            .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
+    }
+
+    /// The targets that are the name of nothing: neither of a service, nor of a program here, nor of one that `is_running`.
+    pub(crate) fn unknown_names(
+        &self,
+        matched: &HashSet<usize>,
+        is_running: impl Fn(&str) -> bool,
+    ) -> Vec<&str> {
+        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
+        unmatched
+            .filter_map(|(_, target)| match &target.kind {
+                Kind::Name(name) if !name.is_known() => Some(&*name.name),
+                _ => None,
+            })
+            .filter(|name| !is_running(name))
+            .collect()
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.groups.iter().flatten().chain(&self.not)
+    }
+}

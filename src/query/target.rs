@@ -1,0 +1,351 @@
+//! What a user names on the command line: a port, a range, an address, or the name of a service or program.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Answer, Subject, conditions};
+use crate::model::{BadNetwork, Network, PortRange, Process, Protocol, unmapped};
+use crate::registry::identity::{Identity, identify};
+use crate::registry::programs::{self, Program};
+use crate::registry::{Registry, search};
+
+/// A target as typed, and what it means.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) text: String,
+    /// Only this protocol.
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// `3416`, `80,443`, `8000-8100`.
+    Ports(Vec<PortRange>),
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports it means the address that a socket is bound to; with ports it
+    /// means what a client that connects there reaches.
+    Address {
+        networks: Vec<Network>,
+        ports: Vec<PortRange>,
+    },
+    Name(Name),
+}
+
+/// A name: of a service, of a product, of a program, of a script or of a network interface.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) name: String,
+    /// The ports of the registered service of this name.
+    pub(crate) service: Vec<(PortRange, Protocol)>,
+    /// The known programs of this name or product.
+    programs: Vec<Program>,
+}
+
+/// Parses every target; `80,nginx` is two.
+pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Target>, String> {
+    let mut targets = Vec::new();
+    for text in texts {
+        let parts: Vec<&str> = text.split(',').collect();
+        match Target::parse(text, registry)? {
+            Target { kind: Kind::Name(_), .. } if parts.len() > 1 => {
+                for part in parts {
+                    targets.push(Target::parse(part, registry)?);
+                }
+            }
+            target => targets.push(target),
+        }
+    }
+    Ok(targets)
+}
+
+impl Target {
+    /// Parses one target. The error begins with the text.
+    pub(crate) fn parse(text: &str, registry: &Registry) -> Result<Target, String> {
+        let bad = |why: String| format!("{text}: {why}");
+        if text.trim().is_empty() {
+            return Err("empty target (expected a port, an address or a name)".to_owned());
+        }
+        let (protocol, rest) = split_protocol(text).map_err(bad)?;
+        let unaddressed = rest.strip_prefix('*').filter(|rest| rest.starts_with(':')).unwrap_or(rest);
+        let kind = if let Some(ports) = ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed)) {
+            Kind::Ports(ports.map_err(bad)?)
+        } else if let Some(address) = address(rest) {
+            address.map_err(bad)?
+        } else {
+            let mut service = registry.named(rest);
+            service.retain(|(_, p)| protocol.is_none_or(|wanted| wanted.registered_as() == *p));
+            Kind::Name(Name { name: rest.to_owned(), service, programs: programs_of(rest) })
+        };
+        Ok(Target { text: text.to_owned(), protocol, kind })
+    }
+
+    /// Returns the ports that it can mean; `None` means any port, because a program may use any.
+    pub(crate) fn ports(&self) -> Option<&[PortRange]> {
+        match &self.kind {
+            Kind::Ports(ports) => Some(ports),
+            Kind::Address { ports, .. } => Some(ports).filter(|ports| !ports.is_empty()).map(Vec::as_slice),
+            Kind::Name(_) => None,
+        }
+    }
+
+    /// Whether it names ports: by number, or as those of a service.
+    pub(crate) fn names_ports(&self) -> bool {
+        match &self.kind {
+            Kind::Name(name) => !name.service.is_empty(),
+            _ => self.ports().is_some(),
+        }
+    }
+
+    /// Whether it means this entry or place. With `either_end`, the far end of a connection counts too.
+    pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
+        let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
+        let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
+        let matches = match &self.kind {
+            Kind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
+                .or(Answer::of(peer.is_some_and(|peer| contains(ports, peer.port)))),
+            Kind::Address { networks, ports } => {
+                let near = Answer::any(networks.iter().map(|network| reaches(subject, *network, ports)));
+                near.or(Answer::of(peer.is_some_and(|peer| {
+                    networks.iter().any(|network| network.contains(peer.address))
+                        && (ports.is_empty() || contains(ports, peer.port))
+                })))
+            }
+            Kind::Name(name) => name.test(subject),
+        };
+        protocol.and(matches)
+    }
+}
+
+fn contains(ports: &[PortRange], port: u16) -> bool {
+    ports.iter().any(|range| range.contains(port))
+}
+
+/// Whether a socket has an address of the network. With ports, whether a client that connects there reaches the socket: then
+/// a socket on the wildcard address counts too.
+fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
+    let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
+    let bound = Answer::of(network.contains(address));
+    if ports.is_empty() {
+        return bound;
+    }
+    let on_port = Answer::of_known(subject.port(), |port| contains(ports, port));
+    let connected = subject.socket().is_some_and(|socket| socket.peer.is_some());
+    let wildcard = match address {
+        _ if connected || !address.is_unspecified() => Answer::No,
+        IpAddr::V4(_) => Answer::of(network.is_ipv4()),
+        IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
+        IpAddr::V6(_) => Answer::Yes,
+    };
+    on_port.and(bound.or(wildcard.and(on_device(subject, network))))
+}
+
+/// Whether traffic to the network comes in on the device that a socket is bound to.
+fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
+    let is_loopback = network.address().is_some_and(|address| address.is_loopback());
+    match subject.socket().and_then(|socket| socket.local.device.as_deref()) {
+        None => Answer::Yes,
+        Some("lo" | "lo0") => Answer::of(is_loopback),
+        Some(_) if is_loopback => Answer::No,
+        // The addresses of a device are not part of a snapshot.
+        Some(_) => Answer::Unknown,
+    }
+}
+
+impl Name {
+    /// Whether it is the name of a service, or of a program or product that is known.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.service.is_empty() || !self.programs.is_empty()
+    }
+
+    fn test(&self, subject: &Subject<'_>) -> Answer {
+        let port = match (subject.port(), subject.protocol()) {
+            _ if self.service.is_empty() => Answer::No,
+            (Some(port), Some(protocol)) => Answer::of(
+                self.service.iter().any(|(ports, p)| *p == protocol.registered_as() && ports.contains(port)),
+            ),
+            (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
+            _ => Answer::Unknown,
+        };
+        // A name that is a service's says which port it means, so a place elsewhere is not meant.
+        if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
+            return port;
+        }
+        let interface = conditions::device(subject, |device| device == Some(&self.name));
+        let program = subject.ask_processes(super::Quantifier::Any, |process| {
+            if is_called(process, &self.name) {
+                return Answer::Yes;
+            }
+            let listens = subject.socket().is_some_and(|socket| socket.state.holds_port());
+            match identify(process) {
+                None => Answer::Unknown,
+                Some(identity) => Answer::of(
+                    runs_script(process, &identity, &self.name) || (listens && self.is_program(&identity)),
+                ),
+            }
+        });
+        match interface.or(program) {
+            // The port decides about a service; a program that is not visible does not make every other port uncertain.
+            Answer::Unknown if !self.service.is_empty() => Answer::No,
+            answer => answer,
+        }
+    }
+
+    /// Whether a recognised program goes by this name, or serves the service of this name.
+    fn is_program(&self, identity: &Identity) -> bool {
+        if identity.holds_for_others() {
+            return false;
+        }
+        let serves = |program: &&Program| {
+            !program.any_port
+                && self.service.iter().any(|(ports, protocol)| program.serves(ports.low, *protocol))
+        };
+        identity.programs.iter().any(|program| self.programs.contains(program))
+            || (!identity.is_interpreter() && identity.programs.iter().any(|program| serves(&program)))
+    }
+}
+
+/// Returns the known programs of this name, and those of a product of this name: `Redis`, or `apache` for "Apache HTTP
+/// Server".
+fn programs_of(name: &str) -> Vec<Program> {
+    let mut found = search::programs_called(name);
+    let first_word = |product: &'static str| product.split_whitespace().next().unwrap_or_default();
+    found.extend(programs::programs().filter(|program| {
+        program.product.eq_ignore_ascii_case(name) || first_word(program.product).eq_ignore_ascii_case(name)
+    }));
+    // A program that serves any port, such as an interpreter, is known by its name alone, which its process has anyway.
+    found.retain(|program| !program.any_port || program.mark() != program.name);
+    found
+}
+
+/// The length at which Linux cuts the name of a process, in bytes (`TASK_COMM_LEN` of linux/sched.h, without the terminator).
+const CUT: usize = 15;
+
+/// Whether a process goes by `name`: by the name it gave itself, by its program file, or by that file's path.
+fn is_called(process: &Process, name: &str) -> bool {
+    let own = process
+        .name
+        .as_deref()
+        .is_some_and(|own| is_file_called(own, name) || (own.len() == CUT && name.starts_with(own)));
+    own || process.exe.as_ref().is_some_and(|exe| exe.path == name || is_file_called(&exe.path, name))
+}
+
+/// Whether the file at a path of any system has this name; the ending of a Windows program may be left out.
+fn is_file_called(path: &str, name: &str) -> bool {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    file == name || file.strip_suffix(".exe") == Some(name)
+}
+
+/// Whether an interpreter runs a script, archive or module of this name: its first argument that is not an option, or the
+/// value of `-jar` or `-m`.
+fn runs_script(process: &Process, identity: &Identity, name: &str) -> bool {
+    if !identity.is_interpreter() {
+        return false;
+    }
+    let arguments = process.cmdline.get(1..).unwrap_or_default();
+    let first = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let named = arguments
+        .windows(2)
+        .filter(|pair| matches!(&*pair[0], "-jar" | "-m" | "--module"))
+        .map(|pair| &pair[1]);
+    first.into_iter().chain(named).any(|script| script == name || is_file_called(script, name))
+}
+
+/// Splits `tcp/53`, `tcp:53` or `53/tcp`.
+fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), String> {
+    if let Some((head, rest)) = text.split_once(['/', ':'])
+        && let Ok(protocol) = head.parse()
+    {
+        if rest.trim().is_empty() {
+            return Err("no port after the protocol (expected tcp/53)".to_owned());
+        }
+        return Ok((Some(protocol), rest));
+    }
+    match text.rsplit_once('/') {
+        // A path is the name of a program.
+        None | Some(_) if text.starts_with('/') => Ok((None, text)),
+        None => Ok((None, text)),
+        Some((rest, tail)) => match tail.parse() {
+            Ok(protocol) if !rest.is_empty() => Ok((Some(protocol), rest)),
+            _ if rest.contains(['.', ':']) => Ok((None, text)),
+            _ => Err("unknown protocol (expected tcp/53, udp/53, udplite/53, sctp/53 or dccp/53)".to_owned()),
+        },
+    }
+}
+
+fn is_digits(s: &str) -> bool {
+    !s.is_empty() && s.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn port(s: &str) -> Result<u16, String> {
+    s.parse().map_err(|_| "not a port (expected 0 to 65535)".to_owned())
+}
+
+/// Parses `80`, `80,443`, `8000-8100,9000`; `None` if the text does not look like ports.
+fn ports(s: &str) -> Option<Result<Vec<PortRange>, String>> {
+    s.split(',').map(|part| range(part.strip_prefix(':').unwrap_or(part))).collect()
+}
+
+fn range(s: &str) -> Option<Result<PortRange, String>> {
+    if is_digits(s) {
+        return Some(port(s).map(PortRange::single));
+    }
+    let (low, high) = s.split_once('-')?;
+    match (is_digits(low), is_digits(high)) {
+        (true, true) => Some(port(low).and_then(|low| {
+            let high = port(high)?;
+            PortRange::new(low, high)
+                .ok_or_else(|| format!("the range ends before it begins (expected {high}-{low})"))
+        })),
+        (true, false) if high.is_empty() => Some(Err("the range has no end (expected 8000-8100)".to_owned())),
+        (false, true) if low.is_empty() => {
+            Some(Err("the range has no beginning (expected 8000-8100)".to_owned()))
+        }
+        (false, false) if s == "-" => Some(Err("an empty range (expected 8000-8100)".to_owned())),
+        _ => None,
+    }
+}
+
+/// Parses an address, a network, `localhost`, or one of the first and last with ports; `None` if the text does not look like
+/// one.
+fn address(s: &str) -> Option<Result<Kind, String>> {
+    let bare = |networks| Some(Ok(Kind::Address { networks, ports: Vec::new() }));
+    if let Some(networks) = host(s) {
+        return bare(networks);
+    }
+    if let Some((head, _)) = s.split_once('/') {
+        return match s.parse::<Network>() {
+            Ok(network) => bare(vec![network]),
+            Err(error @ BadNetwork::Prefix(_)) => Some(Err(error.to_string())),
+            Err(BadNetwork::Address) if s.starts_with('/') || !head.contains(['.', ':']) => None,
+            Err(BadNetwork::Address) => {
+                Some(Err("not an address (expected 10.0.0.0/8 or fd00::/8)".to_owned()))
+            }
+        };
+    }
+    let (head, tail) = s.rsplit_once(':')?;
+    let Some(networks) = host(head) else {
+        if head.starts_with('[') {
+            return Some(Err("bracket left open (expected [::1]:22)".to_owned()));
+        }
+        let looks_like_ports = tail.split(',').all(|part| range(part).is_some());
+        return (looks_like_ports && !head.contains(' ')).then(|| {
+            Err(format!(
+                "host names are not resolved (expected an address such as 127.0.0.1:{tail}, or :{tail})"
+            ))
+        });
+    };
+    if head.contains(':') && !head.starts_with('[') {
+        return Some(Err("an IPv6 address with a port is written [::1]:22".to_owned()));
+    }
+    Some(match ports(tail) {
+        Some(ports) => ports.map(|ports| Kind::Address { networks, ports }),
+        None => Err("not a port (expected 0 to 65535)".to_owned()),
+    })
+}
+
+fn host(s: &str) -> Option<Vec<Network>> {
+    if s.eq_ignore_ascii_case("localhost") {
+        return Some([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(Network::single).to_vec());
+    }
+    let bare = s.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(s);
+    bare.parse().ok().map(|address: IpAddr| vec![Network::single(address)])
+}
