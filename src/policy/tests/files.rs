@@ -30,7 +30,7 @@ fn bad_policies_say_where_and_why() {
         (allow("port = []"), "4:8", "empty list"),
         (allow("protocol = \"icmp\""), "4:12", "tcp, udp"),
         (allow("address = \"10.0.0.0/33\""), "4:11", "0 to 32"),
-        (allow("address = \"localhost\""), "4:11", "no address"),
+        (allow("address = \"localhost\""), "4:11", "not an address"),
         (allow("exposure = \"lopback\""), "4:12", "did you mean loopback?"),
         (allow("executable = \"/usr/[a\""), "4:14", "bad pattern \"/usr/[a\": unclosed"),
         (allow("executable = [\"/x\", \"nginx\"]"), "4:21", "write \"**/nginx\""),
