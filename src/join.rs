@@ -92,7 +92,7 @@ fn order(one: &Socket, other: &Socket) -> Ordering {
 }
 
 fn exposure(socket: &Socket) -> Exposure {
-    Exposure::of(socket.local.address, socket.local.device.as_deref())
+    socket.exposure()
 }
 
 /// Joins sockets and processes, in the order of listings. The sockets move into the entries, and their memory is handed

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Endpoint, Pid, Protocol, named, unmapped};
+use super::{Endpoint, Exposure, Pid, Protocol, named, unmapped};
 
 named! {
     /// The state of a socket. Only TCP has the connection states.
@@ -100,8 +100,10 @@ pub enum Owner {
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// Some process may hold it, but not every process could be read.
     Hidden,
-    /// Every process could be read and none can hold it: it is the kernel's own.
+    /// A kernel service owns it: no process holds it, and such a service is seen to run.
     Kernel,
+    /// Every process was read and none holds it, and no kernel service explains it.
+    Unaccounted,
     /// It was gone, with whoever held it, before its holder could be found.
     Vanished,
     /// This system, or this source, does not say.
@@ -125,6 +127,7 @@ impl Owner {
             Owner::Held(_) => "held",
             Owner::Hidden => "hidden",
             Owner::Kernel => "kernel",
+            Owner::Unaccounted => "unaccounted",
             Owner::Vanished => "vanished",
             Owner::Unknown => "unknown",
         }
@@ -151,6 +154,10 @@ pub struct Home {
     pub netns: Option<Netns>,
     /// Path of its control group below the hierarchy's root (Linux).
     pub cgroup: Option<String>,
+    /// Whether the device it is bound to is a loopback device, by the device's flags; `None` where it is bound to none,
+    /// or the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_loopback: Option<bool>,
     /// The systemd unit that control group belongs to.
     pub unit: Option<String>,
     /// The container that control group belongs to.
@@ -216,6 +223,16 @@ impl Socket {
         (own == other || within)
             && (device == others || others.is_none())
             && (own != other || device != others)
+    }
+
+    /// Who can reach it, by its address and device.
+    #[must_use]
+    pub fn exposure(&self) -> Exposure {
+        match self.on_loopback {
+            Some(true) => Exposure::Loopback,
+            Some(false) => Exposure::of(self.local.address, None),
+            None => Exposure::of(self.local.address, self.local.device.as_deref()),
+        }
     }
 
     /// Whether both are on one port of one protocol in one network namespace.

@@ -107,6 +107,7 @@ const fn owner_mark(owner: &Owner) -> Option<&'static str> {
         Owner::Held(_) => None,
         Owner::Hidden => Some("(hidden)"),
         Owner::Kernel => Some("(kernel)"),
+        Owner::Unaccounted => Some("(unaccounted)"),
         Owner::Vanished => Some("(vanished)"),
         Owner::Unknown => Some("(unknown)"),
     }

@@ -70,7 +70,7 @@ fn counts(report: &Report) -> String {
 fn owners(report: &Report) -> Option<String> {
     let count =
         |owner: &Owner| report.entries.iter().filter(|j| j.socket.owner.name() == owner.name()).count();
-    let unread: Vec<String> = [Owner::Hidden, Owner::Vanished, Owner::Unknown]
+    let unread: Vec<String> = [Owner::Hidden, Owner::Unaccounted, Owner::Vanished, Owner::Unknown]
         .iter()
         .map(|owner| (owner, count(owner)))
         .filter(|(_, count)| *count > 0)

@@ -41,6 +41,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "held by a process",
         Owner::Hidden => "its owner is hidden: not every process could be read",
+        Owner::Unaccounted => "no process holds it, and no kernel service explains it",
         Owner::Kernel => "the kernel's own: no process holds it",
         Owner::Vanished => "it vanished, with its owner, while this was looked up",
         Owner::Unknown => "its owner is unknown: this system does not say",

@@ -89,8 +89,14 @@ fn five() -> Snapshot {
 fn everything() -> Snapshot {
     let mut seen = five();
     let netns = Netns { inode: 4_026_532_001, name: Some("inner".to_owned()) };
-    let owners =
-        [Owner::Hidden, Owner::Kernel, Owner::Vanished, Owner::Unknown, Owner::Held(vec![7, 4711].into())];
+    let owners = [
+        Owner::Hidden,
+        Owner::Kernel,
+        Owner::Unaccounted,
+        Owner::Vanished,
+        Owner::Unknown,
+        Owner::Held(vec![7, 4711].into()),
+    ];
     for (socket, owner) in seen.sockets.iter_mut().zip(owners) {
         socket.owner = owner;
         let home = std::sync::Arc::make_mut(&mut socket.home);

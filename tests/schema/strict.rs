@@ -127,7 +127,14 @@ fn lists_of_words_are_the_programs_own() {
     let explain = "portolan.explain-1.json";
     let registration =
         |status: &Status| matches!(status, Status::Active | Status::Orphaned | Status::Dormant);
-    let owners = [Owner::Held(vec![1].into()), Owner::Hidden, Owner::Kernel, Owner::Vanished, Owner::Unknown];
+    let owners = [
+        Owner::Held(vec![1].into()),
+        Owner::Hidden,
+        Owner::Kernel,
+        Owner::Unaccounted,
+        Owner::Vanished,
+        Owner::Unknown,
+    ];
     let standings = every!(Standing: Alive Orphaned Legacy);
     let views = ["start", "incomplete", "complete"].map(str::to_owned);
     for (file, list, words) in [

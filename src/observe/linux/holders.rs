@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, fstatfs, openat, rea
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::files::slurp;
+use super::masked;
 use crate::model::Pid;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
@@ -35,8 +37,10 @@ pub(super) struct Walk {
     /// The network namespaces of the processes, and those a descriptor of theirs stands for, where they may be
     /// read.
     pub namespaces: HashSet<u64>,
-    /// Every io_uring instance met: the process and its descriptor.
-    rings: Vec<(Pid, u32)>,
+    /// Every io_uring instance: the process and its descriptor.
+    pub rings: Vec<(Pid, u32)>,
+    /// Processes whose directory in `/proc` is covered by a mount.
+    pub masked: Vec<Pid>,
     /// The processes, for a closer look.
     pids: Vec<Pid>,
 }
@@ -51,6 +55,7 @@ impl Walk {
         self.places.sort_unstable_by_key(|place| (place.inode, place.pid));
         self.apart.sort_unstable();
         self.rings.extend(other.rings);
+        self.masked.extend(other.masked);
         self.pids.extend(other.pids);
     }
 
@@ -172,6 +177,7 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
         });
     }
     whole.pids = pids;
+    whole.masked = masked::processes();
     Ok(whole)
 }
 
@@ -195,34 +201,87 @@ fn namespace(proc: &OwnedFd, path: &mut PidPath, walk: &mut Walk) {
     }
 }
 
+/// The processes that may hold a socket which no descriptor names: those with an io_uring, and those with a Unix socket in
+/// which descriptors are in flight. In rising order.
+pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
+    let mut pids: Vec<Pid> = walk.rings.iter().map(|(pid, _)| *pid).collect();
+    pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Whether `fdinfo` of any Unix socket of a process says `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only sockets have it.
+fn has_descriptors_in_flight(pid: Pid) -> bool {
+    let Ok(folder) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else { return false };
+    let mut in_flight = false;
+    let mut visit = |link: &[u8], descriptor: u32| {
+        if !in_flight && link.starts_with(b"socket:[") {
+            let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
+            in_flight = says_in_flight(&text);
+        }
+    };
+    let _ = listed(&folder, 0, &mut visit);
+    in_flight
+}
+
+fn says_in_flight(fdinfo: &[u8]) -> bool {
+    let count = |line: &[u8]| {
+        let digits = line.strip_prefix(b"scm_fds:")?.trim_ascii();
+        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
+    };
+    fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
+}
+
 /// Looks where a descriptor can hide from the descriptors of a process: in a thread with a table of its own,
 /// or whose process's first thread has ended, and among the fixed files of an io_uring.
 pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
-    for (pid, ring) in std::mem::take(&mut walk.rings) {
+    for &(pid, ring) in &walk.rings {
         if let Ok(text) = fs::read(format!("/proc/{pid}/fdinfo/{ring}")) {
             for inode in sockets_in(&text).filter(|inode| wanted.contains(inode)) {
                 found.apart.push((inode, pid));
             }
         }
     }
+    let mut left = DESCRIPTORS_OF_THREADS;
     for &pid in &walk.pids {
-        let outcome = threads(&proc, pid, wanted, &mut found);
+        let outcome = threads(&proc, pid, wanted, &mut left, &mut found);
         found.outcome(pid, outcome);
     }
     walk.absorb(found);
     Ok(())
 }
 
+/// As many descriptors of threads are read. Beyond that, those of threads are that have another count than their process:
+/// threads usually share its table, and a server has a hundred thousand descriptors in a thousand threads.
+const DESCRIPTORS_OF_THREADS: u64 = 50_000;
+
 /// The descriptors of every thread of a process but the first.
-fn threads(proc: &OwnedFd, pid: Pid, wanted: &HashSet<u64>, found: &mut Walk) -> Result<(), Errno> {
+fn threads(
+    proc: &OwnedFd,
+    pid: Pid,
+    wanted: &HashSet<u64>,
+    left: &mut u64,
+    found: &mut Walk,
+) -> Result<(), Errno> {
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
+    let count = |folder: &OwnedFd| fstat(folder).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+    let own = openat(&tasks, format!("{pid}/fd"), DIRECTORY, Mode::empty());
+    let own = own.ok().and_then(|folder| count(&folder)).unwrap_or(0);
     for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(folder) => listed(&folder, 0, &mut |link, _| {
-                found.apart.extend(socket(link, wanted).map(|inode| (inode, pid)));
-            })?,
+            Ok(folder) => {
+                let size = count(&folder).unwrap_or(0);
+                if size > *left && size == own {
+                    continue;
+                }
+                *left = left.saturating_sub(size);
+                listed(&folder, 0, &mut |link, _| {
+                    found.apart.extend(socket(link, wanted).map(|inode| (inode, pid)));
+                })?;
+            }
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => return Err(errno),
         }
@@ -283,6 +342,8 @@ fn process(
                 visit(link, descriptor);
                 met += 1;
             }
+            // A link longer than the kernel can give is to a file, not to a socket.
+            Err(Errno::NAMETOOLONG) => met += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -300,7 +361,7 @@ fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Res
     for descriptor in numbers(folder)?.into_iter().filter(|descriptor| *descriptor >= from) {
         match readlinkat_raw(folder, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => visit(link, descriptor),
-            Err(Errno::NOENT) => {}
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -342,5 +403,24 @@ impl PidPath {
     fn join(&mut self, tail: &[u8]) -> &CStr {
         self.bytes[self.length..self.length + tail.len()].copy_from_slice(tail);
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_in_flight() {
+        for (text, in_flight) in [
+            ("pos:\t0\nflags:\t02\nscm_fds: 1\n", true),
+            ("scm_fds:\t12\n", true),
+            ("scm_fds: 0\n", false),
+            ("pos:\t0\n", false),
+            ("xscm_fds: 1\n", false),
+            ("scm_fds: x\n", false),
+        ] {
+            assert_eq!(says_in_flight(text.as_bytes()), in_flight, "{text:?}");
+        }
     }
 }

@@ -12,17 +12,21 @@ mod executable;
 mod files;
 mod holders;
 mod interpreter;
+mod kernel_services;
+mod links;
+mod masked;
 mod namespaces;
 mod netlink;
 mod origin;
 mod process;
 pub mod procnet;
+mod reading;
 mod settings;
 mod sockets;
 mod users;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -30,6 +34,7 @@ use rustix::io::Errno;
 
 use self::holders::{Place, Walk};
 use self::namespaces::Known;
+use self::reading::Job;
 use self::sockets::{Found, Listed};
 pub(super) use self::watch::Memory;
 use super::{Error, Scope};
@@ -67,7 +72,13 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     let mut places = Vec::new();
     gaps.extend(ephemeral.gaps);
     if scope.processes
-        && let Some(walk) = find_holders(&mut found, privileged, || view.look_again(scope, &blind), &mut gaps)
+        && let Some(walk) = find_holders(
+            &mut found,
+            Asked { privileged, closely: scope.details },
+            || view.look_again(scope, &blind),
+            || view.kernel_services(),
+            &mut gaps,
+        )
     {
         notes.extend(view.unseen(&walk));
         places = walk.places;
@@ -180,6 +191,16 @@ impl View {
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
+    /// The kernel services that run, as far as they can be seen from here and inside the other namespaces.
+    fn kernel_services(&self) -> kernel_services::Running {
+        let mut running = kernel_services::Running::find();
+        for known in &self.others {
+            let links = known.enter(links::list).and_then(|links| links).unwrap_or_default();
+            running.add(Some(known.netns.inode), links);
+        }
+        running
+    }
+
     /// What a reader should know of the namespaces that were not asked for.
     fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
@@ -223,13 +244,24 @@ pub(super) fn is_running(name: &str) -> bool {
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }
 
+/// How owners are to be looked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// Whether every process that can be seen can be read.
+    privileged: bool,
+    /// Whether to search threads and io_urings also where another process is known to hold the socket.
+    closely: bool,
+}
+
 /// Fills in the owner of every socket; what stood in the way is added to the gaps. `look` lists them again.
 fn find_holders(
     found: &mut [Found],
-    privileged: bool,
+    Asked { privileged, closely }: Asked,
     look: impl Fn() -> Option<Vec<Found>>,
+    kernel_services: impl FnOnce() -> kernel_services::Running,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
+    gaps.extend(out_of_sight(privileged));
     if found.is_empty() {
         return holders::namespaces_only().ok();
     }
@@ -249,7 +281,9 @@ fn find_holders(
             return None;
         }
     };
-    let before = gaps.len();
+    if closely && let Err(errno) = holders::closer_look(&mut walk, &open) {
+        walk.unread.insert(0, errno);
+    }
     open.retain(|inode| !walk.is_held(*inode));
     let mut gone = HashSet::new();
     let mut unsure = false;
@@ -276,7 +310,8 @@ fn find_holders(
         drop_the_gone(&mut open);
         if !open.is_empty() {
             let blind = !walk.unread.is_empty();
-            let second = holders::closer_look(&mut walk, &open)
+            let hidden = if closely { Ok(()) } else { holders::closer_look(&mut walk, &open) };
+            let second = hidden
                 // Where not every process may be read, no second walk could settle it.
                 .and_then(|()| if blind { Ok(Walk::default()) } else { holders::walk(&open) });
             match second {
@@ -288,6 +323,7 @@ fn find_holders(
         }
     }
     gaps.extend(unread(&walk, privileged));
+    gaps.extend(masked_processes(&walk));
     if unsure {
         gaps.push(Gap {
             stage: Stage::Owners,
@@ -298,19 +334,11 @@ fn find_holders(
             remedy: Some("run again".to_owned()),
         });
     }
-    if !open.is_empty()
-        && let Some((why, remedy)) = settings::processes_out_of_sight(privileged)
-    {
-        gaps.push(Gap {
-            stage: Stage::Owners,
-            what: "sockets whose owner is out of sight".to_owned(),
-            count: Some(u64::try_from(open.len()).unwrap_or(u64::MAX)),
-            pids: Vec::new(),
-            why: why.to_owned(),
-            remedy: Some(remedy.to_owned()),
-        });
-    }
-    let blind = gaps.len() > before;
+    // A gap in what processes were seen leaves it open who holds the rest.
+    let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
+    let services =
+        if open.is_empty() || blind { kernel_services::Running::default() } else { kernel_services() };
+    let mut unaccounted = 0;
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
         let Some(inode) = f.socket.inode else {
@@ -326,20 +354,75 @@ fn find_holders(
             }
             (true, _) => Owner::Vanished,
             (false, true) => Owner::Hidden,
-            (false, false) => Owner::Kernel,
+            (false, false) if services.explains(&f.socket) => Owner::Kernel,
+            (false, false) => {
+                unaccounted += 1;
+                Owner::Unaccounted
+            }
         };
+    }
+    if unaccounted > 0 {
+        let pids = holders::candidates(&walk);
+        gaps.push(Gap {
+            stage: Stage::Owners,
+            what: format!("owner{} of sockets that no process holds", if unaccounted == 1 { "" } else { "s" }),
+            count: Some(unaccounted),
+            why: match &*pids {
+                [] => "every process was read, and no kernel service explains them".to_owned(),
+                pids => format!(
+                    "no kernel service explains them; a process can hold a socket in an io_uring, or while it passes it on: {}",
+                    pids.iter().take(NAMED).map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ")
+                ),
+            },
+            pids,
+            remedy: None,
+        });
     }
     Some(walk)
 }
 
+/// As many processes are named in the text of a gap; its `pids` have them all.
+const NAMED: usize = 8;
+
+/// Why processes may be missing from `/proc` altogether: a gap whether or not every socket has an owner, for another owner
+/// may be among them.
+fn out_of_sight(privileged: bool) -> Option<Gap> {
+    let (why, remedy) = settings::processes_out_of_sight(privileged)?;
+    Some(Gap {
+        stage: Stage::Owners,
+        what: "processes that /proc does not show here".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: why.to_owned(),
+        remedy: Some(remedy.to_owned()),
+    })
+}
+
+/// The processes that a mount hides, as one gap that names them.
+fn masked_processes(walk: &Walk) -> Option<Gap> {
+    let first = walk.masked.first()?;
+    let count = walk.masked.len();
+    Some(Gap {
+        stage: Stage::Owners,
+        what: format!("process{} hidden by a mount over /proc/PID", if count == 1 { "" } else { "es" }),
+        count: u64::try_from(count).ok(),
+        pids: walk.masked.clone(),
+        why: format!("/proc/self/mountinfo shows a mount over /proc/{first}"),
+        remedy: Some(format!("umount /proc/{first}")),
+    })
+}
+
 /// The processes a walk could not read, a gap for each reason.
 fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
-    let mut reasons: BTreeMap<i32, u64> = BTreeMap::new();
-    for errno in walk.unread.values() {
+    let mut reasons: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
+    for (pid, errno) in &walk.unread {
         let refusal = matches!(*errno, Errno::ACCESS | Errno::PERM);
-        *reasons.entry(if refusal { Errno::ACCESS } else { *errno }.raw_os_error()).or_default() += 1;
+        reasons.entry(if refusal { Errno::ACCESS } else { *errno }.raw_os_error()).or_default().push(*pid);
     }
-    let gap = |(errno, count)| {
+    let gap = |(errno, mut pids): (i32, Vec<Pid>)| {
+        let count = u64::try_from(pids.len()).unwrap_or(u64::MAX);
+        pids.retain(|pid| *pid != 0); // stands for /proc itself
+        pids.sort_unstable();
         let errno = Errno::from_raw_os_error(errno);
         let refused = errno == Errno::ACCESS;
         Gap {
@@ -349,7 +432,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 if count == 1 { "" } else { "es" }
             ),
             count: Some(count),
-            pids: Vec::new(),
+            pids,
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
             // Whoever may read all that anybody may has nothing left to do.
             remedy: (refused && !privileged)
@@ -386,62 +469,65 @@ fn processes(
     users: &mut users::Users,
     gaps: &mut Vec<Gap>,
 ) -> Vec<Process> {
-    let mut reader = process::Reader::default();
-    let mut processes = read_processes(scope, found, &mut reader);
+    let pids: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
+    let reading::Outcome { mut processes, silent, unjudged } = reading::read(jobs(scope, found, pids));
     for process in &mut processes {
         process.user = process.uid.and_then(|uid| users.name(uid));
     }
-    gaps.extend(unjudged(&reader.unjudged));
+    let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
+    for (pid, why) in unjudged {
+        reasons.entry(why).or_default().push(pid);
+    }
+    gaps.extend(reasons.into_iter().map(|(why, pids)| unread_processes("program file", pids, why)));
+    if !silent.is_empty() {
+        gaps.push(unread_processes("command line", silent, "the process did not answer in time".to_owned()));
+    }
+    if scope.details {
+        name_homes_by_owner(found, &processes);
+    }
     processes
 }
 
-/// The processes whose program file could not be judged, one gap for each reason.
-fn unjudged(processes: &[(Pid, String)]) -> Vec<Gap> {
-    let mut reasons: BTreeMap<&str, Vec<Pid>> = BTreeMap::new();
-    for (pid, why) in processes {
-        reasons.entry(why).or_default().push(*pid);
-    }
-    let gap = |(why, pids): (&str, Vec<Pid>)| Gap {
+/// The processes of which something could not be read.
+fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
+    let count = pids.len();
+    Gap {
         stage: Stage::Processes,
-        what: format!(
-            "process{} whose program file could not be checked",
-            if pids.len() == 1 { "" } else { "es" }
-        ),
-        count: u64::try_from(pids.len()).ok(),
+        what: format!("process{} whose {what} could not be read", if count == 1 { "" } else { "es" }),
+        count: u64::try_from(count).ok(),
         pids,
-        why: why.to_owned(),
+        why,
         remedy: None,
-    };
-    reasons.into_iter().map(gap).collect()
+    }
 }
 
-fn read_processes(scope: &Scope, found: &mut [Found], reader: &mut process::Reader) -> Vec<Process> {
-    let pids: BTreeMap<Pid, ()> =
-        found.iter().flat_map(|f| f.socket.owner.pids()).map(|pid| (*pid, ())).collect();
-    if !scope.details {
-        let company = company::of(found);
-        // Where a socket's own group has no name, its holders' speak for it; the first process opens sockets for others.
-        let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
-        let silent: HashSet<Pid> =
-            silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
-        let read = |pid| match company.contains(&pid) {
-            true => reader.process(pid).unwrap_or_else(|| Process::unknown(pid)),
-            false => reader.program(pid, !silent.contains(&pid)),
-        };
-        return pids.into_keys().map(read).collect();
-    }
-    let processes: Vec<Process> =
-        pids.into_keys().map(|pid| reader.process(pid).unwrap_or_else(|| Process::unknown(pid))).collect();
-    // Where the socket's own group has no name (cgroup v1), its first holder's speaks for it.
+/// What to read of each process.
+fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
+    let sharing = if scope.details { HashSet::new() } else { company::of(found) };
+    // Where a socket's own group has no name, its owners' speak for it; the first process opens sockets for others.
+    let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
+    let silent: HashSet<Pid> =
+        silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
+    let job = |pid| Job {
+        pid,
+        everything: scope.details || sharing.contains(&pid),
+        sockets_say: !silent.contains(&pid),
+        cmdline: true,
+    };
+    pids.into_iter().map(job).collect()
+}
+
+/// Where the socket's own group has no name (cgroup v1), its first owner's speaks for it.
+fn name_homes_by_owner(found: &mut [Found], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<Home>> = HashSet::new();
     for f in found.iter_mut().filter(|f| f.socket.cgroup.is_none()) {
-        let holders = || {
+        let owners: Vec<&&Process> = {
             let others = f.socket.owner.pids().iter().filter(|pid| **pid != 1);
-            others.filter_map(|pid| by_pid.get(pid))
+            others.filter_map(|pid| by_pid.get(pid)).collect()
         };
-        let unit = holders().find_map(|holder| holder.unit.clone());
-        let container = holders().find_map(|holder| holder.container.clone());
+        let unit = owners.iter().find_map(|owner| owner.unit.clone());
+        let container = owners.iter().find_map(|owner| owner.container.clone());
         if unit.is_some() || container.is_some() {
             let home = Home { unit, container, ..(*f.socket.home).clone() };
             let home = shared.get(&home).cloned().unwrap_or_else(|| Arc::new(home));
@@ -449,7 +535,6 @@ fn read_processes(scope: &Scope, found: &mut [Found], reader: &mut process::Read
             f.socket.home = home;
         }
     }
-    processes
 }
 
 #[cfg(test)]
@@ -479,7 +564,8 @@ mod tests {
     fn a_second_listing_that_fails_proves_nothing_gone() {
         let told = |again: fn() -> Option<Vec<Found>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
-            find_holders(&mut one, true, again, &mut gaps).unwrap();
+            let asked = Asked { privileged: true, closely: false };
+            find_holders(&mut one, asked, again, kernel_services::Running::default, &mut gaps).unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
             (one[0].socket.owner.clone(), failed)
         };
@@ -487,6 +573,6 @@ mod tests {
         assert_eq!(told(|| Some(Vec::new())), (Owner::Vanished, false));
         let (owner, failed) = told(|| Some(vec![found()]));
         // Where another process may not be read, it may be that one's.
-        assert!(matches!(owner, Owner::Kernel | Owner::Hidden) && !failed, "{owner:?}");
+        assert!(matches!(owner, Owner::Unaccounted | Owner::Hidden) && !failed, "{owner:?}");
     }
 }

@@ -86,6 +86,7 @@ impl Netlink {
             let _ = self.ask(Question { states: 0, ..question }, &mut |_| {});
         }
         let mut seen = HashSet::new();
+        // Unless two dumps agree, the last one counts, and that is said.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
             let (before, mut listed) = (seen.len(), 0);
@@ -105,10 +106,10 @@ impl Netlink {
             };
             let agreed = attempt > 0 && seen.len() == before && listed >= before;
             if trouble.is_none() && (agreed || (attempt == 0 && outcome == Ok(true))) {
-                break;
+                return Ok(None);
             }
         }
-        Ok(trouble)
+        Ok(trouble.or(Some(Trouble::Interrupted)))
     }
 
     /// Asks once: the sockets, and whether one datagram carried them all.

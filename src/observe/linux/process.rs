@@ -3,7 +3,7 @@
 //! Texts are the process's own and hostile: they are carried as they are and escaped where they are shown.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -41,6 +41,7 @@ struct Stat {
     name: String,
     state: char,
     parent: Pid,
+    is_kernel_thread: bool,
     /// In clock ticks since boot.
     started: u64,
 }
@@ -53,14 +54,14 @@ impl Reader {
 
     /// What identifies the program, and nothing else: name, file and command line; where it belongs as well, if its sockets
     /// do not say.
-    pub(super) fn program(&mut self, pid: Pid, sockets_say: bool) -> Process {
+    pub(super) fn program(&mut self, pid: Pid, sockets_say: bool, with_cmdline: bool) -> Process {
         let Ok(process) = open(pid) else { return Process::unknown(pid) };
         let (unit, container) = if sockets_say { (None, None) } else { membership(&process) };
-        Process { name: comm(&process), unit, container, ..self.what_runs(pid, &process) }
+        Process { name: comm(&process), unit, container, ..self.what_runs(pid, &process, with_cmdline) }
     }
 
     /// Everything that can be read; what cannot is `None`. The name of the user is left out.
-    pub(super) fn process(&mut self, pid: Pid) -> Option<Process> {
+    pub(super) fn process(&mut self, pid: Pid, with_cmdline: bool) -> Option<Process> {
         let stat = self.stat(pid)?;
         let process = open(pid).ok()?;
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
@@ -75,15 +76,15 @@ impl Reader {
             name: Some(stat.name),
             unit,
             container,
-            ..self.what_runs(pid, &process)
+            ..self.what_runs(pid, &process, with_cmdline)
         })
     }
 
     /// Its program file, its script and its command line.
-    fn what_runs(&mut self, pid: Pid, process: &OwnedFd) -> Process {
+    fn what_runs(&mut self, pid: Pid, process: &OwnedFd, with_cmdline: bool) -> Process {
         let living = executable::living_thread(process);
         let process = living.as_ref().unwrap_or(process);
-        let cmdline = cmdline(process);
+        let cmdline = if with_cmdline { cmdline(process) } else { Vec::new() };
         let Program { exe, origin, script, trouble } =
             executable::program(process, &cmdline, &mut self.origins);
         self.unjudged.extend(trouble.map(|why| (pid, why)));
@@ -123,6 +124,21 @@ impl Reader {
     }
 }
 
+/// The names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no program file, so
+/// that no process can pass for one.
+pub(super) fn kernel_threads() -> HashSet<String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return HashSet::new() };
+    let thread = |pid: Pid| {
+        let stat = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
+        (stat.is_kernel_thread && stat.parent == 2).then_some(stat.name)
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(thread).collect()
+}
+
+/// `PF_KTHREAD` (linux/sched.h), among the flags of a task.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// `PID (NAME) STATE PARENT …`; the name may hold anything, so it ends at the last parenthesis.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|b| *b == b'(')?;
@@ -132,8 +148,9 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?; // field 3 of proc_pid_stat(5)
     let parent = fields.next()?.parse().ok()?; // field 4
-    let started = fields.nth(17)?.parse().ok()?; // field 22
-    Some(Stat { name, state, parent, started })
+    let flags: u32 = fields.nth(4)?.parse().ok()?; // field 9
+    let started = fields.nth(12)?.parse().ok()?; // field 22
+    Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
 }
 
 /// `Uid: real effective saved filesystem`; the kernel escapes the name, so no line is the process's own.
@@ -195,7 +212,13 @@ mod tests {
         let stat = b"77 (x) S 1 1 1 () R 42 77 77 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3";
         assert_eq!(
             parse_stat(stat),
-            Some(Stat { name: "x) S 1 1 1 (".to_owned(), state: 'R', parent: 42, started: 98765 })
+            Some(Stat {
+                name: "x) S 1 1 1 (".to_owned(),
+                state: 'R',
+                parent: 42,
+                is_kernel_thread: false,
+                started: 98765
+            })
         );
         assert_eq!(parse_stat(b"77 (x"), None);
         assert_eq!(parse_stat(b"77 x) S 1"), None);

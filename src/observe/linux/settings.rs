@@ -147,6 +147,12 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         remedy: remedy.map(str::to_owned),
     };
     let mut notes = Vec::new();
+    if is_preloaded() {
+        notes.push(note(
+            "a library is preloaded into this program, and can change what it reads",
+            Some("use the static build"),
+        ));
+    }
     if !scope.processes {
         notes.push(note("owners were not looked for", Some("leave out --no-holders")));
     }
@@ -165,6 +171,13 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         ));
     }
     notes
+}
+
+/// Whether a library is preloaded into this process (ld.so(8)). A static program loads none.
+fn is_preloaded() -> bool {
+    let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
+    cfg!(not(target_feature = "crt-static"))
+        && (std::env::var_os("LD_PRELOAD").is_some_and(|value| !value.is_empty()) || by_file())
 }
 
 /// Whether a kernel of this version answers for sockets that are bound and not listening: from 6.8 on.

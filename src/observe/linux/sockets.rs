@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::diag::{Record, Trouble};
+use super::links;
 use super::netlink::{Netlink, Question};
 use super::procnet;
 use crate::model::{
@@ -183,7 +182,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
         scope,
         netns,
         tables: "/proc/thread-self/net".to_owned(),
-        devices: HashMap::new(),
+        devices: None,
         homes: HashMap::new(),
         listed: Listed::default(),
         refusals: Vec::new(),
@@ -198,7 +197,7 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
         scope,
         netns: Some(netns),
         tables: format!("/proc/{pid}/net"),
-        devices: HashMap::new(),
+        devices: None,
         homes: HashMap::new(),
         listed: Listed::default(),
         refusals: Vec::new(),
@@ -211,9 +210,10 @@ struct Lister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    devices: HashMap<u32, Device>,
-    /// By user and control group.
-    homes: HashMap<(u32, Option<NonZeroU64>), Arc<Home>>,
+    /// Names of devices by index, and whether they are loopback devices; read when the first is asked for.
+    devices: Option<HashMap<u32, (Device, bool)>>,
+    /// By user, control group, and whether the device is a loopback device.
+    homes: HashMap<(u32, Option<NonZeroU64>, Option<bool>), Arc<Home>>,
     listed: Listed,
     /// The kinds `sock_diag` did not answer for, and why.
     refusals: Vec<(&'static Kind, Family, Errno)>,
@@ -423,10 +423,14 @@ impl Lister<'_> {
             }
         }
         let device = (record.interface != 0).then(|| self.device(record.interface));
+        let on_loopback = device.as_ref().and_then(|(_, on_loopback)| *on_loopback);
+        let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        let new = || Home { uid: Some(record.uid), netns: self.netns.cloned(), ..Home::default() };
-        let home = self.homes.entry((record.uid, cgroup)).or_insert_with(|| Arc::new(new())).clone();
+        let new =
+            || Home { uid: Some(record.uid), netns: self.netns.cloned(), on_loopback, ..Home::default() };
+        let home =
+            self.homes.entry((record.uid, cgroup, on_loopback)).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
                 protocol: kind.protocol,
@@ -448,17 +452,16 @@ impl Lister<'_> {
         self.listed.found.push(Found { socket, cgroup });
     }
 
-    /// The name of a device in this namespace; `#N` where it has none.
-    fn device(&mut self, index: u32) -> Device {
-        self.devices
-            .entry(index)
-            .or_insert_with(|| {
-                socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-                    .and_then(|socket| rustix::net::netdevice::index_to_name(socket.as_fd(), index))
-                    .unwrap_or_else(|_| format!("#{index}"))
-                    .into()
-            })
-            .clone()
+    /// The name of a device in this namespace (`#N` where it has none), and whether it is a loopback device.
+    fn device(&mut self, index: u32) -> (Device, Option<bool>) {
+        let read = || {
+            let links = links::list().unwrap_or_default().into_iter();
+            links.map(|link| (link.index, (link.name.into(), link.is_loopback))).collect()
+        };
+        match self.devices.get_or_insert_with(read).get(&index) {
+            Some((name, is_loopback)) => (name.clone(), Some(*is_loopback)),
+            None => (format!("#{index}").into(), None),
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! The network devices of the calling thread's network namespace, by rtnetlink (RFC 3549, linux/rtnetlink.h).
+
+use std::time::Duration;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub index: u32,
+    pub name: String,
+    /// Whether it is a loopback device, by its flags: any device can be called `lo`.
+    pub is_loopback: bool,
+    /// What kind of virtual device it is: `wireguard`, `vxlan`.
+    pub kind: Option<String>,
+}
+
+/// Its number is 0, which as a protocol means the default of the family.
+const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWLINK: u16 = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h).
+const DUMP: u16 = 0x301;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+/// The flag for nested attributes and the one for byte order, which are no part of an attribute's type.
+const TYPE_MASK: u16 = 0x3fff;
+const IFF_LOOPBACK: u32 = 0x8;
+/// Sizes of `nlmsghdr` and of `ifinfomsg`.
+const HEADER: usize = 16;
+const BODY: usize = 16;
+/// The kernel fills datagrams of at most 32 KiB.
+const BUFFER: usize = 64 * 1024;
+/// The kernel answers at once; this only ends the wait where something else answers in its place.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lists the devices.
+///
+/// # Errors
+/// Where the kernel refuses, or does not answer in a form that is understood.
+pub(super) fn list() -> Result<Vec<Link>, Errno> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, NETLINK_ROUTE)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    let mut request = Vec::with_capacity(HEADER + BODY);
+    request.extend(32_u32.to_ne_bytes());
+    request.extend(RTM_GETLINK.to_ne_bytes());
+    request.extend(DUMP.to_ne_bytes());
+    request.extend([0; 8 + BODY]);
+    let kernel = SocketAddrNetlink::new(0, 0);
+    retry_on_intr(|| sendto(&socket, &request, SendFlags::empty(), &kernel))?;
+    let mut links = Vec::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let (_, length) = retry_on_intr(|| recv(&socket, buffer.as_mut_slice(), RecvFlags::TRUNC))?;
+        let datagram = buffer.get(..length).ok_or(Errno::MSGSIZE)?;
+        if read(datagram, &mut links)? {
+            return Ok(links);
+        }
+    }
+}
+
+/// Reads one datagram; returns whether it ends the answer.
+fn read(datagram: &[u8], links: &mut Vec<Link>) -> Result<bool, Errno> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let length = usize::try_from(number(rest, 0).ok_or(Errno::BADMSG)?).map_err(|_| Errno::BADMSG)?;
+        let kind = short(rest, 4).ok_or(Errno::BADMSG)?;
+        let message = rest.get(HEADER..length).ok_or(Errno::BADMSG)?;
+        match kind {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => return Err(Errno::BADMSG),
+            RTM_NEWLINK => links.push(link(message).ok_or(Errno::BADMSG)?),
+            _ => {}
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+fn link(message: &[u8]) -> Option<Link> {
+    let (index, flags) = (number(message, 4)?, number(message, 8)?);
+    let attributes = message.get(BODY..)?;
+    let kind = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
+    Some(Link {
+        index,
+        name: text(attribute(attributes, IFLA_IFNAME)?),
+        is_loopback: flags & IFF_LOOPBACK != 0,
+        kind: kind.map(text),
+    })
+}
+
+/// The value of the first attribute of a type.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(short(attributes, 0)?);
+        let value = attributes.get(4..length)?;
+        if short(attributes, 2)? & TYPE_MASK == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute_of(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes
+    }
+
+    fn wireguard() -> Vec<u8> {
+        let mut body = vec![0; BODY];
+        body[4] = 7;
+        body.extend(attribute_of(IFLA_IFNAME, b"lo\0"));
+        body.extend(attribute_of(IFLA_LINKINFO | 0x8000, &attribute_of(IFLA_INFO_KIND, b"wireguard\0")));
+        message(RTM_NEWLINK, &body)
+    }
+
+    #[test]
+    fn a_device_called_lo_is_not_the_loopback_device() {
+        let mut links = Vec::new();
+        let mut datagram = wireguard();
+        datagram.extend(message(NLMSG_DONE, &[0; 4]));
+        assert_eq!(read(&datagram, &mut links), Ok(true));
+        let kind = Some("wireguard".to_owned());
+        let wanted =
+            Link { index: u32::from_ne_bytes([7, 0, 0, 0]), name: "lo".to_owned(), is_loopback: false, kind };
+        assert_eq!(links, [wanted]);
+    }
+
+    #[test]
+    fn short_datagrams_are_refused() {
+        let datagram = wireguard();
+        for length in 1..datagram.len() {
+            let mut cut = datagram[..length].to_vec();
+            assert!(read(&cut, &mut Vec::new()).is_err(), "{length} bytes");
+            if length >= 4 {
+                cut[..4].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
+                let _ = read(&cut, &mut Vec::new()); // must end
+            }
+        }
+        assert_eq!(read(&message(NLMSG_ERROR, &[0; 4]), &mut Vec::new()), Err(Errno::BADMSG));
+        assert!(read(&[0; 16], &mut Vec::new()).is_err(), "a length of zero must not loop");
+    }
+
+    #[test]
+    fn the_devices_of_this_namespace() {
+        let links = list().unwrap();
+        assert!(links.iter().all(|link| link.index > 0 && !link.name.is_empty()), "{links:?}");
+    }
+}

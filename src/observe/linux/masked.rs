@@ -1,0 +1,41 @@
+//! Processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
+
+use super::files::slurp;
+use crate::model::Pid;
+
+/// A mount table of some thousand mounts.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// The processes whose directory, or something below it, has a mount over it; in rising order.
+pub(super) fn processes() -> Vec<Pid> {
+    let mounts = slurp("/proc/thread-self/mountinfo", 64 * 1024, LONGEST).unwrap_or_default();
+    processes_in(&String::from_utf8_lossy(&mounts))
+}
+
+/// The same, in the text of `mountinfo`, whose fifth field is the mount point.
+fn processes_in(mounts: &str) -> Vec<Pid> {
+    let pid = |line: &str| {
+        let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;
+        below.split('/').next()?.parse().ok()
+    };
+    let mut pids: Vec<Pid> = mounts.lines().filter_map(pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_over_processes() {
+        let mounts = "31 23 0:5 / /proc rw - proc proc rw\n\
+            32 31 0:9 / /proc/sys/fs/binfmt_misc rw - autofs x rw\n\
+            33 31 0:7 / /proc/4711 rw - tmpfs none rw\n\
+            34 31 0:7 / /proc/12/fd rw - tmpfs none rw\n\
+            35 31 0:5 /77 /proc/4711 rw - proc proc rw\nshort\n\
+            36 23 0:8 / /srv/proc/5 rw - tmpfs none rw\n";
+        assert_eq!(processes_in(mounts), [12, 4711]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads processes on a thread of its own, with a limit on the wait: a process decides how long its command line takes to
+//! be read, for its memory can lie in a file system that it serves itself.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::process::Reader;
+use crate::model::{Pid, Process};
+
+/// How long one process may take. Reading one takes well below a millisecond.
+const LIMIT: Duration = Duration::from_secs(2);
+/// After so many processes without an answer the rest is not read.
+const PATIENCE: usize = 8;
+
+/// What to read of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub pid: Pid,
+    /// Everything, or only what identifies the program.
+    pub everything: bool,
+    /// Whether the unit and container are known from its sockets.
+    pub sockets_say: bool,
+    /// Whether to read the command line.
+    pub cmdline: bool,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub processes: Vec<Process>,
+    /// Processes that did not answer in time, in rising order.
+    pub silent: Vec<Pid>,
+    /// Processes whose program file, or who can replace it, could not be found out, and why.
+    pub unjudged: Vec<(Pid, String)>,
+}
+
+#[derive(Default)]
+struct Progress {
+    processes: Vec<Process>,
+    unjudged: Vec<(Pid, String)>,
+    finished: bool,
+}
+
+type Shared = Arc<(Mutex<Progress>, Condvar)>;
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
+    shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the processes. One that does not answer is tried once more without its command line.
+pub(super) fn read(jobs: Vec<Job>) -> Outcome {
+    read_by(jobs, LIMIT, |reader, job| {
+        let process = if job.everything {
+            reader.process(job.pid, job.cmdline)
+        } else {
+            Some(reader.program(job.pid, job.sockets_say, job.cmdline))
+        };
+        process.unwrap_or_else(|| Process::unknown(job.pid))
+    })
+}
+
+fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Process) -> Outcome {
+    let mut outcome = Outcome::default();
+    while !jobs.is_empty() && outcome.silent.len() < PATIENCE {
+        let shared = Shared::default();
+        let (theirs, their_jobs) = (Arc::clone(&shared), jobs.clone());
+        let worker = move || {
+            let mut reader = Reader::default();
+            for job in their_jobs {
+                let process = read(&mut reader, job);
+                lock(&theirs).processes.push(process);
+            }
+            let mut progress = lock(&theirs);
+            progress.unjudged = reader.unjudged;
+            progress.finished = true;
+            theirs.1.notify_all();
+        };
+        if std::thread::Builder::new().spawn(worker).is_err() {
+            break;
+        }
+        let done = wait(&shared, limit, &mut outcome);
+        let Some(stuck) = jobs.get(done).copied() else { break };
+        // The thread that waits is left behind; it ends with this process.
+        jobs.drain(..=done);
+        if stuck.cmdline {
+            jobs.push(Job { cmdline: false, ..stuck });
+        }
+        outcome.silent.push(stuck.pid);
+    }
+    let read: std::collections::HashSet<Pid> = outcome.processes.iter().map(|process| process.pid).collect();
+    for job in jobs.into_iter().filter(|job| !read.contains(&job.pid)) {
+        outcome.silent.push(job.pid);
+    }
+    let missing = outcome.silent.iter().filter(|pid| !read.contains(pid)).copied();
+    let missing: std::collections::BTreeSet<Pid> = missing.collect();
+    outcome.processes.extend(missing.into_iter().map(Process::unknown));
+    outcome.processes.sort_by_key(|process| process.pid);
+    outcome.silent.sort_unstable();
+    outcome.silent.dedup();
+    outcome
+}
+
+/// Waits until all is read, or one process takes longer than the limit; returns how many were read.
+fn wait(shared: &Shared, limit: Duration, outcome: &mut Outcome) -> usize {
+    let mut progress = lock(shared);
+    loop {
+        let before = progress.processes.len();
+        let waited = shared.1.wait_timeout_while(progress, limit, |progress| !progress.finished);
+        progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if progress.finished || progress.processes.len() == before {
+            let done = progress.processes.len();
+            outcome.processes.append(&mut progress.processes);
+            outcome.unjudged.append(&mut progress.unjudged);
+            return if progress.finished { usize::MAX } else { done };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(pid: Pid) -> Job {
+        Job { pid, everything: false, sockets_say: true, cmdline: true }
+    }
+
+    #[test]
+    fn a_process_that_does_not_answer_is_named_and_the_others_are_read() {
+        let outcome = read_by((1..=5).map(job).collect(), Duration::from_millis(100), |_, job| {
+            if job.pid == 3 && job.cmdline || job.pid == 4 {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            Process { name: Some("read".to_owned()), ..Process::unknown(job.pid) }
+        });
+        assert_eq!(outcome.silent, [3, 4]);
+        let read: Vec<_> =
+            outcome.processes.iter().map(|process| (process.pid, process.name.is_some())).collect();
+        assert_eq!(read, [(1, true), (2, true), (3, true), (4, false), (5, true)]);
+    }
+
+    #[test]
+    fn patience_ends() {
+        let outcome = read_by((1..=20).map(job).collect(), Duration::from_millis(20), |_, _| {
+            loop {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+        });
+        assert_eq!(outcome.silent, (1..=20).collect::<Vec<_>>());
+        assert!(outcome.processes.iter().all(|process| process.name.is_none()));
+        assert_eq!(outcome.processes.len(), 20);
+    }
+}
