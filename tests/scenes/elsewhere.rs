@@ -170,7 +170,7 @@ fn five_listeners() -> Outcome {
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
     // This program where PostgreSQL is guarded.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
-    same!(flags(on_port(&report, 3414)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 3414)?), ["dormant", "exposed"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
     whole(&report)
 }

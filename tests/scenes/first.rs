@@ -78,7 +78,7 @@ fn five_listeners(lab: &Lab) -> Outcome {
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
     // A sleep where PostgreSQL is guarded; nothing else is remarkable about it.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
-    same!(flags(on_port(&report, 3414)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 3414)?), ["dormant", "exposed"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
     same!(on_port(&report, 3414)?["v6only"], false);
     Ok(())
