@@ -223,7 +223,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
 
 /// The listeners whose programs run a file that is no longer at its path, as none of them did before.
 fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &Printed<'a>) -> Vec<Pair<'a>> {
-    let known: BTreeSet<_> = before.iter().flat_map(|judged| gone(judged)).collect();
+    let known: BTreeSet<_> = before.iter().flat_map(gone).collect();
     let mut found = Printed::new();
     for judged in after.iter().filter(|judged| gone(judged).any(|gone| !known.contains(&gone))) {
         let print = Fingerprint::of(judged);

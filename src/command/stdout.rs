@@ -69,7 +69,7 @@ impl Write for Stdout {
 pub fn is_broken_pipe(error: &Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| {
         error.kind() == io::ErrorKind::BrokenPipe
-            && error.get_ref().is_some_and(|inner| inner.is::<StdoutError>())
+            && matches!(error.get_ref(), Some(inner) if inner.is::<StdoutError>())
     })
 }
 

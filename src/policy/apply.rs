@@ -104,7 +104,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
                 *undecided.entry((&rule.id, why_undecided(rule, listener, observation))).or_default() += 1;
             }
             Decision::Refused { over } => {
-                audit.findings.push(unexpected(listener, over, &rules, observation))
+                audit.findings.push(unexpected(listener, over, &rules, observation));
             }
         }
     }
