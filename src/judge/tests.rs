@@ -42,6 +42,7 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
             os: "linux".to_owned(),
             kernel: None,
             privileged: true,
+            scope: None,
             ephemeral: vec![PortRange { low: 32768, high: 60999 }],
             reserved: Vec::new(),
             ephemeral_of: Vec::new(),

@@ -54,6 +54,18 @@ pub struct Note {
     pub remedy: Option<String>,
 }
 
+named! {
+    /// What part of a machine an observer sees.
+    pub enum HostScope {
+        /// All of it, as far as its privileges allow.
+        Machine = "machine",
+        /// The processes of a container: a pid namespace of its own.
+        Container = "container",
+        /// Every process, but the sockets of a network namespace of its own.
+        Namespace = "namespace",
+    }
+}
+
 /// The machine that was observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -65,6 +77,9 @@ pub struct Host {
     pub kernel: Option<String>,
     /// Whether the observer was allowed to read every process.
     pub privileged: bool,
+    /// What part of the machine the observer sees; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<HostScope>,
     /// The ports this kernel hands out to outgoing connections, but for those in `reserved`; rising.
     pub ephemeral: Vec<PortRange>,
     /// The ports it never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`); rising.
@@ -244,6 +259,7 @@ mod tests {
                 os: "linux".to_owned(),
                 kernel: None,
                 privileged: true,
+                scope: None,
                 ephemeral: host(32768, 60999),
                 reserved: host(40000, 40001),
                 ephemeral_of: Vec::new(),

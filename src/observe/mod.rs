@@ -8,23 +8,23 @@ use std::fmt;
 pub use crate::model::Scope;
 use crate::model::{DeepLook, Namespaces, Snapshot};
 
-#[cfg(not(target_os = "linux"))]
-mod anew;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 pub mod portable;
+#[cfg(not(target_os = "linux"))]
+mod rescan;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod unsupported;
 
-#[cfg(not(target_os = "linux"))]
-use anew::Memory;
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(target_os = "linux")]
 use linux::Memory;
 #[cfg(any(target_os = "macos", windows))]
 use portable as system;
+#[cfg(not(target_os = "linux"))]
+use rescan::Memory;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use unsupported as system;
 
@@ -74,7 +74,7 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::look(namespaces);
     #[cfg(not(target_os = "linux"))]
-    return anew::deep(namespaces);
+    return rescan::deep(namespaces);
 }
 
 /// Looks again and again; what one look has learnt makes the next one cheap, where the system allows it.

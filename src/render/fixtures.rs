@@ -51,6 +51,7 @@ pub(super) fn empty() -> Snapshot {
             os: "linux".into(),
             kernel: Some("6.18.0".into()),
             privileged: false,
+            scope: None,
             ephemeral: vec![RANGE],
             reserved: vec![],
             ephemeral_of: Vec::new(),

@@ -200,6 +200,7 @@ fn observation() -> Snapshot {
             os: "linux".to_owned(),
             kernel: Some("6.12.0".to_owned()),
             privileged: true,
+            scope: None,
             ephemeral: vec![PortRange { low: 32_768, high: 60_999 }],
             reserved: Vec::new(),
             ephemeral_of: Vec::new(),

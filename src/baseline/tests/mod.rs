@@ -34,6 +34,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
             os: "linux".into(),
             kernel: None,
             privileged: true,
+            scope: None,
             ephemeral: vec![],
             reserved: vec![],
             ephemeral_of: Vec::new(),

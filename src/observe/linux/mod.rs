@@ -5,12 +5,10 @@
 //! again and looked for again before it is called the kernel's own, or gone.
 
 mod cgroup;
-mod company;
 pub mod deep;
 pub mod diag;
 mod executable;
 mod files;
-mod holders;
 mod interpreter;
 mod kernel_services;
 mod links;
@@ -18,10 +16,12 @@ mod masked;
 mod namespaces;
 mod netlink;
 mod origin;
+mod owners;
 mod process;
 pub mod procnet;
 mod reading;
 mod settings;
+mod shared_ports;
 mod sockets;
 mod users;
 mod watch;
@@ -32,8 +32,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use self::holders::{Place, Walk};
 use self::namespaces::Known;
+use self::owners::{Place, Walk};
 use self::reading::Job;
 use self::sockets::{Found, Listed};
 pub(super) use self::watch::Memory;
@@ -97,6 +97,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
             os: std::env::consts::OS.to_owned(),
             kernel,
             privileged,
+            scope: settings::host_scope(),
             ephemeral: vec![ephemeral.range],
             reserved: ephemeral.reserved,
             ephemeral_of: Vec::new(),
@@ -261,12 +262,12 @@ fn find_holders(
     kernel_services: impl FnOnce() -> kernel_services::Running,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
-    gaps.extend(out_of_sight(privileged));
+    gaps.extend(hidden_by_proc(privileged));
     if found.is_empty() {
-        return holders::namespaces_only().ok();
+        return owners::namespaces_only().ok();
     }
     let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
-    let mut walk = match holders::walk(&open) {
+    let mut walk = match owners::walk(&open) {
         Ok(walk) => walk,
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
@@ -281,7 +282,7 @@ fn find_holders(
             return None;
         }
     };
-    if closely && let Err(errno) = holders::closer_look(&mut walk, &open) {
+    if closely && let Err(errno) = owners::closer_look(&mut walk, &open) {
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
@@ -310,10 +311,10 @@ fn find_holders(
         drop_the_gone(&mut open);
         if !open.is_empty() {
             let blind = !walk.unread.is_empty();
-            let hidden = if closely { Ok(()) } else { holders::closer_look(&mut walk, &open) };
+            let hidden = if closely { Ok(()) } else { owners::closer_look(&mut walk, &open) };
             let second = hidden
                 // Where not every process may be read, no second walk could settle it.
-                .and_then(|()| if blind { Ok(Walk::default()) } else { holders::walk(&open) });
+                .and_then(|()| if blind { Ok(Walk::default()) } else { owners::walk(&open) });
             match second {
                 Ok(second) => walk.absorb(second),
                 Err(errno) => _ = walk.unread.insert(0, errno),
@@ -334,6 +335,7 @@ fn find_holders(
             remedy: Some("run again".to_owned()),
         });
     }
+    gaps.extend(outside_the_namespace(open.len()));
     // A gap in what processes were seen leaves it open who holds the rest.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services =
@@ -362,7 +364,7 @@ fn find_holders(
         };
     }
     if unaccounted > 0 {
-        let pids = holders::candidates(&walk);
+        let pids = owners::candidates(&walk);
         gaps.push(Gap {
             stage: Stage::Owners,
             what: format!("owner{} of sockets that no process holds", if unaccounted == 1 { "" } else { "s" }),
@@ -384,14 +386,27 @@ fn find_holders(
 /// As many processes are named in the text of a gap; its `pids` have them all.
 const NAMED: usize = 8;
 
-/// Why processes may be missing from `/proc` altogether: a gap whether or not every socket has an owner, for another owner
-/// may be among them.
-fn out_of_sight(privileged: bool) -> Option<Gap> {
-    let (why, remedy) = settings::processes_out_of_sight(privileged)?;
+/// A gap where `/proc` hides the processes of other users. It is one whether or not every socket has an owner, for another
+/// owner may be among the hidden.
+fn hidden_by_proc(privileged: bool) -> Option<Gap> {
+    settings::hides_others(privileged).then(|| Gap {
+        stage: Stage::Owners,
+        what: "processes of other users".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: "/proc is mounted with hidepid: the processes of others are not shown".to_owned(),
+        remedy: Some("run as root".to_owned()),
+    })
+}
+
+/// A gap where sockets have no owner inside the pid namespace of this process. That the view ends there is in
+/// [`Host::scope`], also where every socket has an owner.
+fn outside_the_namespace(sockets: usize) -> Option<Gap> {
+    let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
     Some(Gap {
         stage: Stage::Owners,
-        what: "processes that /proc does not show here".to_owned(),
-        count: None,
+        what: format!("owner{} of sockets out of sight", if sockets == 1 { "" } else { "s" }),
+        count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
         remedy: Some(remedy.to_owned()),
@@ -503,7 +518,7 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 
 /// What to read of each process.
 fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
-    let sharing = if scope.details { HashSet::new() } else { company::of(found) };
+    let sharing = if scope.details { HashSet::new() } else { shared_ports::of(found) };
     // Where a socket's own group has no name, its owners' speak for it; the first process opens sockets for others.
     let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
     let silent: HashSet<Pid> =

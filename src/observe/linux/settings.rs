@@ -5,7 +5,7 @@ use std::fs;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::files::slurp;
-use crate::model::{Gap, Note, PortRange, Protocol, Stage, State};
+use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
 /// `net.ipv4.ip_local_port_range` where nobody set it (Documentation/networking/ip-sysctl.rst).
@@ -106,8 +106,8 @@ fn in_first(kind: &str, first: u64) -> bool {
         .is_ok_and(|link| link.to_str() == Some(&format!("{kind}:[{first}]")))
 }
 
-/// Why processes may be missing from `/proc` altogether, where they may: no walk over it meets a refusal then.
-pub(super) fn processes_out_of_sight(privileged: bool) -> Option<(&'static str, &'static str)> {
+/// Why processes outside a pid namespace are missing from `/proc`, and the remedy: reading it meets no refusal then.
+pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
             "this process is in a pid namespace of its own and cannot see the processes outside it",
@@ -115,13 +115,24 @@ pub(super) fn processes_out_of_sight(privileged: bool) -> Option<(&'static str, 
         ));
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
-    if fs::read_link("/proc/self").ok().as_deref() != Some(std::path::Path::new(&me)) {
-        return Some(("/proc shows another pid namespace than this process's own", "mount /proc anew"));
-    }
-    // Other users' processes: hidepid=invisible (2) and ptraceable (4); subset=pid leaves processes alone.
+    (fs::read_link("/proc/self").ok().as_deref() != Some(std::path::Path::new(&me)))
+        .then_some(("/proc shows another pid namespace than this process's own", "mount /proc again"))
+}
+
+/// Whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4). `subset=pid` does not.
+pub(super) fn hides_others(privileged: bool) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    (!privileged && hides_processes(&mounts))
-        .then_some(("/proc is mounted with hidepid: the processes of others are not shown", "run as root"))
+    !privileged && hides_processes(&mounts)
+}
+
+/// What part of the machine this process sees; `None` where that cannot be read.
+pub(super) fn host_scope() -> Option<HostScope> {
+    if !in_first("pid", FIRST_PID_NAMESPACE) {
+        return Some(HostScope::Container);
+    }
+    let netns = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let is_first = netns("1")? == netns("self")?;
+    Some(if is_first { HostScope::Machine } else { HostScope::Namespace })
 }
 
 /// Whether the last mount on `/proc` hides processes, by the text of `mountinfo`

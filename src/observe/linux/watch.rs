@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::holders::{Folders, Place};
+use super::owners::{Folders, Place};
 use super::sockets::{Found, Identity};
 use super::{Seen, Sight, look};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-pub(super) use super::holders::is_user;
 pub(super) use super::netstat::sockets;
+pub(super) use super::owners::is_user;
 
 use super::Ephemeral;
 use crate::model::{Gap, PortRange, Process, Socket, Stage};

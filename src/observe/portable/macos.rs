@@ -22,7 +22,7 @@ use libproc::libproc::net_info::{InSIAddr, InSockInfo, SocketFDInfo, SocketInfoK
 use libproc::libproc::proc_pid::{listpidinfo, pidinfo};
 use libproc::processes::{ProcFilter, pids_by_type};
 
-pub(super) use super::holders::is_user;
+pub(super) use super::owners::is_user;
 
 use super::socket as bare;
 use super::{Ephemeral, assumed};

@@ -14,9 +14,9 @@ mod own;
 #[path = "windows.rs"]
 mod own;
 
-mod holders;
 #[cfg(not(target_os = "macos"))]
 mod netstat;
+mod owners;
 #[cfg(windows)]
 mod winapi;
 
@@ -82,12 +82,12 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let mut gaps = Vec::new();
     let mut sockets = own::sockets(scope, &mut gaps);
     let privileged = own::privileged();
-    let mut processes = holders::processes(scope, &sockets);
+    let mut processes = owners::processes(scope, &sockets);
     own::tell(scope, privileged, &mut sockets, &mut processes, &mut gaps);
     // Whoever turned out to be no holder, or none to be told of, goes.
     let holders: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| holders.contains(&process.pid));
-    holders::users(&mut sockets, &processes);
+    owners::users(&mut sockets, &processes);
     let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
     if scope.processes && nameless > 0 {
         gaps.push(Gap {
@@ -109,6 +109,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             os: std::env::consts::OS.to_owned(),
             kernel: System::kernel_version().ok(),
             privileged,
+            scope: None,
             ephemeral: ephemeral.ranges,
             ephemeral_of: ephemeral.of,
             reserved: Vec::new(),
@@ -135,7 +136,7 @@ pub fn is_user(name: &str) -> bool {
 /// Whether any process goes by this name.
 #[must_use]
 pub fn is_running(name: &str) -> bool {
-    holders::is_running(name)
+    owners::is_running(name)
 }
 
 #[cfg(target_os = "linux")]

@@ -1,19 +1,19 @@
-//! Which holders share a port with others: whether they belong together takes more than the program they run.
+//! Which processes share a port with others: whether they belong together takes more than their programs to tell.
 //!
-//! It errs on the side of reading one too many; who shares a port with whom is judged elsewhere.
+//! It errs on the side of reading one process too many; sharing itself is judged elsewhere.
 
 use std::collections::{HashMap, HashSet};
 
 use super::sockets::Found;
 use crate::model::{Pid, Socket, unmapped};
 
-/// In a port with more sockets than this they are not compared with each other: all of their holders are read.
+/// On a port with more sockets than this, the sockets are not compared with each other: all their processes are read.
 const CROWD: usize = 64;
 
-/// The holders of sockets that have several, and those of sockets that share an address with another, or lie within
-/// another's, whose holders are not the same.
+/// Returns the processes of sockets that several processes own, and of sockets that share or overlap an address with a
+/// socket of other processes.
 pub(super) fn of(found: &[Found]) -> HashSet<Pid> {
-    let mut company = HashSet::new();
+    let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();
     for Found { socket, .. } in found {
         let pids = socket.owner.pids();
@@ -21,7 +21,7 @@ pub(super) fn of(found: &[Found]) -> HashSet<Pid> {
             continue;
         }
         if pids.len() > 1 {
-            company.extend(pids);
+            sharing.extend(pids);
         }
         ports.entry(socket.port_key()).or_default().push(socket);
     }
@@ -34,13 +34,13 @@ pub(super) fn of(found: &[Found]) -> HashSet<Pid> {
                     && (place(one) == place(other) || one.narrows(other) || other.narrows(one))
             };
             if sockets.len() > CROWD {
-                company.extend(one.owner.pids());
+                sharing.extend(one.owner.pids());
             } else {
                 for other in others().filter(|other| meets(other)) {
-                    company.extend(one.owner.pids().iter().chain(other.owner.pids()));
+                    sharing.extend(one.owner.pids().iter().chain(other.owner.pids()));
                 }
             }
         }
     }
-    company
+    sharing
 }

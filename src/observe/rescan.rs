@@ -1,7 +1,4 @@
-//! Looking again where the system gives nothing to compare by: everything is observed anew each time. There is no deep
-//! look here either.
-//!
-//! Nothing is remembered and nothing is left out, so that no look is cheaper than another.
+//! Repeated scans where the system gives nothing to compare by: each one is a whole scan. There is no deep look either.
 
 use super::{Error, Scope};
 use crate::model::{DeepLook, Gap, Namespaces, Snapshot, Stage};
