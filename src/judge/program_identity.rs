@@ -13,7 +13,8 @@ use crate::join::Entry;
 use crate::model::{Pid, Process, Protocol, RestsOn, State, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
-use crate::registry::programs;
+use crate::registry::programs::{self, Strangers};
+use crate::registry::tools;
 
 /// A process and the program that it is taken for.
 pub(super) struct IdentifiedProcess<'o> {
@@ -193,11 +194,17 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != tenants.len() {
         return None; // a client may bind before it connects; a holder that was not read may be the right one
     }
-    let rows: Vec<_> = programs::guarded(local.port, local.protocol).collect();
+    let guards = programs::guarded(local.port, local.protocol);
+    let rows: Vec<_> = guards.filter(|row| row.strangers == Strangers::Anything).collect();
     let first = rows.first()?;
     let mut found = Vec::new();
-    for IdentifiedProcess { process, identity } in tenants {
+    for tenant in tenants {
+        let IdentifiedProcess { process, identity } = tenant;
         let identity = identity.as_ref()?;
+        // Netcat and other tools for the moment are named as that.
+        if tenant.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some()) {
+            continue;
+        }
         // sshd holds ports for others and its own.
         if identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none() {
             continue;
@@ -247,11 +254,18 @@ pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
         return None;
     }
     let local = &listener.socket.local;
-    let service = programs::guarded(local.port, local.protocol).next().map(|row| row.service);
-    let unknown = processes.iter().filter(|process| {
-        (!process.is_known() && (service.is_some() || process.is_replaceable()))
-            || process.is_named_like_a_server()
-    });
+    let guard = programs::guarded(local.port, local.protocol).next();
+    let is_strange = |process: &&IdentifiedProcess<'_>| {
+        let on_guarded_port = guard.is_some_and(|guard| match guard.strangers {
+            Strangers::Soft => true,
+            Strangers::Interpreters => process.is_interpreted(),
+            Strangers::Anything => false,
+        });
+        let is_unknown = !process.is_known() && (on_guarded_port || process.is_replaceable());
+        is_unknown || process.is_named_like_a_server()
+    };
+    let service = guard.map(|row| row.service);
+    let unknown = processes.iter().filter(is_strange);
     let unknown: Vec<_> = unknown.collect();
     if unknown.is_empty()
         || (subject.usual.is_some() && !unknown.iter().any(|one| one.is_named_like_a_server()))

@@ -68,15 +68,19 @@ pub(super) fn trust(processes: &[IdentifiedProcess<'_>]) -> Trust {
 
 fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
     let process = identified.process;
-    if is_replaceable(process) {
-        Trust::Replaceable
-    } else if !identified.is_known() {
-        Trust::Unknown
-    } else if is_system_file(process) {
-        Trust::Installed
-    } else {
-        Trust::Unproven
+    match (identified.is_known(), is_system_file(process)) {
+        _ if is_replaceable(process) => Trust::Replaceable,
+        (true, true) => Trust::Installed,
+        (true, false) => Trust::Unproven,
+        // Nobody but root put it there, so not knowing it says little.
+        (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
+        (false, _) => Trust::Unknown,
     }
+}
+
+fn runs_system_script(process: &Process) -> bool {
+    let origin = process.script.as_ref().and_then(|script| script.origin.as_ref());
+    origin.is_some_and(|origin| matches!(origin.kind, OriginKind::Package | OriginKind::System))
 }
 
 /// Makes a finding on a listener.
@@ -157,7 +161,8 @@ mod tests {
             ("packaged", holder(1, "nginx", "/usr/sbin/nginx", "nginx"), Trust::Installed),
             ("known, elsewhere", holder(1, "nginx", "/srv/nginx", "nginx"), Trust::Unproven),
             ("known, at home", holder(1, "nginx", "/home/u/nginx", "nginx"), Trust::Replaceable),
-            ("unknown", holder(1, "xyzzy", "/usr/bin/xyzzy", "xyzzy"), Trust::Unknown),
+            ("unknown, of the system", holder(1, "xyzzy", "/usr/bin/xyzzy", "xyzzy"), Trust::Unproven),
+            ("unknown", holder(1, "xyzzy", "/srv/xyzzy", "xyzzy"), Trust::Unknown),
             ("a script", holder(1, "python3", "/usr/bin/python3.11", "python3 x.py"), Trust::Unknown),
             ("world-writable", open(holder(1, "nginx", "/usr/x/nginx", "nginx")), Trust::Replaceable),
         ] {

@@ -64,7 +64,8 @@ impl Identity {
     }
 
     fn goes_by(&self, name: &str) -> bool {
-        self.interpreter.is_empty() && (self.name == name || cut(&self.name) == name)
+        (self.interpreter.is_empty() || self.rests_on == RestsOn::Cmdline)
+            && (self.name == name || cut(&self.name) == name)
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
@@ -116,9 +117,10 @@ fn cut(name: &str) -> &str {
     name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-/// The name of the file at a path of any system, without the ending of a Windows program.
+/// The name of the file at a path of any system, without the ending of a Windows or .NET program.
 fn file_name(path: &str) -> &str {
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let file = file.strip_suffix(".dll").unwrap_or(file);
     file.strip_suffix(".exe").or_else(|| file.strip_suffix(".EXE")).unwrap_or(file)
 }
 

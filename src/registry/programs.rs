@@ -216,11 +216,12 @@ pub fn is_known(name: &str) -> bool {
     called(name).next().is_some()
 }
 
-/// Whether a program of this name is known to serve a guarded port.
+/// Whether a program of this name is known to serve a port that no other program should have.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
-    let mut rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
-    rows.any(|row| row.programs().any(|program| program == name))
+    let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+    let mut strict = rows.filter(|row| row.strangers == Strangers::Anything);
+    strict.any(|row| row.programs().any(|program| program == name))
 }
 
 /// The first field of a line, and the others.

@@ -1,10 +1,9 @@
-//! The findings for people, gravest first: readable by somebody who did not run it.
+//! The audit for people, readable by somebody who did not run it.
 //!
-//! First what was looked at and what could not be seen. Then the findings by severity; within one by flag, in the order
-//! of the listeners they are on; the flag is told once, with why it matters and what to do, and under it each program
-//! once, with its places. What is for information only is counted, not told, unless it was asked to fail on it. Last
-//! comes the verdict. Prose is wrapped to the terminal, elsewhere to what people read; on a terminal a long list of
-//! places is cut, and says by how much.
+//! The verdict comes first, then what was judged and what could not be seen, then the findings by severity. Within a
+//! severity each flag appears once, with why it matters and what to do, and under it each program once, with its
+//! places. Findings for information only are counted. Prose is wrapped to the terminal, and in a pipe to a readable
+//! width; on a terminal a long list of places is cut, and the rest counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufWriter, Write};
@@ -32,7 +31,7 @@ const FEW: usize = 12;
 /// Where it cannot be written.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Out { style, w: BufWriter::with_capacity(1 << 16, w) };
-    out.head(audit)?;
+    out.head(audit, fail_on)?;
     let told: Vec<_> = audit
         .findings
         .iter()
@@ -46,16 +45,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         }
         out.block(&block)?;
     }
-    out.blank()?;
     out.folded(audit, told.len())?;
-    let tone = match audit.outcome(fail_on) {
-        Outcome::Clear => Tone::Good,
-        Outcome::Findings => Tone::Critical,
-        Outcome::Incomplete => Tone::Warning,
-    };
-    for line in wrap("", &verdict(audit, fail_on), out.width()) {
-        out.line(tone, &line)?;
-    }
     out.w.flush()
 }
 
@@ -146,7 +136,7 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn head(&mut self, audit: &Audit<'_>) -> io::Result<()> {
+    fn head(&mut self, audit: &Audit<'_>, fail_on: Severity) -> io::Result<()> {
         let observation = &audit.report.snapshot;
         let Host { name, os, kernel, .. } = &observation.host;
         let name = name.as_deref().map_or("a machine without a name".into(), sanitize);
@@ -157,9 +147,15 @@ impl Out<'_> {
         let heading =
             format!("Audit of {name} ({system}), {}", observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
         self.prose(Tone::Heading, "", &heading)?;
+        let tone = match audit.outcome(fail_on) {
+            Outcome::Clear => Tone::Good,
+            Outcome::Findings => Tone::Critical,
+            Outcome::Incomplete => Tone::Warning,
+        };
+        self.prose(tone, "", &verdict(audit, fail_on))?;
         let beyond = audit.everything().filter(|judged| judged.exposure.beyond()).count();
         let mut looked = format!(
-            "Looked at: {}, {beyond} of them reachable from beyond this machine",
+            "Judged: {}, {beyond} of them reachable from other machines",
             plural(audit.everything().count(), "listener")
         );
         match observation.namespaces.len() {
@@ -169,7 +165,7 @@ impl Out<'_> {
             }
         }
         looked.push_str(if audit.is_complete() {
-            "; everything that was looked for could be seen."
+            "; everything could be seen."
         } else {
             "; not everything could be seen."
         });
@@ -211,6 +207,7 @@ impl Out<'_> {
         if told == audit.findings.len() {
             return Ok(());
         }
+        self.blank()?;
         let folded = audit.findings.iter().filter(|found| found.finding.severity == Severity::Info);
         let mut counts: BTreeMap<Flag, usize> = BTreeMap::new();
         for found in folded {
@@ -218,7 +215,7 @@ impl Out<'_> {
         }
         let counts: Vec<_> =
             counts.into_iter().map(|(flag, count)| format!("{count} {}", flag.code())).collect();
-        let text = format!("{}. Told with --fail-on info, and in JSON.", counts.join(", "));
+        let text = format!("{}. Use --fail-on info or -o json to list them.", counts.join(", "));
         self.prose(Tone::Quiet, "For information: ", &text)
     }
 }
