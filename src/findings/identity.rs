@@ -137,7 +137,7 @@ impl FindingKind for ShellListener {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "a shell, or a program told to run commands for those who connect, holds the socket",
-        why: "Whoever connects can run commands as the user of the process.",
+        why: "Anyone who connects can run commands as the user of the process.",
         remedy: "end the process with kill, and find out who started it",
     };
 

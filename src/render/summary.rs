@@ -18,7 +18,7 @@ pub fn summary(report: &Report) -> String {
     said.extend(owners(report));
     let gaps = report.snapshot.gaps.len();
     if gaps > 0 {
-        said.push(format!("The view is incomplete ({}): this is no all-clear.", plural(gaps, "gap")));
+        said.push(format!("Incomplete ({}): this is not an all-clear.", plural(gaps, "gap")));
     }
     said.push(registry(&report.registry));
     said.join(" ")

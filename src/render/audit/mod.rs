@@ -29,12 +29,12 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         severities
             .filter_map(|severity| match of(severity) {
                 0 => None,
-                count => Some(format!("{count} {}", severity.name())),
+                count => Some(counted_severity(count, severity)),
             })
             .collect()
     };
     let below = counted(&|severity| severity < fail_on);
-    let below = if below.is_empty() { String::new() } else { format!(" Below it: {}.", below.join(", ")) };
+    let below = if below.is_empty() { String::new() } else { format!(" Also: {}.", below.join(", ")) };
     let at = match fail_on {
         Severity::Critical => fail_on.name().to_owned(),
         _ => format!("{} or above", fail_on.name()),
@@ -45,24 +45,33 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
             format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
         }
         Outcome::Clear => {
-            format!("Clear: no finding at {at}, and everything that was looked for could be seen.{below}")
+            let judged = plural(audit.listeners.len(), "listener");
+            format!("Clear: {judged} judged, no finding at {at}, and everything could be seen.{below}")
         }
         Outcome::Incomplete => format!(
-            "Incomplete: no finding at {at}, but not everything could be seen ({gaps}): this is no all-clear.{below}"
+            "Incomplete: no finding at {at}, but not everything could be seen ({gaps}). This is not an all-clear.{below}"
         ),
     };
     if audit.outcome(fail_on) == Outcome::Findings && !audit.is_complete() {
-        said.push_str(&format!(" Not everything could be seen ({gaps}): there may be more."));
+        said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more."));
     }
     if let Some(asked) = &audit.narrowed {
         said.push_str(&format!(
-            " Told is only of {} of {}: {}.",
+            " Showing {} of {} (filter: {}).",
             audit.listeners.len(),
             plural(audit.everything().count(), "listener"),
             sanitize(asked)
         ));
     }
     said
+}
+
+/// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.
+fn counted_severity(count: usize, severity: Severity) -> String {
+    match severity {
+        Severity::Notice | Severity::Warning => plural(count, severity.name()),
+        Severity::Info | Severity::Critical => format!("{count} {}", severity.name()),
+    }
 }
 
 /// By what a finding is known again: its flag, and the listener's place, programs and user, or the rule that promised
