@@ -43,6 +43,8 @@ mod namespaces;
 #[cfg(target_os = "linux")]
 mod one_liners;
 #[cfg(target_os = "linux")]
+mod out_of_sight;
+#[cfg(target_os = "linux")]
 mod parity;
 #[cfg(target_os = "linux")]
 mod peers;
@@ -74,6 +76,7 @@ fn main() -> std::process::ExitCode {
         audit_rules::SCENES,
         executables::SCENES,
         holding::SCENES,
+        out_of_sight::SCENES,
         programs::SCENES,
         peers::SCENES,
         privilege::SCENES,

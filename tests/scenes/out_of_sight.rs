@@ -1,0 +1,85 @@
+//! Sockets whose owner hides: a mount over `/proc/PID`, a descriptor in flight; and program files that are not what their
+//! paths say.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount, umount};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
+use serde_json::Value;
+
+use crate::lab::{Holder, Lab, Outcome, Scene, sleep, tcp};
+use crate::report::{gap, on_port, summary};
+use crate::same;
+
+/// The scenes of this file.
+pub const SCENES: &[Scene] =
+    &[("masked_process", masked_process), ("socket_in_flight", socket_in_flight), ("origins", origins)];
+
+/// A process that a mount hides is named, and its listener does not pass for the kernel's.
+fn masked_process(lab: &Lab) -> Outcome {
+    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8951")?])?;
+    let directory = format!("/proc/{}", holder.pid());
+    mount(Some("none"), Path::new(&directory), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let report = lab.json(&[]);
+    umount(Path::new(&directory))?;
+    let report = report?;
+    gap(&report, "owners", &format!("a mount over {directory}"))?;
+    same!(on_port(&report, 8951)?["owner"], "hidden");
+    let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&holder.pid().into()));
+    same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    Ok(())
+}
+
+/// A listener that no descriptor names, because it is on its way through a Unix socket.
+fn socket_in_flight(lab: &Lab) -> Outcome {
+    let listener = tcp("127.0.0.1:8952")?;
+    let (from, _to) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let descriptors = [listener.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    same!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)), true);
+    sendmsg(&from, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty())?;
+    same!(listener.as_raw_fd() > 2, true);
+    drop(listener);
+    let report = lab.json(&[])?;
+    let owner = &on_port(&report, 8952)?["owner"];
+    // It is hidden where some process of this machine may not be read.
+    same!(owner == "unaccounted" || owner == "hidden", true, "{owner}\n{}", summary(&report));
+    same!(report["complete"], false);
+    if owner == "unaccounted" {
+        gap(&report, "owners", &format!("pid {}", std::process::id()))?;
+    }
+    Ok(())
+}
+
+/// Who can replace what runs: a file that another is mounted over, one in a world-writable directory, and one of root.
+fn origins(lab: &Lab) -> Outcome {
+    let (covered, open) = (lab.sleeper_called(b"covered")?, lab.folder_of_mode("open", 0o777)?.join("open"));
+    std::fs::copy(sleep(), &open)?;
+    let other = lab.sleeper_called(b"other")?;
+    let elsewhere = Holder::start(&covered, vec![tcp("127.0.0.1:8953")?])?;
+    let anyone = Holder::start(&open, vec![tcp("127.0.0.1:8954")?])?;
+    mount(Some(&other), &covered, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let output = lab.portolan(["capture"]).output();
+    umount(&covered)?;
+    let capture: Value = serde_json::from_slice(&output?.stdout)?;
+    for (holder, kind) in [(&elsewhere, "elsewhere"), (&anyone, "open")] {
+        same!(origin(&capture, holder)?["kind"], kind);
+    }
+    let writable = open.parent().and_then(Path::to_str).ok_or("no parent")?;
+    same!(origin(&capture, &anyone)?["writable"], writable);
+    Ok(())
+}
+
+fn origin<'c>(capture: &'c Value, holder: &Holder) -> Result<&'c Value, Failed> {
+    let processes = capture["processes"].as_array().ok_or("no processes")?;
+    let process = processes.iter().find(|process| process["pid"] == holder.pid()).ok_or("not captured")?;
+    Ok(&process["origin"])
+}
