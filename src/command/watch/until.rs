@@ -77,15 +77,15 @@ pub(super) fn run(
     }
 }
 
+fn is_served(report: &Report, target: &Target) -> bool {
+    report.entries.iter().any(|entry| {
+        entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
+    })
+}
+
 fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
     if !free {
-        let is_served = |target: &Target| {
-            let mut entries = report.entries.iter();
-            entries.any(|entry| {
-                entry.socket.state.accepts_traffic() && target.test(&Subject::Entry(entry), false).is_yes()
-            })
-        };
-        let all = watch.selection.targets().iter().all(is_served);
+        let all = watch.selection.targets().iter().all(|target| is_served(report, target));
         return if all { Answer::Yes } else { Answer::No };
     }
     let gaps = &report.snapshot.gaps;

@@ -10,7 +10,7 @@ fn running(process: &Process, exe: &Exe) -> Running {
     Running { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
 }
 
-fn programs<'l>(listener: &'l Entry) -> impl Iterator<Item = (&'l Process, &'l Exe)> {
+fn programs(listener: &Entry) -> impl Iterator<Item = (&Process, &Exe)> {
     listener.processes.iter().filter_map(|process| Some((&**process, process.exe.as_ref()?)))
 }
 

@@ -46,7 +46,7 @@ fn list(
                 answers += 1;
                 match info.as_ref().map(socket) {
                     Ok(Some(socket)) if scope.includes(socket.local.port, socket.state) => {
-                        sockets.push(socket)
+                        sockets.push(socket);
                     }
                     Ok(Some(_)) => {}
                     Ok(None) => strange += 1,

@@ -8,8 +8,11 @@ use super::super::row::Relation;
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{Protocol, Standing, Status};
 
-/// The dead registrations of each port and protocol: service, standing, and whether the row names who uses it now.
-fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<(&'static str, Standing, bool)>> {
+/// A dead registration: service, standing, and whether the row names who uses the port now.
+type DeadRow = (&'static str, Standing, bool);
+
+/// The dead registrations of each port and protocol.
+fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
     let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in dead() {
         let one = (row.service, row.curated.standing, row.curated.now_used_by.is_some());
