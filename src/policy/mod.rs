@@ -143,6 +143,25 @@ pub enum Program {
     File(Glob),
 }
 
+impl Program {
+    /// A program by the pattern of its path, or `kernel`.
+    ///
+    /// # Errors
+    /// What is wrong with it: a pattern that no whole path can match is refused.
+    pub fn named(text: &str) -> Result<Self, String> {
+        if text == "kernel" {
+            return Ok(Program::Kernel);
+        }
+        let drive = text.chars().nth(1) == Some(':');
+        if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
+            return Err(format!(
+                "\"{text}\" is no whole path: write \"**/{text}\", or \"kernel\" for no process"
+            ));
+        }
+        Glob::new(text).map(Program::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))
+    }
+}
+
 /// A user of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
@@ -150,6 +169,15 @@ pub enum User {
     Name(String),
     /// By number.
     Number(u32),
+}
+
+impl User {
+    /// A user by what it is called; digits are its number.
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).map_or_else(|| User::Name(text.to_owned()), User::Number)
+    }
 }
 
 /// A network namespace of a rule.

@@ -166,11 +166,11 @@ fn five_listeners() -> Outcome {
     for (holder, (_, _, port)) in holders.iter().zip(FIVE) {
         held(&report, port, &[holder.pid()])?;
     }
-    same!(flags(on_port(&report, 3416)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
     // This program where PostgreSQL is guarded.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
-    same!(flags(on_port(&report, 3414)?), ["dormant", "exposed"]);
+    same!(flags(on_port(&report, 3414)?), ["unexplained"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
     whole(&report)
 }

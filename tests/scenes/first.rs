@@ -74,11 +74,11 @@ fn five_listeners(lab: &Lab) -> Outcome {
         same!(listener["user"], "root");
         same!(process["cmdline"], serde_json::json!([sleep().to_str().unwrap(), "600"]));
     }
-    same!(flags(on_port(&report, 3416)?), ["orphaned", "exposed"]);
+    same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
     // A sleep where PostgreSQL is guarded; nothing else is remarkable about it.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
-    same!(flags(on_port(&report, 3414)?), ["dormant", "exposed"]);
+    same!(flags(on_port(&report, 3414)?), ["unexplained"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
     same!(on_port(&report, 3414)?["v6only"], false);
     Ok(())
