@@ -127,14 +127,11 @@ fn name_entries(
     report: &Report,
     entries: &mut BTreeSet<(u16, Protocol)>,
 ) -> Option<Matched> {
-    let name = match &target.kind {
-        Kind::Name(name) => name,
-        _ => {
-            for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
-                entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
-            }
-            return Some(Matched::Port);
+    let Kind::Name(name) = &target.kind else {
+        for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
+            entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
         }
+        return Some(Matched::Port);
     };
     let listening: Vec<(u16, Protocol)> = report
         .entries
