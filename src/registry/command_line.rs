@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::identity::stem;
+use super::programs::stem;
 
 /// Longer command lines are cut here, in bytes: four times what a person writes, and cheap to search.
 const LONGEST_LINE: usize = 1 << 16;

@@ -3,7 +3,7 @@
 //! A match rests on the executable where it can be read. This file refuses to trust a process's own word before
 //! that, and to choose where a name fits several programs.
 
-use super::programs::{self, Guarded, Match, Program, Strangers, pairs};
+use super::programs::{self, Guarded, Match, Program, Strangers, pairs, stem};
 use crate::model::{Process, Protocol, RestsOn};
 
 /// The kernel's names end here, in bytes (`TASK_COMM_LEN` of linux/sched.h, less its terminator).
@@ -104,11 +104,6 @@ impl Identity {
         self.programs.iter().chain(&self.also).any(|program| program.is_arg() && on_port(program))
             || !rows.iter().any(|program| program.name == name && on_port(program))
     }
-}
-
-/// A name without the version at its end: `python3.11` is `python`.
-pub(super) fn stem(name: &str) -> &str {
-    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
 }
 
 /// A name as the kernel cuts it; never in the middle of a character.

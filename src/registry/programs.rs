@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 
 use memchr::memchr;
 
-use super::identity::stem;
 use super::row::ports;
 use super::table::Table;
 use crate::model::{PortRange, Protocol};
@@ -309,4 +308,9 @@ pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
         let (unit, at) = (fields.next()?, fields.next()?);
         lists(at, port, protocol).then_some(unit)
     })
+}
+
+/// A name without the version at its end: `python3.11` is `python`.
+pub(super) fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
 }

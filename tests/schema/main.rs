@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod evidence;
 mod strict;
 #[cfg(unix)]
 mod watching;
@@ -20,8 +21,9 @@ use portolan::registry::Registry;
 use portolan::render::{events, json};
 use serde_json::{Value, json};
 
-const SCHEMAS: [&str; 9] = [
+const SCHEMAS: [&str; 10] = [
     "portolan-1.json",
+    "portolan-1-evidence.json",
     "portolan-1-line.json",
     "portolan-1-audit.json",
     "portolan-1-audit-line.json",

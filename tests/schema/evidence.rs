@@ -1,0 +1,146 @@
+//! The schema of evidence lets pass what the program's own findings serialise to, and nothing else.
+
+use portolan::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
+use portolan::findings::identity::{
+    AdHoc, DualUse, Impostor, Masquerading, ShellListener, Stranger, Tool, Unfamiliar,
+};
+use portolan::findings::reach::{DangerBasis, Exposed, ServingProcess};
+use portolan::findings::registry::{
+    DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
+};
+use portolan::findings::{Evidence, Finding, Running};
+use portolan::model::{Basis, Confidence, Exposure, Protocol, RestsOn, Severity};
+use serde_json::{Value, json};
+
+use crate::strict::objects;
+use crate::{holds, schema, validator};
+
+fn stranger() -> Stranger {
+    Stranger { pid: 41, program: "xyzzy".to_owned(), products: vec!["Xyzzy"], rests_on: RestsOn::Exe }
+}
+
+fn running() -> Running {
+    Running { pid: 41, name: None, exe: "/tmp/x".to_owned() }
+}
+
+fn tool() -> Tool {
+    Tool { pid: 41, program: "nc".to_owned(), command: "nc -l 1".to_owned() }
+}
+
+/// At least one finding for each code that the schema describes.
+fn samples() -> Vec<Evidence> {
+    let dead = DeadRegistration {
+        service: "commandport",
+        product: "AirMobile IS",
+        ended: None,
+        reason: "gone",
+        confidence: Confidence::Presumed,
+        source: None,
+        basis: Some("age"),
+    };
+    let quiet = QuietRegistration {
+        service: "dali",
+        assignee: None,
+        registered: Some("2020-11-24"),
+        modified: None,
+        used_on: vec![Protocol::Tcp],
+    };
+    let severity = Severity::Warning;
+    vec![
+        Orphaned { registrations: vec![dead] }.into(),
+        Ephemeral { kernel_range: None, iana_dynamic: true, odd: None, kernel_would_pick: Some(true) }.into(),
+        Unexplained::Unassigned { remark: None }.into(),
+        Unexplained::Reserved { remark: Some("x") }.into(),
+        Unexplained::Dormant { basis: Basis::Obscure, registrations: vec![quiet] }.into(),
+        Unexplained::OtherProtocol { registered_for: Protocol::Udp, services: vec!["rpki-rtr"] }.into(),
+        Impostor {
+            service: "ssh",
+            expected: vec!["sshd"],
+            found: vec![stranger()],
+            why: "why",
+            is_replaceable: false,
+            has_fitting_name: false,
+        }
+        .into(),
+        Unfamiliar {
+            found: vec![stranger()],
+            service: None,
+            is_replaceable: true,
+            is_named_like_a_server: false,
+        }
+        .into(),
+        Masquerading {
+            pid: 41,
+            claims: "[kworker/0:1]".to_owned(),
+            exe: "/tmp/x".to_owned(),
+            is_kernel_thread_name: true,
+        }
+        .into(),
+        ShellListener { tool: tool(), is_shell: false, severity }.into(),
+        AdHoc { tool: tool(), used_for: "relay", severity }.into(),
+        DualUse { tool: tool(), kind: "tunnel", what: "A tunnel", attack: "T1572", severity }.into(),
+        Exposed {
+            service: "redis",
+            title: "Redis",
+            process: Some(ServingProcess { pid: 41, program: "redis-server".to_owned(), user: None }),
+            protocol: Protocol::Tcp,
+            port: 6379,
+            exposure: Exposure::Any,
+            outsider_gets: "Can read everything",
+            authentication: "none-by-default",
+            encryption: "optional",
+            basis: DangerBasis::Default,
+            remedy: "bind 127.0.0.1",
+            attack: vec!["T1190"],
+            severity,
+        }
+        .into(),
+        RunsFromMemory { found: vec![running()] }.into(),
+        WritableExecutable {
+            found: vec![WritableProgram { running: running(), script: None, writable: "/tmp".to_owned() }],
+        }
+        .into(),
+        DeletedExecutable { replaced: vec![running()], gone: vec![running()] }.into(),
+    ]
+}
+
+fn document(evidence: Evidence) -> Value {
+    let finding = Finding::new(evidence);
+    json!({"code": finding.flag().code(), "evidence": finding.evidence})
+}
+
+#[test]
+fn evidence_has_no_more_and_no_less_than_the_schema_says() {
+    let validator = validator("portolan-1-evidence.json");
+    for document in samples().into_iter().map(document) {
+        let code = &document["code"];
+        holds(&validator, &code.to_string(), &document);
+        let mut paths = Vec::new();
+        objects(&document["evidence"], "/evidence".to_owned(), &mut paths);
+        for path in paths {
+            let mut more = document.clone();
+            more.pointer_mut(&path).unwrap()["extra"] = json!(1);
+            assert!(!validator.is_valid(&more), "{code}: {path} may have more");
+            for key in document.pointer(&path).unwrap().as_object().unwrap().keys() {
+                let mut less = document.clone();
+                less.pointer_mut(&path).unwrap().as_object_mut().unwrap().remove(key);
+                assert!(!validator.is_valid(&less), "{code}: {path} may lack {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_of_the_schema_has_a_sample() {
+    let described = schema("portolan-1-evidence.json");
+    let described: Vec<&str> = described["allOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["if"]["properties"]["code"]["const"].as_str().unwrap())
+        .collect();
+    let mut sampled: Vec<&str> =
+        samples().into_iter().map(|evidence| Finding::new(evidence).flag().code()).collect();
+    sampled.dedup();
+    assert_eq!(described, sampled);
+}
