@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{differences, everything, five, holds, listing, printed, schema, validator};
 
 /// Every object in a document, by its path, except evidence, which has a schema and tests of its own.
-pub fn objects(value: &Value, path: String, found: &mut Vec<String>) {
+pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter().filter(|(key, _)| *key != "evidence") {
