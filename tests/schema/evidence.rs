@@ -5,9 +5,7 @@ use portolan::findings::identity::{
     AdHoc, DualUse, Impostor, Masquerading, ShellListener, Stranger, Tool, Unfamiliar,
 };
 use portolan::findings::reach::{DangerBasis, Exposed, ServingProcess};
-use portolan::findings::registry::{
-    DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
-};
+use portolan::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
 use portolan::findings::{Evidence, Finding, Running};
 use portolan::model::{Basis, Confidence, Exposure, Protocol, RestsOn, Severity};
 use serde_json::{Value, json};
