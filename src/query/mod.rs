@@ -13,6 +13,8 @@ pub(crate) mod names;
 pub(crate) mod selection;
 mod subject;
 pub(crate) mod target;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use answer::Answer;
 pub(crate) use habits::Habits;
