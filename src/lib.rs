@@ -1,8 +1,8 @@
-//! Portolan lists what listens on this machine, joins it with the registry of port assignments and with
-//! the processes that hold it, and says what should not be there.
+//! Portolan lists what listens on this machine, joins it with the registry of port assignments and with the processes
+//! that own the sockets, and reports listeners that should not be there.
 //!
-//! A socket takes one way through the program and never turns back: [`observe`], [`join`], [`judge`],
-//! [`render`]. `tests/architecture.rs` enforces which module may import which.
+//! Data flows in one direction: [`observe`], [`join`], [`judge`], [`render`]. `tests/architecture.rs` enforces which
+//! module may import which.
 
 pub mod baseline;
 pub mod cli;

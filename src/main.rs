@@ -1,4 +1,4 @@
-//! Parse, run, print the error, map to an exit code.
+//! Parses the command line, runs the command, prints an error, and maps the result to an exit code.
 
 use std::env;
 use std::io::{self, Write};
@@ -46,12 +46,13 @@ fn written(result: io::Result<()>) -> ExitCode {
 }
 
 fn complain(line: &str) -> ExitCode {
-    // Where standard error cannot be written either, the exit code has to do.
+    // If standard error cannot be written to either, the exit code alone reports the error.
     let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
     ExitCode::from(Exit::Failed.code())
 }
 
-/// An option that a listing takes and this command does not: what the parser finds similar would mislead.
+/// Returns an error message for an option of a listing that this command does not accept: the similar option that the
+/// parser suggests would mislead.
 fn of_a_listing(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
@@ -63,7 +64,7 @@ fn of_a_listing(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// The complaint of the parser as one line: what is wrong, and its tip where it has one.
+/// Returns the error of the parser as one line: what is wrong, and the parser's tip if there is one.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();

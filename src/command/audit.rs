@@ -1,4 +1,4 @@
-//! `portolan audit`: what should not be here, and a verdict that a machine can trust.
+//! `portolan audit`: reports findings, and ends with a verdict that a machine can rely on.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -27,14 +27,14 @@ pub(super) fn run(
     if args.rules {
         return rules(args, common, ui, out);
     }
-    // A bad policy is refused before anything is looked at.
+    // A bad policy is refused before the system is observed.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = newer::registry(common)?;
     let selection = Selection::new(&args.filter.asked(false), &registry).map_err(Error::msg)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // Whatever is asked for, everything is looked at: a neighbour on the same port may be of the other family,
-    // and what a policy promises is missing only where nothing has it.
+    // The filters do not limit the scan: another socket on the same port may be of the other family, and what a policy
+    // requires is missing only if no listener has it.
     let baseline =
         args.baseline.as_deref().map(|path| from::asked(path, &Scope { details: true, ..Scope::default() }));
     let baseline = baseline.transpose()?;
@@ -43,8 +43,8 @@ pub(super) fn run(
         Some(baseline) => baseline.scope.namespaces.clone(),
         None => Namespaces::Own,
     };
-    // The rules judge by what is read in any case; the details are for who tells them, or holds a policy or a baseline
-    // against them.
+    // The rules need no details; details are read only if the output shows them, or if a policy or a baseline is
+    // compared.
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let scope = Scope { details, namespaces, ..Scope::default() };
@@ -59,7 +59,7 @@ pub(super) fn run(
     let before = baseline.map(|baseline| judge(baseline, registry));
     let report = judge(observation, registry);
     let mut audit = Audit::of(&report);
-    // What is held against all of it adds its findings and gaps here.
+    // The policy and the baseline add their findings and gaps here.
     if let Some((policy, date)) = &policy {
         audit.policy_date = *date;
         policy::apply(policy, &mut audit);
@@ -90,7 +90,7 @@ pub(super) fn run(
     deliver(args, common, &bytes, out)?;
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
-        // The table has said it; on a terminal it would be there twice.
+        // The table has printed the gaps already; a terminal would show them twice.
         let _ = talk::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
     }
     if !on_screen {
@@ -104,7 +104,7 @@ pub(super) fn run(
     })
 }
 
-/// Lists the rules; nothing is observed.
+/// Lists the rules; observes nothing.
 fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut bytes = Vec::new();
     match common.output {
@@ -116,7 +116,7 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     Ok(Exit::Clear)
 }
 
-/// A file is no terminal.
+/// Returns the style of the output. A file is not a terminal.
 fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     match args.write {
         Some(_) => crate::render::Style { width: None, color: false },
@@ -124,7 +124,7 @@ fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     }
 }
 
-/// Writes to the file that was named, else to standard output.
+/// Writes to the named file, or to standard output if no file was named.
 fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
     if let Some(path) = &args.write {
         // JSON contains command lines, which may contain secrets.
@@ -136,7 +136,7 @@ fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Wr
     Ok(out.flush()?)
 }
 
-/// Refuses what would make an audit say less than it seems to.
+/// Refuses options that would make an audit report less than it seems to.
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if args.deep && common.from.is_some() {
@@ -160,8 +160,8 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     Ok(())
 }
 
-/// Keeps the findings that were asked for, and returns the indices of the targets that matched. A place stays if it may be
-/// meant: the evidence that would decide it is missing because nothing is there.
+/// Keeps the findings that match the filters, and returns the indices of the targets that matched. A place stays if it
+/// may match: nothing listens there, so the evidence that would decide is missing.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

@@ -1,4 +1,4 @@
-//! `portolan capture`: the raw observation, as it stands.
+//! `portolan capture`: saves the raw snapshot.
 
 use std::io::Write;
 
@@ -12,6 +12,6 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
     json::observation(&observation, out)?;
     out.flush()?;
     ui.tell(&observation);
-    // An empty observation is a good one.
+    // An empty snapshot is a success too.
     Ok(Exit::Matched)
 }

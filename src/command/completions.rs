@@ -1,10 +1,10 @@
-//! `portolan completions`: the script that a shell loads, and the answers it asks for at every TAB.
+//! `portolan completions`: the script that a shell loads, and the answers to the shell at every TAB.
 //!
-//! The script holds no names: it calls this program with what was typed so far, and the program answers with what can
-//! follow. So services come from the registry, processes and users from this machine as it is, and flags, states and
-//! fields from the lists that the program itself goes by. Names that a shell would not take as they stand are never
-//! offered: a process chooses its own name, and what a shell puts on the command line is run at the next key. Nothing
-//! is said of what goes wrong; there is then nothing to offer.
+//! The script contains no names: it calls this program with the text typed so far, and the program answers with what
+//! can follow. Services come from the registry, processes and users from the running system, and flags, states and
+//! fields from the same lists that the program uses itself. Names that a shell would not take unquoted are never
+//! offered: a process chooses its own name, and the shell runs the command line when the user presses Enter. Errors are
+//! not reported; the answer is then empty.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,14 +23,14 @@ use crate::query::fields::{FIELDS, Field, Values};
 use crate::registry::{Registry, programs};
 use crate::render::columns;
 
-/// The variable by which the script asks.
+/// The environment variable through which the script asks.
 const ASKED: &str = "PORTOLAN_COMPLETE";
 const NAME: &str = "portolan";
 
 /// Names, each with a description.
 type Names = BTreeMap<String, String>;
 
-/// Finds the names that can follow what was typed.
+/// Returns the names that can follow the typed text.
 type Completer = Box<dyn Fn(&str) -> Names + Send + Sync>;
 
 pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
@@ -47,10 +47,10 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Answers a shell that asks what can follow; whether one did. Nothing else is done then.
+/// Answers a shell that asks for completions. Returns whether a shell asked; if so, the program has nothing else to do.
 ///
 /// # Errors
-/// Where it asks for a shell that is not known, or cannot be answered.
+/// If the shell is not known, or if the answer cannot be written.
 pub fn answered() -> Result<bool, Error> {
     let folder = std::env::current_dir().ok();
     CompleteEnv::with_factory(|| completing(Cli::command()))
@@ -62,7 +62,7 @@ pub fn answered() -> Result<bool, Error> {
         })
 }
 
-/// The command line, with what its values can be.
+/// Returns the command line with the possible values of its arguments.
 fn completing(command: clap::Command) -> clap::Command {
     let explains = command.get_name() == "explain";
     let command = command.mut_args(|arg| {
@@ -81,7 +81,8 @@ fn candidates(names: &Completer, typed: &OsStr) -> Vec<CompletionCandidate> {
     names.map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into()))).collect()
 }
 
-/// What the values of an argument can be, by its name; `None` where nothing is known of them.
+/// Returns a function that completes the values of an argument, by the argument's name; `None` if the values are not
+/// known.
 fn names_of(argument: &str) -> Option<Completer> {
     let names: fn(&str) -> Names = match argument {
         "targets" => targets,
@@ -116,7 +117,7 @@ fn names_of(argument: &str) -> Option<Completer> {
     Some(Box::new(names))
 }
 
-/// The values of a filter.
+/// Returns the values of a filter.
 fn values_of(field: &Field) -> Names {
     match field.values {
         Values::Fixed(names) => plain(names()),
@@ -127,7 +128,8 @@ fn values_of(field: &Field) -> Names {
     }
 }
 
-/// Services and processes. Of the registry's thousands, only those that begin as was typed; before that, what is here.
+/// Returns services and processes: those on this machine, and the services of the registry that begin with the typed
+/// text. The registry has thousands, so an empty text adds none of them.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
@@ -147,12 +149,13 @@ fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
-/// What this machine has, as far as it can be seen. Users, units and containers of holders are `details`.
+/// Returns the names in a snapshot of this machine. `details` asks for the users, units and containers of processes
+/// too.
 fn here(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
 
-/// Only names that every shell takes as they stand, and that are no option.
+/// Keeps only names that every shell takes unquoted, and that are not an option.
 fn plain<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Names {
     let stands = |c: char| c.is_ascii_alphanumeric() || "._-+/@:".contains(c);
     let names = names
@@ -190,7 +193,7 @@ mod tests {
         }
     }
 
-    /// Whatever takes one of these names, in whatever command, is completed.
+    /// Every argument that takes one of these names is completed, in every command.
     #[test]
     fn the_command_line_can_be_completed() {
         let mut command = completing(Cli::command());

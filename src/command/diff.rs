@@ -1,4 +1,4 @@
-//! `portolan diff`: what changed since a saved observation.
+//! `portolan diff`: what changed since a saved snapshot.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
-        // On a terminal it is the last line of the table.
+        // On a terminal the summary is the last line of the table.
         let _ = writeln!(stderr, "portolan: {}", diff::summary(&comparison));
     }
     Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {
@@ -62,14 +62,14 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// This machine now, looked at as `before` was.
+/// Observes this machine now, with the scope of `before`.
 fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
     observe(&scope).map_err(Error::msg)
 }
 
-/// Refuses to compare two hosts unless that is what was asked for.
+/// Refuses to compare two hosts unless the user asked for that.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,

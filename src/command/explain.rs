@@ -1,4 +1,5 @@
-//! `portolan explain`: what the registry says of a port, a service, a program or words, and who is on it here now.
+//! `portolan explain`: what the registry says about a port, a service, a program or a search text, and which process
+//! uses it here now.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -36,7 +37,7 @@ pub(super) fn run(
     let mut scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
     let mut observation = observation(common, scope.clone())?;
     if common.from.is_none() && in_ephemeral(&targets, &observation) {
-        // Who uses such a port is as a rule a connection: look again, for those too.
+        // An ephemeral port is usually used by a connection: scan again, with connections.
         scope.states = State::ALL.to_vec();
         observation = super::observation(common, scope)?;
     }
@@ -55,12 +56,12 @@ pub(super) fn run(
     }
     if asked.is_empty() {
         ui.tell(&report.snapshot);
-        // A process that is not visible may go by the name.
+        // A process that is not visible may have the name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner));
         return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
     }
-    // A block of the table has no room for the context.
+    // The compact block of the table has no space for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
     let in_full = common.output == Output::Json || numbers.len() <= card::CARDS;
     let explained: Vec<Explained<'_>> = entries
@@ -82,7 +83,7 @@ pub(super) fn run(
     Ok(Exit::Matched)
 }
 
-/// Sums the registry. The time of the observation, which looks at no socket, tells how old the data is.
+/// Prints the totals of the registry. The snapshot covers no socket; its time gives the age of the data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let observation = observation(common, scope)?;
@@ -96,7 +97,7 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
     Ok(Exit::Matched)
 }
 
-/// Whether a port that was asked for by number lies where this host's connections get theirs.
+/// Returns whether a port that the user named by number lies in this host's ephemeral range.
 fn in_ephemeral(targets: &[Target], snapshot: &Snapshot) -> bool {
     let numbers = targets.iter().filter_map(Target::ports).flatten();
     let ephemeral = &snapshot.host.ephemeral;
@@ -106,7 +107,7 @@ fn in_ephemeral(targets: &[Target], snapshot: &Snapshot) -> bool {
     })
 }
 
-/// Returns the message for a target of which nothing is known.
+/// Returns the message for a target that is not known.
 fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     let name = &target.text;
     if common.from.is_none() && observe::is_running(name) {
@@ -115,7 +116,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     list::unknown_name(name, report)
 }
 
-/// Returns the ports to observe; `None` for any, because a program may use any.
+/// Returns the ports to observe; `None` means any, because a program may use any.
 fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
@@ -161,7 +162,7 @@ fn name_entries(
     extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)
 }
 
-/// TCP and UDP always; the others where they are registered, or where something listens here.
+/// Returns TCP and UDP always, and other protocols if they are registered or if something listens here.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::ALL.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,

@@ -1,4 +1,5 @@
-//! Reads a saved observation. The file is hostile input: bounded, checked, and refused in one line.
+//! Reads a saved snapshot. The file is hostile input: its size is bounded, its content is checked, and an error is one
+//! line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,13 +14,13 @@ use crate::model::{Family, Gap, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Sna
 /// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// The schema alone, whatever else the file holds.
+/// The schema alone; all other keys are ignored.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<serde_json::Value>,
 }
 
-/// Reads `path`, or standard input where it is `-`.
+/// Reads `path`, or standard input if the path is `-`.
 fn read(path: &Path) -> Result<Snapshot, Error> {
     let (name, bytes) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), bounded(io::stdin().lock()))
@@ -40,7 +41,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the bytes of a saved observation.
+/// Parses the bytes of a saved snapshot.
 ///
 /// # Errors
 /// One line: what is wrong, and the remedy.
@@ -74,7 +75,7 @@ pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     Ok(observation)
 }
 
-/// A gap for each part of `scope` that the snapshot's own scope does not cover.
+/// Returns a gap for each part of `scope` that the snapshot's own scope does not cover.
 fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
     let gap = |stage, what| Gap {
         stage,

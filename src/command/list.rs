@@ -1,4 +1,4 @@
-//! `portolan`, `portolan list`: what listens.
+//! `portolan` and `portolan list`: what listens.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -41,7 +41,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         Output::Ndjson => json::lines(&report, out)?,
         Output::Csv => csv::listing(&report.entries, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
-        // SARIF and metrics belong to an audit, and never come here.
+        // SARIF and metrics are formats of an audit; they never reach this code.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
             table::grid(&report.entries, &columns, !args.no_header, &ui.stdout, out)?;
         }
@@ -50,7 +50,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     ui.tell(&report.snapshot);
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if matches!(common.output, Output::Table | Output::Wide) && !summed && !args.pids {
-        // The rows stay alone; the sum is talk.
+        // Standard output holds the rows alone; the summary goes to standard error.
         let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
     }
     let mut messages = io::stderr().lock();
@@ -87,9 +87,9 @@ pub(super) fn selection(args: &SightArgs, registry: &Registry) -> Result<Selecti
     Selection::new(&args.filter.asked(either_end), registry).map_err(Error::msg)
 }
 
-/// Which entries of a report were asked for.
+/// Which entries of a report match the filters.
 pub(super) struct Kept {
-    /// One for each entry.
+    /// One value per entry.
     keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
@@ -97,13 +97,13 @@ pub(super) struct Kept {
     pub(super) undecided: usize,
 }
 
-/// Finds the entries that were asked for.
+/// Finds the entries that match the filters.
 pub(super) fn kept(report: &Report, scope: &Scope, selection: &Selection, listeners_only: bool) -> Kept {
     let mut kept =
         Kept { keep: Vec::with_capacity(report.entries.len()), matched: HashSet::new(), undecided: 0 };
     for entry in &report.entries {
         let state = entry.socket.state;
-        // A saved snapshot may hold more states than were asked for.
+        // A saved snapshot may hold more states than the scope.
         let in_scope = scope.states.contains(&state) && (!listeners_only || state.holds_port());
         let answer =
             if in_scope { selection.test(&Subject::Entry(entry), &mut kept.matched) } else { Answer::No };
@@ -113,13 +113,13 @@ pub(super) fn kept(report: &Report, scope: &Scope, selection: &Selection, listen
     kept
 }
 
-/// Leaves the entries that were asked for.
+/// Keeps the entries that match the filters.
 pub(super) fn narrow(report: &mut Report, kept: &Kept) {
     let mut keep = kept.keep.iter();
     report.entries.retain(|_| keep.next() == Some(&true));
 }
 
-/// Returns a message for each target that is the name of nothing. The report must not be narrowed yet.
+/// Returns a message for each target whose name is not known. The report must not be narrowed yet.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,
@@ -131,7 +131,7 @@ pub(super) fn unknown_names(
     unknown.into_iter().map(|name| unknown_name(name, report)).collect()
 }
 
-/// Returns the message for a name of nothing, with what was probably meant.
+/// Returns the message for an unknown name, with what was probably meant.
 pub(super) fn unknown_name(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
@@ -159,7 +159,7 @@ pub(super) fn check_users(selection: &Selection, snapshot: &Snapshot) -> Result<
     Ok(())
 }
 
-/// The columns to show; none for the table as it is made for people.
+/// Returns the columns to show; none for the default table.
 fn columns(args: &ListArgs, output: Output) -> Result<Vec<&'static Column>, Error> {
     let named: Vec<&str> = match (args.columns.is_empty(), output) {
         (false, Output::Json | Output::Ndjson) => {
@@ -194,7 +194,8 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What `--pids` prints goes into `kill`: it must be what was asked for, and asked for it must be.
+/// Refuses `--pids` in combinations that are unsafe: its output goes into `kill`, so it must hold only the processes
+/// that the user named explicitly.
 fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
     if common.output != Output::Table {
@@ -209,13 +210,13 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
     Ok(())
 }
 
-/// The holders of what matched, each once, rising.
+/// Prints the processes of the entries that matched, each once, in ascending order.
 fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let pids: BTreeSet<_> = report.entries.iter().flat_map(|j| j.socket.owner.pids()).collect();
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))
 }
 
-/// What has to be looked at for what was asked.
+/// Returns the scope that the filters need.
 fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
     let details = selection.needs_details();
     let mut scope = Scope { ports: selection.ports(), details, ..Scope::default() };
@@ -228,7 +229,7 @@ fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.holds_port()) {
-        // Which side was asked shows only beside what listens.
+        // Which end of a connection was meant is known only if the listeners are there too.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;
@@ -236,7 +237,7 @@ fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
     scope
 }
 
-/// The same, as far as one wants to look.
+/// Returns the same scope, limited by the options that restrict the scan.
 pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
     let mut scope = scope(&args.filter, selection);
     scope.processes = !args.no_holders;

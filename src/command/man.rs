@@ -1,7 +1,7 @@
-//! `portolan man`: the manual page, made from the command line as it is declared and from the text of its help.
+//! `portolan man`: the manual page, made from the declaration of the command line and from its help texts.
 //!
-//! One page tells of every command: whoever looks for an option need not know whose it is. Nothing is said here of an
-//! option that its help does not say; only the sections that no help has are written here.
+//! One page covers every command, so a reader who looks for an option need not know which command has it. Every text
+//! about an option comes from its help; only the sections that the help does not have are written here.
 
 use std::io::{self, Write};
 
@@ -13,11 +13,11 @@ use super::{Error, Exit};
 use crate::cli::Cli;
 use crate::registry::Registry;
 
-/// The headings of paragraphs after the options of a help.
+/// The headings of the paragraphs after the options of a help text.
 const EXAMPLES: &str = "Examples";
 const CODES: &str = "Exit codes";
 
-/// What is read from the environment.
+/// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("NO_COLOR", "If set and not empty, nothing is coloured, unless --color asks for it."),
     ("PORTOLAN_COMPLETE", "Set by the completions of a shell, and by nothing else."),
@@ -25,7 +25,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("TERM", "Where it is dumb, nothing is coloured and watch draws no screen."),
 ];
 
-/// What is read from files.
+/// The files that the program reads.
 const FILES: [(&str, &str); 3] = [
     ("/proc", "Sockets and processes, on Linux. Those of other users can be read by root only."),
     ("/run/netns", "The names of network namespaces."),
@@ -46,7 +46,7 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     let mut roff = Roff::new();
     let name = command.get_name();
     let source = format!("{name} {}", command.get_version().unwrap_or_default());
-    // The only date the program knows is that of the data it tells of.
+    // The only date that the program knows is the date of the registry.
     let date = Registry::embedded().date();
     roff.control("TH", [&name.to_uppercase(), "1", date, &source, "User Commands"]);
     roff.control("SH", ["NAME"]);
@@ -69,7 +69,7 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     for sub in commands() {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
-        // Told above: what every command takes, and of those that take a listing's options, these.
+        // The page has listed the global options already, and the options of a listing.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
         let is_told = |arg: &Arg| {
@@ -131,7 +131,7 @@ fn text(styled: Option<&StyledStr>) -> String {
     styled.map(ToString::to_string).unwrap_or_default()
 }
 
-/// An option or a value, as the help has it.
+/// Writes an option or a value with its help text.
 fn option(roff: &mut Roff, arg: &Arg) {
     let name = match (arg.get_short(), arg.get_long()) {
         (Some(short), Some(long)) => format!("-{short}, --{long}"),
@@ -167,7 +167,6 @@ fn option(roff: &mut Roff, arg: &Arg) {
     roff.text([roman(help)]);
 }
 
-/// Paragraphs.
 fn prose(roff: &mut Roff, text: &str) {
     for (at, paragraph) in text.split("\n\n").enumerate() {
         if at > 0 {
@@ -177,7 +176,8 @@ fn prose(roff: &mut Roff, text: &str) {
     }
 }
 
-/// The paragraphs after the options of a help, each with its heading where it has one: `Examples:`, `Exit codes:`.
+/// Returns the paragraphs after the options of a help text, each with its heading if it has one: `Examples:`, `Exit
+/// codes:`.
 fn sections(command: &Command) -> std::vec::IntoIter<(&'static str, String)> {
     let help = text(command.get_after_long_help());
     let paragraphs = help.split("\n\n").filter(|paragraph| !paragraph.is_empty());

@@ -1,4 +1,4 @@
-//! One file a command; the only wiring in the house: observe, join, judge, render.
+//! The commands, one file per command. Only this module connects the others: observe, join, judge, render.
 
 mod atomic_write;
 mod audit;
@@ -33,20 +33,21 @@ pub use stdout::is_broken_pipe;
 pub enum Exit {
     /// Something matched.
     Matched,
-    /// Nothing did.
+    /// Nothing matched.
     Nothing,
-    /// An audit found nothing that counts, a diff no change, and it saw everything or need not have.
+    /// An audit found nothing that counts, or a diff found no change, and nothing relevant was out of sight.
     Clear,
-    /// An audit found what counts, a diff a change.
+    /// An audit found something that counts, or a diff found a change.
     Findings,
-    /// An audit found nothing that counts, a diff no change, or a policy was drafted, but not everything was seen.
+    /// An audit found nothing that counts, a diff found no change, or a policy was drafted, but not everything was
+    /// visible.
     Incomplete,
-    /// A usage error or any other.
+    /// A usage error or any other error.
     Failed,
 }
 
 impl Exit {
-    /// The exit code: see the table in the README.
+    /// Returns the exit code; the README has the table of exit codes.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -58,7 +59,7 @@ impl Exit {
     }
 }
 
-/// Runs the command that was typed.
+/// Runs the command of the command line.
 ///
 /// # Errors
 /// An error is exit code 2, unless [`is_broken_pipe`].
@@ -91,8 +92,8 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// What `--version` tells beside the version: the registry's date, what it and its evidence were made of, and what
-/// this build asks of the system.
+/// Returns the text of `--version` after the version: the date of the registry, the sources of the registry and of its
+/// evidence, and what this build requires of the system.
 #[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();
@@ -112,11 +113,11 @@ pub fn version() -> String {
     )
 }
 
-/// What the environment and the terminal say, read once.
+/// The properties of the environment and the terminal, read once.
 pub(crate) struct Ui {
-    /// Of standard output.
+    /// The style of standard output.
     pub stdout: Style,
-    /// Of standard error.
+    /// The style of standard error.
     pub stderr: Style,
     /// Whether standard output is a terminal on which a screen can be drawn.
     pub screen: bool,
@@ -132,7 +133,7 @@ impl Ui {
             Color::Auto => terminal && !dumb && !set("NO_COLOR"),
         };
         let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
-            // A terminal that does not tell its width is taken for the narrowest usual one.
+            // A terminal that does not report its width is treated as 80 columns wide, the narrowest usual width.
             width: terminal.then(|| size.map_or(80, |(width, _)| width.0)),
             color: color(terminal) && screen::takes_colour(),
         };
@@ -144,14 +145,14 @@ impl Ui {
         }
     }
 
-    /// Says on standard error what could not be seen. Failing to say it there must not end the run: it is in
-    /// the output as well.
+    /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
+    /// gaps as well.
     pub(crate) fn tell(&self, observation: &Snapshot) {
         let _ = talk::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
     }
 }
 
-/// The saved observation that was named, or this machine's now.
+/// Returns the saved snapshot that was named, or a snapshot of this machine.
 pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
@@ -165,7 +166,7 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
     }
 }
 
-/// The network namespaces that were asked for.
+/// Returns the network namespaces that the options name.
 pub(crate) fn namespaces(common: &CommonArgs) -> Namespaces {
     match common.netns.as_deref() {
         None => Namespaces::Own,

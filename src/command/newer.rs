@@ -1,4 +1,4 @@
-//! Reads the registry to judge by: the embedded one, or a newer CSV of IANA's that was named.
+//! Loads the registry: the embedded one, or a newer CSV file from IANA that an option names.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,10 +9,11 @@ use super::Error;
 use crate::cli::CommonArgs;
 use crate::registry::Registry;
 
-/// Larger files are refused: IANA's own is about one MiB.
+/// Larger files are refused: IANA's own file has about one MiB.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The registry that the option names, else the environment, else the embedded one. An empty variable names none.
+/// Returns the registry that the option names, else the one that the environment names, else the embedded one. An empty
+/// variable names none.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }
@@ -48,7 +49,7 @@ mod tests {
         let huge = vec![b'x'; usize::try_from(LARGEST).unwrap() + 1];
         for (path, why) in [
             (folder.path().join("missing"), "(os error 2)"),
-            // Windows does not say that a folder is none of its files.
+            // Windows reports a directory that is opened as a file as "access denied" (os error 5).
             (folder.path().to_owned(), if cfg!(windows) { "(os error 5)" } else { "irectory" }),
             (file("empty", b""), "empty"),
             (file("json", b"{\"schema\": 1}"), "not IANA's registry"),
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!((registry.date(), registry.file()), ("2031-01-02", path.to_str()));
         let verdict = |port| registry.verdict(port, crate::model::Protocol::Tcp);
         assert_eq!(verdict(4).assignments[0].service, "brand-new");
-        // The curated lists still apply; what the file does not name is unassigned.
+        // The curated lists still apply; a port that the file does not contain is unassigned.
         assert_eq!(verdict(3416).status, crate::model::Status::Orphaned);
         assert_eq!(verdict(22).status, crate::model::Status::Unassigned);
         assert_eq!(named(None, Some("".into())).unwrap().file(), None);

@@ -1,4 +1,4 @@
-//! `portolan policy`: writes a policy from what listens, says whether a policy is good, and reads the files of one.
+//! `portolan policy`: drafts a policy from what listens, checks a policy, and reads its files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -56,7 +56,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    // All of them are read before anything is said of one.
+    // All policies are read before anything is reported about one of them.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = newer::registry(common)?;
@@ -79,7 +79,8 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     Ok(Exit::Matched)
 }
 
-/// Reads a policy with everything it includes, and when the newest of its files was changed.
+/// Reads a policy with everything it includes, and returns it with the time at which the newest of its files was
+/// changed.
 pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
     let name = path.display().to_string();
     let said = |error: io::Error| Error::msg(format!("{name}: {error}"));
@@ -87,7 +88,7 @@ pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
     let mut changed = changed(&file);
     let mut left = LARGEST;
     let bytes = bounded(file, &mut left).map_err(said)?;
-    // What it includes lies beside the file itself, wherever a link to it lies.
+    // Included files are looked up in the directory of the file itself, not in the directory of a link to it.
     let identity = path.canonicalize().map_err(said)?;
     let folder = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -105,7 +106,7 @@ fn changed(file: &File) -> Option<Timestamp> {
     Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
-/// Reads a file that another one includes: it must lie in the folder, links followed.
+/// Reads an included file: it must lie in the directory of the policy after links are followed.
 fn included(
     from: &str,
     include: &str,
@@ -126,7 +127,7 @@ fn included(
     Ok((Included { name: shown.join(within).display().to_string(), identity: text(&path), bytes }, date))
 }
 
-/// Opens a file that is one: what it includes does not wait for a pipe.
+/// Opens a regular file; an included pipe would block.
 fn regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a file"));
@@ -134,7 +135,7 @@ fn regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Takes from what is left.
+/// Reads a file within the bytes that are left, and subtracts its size from them.
 fn bounded(file: File, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes)?;

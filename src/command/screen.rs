@@ -1,9 +1,10 @@
-//! The terminal as a screen: taken over, drawn on, and given back as it was.
+//! The terminal as a screen: taken over, drawn on, and restored.
 //!
-//! It is given back however the run ends: by quitting, by an error, by a signal that asks a program to end, and by a
-//! panic, for which a hook is set because a release build ends without unwinding. It is given back too while the program
-//! is stopped (Ctrl-Z), and taken again when it goes on. Nothing is decided here of what is drawn. On Unix standard
-//! output's own lock is not taken: whoever holds it must not keep the terminal from being restored.
+//! The terminal is restored however the run ends: by quitting, by an error, by a signal that asks a program to end, and
+//! by a panic, for which a hook is set because a release build aborts without unwinding. It is also restored while the
+//! program is stopped (Ctrl-Z), and taken over again when the program continues. The content of the screen is decided
+//! elsewhere. On Unix the lock of standard output is not taken: another thread that holds the lock must not prevent the
+//! terminal from being restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -22,46 +23,46 @@ use crossterm::terminal::{
 
 use crate::render::screen::Size;
 
-/// Where a terminal does not tell its size, the usual one.
+/// The size that is assumed if a terminal does not report its own.
 const USUAL: Size = Size { width: 80, height: 24 };
 
 /// Standard output without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
-/// Windows shows bytes in the console's code page, whatever that is; only standard output hands it text.
+/// Windows shows bytes in the code page of the console; only the standard output of Rust passes text to the console.
 #[cfg(not(unix))]
 type Out = io::Stdout;
 
-/// Whether the terminal is ours, and is to be given back.
+/// Whether this program has taken over the terminal and must restore it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
 
-/// What comes from outside while the screen is up.
+/// An event from the user, the terminal or the system while the screen is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The user wants to leave.
+    /// The user wants to quit.
     Quit,
-    /// The terminal has another size, or the user wants it drawn anew.
+    /// The size of the terminal has changed, or the user wants the screen drawn again.
     Redraw,
-    /// The user wants the terminal back for a while.
+    /// The user wants to stop the program (Ctrl-Z).
     Stop,
-    /// The program goes on after it was stopped, by whomever.
+    /// The program continues after it was stopped.
     Resume,
     /// This signal asks the program to end.
     Signal(i32),
 }
 
-/// A terminal that was taken over; dropping it gives it back.
+/// A terminal that was taken over; dropping it restores the terminal.
 #[derive(Debug)]
 pub struct Screen {
     out: Out,
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// Where it is no terminal, or cannot be set up; it is then as it was.
+    /// If standard output is not a terminal, or if it cannot be set up; the terminal is then unchanged.
     pub fn enter() -> io::Result<Self> {
         let mut screen = Screen { out: output()? };
         let spare = output()?;
@@ -72,15 +73,16 @@ impl Screen {
                 before(panic);
             }));
         });
-        // Where this fails, dropping it undoes what was done.
+        // If this fails, dropping the screen undoes what was done.
         screen.take()?;
         Ok(screen)
     }
 
-    /// Takes the terminal again. It may be ours still: whoever stopped the program may have set it otherwise.
+    /// Takes over the terminal again. This program may have it already: the process that stopped the program may have
+    /// changed the settings.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// If the terminal is gone.
     pub fn take(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enable_raw_mode()?;
@@ -91,10 +93,10 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Gives the terminal back, stops the program until somebody lets it go on, and takes the terminal again.
+    /// Restores the terminal, stops the program until a signal continues it, and takes over the terminal again.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// If the terminal is gone.
     pub fn stop(&mut self) -> io::Result<()> {
         give_back(&self.out);
         #[cfg(unix)]
@@ -102,7 +104,7 @@ impl Screen {
         self.take()
     }
 
-    /// Its size now.
+    /// Returns the current size of the terminal.
     #[must_use]
     pub fn size(&self) -> Size {
         let size = terminal_size::terminal_size_of(&self.out);
@@ -110,13 +112,14 @@ impl Screen {
         size.filter(|size| size.width > 0 && size.height > 0).unwrap_or(USUAL)
     }
 
-    /// Shows a frame in place of the last.
+    /// Shows a frame in place of the last one.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// If the terminal is gone.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        // Lines are cleared before they are written: after the last column, a terminal would clear that one.
+        // Each line is cleared before it is written: after a write to the last column, a terminal would clear that
+        // column.
         let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
         queue!(bytes, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
         for (row, line) in (0..).zip(lines) {
@@ -127,10 +130,10 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Shows another first line, and leaves the rest.
+    /// Replaces the first line, and leaves the others.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// If the terminal is gone.
     pub fn show_first(&mut self, line: &str) -> io::Result<()> {
         let mut bytes = Vec::new();
         queue!(bytes, MoveTo(0, 0), Clear(ClearType::CurrentLine))?;
@@ -146,7 +149,7 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back, once. Where it is gone, there is nobody to tell.
+/// Restores the terminal, once. Errors are ignored: if the terminal is gone, they cannot be shown.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = queue!(out, ResetColor, Show, LeaveAlternateScreen);
@@ -165,8 +168,8 @@ fn output() -> io::Result<Out> {
     Ok(io::stdout())
 }
 
-/// Whether colour can be written. Windows asks its console first, and without one no escape sequence is sure of a
-/// reader: crossterm, which the table colours through, would leave out the text.
+/// Returns whether colour can be written. On Windows the console is asked first; if it does not support escape
+/// sequences, crossterm, which colours the table, would leave out the text.
 pub fn takes_colour() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
@@ -174,18 +177,19 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Listens to the keyboard, to the terminal's size, and to signals, each on a thread that ends with the program. It
-/// must be asked before the terminal is taken over, so that no signal finds it taken and nobody listening.
+/// Listens to the keyboard, to the size of the terminal and to signals, each on a thread that ends with the program.
+/// Call this before the terminal is taken over, so that no signal arrives while the terminal is taken over and nothing
+/// listens.
 ///
 /// # Errors
-/// Where the system does not let signals be heard.
+/// If the system does not allow a signal handler.
 pub fn inputs() -> io::Result<Inputs> {
     let (sender, receiver) = channel();
     signals(sender.clone())?;
     Ok(Inputs { sender, receiver })
 }
 
-/// What comes from outside.
+/// The events from outside the program.
 #[derive(Debug)]
 pub struct Inputs {
     sender: Sender<Input>,
@@ -193,16 +197,16 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Listens to the keyboard too, once the terminal hands out single keys.
+    /// Listens to the keyboard as well; the terminal must pass on single keys by then.
     ///
     /// # Errors
-    /// Where there is no thread to be had.
+    /// If no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // From the first question on, no change of the size is missed.
+        // After the first poll, no change of the size is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
-            // Without a keyboard there are signals still.
+            // Without a keyboard, signals still arrive.
             while let Ok(event) = read() {
                 if let Some(input) = meaning(&event)
                     && sender.send(input).is_err()
@@ -240,7 +244,7 @@ fn signals(_: Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the program as the signal would have, so that whoever started it sees why it ended.
+/// Ends the program as the signal would have, so that the parent process sees why it ended.
 pub fn end_by(signal: i32) {
     #[cfg(unix)]
     let _ = signal_hook::low_level::emulate_default_handler(signal);

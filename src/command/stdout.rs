@@ -1,4 +1,4 @@
-//! Standard output: it names itself in errors, and a reader who leaves changes no verdict.
+//! Standard output: errors name it, and a reader that closes it changes no verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 

@@ -11,12 +11,12 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The answer to a question that two facts decide.
+    /// Returns the answer to a question that the facts decide.
     pub(crate) fn of(yes: bool) -> Self {
         if yes { Answer::Yes } else { Answer::No }
     }
 
-    /// The answer to a question about a fact that may be missing.
+    /// Returns the answer to a question about a fact that may be missing.
     pub(crate) fn of_known<T>(fact: Option<T>, is: impl FnOnce(T) -> bool) -> Self {
         fact.map_or(Answer::Unknown, |fact| Answer::of(is(fact)))
     }
@@ -29,12 +29,12 @@ impl Answer {
         self.max(other)
     }
 
-    /// Yes if every answer is yes; also if there are none.
+    /// Returns yes if every answer is yes; also if there are none.
     pub(crate) fn all(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::Yes, Answer::and)
     }
 
-    /// Yes if at least one answer is yes.
+    /// Returns yes if at least one answer is yes.
     pub(crate) fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::No, Answer::or)
     }

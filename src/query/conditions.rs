@@ -6,7 +6,8 @@
 use super::{Answer, Quantifier, Subject};
 use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, unmapped};
 
-/// Whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too unless it is v6only.
+/// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too unless it is
+/// v6only.
 pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     match family {
@@ -17,7 +18,7 @@ pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     }
 }
 
-/// Whether a socket on the IPv6 wildcard address takes IPv4 traffic too.
+/// Returns whether a socket on the IPv6 wildcard address accepts IPv4 traffic too.
 pub(crate) fn serves_ipv4(subject: &Subject<'_>) -> Answer {
     Answer::of_known(subject.socket().and_then(|socket| socket.v6only), |v6only| !v6only)
 }
@@ -74,8 +75,8 @@ pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl 
     group(subject, quantifier, socket, |process| process.container.as_deref(), is)
 }
 
-/// Asks about what a process is a part of. The socket's own control group counts for a filter, but not for a policy:
-/// the process that holds the socket now may be outside it.
+/// Asks about the group that a process is part of. The socket's own control group counts for a filter, but not for a
+/// policy: the process that owns the socket now may be outside that group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,

@@ -11,7 +11,6 @@ use crate::model::{Exposure, Owner, Pid, Process, Snapshot, State};
 /// Whether an entry or a place matches the value of a filter.
 pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
 
-/// A filter.
 pub(crate) struct Field {
     /// The name of the option, and the key of `--not`.
     pub(crate) name: &'static str,
@@ -205,7 +204,7 @@ fn user(typed: &str) -> Result<Test, String> {
     }))
 }
 
-/// Whether an account goes by a name; a Windows account, `DOMAIN\name`, also goes by its bare name, in any case.
+/// Returns whether an account has a name; a Windows account, `DOMAIN\name`, also has its bare name, in any case.
 fn is_user(account: &str, typed: &str) -> bool {
     account == typed
         || account
@@ -216,14 +215,14 @@ fn is_user(account: &str, typed: &str) -> bool {
 fn unit(typed: &str) -> Result<Test, String> {
     let wanted = non_empty(typed)?;
     let is = move |names: &str| {
-        // Several Windows services may share a process; the name of a systemd unit never holds a comma.
+        // Several Windows services may share a process; the name of a systemd unit never contains a comma.
         names.split(", ").any(|name| name == wanted || name.strip_suffix(".service") == Some(&wanted))
     };
     Ok(Box::new(move |subject| conditions::unit(subject, Quantifier::Any, &is)))
 }
 
 fn container(typed: &str) -> Result<Test, String> {
-    /// The digits of an ID that container managers print.
+    /// How many digits of an ID container managers print.
     const PRINTED: usize = 12;
     let wanted = non_empty(typed)?;
     let is = move |name: &str| {

@@ -6,7 +6,6 @@ use super::{Answer, Subject, conditions, names};
 use crate::model::{Family, PortRange, Protocol};
 use crate::registry::Registry;
 
-/// One condition.
 pub(super) enum Filter {
     Target(Box<Target>),
     Family(Family),
@@ -16,7 +15,7 @@ pub(super) enum Filter {
         typed: String,
         test: Test,
     },
-    /// All of these.
+    /// All of these must match.
     All(Vec<Filter>),
 }
 

@@ -5,7 +5,7 @@ use super::target::{Kind, Target};
 use crate::model::{Family, Protocol};
 use crate::registry::Registry;
 
-/// What was typed out of habit.
+/// The options of ss and lsof that were typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Habits<'a> {
     /// The values of lsof's `-i`.
@@ -20,7 +20,7 @@ pub(crate) struct Habits<'a> {
     pub(crate) port: Option<&'a str>,
 }
 
-/// Refuses what cannot be honoured in the meaning that it has elsewhere. The error says what to type.
+/// Refuses options that cannot be honoured in the meaning that they have elsewhere. The error says what to type.
 pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
     if let Some(port) = habits.port {
         return Err(format!("--port {port}: a port needs no option; type portolan {port}"));
@@ -103,7 +103,7 @@ pub(super) fn states(values: &[String]) -> Result<Vec<Filter>, String> {
 /// The words with which a filter of ss begins.
 const SS_WORDS: [&str; 6] = ["sport", "dport", "src", "dst", "state", "exclude"];
 
-/// Returns the targets of a filter of ss, `sport = :8080 or sport = :443`; `None` if the targets are not one.
+/// Parses the targets of an ss filter, `sport = :8080 or sport = :443`; `None` if the targets are not such a filter.
 pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, String> {
     let text = targets.join(" ");
     let spaced = ["==", "=", "(", ")"]

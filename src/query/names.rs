@@ -1,8 +1,8 @@
-//! Names that are not known, and what was probably meant.
+//! Messages for unknown names, with suggestions.
 
 use crate::registry::Registry;
 
-/// If there are more names than this, the nearest one is enough.
+/// If there are more names than this, only the nearest one is shown.
 const MANY: usize = 20;
 
 /// The largest distance at which a subcommand or a name in use here is suggested.
@@ -11,7 +11,7 @@ const NEAR: usize = 2;
 /// Names of three letters are near almost everything, so the registry's are never suggested.
 const SHORT: usize = 3;
 
-/// As many names are suggested.
+/// The number of names that are suggested.
 const FEW: usize = 4;
 
 /// Returns the message for a word that is not among `names`.
@@ -28,7 +28,7 @@ pub(crate) fn unknown(what: &str, word: &str, names: &[&str]) -> String {
     }
 }
 
-/// Returns `; did you mean …?` with the names near one that is not known, or nothing. Subcommands and names in use here come
+/// Returns `; did you mean …?` with the names near an unknown one, or nothing. Subcommands and names in use here come
 /// first, then services and programs of the registry.
 pub(crate) fn suggestion<'a>(
     name: &str,

@@ -1,6 +1,6 @@
-//! Everything that was asked for, and whether an entry or a place is meant.
+//! All filters of a command line, and whether an entry or a place matches them.
 //!
-//! Values of one option widen each other, different options narrow, and `--not` takes away.
+//! Several values of one option are alternatives, different options must all match, and `--not` excludes.
 
 use std::collections::HashSet;
 
@@ -19,15 +19,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) not: &'a [String],
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) families: Vec<Family>,
-    /// Whether connections are listed too, so that either end of them may be meant.
+    /// Whether connections are listed too, so that a target may match either end of them.
     pub(crate) either_end: bool,
     pub(crate) habits: habits::Habits<'a>,
 }
 
-/// Everything that was asked for, parsed.
+/// All filters of a command line, parsed.
 pub(crate) struct Selection {
     targets: Vec<Target>,
-    /// Of each group at least one filter must match.
+    /// At least one filter of each group must match.
     groups: Vec<Vec<Filter>>,
     /// None of these may match.
     not: Vec<Filter>,
@@ -60,13 +60,13 @@ impl Selection {
         &self.targets
     }
 
-    /// Whether nothing was asked for but, at most, protocols and address families.
+    /// Returns whether there is no filter except protocols and address families.
     pub(crate) fn is_everything(&self) -> bool {
         let is_broad = |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_));
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
-    /// Whether an entry or a place is meant. The indices of the targets that mean it are added to `matched`.
+    /// Returns whether an entry or a place matches. The indices of the targets that match it are added to `matched`.
     pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {
         let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(subject, self.either_end)));
         for group in &self.groups {
@@ -77,7 +77,7 @@ impl Selection {
             return wanted;
         }
         let mut any = Answer::No;
-        // Every target is tested, so that it is known of each whether it means something here.
+        // Every target is tested, so that targets without a match can be reported.
         for (index, target) in self.targets.iter().enumerate() {
             let answer = target.test(subject, self.either_end);
             if answer.is_yes() {
@@ -88,7 +88,7 @@ impl Selection {
         wanted.and(any)
     }
 
-    /// The ports that can be meant; `None` for any.
+    /// Returns the ports that can match; `None` means any.
     pub(crate) fn ports(&self) -> Option<Vec<PortRange>> {
         if self.either_end {
             return None;
@@ -102,24 +102,24 @@ impl Selection {
         of_groups.find_map(|ports| ports).map(|ports| ports.concat())
     }
 
-    /// Whether a filter needs more of a process than its name, program file and command line.
+    /// Returns whether a filter needs more of a process than its name, program file and command line.
     pub(crate) fn needs_details(&self) -> bool {
         self.filters().any(|filter| matches!(filter, Filter::Field { field, .. } if field.details))
     }
 
-    /// The values of an option, `--not` included.
+    /// Returns the values of an option, including those of `--not`.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// The states that were asked for.
+    /// Returns the states that the filters name.
     pub(crate) fn states(&self) -> impl Iterator<Item = State> {
         let typed = self.groups.iter().flatten().filter_map(|filter| filter.value("state"));
         typed
             .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
     }
 
-    /// The targets that are the name of nothing: neither of a service, nor of a program here, nor of one that `is_running`.
+    /// Returns the targets whose name is unknown: not a service, not a program here, and not a name that `is_running`.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

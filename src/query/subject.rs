@@ -7,11 +7,11 @@ use crate::findings::Finding;
 use crate::join::Entry;
 use crate::model::{Exposure, Owner, Process, Protocol, Socket};
 
-/// What a test is about.
+/// An entry or a place.
 #[derive(Clone, Copy)]
 pub(crate) enum Subject<'a> {
     Entry(&'a Entry),
-    /// A place where a policy requires an entry, or where one was; `None` means any.
+    /// A place where a policy requires an entry, or where an entry used to be; `None` means any.
     Place {
         protocol: Option<Protocol>,
         address: Option<IpAddr>,
@@ -69,7 +69,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The processes that could be read.
+    /// Returns the processes that could be read.
     pub(crate) fn processes(&self) -> impl Iterator<Item = &'a Process> + use<'a> {
         let processes = match self {
             Subject::Entry(entry) => &entry.processes[..],

@@ -78,7 +78,7 @@ impl Target {
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
-    /// Returns the ports that it can mean; `None` means any port, because a program may use any.
+    /// Returns the ports that the target can mean; `None` means any port, because a program may use any.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             Kind::Ports(ports) => Some(ports),
@@ -87,7 +87,7 @@ impl Target {
         }
     }
 
-    /// Whether it names ports: by number, or as those of a service.
+    /// Returns whether the target names ports: by number, or as the ports of a service.
     pub(crate) fn names_ports(&self) -> bool {
         match &self.kind {
             Kind::Name(name) => !name.service.is_empty(),
@@ -95,7 +95,7 @@ impl Target {
         }
     }
 
-    /// Whether it means this entry or place. With `either_end`, the far end of a connection counts too.
+    /// Returns whether the target means this entry or place. With `either_end`, the far end of a connection counts too.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -119,8 +119,8 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Whether a socket has an address of the network. With ports, whether a client that connects there reaches the socket: then
-/// a socket on the wildcard address counts too.
+/// Returns whether a socket has an address of the network. With ports, returns whether a client that connects there
+/// reaches the socket: then a socket on the wildcard address counts too.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = Answer::of(network.contains(address));
@@ -138,7 +138,7 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
     on_port.and(bound.or(wildcard.and(on_device(subject, network))))
 }
 
-/// Whether traffic to the network comes in on the device that a socket is bound to.
+/// Returns whether traffic to the network arrives on the device that a socket is bound to.
 fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
     let is_loopback = network.address().is_some_and(|address| address.is_loopback());
     match subject.socket().and_then(|socket| socket.local.device.as_deref()) {
@@ -151,7 +151,7 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
 }
 
 impl Name {
-    /// Whether it is the name of a service, or of a program or product that is known.
+    /// Returns whether the name is that of a service, or of a known program or product.
     pub(crate) fn is_known(&self) -> bool {
         !self.service.is_empty() || !self.programs.is_empty()
     }
@@ -165,7 +165,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // A name that is a service's says which port it means, so a place elsewhere is not meant.
+        // The name of a service means its port, so a place on another port does not match.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -189,7 +189,7 @@ impl Name {
         }
     }
 
-    /// Whether a recognised program goes by this name, or serves the service of this name.
+    /// Returns whether a recognised program has this name, or serves the service of this name.
     fn is_program(&self, identity: &Identity) -> bool {
         if identity.holds_for_others() {
             return false;
@@ -211,15 +211,18 @@ fn programs_of(name: &str) -> Vec<Program> {
     found.extend(programs::programs().filter(|program| {
         program.product.eq_ignore_ascii_case(name) || first_word(program.product).eq_ignore_ascii_case(name)
     }));
-    // A program that serves any port, such as an interpreter, is known by its name alone, which its process has anyway.
+    // A program that serves any port, such as an interpreter, is identified by its name alone, which its process has
+    // anyway.
     found.retain(|program| !program.any_port || program.mark() != program.name);
     found
 }
 
-/// The length at which Linux cuts the name of a process, in bytes (`TASK_COMM_LEN` of linux/sched.h, without the terminator).
+/// The length to which Linux truncates the name of a process, in bytes (`TASK_COMM_LEN` of linux/sched.h, without the
+/// terminator).
 const CUT: usize = 15;
 
-/// Whether a process goes by `name`: by the name it gave itself, by its program file, or by that file's path.
+/// Returns whether a process has the name `name`: by the name it gave itself, by its program file, or by the path of
+/// that file.
 fn is_called(process: &Process, name: &str) -> bool {
     let own = process
         .name
@@ -228,14 +231,14 @@ fn is_called(process: &Process, name: &str) -> bool {
     own || process.exe.as_ref().is_some_and(|exe| exe.path == name || is_file_called(&exe.path, name))
 }
 
-/// Whether the file at a path of any system has this name; the ending of a Windows program may be left out.
+/// Returns whether the file at a path of any system has this name; the extension of a Windows program may be left out.
 fn is_file_called(path: &str, name: &str) -> bool {
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
     file == name || file.strip_suffix(".exe") == Some(name)
 }
 
-/// Whether an interpreter runs a script, archive or module of this name: its first argument that is not an option, or the
-/// value of `-jar` or `-m`.
+/// Returns whether an interpreter runs a script, archive or module of this name: its first argument that is not an
+/// option, or the value of `-jar` or `-m`.
 fn runs_script(process: &Process, identity: &Identity, name: &str) -> bool {
     if !identity.is_interpreter() {
         return false;
@@ -249,7 +252,7 @@ fn runs_script(process: &Process, identity: &Identity, name: &str) -> bool {
     first.into_iter().chain(named).any(|script| script == name || is_file_called(script, name))
 }
 
-/// Splits `tcp/53`, `tcp:53` or `53/tcp`.
+/// Parses `tcp/53`, `tcp:53` or `53/tcp`.
 fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), String> {
     if let Some((head, rest)) = text.split_once(['/', ':'])
         && let Ok(protocol) = head.parse()
@@ -304,8 +307,8 @@ fn range(s: &str) -> Option<Result<PortRange, String>> {
     }
 }
 
-/// Parses an address, a network, `localhost`, or one of the first and last with ports; `None` if the text does not look like
-/// one.
+/// Parses an address, a network, `localhost`, or an address or `localhost` with ports; `None` if the text does not look
+/// like one.
 fn address(s: &str) -> Option<Result<Kind, String>> {
     let bare = |networks| Some(Ok(Kind::Address { networks, ports: Vec::new() }));
     if let Some(networks) = host(s) {

@@ -1,9 +1,8 @@
-//! The card of `explain`: what a port is, what is registered there and what became of it, what one meets
-//! there, who is on it here and now, and the command to look.
+//! The card of `explain`: what a port is, what is registered there and whether it is still in use, what is commonly
+//! found there, which process uses it now, and the command that shows it.
 //!
-//! A few ports get a card each; more get a compact block each, and runs of ports of which the same is to be
-//! said share one. Protocols of which the same is to be said are told together. That nothing listens is said
-//! only where every socket could be seen.
+//! A few ports get a card each; more ports get a compact block each, and runs of ports with the same text share one.
+//! Protocols with the same text are shown together. "Nothing listens" appears only if every socket was visible.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -18,16 +17,16 @@ use super::group::{Group, groups, runs};
 use super::wrap::{clip, wrap};
 use super::{Style, Tone, address, cells, context_text, process_name, sanitize, user, verdict_text};
 
-/// As many ports get a card each.
+/// Up to this many ports get a card each.
 pub const CARDS: usize = 3;
 
-/// Columns that prose takes where there is no terminal: it is read by people there too.
+/// The width of prose without a terminal, in columns: people read that output too.
 const MEASURE: u16 = 80;
 
-/// Where the text of a card begins, in columns.
+/// The column at which the text of a card begins.
 const INDENT: usize = 14;
 
-/// Writes a card for each port, or for many of them a block.
+/// Writes a card for each port, or a block for each if there are many.
 pub fn explain(ports: &[Explained<'_>], report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Card { report, style, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
@@ -56,7 +55,7 @@ struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// Where prose is wrapped.
+    /// Returns the width at which prose is wrapped.
     fn measure(&self) -> Option<u16> {
         self.style.width.or(Some(MEASURE))
     }
@@ -90,7 +89,7 @@ impl Card<'_> {
         for assignment in &verdict.assignments {
             self.registration(assignment)?;
         }
-        // Of a repurposed port the reason has told it.
+        // For a repurposed port, the reason contains the known use already.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Met here", &sanitize(&verdict.known_use.join("; ")))?;
         }
@@ -98,10 +97,10 @@ impl Card<'_> {
         self.listeners(group)
     }
 
-    /// What is worth telling beside the verdict.
+    /// Writes the context: what is worth showing in addition to the verdict.
     fn beside(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let contexts = || group.contexts.iter().copied();
-        // Of a living port the reason has told it.
+        // For a port in use, the reason contains the evidence already.
         let told_already = group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
         let evidence = context_text::evidence(group.verdict).filter(|_| !told_already);
         let told = [
@@ -141,7 +140,7 @@ impl Card<'_> {
         }
     }
 
-    /// A label and a paragraph of text that is fit to be shown; an empty label continues the one above.
+    /// Writes a label and a paragraph of sanitized text; an empty label continues the paragraph above.
     fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
         let lines = wrap(&" ".repeat(INDENT), text, self.measure());
         let label = format!("{:<width$}", format!("  {label}"), width = INDENT);
@@ -242,7 +241,7 @@ impl Card<'_> {
         writeln!(self.w, "{:INDENT$}  {command}", "")
     }
 
-    /// The codes in one line, and what a flag says that the verdict has not said already.
+    /// Writes the codes in one line, and the details of a flag that the verdict does not contain already.
     fn flags(&mut self, judged: &Entry) -> io::Result<()> {
         if judged.findings().is_empty() {
             return Ok(());
@@ -262,7 +261,7 @@ impl Card<'_> {
         Ok(())
     }
 
-    /// What to say where no listener is known. Owners that could not be read hide no listener.
+    /// Returns the text for a port without a known listener. Owners that could not be read hide no listener.
     fn nobody(&self) -> String {
         let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
         match self.report.snapshot.gaps.iter().find(|gap| unseen(gap.stage)) {
@@ -277,7 +276,7 @@ impl Card<'_> {
         }
     }
 
-    /// The command that shows who is on the port.
+    /// Writes the command that shows which process uses the port.
     fn check(&mut self, port: u16) -> io::Result<()> {
         self.item("To check", &format!("portolan {port}"))?;
         let host = &self.report.snapshot.host;
@@ -323,12 +322,12 @@ impl Card<'_> {
     }
 }
 
-/// Whether the card's verdict already says what the finding rests on.
+/// Returns whether the card's verdict already contains the evidence of the finding.
 fn is_told_already(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Whether two holders differ in nothing but their ids, as far as the card tells.
+/// Returns whether two processes differ only in their pids, as far as the card shows them.
 fn same_program(a: Option<&Process>, b: Option<&Process>) -> bool {
     match (a, b) {
         (None, None) => true,
@@ -347,7 +346,7 @@ fn title(a: &Assignment) -> String {
     }
 }
 
-/// IANA's `[Mike_Klein][IESG]` as a person writes it.
+/// Returns IANA's `[Mike_Klein][IESG]` as a person writes it.
 fn plain_names(text: &str) -> String {
     text.replace("][", ", ").replace(['[', ']'], "").replace('_', " ")
 }

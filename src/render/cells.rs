@@ -7,7 +7,7 @@
 //! - PROCESS holds the names of the processes, or in brackets why there are none.
 //! - USER is the user of the socket, else of its processes.
 //! - FLAGS holds the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
-//!   Short of room, `?` stands for "(presumed)".
+//!   If space is short, `?` stands for "(presumed)".
 //!
 //! An unknown value is an empty cell; the table draws a dash there.
 
@@ -23,7 +23,7 @@ use super::{
     Tone, address as local_address, owner_mark, process_name, sanitize, user as user_name, verdict_text,
 };
 
-/// How much room a cell has, and who reads it.
+/// How much space a cell has, and who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// The plain value, for machines.
@@ -51,27 +51,27 @@ impl Field {
         Field::new(text, Tone::Plain)
     }
 
-    /// A text that needs no sanitizing; empty if it is not known.
+    /// Returns a text that needs no sanitizing; empty if the value is not known.
     fn known(value: Option<impl ToString>) -> Self {
         Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
-    /// A text from outside.
+    /// Returns a text from outside, sanitized.
     fn text(value: Option<&str>) -> Self {
         Field::plain(sanitize(value.unwrap_or_default()).into_owned())
     }
 
-    /// Texts from outside, joined by commas.
+    /// Returns texts from outside, sanitized and joined by commas.
     fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
         Field::text(Some(&joined(values, ",")))
     }
 
-    /// One text of each process that could be read and has it.
+    /// Returns one text for each process that could be read and has it.
     fn of_processes<'e, T: AsRef<str>>(entry: &'e Entry, value: impl Fn(&'e Process) -> Option<T>) -> Self {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// One text of each registration that has it.
+    /// Returns one text for each registration that has it.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(entry.verdict.assignments.iter().filter_map(value))
     }
@@ -106,7 +106,7 @@ pub(super) fn v6only(entry: &Entry, _: Form) -> Field {
 
 pub(super) fn state(entry: &Entry, form: Form) -> Field {
     Field::plain(match (entry.socket.state, form) {
-        // As ss shortens them.
+        // ss shortens the state in the same way.
         (State::Unconnected, Form::Short) => "unconn",
         (State::Established, Form::Short) => "estab",
         (state, _) => state.name(),
@@ -197,7 +197,7 @@ pub(super) fn cgroup(entry: &Entry, _: Form) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// For people the container, else the unit: of the socket, else of the first process that has one.
+/// Returns the container for people, else the unit: of the socket, else of the first process that has one.
 pub(super) fn unit(entry: &Entry, form: Form) -> Field {
     match form {
         Form::Data => Field::text(entry.socket.unit.as_deref()),
@@ -245,7 +245,7 @@ pub(super) fn exe(entry: &Entry, _: Form) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.path.as_str()))
 }
 
-/// One value for each pid, also of a process that could not be read, as in the JSON.
+/// Returns one value for each pid, also for a process that could not be read, as in the JSON.
 pub(super) fn exe_deleted(entry: &Entry, _: Form) -> Field {
     let deleted = |pid: &Pid| {
         let process = entry.processes.iter().find(|process| process.pid == *pid);
@@ -392,7 +392,7 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
     }
 }
 
-/// The names of the processes, each once, with how many have it: `nginx ×4, sh`.
+/// Returns the names of the processes, each once, with how many have it: `nginx ×4, sh`.
 pub(super) fn process(entry: &Entry, form: Form) -> Field {
     if form == Form::Data {
         return process_names(entry, form);
@@ -417,7 +417,7 @@ pub(super) fn process(entry: &Entry, form: Form) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// As many pids as fit a small column, and how many more there are.
+/// Returns as many pids as fit a small column, and how many more there are.
 pub(super) fn pids(pids: &[Pid], form: Form) -> String {
     let room = match form {
         Form::Data | Form::Complete => usize::MAX,

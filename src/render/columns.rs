@@ -16,8 +16,8 @@ pub struct Column {
     pub(super) cell: fn(&Entry, Form) -> Field,
     /// Whether it holds numbers, which sort by value.
     is_number: bool,
-    /// For a column of the table for people: whether this entry has something to show in it. The table leaves a column
-    /// out if no entry has.
+    /// For a column of the table for people: returns whether this entry has something to show in it. The table leaves a
+    /// column out if no entry has.
     needs: Option<fn(&Entry) -> bool>,
 }
 

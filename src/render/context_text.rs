@@ -1,5 +1,6 @@
-//! The sentences on what lies around a port: who usually serves it, its neighbours, its history, and what an
-//! ephemeral range means here, and whether who holds it belongs there. Part of [`super::words`]; texts come out raw, as there.
+//! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, what an
+//! ephemeral range means on this host, and whether the process is usual there. This file is part of [`super::words`];
+//! its texts are not sanitized either.
 
 use super::verdict_text::sources;
 use crate::findings::identity::identified;
@@ -8,10 +9,10 @@ use crate::model::{
     Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Life, Neighbours, Usual, Verdict,
 };
 
-/// As many are named; of the others their number.
+/// How many names are shown; the rest is counted.
 const FEW: usize = 6;
 
-/// The packaged sources that name the registrations of a port, and those that name it otherwise.
+/// Returns the packaged sources that name the registrations of a port, and those that give the port another name.
 pub(super) fn evidence(verdict: &Verdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
@@ -27,7 +28,7 @@ pub(super) fn evidence(verdict: &Verdict) -> Option<String> {
     (!said.is_empty()).then(|| sentence(&said.join("; ")))
 }
 
-/// The programs that usually serve a port.
+/// Returns the programs that usually serve a port.
 pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for KnownProgram { program, product } in contexts.flat_map(|context| &context.programs) {
@@ -39,14 +40,14 @@ pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Optio
     (!names.is_empty()).then(|| sentence(&format!("served by {}", first_of(&names, FEW))))
 }
 
-/// Why a stranger on the port is suspicious.
+/// Returns why an unknown program on the port is suspicious.
 pub(super) fn guarded(guarded: &GuardedService) -> String {
     let GuardedService { service, programs, why } = guarded;
     let names: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();
     format!("as {service}; known to serve it: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// The block a vendor registered, else what is registered next to the port.
+/// Returns the block of ports that a vendor registered, else what is registered next to the port.
 pub(super) fn neighbours(neighbours: &Neighbours) -> Option<String> {
     let one = |n: &crate::model::Neighbour| format!("{} {}", n.port, n.service);
     if let Some(block) = &neighbours.block {
@@ -63,7 +64,7 @@ pub(super) fn neighbours(neighbours: &Neighbours) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// What happened to the registrations, where that is more than that they were made.
+/// Returns what happened to the registrations, if anything happened since they were made.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events.iter().all(|event| matches!(event.what, Happening::Registered | Happening::Noted)) {
         return None;
@@ -85,7 +86,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&told.collect::<Vec<_>>().join("; ")))
 }
 
-/// What lying in an ephemeral range means here, and whether the port was likely chosen.
+/// Returns what lying in an ephemeral range means on this host, and whether the port was likely chosen.
 pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.kept_back => {
@@ -110,7 +111,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     said
 }
 
-/// Why a program belongs on its port.
+/// Returns why a program is usual on its port.
 pub(super) fn usual(usual: &Usual) -> String {
     let Usual { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };

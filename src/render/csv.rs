@@ -31,7 +31,7 @@ pub fn listing(entries: &[Entry], columns: &[&Column], header: bool, w: &mut dyn
     csv.flush()
 }
 
-/// The entry once for each of its processes, as if that were the only one.
+/// Returns one copy of the entry for each of its processes, with that process alone.
 fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {
@@ -47,7 +47,7 @@ fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     rows.collect()
 }
 
-/// Writes rows of text that nobody has escaped yet.
+/// Writes rows of text that is not escaped yet.
 pub(super) fn rows<const N: usize>(
     names: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -61,7 +61,8 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-/// What begins like a formula no longer does. Tabs and line breaks, which count as well, are escaped already.
+/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks, which count as well, are escaped
+/// already.
 fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');

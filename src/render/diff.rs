@@ -1,8 +1,8 @@
-//! What changed between two observations: a table, JSON (`portolan.diff/1`), a line each, CSV.
+//! The differences between two snapshots: a table, JSON (`portolan.diff/1`), JSON lines, CSV.
 //!
-//! The table has one row a change: what, where, and who held it before and now. Whatever could not be compared is in
-//! every form of it: JSON lists it, the others count it beside. It is never said that nothing changed where not
-//! everything was seen.
+//! The table has one row per change: what changed, where, and the processes before and now. Every format shows what
+//! could not be compared: JSON lists it, the others print its count separately. No format says that nothing changed if
+//! not everything was visible.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -47,7 +47,7 @@ struct Changed<'a> {
     change: ChangeKind,
     passing: bool,
     sure: bool,
-    /// As it is now, or if it vanished, as it was.
+    /// The listener as it is now; if it vanished, as it was.
     listener: &'a Entry,
     before: Option<&'a Entry>,
     text: String,
@@ -85,10 +85,10 @@ impl<'a> NotComparable<'a> {
     }
 }
 
-/// Writes the whole as one object.
+/// Writes the whole comparison as one object.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If writing fails.
 pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -114,10 +114,10 @@ pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()
     json::write(&document, w)
 }
 
-/// Writes a change a line, and then, a line each, what could not be compared.
+/// Writes one change per line, and then, one per line, what could not be compared.
 ///
 /// # Errors
-/// Where a line cannot be written.
+/// If a line cannot be written.
 pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a, T> {
@@ -150,10 +150,10 @@ pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes a row a change.
+/// Writes one row per change.
 ///
 /// # Errors
-/// Where a row cannot be written.
+/// If a row cannot be written.
 pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let names = [
         "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
@@ -185,10 +185,10 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     csv::rows(names, rows, w)
 }
 
-/// Writes a row a change, for people; on a terminal its last line is the summary.
+/// Writes one row per change, for people; on a terminal the last line is the summary.
 ///
 /// # Errors
-/// Where a line cannot be written.
+/// If a line cannot be written.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = comparison.changes.iter().map(|told| row(&since(told, comparison))).collect();
     if !rows.is_empty() {
@@ -214,7 +214,7 @@ fn row(since: &BaselineChange) -> [(String, Tone); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Tone::Critical),
         kind => (format!("{}{doubt}", kind.name()), Tone::Notice),
     };
-    // Where the address is another, it stands on both sides.
+    // If the address changed, both sides show it.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let side = |held: &Option<ListenerState>| match held {
         None => "-".to_owned(),
@@ -233,7 +233,7 @@ fn row(since: &BaselineChange) -> [(String, Tone); 4] {
     ]
 }
 
-/// How much changed, how much only passes, and how much could not be compared: one line.
+/// Returns in one line how many changes there are, how many of them are transient, and how much could not be compared.
 #[must_use]
 pub fn summary(comparison: &Comparison<'_>) -> String {
     let when = comparison.before.taken.strftime("%Y-%m-%d %H:%M UTC");
@@ -269,13 +269,13 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
     said.join(" ")
 }
 
-/// A gap with the side it is on.
+/// Returns a gap with the side it is on.
 #[must_use]
 pub fn on(side: &str, gap: &Gap) -> Gap {
     Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }
 }
 
-/// Why something could not be compared, as a phrase.
+/// Returns why something could not be compared, as a phrase.
 const fn why(why: Why) -> &'static str {
     match why {
         Why::Holder => "the holder was not seen on both sides",
@@ -286,10 +286,10 @@ const fn why(why: Why) -> &'static str {
     }
 }
 
-/// What could not be compared, counted by reason.
+/// Writes how much could not be compared, counted by reason.
 ///
 /// # Errors
-/// Where a line cannot be written.
+/// If a line cannot be written.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
     for unsettled in &comparison.unsettled {

@@ -1,7 +1,7 @@
-//! The stream of events (`portolan.event/1`): one JSON object a line, as things change.
+//! The stream of events (`portolan.event/1`): one JSON object per line, written when something changes.
 //!
-//! The listener in an event is the listing's own, whole. Every line says when and where by itself, so that lines can be
-//! filtered, merged and kept. What could not be seen is an event like any other. Flushing is the caller's business.
+//! The listener in an event is the complete object of the listing. Every line contains the time and the host, so that
+//! lines can be filtered, merged and stored. A gap is an event too. The caller flushes the output.
 
 use std::io::{self, Write};
 
@@ -18,7 +18,7 @@ use super::json;
 
 const SCHEMA: &str = "portolan.event/1";
 
-/// What every event says.
+/// The keys of every event.
 #[derive(Serialize)]
 struct Head<'a> {
     schema: &'static str,
@@ -33,10 +33,10 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The first line: how much there is to begin with, and what is not seen of it.
+/// Writes the first line: how many listeners there are at the start, and the gaps.
 ///
 /// # Errors
-/// Where the line cannot be written.
+/// If the line cannot be written.
 pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Start<'a> {
@@ -58,10 +58,11 @@ pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     line(&start, w)
 }
 
-/// A listener that appeared, vanished, changed hands, or can be reached by more or fewer than before.
+/// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer
+/// clients.
 ///
 /// # Errors
-/// Where the line cannot be written.
+/// If the line cannot be written.
 pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {
@@ -78,10 +79,10 @@ pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) ->
     line(&changed, w)
 }
 
-/// What is not seen is other than it was: all of it, or that nothing is left of it.
+/// Writes the event of changed gaps, with all current gaps, possibly none.
 ///
 /// # Errors
-/// Where the line cannot be written.
+/// If the line cannot be written.
 pub fn view(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct View<'a> {
@@ -95,7 +96,7 @@ pub fn view(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     line(&View { head: Head::new(event, observation), complete, gaps: &observation.gaps }, w)
 }
 
-/// One object on one line, written at once.
+/// Writes one object on one line, in one write.
 fn line(event: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
     let mut bytes = Vec::new();
     json::serialize(event, CompactFormatter, &mut bytes)?;

@@ -1,5 +1,5 @@
-//! One scene for the tests of every renderer: sockets of each kind of owner, and hostile names. It passes through the
-//! real judge and the embedded registry, so a renderer is tested on what it gets.
+//! One scene for the tests of every renderer: sockets with each kind of owner, and hostile names. The scene passes
+//! through the real judge and the embedded registry, so a renderer is tested with real input.
 
 use snapbox::assert::DEFAULT_ACTION_ENV;
 use snapbox::data::Inline;
@@ -77,7 +77,7 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
     }
 }
 
-/// A socket of each kind of owner, several holders, and hostile names.
+/// Returns a snapshot of one socket per kind of owner, with several processes and hostile names.
 pub(super) fn scene() -> Snapshot {
     let held = |pids: &[Pid]| Owner::Held(pids.to_vec().into());
     let home = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
@@ -111,7 +111,7 @@ pub(super) fn scene() -> Snapshot {
             process(900, "postgres"),
             process(1000, HOSTILE),
             process(1001, "(kernel)"),
-            // 4,000,025 could not be read.
+            // Process 4,000,025 could not be read.
         ],
         namespaces: Vec::new(),
         gaps: vec![gap(Stage::Owners, "processes", Some(12))],
@@ -134,7 +134,7 @@ pub(super) fn explained<'r>(report: &'r Report, ports: &[u16]) -> Vec<Explained<
     ports.iter().flat_map(both).map(explain).collect()
 }
 
-/// What a renderer writes, as text.
+/// Returns what a renderer writes, as text.
 pub(super) fn text(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
     let mut bytes = Vec::new();
     render(&mut bytes).unwrap();

@@ -1,20 +1,20 @@
-//! Gathers ports and protocols of which the same is to be said, for the card. It leaves nothing out.
+//! Groups ports and protocols with the same text, for the card. Nothing is left out.
 
 use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, Verdict};
 
-/// Ports and protocols of which the same is to be said.
+/// Ports and protocols with the same text.
 pub(super) struct Group<'e, 'r> {
     pub(super) ports: PortRange,
     pub(super) protocols: Vec<&'static str>,
     pub(super) verdict: &'e Verdict,
     pub(super) listeners: Vec<&'r Entry>,
     pub(super) connections: Vec<&'r Entry>,
-    /// Of each protocol.
+    /// The contexts, one per protocol.
     pub(super) contexts: Vec<&'e Context>,
 }
 
-/// One group a port and verdict.
+/// Returns one group per port and verdict.
 pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     let mut groups: Vec<Group<'e, 'r>> = Vec::new();
     for Explained { port, protocol, verdict, listeners, connections, context } in ports {
@@ -43,11 +43,11 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Neighbouring ports without listeners of which the same is to be said become one group.
+/// Merges neighbouring ports without listeners that have the same text.
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port whose protocols differ comes as several groups: look past those of the port before.
+        // A port whose protocols differ has several groups: look past the groups of the port before.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

@@ -1,8 +1,8 @@
 //! JSON: the schemas `portolan/1` (a listing), `portolan.explain/1` and `portolan.observation/1`.
 //!
-//! Names, types and nulls are a contract. What is not known is `null`. Text is whole and raw: nothing is
-//! sanitized, but whatever a terminal could obey is written as a `\u` escape, so that the output is safe to
-//! look at and still gives back every character. It is written as it is made; no tree of it is built.
+//! Names, types and nulls are a contract. An unknown value is `null`. Text is complete and not sanitized, but every
+//! character that a terminal could interpret is written as a `\u` escape, so that the output is safe to look at and
+//! still preserves every character. The output is streamed; no tree of it is built.
 
 use std::io::{self, BufWriter, Write};
 
@@ -34,7 +34,7 @@ pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     write(&Listing { head: Head::new("portolan/1", report), listeners: &report.entries }, w)
 }
 
-/// Writes what the registry says of ports, and who is on them.
+/// Writes what the registry says about ports, and the listeners on them.
 pub fn explain(
     ports: &[Explained<'_>],
     asked: &[Asked<'_>],
@@ -58,12 +58,12 @@ pub fn explain(
     write(&Explanation { head: Head::new("portolan.explain/1", report), targets, ports }, w)
 }
 
-/// Writes a raw observation, as `--from` reads it back.
+/// Writes a raw snapshot, in the form that `--from` reads.
 pub fn observation(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     write(observation, w)
 }
 
-/// Writes a listener a line, each with the host and the time.
+/// Writes one listener per line, each with the host and the time.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -125,7 +125,7 @@ pub(super) struct Head<'a> {
 #[derive(Serialize)]
 struct RegistryHead<'a> {
     date: &'a str,
-    /// The file it was read from; null where it is the embedded one.
+    /// The file that the registry was read from; null if it is the embedded one.
     file: Option<&'a str>,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Head<'a> {
 }
 
 impl Serialize for Entry {
-    /// Writes an entry as every document has it.
+    /// Writes an entry in the form that all documents share.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Row::new(self).serialize(serializer)
     }
@@ -186,7 +186,7 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
-        // A holder that could not be read is listed all the same: its id is known.
+        // A process that could not be read is listed too: its pid is known.
         let holder = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
             known.map_or_else(|| Holder::unread(*pid), |process| Holder::new(process))
@@ -394,7 +394,7 @@ struct Port<'a> {
     #[serde(flatten)]
     registered: Registered<'a>,
     evidence: Vec<Named<'a>>,
-    /// The kinds that name the port as something else, and those of them that agree on what.
+    /// The kinds of source that give the port another name, and those of them that agree on one name.
     otherwise: &'a [Life],
     together: &'a [Life],
     programs: &'a [KnownProgram],

@@ -1,8 +1,8 @@
-//! Turns finished values into bytes: a table, JSON, a card, and the lines that go to standard error.
+//! Turns finished values into bytes: a table, JSON, a card, and the lines for standard error.
 //!
-//! Renderers never decide: what is flagged, how grave it is and what is known were settled before. They do
-//! not look at the terminal or the environment either; the caller says in a [`Style`] what it found there.
-//! Every text from outside goes through [`sanitize`](fn@sanitize) before it reaches a line.
+//! Renderers never decide: the flags, their severity and the known facts are settled before. Renderers do not read the
+//! terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
+//! [`sanitize`](fn@sanitize) before it reaches a line.
 
 pub mod audit;
 pub mod card;
@@ -36,24 +36,25 @@ use crate::model::{Owner, Severity, Socket, host};
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, summary};
 
-/// What the caller found out about the place the output goes to.
+/// The properties of the output's destination, as the caller found them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Columns of the terminal. `None` where it is none: plain aligned text, never truncated or wrapped.
+    /// The width of the terminal in columns. `None` if there is no terminal: plain aligned text, never truncated or
+    /// wrapped.
     pub width: Option<u16>,
     /// Whether to use colour.
     pub color: bool,
 }
 
 impl Style {
-    /// `text` in a tone, or as it is where there is no colour.
+    /// Returns `text` in a tone, or unchanged without colour.
     pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
         let ansi = tone.ansi();
         if self.color && !ansi.is_plain() { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
     }
 }
 
-/// How a piece of text is set off from what stands around it.
+/// How a piece of text is emphasised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
@@ -91,17 +92,17 @@ impl From<Severity> for Tone {
     }
 }
 
-/// The address of a socket with its device, fit to be shown: `[fe80::1%eth0]`, `0.0.0.0%lo`.
+/// Returns the address of a socket with its device, sanitized: `[fe80::1%eth0]`, `0.0.0.0%lo`.
 fn address(socket: &Socket) -> String {
     sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
 }
 
-/// The user a socket was made under, fit to be shown: its name, else its number.
+/// Returns the user that a socket was created under, sanitized: the name, else the number.
 fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
 
-/// The mark that stands where the name of a holder would, if there is no holder to name.
+/// Returns the mark in place of the name of a process, if there is no process to name.
 const fn owner_mark(owner: &Owner) -> Option<&'static str> {
     match owner {
         Owner::Held(_) => None,
@@ -113,8 +114,8 @@ const fn owner_mark(owner: &Owner) -> Option<&'static str> {
     }
 }
 
-/// The name of a process, fit to be shown. One that calls itself like a mark is shown as `\x28kernel)`, so
-/// that it cannot pass for a socket without a holder. A name that could not be read is `?`.
+/// Returns the name of a process, sanitized. A name that looks like a mark is shown as `\x28kernel)`, so that the
+/// process cannot pass for a socket without an owner. A name that could not be read is `?`.
 fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),

@@ -1,7 +1,7 @@
-//! Policies as TOML, and what there is to remark on one.
+//! Policies as TOML, and the remarks about a policy.
 //!
-//! What is printed here reads back as the same policy. Names from outside stand in quotes, with everything escaped
-//! that a terminal could obey or a reader could not see.
+//! The printed text parses to the same policy. Names from outside are in quotes, and every character that a terminal
+//! could interpret or a reader could not see is escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -113,7 +113,7 @@ fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-/// A basic string of TOML.
+/// Returns a basic string of TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -134,7 +134,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Writes a drafted policy with what its reader should know.
+/// Writes a drafted policy with the remarks that its reader needs.
 pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
@@ -198,7 +198,7 @@ fn keep(note: &Kept, w: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// At most eight of them.
+/// Returns at most eight of the values as text.
 fn few<T: Display>(values: &[T]) -> String {
     let shown: Vec<String> = values.iter().take(8).map(ToString::to_string).collect();
     match values.len().checked_sub(shown.len()) {
@@ -207,7 +207,7 @@ fn few<T: Display>(values: &[T]) -> String {
     }
 }
 
-/// Writes what there is to remark on a good policy, a line each, and a line that it is good.
+/// Writes the remarks on a valid policy, one per line, and a line that the policy is valid.
 pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Write) -> io::Result<()> {
     for Remark { rule, at, kind } in remarks {
         let text = match kind {

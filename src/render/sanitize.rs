@@ -1,24 +1,24 @@
-//! Makes text from outside fit to be shown: process names, paths, arguments, users, devices, host names.
+//! Sanitizes text from outside: process names, paths, arguments, users, devices, host names.
 //!
-//! What a terminal would obey, or a reader could not see, is written out instead. Nothing is dropped and
-//! nothing is shortened here.
+//! Characters that a terminal would interpret, or that a reader could not see, are escaped. Nothing is dropped or
+//! shortened here.
 //!
 //! | in the text | shown |
 //! | --- | --- |
-//! | an ASCII control, newline and tab too | `\x1b` |
+//! | an ASCII control, including newline and tab | `\x1b` |
 //! | any other character that [`is_unsafe`] | `\u{202e}` |
-//! | backslashes before what is written out, or before what only looks like it (`\x1b`, `\u{`) | each doubled |
-//! | any other backslash (`C:\nginx`, `DOMAIN\user`) | as it is |
+//! | backslashes before an escape, or before text that looks like one (`\x1b`, `\u{`) | each doubled |
+//! | any other backslash (`C:\nginx`, `DOMAIN\user`) | unchanged |
 //!
-//! The result is unambiguous: after an odd number of backslashes `x1b` was written out here, after an even one it
-//! was in the text. Bytes that were no UTF-8 are U+FFFD by the time they come here, and stay so.
+//! The result is unambiguous: after an odd number of backslashes, `x1b` is an escape made here; after an even number,
+//! it was in the text. Bytes that were not valid UTF-8 have become U+FFFD before this point, and stay so.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a character could command a terminal, reorder what stands beside it, end a line, or not be seen:
-/// all controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other
-/// character that Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
+/// Returns whether a character could command a terminal, reorder the text around it, end a line, or be invisible: all
+/// controls (C0, DEL, C1), bidirectional controls, line and paragraph separators, and every other character that
+/// Unicode calls default-ignorable (zero-width, fillers, variation selectors, tags).
 #[must_use]
 pub const fn is_unsafe(c: char) -> bool {
     matches!(c,
@@ -30,7 +30,7 @@ pub const fn is_unsafe(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text` with everything unsafe written out; borrowed where there is nothing to write out.
+/// Returns `text` with every unsafe character escaped; borrowed if there is nothing to escape.
 #[must_use]
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     let plain = |b: u8| (b' '..0x7f).contains(&b) && b != b'\\';
@@ -44,7 +44,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
             backslashes += 1;
         } else {
             if is_unsafe(c) || is_like_written_out(&text[at..]) {
-                // Once more, so that they read as themselves.
+                // The backslashes are written twice, so that they are read as backslashes.
                 shown.extend(std::iter::repeat_n('\\', backslashes));
             }
             backslashes = 0;
@@ -59,7 +59,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether what follows a backslash would be taken for something written out.
+/// Returns whether the text after a backslash would be taken for an escape.
 fn is_like_written_out(rest: &str) -> bool {
     match rest.as_bytes() {
         [b'x', high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
@@ -146,7 +146,7 @@ mod tests {
         #[test]
         fn nothing_unsafe_is_left(text in nasty()) {
             let shown = sanitize(&text);
-            // Said again, apart from the function under test.
+            // This condition is independent of the function under test.
             let left = shown.chars().find(|c| c.is_control()
                 || matches!(u32::from(*c), 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060 | 0x2066..=0x2069
                     | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe007f));

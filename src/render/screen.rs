@@ -1,8 +1,8 @@
-//! The frame that `watch` shows on a terminal: a status line, a line of what just changed, the table, what is not seen.
+//! The frame that `watch` shows on a terminal: a status line, a line of recent changes, the table, and the gaps.
 //!
-//! It is lines of text for a given size, none wider and no more of them than fit; the terminal itself is driven
-//! elsewhere. Marks are signs before colours, so that they can be read without any. Where not all rows fit, those that
-//! changed are shown before the others, and how many are left out is said.
+//! A frame is lines of text for a given size: no line is wider than the terminal, and no more lines than fit.
+//! `command/screen.rs` drives the terminal. Marks are signs as well as colours, so that they can be read without
+//! colour. If not all rows fit, the rows that changed come before the others, and the number of rows left out is shown.
 
 use std::io;
 use std::time::Duration;
@@ -18,30 +18,30 @@ use super::summary::plural;
 use super::wrap::clip;
 use super::{Style, Tone, table, talk};
 
-/// What happened to a row lately.
+/// A recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What.
+    /// The kind of change.
     pub kind: Kind,
-    /// Whether it is about to fade.
+    /// Whether the mark is about to fade.
     pub fading: bool,
 }
 
-/// What there is to show.
+/// The content of a frame.
 #[derive(Debug)]
 pub struct Scene<'a> {
-    /// What listens now.
+    /// The current report.
     pub report: &'a Report,
-    /// The rows and their marks, those that vanished among them, in the order of listings.
+    /// The rows with their marks, including the listeners that vanished, in the order of listings.
     pub rows: Vec<(Entry, Option<Mark>)>,
 }
 
-/// What the status line counts.
+/// The numbers in the status line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// The listeners that are watched.
     pub listeners: usize,
-    /// What is out of sight.
+    /// The gaps.
     pub gaps: usize,
 }
 
@@ -53,20 +53,20 @@ impl Tally {
     }
 }
 
-/// The place a frame is made for.
+/// The size of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Columns.
+    /// The columns.
     pub width: u16,
-    /// Lines.
+    /// The lines.
     pub height: u16,
 }
 
 /// The columns that a mark takes before its row.
 const MARK: u16 = 2;
-/// The status, the line of changes, the table's header and its rule.
+/// The status line, the line of changes, the table's header and its rule.
 const HEAD: usize = 4;
-/// The lines of gaps that are told at the foot, where there is room.
+/// How many lines of gaps are shown at the bottom, if they fit.
 const GAPS: usize = 4;
 
 const fn sign(kind: Kind) -> (&'static str, Tone) {
@@ -80,10 +80,10 @@ const fn sign(kind: Kind) -> (&'static str, Tone) {
     }
 }
 
-/// The frame, line by line.
+/// Returns the frame, line by line.
 ///
 /// # Errors
-/// Never in practice: it is made in memory.
+/// Never in practice: the frame is made in memory.
 pub fn frame(
     scene: &Scene<'_>,
     now: Timestamp,
@@ -109,7 +109,7 @@ pub fn frame(
     if chosen.is_empty() && scene.rows.is_empty() {
         lines.extend(text.lines().map(str::to_owned));
     } else if !chosen.is_empty() {
-        // A header, a rule, and a line a row; the summary below is the business of a listing.
+        // The table has a header, a rule, and one line per row; a frame has no summary.
         let marks = [None, None].into_iter().chain(chosen.iter().map(|(_, mark)| *mark));
         for (at, (line, mark)) in text.lines().zip(marks).enumerate() {
             lines.push(match mark {
@@ -136,12 +136,12 @@ pub fn frame(
     Ok(lines.iter().map(|line| crop(line, width)).collect())
 }
 
-/// As many rows as there is room for, in their order: those with a mark before the others.
+/// Returns as many rows as fit, in their order; rows with a mark take precedence.
 fn chosen<'s>(scene: &'s Scene<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>)> {
     if scene.rows.len() <= room {
         return scene.rows.iter().collect();
     }
-    let room = room.saturating_sub(1); // to say so
+    let room = room.saturating_sub(1); // one line for the number left out
     let marked = scene.rows.iter().filter(|(_, mark)| mark.is_some()).count();
     let (mut marks, mut others) = (room.min(marked), room.saturating_sub(marked));
     let mut fits = |(_, mark): &&(Entry, Option<Mark>)| {
@@ -153,8 +153,9 @@ fn chosen<'s>(scene: &'s Scene<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>
     scene.rows.iter().filter(|row| fits(row)).collect()
 }
 
-/// The first line: the time, how many listeners, whether that is all, how often it is looked, how to leave. Where it is
-/// too long, the parts that can be missed give way; that the view is incomplete is said to the last.
+/// Returns the first line: the time, the number of listeners, whether the view is complete, the interval, and how to
+/// quit. If the line is too long, the least important parts are left out; the word that the view is incomplete is the
+/// last to go.
 #[must_use]
 pub fn status(tally: Tally, now: Timestamp, interval: Duration, width: u16) -> String {
     let Tally { listeners, gaps } = tally;
@@ -178,7 +179,7 @@ pub fn status(tally: Tally, now: Timestamp, interval: Duration, width: u16) -> S
     clip(&joined(&parts), width).into_owned()
 }
 
-/// The second line: the signs in use, with what they mean and how often.
+/// Returns the second line: the signs in use, with their meaning and their counts.
 fn changes(scene: &Scene<'_>, style: &Style) -> String {
     let told = Kind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
@@ -188,7 +189,7 @@ fn changes(scene: &Scene<'_>, style: &Style) -> String {
     told.collect::<Vec<_>>().join("  ")
 }
 
-/// The last lines: what is not seen, as far as there is room.
+/// Returns the last lines: the gaps, as far as they fit.
 fn gaps(report: &Report, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     let observation = &report.snapshot;
@@ -197,7 +198,8 @@ fn gaps(report: &Report, style: &Style) -> io::Result<Vec<String>> {
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }
 
-/// `line` cut to `width` columns; escape sequences of our own colours take none and are all kept.
+/// Returns `line` cut to `width` columns; the escape sequences of this program's colours take no columns and are all
+/// kept.
 fn crop(line: &str, width: usize) -> String {
     let mut kept = String::with_capacity(line.len());
     let (mut used, mut escape) = (0, false);

@@ -1,4 +1,4 @@
-//! The sums of the registry, as a table and as JSON.
+//! The totals of the registry, as a table and as JSON.
 
 use std::io::{self, Write};
 
@@ -12,16 +12,16 @@ use crate::registry::Stats;
 use super::json::{Head, write};
 use super::{Style, Tone, summary, verdict_text};
 
-/// Data older than this is said to be old, in days.
+/// The age in days above which the data is reported as old.
 const OLD: i64 = 365;
 
-/// How old the data was at the time of the observation, in days; `None` where its date is not a day.
+/// Returns the age of the data at the time of the snapshot, in days; `None` if its date is not a day.
 fn age(date: &str, now: Timestamp) -> Option<i64> {
     let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
     Some(now.duration_since(midnight).as_hours() / 24)
 }
 
-/// Writes the sums for people.
+/// Writes the totals for people.
 pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let Stats { statuses, evidence, curated, known_uses, programs } = stats;
     let heading = |text: &str| style.paint(Tone::Heading, text);
@@ -60,7 +60,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     Ok(())
 }
 
-/// Writes the sums for machines, in the schema of `explain`, with no ports.
+/// Writes the totals for machines, in the schema of `explain`, with no ports.
 pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Count {

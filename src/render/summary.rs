@@ -1,7 +1,7 @@
-//! The line that ends a listing: how many listeners, how many flagged by kind, how many owners unread.
+//! The line that ends a listing: the number of listeners, of flags by kind, and of owners that could not be read.
 //!
-//! It never sounds like an all-clear where something could not be seen. It is text without colour or line
-//! breaks; the table sets it below its rows on a terminal, elsewhere the caller sends it to standard error.
+//! The line never suggests an all-clear if something could not be observed. It is text without colour or line breaks;
+//! on a terminal it is the last line of the table, elsewhere the caller writes it to standard error.
 
 use crate::findings::Flag;
 use crate::judge::{Entry, Report};
@@ -11,7 +11,7 @@ use crate::registry::Registry;
 
 use super::sanitize;
 
-/// The line, without its newline.
+/// Returns the summary, without its newline.
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let mut said = vec![counts(report)];
@@ -24,7 +24,7 @@ pub fn summary(report: &Report) -> String {
     said.join(" ")
 }
 
-/// The date of the data that judged, and where it was read from.
+/// Returns the date of the registry, and the file it was read from.
 #[must_use]
 pub fn registry(registry: &Registry) -> String {
     match registry.file() {
@@ -66,7 +66,7 @@ fn counts(report: &Report) -> String {
     }
 }
 
-/// The owners that could not be read, and what would show them, as the gaps say.
+/// Returns how many owners could not be read, and the remedy, as the gaps give it.
 fn owners(report: &Report) -> Option<String> {
     let count =
         |owner: &Owner| report.entries.iter().filter(|j| j.socket.owner.name() == owner.name()).count();
@@ -91,7 +91,7 @@ fn owners(report: &Report) -> Option<String> {
     })
 }
 
-/// `1 listener`, `2 listeners`.
+/// Returns `1 listener` or `2 listeners`.
 pub(super) fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -1,16 +1,16 @@
-//! The table. This is the only place that names `comfy_table`; what the columns hold is in `cells.rs`.
+//! The table. Only this file names `comfy_table`; the content of the columns is in `cells.rs`.
 //!
-//! One row a socket, in the order given. Nothing is decided here but what fits.
+//! The table has one row per socket, in the given order. This file decides only what fits.
 //!
-//! **On a terminal** where it would not fit, columns give way, step by step, until it does (`STEPS`): long texts
-//! shrink (a `…` marks what was cut) and UNIT goes; then cells take their short form (`Form::Short`); EXPOSURE goes
-//! (ADDRESS and the order of the rows still tell it), and texts shrink further; below about 80 columns USER goes, then
-//! PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS, PROCESS
-//! and PROTO go, in this order; PORT and FLAGS stay. What the shrinking leaves free is handed back. The summary is the
-//! last line.
+//! **On a terminal** that is too narrow, columns shrink step by step until the table fits (`STEPS`). First long texts
+//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`Form::Short`), EXPOSURE is hidden
+//! (ADDRESS and the order of the rows still show it), and texts shrink further. Below about 80 columns USER is hidden,
+//! then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS,
+//! PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than necessary get the
+//! free space back. The summary is the last line.
 //!
-//! **Elsewhere** it is plain aligned text: every column, nothing cut, one line a socket, no summary. Without colour that
-//! takes no table.
+//! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per socket, no summary. Text
+//! without colour is written without `comfy_table`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -31,7 +31,7 @@ use super::{Style, Tone, summary};
 /// The gap between two columns.
 const GAP: u16 = 2;
 
-/// How columns give way: each in turn is cut to so many columns, 0 hiding it, until the table fits.
+/// How columns shrink: each in turn is cut to this many columns, 0 hides it, until the table fits.
 const STEPS: [(&str, u16); 39] = [
     ("unit", 20),
     ("service", 24),
@@ -40,7 +40,7 @@ const STEPS: [(&str, u16); 39] = [
     ("service", 16),
     ("process", 16),
     ("user", 12),
-    // From here on cells are in their short form.
+    // From this step on, cells are in their short form.
     ("address", 28),
     ("flags", 24),
     ("exposure", 0),
@@ -53,7 +53,7 @@ const STEPS: [(&str, u16); 39] = [
     ("service", 9),
     ("user", 6),
     ("address", 15),
-    // The longest code, `deleted-executable`, and how many more there are.
+    // The longest code, `deleted-executable`, and the count of further flags.
     ("flags", 21),
     ("service", 8),
     ("process", 8),
@@ -69,7 +69,7 @@ const STEPS: [(&str, u16); 39] = [
     ("service", 7),
     ("process", 7),
     ("address", 11),
-    // 60 columns hold what is left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
+    // 60 columns hold the columns that are left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
     ("service", 0),
     ("address", 9),
     ("address", 0),
@@ -78,10 +78,10 @@ const STEPS: [(&str, u16); 39] = [
     // 20 columns hold PORT and FLAGS, which stay on any terminal.
 ];
 
-/// As many of the steps are tried before cells take their short form.
+/// How many of the steps are tried before cells take their short form.
 const LONG_STEPS: usize = 7;
 
-/// Rows are handed to `comfy_table` in lots: it holds every cell several times over, and a listing may be long.
+/// How many rows are passed to `comfy_table` at once: it holds every cell several times, and a listing may be long.
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal its last line is the summary.
@@ -90,7 +90,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     let Layout { columns, form, widths } = &Layout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
     let row = |entry| columns.iter().map(move |column| shown(column, entry, *form));
-    // Nothing is no table, not even an empty one.
+    // A listing without entries has no header either.
     let header = header && !report.entries.is_empty();
     draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
     if style.width.is_some() {
@@ -101,7 +101,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Writes the columns that were asked for in full, however wide the terminal.
+/// Writes the named columns in full, whatever the width of the terminal.
 ///
 /// # Errors
 /// If a row cannot be written.
@@ -122,7 +122,7 @@ pub fn grid(
     w.flush()
 }
 
-/// A cell as it is drawn: a dash where nothing is known.
+/// Returns a cell as it is drawn: a dash if the value is unknown.
 fn shown(column: &Column, entry: &Entry, form: Form) -> Field {
     let field = (column.cell)(entry, form);
     if field.text.is_empty() { Field::new("-", Tone::Quiet) } else { field }
@@ -137,7 +137,7 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // Nothing is cut, coloured or ruled: thousands of rows need no more than spaces.
+        // Nothing is cut, coloured or ruled: spaces are enough, even for thousands of rows.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -170,7 +170,7 @@ fn plain(
     writeln!(w, "{}", text.trim_end())
 }
 
-/// Writes rows of a few columns, whole: on a terminal cells are wrapped to its width, elsewhere a row is a line.
+/// Writes complete rows of a few columns: on a terminal cells are wrapped to its width, elsewhere a row is one line.
 pub(super) fn wrapped<const N: usize>(
     names: [&'static str; N],
     rows: &[[(String, Tone); N]],
@@ -202,11 +202,11 @@ pub(super) fn wrapped<const N: usize>(
     w.flush()
 }
 
-/// What every row has in common.
+/// What all rows have in common.
 struct Layout {
     columns: Vec<&'static Column>,
     form: Form,
-    /// A width a column; 0 hides it.
+    /// One width per column; 0 hides it.
     widths: Vec<u16>,
 }
 
@@ -229,7 +229,7 @@ impl Layout {
 
 fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16], style: &Style) -> Table {
     let mut table = Table::new();
-    // It must not look for a terminal by itself: the caller has, and says so in the style.
+    // `comfy_table` must not look for a terminal by itself: the caller has done so, and the style has the result.
     table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
     if style.color {
         table.enforce_styling().style_text_only();
@@ -237,7 +237,7 @@ fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16],
     }
     let rule = style.width.map_or(LineStyle::none(), |_| LineStyle::none().fill('─'));
     table.load_style(TableStyle::new().header_separator(rule));
-    // No text holds a NUL, so that cells are cut at any character rather than wrapped at spaces.
+    // No text contains a NUL, so cells are cut at any character instead of being wrapped at spaces.
     table.set_delimiter('\0');
     if let Some(header) = header {
         table.set_header(header);
@@ -255,11 +255,11 @@ fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16],
 }
 
 fn width(text: &str) -> u16 {
-    // Most texts are ASCII without controls, which have been written out.
+    // Most texts are ASCII; controls have been escaped.
     u16::try_from(if text.is_ascii() { text.len() } else { text.width() }).unwrap_or(u16::MAX)
 }
 
-/// The columns that the longest text of each column takes, its name included.
+/// Returns the width of the longest text of each column, including the column's name.
 fn natural(entries: &[Entry], columns: &[&Column], form: Form) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
     for entry in entries {
@@ -270,7 +270,7 @@ fn natural(entries: &[Entry], columns: &[&Column], form: Form) -> Vec<u16> {
     widths
 }
 
-/// One line on a terminal, however long its cells are.
+/// Returns a row that takes one line on a terminal, however long its cells are.
 fn line(cells: impl Iterator<Item = Cell>, style: &Style) -> Row {
     let mut row: Row = cells.collect::<Vec<_>>().into();
     if style.width.is_some() {
@@ -292,7 +292,7 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Cuts `widths` down to `room` as far as `steps` go, and hands back what is left over; 0 hides a column.
+/// Cuts `widths` down to `room` as far as `steps` go, and distributes the space that is left over; 0 hides a column.
 fn fit(columns: &[&Column], widths: &mut [u16], room: usize, steps: &[(&str, u16)]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {
@@ -316,7 +316,7 @@ fn fit(columns: &[&Column], widths: &mut [u16], room: usize, steps: &[(&str, u16
     }
 }
 
-/// The columns that a table of these widths takes.
+/// Returns how many columns a table of these widths takes.
 fn taken(widths: &[u16]) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| usize::from(*width) + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())

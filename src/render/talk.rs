@@ -1,6 +1,6 @@
-//! What goes to standard error beside a listing: what could not be seen, and what a reader should know.
+//! The messages on standard error: the gaps, and notes for the reader.
 //!
-//! Each gap is told once, in a line of its own, with its remedy. A line is a message; on a terminal it is wrapped.
+//! Each gap is one message on one line, with its remedy; on a terminal the line is wrapped.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::model::{Gap, Matched, Note};
 use super::wrap::wrap;
 use super::{Style, Tone, sanitize};
 
-/// Every gap, then every note.
+/// Writes every gap, then every note.
 pub fn gaps<'a>(
     gaps: impl IntoIterator<Item = &'a Gap>,
     notes: &[Note],
@@ -32,7 +32,7 @@ fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Tone::Quiet, &line)))
 }
 
-/// Every gap.
+/// Writes every gap.
 pub fn unseen<'a>(
     gaps: impl IntoIterator<Item = &'a Gap>,
     style: &Style,
@@ -51,19 +51,19 @@ pub fn unseen<'a>(
     Ok(())
 }
 
-/// What was not seen, why, and what would show it, in one line.
+/// Returns in one line what was not observed, why, and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
     let Gap { what, count, why, remedy, .. } = gap;
     format!("{}: {}{}", counted(what, *count), sanitize(why), in_brackets(remedy.as_deref()))
 }
 
-/// A note in one line.
+/// Returns a note in one line.
 pub(super) fn note(note: &Note) -> String {
     let Note { what, count, remedy } = note;
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// What a name turned out to be, where it is not what its form says.
+/// Writes what a name stands for, if its form does not show it.
 pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Asked { text, matched, added } in asked {
         let what = match matched {
@@ -77,10 +77,10 @@ pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
-/// That what was waited for did not come in time.
+/// Writes that the awaited condition did not become true in time.
 ///
 /// # Errors
-/// Where the line cannot be written.
+/// If the line cannot be written.
 pub fn gave_up(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
     let what = if free { "still held" } else { "nothing listens" };
     writeln!(w, "portolan: {}: {what} after the time given", sanitize(&targets.join(" ")))

@@ -1,7 +1,7 @@
-//! The sentences made from data: why a port has its status, what a finding rests on, what a range is.
+//! The sentences made from data: why a port has its status, the evidence of a finding, what a range is.
 //!
-//! A presumption is never told as a fact: what rests on one says "presumed" in the same breath. Texts come out
-//! raw; whoever shows them on a terminal sanitizes them, whoever writes JSON lets the serializer escape them.
+//! A presumption is never stated as a fact: a sentence that rests on one contains "presumed". The texts are not
+//! sanitized; code that shows them on a terminal sanitizes them, and the JSON serializer escapes them.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
 use crate::findings::text::{list, sentence};
@@ -9,7 +9,7 @@ use crate::model::{
     Assignment, Basis, Confidence, Exposure, Life, Owner, RegistryRange, Standing, Status, Verdict,
 };
 
-/// What a part of the port space is (RFC 6335, sections 6 and 8).
+/// Returns the name of a part of the port space (RFC 6335, sections 6 and 8).
 pub(super) const fn range(range: RegistryRange) -> &'static str {
     match range {
         RegistryRange::System => {
@@ -24,7 +24,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Who can reach a listener, as far as its address tells.
+/// Returns who can reach a listener, as far as its address shows.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -36,7 +36,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     }
 }
 
-/// What is known of the holders of a socket.
+/// Returns what is known about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "held by a process",
@@ -48,7 +48,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     }
 }
 
-/// The status, with how sure it is where it rests on a curated row: `orphaned (presumed)`.
+/// Returns the status, with its confidence if it rests on a curated row: `orphaned (presumed)`.
 pub(super) fn status(verdict: &Verdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
@@ -57,7 +57,7 @@ pub(super) fn status(verdict: &Verdict) -> String {
     }
 }
 
-/// The status of one registration by itself, likewise.
+/// Returns the status of one registration by itself, with its confidence.
 pub(super) fn standing(assignment: &Assignment) -> String {
     match assignment_confidence(assignment) {
         Some(confidence) => format!("{} ({})", assignment.status.name(), confidence.name()),
@@ -65,15 +65,15 @@ pub(super) fn standing(assignment: &Assignment) -> String {
     }
 }
 
-/// How sure a verdict of death is: as sure as the least sure row it rests on.
+/// Returns the confidence of a verdict of death: that of the least certain row it rests on.
 fn confidence(verdict: &Verdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // One living registration that is sure is enough.
+        // One living registration that is certain is enough.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // Every registration is dead, and each has its row.
+        // Every registration is dead, and each has its curated row.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -86,14 +86,14 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     let row = assignment.curated.as_ref()?;
     match assignment.status {
         Status::Orphaned => Some(row.confidence),
-        // Independent sources speak for it beside the curated row.
+        // Independent sources confirm it in addition to the curated row.
         Status::Active if assignment.life.iter().any(|life| *life != Life::Curated) => None,
         Status::Active => Some(row.confidence),
         _ => None,
     }
 }
 
-/// Why a port and protocol has its status.
+/// Returns why a port and protocol has its status.
 pub(super) fn reason(verdict: &Verdict) -> String {
     let mut said: Vec<String> = Vec::new();
     let remark = |said: &mut Vec<String>| {
@@ -162,12 +162,12 @@ pub(super) fn reason(verdict: &Verdict) -> String {
     said.join(" ")
 }
 
-/// Whether no packaged source names a registration of the port, so that another name for it tells something.
+/// Returns whether no packaged source names a registration of the port, so that another name for it is informative.
 fn lacks_life(verdict: &Verdict) -> bool {
     !verdict.assignments.iter().any(|a| a.life.iter().any(|kind| Life::PACKAGED.contains(kind)))
 }
 
-/// The kinds of source that name a registration, in words.
+/// Returns the kinds of source that name a registration, as text.
 pub(super) fn sources(life: &[Life]) -> String {
     let names: Vec<String> = life
         .iter()
@@ -188,7 +188,7 @@ pub(super) fn sources(life: &[Life]) -> String {
     list(&names)
 }
 
-/// `names` or `name`, as the words for these kinds ask.
+/// Returns `names` or `name`, to agree with the text for these kinds.
 fn names(life: &[Life]) -> &'static str {
     match life {
         [Life::Curated | Life::KnownUse | Life::Netbase | Life::Selinux] => "names",
@@ -202,7 +202,7 @@ fn alive(a: &Assignment) -> String {
     } else {
         format!("{} is in use: {} {} it.", a.service, sources(&a.life), names(&a.life))
     };
-    // Where others speak for it, what the curated list rests on adds nothing.
+    // If other sources confirm it, the basis of the curated list adds nothing.
     let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
     match a.curated.as_ref().filter(|row| alone && row.standing == Standing::Alive) {
         Some(row) => {
@@ -212,7 +212,7 @@ fn alive(a: &Assignment) -> String {
     }
 }
 
-/// What the curated lists say of a registration that is dead or withdrawn; `None` of any other.
+/// Returns what the curated lists say about a dead or withdrawn registration; `None` for any other.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let how = match row.standing {
@@ -239,7 +239,7 @@ fn registered(a: &Assignment) -> String {
     }
 }
 
-/// The RFCs a reference names: `[RFC9110]` gives `RFC 9110`.
+/// Returns the RFCs that a reference names: `[RFC9110]` gives `RFC 9110`.
 fn rfcs(reference: Option<&str>) -> Vec<String> {
     let number = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
     let mut named: Vec<String> = reference

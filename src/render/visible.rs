@@ -1,5 +1,5 @@
-//! JSON in which nothing hides: every character that a terminal could obey or a reader
-//! could not see is a `\u` escape. JSON itself asks for that below U+0020 only.
+//! JSON without invisible characters: every character that a terminal could interpret or a reader could not see is a
+//! `\u` escape. JSON itself requires that only below U+0020.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::is_unsafe;
 
-/// The formatter; the layout is that of one of serde_json's own.
+/// A formatter that escapes; the layout is that of one of serde_json's own formatters.
 pub(super) struct Visible<F>(pub(super) F);
 
 impl<F: Formatter> Formatter for Visible<F> {

@@ -1,14 +1,14 @@
 //! Breaks prose at spaces so that it fits a width, with a hanging indent.
 //!
-//! Words are never broken: an address of a page that is longer than the line stays whole, so that it can be
-//! copied; the terminal folds it. Without a width nothing is broken.
+//! Words are never broken: a web address that is longer than the line stays in one piece, so that it can be copied; the
+//! terminal folds it. Without a width nothing is broken.
 
 use unicode_width::UnicodeWidthStr;
 
-/// The narrowest a paragraph is set, however narrow the terminal and however deep the indent, in columns.
+/// The minimum width of a paragraph in columns, however narrow the terminal and however deep the indent.
 const NARROWEST: usize = 20;
 
-/// `text` in lines of at most `width` columns: `first` stands before the first line, and as much space before
+/// Returns `text` in lines of at most `width` columns: `first` stands before the first line, and as many spaces before
 /// the others.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     let indent = first.width();
@@ -32,7 +32,7 @@ pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     lines
 }
 
-/// `text` cut to `width` columns, with `…` where something was cut off.
+/// Returns `text` cut to `width` columns, with `…` if something was cut off.
 pub(super) fn clip(text: &str, width: usize) -> std::borrow::Cow<'_, str> {
     if text.width() <= width {
         return text.into();
@@ -64,7 +64,7 @@ mod tests {
             wrap("", "see https://example.org/a/very/long/path now", Some(20)),
             ["see", "https://example.org/a/very/long/path", "now"]
         );
-        // Two columns a character.
+        // Each character takes two columns.
         assert_eq!(wrap("", "数据数据数 据数据数据", Some(20)), ["数据数据数", "据数据数据"]);
     }
 

@@ -1,5 +1,5 @@
 //! The atomic write on Linux. All steps are relative to one open directory, so that nobody can exchange a part of the
-//! path between two of them.
+//! path between two steps.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ use super::{DANGLING, DIRECTORY, Existing, NOT_REGULAR, Readers, already_exists,
 /// Longer chains of symbolic links are refused, as the kernel does (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
-/// A temporary name may be taken by the leftover of a killed process with the same pid.
+/// A killed process with the same pid may have left a file with a temporary name behind.
 const MAX_NAMES: usize = 100;
 
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> io::Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // The permissions of the target are given to the file once it is complete.
+        // The file gets the permissions of the target once it is complete.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -48,7 +48,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
     }
     done?;
-    // The name is on the disk only after the directory is. A directory need not be readable to be written to.
+    // The name is on the disk only after the directory is synced. A directory need not be readable to be written to.
     match openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(directory) => Ok(fsync(directory)?),
         Err(_) => Ok(()),
@@ -74,7 +74,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot give a file away; then its own group does not get what the other group had.
+        // An ordinary user cannot give a file away; the file's own group then does not get the permissions of the other
+        // group.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -88,7 +89,7 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     match renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(already_exists()),
-        // Some file systems, such as NFS, cannot rename so, but link.
+        // Some file systems, such as NFS, cannot rename without replacing, but they can link.
         Err(Errno::INVAL | Errno::NOSYS) => {
             linkat(directory, temporary, directory, name, AtFlags::empty())?;
             Ok(unlinkat(directory, temporary, AtFlags::empty())?)
@@ -97,7 +98,7 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     }
 }
 
-/// A file by its open directory and its name there.
+/// A file, by its open directory and its name in that directory.
 struct Location {
     directory: OwnedFd,
     name: OsString,
@@ -105,8 +106,8 @@ struct Location {
     is_link: bool,
 }
 
-/// Finds the directory of a path, one part at a time. Symbolic links are followed, but not in a directory that others
-/// may write to: there they could exchange a file for a link to one that they may not write themselves.
+/// Finds the directory of a path, one part at a time. Symbolic links are followed, except in a directory that other
+/// users may write to: they could replace a file with a link to a file that they may not write themselves.
 fn locate(path: &Path) -> io::Result<Location> {
     let mut parts: VecDeque<OsString> = VecDeque::new();
     let mut directory = open_directory(CWD, OsStr::new("."))?;
@@ -158,7 +159,7 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether anybody but root and this process's own user and group may create entries in a directory.
+/// Returns whether anybody except root and this process's own user and group may create entries in a directory.
 fn may_others_write(directory: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(directory)?;
     let is_own_user = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();

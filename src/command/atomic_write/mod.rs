@@ -12,25 +12,26 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 
-/// What to do with a file that exists already.
+/// What to do with a file that already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
-    /// It is replaced; the new file keeps its permissions.
+    /// Replace the file; the new file keeps its permissions.
     Replace,
-    /// It is kept, and the write fails.
+    /// Keep the file, and fail.
     Keep,
 }
 
 /// Who may read a file that did not exist before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Everybody, as far as the umask lets them.
+    /// Everybody, as far as the umask allows.
     All,
-    /// Its owner only.
+    /// The owner only.
     Owner,
 }
 
-/// Writes `bytes` to the file at `path`. Only regular files are replaced: a device or a pipe would become a file.
+/// Writes `bytes` to the file at `path`. Only regular files are replaced: replacing a device or a pipe would turn it
+/// into a file.
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> Result<()> {
     system::write(path, bytes, existing, readers)
         .map_err(|error| match error.kind() {
@@ -79,7 +80,7 @@ mod tests {
         if is_root {
             std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
         }
-        // A reader keeps the file that it has opened: the new one is another file.
+        // A reader keeps the file that it has opened: the new content is in another file.
         let before = fs::File::open(&path).unwrap();
         let link = directory.path().join("link");
         symlink("out", &link).unwrap();
@@ -123,7 +124,8 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "only the link is there");
     }
 
-    /// In a directory that others may write to, anybody could have made the link, for root to overwrite its target.
+    /// In a directory that other users may write to, anybody could have made the link so that root overwrites its
+    /// target.
     #[cfg(target_os = "linux")]
     #[test]
     fn links_of_others_are_not_followed() {

@@ -1,4 +1,4 @@
-//! The screen. It is redrawn if something changed or faded; otherwise only the time is.
+//! The screen of `watch`. All of it is redrawn if something changed or a mark faded; otherwise only the time is.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // No key or signal can arrive any more; scan on.
+            // No more keys or signals can arrive; scan on.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(ticker.left()),
         }
         ticker.advance();

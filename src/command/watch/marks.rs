@@ -1,7 +1,7 @@
 //! Recent changes: the marks on the screen, and the listeners that vanished but are still shown.
 //!
-//! A mark is kept by the fingerprint of its listener, so that it stays with it; it fades after a few looks and at least
-//! some seconds. A listener that vanished is kept as it was at the last look that saw it.
+//! A mark is stored under the fingerprint of its listener, so that it follows the listener. It fades after a few scans
+//! and at least some seconds. A listener that vanished is kept as it was at the last scan that saw it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,18 +12,17 @@ use crate::baseline::{Change, Fingerprint, Kind};
 use crate::judge::{Entry, Report};
 use crate::render::screen::Mark;
 
-/// How many scans a mark lasts, and how long at least.
+/// How many scans a mark lasts, and for how long at least.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
-/// The marks of a screen.
 #[derive(Debug)]
 pub(super) struct Marks {
     /// How many scans a mark lasts.
     lasts: u32,
     /// The mark of each fingerprint, and how many scans it has left.
     marks: HashMap<u64, (Kind, u32)>,
-    /// The listeners that vanished, and how many scans each has left.
+    /// The listeners that vanished, each with the number of scans it is still shown for.
     gone: Vec<(Entry, u32)>,
 }
 
@@ -37,7 +36,7 @@ impl Marks {
         }
     }
 
-    /// Lets a look go by; whether anything on the screen is other than before.
+    /// Counts down every mark by one scan. Returns whether the screen changes because of it.
     pub(super) fn fade(&mut self) -> bool {
         let mut changed = false;
         let lasts = self.lasts;
@@ -51,7 +50,7 @@ impl Marks {
         changed
     }
 
-    /// Takes note of what a look brought.
+    /// Marks the changes of a scan.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
         let WatchUpdate::Next { changes, .. } = update else { return };
         for Change { kind, listener, .. } in changes.iter().filter(|change| change.kind != Kind::Vanished) {
@@ -61,7 +60,7 @@ impl Marks {
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
-    /// The rows to show: what listens now, and what vanished lately and has not come back.
+    /// Returns the rows to show: what listens now, and what vanished lately and has not come back.
     pub(super) fn rows(&self, report: &Report) -> Vec<(Entry, Option<Mark>)> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();
@@ -71,7 +70,7 @@ impl Marks {
             shown.insert(print);
             rows.push((entry.clone(), self.marks.get(&print).map(|(kind, left)| mark(*kind, *left))));
         }
-        // The latest first: a listener that vanished twice is shown once.
+        // The latest comes first: a listener that vanished twice is shown once.
         for (entry, left) in self.gone.iter().rev() {
             if shown.insert(print(entry)) {
                 rows.push((entry.clone(), Some(mark(Kind::Vanished, *left))));
@@ -82,7 +81,7 @@ impl Marks {
     }
 }
 
-/// From how many looks before its end a mark is shown as fading.
+/// Returns the number of scans before its end from which a mark is shown as fading.
 const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }

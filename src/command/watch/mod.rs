@@ -1,8 +1,8 @@
 //! `portolan watch`: what listens, as it changes.
 //!
-//! One scan after another, each judged once and compared with the one before: a screen on a terminal (`live.rs`), a
-//! stream of events elsewhere, or silence until a port is taken or free (`until.rs`). A socket that opens and closes
-//! between two scans is not seen.
+//! It takes one scan after another. Each scan is judged once and compared with the one before. The result is a screen
+//! on a terminal (`live.rs`), a stream of events elsewhere, or no output until a port is taken or free (`until.rs`). A
+//! socket that opens and closes between two scans is not seen.
 
 mod live;
 mod marks;
@@ -23,7 +23,7 @@ use crate::registry::Registry;
 use crate::render::screen::Tally;
 use crate::render::{events, talk};
 
-/// The time between two scans unless one is given.
+/// The time between two scans unless the user sets one.
 const USUAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
@@ -51,7 +51,7 @@ pub(super) fn run(
     let selection = list::selection(&args.sight, &registry)?;
     let mut scope = list::sight(&args.sight, &selection);
     scope.namespaces = namespaces(common);
-    // Programs and users tell a restart from a change of hands.
+    // Programs and users distinguish a restart from a change of owner.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
     let watch = Watch::new(selection, scope, registry);
@@ -62,7 +62,7 @@ pub(super) fn run(
     if ui.screen && !stream { live::run(watch, interval, ui) } else { streamed(watch, interval, ui, out) }
 }
 
-/// Writes events until the reader goes away or a signal ends it.
+/// Writes events until the reader closes the output or a signal ends the program.
 fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut ticker = Ticker::new(interval);
     loop {
@@ -90,7 +90,7 @@ struct Watch {
 enum WatchUpdate<'a> {
     /// The first scan.
     Start(&'a Report),
-    /// A later scan: what changed, which may be nothing, and whether the gaps are different from before.
+    /// A later scan: the changes, possibly none, and whether the gaps differ from before.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
@@ -100,14 +100,14 @@ impl Watch {
         Watch { selection, scope, registry, observer, last: None, undecided: 0, tally: Tally::default() }
     }
 
-    /// Skips the process lookup, for a wait that needs the ports alone.
+    /// Skips the process lookup, for a wait that needs only the ports.
     fn look_at_sockets_alone(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Joins and judges a snapshot, and keeps what is watched.
+    /// Joins and judges a snapshot, and keeps the entries that are watched.
     fn report(&mut self, snapshot: Snapshot) -> Report {
         let mut report = judge(snapshot, self.registry);
         let kept = list::kept(&report, &self.scope, &self.selection, false);
@@ -116,7 +116,7 @@ impl Watch {
         report
     }
 
-    /// Scans once, and reports what changed if anything did.
+    /// Scans once, and reports changes if there are any.
     fn look(&mut self, tell: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let seen = self.observer.look().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
@@ -134,7 +134,7 @@ impl Watch {
     }
 }
 
-/// The gaps without their counts, which change with every process that starts or ends.
+/// Returns the gaps without their counts, which change with every process that starts or ends.
 fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = observation.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))

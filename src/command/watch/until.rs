@@ -1,6 +1,6 @@
-//! Waiting: until something listens on every target, or until nothing holds their ports.
+//! Waiting: until something listens on every target, or until the ports of all targets are free.
 //!
-//! It is said of nothing that it is free while sockets may be out of sight. No connection is made to find out.
+//! A port is never reported as free while sockets may be out of sight. Waiting makes no connection.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,21 +12,22 @@ use crate::model::Stage;
 use crate::query::{Subject, Target};
 use crate::render::talk;
 
-/// The time between two looks, where none is named: without holders a look costs a fraction of a millisecond.
+/// The time between two scans unless the user sets one: a scan without the process lookup takes a fraction of a
+/// millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// So many looks in a row at which nothing was met but not everything seen, and it is no passing trouble.
+/// After this many scans in a row that found no socket but did not see everything, the gap is not temporary.
 const BLIND_LOOKS: u32 = 5;
 
-/// What a look says of what is waited for.
+/// Whether a scan shows that the awaited condition is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Yes,
     No,
-    /// Nothing is met, but sockets are out of sight.
+    /// No socket was found, but sockets are out of sight.
     Blind,
 }
 
-/// Waits; whether it came true in time.
+/// Waits, and returns whether the condition became true in time.
 pub(super) fn run(
     args: &WatchArgs,
     mut watch: Watch,
@@ -48,7 +49,7 @@ pub(super) fn run(
         None => {}
     }
     if !stream {
-        // Whoever holds it is not told.
+        // The owner of a port is not reported.
         watch.look_at_sockets_alone();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
@@ -71,7 +72,7 @@ pub(super) fn run(
             let _ = talk::gave_up(&args.sight.filter.targets, args.until_free, &mut std::io::stderr().lock());
             return Ok(Exit::Nothing);
         }
-        // The last look is at the end of the time, not before.
+        // The last scan is at the end of the time, not before it.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.rest() }
     }

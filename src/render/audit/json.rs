@@ -1,5 +1,5 @@
-//! JSON: the listing's object (`portolan/1`) with `findings` and `verdict`; or a finding a line, and the verdict in the
-//! last one.
+//! The JSON of an audit: the listing's object (`portolan/1`) with `findings` and `verdict`; or one finding per line,
+//! and the verdict in the last line.
 
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -18,10 +18,10 @@ use super::identity;
 
 const SCHEMA: &str = "portolan/1";
 
-/// What an audit adds to a listing.
+/// The keys that an audit adds to a listing.
 #[derive(Serialize)]
 struct Verdict<'a> {
-    /// What it was narrowed to, as asked; null where it is about everything.
+    /// The filters as typed; null if the audit covers everything.
     narrowed: Option<&'a str>,
     fail_on: Severity,
     verdict: &'static str,
@@ -36,7 +36,7 @@ impl<'a> Verdict<'a> {
 /// Writes the whole audit as one object.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a, F> {
@@ -59,10 +59,10 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     write(&document, w)
 }
 
-/// Writes a finding a line, each with the host and the time, and last what it all comes to.
+/// Writes one finding per line, each with the host and the time, and the verdict in the last line.
 ///
 /// # Errors
-/// Where a line cannot be written.
+/// If writing fails.
 pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -76,7 +76,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     struct Last<'a> {
         #[serde(flatten)]
         head: Head<'a>,
-        /// How many listeners it is about, and how many findings there are.
+        /// How many listeners were judged, and how many findings there are.
         listeners: usize,
         findings: usize,
         #[serde(flatten)]
@@ -96,7 +96,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     w.flush()
 }
 
-/// A finding: a flag's own object, where it is and who holds it, and what to think and do of it.
+/// A finding: the flag's own object, the place, the processes, why it matters and what to do.
 #[derive(Serialize)]
 struct Found<'a> {
     code: &'static str,
@@ -118,7 +118,7 @@ struct Found<'a> {
     identity: String,
 }
 
-/// Enough of a holder to find it in the listing, or to do without one.
+/// Enough of a process to find it in the listing, or to understand the finding without the listing.
 #[derive(Serialize)]
 struct Holder<'a> {
     pid: Pid,

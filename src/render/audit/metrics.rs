@@ -1,8 +1,8 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! Labels take words of this program alone, none of the machine's: no port, pid, process or user is one, so that the
-//! number of series is bounded whatever runs. Every combination that can be counted is there with its zero, so that
-//! an alert clears when the last finding goes and does not wait for a series that is gone.
+//! The values of labels are words of this program, never of the machine: no port, pid, process or user is one, so that
+//! the number of series is bounded whatever runs. Every combination that can be counted is present with its zero, so
+//! that an alert clears when the last finding vanishes and does not wait for a missing series.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::model::{Exposure, Severity, Status};
 /// Writes the metrics of an audit.
 ///
 /// # Errors
-/// Where they cannot be written.
+/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     let mut out = String::with_capacity(1 << 14);
     let observation = &audit.report.snapshot;
@@ -83,7 +83,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     w.write_all(out.as_bytes())
 }
 
-/// A date that is not known is no sample: zero would be a date too.
+/// Writes a date. An unknown date has no sample: zero would be a date too.
 fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     if let Some(date) = date {
         family(out, name, help);
@@ -91,7 +91,7 @@ fn dated(out: &mut String, name: &str, help: &str, date: Option<Timestamp>) {
     }
 }
 
-/// The beginning of a day, where the text is one.
+/// Returns the beginning of a day, if the text is a date.
 fn midnight(date: &str) -> Option<Timestamp> {
     let date: Date = date.parse().ok()?;
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())

@@ -1,6 +1,6 @@
-//! What an audit found, in every shape: a table for people, JSON, SARIF, Prometheus text, and the list of the rules.
+//! The output of an audit in every format: a table for people, JSON, SARIF, Prometheus text, and the list of the rules.
 //!
-//! Nothing is judged here. None of these ever sounds like an all-clear where something could not be seen.
+//! Nothing is judged here. No format suggests an all-clear if something could not be observed.
 
 pub mod json;
 pub mod metrics;
@@ -20,7 +20,7 @@ use super::cells::{self, Form};
 use super::summary::plural;
 use super::{address, sanitize, user};
 
-/// What it comes to in one line, without its newline.
+/// Returns the verdict in one line, without its newline.
 #[must_use]
 pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     let counted = |at: &dyn Fn(Severity) -> bool| -> Vec<String> {
@@ -132,12 +132,12 @@ fn identity(found: &AuditFinding<'_>) -> String {
     value.to_string()
 }
 
-/// A network namespace by what outlives it.
+/// Returns the name of a network namespace that survives a restart.
 fn realm(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
-/// Who is at a place where no listener is seen.
+/// Returns the text in place of a process, where no listener is seen.
 const fn nobody(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "nobody that any table shows",
@@ -146,7 +146,7 @@ const fn nobody(finding: &Finding) -> &'static str {
     }
 }
 
-/// Where a finding is, fit to be shown: `tcp 127.0.0.1:5432`.
+/// Returns the place of a finding, sanitized: `tcp 127.0.0.1:5432`.
 fn place(subject: &Subject<'_>) -> String {
     match subject {
         Subject::Listener(judged) => {
@@ -169,7 +169,8 @@ fn place(subject: &Subject<'_>) -> String {
     }
 }
 
-/// Who holds a listener, fit to be shown: its program, its user, what runs it, and its file. No pid is in it.
+/// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized and without
+/// pids.
 fn who(judged: &Entry) -> String {
     let listener = judged;
     let socket = &listener.socket;

@@ -1,10 +1,10 @@
 //! SARIF 2.1.0, for code-scanning dashboards.
 //!
-//! What is judged is no file, so each result has a logical location: the listener. Dashboards that ask for a file get
-//! the name of one that stands for the listeners of a port, `listeners/tcp/3416`; there is no such file. A result is
-//! known again by its fingerprint, which holds no pid, inode or time. What could not be seen is an error among the
-//! notifications of the invocation, and the invocation is not called successful then: SARIF says of both that the
-//! results cannot be taken for complete.
+//! An audit does not judge files, so each result has a logical location: the listener. Dashboards that require a file
+//! get a name that stands for the listeners of a port, `listeners/tcp/3416`; there is no such file. A result is
+//! recognised by its fingerprint, which contains no pid, inode or time. A gap is an error among the notifications of
+//! the invocation, and the invocation is then not marked as successful: by the SARIF standard, both mean that the
+//! results may be incomplete.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ const SCHEMA: &str =
 /// Writes an audit.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Log<R> {
@@ -52,7 +52,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
             "version": env!("CARGO_PKG_VERSION"),
             "rules": Flag::all().map(rule).collect::<Vec<_>>(),
         }}),
-        // The hosts of a fleet are told apart by it.
+        // The ID distinguishes the hosts of a fleet.
         automation_details: host.map(|name| json!({ "id": format!("portolan/{name}/") })),
         invocations: [invocation(audit, fail_on)],
         column_kind: "unicodeCodePoints",
@@ -122,7 +122,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         }],
         "partialFingerprints": {
             "portolanFinding/v1": known_by,
-            // The one that GitHub goes by, in its form.
+            // The fingerprint that GitHub uses, in GitHub's form.
             "primaryLocationLineHash": format!("{hash}:1"),
         },
         "properties": {

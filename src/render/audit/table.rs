@@ -19,16 +19,16 @@ use crate::render::{Style, Tone, registry, sanitize, talk};
 
 use super::{nobody, place, verdict, who};
 
-/// Columns that prose takes where there is no terminal: it is read by people there too.
+/// The width of prose without a terminal, in columns: people read that output too.
 pub(super) const MEASURE: u16 = 100;
 
-/// As many places of one program are told on a terminal.
+/// How many places of one program a terminal shows.
 const FEW: usize = 12;
 
 /// Writes an audit.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = Out { style, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
@@ -49,7 +49,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     out.w.flush()
 }
 
-/// The findings of one flag and one severity.
+/// The findings with one flag and one severity.
 struct Block<'f> {
     severity: Severity,
     flag: Flag,
@@ -57,13 +57,13 @@ struct Block<'f> {
     programs: Vec<Program<'f>>,
 }
 
-/// What one program is found with.
+/// The findings of one program.
 struct Program<'f> {
     who: String,
     told: Vec<Told<'f>>,
 }
 
-/// What some findings rest on, and the places of which it is to be said.
+/// The evidence of some findings, and the places it applies to.
 struct Told<'f> {
     text: String,
     /// The rule of the policy that decided.
@@ -73,7 +73,7 @@ struct Told<'f> {
 
 fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
     let mut blocks: Vec<Block<'f>> = Vec::new();
-    // Where each block, program and text is, so that many findings do not cost their square.
+    // The indices of each block, program and text, so that the time is not quadratic in the number of findings.
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -102,7 +102,8 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
     blocks
 }
 
-/// A place with the ids of who holds it: they change with every start, so no program is told twice for them.
+/// Returns a place with the pids of its processes. Pids change with every start, so they do not split a program into
+/// two groups.
 fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
@@ -192,7 +193,7 @@ impl Out<'_> {
                     line.push_str(&format!(" and {} more", places.len() - most));
                 }
                 self.prose(Tone::Plain, "      ", &line)?;
-                // What a rule promises names it already.
+                // The text about a rule that requires a listener names the rule already.
                 let rule = rule.filter(|rule| !text.contains(rule));
                 let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
                 self.prose(Tone::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
@@ -202,7 +203,7 @@ impl Out<'_> {
         self.prose(Tone::Quiet, "    Do   ", block.flag.remedy())
     }
 
-    /// What is for information only, counted.
+    /// Writes how many findings are for information only.
     fn folded(&mut self, audit: &Audit<'_>, told: usize) -> io::Result<()> {
         if told == audit.findings.len() {
             return Ok(());

@@ -10,7 +10,8 @@ use crate::model::{Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scene, socket, text};
 
-/// What a policy adds: something missing, by a rule with a hostile name, and a gap of its own.
+/// Returns an audit with the findings of a policy: a missing listener, required by a rule with a hostile name, and a
+/// gap of the policy's own.
 fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
     let mut audit = Audit::of(report);
     audit.findings.push(AuditFinding {
@@ -140,7 +141,7 @@ fn table_fits_any_terminal() {
             assert!(line.width() <= usize::from(width), "{width}: {line}");
         }
         assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told}");
-        // Nothing is left out, however narrow: each finding has its flag, its place and its words.
+        // Nothing is left out on a narrow terminal: each finding has its flag, its place and its text.
         for part in ["dormant", "8003", "exposed", "Command port of"] {
             let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(told.contains(part), "{width}: {part}\n{told}");
@@ -149,7 +150,7 @@ fn table_fits_any_terminal() {
     assert!(!table(&audit, Severity::Warning, None).contains("For information: 0"));
 }
 
-/// The same flag on many sockets of one program.
+/// Returns a snapshot with the same flag on many sockets of one program.
 fn many(count: u16) -> Snapshot {
     let sockets =
         (0..count).map(|n| socket(&format!("tcp/127.0.0.1:{}", 10322 + n), crate::model::Owner::Vanished));
@@ -166,7 +167,7 @@ fn one_program_is_told_once_with_its_places() {
     assert_eq!(told.matches("Nothing is registered").count(), 1, "{told}");
     assert!(told.contains("tcp 127.0.0.1:10333 and 28 more"), "{told}");
     assert!(!told.contains("127.0.0.1:10334"), "{told}");
-    // A file or a pipe has all of them.
+    // A file or a pipe gets all of them.
     let kept = table(&audit, Severity::Info, None);
     assert!(kept.contains("127.0.0.1:10334") && kept.contains("127.0.0.1:10361"), "{kept}");
     let line = told.lines().last().unwrap();
@@ -198,7 +199,7 @@ Findings: 2 info.
 Findings: 2 info. Not everything could be seen (1 gap): there may be more.
 "#]],
     );
-    // A gap of the audit's own is one too, and a narrowed audit says what it is of.
+    // The policy's own gap counts too, and a narrowed audit names its filters.
     let mut audit = Audit::of(&whole);
     audit.gaps.push(gap(Stage::Sockets, "ports", None));
     audit.narrow("tcp/10323 \u{1b}".into(), |subject| subject.port() == Some(10323));
@@ -228,7 +229,7 @@ fn json_holds_the_listing_and_the_findings() {
     let audit = with_missing(&report);
     let document = text(|w| json::document(&audit, Severity::Warning, w));
     let document: Value = serde_json::from_str(&document).unwrap();
-    // The listing's object, but for the gaps, to which an audit has its own to add.
+    // The listing's object, except for the gaps: an audit adds its own.
     let listing: Value = serde_json::from_str(&text(|w| crate::render::json::listing(&report, w))).unwrap();
     for key in ["schema", "taken", "host", "complete", "notes", "namespaces", "registry", "listeners"] {
         assert_eq!(document[key], listing[key], "{key}");
@@ -347,7 +348,7 @@ fn sarif_tells_rules_results_and_gaps() {
     let notifications = invocation["toolExecutionNotifications"].as_array().unwrap();
     assert_eq!(notifications.len(), 2);
     assert!(notifications.iter().all(|notification| notification["level"] == "error"));
-    // Where everything was seen it says so.
+    // If everything was visible, the output says so.
     let whole = many(1);
     let whole = crate::render::fixtures::report(&whole);
     let log = text(|w| sarif::document(&Audit::of(&whole), Severity::Warning, w));
@@ -357,7 +358,7 @@ fn sarif_tells_rules_results_and_gaps() {
     assert_eq!(invocation["toolExecutionNotifications"], Value::Array(vec![]));
 }
 
-/// The fingerprints of every finding, in order.
+/// Returns the fingerprints of every finding, in order.
 fn identities(observation: &Snapshot) -> Vec<String> {
     let report = report(observation);
     Audit::of(&report).findings.iter().map(identity).collect()
@@ -383,7 +384,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
     let all = identities(&before);
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(distinct.len(), all.len(), "{all:#?}");
-    // Another program, user, address or port is another finding.
+    // With another program, user, address or port, the finding is another one.
     let changed = |change: &dyn Fn(&mut Snapshot)| {
         let mut after = scene();
         change(&mut after);
@@ -408,11 +409,11 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
-    // The same series whatever was found, but for the date of a policy.
+    // The series are the same whatever was found, except for the date of a policy.
     let mut expected = series(&none);
     expected.push("portolan_policy_timestamp_seconds".to_owned());
     assert_eq!(series(&told), expected);
-    // The registry's time changes with its data.
+    // The registry's date changes with its data.
     let lines = told.lines().filter(|line| {
         !line.starts_with('#') && !line.ends_with(" 0") && !line.starts_with("portolan_registry_timestamp")
     });
@@ -467,7 +468,7 @@ fn rules_are_told_from_the_flags() {
     }
 }
 
-/// A gap is told wherever an audit is.
+/// Every format of an audit shows a gap.
 #[test]
 fn no_output_keeps_a_gap_to_itself() {
     let observation = Snapshot {

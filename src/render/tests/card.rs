@@ -255,7 +255,7 @@ fn many_ports_in_blocks() {
     );
 }
 
-/// A port somebody listens on is never lost in a run.
+/// A port with a listener is never merged into a run.
 #[test]
 fn runs_end_at_a_listener() {
     let snapshot = Snapshot { sockets: vec![socket("tcp/127.0.0.1:8812", Owner::Hidden)], ..empty() };
@@ -271,7 +271,7 @@ fn runs_end_at_a_listener() {
     );
 }
 
-/// Off a terminal prose is wrapped as on one of 80 columns.
+/// Without a terminal, prose is wrapped as on a terminal of 80 columns.
 #[test]
 fn in_a_pipe() {
     assert_snapshot(
@@ -302,7 +302,7 @@ tcp, udp  orphaned (presumed)
     );
 }
 
-/// That nothing listens is only said where every socket could be seen.
+/// "Nothing listens" appears only if every socket was visible.
 #[test]
 fn no_listener() {
     let mut snapshot = empty();
@@ -382,7 +382,7 @@ windows, privileged false:    portolan 60000
     );
 }
 
-/// TCP and UDP have a section each where they differ: in registrations, status, or service.
+/// TCP and UDP have a section each if they differ in registrations, status, or service.
 #[test]
 fn protocols_that_differ() {
     let snapshot = scene();
@@ -396,7 +396,7 @@ tcp  orphaned (presumed)
 udp  unassigned
 "#]],
     );
-    // Neither has a registration, but one is reserved.
+    // Neither has a registration, but one of them is reserved.
     ports[0].verdict = verdict(1023);
     ports[1].verdict = verdict(8810);
     assert_snapshot(
@@ -406,7 +406,7 @@ tcp  unassigned (reserved)
 udp  unassigned
 "#]],
     );
-    // The same status, but of another service.
+    // The status is the same, but the service is another.
     ports[0].verdict = verdict(3416);
     ports[1].verdict = verdict(3416);
     ports[1].verdict.assignments[0].service = "otherport";
@@ -419,7 +419,7 @@ udp  orphaned (presumed)
     );
 }
 
-/// The first lines of the sections.
+/// Returns the first lines of the sections.
 fn heads(ports: &[Explained<'_>], report: &Report) -> String {
     let text = text(|w| card::explain(ports, report, &PLAIN, w));
     let heads = text.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));

@@ -23,7 +23,7 @@ fn start() {
     assert_eq!(event["gaps"][0]["what"], "processes");
 }
 
-/// The listener of an event is the listing's, hostile names and all.
+/// The listener of an event is the listing's object, including hostile names.
 #[test]
 fn changes() {
     let observation = scene();

@@ -205,7 +205,7 @@ fn owners_and_nulls() {
     let hidden = of_port(&listing, 4913);
     assert_eq!((&hidden["uid"], &hidden["user"]), (&json!(65534), &Value::Null));
     assert_eq!(of_port(&listing, 22)["device"], "eth0");
-    // Five holders; one of them could not be read, and is listed by its id.
+    // There are five processes; one of them could not be read, and is listed by its pid.
     let holders = of_port(&listing, 8000)["processes"].as_array().unwrap();
     let pids: Vec<_> = holders.iter().map(|p| p["pid"].as_u64().unwrap()).collect();
     assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
@@ -239,7 +239,7 @@ fn what_linux_adds() {
     assert_eq!((&process["exe_state"], &process["exe_deleted"]), (&json!("replaced"), &json!(true)));
 }
 
-/// Every character comes back, and none of the dangerous ones stands in the text as it is.
+/// Every character is preserved, and no dangerous character appears unescaped.
 #[test]
 fn safe_to_look_at() {
     let hostile = "\x1b[2J\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{e0041}\\\"é数";

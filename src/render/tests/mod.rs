@@ -1,5 +1,5 @@
-//! Tests of the renderers, on the scene of `fixtures`. What they expect is a snapshot
-//! in the test's source, so that a reader sees what a user sees.
+//! Tests of the renderers, on the scene of `fixtures`. The expected output is a snapshot in the test's source, so that
+//! a reader sees what a user sees.
 
 mod card;
 mod events;
@@ -17,7 +17,7 @@ const fn terminal(width: u16) -> Style {
     Style { width: Some(width), color: false }
 }
 
-/// `text` without the escape sequences of our own colours.
+/// Returns `text` without the escape sequences of this program's colours.
 fn bleached(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let mut plain = parts.next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What is printed of a policy reads back as the same, and what is drafted allows what is there and nothing more.
+//! A printed policy parses to the same policy, and a draft allows what is there and nothing more.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn printed(policy: &Policy) -> String {
     fixtures::text(|w| told::policy(policy, w))
 }
 
-/// The same without where it stood.
+/// Returns the same policy without the positions in the file.
 fn placeless(mut policy: Policy) -> Policy {
     policy.files.clear();
     policy.allow.iter_mut().for_each(|rule| rule.at = At::default());
@@ -188,7 +188,7 @@ fn codes(policy: &Policy, observation: &Snapshot) -> Vec<&'static str> {
 }
 
 proptest! {
-    /// Least privilege: what is drafted allows what was there, however it was ordered, and not one socket more.
+    /// Least privilege: a draft allows what was there, in any order, and no other socket.
     #[test]
     fn a_draft_allows_what_is_there_and_nothing_else(there in spots(9), probe in spots(6)) {
         let text = drafted(&observed(there.clone()));
@@ -226,7 +226,7 @@ fn a_draft_is_written_for_its_reader() {
     add("tcp/127.0.0.1:22", Owner::Held(vec![7].into()), "/usr/bin/python3.11", &["python3", "x.py"]);
     add("tcp/127.0.0.1:40001", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
     add("tcp/127.0.0.1:40003", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
-    // An even port is not one that the kernel gives: it was chosen.
+    // The kernel does not hand out even ports: this port was chosen.
     add("tcp/127.0.0.1:40002", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
     add("udp/0.0.0.0:51820", Owner::Kernel, "", &[]);
     add("tcp/0.0.0.0:25", Owner::Hidden, "", &[]);

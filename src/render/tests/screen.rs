@@ -11,7 +11,7 @@ use crate::model::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The frame of the scene in which these ports have these marks.
+/// Returns the frame of the scene in which these ports have these marks.
 fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
     let report = report(observation);
     let mark = |port| marks.iter().find(|(marked, _)| *marked == port);
@@ -55,7 +55,7 @@ portolan: not seen: 12 processes: permission denied (run as root)
     );
 }
 
-/// No line is wider than the terminal and no frame is higher, in colour or without; colour changes nothing else.
+/// No line is wider than the terminal and no frame is higher, with colour or without; colour changes nothing else.
 #[test]
 fn fits_every_terminal() {
     for width in (1..=140).chain([300]) {
@@ -73,7 +73,7 @@ fn fits_every_terminal() {
     }
 }
 
-/// Where not all rows fit, what changed is among those shown, and the rest is counted.
+/// If not all rows fit, the changed rows are among those shown, and the rest is counted.
 #[test]
 fn too_many_rows() {
     let lines = shown(&scene(), &[(60417, Kind::Vanished), (5432, Kind::Changed)], (80, 8), false);
@@ -116,7 +116,8 @@ portolan: not seen: TCP sockets: permission denied (run as root)
     );
 }
 
-/// The narrower the terminal, the less the status line says; that something was not seen is said to the last.
+/// The narrower the terminal, the less the status line shows; the word that something was not visible is the last to
+/// go.
 #[test]
 fn status_lines() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();

@@ -102,7 +102,7 @@ is no all-clear. Registry of DATE.
     );
 }
 
-/// With room, everything is there: both flags, the confidence, the unit.
+/// A wide terminal shows everything: both flags, the confidence, the unit.
 #[test]
 fn at_200_columns() {
     assert_snapshot(
@@ -125,8 +125,8 @@ incomplete (1 gap): this is no all-clear. Registry of DATE.
     );
 }
 
-/// The essential columns stay down to 60, the longest protocol name included; no line is ever wider than the
-/// terminal, a row is one line, and the words after a column's start do not slip.
+/// The essential columns stay down to 60 columns, with the longest protocol name; no line is wider than the terminal, a
+/// row is one line, and cells stay aligned with their column.
 #[test]
 fn fits_every_terminal() {
     let mut observation = scene();
@@ -162,13 +162,13 @@ fn colour_changes_nothing_but_colour() {
         let coloured = listing(&scene(), &Style { width, color: true });
         assert!(!plain.contains('\x1b'));
         assert_eq!(bleached(&coloured), plain);
-        // The gravest flag is a warning, which is dark yellow; whatever NO_COLOR says.
+        // The most severe flag is a warning, which is dark yellow, whatever the value of NO_COLOR.
         let row = coloured.lines().find(|line| line.contains("orphaned")).unwrap();
         assert!(row.contains("\x1b[38;5;3morphaned"), "{row:?}");
     }
 }
 
-/// Nothing a process can call itself reaches the terminal as it is, or splits a row, or passes for a mark.
+/// No name of a process reaches the terminal unescaped, splits a row, or passes for a mark.
 #[test]
 fn hostile_names_are_shown() {
     let text = listing(&scene(), &PLAIN);
@@ -185,7 +185,7 @@ fn owners_are_told_apart() {
     }
 }
 
-/// A prefork server: all its pids in a pipe, one and a count on a terminal.
+/// A prefork server: a pipe gets all its pids, a terminal one pid and a count.
 #[test]
 fn many_holders() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();

@@ -5,7 +5,7 @@ use super::super::*;
 use super::{PLAIN, bleached};
 use crate::model::*;
 
-/// A port for each basis of a status, and for each thing that a reason can add to it.
+/// One port for each basis of a status, and for each part that a reason can have in addition.
 #[test]
 fn reasons() {
     let mut text = String::new();
@@ -86,7 +86,7 @@ fn a_presumption_stays_one() {
     assert!(!verdict_text::reason(&mixed).contains("resumed"));
 }
 
-/// Each gap once, with its remedy; what is not ours is escaped.
+/// Each gap appears once, with its remedy; text from outside is escaped.
 #[test]
 fn talk() {
     let mut observation = scene();
