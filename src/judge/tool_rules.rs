@@ -112,7 +112,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     bracketed.or_else(|| process.name.as_deref().filter(is_thread))
 }
 
-/// Returns the known server that a process calls itself, if its file has another name and a user can replace it.
+/// Returns the well-known server that a process calls itself, if its file has another name and a user can replace it.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     if process.is_interpreted() || !is_replaceable(one) {
@@ -121,5 +121,6 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let first = one.cmdline.first()?;
     let claimed = first.split([' ', ':']).next()?.rsplit('/').next()?;
     let file = process.program_name()?;
-    (claimed != file && programs::is_known(claimed)).then_some(claimed)
+    // A file that is called like it and more (`redis-server-7.2`) is the same program.
+    (!file.starts_with(claimed) && programs::serves_a_guarded_port(claimed)).then_some(claimed)
 }

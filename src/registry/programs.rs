@@ -209,12 +209,6 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
     called.filter_map(|(_, line)| Program::parse(line))
 }
 
-/// Whether a program is listed by this name.
-#[must_use]
-pub fn is_known(name: &str) -> bool {
-    called(name).next().is_some()
-}
-
 /// Whether a program of this name is known to serve a port that no other program should have.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
