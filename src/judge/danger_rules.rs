@@ -1,7 +1,7 @@
 //! `exposed`: a service that is dangerous when others can reach it, and can be reached.
 
 use super::program_identity::IdentifiedProcess;
-use super::rules::Subject;
+use super::subject::Subject;
 use crate::findings::Evidence;
 use crate::findings::reach::{DangerBasis, Exposed, ServingProcess};
 use crate::model::{Owner, Socket};

@@ -4,12 +4,14 @@ pub mod audit;
 mod danger_rules;
 pub mod deep;
 mod file_rules;
+mod identity_rules;
 mod program_identity;
 mod registry_rules;
 mod rules;
 mod severity;
 mod socket_rules;
 mod socket_sharing;
+mod subject;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tool_rules;
@@ -47,7 +49,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let processes = &identities.processes(entry);
         let usual = program_identity::usual(entry, processes);
         let subject =
-            rules::Subject { listener: entry, processes, usual, snapshot: &snapshot, registry: &registry };
+            subject::Subject { listener: entry, processes, usual, snapshot: &snapshot, registry: &registry };
         entry.add_findings(rules::findings(&subject));
         if let Some(usual) = usual {
             entry.set_usual(usual);

@@ -1,6 +1,6 @@
 //! Rules about what the registry says of a listener's port.
 
-use super::rules::Subject;
+use super::subject::Subject;
 use crate::findings::Evidence;
 use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
 use crate::join::Entry;

@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
-use crate::model::{Exe, ExeState, Exposure, Origin, OriginKind, Process, Severity};
+use crate::model::{Exposure, OriginKind, Process, Severity};
 
 /// How far what is known of a process vouches for it; the variants rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,25 +33,6 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Directories in which every user has files of their own.
-const USER_DIRECTORIES: [&str; 7] =
-    ["/home/", "/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/Users/", r"C:\Users\"];
-
-/// Returns whether a user who is not root can have put the program or script of a process there, or there is no such file.
-pub(super) fn is_replaceable(process: &Process) -> bool {
-    let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
-    let by_user =
-        |origin: &Origin| matches!(origin.kind, OriginKind::User | OriginKind::Open | OriginKind::Memory);
-    let by_path = |exe: &Exe| {
-        let is_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
-        is_open || USER_DIRECTORIES.iter().any(|directory| exe.path.starts_with(directory))
-    };
-    let exe = process.exe.as_ref();
-    exe.is_some_and(|exe| matches!(exe.state, ExeState::Deleted | ExeState::Memfd))
-        || script.is_some_and(by_user)
-        || process.origin.as_ref().map_or_else(|| exe.is_some_and(by_path), by_user)
-}
-
 /// Returns whether only root can replace the program file; by its path if nothing else is known.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
@@ -69,7 +50,7 @@ pub(super) fn trust(processes: &[IdentifiedProcess<'_>]) -> Trust {
 fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
     let process = identified.process;
     match (identified.is_known(), is_system_file(process)) {
-        _ if is_replaceable(process) => Trust::Replaceable,
+        _ if identified.is_replaceable() => Trust::Replaceable,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
         // Nobody but root put it there, so not knowing it says little.
@@ -125,6 +106,7 @@ mod tests {
     use crate::findings::identity::Impostor;
     use crate::findings::policy::Unexpected;
     use crate::findings::registry::{Ephemeral, Orphaned};
+    use crate::model::{Exe, Origin};
 
     #[test]
     fn severities_by_family_exposure_and_trust() {

@@ -1,6 +1,6 @@
 //! Rules about the socket itself.
 
-use super::rules::Subject;
+use super::subject::Subject;
 use crate::findings::Evidence;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Protocol, State};

@@ -1,8 +1,7 @@
 //! Programs that are no services: shells, tools for the moment, tools of dual use, and names that deceive.
 
-use super::program_identity::IdentifiedProcess;
-use super::rules::Subject;
-use super::severity::is_replaceable;
+use super::program_identity::{IdentifiedProcess, is_replaceable};
+use super::subject::Subject;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::Process;

@@ -1,6 +1,6 @@
 //! Rules about the program files of the processes. A process that could not be read is not accused.
 
-use super::rules::Subject;
+use super::subject::Subject;
 use crate::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
 use crate::findings::{Evidence, Running};
 use crate::join::Entry;

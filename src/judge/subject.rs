@@ -1,0 +1,24 @@
+//! What a rule decides about.
+
+use super::program_identity::IdentifiedProcess;
+use crate::join::Entry;
+use crate::model::{Snapshot, Usual};
+use crate::registry::Registry;
+
+/// What a rule may look at.
+pub(super) struct Subject<'s> {
+    pub(super) listener: &'s Entry,
+    /// The processes that hold the socket, as far as they could be read.
+    pub(super) processes: &'s [IdentifiedProcess<'s>],
+    /// The program that belongs on the port, if every process is one.
+    pub(super) usual: Option<Usual>,
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) registry: &'s Registry,
+}
+
+impl Subject<'_> {
+    /// Whether the program usually serves this port, and not because it serves any port.
+    pub(super) fn is_on_own_port(&self) -> bool {
+        self.usual.is_some_and(|usual| !usual.any_port)
+    }
+}
