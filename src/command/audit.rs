@@ -47,7 +47,7 @@ pub(super) fn run(
     // compared.
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
-    let scope = Scope { details, namespaces, ..Scope::default() };
+    let scope = Scope { details, namespaces, packages: true, ..Scope::default() };
     let mut observation = observation(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
         diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;

@@ -37,6 +37,9 @@ pub struct Scope {
     /// Whether to read everything about those processes, or only what identifies their programs: name, file and command
     /// line.
     pub details: bool,
+    /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
+    #[serde(default)]
+    pub packages: bool,
 }
 
 impl Default for Scope {
@@ -50,6 +53,7 @@ impl Default for Scope {
             namespaces: Namespaces::Own,
             processes: true,
             details: false,
+            packages: false,
         }
     }
 }

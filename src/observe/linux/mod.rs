@@ -17,6 +17,7 @@ mod namespaces;
 mod netlink;
 mod origin;
 mod owners;
+pub mod packages;
 mod process;
 pub mod procnet;
 mod reading;
@@ -86,7 +87,12 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
     name_homes(&mut found, &mut users);
-    let processes = processes(scope, &mut found, &mut users, &mut gaps);
+    let mut processes = processes(scope, &mut found, &mut users, &mut gaps);
+    if scope.packages {
+        let (package_gaps, package_notes) = packages::look_up(&mut processes);
+        gaps.extend(package_gaps);
+        notes.extend(package_notes);
+    }
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
     let observation = Snapshot {

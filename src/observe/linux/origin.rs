@@ -40,20 +40,20 @@ const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// at the root of the mount namespace, not at the root of the process, which a server may have changed.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
-    root: Rc<OwnedFd>,
+    pub(super) root: Rc<OwnedFd>,
     /// The path of `root` itself; empty for `/`.
     prefix: Vec<u8>,
     /// The mount namespace, by its inode.
     namespace: u64,
     /// Device and inode of `root`.
-    root_id: (u64, u64),
+    pub(super) root_id: (u64, u64),
     /// Whether the tree belongs to a container or jail that a user other than root may have made.
     users_own: bool,
 }
 
 impl Tree {
     /// Returns where a path leads from the root; `None` where the path lies outside it.
-    fn below_root(&self, path: &[u8]) -> Option<CString> {
+    pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
         let rest = path.strip_prefix(&*self.prefix)?;
         let rest = match rest {
             [] | b"/" => b".",
@@ -117,7 +117,7 @@ impl Tree {
 
 impl Origins {
     /// The tree of this process, from the root of its mount namespace.
-    fn own(&self) -> Option<&Tree> {
+    pub(super) fn own(&self) -> Option<&Tree> {
         let open = || {
             let me = openat(CWD, "/proc/self", PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
             Tree::open(CWD, "/", Vec::new(), namespace_of(&me, "ns/mnt")?)

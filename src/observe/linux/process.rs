@@ -160,7 +160,7 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
 }
 
 /// The directory of a process in `/proc`: what is read through it is all of one process, whoever gets its pid.
-fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
 }

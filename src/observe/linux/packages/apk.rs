@@ -1,0 +1,87 @@
+//! The database of apk: one file, in which lines of one letter and a value describe packages, directories and files
+//! (apk-tools' `src/database.c`).
+
+use super::root::{Layout, Root};
+use super::{Checksum, Record, Records, Wanted, lines, text};
+
+/// Where the database is: the second place is that of Alpine with a merged `/usr`.
+const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
+/// A desktop has 20 MiB.
+const LARGEST: usize = 256 * 1024 * 1024;
+
+/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+    for place in PLACES {
+        if let Some(installed) = root.read(place, LARGEST)? {
+            return Ok(Some(parse(&installed, &root.layout, wanted)));
+        }
+    }
+    Ok(None)
+}
+
+/// Parses the database: `P:` package, `V:` version, `F:` directory, `R:` file, `Z:` checksum; an empty line ends a package.
+pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Records {
+    let mut records = Records::new();
+    let mut package: &[u8] = b"";
+    let mut version = None;
+    let mut directory: &[u8] = b"";
+    let mut current = None;
+    let mut path = Vec::new();
+    for line in lines(installed) {
+        match line {
+            [b'P', b':', name @ ..] => (package, version, current) = (name, None, None),
+            [b'V', b':', value @ ..] => version = Some(value),
+            [b'F', b':', name @ ..] => (directory, current) = (name, None),
+            [b'R', b':', name @ ..] => {
+                path.clear();
+                path.extend_from_slice(directory);
+                path.push(b'/');
+                path.extend_from_slice(name);
+                current = wanted.get(layout.canonical(&path)).copied();
+                if let Some(file) = current {
+                    let record =
+                        Record { package: text(package), version: version.map(text), checksum: None };
+                    records.entry(file).or_default().push(record);
+                }
+            }
+            [b'Z', b':', value @ ..] => {
+                let record = current.and_then(|file| records.get_mut(&file)?.last_mut());
+                if let Some(record) = record {
+                    record.checksum = checksum(value);
+                }
+            }
+            _ => {}
+        }
+    }
+    records
+}
+
+/// `Q1` and the SHA-1 sum in base64; other sums are unknown.
+fn checksum(value: &[u8]) -> Option<Checksum> {
+    let mut sum = [0; 20];
+    let digits: &[u8; 28] = value.strip_prefix(b"Q1")?.try_into().ok()?;
+    let (digits, padding) = digits.split_at(27);
+    if padding != b"=" {
+        return None;
+    }
+    let (mut held, mut bits, mut at) = (0_u32, 0, 0);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = (held << 6) | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let [.., byte] = (held >> bits).to_be_bytes();
+            *sum.get_mut(at)? = byte;
+            at += 1;
+        }
+    }
+    Some(Checksum::Sha1(sum))
+}

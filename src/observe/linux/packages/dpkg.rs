@@ -1,0 +1,199 @@
+//! The database of dpkg: the files of each package, their checksums, the packages' versions, and diversions
+//! (dpkg's `lib/dpkg/dbmodify.c`, `db-fsys-files.c`, `parse.c`; `dpkg-divert(1)`).
+
+use std::collections::{HashMap, HashSet};
+
+use memchr::memmem;
+
+use super::root::{Layout, Root};
+use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
+
+const STATUS: &str = "var/lib/dpkg/status";
+const INFO: &str = "var/lib/dpkg/info";
+/// All packages of Debian together have 80 MiB.
+const LARGEST_STATUS: usize = 128 * 1024 * 1024;
+/// The list of a package with 100,000 files has 10 MiB.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// Another path for the file that every package but one installs at a path.
+#[derive(Debug, PartialEq, Eq)]
+struct Diversion<'d> {
+    from: &'d [u8],
+    to: &'d [u8],
+    /// The package whose file stays at the path; `:` if that is the administrator's own file.
+    package: &'d [u8],
+}
+
+/// A file that is looked for at a path of the lists.
+#[derive(Debug, PartialEq, Eq)]
+struct Search<'d> {
+    file: usize,
+    /// Only this package's file is at the path of the file.
+    only: Option<&'d [u8]>,
+    /// This package's file is elsewhere.
+    except: Option<&'d [u8]>,
+}
+
+/// A package of the status file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stanza {
+    version: Option<String>,
+    /// Whether its files are installed completely.
+    is_complete: bool,
+    /// The paths of its configuration files, which may change.
+    configuration: HashSet<Vec<u8>>,
+}
+
+/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+    let Some(status) = root.read(STATUS, LARGEST_STATUS)? else { return Ok(None) };
+    let diverted = root.read("var/lib/dpkg/diversions", LARGEST)?.unwrap_or_default();
+    let searches = searches(wanted, &diversions(&diverted, &root.layout));
+    let mut owners: Vec<(String, &[u8], usize)> = Vec::new();
+    for name in root.names(INFO)? {
+        let Some(package) = name.to_str().ok().and_then(|name| name.strip_suffix(".list")) else { continue };
+        let list = root.read(&format!("{INFO}/{package}.list"), LARGEST)?.unwrap_or_default();
+        for (path, file) in listed(&list, package, &root.layout, &searches) {
+            owners.push((package.to_owned(), path, file));
+        }
+    }
+    let packages = owners.iter().map(|(package, ..)| package.as_str()).collect();
+    let stanzas = stanzas(&status, &packages, &root.layout);
+    let mut records = Records::new();
+    for (package, path, file) in owners {
+        let Some(stanza) = stanzas.get(&package) else { continue };
+        let checksum = if stanza.is_complete && !stanza.configuration.contains(path) {
+            let sums = root.read(&format!("{INFO}/{package}.md5sums"), LARGEST)?.unwrap_or_default();
+            checksum(&sums, &root.layout, path)
+        } else {
+            None
+        };
+        let package = without_architecture(&package).to_owned();
+        records.entry(file).or_default().push(Record {
+            package,
+            version: stanza.version.clone(),
+            checksum,
+        });
+    }
+    Ok(Some(records))
+}
+
+/// Whether dpkg is at work: the files and the checksums of a package can then be those of two versions.
+pub(super) fn is_at_work(root: &Root) -> bool {
+    root.names("var/lib/dpkg/updates")
+        .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
+}
+
+/// The lists of packages that can be installed for several architectures are called `NAME:ARCHITECTURE.list`.
+fn without_architecture(package: &str) -> &str {
+    package.split(':').next().unwrap_or(package)
+}
+
+/// Parses the diversions: three lines each, which are from, to, and package.
+fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
+    let lines: Vec<&[u8]> = lines(text).collect();
+    let (threes, _) = lines.as_chunks::<3>();
+    let diversion = |[from, to, package]: &[&'d [u8]; 3]| Diversion {
+        from: layout.canonical(from),
+        to: layout.canonical(to),
+        package,
+    };
+    threes.iter().map(diversion).collect()
+}
+
+/// The paths to look for in the lists: a diverted file is listed where it would have been.
+fn searches<'d>(wanted: &Wanted<'d>, diversions: &[Diversion<'d>]) -> HashMap<&'d [u8], Vec<Search<'d>>> {
+    let mut searches: HashMap<&[u8], Vec<Search<'_>>> = HashMap::new();
+    for (path, file) in wanted {
+        let diversion = diversions.iter().find(|diversion| diversion.from == *path);
+        let only = diversion.map(|diversion| diversion.package);
+        searches.entry(path).or_default().push(Search { file: *file, only, except: None });
+    }
+    for diversion in diversions {
+        if let Some(file) = wanted.get(diversion.to) {
+            let search = Search { file: *file, only: None, except: Some(diversion.package) };
+            searches.entry(diversion.from).or_default().push(search);
+        }
+    }
+    searches
+}
+
+/// The paths that a package lists, with the files they are the paths of.
+fn listed<'d>(
+    list: &[u8],
+    package: &str,
+    layout: &Layout,
+    searches: &HashMap<&'d [u8], Vec<Search<'d>>>,
+) -> Vec<(&'d [u8], usize)> {
+    let package = without_architecture(package).as_bytes();
+    let mut found = Vec::new();
+    for line in lines(list) {
+        let Some((path, those)) = searches.get_key_value(layout.canonical(line)) else { continue };
+        let those = those.iter().filter(|search| {
+            search.only.is_none_or(|only| only == package) && search.except != Some(package)
+        });
+        found.extend(those.map(|search| (*path, search.file)));
+    }
+    found
+}
+
+/// The checksum of a path in a `md5sums` file: 32 hexadecimal digits, two spaces and a relative path on each line.
+fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
+    lines(sums).find_map(|line| {
+        let (digits, rest) = line.split_at_checked(32)?;
+        let listed = rest.strip_prefix(b"  ").or_else(|| rest.strip_prefix(b" *"))?;
+        (layout.canonical(listed) == path).then(|| from_hex(digits).map(Checksum::Md5))?
+    })
+}
+
+/// Reads the packages of these names, some with an architecture, from the status file.
+fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<String, Stanza> {
+    let mut stanzas = HashMap::new();
+    let mut from = 0;
+    let ends = memmem::find_iter(status, b"\n\n").chain([status.len()]);
+    for end in ends {
+        let stanza = &status[from.min(end)..end];
+        from = end;
+        let mut name = "";
+        let mut architecture = "";
+        let mut read = Stanza::default();
+        let mut in_configuration = false;
+        for line in lines(stanza) {
+            if let Some(value) = line.strip_prefix(b"Package: ") {
+                name = std::str::from_utf8(value).unwrap_or_default();
+                if !packages.iter().any(|package| without_architecture(package) == name) {
+                    break;
+                }
+            } else if let Some(value) = line.strip_prefix(b"Architecture: ") {
+                architecture = std::str::from_utf8(value).unwrap_or_default();
+            } else if let Some(value) = line.strip_prefix(b"Version: ") {
+                read.version = Some(text(value));
+            } else if let Some(value) = line.strip_prefix(b"Status: ") {
+                let state = value.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+                read.is_complete =
+                    !matches!(state, b"half-installed" | b"not-installed" | b"config-files");
+            }
+            if in_configuration && let Some(path) = line.strip_prefix(b" /") {
+                let path = path.split(|byte| *byte == b' ').next().unwrap_or_default();
+                read.configuration.insert(layout.canonical(path).to_owned());
+            } else {
+                in_configuration = line == b"Conffiles:";
+            }
+        }
+        for package in [name.to_owned(), format!("{name}:{architecture}")] {
+            if packages.contains(package.as_str()) {
+                stanzas.insert(package, read.clone());
+            }
+        }
+    }
+    stanzas
+}
+
+/// Parses the same bytes as every file of a database, for a fuzzer.
+pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
+    let wanted: Wanted<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
+    let searches = searches(&wanted, &diversions(bytes, layout));
+    let listed = listed(bytes, "p", layout, &searches);
+    let sums = listed.iter().filter(|(path, _)| checksum(bytes, layout, path).is_some()).count();
+    sums + stanzas(bytes, &HashSet::from(["p", "p:amd64"]), layout).len()
+}

@@ -1,0 +1,315 @@
+//! Which package installed a program, and whether the program is still the file that the package installed.
+//!
+//! The databases of dpkg, apk and pacman are read without their programs, below the root directory of the process: a
+//! container answers for its own files. Everything there can be hostile or endless, so each file and all of them together
+//! have a limit of size, and the whole look-up has a limit of time. What is not found out in time is a gap.
+//!
+//! A checksum that does not fit is only taken for a modification if the package promises that the file does not change:
+//! configuration files and files without a recorded checksum say nothing.
+
+mod apk;
+mod checksum;
+mod dpkg;
+mod pacman;
+mod root;
+mod rpm;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, readlinkat, statat};
+
+use self::checksum::Checksum;
+use self::root::{Layout, Root, identity};
+use super::executable::living_thread;
+use super::origin::{Origins, is_same};
+use super::process;
+use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
+
+/// How long all look-ups together may take. With 70 servers they take about 0.1 s.
+const LIMIT: Duration = Duration::from_secs(30);
+/// So many root directories are looked into at the same time: one that does not answer does not stop the others.
+const WORKERS: usize = 4;
+
+/// What a package recorded of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    package: String,
+    version: Option<String>,
+    checksum: Option<Checksum>,
+}
+
+/// The files that are looked for, by their path in its one spelling ([`Layout::canonical`]).
+type Wanted<'p> = HashMap<&'p [u8], usize>;
+/// What was recorded of them: several packages can have recorded one file.
+type Records = HashMap<usize, Vec<Record>>;
+
+/// A program file below a root directory, and the processes that run it.
+#[derive(Debug)]
+struct Program {
+    /// The path from the root.
+    path: Vec<u8>,
+    /// Device and inode.
+    id: (u64, u64),
+    pids: Vec<Pid>,
+}
+
+/// The package of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Package {
+    name: String,
+    version: Option<String>,
+    modified: Option<bool>,
+}
+
+/// What was found out of one program.
+#[derive(Debug)]
+struct Answer {
+    pids: Vec<Pid>,
+    package: Option<Package>,
+    /// Why its package, or whether it is modified, could not be found out.
+    trouble: Option<String>,
+    /// Whether it lies in a container with a database that only rpm can read.
+    is_left_out: bool,
+}
+
+/// Looks up the packages of the programs and adds them to their origins.
+pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
+    let wanted: Vec<Pid> =
+        processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
+    let mut unanswered: BTreeMap<Pid, String> =
+        wanted.iter().map(|pid| (*pid, format!("no answer within {} s", LIMIT.as_secs()))).collect();
+    let mut left_out = 0;
+    for answer in answers(wanted) {
+        for pid in answer.pids {
+            match &answer.trouble {
+                Some(why) => _ = unanswered.insert(pid, why.clone()),
+                None => _ = unanswered.remove(&pid),
+            }
+            left_out += u64::from(answer.is_left_out);
+            let process = processes.iter_mut().find(|process| process.pid == pid);
+            if let (Some(package), Some(origin)) =
+                (&answer.package, process.and_then(|process| process.origin.as_mut()))
+            {
+                add(package, origin);
+            }
+        }
+    }
+    let note = Note {
+        what: "processes in containers, whose rpm database is not read".to_owned(),
+        count: Some(left_out),
+        remedy: None,
+    };
+    (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
+}
+
+/// Whether the file that runs is still at its path, where a package could have put it.
+fn can_be_packaged(process: &Process) -> bool {
+    let kind = process.origin.as_ref().map(|origin| origin.kind);
+    process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
+        && matches!(kind, Some(OriginKind::System | OriginKind::User | OriginKind::Open))
+}
+
+fn add(package: &Package, origin: &mut Origin) {
+    if origin.kind == OriginKind::System && package.modified != Some(true) {
+        origin.kind = OriginKind::Package;
+    }
+    origin.package = Some(package.name.clone());
+    origin.version.clone_from(&package.version);
+    origin.modified = package.modified;
+}
+
+/// One gap for each reason.
+fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
+    let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
+    for (pid, why) in unanswered {
+        reasons.entry(why).or_default().push(pid);
+    }
+    let gap = |(why, pids): (String, Vec<Pid>)| Gap {
+        stage: Stage::Processes,
+        what: format!(
+            "process{} whose program could not be compared with its package",
+            if pids.len() == 1 { "" } else { "es" }
+        ),
+        count: u64::try_from(pids.len()).ok(),
+        pids,
+        why,
+        remedy: None,
+    };
+    reasons.into_iter().map(gap).collect()
+}
+
+/// The answers that come within the limit. Threads that wait for a file are left behind; they end with this process.
+fn answers(wanted: Vec<Pid>) -> impl Iterator<Item = Answer> {
+    let (sender, receiver): (_, Receiver<Answer>) = channel();
+    let end = Instant::now() + LIMIT;
+    // If there is no thread, there are no answers, and every program is a gap.
+    let _ = std::thread::Builder::new().spawn(move || start(&wanted, &sender));
+    std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
+}
+
+/// Groups the programs by their root directory, and looks into each.
+fn start(wanted: &[Pid], sender: &Sender<Answer>) {
+    let roots = Arc::new(Mutex::new(roots(wanted, sender)));
+    for _ in 0..WORKERS {
+        let (roots, sender) = (Arc::clone(&roots), sender.clone());
+        let next = move || roots.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let worker = move || {
+            while let Some((root, programs)) = next() {
+                answer(&root, programs, &sender);
+            }
+        };
+        let _ = std::thread::Builder::new().spawn(worker);
+    }
+}
+
+/// The root directories of the processes, the observer's own first.
+fn roots(wanted: &[Pid], sender: &Sender<Answer>) -> VecDeque<(Root, Vec<Program>)> {
+    let origins = Origins::default();
+    let own = origins.own().map(|tree| tree.root_id);
+    let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<Program>)> = HashMap::new();
+    for pid in wanted {
+        // A process that has ended, or runs another file by now, is not judged by this one.
+        let Some((root_id, root, program)) = program(*pid, &origins) else {
+            let _ =
+                sender.send(Answer { pids: vec![*pid], package: None, trouble: None, is_left_out: false });
+            continue;
+        };
+        let (_, programs) = by_root.entry(root_id).or_insert((root, Vec::new()));
+        match programs.iter_mut().find(|other| (&other.path, other.id) == (&program.path, program.id)) {
+            Some(other) => other.pids.push(*pid),
+            None => programs.push(program),
+        }
+    }
+    let mut roots = VecDeque::new();
+    for (root_id, (root, programs)) in by_root {
+        let is_own = own == Some(root_id);
+        let root = (Root::new(root, is_own), programs);
+        if is_own { roots.push_front(root) } else { roots.push_back(root) }
+    }
+    roots
+}
+
+/// The program file of a process that is still at its path, and the root directory above it.
+fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)> {
+    let process = process::open(pid).ok()?;
+    let process = living_thread(&process).unwrap_or(process);
+    let tree = origins.tree(&process)?;
+    let running = statat(&process, "exe", AtFlags::empty()).ok()?;
+    let target = readlinkat(&process, "exe", Vec::new()).ok()?;
+    let at_path = tree.stat(target.as_bytes()).ok()?;
+    let path = tree.below_root(target.as_bytes())?.into_bytes();
+    let program = Program { path, id: identity(&running), pids: vec![pid] };
+    let root = tree.root.try_clone().ok()?;
+    is_same(&running, &at_path).then_some((tree.root_id, root, program))
+}
+
+/// Answers for the programs below a root directory.
+fn answer(root: &Root, programs: Vec<Program>, sender: &Sender<Answer>) {
+    let mut wanted = Wanted::new();
+    for (at, program) in programs.iter().enumerate() {
+        wanted.insert(root.layout.canonical(&program.path), at);
+    }
+    let (records, trouble) = recorded(root, &wanted);
+    let left_out = !root.is_own() && rpm::has_database(root);
+    let dpkg_is_at_work = dpkg::is_at_work(root);
+    let mut summed = HashMap::new();
+    for (at, program) in programs.iter().enumerate() {
+        let records = records.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let Some(first) = records.first() else {
+            let _ = sender.send(Answer {
+                pids: program.pids.clone(),
+                package: None,
+                trouble: trouble.clone(),
+                is_left_out: left_out,
+            });
+            continue;
+        };
+        let sums: Vec<&Checksum> = records.iter().filter_map(|record| record.checksum.as_ref()).collect();
+        let may_change = program.path.starts_with(b"etc/");
+        let mut trouble = None;
+        let mut modified = None;
+        if !sums.is_empty() && !may_change {
+            match summed.entry(program.id).or_insert_with(|| checksum::of_program(program, &sums)) {
+                Ok(found) => modified = Some(!sums.iter().any(|sum| found.contains(sum))),
+                Err(why) => trouble = Some(why.clone()),
+            }
+        }
+        if modified == Some(true) && dpkg_is_at_work {
+            (modified, trouble) = (None, Some("dpkg is installing packages".to_owned()));
+        }
+        let package =
+            Package { name: first.package.clone(), version: first.version.clone(), modified };
+        let answer =
+            Answer { pids: program.pids.clone(), package: Some(package), trouble, is_left_out: false };
+        let _ = sender.send(answer);
+    }
+}
+
+/// What every database below a root directory recorded, and why one could not be read.
+fn recorded(root: &Root, wanted: &Wanted<'_>) -> (Records, Option<String>) {
+    let mut all = Records::new();
+    let mut trouble = None;
+    for database in [dpkg::records, apk::records, pacman::records, rpm::records] {
+        if wanted.values().all(|file| all.contains_key(file)) {
+            break;
+        }
+        match database(root, wanted) {
+            Ok(records) => records.into_iter().flatten().for_each(|(file, records)| {
+                all.entry(file).or_default().extend(records);
+            }),
+            Err(why) => trouble = Some(why),
+        }
+    }
+    (all, trouble)
+}
+
+/// The lines of a file.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(line)
+    })
+}
+
+/// The longest name or version that is kept. The longest of Debian has 70 bytes.
+const LONGEST_TEXT: usize = 256;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..LONGEST_TEXT).unwrap_or(bytes)).into_owned()
+}
+
+fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    let mut bytes = [0; N];
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+/// Parses the same bytes as the database of every package manager, for a fuzzer; returns how much was found in them.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> usize {
+    let layout = Layout { merged: vec!["bin", "sbin", "lib"] };
+    let wanted: Wanted<'_> = [(&b"bin/x"[..], 0), (b"sbin/y", 1)].into();
+    let apk: usize = apk::parse(bytes, &layout, &wanted).values().map(Vec::len).sum();
+    let rpm: usize = rpm::parse(bytes, &layout, &wanted).values().map(Vec::len).sum();
+    apk + rpm + dpkg::parse(bytes, &layout) + pacman::parse(bytes, &layout)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The database of rpm, through rpm itself: its format is rpm's alone, and changes.
+//!
+//! Only the observer's own database is read, with the program at its fixed path: neither a container's program is run nor
+//! a container's database given to rpm.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::root::{Layout, Root};
+use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
+
+const RPM: &str = "/usr/bin/rpm";
+/// Where the database is, in any of its formats, by the file that names it.
+const PLACES: [&str; 6] = [
+    "var/lib/rpm/rpmdb.sqlite",
+    "var/lib/rpm/Packages.db",
+    "var/lib/rpm/Packages",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "usr/lib/sysimage/rpm/Packages",
+];
+/// One query takes well below a second.
+const LIMIT: Duration = Duration::from_secs(10);
+/// A package of 10,000 files prints 1.5 MiB.
+const LARGEST: u64 = 64 * 1024 * 1024;
+/// A package, and then its files. The number is that of the checksums' algorithm (RFC 4880, section 9.4).
+const FORMAT: &str = "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
+/// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
+const MAY_CHANGE: u32 = 1 | 1 << 6;
+
+/// Whether there is a database of rpm.
+pub(super) fn has_database(root: &Root) -> bool {
+    PLACES.iter().any(|place| root.has(place))
+}
+
+/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+    if !root.is_own() || !has_database(root) {
+        return Ok(None);
+    }
+    let paths = wanted.keys().map(|path| [b"/", *path].concat());
+    let mut child = Command::new(RPM)
+        .args(["--query", "--file", "--queryformat", FORMAT, "--"])
+        .args(paths.map(|path| OsStr::from_bytes(&path).to_owned()))
+        .env_clear()
+        // The macros of a user could run programs.
+        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("{RPM}: {error}"))?;
+    let output = output(&mut child);
+    let _ = child.kill();
+    let _ = child.wait();
+    Ok(Some(parse(&output?, &root.layout, wanted)))
+}
+
+/// What the program prints within the limits of time and size.
+fn output(child: &mut Child) -> Result<Vec<u8>, String> {
+    let Some(stdout) = child.stdout.take() else { return Err(format!("{RPM}: no output")) };
+    let (sender, receiver) = mpsc::channel();
+    let reader = move || {
+        let mut bytes = Vec::new();
+        let read = stdout.take(LARGEST + 1).read_to_end(&mut bytes);
+        let _ = sender.send(read.map(|_| bytes));
+    };
+    std::thread::Builder::new().spawn(reader).map_err(|error| format!("{RPM}: {error}"))?;
+    match receiver.recv_timeout(LIMIT) {
+        Ok(Ok(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) => Ok(bytes),
+        Ok(Ok(_)) => Err(format!("{RPM}: too much output")),
+        Ok(Err(error)) => Err(format!("{RPM}: {error}")),
+        Err(_) => Err(format!("{RPM}: no answer within {} s", LIMIT.as_secs())),
+    }
+}
+
+/// Parses what [`FORMAT`] makes of packages; a line of another kind says that no package owns a file.
+pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Records {
+    let mut records = Records::new();
+    let mut package: Option<(&[u8], &[u8], &[u8])> = None;
+    for line in lines(output) {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
+        match (&*fields, package) {
+            ([b"P", name, version, algorithm], _) => package = Some((name, version, algorithm)),
+            ([b"F", path, digest, flags], Some((name, version, algorithm))) => {
+                let Some(file) = wanted.get(layout.canonical(path)) else { continue };
+                let flags = std::str::from_utf8(flags).ok().and_then(|flags| flags.parse::<u32>().ok());
+                let may_change = flags.is_none_or(|flags| flags & MAY_CHANGE != 0);
+                let record = Record {
+                    package: text(name),
+                    version: Some(text(version)),
+                    checksum: if may_change { None } else { checksum(algorithm, digest) },
+                };
+                let those = records.entry(*file).or_default();
+                if !those.contains(&record) {
+                    those.push(record); // a package is printed once for each of its files that was asked for
+                }
+            }
+            _ => package = None,
+        }
+    }
+    records
+}
+
+/// The first packages had no algorithm: MD5.
+fn checksum(algorithm: &[u8], digest: &[u8]) -> Option<Checksum> {
+    match algorithm {
+        b"8" => from_hex(digest).map(Checksum::Sha256),
+        b"2" => from_hex(digest).map(Checksum::Sha1),
+        b"1" | b"0" | b"(none)" => from_hex(digest).map(Checksum::Md5),
+        _ => None,
+    }
+}
