@@ -85,7 +85,8 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         why: "the saved observation was taken without them".to_owned(),
         remedy: None,
     };
-    let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _ } = &observation.scope;
+    let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _ } =
+        &observation.scope;
     let mut gaps = Vec::new();
     for (of, lost) in [
         ("sockets of", missing(&scope.protocols, protocols, Protocol::name)),

@@ -117,4 +117,47 @@ impl FindingKind for DeletedExecutable {
     }
 }
 
-family!(File: RunsFromMemory, WritableExecutable, DeletedExecutable);
+/// A program that is not the file its package installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModifiedProgram {
+    /// The process.
+    #[serde(flatten)]
+    pub running: Running,
+    /// The package that installed the file.
+    pub package: String,
+    /// The version of the package.
+    pub version: Option<String>,
+}
+
+/// The program file differs from the one that its package installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModifiedExecutable {
+    /// The programs.
+    pub found: Vec<ModifiedProgram>,
+}
+
+impl ModifiedProgram {
+    fn text(&self) -> String {
+        let version = self.version.iter().map(|version| format!(" {version}")).collect::<String>();
+        format!("{} from {}{version}", self.running.text(), self.package)
+    }
+}
+
+impl FindingKind for ModifiedExecutable {
+    const RULE: Rule = Rule {
+        code: "modified-executable",
+        family: FindingFamily::File,
+        severity: Severity::Critical,
+        on_loopback: OnLoopback::Same,
+        description: "the program file is not the one its package installed (audit)",
+        why: "Package managers replace whole files, so another hand changed this one: a backdoor looks like this.",
+        remedy: "keep a copy of the file, find out who changed it, then reinstall the package; if the change is yours, divert the packaged file",
+    };
+
+    fn sentence(&self) -> String {
+        let programs: Vec<String> = self.found.iter().map(ModifiedProgram::text).collect();
+        format!("The checksum is not the one that the package recorded: {}.", first_of(&programs, FEW))
+    }
+}
+
+family!(File: RunsFromMemory, WritableExecutable, DeletedExecutable, ModifiedExecutable);

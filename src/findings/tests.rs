@@ -1,6 +1,9 @@
 //! What each finding says.
 
-use super::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
+use super::file::{
+    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
+    WritableProgram,
+};
 use super::identity::{Impostor, Stranger};
 use super::policy::{Missing, Unexpected};
 use super::registry::{DeadRegistration, Ephemeral, Orphaned, Unexplained};
@@ -130,6 +133,15 @@ fn sentences_about_files() {
     assert_eq!(
         say(RunsFromMemory { found: vec![running(7, "/memfd:x")] }),
         "server (pid 7, /memfd:x) runs from memory, without a file on disk."
+    );
+    let modified = |version: Option<&str>| ModifiedProgram {
+        running: running(9, "/usr/sbin/sshd"),
+        package: "openssh-server".to_owned(),
+        version: version.map(str::to_owned),
+    };
+    assert_eq!(
+        say(ModifiedExecutable { found: vec![modified(Some("1:9.2p1-2")), modified(None)] }),
+        "The checksum is not the one that the package recorded: server (pid 9, /usr/sbin/sshd) from openssh-server 1:9.2p1-2 and server (pid 9, /usr/sbin/sshd) from openssh-server."
     );
     let program = |script: Option<&str>| WritableProgram {
         running: running(8, "/tmp/y"),

@@ -23,6 +23,7 @@ const RULES: &[Rule] = &[
     file_rules::runs_from_memory,
     file_rules::writable_executable,
     file_rules::deleted_executable,
+    file_rules::modified_executable,
     socket_rules::backlog_full,
     socket_rules::bound_only,
 ];

@@ -15,9 +15,9 @@ use crate::join::Entry;
 use crate::judge::{Asked, Explained, Report};
 use crate::model::{
     Assignment, Basis, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
-    GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Parent, Peer, Pid,
-    PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot, Standing, State, Status, Usual,
-    Verdict,
+    GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Origin,
+    OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot,
+    Standing, State, Status, Usual, Verdict,
 };
 
 use super::verdict_text;
@@ -229,6 +229,7 @@ struct Holder<'a> {
     exe: Option<&'a str>,
     exe_state: Option<ExeState>,
     exe_deleted: bool,
+    origin: Option<ProgramOrigin<'a>>,
     cmdline: &'a [String],
     uid: Option<u32>,
     user: Option<&'a str>,
@@ -247,6 +248,7 @@ impl<'a> Holder<'a> {
             exe: exe.map(|exe| exe.path.as_str()),
             exe_state: exe.map(|exe| exe.state),
             exe_deleted: exe.is_some_and(crate::model::Exe::is_deleted),
+            origin: process.origin.as_ref().map(ProgramOrigin::new),
             cmdline: &process.cmdline,
             uid: process.uid,
             user: process.user.as_deref(),
@@ -264,6 +266,7 @@ impl<'a> Holder<'a> {
             exe: None,
             exe_state: None,
             exe_deleted: false,
+            origin: None,
             cmdline: &[],
             uid: None,
             user: None,
@@ -271,6 +274,28 @@ impl<'a> Holder<'a> {
             parents: &[],
             unit: None,
             container: None,
+        }
+    }
+}
+
+/// Who can replace the program file, and which package installed it.
+#[derive(Serialize)]
+struct ProgramOrigin<'a> {
+    kind: OriginKind,
+    writable: Option<&'a str>,
+    package: Option<&'a str>,
+    version: Option<&'a str>,
+    modified: Option<bool>,
+}
+
+impl<'a> ProgramOrigin<'a> {
+    fn new(origin: &'a Origin) -> Self {
+        ProgramOrigin {
+            kind: origin.kind,
+            writable: origin.writable.as_deref(),
+            package: origin.package.as_deref(),
+            version: origin.version.as_deref(),
+            modified: origin.modified,
         }
     }
 }

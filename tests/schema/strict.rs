@@ -5,8 +5,8 @@ use portolan::findings::Flag;
 use portolan::findings::change::ChangeKind;
 use portolan::judge::judge;
 use portolan::model::{
-    Basis, Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, Owner, Protocol,
-    RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
+    Basis, Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, OriginKind, Owner,
+    Protocol, RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
 };
 use portolan::registry::Registry;
 use portolan::render::events;
@@ -153,6 +153,11 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "confidence", names(every!(Confidence: Confirmed Presumed))),
         (listing, "standing", standings.map(|standing| format!("{standing:?}").to_lowercase()).to_vec()),
         (listing, "life", names(Life::ALL)),
+        (
+            listing,
+            "origin-kind",
+            names(every!(OriginKind: Package System User Open Deleted Memory Elsewhere)),
+        ),
         (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
         (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name))),
         (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host))),

@@ -1,7 +1,10 @@
 //! Rules about the program files of the processes. A process that could not be read is not accused.
 
 use super::subject::Subject;
-use crate::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
+use crate::findings::file::{
+    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
+    WritableProgram,
+};
 use crate::findings::{Evidence, Running};
 use crate::join::Entry;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process};
@@ -26,6 +29,18 @@ pub(super) fn deleted_executable(subject: &Subject<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
     (!replaced.is_empty() || !gone.is_empty()).then(|| DeletedExecutable { replaced, gone }.into())
+}
+
+/// Decides `modified-executable`. A file that its package has no checksum of is not judged.
+pub(super) fn modified_executable(subject: &Subject<'_>) -> Option<Evidence> {
+    let found: Vec<_> = programs(subject.listener)
+        .filter_map(|(process, exe)| {
+            let origin = process.origin.as_ref().filter(|origin| origin.modified == Some(true))?;
+            let (package, version) = (origin.package.clone()?, origin.version.clone());
+            Some(ModifiedProgram { running: running(process, exe), package, version })
+        })
+        .collect();
+    (!found.is_empty()).then(|| ModifiedExecutable { found }.into())
 }
 
 /// Decides `runs-from-memory`.

@@ -1,6 +1,6 @@
 use super::super::judge;
 use super::super::tests::{holder, seen, socket};
-use crate::findings::file::{DeletedExecutable, WritableExecutable};
+use crate::findings::file::{DeletedExecutable, ModifiedExecutable, WritableExecutable};
 use crate::findings::socket::BoundOnly;
 use crate::findings::{Finding, FindingFamily};
 use crate::model::*;
@@ -177,4 +177,30 @@ fn a_connection_earns_none() {
     let owner = Owner::Held(vec![7].into());
     let socket = Socket { state: State::Established, ..socket("tcp/127.0.0.1:80", owner) };
     assert_eq!(codes(&found(socket, running(exe("/memfd:x", ExeState::Memfd, None)))), vec![]);
+}
+
+#[test]
+fn modified_programs() {
+    let origin = |modified| Origin {
+        package: Some("nginx".to_owned()),
+        version: Some("1.22".to_owned()),
+        modified,
+        ..Origin::of(OriginKind::System)
+    };
+    for (name, local, modified, severity) in [
+        ("modified", "tcp/0.0.0.0:80", Some(true), Some(Severity::Critical)),
+        ("on loopback", "tcp/127.0.0.1:80", Some(true), Some(Severity::Critical)),
+        ("unmodified", "tcp/0.0.0.0:80", Some(false), None),
+        ("unknown", "tcp/0.0.0.0:80", None, None),
+    ] {
+        let mut processes = running(exe("/usr/sbin/nginx", ExeState::Present, Some(&[])));
+        processes[0].origin = Some(origin(modified));
+        let findings = found(socket(local, Owner::Held(vec![7].into())), processes);
+        let wanted: Vec<_> = severity.map(|severity| ("modified-executable", severity)).into_iter().collect();
+        assert_eq!(codes(&findings), wanted, "{name}");
+        if severity.is_some() {
+            let evidence = ModifiedExecutable::of(&findings[0].evidence).unwrap();
+            assert_eq!((evidence.found[0].running.pid, &*evidence.found[0].package), (7, "nginx"), "{name}");
+        }
+    }
 }

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn checksums_by_the_wanted_algorithms() {
-        let (md5, sha1, sha256) = (Checksum::Md5([0; 16]), Checksum::Sha1([0; 20]), Checksum::Sha256([0; 32]));
+        let (md5, sha1, sha256) =
+            (Checksum::Md5([0; 16]), Checksum::Sha1([0; 20]), Checksum::Sha256([0; 32]));
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let sums = |wanted: &[&Checksum]| {
             let found = of_file(&b"abc"[..], wanted).unwrap();

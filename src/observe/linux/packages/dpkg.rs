@@ -69,11 +69,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
             None
         };
         let package = without_architecture(&package).to_owned();
-        records.entry(file).or_default().push(Record {
-            package,
-            version: stanza.version.clone(),
-            checksum,
-        });
+        records.entry(file).or_default().push(Record { package, version: stanza.version.clone(), checksum });
     }
     Ok(Some(records))
 }
@@ -170,8 +166,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
                 read.version = Some(text(value));
             } else if let Some(value) = line.strip_prefix(b"Status: ") {
                 let state = value.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-                read.is_complete =
-                    !matches!(state, b"half-installed" | b"not-installed" | b"config-files");
+                read.is_complete = !matches!(state, b"half-installed" | b"not-installed" | b"config-files");
             }
             if in_configuration && let Some(path) = line.strip_prefix(b" /") {
                 let path = path.split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -241,8 +241,7 @@ fn answer(root: &Root, programs: Vec<Program>, sender: &Sender<Answer>) {
         if modified == Some(true) && dpkg_is_at_work {
             (modified, trouble) = (None, Some("dpkg is installing packages".to_owned()));
         }
-        let package =
-            Package { name: first.package.clone(), version: first.version.clone(), modified };
+        let package = Package { name: first.package.clone(), version: first.version.clone(), modified };
         let answer =
             Answer { pids: program.pids.clone(), package: Some(package), trouble, is_left_out: false };
         let _ = sender.send(answer);

@@ -67,14 +67,14 @@ impl Root {
 
     /// Opens a path below the root for reading, never a device or a pipe.
     fn open(&self, path: &str, kind: FileType) -> Result<OwnedFd, Errno> {
-        const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+        const READ: OFlags =
+            OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
         // Opening a device can already have an effect, so the file is looked at before it is opened.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let found =
-            openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
             return Err(Errno::INVAL);
         }

@@ -28,7 +28,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A package of 10,000 files prints 1.5 MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 /// A package, and then its files. The number is that of the checksums' algorithm (RFC 4880, section 9.4).
-const FORMAT: &str = "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
+const FORMAT: &str =
+    "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
 /// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
 const MAY_CHANGE: u32 = 1 | 1 << 6;
 
