@@ -42,8 +42,9 @@ Examples:
   sudo portolan policy check --here policy.toml     the same, and which rules match nothing here now
   sudo portolan audit --policy policy.toml          judge by it
 
-Exit codes: 0 done (check: the files are good, whatever there is to remark); 2 a usage or other error, a bad policy
-included; 3 init: not every holder could be seen, so that the policy says less than what listens.";
+Exit codes: 0 done (check: the files are valid, with or without remarks); 1 init: listeners with findings at or above
+warning need your decision; 2 usage or other error, or an invalid policy; 3 init: not every process could be read, so the
+policy is incomplete.";
 
 pub(super) const INIT: &str = "\
 Examples:
@@ -51,8 +52,10 @@ Examples:
   sudo portolan policy init --write policy.toml        into a new file, with every holder seen
   portolan policy init --from host.json --write host.toml
 
-Exit codes: 0 written; 2 a usage or other error; 3 written, but not every holder could be seen, so that it says less than
-what listens.";
+Listeners with findings at or above warning are written as commented-out rules: a draft approves nothing suspicious.
+
+Exit codes: 0 written; 1 written, and listeners need your decision; 2 usage or other error; 3 written, but not every
+process could be read, so the policy is incomplete.";
 
 pub(super) const CHECK: &str = "\
 Examples:

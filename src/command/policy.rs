@@ -48,7 +48,10 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
         }
     }
     ui.tell(&report.snapshot);
-    Ok(if report.snapshot.is_complete() && draft.left_out.is_empty() {
+    writeln!(io::stderr().lock(), "portolan: {}", told::summary(&draft))?;
+    Ok(if !draft.flagged.is_empty() {
+        Exit::Findings
+    } else if report.snapshot.is_complete() && draft.left_out.is_empty() {
         Exit::Matched
     } else {
         Exit::Incomplete

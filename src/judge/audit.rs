@@ -5,12 +5,15 @@
 //! to nothing else, so there is one list to sort, to count and to draw. Nothing is told here, and no exit code is
 //! chosen.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{Entry, Report};
-use crate::findings::Finding;
+use crate::findings::{Finding, Flag};
 use crate::model::{Gap, Protocol, Severity, named};
 
 /// What a finding of an audit is on.
@@ -69,6 +72,36 @@ pub struct AuditFinding<'r> {
     pub rule: Option<String>,
 }
 
+/// A finding at or above warning that a rule of the policy lowered or switched off.
+#[derive(Clone, Debug)]
+pub struct Accepted<'r> {
+    /// What the finding was on.
+    pub subject: Subject<'r>,
+    /// The flag.
+    pub flag: Flag,
+    /// The severity without the policy.
+    pub severity: Severity,
+    /// The ID of the rule.
+    pub rule: String,
+    /// The reason that the rule gives.
+    pub reason: Option<String>,
+}
+
+/// The findings of one severity that one rule accepted.
+#[derive(Clone, Debug, Serialize)]
+pub struct AcceptedByRule<'a> {
+    /// The severity without the policy.
+    pub severity: Severity,
+    /// The ID of the rule.
+    pub rule: &'a str,
+    /// The reason that the rule gives.
+    pub reason: Option<&'a str>,
+    /// The number of findings.
+    pub count: usize,
+    /// Their codes, each once.
+    pub codes: BTreeSet<&'static str>,
+}
+
 named! {
     /// What an audit comes to.
     pub enum Outcome {
@@ -90,6 +123,8 @@ pub struct Audit<'r> {
     pub listeners: Vec<&'r Entry>,
     /// The findings, after [`Audit::sort`] gravest first.
     pub findings: Vec<AuditFinding<'r>>,
+    /// What the policy silenced.
+    pub accepted: Vec<Accepted<'r>>,
     /// What the audit could not see beyond the gaps of the observation.
     pub gaps: Vec<Gap>,
     /// What it was narrowed to, as asked; `None` where it is about everything.
@@ -114,6 +149,7 @@ impl<'r> Audit<'r> {
             report,
             listeners: everything(report).collect(),
             findings: report.entries.iter().flat_map(on).collect(),
+            accepted: Vec::new(),
             gaps: Vec::new(),
             narrowed: None,
             policy_date: None,
@@ -132,6 +168,7 @@ impl<'r> Audit<'r> {
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Listener(judged)));
         self.findings.retain(|found| wanted(found.subject));
+        self.accepted.retain(|accepted| wanted(accepted.subject));
         self.narrowed = Some(asked);
     }
 
@@ -151,6 +188,25 @@ impl<'r> Audit<'r> {
                 })
                 .then_with(|| a.finding.flag().cmp(&b.finding.flag()))
         });
+    }
+
+    /// Returns what the policy silenced, most severe first, then by rule.
+    #[must_use]
+    pub fn accepted_by_rule(&self) -> Vec<AcceptedByRule<'_>> {
+        let mut by_rule = BTreeMap::new();
+        for Accepted { severity, rule, reason, flag, .. } in &self.accepted {
+            let (rule, reason) = (rule.as_str(), reason.as_deref());
+            let accepted = by_rule.entry((Reverse(*severity), rule)).or_insert_with(|| AcceptedByRule {
+                severity: *severity,
+                rule,
+                reason,
+                count: 0,
+                codes: BTreeSet::new(),
+            });
+            accepted.count += 1;
+            accepted.codes.insert(flag.code());
+        }
+        by_rule.into_values().collect()
     }
 
     /// Whether everything that was asked for was seen.

@@ -11,7 +11,7 @@ use super::{Allow, Grade, Policy, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
-use crate::judge::audit::{Audit, AuditFinding, Subject};
+use crate::judge::audit::{Accepted, Audit, AuditFinding, Subject};
 use crate::model::{Gap, Severity, Snapshot, Stage};
 use crate::query::Answer;
 
@@ -118,11 +118,14 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             && let Some(rule) = allowed.get(&ptr::from_ref(judged))
             && (questions_the_port(flag) || rule.accept.contains(&flag))
         {
+            let lowered = lowered(found, Some(Severity::Info), &rule.id, rule.reason.as_deref());
+            audit.accepted.extend(lowered);
             found.finding.severity = Severity::Info;
             found.rule = Some(rule.id.clone());
             return true;
         }
         let Some(grade) = grades.iter().find(|grade| grade.codes.contains(&flag)) else { return true };
+        audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
             // What is missing, and what an expired rule no longer allows, is decided by that rule first.
@@ -132,6 +135,23 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     });
     audit.gaps.extend(undecided_gaps(undecided));
     audit.sort();
+}
+
+/// Returns what an audit must name: a finding at or above warning that a rule lowers to `to`, or switches off.
+fn lowered<'r>(
+    found: &AuditFinding<'r>,
+    to: Option<Severity>,
+    rule: &str,
+    reason: Option<&str>,
+) -> Option<Accepted<'r>> {
+    let severity = found.finding.severity;
+    (severity >= Severity::Warning && to.is_none_or(|to| to < severity)).then(|| Accepted {
+        subject: found.subject,
+        flag: found.finding.flag(),
+        severity,
+        rule: rule.to_owned(),
+        reason: reason.map(str::to_owned),
+    })
 }
 
 /// So many rules are named by a gap each; what others may allow is one more.

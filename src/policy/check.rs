@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use super::apply::day;
 use super::matching;
 use super::{Allow, At, Glob, Namespaces, Policy, Ports, Program};
+use crate::findings::Flag;
 use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
 use crate::query::Answer;
@@ -28,6 +29,11 @@ pub enum RemarkKind {
     Impossible {
         /// Those that contradict each other.
         why: &'static str,
+    },
+    /// It accepts findings and gives no reason.
+    AcceptsWithoutReason {
+        /// The findings.
+        flags: Vec<Flag>,
     },
     /// It holds for nothing that was seen.
     Unmatched,
@@ -68,6 +74,9 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
         }
         if rule.allows_everything() {
             remarks.push(remark(rule, RemarkKind::AllowsEverything));
+        }
+        if !rule.accept.is_empty() && rule.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+            remarks.push(remark(rule, RemarkKind::AcceptsWithoutReason { flags: rule.accept.clone() }));
         }
         earlier.push(rule);
     }

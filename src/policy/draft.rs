@@ -1,9 +1,11 @@
 //! A policy that allows what listens now and nothing more, as far as that outlives a restart.
 //!
 //! What belongs to one service and differs in port, protocol or address alone shares a rule where the rule then allows
-//! no combination that is not there. Nothing in it is a pid, an inode or a time; the same listeners make the same
-//! draft, in whatever order they are seen. What was not wholly seen is left out, and told.
+//! no combination that is not there. No rule contains a pid, an inode or a time; the same listeners make the same rules, in
+//! whatever order they are seen. A listener that could not be read completely is left out. A listener with a finding at
+//! or above warning gets a rule that is commented out: a draft must not approve a back door.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,8 +22,10 @@ use crate::registry::identity::identify;
 pub struct Draft<'r> {
     /// The rules, by their first port.
     pub rules: Vec<Drafted>,
-    /// What no rule was drafted for, because its holders were not wholly seen.
+    /// Listeners without a rule, because not all of their processes could be read.
     pub left_out: Vec<&'r Entry>,
+    /// Listeners with a finding at or above warning. Their rules are written commented out.
+    pub flagged: Vec<&'r Entry>,
 }
 
 /// A drafted rule.
@@ -33,6 +37,28 @@ pub struct Drafted {
     pub services: Vec<&'static str>,
     /// What whoever reads it should know.
     pub kept: Vec<Kept>,
+    /// The findings at or above warning on its listeners, most severe first. A rule that has one must not be in force
+    /// before somebody has decided.
+    pub findings: Vec<FlaggedBy>,
+}
+
+impl Drafted {
+    /// Returns whether somebody must decide about this rule before it allows anything.
+    #[must_use]
+    pub fn needs_decision(&self) -> bool {
+        !self.findings.is_empty()
+    }
+}
+
+/// A finding at or above warning on a listener of a drafted rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlaggedBy {
+    /// The severity, in descending order.
+    pub severity: Reverse<Severity>,
+    /// The flag.
+    pub flag: Flag,
+    /// What was found.
+    pub sentence: String,
 }
 
 /// What a reader of a drafted rule should know.
@@ -47,8 +73,6 @@ pub enum Kept {
     ForAnother,
     /// It runs in a container whose name changes when it is made anew; the rule does not ask for it.
     Container,
-    /// These findings are accepted as they were found.
-    Accepted(Vec<Flag>),
 }
 
 /// What the sockets of one service share.
@@ -61,7 +85,7 @@ struct Service {
     container: Option<String>,
     device: Option<String>,
     namespace: Namespace,
-    accept: BTreeSet<Flag>,
+    flags: BTreeSet<Flag>,
     kept: BTreeSet<Kept>,
 }
 
@@ -79,13 +103,21 @@ enum Port {
     Given,
 }
 
-/// The sockets of a service: port, protocol and address, and what is registered there.
-type Places = BTreeMap<(Port, Protocol, IpAddr), BTreeSet<u16>>;
+/// The sockets of a service: port, protocol and address.
+type Places = BTreeMap<(Port, Protocol, IpAddr), Place>;
+
+/// What is known about one place of a service.
+#[derive(Default)]
+struct Place {
+    /// The port numbers now.
+    ports: BTreeSet<u16>,
+    findings: BTreeSet<FlaggedBy>,
+}
 
 /// A policy from what listens in a report.
 #[must_use]
 pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
-    let mut left_out = Vec::new();
+    let (mut left_out, mut flagged) = (Vec::new(), Vec::new());
     let mut services: BTreeMap<Service, Places> = BTreeMap::new();
     for judged in report.entries.iter().filter(|j| matching::is_judged(&j.socket)) {
         let Some(service) = service(judged) else {
@@ -95,8 +127,17 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
         let local = &judged.socket.local;
         let given = is_given(judged, &report.snapshot);
         let port = if given { Port::Given } else { Port::Own(local.port) };
+        if !service.flags.is_empty() {
+            flagged.push(judged);
+        }
         let places = services.entry(service).or_default();
-        places.entry((port, local.protocol, local.address)).or_default().insert(local.port);
+        let place = places.entry((port, local.protocol, local.address)).or_default();
+        place.ports.insert(local.port);
+        place.findings.extend(flagging(judged).map(|finding| FlaggedBy {
+            severity: Reverse(finding.severity),
+            flag: finding.flag(),
+            sentence: finding.sentence(),
+        }));
     }
     let mut rules = Vec::new();
     for (service, places) in &services {
@@ -109,7 +150,12 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
         (rule.ports.clone(), rule.protocols.clone(), rule.addresses.clone(), base(rule), rule.users.clone())
     });
     name(&mut rules);
-    Draft { rules, left_out }
+    Draft { rules, left_out, flagged }
+}
+
+/// Returns the findings that somebody must decide about before a policy allows the listener.
+pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
+    judged.findings().iter().filter(|finding| finding.severity >= Severity::Warning)
 }
 
 /// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
@@ -155,12 +201,6 @@ fn service(judged: &Entry) -> Option<Service> {
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
     let is_id = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let accept: BTreeSet<Flag> = judged
-        .findings()
-        .iter()
-        .filter(|finding| finding.severity >= Severity::Warning && !questions_the_port(finding.flag()))
-        .map(Finding::flag)
-        .collect();
     let mut kept = BTreeSet::new();
     let interprets =
         |process: &Arc<Process>| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
@@ -172,9 +212,6 @@ fn service(judged: &Entry) -> Option<Service> {
     }
     if container.as_ref().is_some_and(is_id) {
         kept.insert(Kept::Container);
-    }
-    if !accept.is_empty() {
-        kept.insert(Kept::Accepted(accept.iter().copied().collect()));
     }
     let device = socket.local.device.as_deref().map(Glob::exactly);
     let namespace = match &socket.netns {
@@ -193,7 +230,7 @@ fn service(judged: &Entry) -> Option<Service> {
         container: container.filter(|name| !is_id(name)),
         device,
         namespace,
-        accept,
+        flags: flagging(judged).map(Finding::flag).collect(),
         kept,
     })
 }
@@ -257,10 +294,8 @@ fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -
     let mut kept: Vec<Kept> = service.kept.iter().cloned().collect();
     let given = block.ports.contains(&Port::Given);
     if given {
-        let now = places.iter().filter(|((port, protocol, address), _)| {
-            *port == Port::Given && block.protocols.contains(protocol) && block.addresses.contains(address)
-        });
-        let now: BTreeSet<u16> = now.flat_map(|(_, now)| now.iter().copied()).collect();
+        let now: BTreeSet<u16> =
+            places_of(block, places).flat_map(|place| place.ports.iter().copied()).collect();
         kept.insert(0, Kept::Ephemeral(now.into_iter().collect()));
     }
     let port = |port: &Port| match port {
@@ -292,12 +327,25 @@ fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -
             Namespace::Unnamed => vec![Namespaces::Unnamed],
             Namespace::Named(name) => named(name).into_iter().collect(),
         },
-        accept: service.accept.iter().copied().collect(),
+        accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
         // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
         required: !given || !block.protocols.iter().any(|protocol| protocol.is_datagram()),
         ..Allow::default()
     };
-    Drafted { rule, services, kept }
+    let findings: BTreeSet<FlaggedBy> =
+        places_of(block, places).flat_map(|place| place.findings.iter().cloned()).collect();
+    Drafted { rule, services, kept, findings: findings.into_iter().collect() }
+}
+
+fn places_of<'p>(block: &'p Block, places: &'p Places) -> impl Iterator<Item = &'p Place> {
+    places
+        .iter()
+        .filter(|((port, protocol, address), _)| {
+            block.ports.contains(port)
+                && block.protocols.contains(protocol)
+                && block.addresses.contains(address)
+        })
+        .map(|(_, place)| place)
 }
 
 /// A namespace that goes by one of the words of the format is named so that it is not mistaken for one.

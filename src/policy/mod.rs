@@ -25,7 +25,7 @@ use crate::model::{Exposure, Network, PortRange, Protocol, Severity};
 
 pub use apply::apply;
 pub use check::{Remark, RemarkKind, check, unmatched};
-pub use draft::{Draft, Drafted, Kept, draft};
+pub use draft::{Draft, Drafted, FlaggedBy, Kept, draft, flagging};
 pub use glob::Glob;
 pub use parse::{Included, parse};
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, PortRange, Protocol, Severity};
+use crate::query::names::near;
 
 /// A file of a policy as it was read.
 #[derive(Clone, Debug)]
@@ -465,9 +466,7 @@ fn one_of(names: &[&str]) -> String {
 
 /// The name that was likely meant, or all there are.
 fn nearest(text: &str, names: &[&str]) -> String {
-    // Longer texts are no misspelling of a name, and comparing them takes their length.
-    let near = |name: &&&str| text.len() < 64 && strsim::osa_distance(text, name) <= 1 + name.len() / 4;
-    match names.iter().filter(near).min_by_key(|name| strsim::osa_distance(text, name)) {
+    match near(text, names.to_vec()).first() {
         Some(name) => format!("did you mean {name}?"),
         None => one_of(names),
     }

@@ -50,7 +50,7 @@ pub(crate) fn suggestion<'a>(
 }
 
 /// Returns the candidates within [`NEAR`] of a name, nearest first. A name of up to three letters is near nothing.
-fn near<'a>(name: &str, candidates: Vec<&'a str>) -> Vec<&'a str> {
+pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();
     let most = if length > 5 { NEAR } else { 1 };

@@ -8,13 +8,18 @@ use std::io::{self, Write};
 
 use jiff::civil::Date;
 
+use super::summary::plural;
 use super::{address, is_unsafe, owner_mark, sanitize};
-use crate::findings::Flag;
+use crate::findings::text::first_of;
+use crate::judge::Entry;
 use crate::model::Snapshot;
 use crate::policy::{
-    Allow, Draft, Drafted, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program, Remark,
-    RemarkKind, User,
+    Allow, Draft, Drafted, FlaggedBy, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program,
+    Remark, RemarkKind, User, flagging,
 };
+
+/// As many values are named in a comment or in the summary, and the rest counted.
+const MOST_NAMED: usize = 8;
 
 /// Writes a policy with everything it includes as one file.
 pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {
@@ -139,10 +144,10 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
     let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
         w,
-        "# What may listen on {host}, drafted from what listened there (portolan policy init).\n\
-         # The first rule that holds decides; what no rule allows is a finding, `unexpected`.\n\
-         # Take out what should not be there, and `required = true` where it need not always run. Of what stays, say why,\n\
-         # who answers for it, and for how long:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
+        "# Policy for {host}, drafted from its listeners (portolan policy init).\n\
+         # The first rule that matches decides. A listener that no rule allows is a finding: `unexpected`.\n\
+         # Delete the rules that you do not want, and `required = true` where a service need not always run. Add to the\n\
+         # others:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
     )?;
     if !(observation.gaps.is_empty() && draft.left_out.is_empty()) {
         writeln!(w, "#\n# INCOMPLETE: not everything could be seen. What is missing here has no rule.")?;
@@ -157,17 +162,72 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
         writeln!(w, "#   (run it as root)")?;
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
-    for Drafted { rule, services, kept } in &draft.rules {
+    for drafted in &draft.rules {
+        let Drafted { rule, services, kept, findings } = drafted;
         writeln!(w)?;
+        for FlaggedBy { severity, flag, sentence } in findings {
+            writeln!(w, "# {} {}: {}", severity.0.name().to_uppercase(), flag.code(), sanitize(sentence))?;
+        }
+        if drafted.needs_decision() {
+            writeln!(
+                w,
+                "# DECIDE: stop this listener, or uncomment the rule and add a reason to it. Until then, it allows nothing."
+            )?;
+        }
         if !services.is_empty() {
             writeln!(w, "# registered there: {}", few(services))?;
         }
         for note in kept {
             keep(note, w)?;
         }
-        allow(rule, w)?;
+        if drafted.needs_decision() {
+            commented_out(rule, w)?;
+        } else {
+            allow(rule, w)?;
+        }
     }
     Ok(())
+}
+
+fn commented_out(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    allow(rule, &mut text)?;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        w.write_all(b"# ")?;
+        w.write_all(line)?;
+    }
+    Ok(())
+}
+
+/// Returns the number of rules in force, and the listeners that need a decision, in one line.
+pub fn summary(draft: &Draft<'_>) -> String {
+    let in_force = draft.rules.iter().filter(|drafted| !drafted.needs_decision()).count();
+    let written = format!("{} written", plural(in_force, "rule"));
+    if draft.flagged.is_empty() {
+        return format!("{written}.");
+    }
+    let need = if draft.flagged.len() == 1 { "needs" } else { "need" };
+    let listeners: Vec<String> = draft.flagged.iter().map(|judged| flagged(judged)).collect();
+    format!(
+        "{written}; {} {need} your decision: {}.",
+        plural(draft.flagged.len(), "listener"),
+        first_of(&listeners, MOST_NAMED)
+    )
+}
+
+fn flagged(judged: &Entry) -> String {
+    let (socket, local) = (&judged.socket, &judged.socket.local);
+    let name = judged.processes.first().and_then(|process| process.name.as_deref());
+    let mut codes: Vec<&str> = flagging(judged).map(|finding| finding.flag().code()).collect();
+    codes.dedup();
+    format!(
+        "{} {}:{}{} ({})",
+        local.protocol,
+        address(socket),
+        local.port,
+        name.map_or_else(String::new, |name| format!(" {}", sanitize(name))),
+        codes.join(", ")
+    )
 }
 
 fn keep(note: &Kept, w: &mut dyn Write) -> io::Result<()> {
@@ -191,20 +251,12 @@ fn keep(note: &Kept, w: &mut dyn Write) -> io::Result<()> {
         Kept::Container => {
             writeln!(w, "# In a container that has a number and no name: the rule does not ask which.")
         }
-        Kept::Accepted(flags) => {
-            let codes: Vec<&str> = flags.iter().map(|flag| Flag::code(*flag)).collect();
-            writeln!(w, "# CHECK THIS: found here now and accepted by this rule: {}", codes.join(", "))
-        }
     }
 }
 
-/// Returns at most eight of the values as text.
 fn few<T: Display>(values: &[T]) -> String {
-    let shown: Vec<String> = values.iter().take(8).map(ToString::to_string).collect();
-    match values.len().checked_sub(shown.len()) {
-        None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {more} more", shown.join(", ")),
-    }
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    first_of(&values, MOST_NAMED)
 }
 
 /// Writes the remarks on a valid policy, one per line, and a line that the policy is valid.
@@ -218,6 +270,10 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
             RemarkKind::Shadowed { by } => format!("never decides: what it allows, rule {by} before it allows"),
             RemarkKind::Expired { on } => format!("is out of force since its last day, {on}"),
             RemarkKind::Impossible { why } => format!("never matches: {why}"),
+            RemarkKind::AcceptsWithoutReason { flags } => {
+                let codes: Vec<&str> = flags.iter().map(|flag| flag.code()).collect();
+                format!("accepts {} without a reason", codes.join(", "))
+            }
             RemarkKind::Unmatched => "matches nothing that listens".to_owned(),
         };
         writeln!(w, "{}: rule {rule} {text}", sanitize(&at.to_string()))?;

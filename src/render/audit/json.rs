@@ -10,7 +10,7 @@ use serde_json::ser::CompactFormatter;
 
 use crate::findings::Evidence;
 use crate::join::Entry;
-use crate::judge::audit::{Audit, AuditFinding, Subject};
+use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Subject};
 use crate::model::{Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
 use crate::render::json::{Head, Seq, serialize, write};
 
@@ -25,11 +25,18 @@ struct Verdict<'a> {
     narrowed: Option<&'a str>,
     fail_on: Severity,
     verdict: &'static str,
+    /// What the policy silenced.
+    accepted: Vec<AcceptedByRule<'a>>,
 }
 
 impl<'a> Verdict<'a> {
     fn new(audit: &'a Audit<'_>, fail_on: Severity) -> Self {
-        Verdict { narrowed: audit.narrowed.as_deref(), fail_on, verdict: audit.outcome(fail_on).name() }
+        Verdict {
+            narrowed: audit.narrowed.as_deref(),
+            fail_on,
+            verdict: audit.outcome(fail_on).name(),
+            accepted: audit.accepted_by_rule(),
+        }
     }
 }
 

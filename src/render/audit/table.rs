@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
 use crate::judge::Entry;
-use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
+use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Host, Severity};
 use crate::render::cells::{self, Form};
 use crate::render::summary::plural;
@@ -45,6 +45,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         }
         out.block(&block)?;
     }
+    out.accepted(audit)?;
     out.folded(audit, told.len())?;
     out.w.flush()
 }
@@ -176,6 +177,22 @@ impl Out<'_> {
         }
         for note in observation.notes.iter().collect::<BTreeSet<_>>() {
             self.prose(Tone::Quiet, "Note: ", &talk::note(note))?;
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, audit: &Audit<'_>) -> io::Result<()> {
+        if !audit.accepted.is_empty() {
+            self.blank()?;
+        }
+        for AcceptedByRule { severity, rule, reason, count, .. } in audit.accepted_by_rule() {
+            let count = match severity {
+                Severity::Warning => plural(count, "warning"),
+                other => format!("{count} {}", other.name()),
+            };
+            let reason = reason.map_or("none given".into(), sanitize);
+            let text = format!("{count}, rule {}, reason: {reason}", sanitize(rule));
+            self.prose(Tone::Warning, "Accepted by policy: ", &text)?;
         }
         Ok(())
     }
