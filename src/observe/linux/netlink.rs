@@ -33,6 +33,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
             }
             Trouble::Interrupted => f.write_str("the tables changed under every attempt"),
+            Trouble::Unsettled => f.write_str("the tables kept changing, and no two answers agreed"),
             Trouble::Truncated => f.write_str("the kernel lost messages"),
             Trouble::Malformed => f.write_str("the kernel's answer was not understood"),
         }
@@ -109,7 +110,7 @@ impl Netlink {
                 return Ok(None);
             }
         }
-        Ok(trouble.or(Some(Trouble::Interrupted)))
+        Ok(trouble.or(Some(Trouble::Unsettled)))
     }
 
     /// Asks once: the sockets, and whether one datagram carried them all.

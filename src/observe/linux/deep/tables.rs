@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 
-use super::super::diag::Record;
+use super::super::diag::{Record, Trouble};
 use super::super::netlink::{Netlink, Question};
 use super::super::procnet;
 use super::super::sockets::state;
@@ -94,7 +94,8 @@ fn dump(
     let question = Question { family, protocol, states };
     let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        None => Ok(records),
+        // The comparison is repeated until it stands, so that a socket missed once accuses nobody.
+        None | Some(Trouble::Unsettled) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
 }

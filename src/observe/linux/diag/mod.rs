@@ -49,6 +49,8 @@ pub enum Trouble {
     Truncated,
     /// The bytes are no netlink messages, or a record is shorter than its layout.
     Malformed,
+    /// No two dumps agreed, so that a socket may have been missed in each.
+    Unsettled,
 }
 
 /// How far a dump is after a datagram.
