@@ -19,13 +19,13 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("registry", &["model"]),
     ("findings", &["model"]),
     ("join", &["model", "registry", "findings"]),
-    // A name is looked up in the registry, and a filter asks for a finding.
+    // A target's name is looked up in the registry, and a filter tests for a finding.
     ("query", &["model", "registry", "join", "findings"]),
     ("judge", &["model", "registry", "join", "findings"]),
     ("policy", &["model", "join", "query", "findings"]),
     ("baseline", &["model", "join", "findings", "judge"]),
     ("render", &["model", "join", "findings", "judge", "policy", "baseline"]),
-    // The options of the filters are made from the fields of a query.
+    // The filter options are generated from the fields of a query.
     ("cli", &["model", "query"]),
     (
         "command",
@@ -36,26 +36,26 @@ const MODULES: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// Imports that the table forbids and that are still there, by the beginning of the file's path. It only becomes shorter.
+/// Imports that the table forbids but that still exist, by the beginning of the file's path. Only remove entries.
 const KNOWN_IMPORTS: [(&str, &str); 3] =
     [("policy/", "judge"), ("policy/", "registry"), ("render/", "registry")];
 
 /// Circles of imports that are still there: the files of each. It only becomes shorter.
 const KNOWN_CIRCLES: [&[&str]; 0] = [];
 
-/// Crates that are named in these files only.
+/// Crates that only these files may name.
 const CRATES: [(&str, &[&str]); 10] = [
     ("netstat2", &["observe/"]),
     ("sysinfo", &["observe/"]),
     ("comfy_table", &["render/table.rs"]),
-    // The colour of the table, and the screen of `watch`.
+    // The colours of the table, and the screen of `watch`.
     ("crossterm", &["render/table.rs", "command/screen.rs"]),
     ("signal_hook", &["command/screen.rs"]),
     ("clap", &["cli/", "main.rs", "command/completions.rs", "command/man.rs"]),
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),
-    // System calls: the kernel's answers, whether the reader of standard output is still there, and atomic writes.
+    // System calls: netlink and /proc, whether the reader of standard output has closed it, and atomic writes.
     ("rustix", &["observe/linux/", "command/stdout.rs", "command/atomic_write/linux.rs"]),
 ];
 
@@ -134,7 +134,7 @@ fn crates_stay_in_their_files() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The circles of files with these texts, named without their ending.
+/// Returns the circles among files with these texts, named without their extension.
 fn circles(files: &[(&str, &str)]) -> Vec<String> {
     let files: Vec<_> = files.iter().map(|(path, text)| (format!("{path}.rs"), (*text).to_owned())).collect();
     Sources::of(&files).circles().iter().map(|circle| circle.join(" ").replace(".rs", "")).collect()

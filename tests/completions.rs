@@ -1,5 +1,5 @@
-//! The completions in real shells, each on a terminal of its own: what stands on the line after TAB. bash is always there;
-//! the others are asked where they are installed. What PowerShell is given is read only.
+//! The completions in real shells, each on a terminal of its own: the content of the line after TAB. bash is always
+//! present; other shells are tested if they are installed. The completions for PowerShell are only read.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use support::Terminal;
 
-/// What is typed, and what stands there after TAB.
+/// The typed text, and the line after TAB.
 const LINES: [(&str, &str); 9] = [
     ("portolan --flag orph", "portolan --flag orphaned"),
     ("portolan commandp", "portolan commandport"),
@@ -26,20 +26,20 @@ const LINES: [(&str, &str); 9] = [
     ("portolan expla", "portolan explain"),
 ];
 
-/// The program is found as a user's shell finds it.
+/// Returns a PATH on which the shell finds the program, as a user's shell does.
 fn path() -> String {
     let folder = Path::new(env!("CARGO_BIN_EXE_portolan")).parent().unwrap().to_str().unwrap();
     format!("{folder}:{}", std::env::var("PATH").unwrap())
 }
 
-/// Starts a shell, loads the completions by the line that the help tells, and types.
+/// Starts a shell, loads the completions with the line from the help, and types.
 fn typed_in(shell: &[&str], load: &[&str]) {
     let name = shell[0];
     if Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         eprintln!("{name} is not installed here: its completions are left out");
         return;
     }
-    // A process of this name listens: this one.
+    // This process listens, under this name.
     std::fs::write("/proc/self/comm", "zz-completed").unwrap();
     let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -53,12 +53,12 @@ fn typed_in(shell: &[&str], load: &[&str]) {
     }
     terminal.press(b"echo loa''ded\r");
     terminal.until(&format!("{name} is ready"), |lines| lines.iter().any(|line| line == "loaded"));
-    // Elvish quotes what has a comma in it, and asks first.
+    // Elvish quotes a name that contains a comma, and asks first.
     for (typed, wanted) in LINES.into_iter().filter(|(typed, _)| name != "elvish" || !typed.contains(',')) {
         terminal.press(format!("{typed}\t").as_bytes());
         let stands = |line: &String| line.ends_with(wanted) || line.contains(&format!("{wanted} "));
         terminal.until(&format!("{name}: {typed}"), |lines| lines.iter().any(stands));
-        // Away with it.
+        // Clears the line.
         terminal.press(b"\x15");
         terminal.until(&format!("{name}: nothing"), |lines| !lines.iter().any(stands));
     }
@@ -96,7 +96,7 @@ fn powershell_asks_the_program_too() {
     }
 }
 
-/// A shell that is not known is refused; without the variable, nothing is out of the ordinary.
+/// An unknown shell is an error; without the variable, the program behaves as usual.
 #[test]
 fn only_a_shell_is_answered() {
     let asked = |shell: &str| {

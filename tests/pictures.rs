@@ -1,6 +1,6 @@
-//! The pictures in `src/docs/pictures` are of the program as it is: what it writes to a terminal, in colour, of the saved
-//! observation `tests/captures/five.json`, as a terminal emulator shows it. To make them anew:
-//! `PORTOLAN_BLESS=1 cargo test --test pictures`.
+//! The pictures in `src/docs/pictures` show the current program: its coloured terminal output for the saved snapshot
+//! `tests/captures/five.json`, as a terminal emulator shows it. To generate them again: `PORTOLAN_BLESS=1 cargo test
+//! --test pictures`.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -20,10 +20,10 @@ use portolan::registry::Registry;
 use portolan::render::screen::{Mark, Scene, Size, frame};
 use support::Terminal;
 
-/// Rows of the terminals: more than anything here takes.
+/// The rows of the terminals: more than any output here takes.
 const HEIGHT: u16 = 60;
 
-/// What the terminal looks like: points in a picture.
+/// The dimensions of the terminal in the picture, in points.
 const FONT: f32 = 14.0;
 const CELL: (f32, f32) = (8.43, 18.0);
 const MARGIN: f32 = 14.0;
@@ -35,7 +35,7 @@ const PALETTE: [&str; 16] = [
     "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#ffffff",
 ];
 
-/// How a piece of text looks.
+/// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Look {
     color: vt100::Color,
@@ -43,7 +43,7 @@ struct Look {
     dim: bool,
 }
 
-/// The screen of a terminal as SVG, down to its last line.
+/// Returns the screen of a terminal as SVG, down to its last line.
 fn svg(screen: &vt100::Screen, title: &str) -> String {
     let (_, width) = screen.size();
     let lines: Vec<String> = screen.rows(0, width).collect();
@@ -62,7 +62,7 @@ fn svg(screen: &vt100::Screen, title: &str) -> String {
             let look = Look { color: cell.fgcolor(), bold: cell.bold(), dim: cell.dim() };
             let blank = matches!(cell.contents(), "" | " ");
             match &mut piece {
-                // Each word begins where the terminal has it, whatever the font of the viewer is.
+                // Each word begins at the column where the terminal has it, whatever the font of the viewer.
                 Some((_, same, text)) if *same == look && !blank => text.push_str(cell.contents()),
                 _ => {
                     write_piece(&mut svg, row, piece.take());
@@ -94,7 +94,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The picture of a name is this one; or is made so.
+/// Asserts that the picture of this name is up to date, or writes it.
 fn shows(name: &str, picture: &str) {
     let path = root().join("src/docs/pictures").join(name);
     if std::env::var_os("PORTOLAN_BLESS").is_some() {
@@ -110,7 +110,7 @@ fn shows(name: &str, picture: &str) {
     assert!(readme.contains(&format!("src/docs/pictures/{name}")), "the README does not show {name}");
 }
 
-/// What is typed and what comes, on a terminal of this width.
+/// Returns the picture of a command line and its output on a terminal of this width.
 fn typed(arguments: &[&str], width: u16) -> String {
     let mut program = Command::new("setsid");
     program.args(["--ctty", "--wait"]).arg(env!("CARGO_BIN_EXE_portolan")).args(arguments);
@@ -134,8 +134,8 @@ fn the_card() {
     shows("card.svg", &typed(&["explain", "3416"], 84));
 }
 
-/// A screen of `watch` has the time and whatever listens in it. So this one is drawn of two observations, by what draws
-/// every screen, with the marks of what differs between them.
+/// A real screen of `watch` contains the time and the listeners of the machine. So this screen is drawn from two
+/// snapshots, by the code that draws every screen, with the marks of their differences.
 #[test]
 fn the_watch() {
     let saved = std::fs::read(root().join("tests/captures/five.json")).unwrap();

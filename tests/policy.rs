@@ -1,5 +1,5 @@
-//! Policies from the command line: what is refused, what is remarked, and what is never written. Listings are of the
-//! saved observation `tests/captures/five.json`; nothing here needs root.
+//! Policies from the command line: errors, remarks, and what is never written. Listings come from the saved snapshot
+//! `tests/captures/five.json`; nothing here needs root.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const SCHEMA: &str = "schema = \"portolan.policy/1\"\n";
 
-/// A folder with files of a policy, and the program in it.
+/// A directory with the files of a policy, and the program that runs in it.
 struct Desk(TempDir);
 
 impl Desk {
@@ -42,8 +42,8 @@ impl Desk {
         self.command(arguments).output().unwrap()
     }
 
-    /// Refused alike by everything that reads a policy: one line that begins so, exit code 2, nothing on standard
-    /// output and nothing written.
+    /// Asserts that every command that reads the policy fails alike: one line that begins with this text, exit code 2,
+    /// nothing on standard output and no file written.
     #[track_caller]
     fn refused(&self, file: &str, begins: &str) {
         self.refused_by(&["audit", "--from", "CAPTURE", "--policy", file], begins);
@@ -73,7 +73,7 @@ impl Desk {
     }
 }
 
-/// What this system says when a file cannot be read: each has words of its own.
+/// Returns this system's message for a file that cannot be read: each system has its own.
 fn no(file: &str) -> String {
     fs::read(file).unwrap_err().to_string()
 }
@@ -129,7 +129,7 @@ fn an_include_stays_in_the_folder_links_followed() {
     symlink(outside.0.path(), desk.path("folder")).unwrap();
     desk.refused("p.toml", "p.toml:2:11: include \"link.toml\": it lies outside the folder");
     desk.refused("q.toml", "q.toml:2:11: include \"folder/base.toml\": it lies outside the folder");
-    // A link that stays inside is a name like another; the policy itself may be reached by a link.
+    // A link within the directory is a name like any other; the policy itself may be reached through a link.
     fs::remove_file(desk.path("link.toml")).unwrap();
     symlink("sub/in.toml", desk.path("link.toml")).unwrap();
     symlink(desk.path("p.toml"), outside.path("p.toml")).unwrap();
@@ -140,7 +140,7 @@ fn an_include_stays_in_the_folder_links_followed() {
             (Some(0), "p.toml: good: 0 rules in 2 files, nothing to remark\n")
         );
     }
-    // The same file by two names is included twice, and a round through a link is one.
+    // The same file under two names is included twice, and a circle through a link is detected.
     fs::write(desk.path("p.toml"), format!("{SCHEMA}include = [\"link.toml\", \"sub/in.toml\"]")).unwrap();
     desk.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": it is included already");
     fs::write(desk.path("sub/in.toml"), format!("{SCHEMA}include = \"../p.toml\"")).unwrap();
@@ -153,7 +153,7 @@ fn files_that_may_not_be_read_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
 
-    // Root reads everything; as root, somebody else asks.
+    // Root can read everything; if the test runs as root, another user runs the program.
     const NOBODY: u32 = 65534;
     let desk = Desk::new(&[("p.toml", "include = \"secret.toml\""), ("secret.toml", "")]);
     let program = desk.path("portolan");
@@ -183,7 +183,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// A policy within the bounds is read; one that is larger, or nested deeper, is refused before it costs time or memory.
+/// A policy within the bounds is read; a larger or more deeply nested policy is refused before it costs time or memory.
 #[test]
 fn many_rules_are_read_or_refused() {
     let rules = |count: usize| {
@@ -235,14 +235,14 @@ fn what_is_remarkable_about_a_good_policy_is_told() {
             "p.toml: good: 4 rules in 2 files, 4 remarks",
         ]
     );
-    // With something to hold it against: what matches nothing there. Nothing of five.json is on port 80.
+    // With a snapshot, the check reports rules that match nothing in it. Nothing in five.json is on port 80.
     let output = desk.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
     assert!(stdout(&output).contains("p.toml:7:1: rule web matches nothing that listens"), "{output:?}");
     let output = desk.run(&["policy", "check", "--here", "p.toml", "--from", "CAPTURE"]);
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// The example of the documentation and that of the help are policies, and say the same.
+/// The example of the documentation and the example of the help are valid policies with the same meaning.
 #[test]
 fn the_examples_are_good() {
     let page = include_str!("../src/docs/policy.md");
@@ -259,7 +259,7 @@ fn the_examples_are_good() {
     fs::write(desk.path("h.toml"), &help[start..end]).unwrap();
     let output = desk.run(&["policy", "check", "h.toml"]);
     assert_eq!(stdout(&output), "h.toml: good: 2 rules in 2 files, nothing to remark\n", "{output:?}");
-    // Every key of the page is one, and every key is on the page.
+    // Every key on the page is valid, and every valid key is on the page.
     for key in [
         "port",
         "protocol",
@@ -318,7 +318,7 @@ fn a_draft_is_written_whole_and_never_over_another_file() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// A capture with a listener whose holder is hidden: the draft says what it leaves out, and so does the exit code.
+/// A capture with a listener whose process is hidden: the draft says what it leaves out, and the exit code says so too.
 #[test]
 fn what_was_hidden_is_said_to_be_left_out() {
     let desk = Desk::new(&[]);

@@ -1,5 +1,5 @@
-//! The README and the page on the audit show real output: every console block in them is run and compared, on the saved
-//! observation `tests/captures/five.json`. To write the blocks anew: `PORTOLAN_BLESS=1 cargo test --test readme`.
+//! The README and the page about the audit show real output: every console block in them is run on the saved snapshot
+//! `tests/captures/five.json`, and compared. To write the blocks again: `PORTOLAN_BLESS=1 cargo test --test readme`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
@@ -55,7 +55,7 @@ fn blocks_of(page: &str) {
             .current_dir(root)
             .output()
             .unwrap();
-        // An audit that finds something ends with 1.
+        // An audit with findings ends with 1.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {output:?}");
         write!(told, "{command}\n{}```\n", String::from_utf8(output.stdout).unwrap()).unwrap();
         lines.by_ref().find(|line| *line == "```").unwrap();

@@ -1,7 +1,7 @@
-//! The committed registry and evidence are what the generator makes of their packages.
+//! The committed registry and evidence are what the generator makes from their packages.
 //!
-//! `PORTOLAN_REGISTRY_SOURCES` names a folder with their files, as `.ci/registry-sources FOLDER` fills it.
-//! Where it is not set, or the folder is not there, the trials are told as ignored.
+//! `PORTOLAN_REGISTRY_SOURCES` names a directory with the files of the packages; `.ci/registry-sources FOLDER` fills
+//! it. If the variable is not set, or the directory does not exist, the tests are reported as ignored.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! What is shipped beside the program, and what it writes for others, is what their own tools accept.
+//! The tools of other projects accept the files that are shipped with the program, and its output for those tools.
 //!
-//! `PORTOLAN_TOOLS` names a folder with those tools, as `.ci/tools FOLDER` fills it. Where it is not set, the trials
-//! that need one are told as ignored.
+//! `PORTOLAN_TOOLS` names a directory with those tools; `.ci/tools FOLDER` fills it. If the variable is not set, the
+//! tests that need a tool are reported as ignored.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
-/// What a trial does with the folder of the tools.
+/// A test, which gets the directory of the tools.
 type Test = fn(&Path) -> Result<(), Failed>;
 
 fn main() {
@@ -48,7 +48,7 @@ fn share(path: &str) -> PathBuf {
     root().join("src/share").join(path)
 }
 
-/// What an audit of the saved observation writes, with these arguments.
+/// Returns the output of an audit of the saved snapshot, with these arguments.
 fn audit(capture: &Path, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     let output = command.args(["audit", "--from"]).arg(capture).args(arguments).output()?;
@@ -58,7 +58,7 @@ fn audit(capture: &Path, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
     }
 }
 
-/// The saved observation of the tests, and one of it that hides much and calls itself badly.
+/// Returns the saved snapshot of the tests, and a variant of it with gaps and hostile names.
 fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
     let good = root().join("tests/captures/five.json");
     let mut bad: Value = serde_json::from_slice(&fs::read(&good)?)?;
@@ -74,7 +74,7 @@ fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
     Ok([good, path])
 }
 
-/// Runs a tool, which must be content.
+/// Runs a tool, which must accept its input.
 fn run(command: &mut Command) -> Result<String, Failed> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     let said =
@@ -84,7 +84,8 @@ fn run(command: &mut Command) -> Result<String, Failed> {
 
 fn sarif(tools: &Path) -> Result<(), Failed> {
     let schema = fs::read_to_string(tools.join("sarif-2.1.0.json"))?;
-    // The published pattern of a language, which we do not name, has a bracket too many to be one.
+    // The published pattern of a language, which Portolan's output does not contain, has one bracket too many to be
+    // valid.
     let schema: Value = serde_json::from_str(&schema.replace("{2}]?$", "{2}$"))?;
     let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
     let folder = tempfile::tempdir()?;
@@ -101,7 +102,7 @@ fn sarif(tools: &Path) -> Result<(), Failed> {
             if !wrong.is_empty() {
                 return Err(format!("{arguments:?}: {wrong:#?}").into());
             }
-            // It would have found something wrong.
+            // The tool would have found an error.
             for (pointer, value) in [
                 ("/version", json!("2.0.0")),
                 ("/runs/0/tool/driver/rules/0/defaultConfiguration/level", json!("grave")),
@@ -127,7 +128,7 @@ fn metrics(tools: &Path) -> Result<(), Failed> {
         let mut promtool = Command::new(tools.join("promtool"));
         let output = promtool.args(["check", "metrics"]).stdin(fs::File::open(&path)?).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // What it has against a name or a help text it says and fails.
+        // The tool reports an objection to a name or a help text, and fails.
         if !output.status.success() || !said.is_empty() {
             return Err(said.into());
         }
@@ -146,7 +147,7 @@ fn alerts(tools: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the panels of the dashboard ask, with its variables filled in.
+/// Returns the queries of the dashboard's panels, with its variables filled in.
 fn expressions() -> Result<Vec<String>, Failed> {
     let dashboard: Value = serde_json::from_slice(&fs::read(share("grafana/portolan.json"))?)?;
     let panels = dashboard["panels"].as_array().ok_or("no panels")?;
@@ -169,7 +170,7 @@ fn dashboard(tools: &Path) -> Result<(), Failed> {
         .enumerate()
         .map(|(at, expr)| json!({"record": format!("panel:{at}"), "expr": expr}))
         .collect();
-    // JSON is YAML.
+    // JSON is valid YAML.
     let file = json!({"groups": [{"name": "dashboard", "rules": rules}]});
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("dashboard.yml");
@@ -183,19 +184,19 @@ fn units(tools: &Path) -> Result<(), Failed> {
     let mut verify = Command::new(tools.join("systemd-analyze"));
     verify.arg("verify");
     for unit in ["portolan-audit.service", "portolan-audit.timer"] {
-        // It asks whether the program is there.
+        // The tool checks whether the program exists.
         let text = fs::read_to_string(share("systemd").join(unit))?;
         let path = folder.path().join(unit);
         fs::write(&path, text.replace("/usr/bin/portolan", env!("CARGO_BIN_EXE_portolan")))?;
         verify.arg(path);
     }
     let said = run(&mut verify)?;
-    // It warns of a line that it does not know, and is content all the same.
+    // The tool warns about an unknown line, but does not fail.
     let of_ours: Vec<&str> = said.lines().filter(|line| line.contains("portolan-audit")).collect();
     if of_ours.is_empty() { Ok(()) } else { Err(of_ours.join("\n").into()) }
 }
 
-/// The names of the metrics in a text.
+/// Returns the names of the metrics in a text.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let starts = text.match_indices("portolan_").map(|(at, _)| &text[at..]);
     starts
@@ -207,7 +208,7 @@ fn names() -> Result<(), Failed> {
     let capture = root().join("tests/captures/five.json");
     let written = String::from_utf8(audit(&capture, &["-o", "metrics"])?)?;
     let mut there = metric_names(&written);
-    // Without a policy it has no date.
+    // Without a policy there is no such date.
     there.insert("portolan_policy_timestamp_seconds");
     let rules = fs::read_to_string(share("prometheus/portolan.rules.yml"))?;
     let asked = expressions()?.join("\n");
@@ -217,7 +218,7 @@ fn names() -> Result<(), Failed> {
         if named.len() < 3 || !unknown.is_empty() {
             return Err(format!("{what} ask for {named:?}, of which there are not: {unknown:?}").into());
         }
-        // And for codes and severities that there are.
+        // The codes and severities must exist too.
         for label in ["code", "severity"] {
             let opening = format!("{label}=\"");
             let values = text.split(&opening).skip(1).filter_map(|rest| rest.split('"').next());
@@ -231,12 +232,12 @@ fn names() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs every command of the examples in a folder with a saved observation: what they do, by the file, the line and the
-/// exit code.
+/// Runs every command of the examples in a directory with a saved snapshot, and returns the results by the file, the
+/// line and the exit code.
 fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option<i32>)>, Failed> {
     let mut done = Vec::new();
     for line in fs::read_to_string(root().join("src/docs").join(file))?.lines() {
-        // In a sentence it stands in backticks.
+        // In a sentence, a command is in backticks.
         let Some((before, arguments)) = line.split_once("portolan ") else { continue };
         if before.ends_with('`') || !arguments.starts_with(command) {
             continue;
@@ -249,8 +250,8 @@ fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option
     Ok(done)
 }
 
-/// Every command of the examples does what they say: the rules stop what listens in the saved observation, the policy
-/// that is drafted from it lets it pass and stops another.
+/// Every command of the examples does what its text says: the rules fail on the listeners in the saved snapshot; the
+/// policy that is drafted from the snapshot passes it and fails on another one.
 fn gates() -> Result<(), Failed> {
     let five = fs::read_to_string(root().join("tests/captures/five.json"))?;
     let other = five.replacen("\"port\": 3416", "\"port\": 3417", 1);

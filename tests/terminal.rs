@@ -1,5 +1,5 @@
-//! The program on a real pseudo-terminal: what a user sees there, and that `watch` gives the terminal back as it was however
-//! the run ends. What comes out is fed to a terminal emulator, and it is the emulator's screen that is looked at.
+//! The program on a real pseudo-terminal: what a user sees there, and that `watch` restores the terminal however the
+//! run ends. The output is fed to a terminal emulator, and the tests look at the emulator's screen.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -17,14 +17,14 @@ use rustix::termios::{OptionalActions, tcsetattr};
 use support::{Terminal, first_flag, resize};
 use unicode_width::UnicodeWidthStr;
 
-/// `watch` on a terminal.
+/// Starts `watch` on a terminal.
 fn watch(size: (u16, u16), arguments: &[&str], environment: &[(&str, &str)]) -> Terminal {
     let mut program = Command::new("setsid");
     program.arg("--ctty").arg(env!("CARGO_BIN_EXE_portolan")).arg("watch").args(arguments);
     Terminal::run(size, program, environment)
 }
 
-/// A listener of this process, and the target that means it alone.
+/// Returns a listener of this process, its port, and a target that matches it alone.
 fn listener() -> (TcpListener, u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -41,7 +41,7 @@ fn a_screen_and_q() {
     assert!(lines[0].contains("UTC  1 listener") && lines[0].ends_with("every 1 s  q quits"), "{lines:#?}");
     assert!(lines[2].starts_with("  PROTO  ADDRESS"), "{lines:#?}");
     assert!(lines[3].starts_with("────"), "{lines:#?}");
-    // Drawn in place: nothing scrolls, the time goes on.
+    // The screen is drawn in place: nothing scrolls, and the time advances.
     terminal.until("the time goes on", |now| now[0] != lines[0] && now[2..5] == lines[2..5]);
     terminal.press(b"x");
     terminal.press(b"q");
@@ -70,7 +70,8 @@ fn signals_end_it_as_they_end_any_program() {
     }
 }
 
-/// Stopped, whether by the key or by a signal, it leaves the terminal to the shell; going on, it takes it again.
+/// When the program is stopped, by the key or by a signal, it restores the terminal for the shell; when it continues,
+/// it takes the terminal over again.
 #[test]
 fn control_z_and_back() {
     let (_listener, port, target) = listener();
@@ -95,7 +96,8 @@ fn control_z_and_back() {
     assert_eq!(terminal.ended().code(), Some(0));
 }
 
-/// Stopped by force it cannot give the terminal back; going on, it finds what was done to the terminal meanwhile.
+/// SIGSTOP leaves no time to restore the terminal; when the program continues, it corrects the settings that were
+/// changed meanwhile.
 #[test]
 fn stopped_by_force_and_back() {
     let (_listener, port, target) = listener();
@@ -116,13 +118,13 @@ fn stopped_by_force_and_back() {
     assert_eq!(terminal.ended().code(), Some(0));
 }
 
-/// What the test below runs on a terminal: itself, with a word in the environment.
+/// Runs on a terminal for the test below: the test starts itself with a variable in the environment.
 fn panic_with_the_screen_up() -> ! {
     let mut screen = portolan::command::screen::Screen::enter().unwrap();
     screen.show(&["the screen is up".to_owned()]).unwrap();
     let mut key = [0];
     std::io::stdin().read_exact(&mut key).unwrap();
-    // Where a panic aborts, as in a release, nothing is dropped.
+    // In a release, a panic aborts and nothing is dropped.
     std::mem::forget(screen);
     panic!("the worst has happened");
 }
@@ -141,7 +143,7 @@ fn a_panic_gives_the_terminal_back() {
     terminal.is_up();
     terminal.press(b"x");
     assert_ne!(terminal.ended().code(), Some(0));
-    // What is said of it is said where it stays to be read.
+    // The message of the panic appears on the restored terminal, where it stays readable.
     let text = String::from_utf8_lossy(&terminal.bytes);
     let (_, after) = text.split_once("\x1b[?1049l").unwrap();
     assert!(after.contains("the worst has happened"), "{text:?}");
@@ -198,7 +200,7 @@ fn fits_the_terminal_as_it_changes() {
     for (width, height) in [(60, 10), (20, 5), (200, 50)] {
         resize(&terminal.user, width, height);
         terminal.emulator.screen_mut().set_size(height, width);
-        // The rule is as wide as a terminal that is too narrow for all, and the row is one line.
+        // The rule is as wide as a terminal that is too narrow for all columns, and the row is one line.
         let columns = |line: &str| (line.contains("PORT"), line.contains("FLAGS"), line.contains("EXPOSURE"));
         terminal.until(&format!("{width}x{height}"), |lines| {
             lines[3].starts_with('─')
@@ -225,7 +227,7 @@ fn what_does_not_fit_is_counted() {
     assert_eq!(terminal.ended().code(), Some(0));
 }
 
-/// Where no screen can be drawn, or a machine reads, there are lines.
+/// If no screen can be drawn, or a machine reads the output, `watch` prints lines.
 #[test]
 fn a_dumb_terminal_gets_a_stream() {
     let (_listener, _, target) = listener();
@@ -253,12 +255,13 @@ fn waiting_leaves_the_terminal_alone() {
     assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
 }
 
-/// What is printed on a terminal of each width fits it and is coloured only where it may be, for root and for nobody.
+/// Output on a terminal of each width fits the terminal and is coloured only if that is allowed, for root and for
+/// nobody.
 #[test]
 fn tables_and_cards_fit_every_terminal() {
     let (_listener, port, _) = listener();
     let port = port.to_string();
-    // The checkout may lie where nobody can reach it.
+    // The checkout may lie where the user nobody cannot reach it.
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = folder.path().join("portolan");
@@ -278,13 +281,13 @@ fn tables_and_cards_fit_every_terminal() {
             let about = format!("{user:?} {width} {environment:?} {arguments:?}");
             let mut command = Command::new("setsid");
             command.args(["--ctty", "--wait"]).args(*user);
-            // What is said beside is lines, however long.
+            // The messages on standard error are single lines of any length.
             command.args(["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/null"]).arg(&program).args(arguments);
             let mut terminal = Terminal::run((width, 200), command, environment.as_slice());
             assert_eq!(terminal.ended().code(), Some(0), "{about}");
             let text = String::from_utf8(terminal.bytes.clone()).unwrap();
             assert_eq!(text.contains("\x1b["), environment.is_none(), "{about}: {text:?}");
-            // What is never cut is not asked to fit, and a card needs some room.
+            // Output that is never cut need not fit, and a card needs a minimum width.
             let fits = !arguments.contains(&"wide") && (width > 20 || arguments[..] != ["explain", "3416"]);
             let mut longest = 0;
             for line in plain(&text).lines().filter(|_| fits) {
@@ -299,7 +302,7 @@ fn tables_and_cards_fit_every_terminal() {
     }
 }
 
-/// Without the escape sequences of colours.
+/// Returns the text without the escape sequences of colours.
 fn plain(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();

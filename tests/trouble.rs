@@ -1,5 +1,5 @@
-//! Outputs that cannot be written, whatever is asked: a full disk, a closed output, a reader that has left. No panic, the
-//! right exit code, and one line where there is somebody to tell.
+//! Output that cannot be written, for every command: a full disk, a closed output, a reader that has closed the pipe.
+//! No panic, the right exit code, and one line on standard error if that can be written.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// A line of each kind of output there is.
+/// One command line for each kind of output.
 const LINES: [&str; 16] = [
     "",
     "--color always",
@@ -64,7 +64,8 @@ fn a_reader_that_has_left() {
     }
 }
 
-/// A shell closes it with `>&-`; the system's loader then gives the program an empty one, so it ends as it would.
+/// A shell closes the output with `>&-`; the system's loader then gives the program an empty one, so the program ends
+/// as usual.
 #[test]
 fn a_closed_output() {
     for line in LINES {
@@ -75,7 +76,7 @@ fn a_closed_output() {
     }
 }
 
-/// Where there is nobody to tell, the exit code tells.
+/// If no stream can be written, the exit code alone reports the error.
 #[test]
 fn nobody_to_tell() {
     for line in LINES {

@@ -1,5 +1,5 @@
-//! A listing, `explain` and `watch` on a real pseudo-terminal of every usual width, in colour and without, for root and for
-//! an ordinary user, and where nobody reads.
+//! A listing, `explain` and `watch` on a real pseudo-terminal of every usual width, with colour and without, for root
+//! and for an ordinary user, and without a reader.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -16,14 +16,15 @@ use std::sync::LazyLock;
 
 use support::{Terminal, first_flag};
 
-/// A listener of this process, and the target that means it alone.
+/// Returns a listener of this process, its port, and a target that matches it alone.
 fn listener() -> (TcpListener, u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port, format!("tcp/{port}"))
 }
 
-/// The program where anybody can reach it, for the checkout may lie where nobody can.
+/// The program in a place that every user can reach, because the checkout may lie where the user nobody cannot reach
+/// it.
 static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -32,7 +33,7 @@ static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     (folder, program)
 });
 
-/// Who runs it: whoever runs the tests, and nobody too where that may be chosen.
+/// Returns the users that run the program: the user of the tests, and nobody too if the tests run as root.
 fn users() -> &'static [Option<u32>] {
     if rustix::process::geteuid().is_root() { &[None, Some(65534)] } else { &[None] }
 }
@@ -46,13 +47,13 @@ fn as_user(user: Option<u32>, arguments: &[&str]) -> Command {
     program
 }
 
-/// What is held of what was drawn.
+/// Assertions about what was drawn.
 impl Terminal {
-    /// Holds that every line that was written fits, and that all of it is text: but for colour, where it may be.
+    /// Asserts that every line fits, and that the output is plain text, except for colour if it is allowed.
     #[track_caller]
     fn is_well_drawn(&self, colour: bool, about: &str) {
         let screen = self.emulator.screen();
-        // A path that is longer than the line stays whole, so that it can be copied.
+        // A path that is longer than the line stays in one piece, so that it can be copied.
         let lines = self.lines();
         let is_prose = |row: &u16| lines[usize::from(*row)].trim_start().contains(' ');
         let wrapped: Vec<_> =
@@ -67,7 +68,7 @@ impl Terminal {
         assert_eq!(coloured, colour, "{about}: {text:?}");
     }
 
-    /// Holds that the cells of a table begin where the names of their columns do.
+    /// Asserts that the cells of a table begin at the columns where the headings begin.
     #[track_caller]
     fn is_aligned(&self, about: &str) {
         let lines = self.lines();
@@ -90,8 +91,8 @@ impl Terminal {
     }
 }
 
-/// Every command that draws, on terminals of every usual width, in colour and without, for root and for nobody: who may
-/// not see everything is told so on each.
+/// Every command that draws, on terminals of every usual width, with colour and without, for root and for nobody, whose
+/// output must always name the gap.
 #[test]
 fn every_width_colour_and_user() {
     let (_listener, port, _) = listener();
@@ -105,10 +106,10 @@ fn every_width_colour_and_user() {
                 let about = format!("{user:?} {width} {colour} {arguments:?}");
                 let mut terminal = Terminal::run((width, 60), as_user(*user, arguments), environment);
                 let watched = arguments[0] == "watch";
-                // Whoever may not see the program cannot find it odd.
+                // A user who cannot see the program gets no flag about the program's file.
                 let flag = if user.is_some() { "ephem" } else { &first_flag().0[..5] };
                 if watched {
-                    // The last line that is drawn: of what could not be read, or of the table.
+                    // The last line that is drawn: about a gap, or the last of the table.
                     terminal.line_with(&[if user.is_some() { "portolan:" } else { flag }]);
                     terminal.until(&about, |lines| lines.iter().any(|line| line.contains(flag)));
                 } else {
@@ -134,7 +135,7 @@ fn every_width_colour_and_user() {
     }
 }
 
-/// A terminal hardly anybody has: no panic, and the port and its flags are told.
+/// An unusually narrow terminal: no panic, and the port and its flags are shown.
 #[test]
 fn twenty_columns_and_fewer() {
     let (_listener, port, _) = listener();
@@ -152,7 +153,7 @@ fn twenty_columns_and_fewer() {
     }
 }
 
-/// A terminal that is told to be dumb, or a user who wants none, gets no colour; who asks for it gets it anywhere.
+/// A dumb terminal, or a user who disables colour, gets none; a user who forces colour gets it anywhere.
 #[test]
 fn colour_only_where_it_is_asked_for() {
     let (_listener, port, _) = listener();
@@ -172,7 +173,7 @@ fn colour_only_where_it_is_asked_for() {
     }
 }
 
-/// Nobody reads, or nobody can: no panic, and what is lost is no success but where the reader has had enough.
+/// Without a reader there is no panic, and lost output is an error unless the reader has closed the pipe.
 #[test]
 fn no_reader() {
     let (_listener, port, _) = listener();
@@ -184,7 +185,7 @@ fn no_reader() {
         let output = closed.stderr(Stdio::piped()).output().unwrap();
         let talk = String::from_utf8(output.stderr).unwrap();
         assert!(!talk.contains("panicked"), "{arguments:?}: {talk}");
-        // The reader has gone.
+        // The reader has closed the pipe.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let gone = Command::new("timeout").arg("20").arg(&ANYWHERE.1).args(arguments).stdout(writer).output();

@@ -1,6 +1,6 @@
-//! `cargo bench`: what each module costs by itself, on 10,000 listeners made here, and what a whole
-//! look at this machine costs. The figures compare two states of this program on one machine; how it does beside
-//! other tools is measured by `tests/tools/side-by-side.rs`.
+//! `cargo bench`: the cost of each module by itself, on 10,000 generated listeners, and the cost of a whole scan of
+//! this machine. The figures compare two states of this program on one machine; `tests/tools/side-by-side.rs` compares
+//! it with other tools.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may")]
 
@@ -34,8 +34,7 @@ fn main() {
     divan::main();
 }
 
-/// What `--from` reads, as `capture` wrote it.
-/// The program itself from start to end, beside one that does nothing.
+/// The program from start to end with `--from` and a file from `capture`, next to a program that does nothing.
 mod start {
     use std::process::{Command, Stdio};
 
@@ -77,7 +76,7 @@ fn join_only(bencher: Bencher<'_, '_>) {
         .bench_local_values(|snapshot| join(snapshot.sockets, snapshot.processes, &registry));
 }
 
-/// Each on a port of its own, and all of them on a hundred ports, where every one has neighbours.
+/// Each listener on a port of its own, and all of them on a hundred ports, where each port has many listeners.
 #[divan::bench(args = ["apart", "together"])]
 fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
     let (mut observation, registry) = (observation(), Registry::embedded());
@@ -139,7 +138,7 @@ fn rules_file(kind: &str) -> Included {
         let (address, port) = place(k);
         match kind {
             "by port" => write!(text, "port = {port}\naddress = \"{address}\"\n"),
-            // The kernel's own among them.
+            // The sockets of the kernel are included.
             "by program" if k == 0 => writeln!(text, "executable = \"kernel\""),
             "by program" => {
                 let n = k % PROCESSES;
@@ -176,21 +175,21 @@ fn render_json(bencher: Bencher<'_, '_>) {
         .bench_local(|| json::listing(&report, &mut io::sink()).unwrap());
 }
 
-/// One answer of the registry: a port that is registered, one that is not, and one nobody may register.
+/// One look-up in the registry: a registered port, an unregistered port, and a port that cannot be registered.
 #[divan::bench(args = [3416, 4_960, 60_000])]
 fn verdict(bencher: Bencher<'_, '_>, port: u16) {
     let registry = Registry::embedded();
     bencher.bench_local(|| registry.verdict(divan::black_box(port), Protocol::Tcp));
 }
 
-/// This machine as it is now, with the walk through its processes and without.
+/// A scan of this machine, with and without the process lookup.
 #[divan::bench(name = "observe", args = ["holders", "no holders"])]
 fn observe_here(look: &str) -> Snapshot {
     let holders = look == "holders";
     observe(&Scope { processes: holders, ..Scope::default() }).unwrap()
 }
 
-/// Listeners of every kind: ports spread over all there are, five holders here and none there.
+/// Returns listeners of every kind: spread over all ports, some with five processes and some with none.
 fn observation() -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
@@ -256,7 +255,7 @@ fn socket(k: u32) -> Socket {
     }
 }
 
-/// An address of each kind, and a port that no other of them has: 13 has no divisor in common with 65,535.
+/// Returns an address of each kind in turn, and a port that is used once: 13 has no divisor in common with 65,535.
 fn place(k: u32) -> (IpAddr, u16) {
     let address = match k % 4 {
         0 => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -270,7 +269,7 @@ fn place(k: u32) -> (IpAddr, u16) {
 fn process(k: u32) -> Process {
     let exe = format!("/usr/lib/service-{k}/bin/service-{k}");
     Process {
-        // A name here and there that no terminal may be shown.
+        // Some names contain an escape sequence that must not reach a terminal.
         name: Some(if k.is_multiple_of(100) { format!("evil\u{1b}[2J-{k}") } else { format!("service-{k}") }),
         cmdline: vec![exe.clone(), "--config".to_owned(), format!("/etc/service-{k}/service.conf")],
         exe: Some(Exe { path: exe, state: ExeState::Present, open_folders: None }),
@@ -283,14 +282,14 @@ fn process(k: u32) -> Process {
     }
 }
 
-/// The parser of the kernel's socket diagnosis.
+/// The parser of the kernel's socket diagnostics (sock_diag).
 #[cfg(target_os = "linux")]
 mod diag {
     use portolan::observe::linux::diag::{Progress, Reading};
 
     use super::*;
 
-    /// The replies of the kernel to one dump of all the listeners, read record by record.
+    /// Parses the kernel's replies to one dump of all listeners, record by record.
     #[divan::bench]
     fn parse(bencher: Bencher<'_, '_>) {
         let datagrams = dump();
@@ -304,7 +303,7 @@ mod diag {
 
     const SEQUENCE: u32 = 7;
 
-    /// The datagrams of a dump: records with the attributes of Linux 6, in lots of the size the kernel fills.
+    /// Returns the datagrams of a dump: records with the attributes of Linux 6, in the sizes that the kernel fills.
     fn dump() -> Vec<Vec<u8>> {
         let mut datagrams = vec![Vec::new()];
         for message in (0..LISTENERS).map(record).chain([message(3, &[0; 4])]) {

@@ -1,4 +1,4 @@
-//! An audit of a saved observation: its exit code, what narrows it, and where it is written.
+//! An audit of a saved snapshot: its exit code, its filters, and its output file.
 
 use std::process::Stdio;
 
@@ -19,7 +19,7 @@ fn an_audit_answers_by_its_exit_code() {
         let (exit, audit) = audited(arguments);
         assert_eq!((exit, audit["verdict"].as_str()), (Some(code), Some(verdict)), "{arguments:?}");
     }
-    // The same capture with something unseen: nothing found is no all-clear, something found is found all the same.
+    // The same capture with a gap: an audit without findings is then not clear, and a finding is still reported.
     let text = std::fs::read_to_string(capture()).unwrap();
     let gap = r#""gaps": [{"stage": "owners", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
     let partial = text.replace("\"gaps\": []", gap);
@@ -82,7 +82,7 @@ fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
         assert_eq!(std::fs::read(&path).unwrap(), printed.stdout, "{output}");
         assert!(stderr(&written).starts_with("portolan: Findings: "), "{written:?}");
     }
-    // Where it cannot be written, what was there stays.
+    // If the file cannot be written, the old content stays.
     #[cfg(unix)]
     {
         let lost = folder.path().join("gone").join("out");
@@ -97,7 +97,7 @@ fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
 
 #[test]
 fn a_reader_who_leaves_changes_no_verdict() {
-    // Closed before a byte is written: the verdict is in the exit code all the same.
+    // Standard output is closed before a byte is written: the exit code still has the verdict.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let capture = capture();

@@ -1,11 +1,11 @@
-//! Cases as files: each file in `cases` holds commands, and what each writes and ends with.
+//! Cases as files: each file in `cases` contains commands, and what each of them writes and its exit code.
 //!
 //! A line `$ portolan ...` is run in a directory with the captures below, so that no path of this machine is in the
-//! output. Below it come standard output, indented by two spaces, standard error after `! `, and the exit code after
-//! `? ` where it is not 0. Lines with `# ` say what a reader should look for.
+//! output. After the line come standard output, indented by two spaces, standard error after `! `, and the exit code
+//! after `? ` if it is not 0. Lines with `# ` say what a reader should look for.
 //!
 //! To add a case, write its command; `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` writes the rest, and
-//! accepts what has changed.
+//! accepts changed output.
 
 use std::fmt::Write;
 use std::fs;
@@ -66,7 +66,7 @@ fn check(name: &str) {
 }
 
 fn run(command: &str, captures: &Path, actual: &mut String) {
-    // Single quotes hold a word together; they are all that the cases need of a shell.
+    // Single quotes group words; the cases need nothing else of a shell.
     let mut words = Vec::new();
     for (at, part) in command.split('\'').enumerate() {
         if at % 2 == 1 {
@@ -79,7 +79,7 @@ fn run(command: &str, captures: &Path, actual: &mut String) {
     let (stdout, stderr) = (crate::stdout(&output), crate::stderr(&output));
     let code = output.status.code().unwrap();
     if code == 2 {
-        // What is refused is refused in one line, whatever the snapshot says.
+        // An error is one line, whatever the snapshot contains.
         assert!(stdout.is_empty(), "{command}: {stdout}");
         assert!(stderr.starts_with("portolan: ") && stderr.lines().count() == 1, "{command}: {stderr}");
     }
@@ -94,7 +94,7 @@ fn run(command: &str, captures: &Path, actual: &mut String) {
     }
 }
 
-/// Texts that are no property of the program: other data, another release or another system changes them.
+/// Masks texts that depend on the data, the release or the system.
 fn filtered(line: &str) -> String {
     let registry = Registry::embedded();
     let filters: [(&str, &[&str]); 4] = [
@@ -124,7 +124,7 @@ fn filtered(line: &str) -> String {
     })
 }
 
-/// `five.json` as a user saves it, and what can become of it.
+/// Writes `five.json` as a user saves it, and variants of it.
 fn write_captures(directory: &Path) {
     let five = fs::read_to_string(capture()).unwrap();
     let with = |from: &str, to: &str| {
@@ -133,10 +133,10 @@ fn write_captures(directory: &Path) {
     };
     let captures = [
         ("five.json", five.clone()),
-        // Not everything was seen.
+        // A snapshot with a gap.
         ("no-owners.json", with("\"gaps\": []", GAP_OWNERS)),
         ("no-sockets.json", with("\"gaps\": []", GAP_SOCKETS)),
-        // One listener on another port, and one that more can reach.
+        // One listener on another port, and one that more clients can reach.
         (
             "later.json",
             with("\"port\": 3416", "\"port\": 3417").replacen(
@@ -159,7 +159,7 @@ fn write_captures(directory: &Path) {
         fs::write(directory.join(name), text).unwrap();
     }
     fs::write(directory.join("binary.json"), [0xff, 0, 1, 2]).unwrap();
-    // Sparse: it takes no room on the disk.
+    // The file is sparse: it takes no space on the disk.
     fs::File::create(directory.join("large.json")).unwrap().set_len(200 << 20).unwrap();
 }
 

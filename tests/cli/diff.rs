@@ -1,10 +1,10 @@
-//! Two saved observations compared.
+//! Comparisons of two saved snapshots.
 
 use std::path::Path;
 
 use crate::{capture, refused, run, stderr, stdout};
 
-/// What was not seen on either side is no all-clear, whatever the format.
+/// A gap on either side prevents an all-clear, whatever the format.
 #[test]
 fn a_diff_with_gaps_is_no_all_clear() {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn this_machine_is_another_host() {
     refused(&run([Path::new("diff"), &capture()]), "this machine", "--other-host");
 }
 
-/// A file cut off anywhere is never a baseline with less in it.
+/// A truncated file is never read as a snapshot with fewer sockets.
 #[test]
 fn a_cut_baseline_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ fn a_cut_baseline_is_refused() {
     }
 }
 
-/// What was not looked for on either side is no "no changes".
+/// If either scope leaves something out, the output does not say "no changes".
 #[test]
 fn a_diff_of_narrow_captures_is_no_all_clear() {
     let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();

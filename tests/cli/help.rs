@@ -30,7 +30,7 @@ fn versions() {
     assert!(lines[3].starts_with(&format!("sources on {}: ", std::env::consts::OS)), "{long:?}");
 }
 
-/// Every command's long help has examples, and each of them is a line that the program takes.
+/// Every command's long help has examples, and the program accepts each of them.
 #[test]
 fn the_examples_of_every_help_can_be_typed() {
     use clap::{CommandFactory, Parser};
@@ -42,7 +42,7 @@ fn the_examples_of_every_help_can_be_typed() {
     for command in command.get_subcommands().chain(below).chain([&command]) {
         let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
         let mut typed = 0;
-        // What is typed ends where the words on it begin, or goes on elsewhere.
+        // The text on an example's line ends the command, or the command continues on the next line.
         for line in help.lines().filter(|line| line.starts_with("  ")) {
             let line = line.trim().split("  ").next().unwrap();
             for part in line.split(['|', ';', '>', '(', ')', '<', '\'']) {

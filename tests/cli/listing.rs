@@ -1,4 +1,4 @@
-//! A listing: targets, options, formats and the machine itself.
+//! A listing: targets, options, formats, and this machine.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +16,7 @@ fn a_capture_is_judged_like_the_machine_itself() {
     let standard_input =
         portolan(["--from", "-", "-o", "json"]).stdin(File::open(capture()).unwrap()).output().unwrap();
     assert_eq!(standard_input.stdout, output.stdout);
-    // What is captured from a capture is the capture.
+    // A capture of a capture equals the capture.
     let again = from_capture(&["capture"]);
     assert_eq!(stdout(&again), std::fs::read_to_string(capture()).unwrap());
 }
@@ -100,7 +100,7 @@ fn targets_widen_and_options_narrow() {
     }
 }
 
-/// A script can tell "nothing is there" from "not everything could be seen".
+/// A script can distinguish "nothing is there" from "not everything was visible".
 #[test]
 fn exit_codes_of_a_listing() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ fn explain_answers_for_any_port_and_service() {
         .map(|e| (e["port"].as_u64(), e["protocol"].as_str()))
         .collect();
     assert_eq!(entries, [(Some(22), Some("tcp")), (Some(22), Some("udp")), (Some(22), Some("sctp"))]);
-    // Every port there is, in one go.
+    // All ports at once.
     let all = from_capture(&["explain", "0-65535", "-o", "json"]);
     assert_eq!(all.status.code(), Some(0));
     assert!(all.stdout.len() > 10_000_000);
@@ -206,7 +206,7 @@ fn this_machine_answers() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     if cfg!(target_os = "linux") {
         assert_eq!(report["listeners"][0]["processes"][0]["pid"], std::process::id());
-        // Where the tests lie in a folder that anybody may write into, that is flagged as well.
+        // If the tests run in a world-writable directory, that is flagged as well.
         let mut flags = report["listeners"][0]["flags"].as_array().unwrap().iter();
         assert!(flags.any(|flag| flag["code"] == "ephemeral"), "{report:#}");
     }
@@ -216,7 +216,7 @@ fn this_machine_answers() {
 
 #[test]
 fn a_name_that_runs_and_does_not_listen_is_known() {
-    // A program that every system has: this one, under a name of its own.
+    // Every system has this program: the test itself, under a name of its own.
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
     std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
@@ -234,7 +234,7 @@ fn a_name_that_runs_and_does_not_listen_is_known() {
 
 #[test]
 fn a_closed_or_full_output_is_no_panic() {
-    // The reader leaves at once.
+    // The reader closes the output at once.
     let mut child = portolan(["explain", "0-2000", "-o", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

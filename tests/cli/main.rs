@@ -1,5 +1,5 @@
-//! The command line: what a user types, what comes back, and the exit code. Nothing here needs root: listings
-//! are of a saved snapshot, and what is asked of this machine is only whether it answers.
+//! The command line: what a user types, what the program writes, and the exit code. Nothing here needs root: listings
+//! come from a saved snapshot, and a test that scans this machine only asks whether the scan works.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Out
     portolan(arguments).output().unwrap()
 }
 
-/// A capture of five listeners, as a user saves it.
+/// Returns the path of a capture of five listeners, as a user saves it.
 fn capture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json")
 }
@@ -46,13 +46,13 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// The ports of a listing, in its order.
+/// Returns the ports of a listing, in its order.
 fn ports(output: &Output) -> Vec<u64> {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     report["listeners"].as_array().unwrap().iter().map(|l| l["port"].as_u64().unwrap()).collect()
 }
 
-/// One line on standard error that names the thing, nothing on standard output, exit code 2.
+/// Asserts an error: one line on standard error that names the subject, nothing on standard output, exit code 2.
 fn refused(output: &Output, about: &str, names: &str) {
     assert_eq!(output.status.code(), Some(2), "{about}: {output:?}");
     assert_eq!(stdout(output), "", "{about}");
@@ -62,13 +62,13 @@ fn refused(output: &Output, about: &str, names: &str) {
     assert!(talk.contains(names), "{about}: {names:?} is not in {talk:?}");
 }
 
-/// An audit of the capture, and what it wrote as JSON.
+/// Audits the capture, and returns the exit code and the JSON.
 fn audited(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
     let output = from_capture(&[&["audit", "-o", "json"], arguments].concat());
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// The ports and codes of what an audit found.
+/// Returns the ports and codes of an audit's findings.
 fn found(audit: &serde_json::Value) -> Vec<(u64, &str)> {
     let findings = audit["findings"].as_array().unwrap();
     findings.iter().map(|f| (f["port"].as_u64().unwrap(), f["code"].as_str().unwrap())).collect()

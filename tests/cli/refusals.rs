@@ -1,4 +1,4 @@
-//! Bad input that cannot be written in a case: control characters, and what differs from system to system.
+//! Bad input that cannot be written in a case file: control characters, and errors that differ between systems.
 
 use crate::{from_capture, refused, run, stderr, stdout};
 

@@ -1,4 +1,4 @@
-//! Where a socket listens: every kind of address, device and protocol, each told as the kernel has it.
+//! Where a socket listens: every kind of address, device and protocol, each shown as the kernel has it.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, gap, held, on_port, sleep, tcp, udp};
 use crate::{same, wires};
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("bound_and_not_listening", bound_and_not_listening),
     ("dual_stack_and_v6only", dual_stack_and_v6only),
@@ -41,7 +40,7 @@ fn at(address: &str) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-/// What the report says of the one listener on a port, held by one process.
+/// Returns the report's entry for the one listener on a port, owned by one process.
 fn told<'r>(report: &'r Value, port: u16, holder: &Holder) -> Result<&'r Value, Failed> {
     held(report, port, &[holder.pid()])?;
     on_port(report, port)
@@ -98,7 +97,7 @@ fn dual_stack_and_v6only(lab: &Lab) -> Outcome {
     same!(on_port(&report, 8712)?["exposure"], "loopback");
     same!(told(&report, 8713, &datagrams)?["v6only"], true);
     same!(told(&report, 8714, &datagrams)?["v6only"], false);
-    // One port, two listeners, and neither takes what is the other's.
+    // Two listeners share one port, and neither takes the other's traffic.
     let six = lab.json(&["-6", "8711"])?;
     same!(told(&six, 8711, &holder)?["v6only"], true);
     let four_only = lab.json(&["-4", "8711"])?;
@@ -121,7 +120,7 @@ fn link_local_with_scope(lab: &Lab) -> Outcome {
         }
         Ok(socket)
     };
-    // The same address and port on two devices: two listeners.
+    // The same address and port on two devices are two listeners.
     let one = Holder::start(&sleep(), vec![on(8720, STREAM, first)?, on(8721, DATAGRAM, first)?])?;
     let other = Holder::start(&sleep(), vec![on(8720, STREAM, second)?])?;
     let report = lab.json(&[])?;
@@ -191,7 +190,7 @@ fn bound_to_a_device(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// An address that is not here.
+/// An address that this machine does not have.
 fn freebind(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = made(at("0.0.0.0:0"), STREAM, None)?;
@@ -218,7 +217,7 @@ fn connected_udp_is_no_listener(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A connection, one half open, and one that waits to be accepted: the listener alone is listed.
+/// An established connection, a half-open one, and one that waits to be accepted: only the listener is listed.
 fn connections_are_no_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = std::net::TcpListener::bind("127.0.0.1:8770")?;
@@ -246,7 +245,7 @@ fn udplite(lab: &Lab) -> Outcome {
     for (port, protocol) in [(8780, "udplite"), (8781, "udplite"), (8782, "udp")] {
         same!(told(&report, port, &holder)?["protocol"], protocol);
     }
-    // Its tables answer where netlink does not.
+    // The tables of UDP-Lite answer where netlink does not.
     let (report, _) = lab.json_under("no-netlink", &[])?;
     same!(told(&report, 8780, &holder)?["protocol"], "udplite");
     same!(told(&report, 8781, &holder)?["protocol"], "udplite");
@@ -300,7 +299,7 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The kernel gives no more of a setting than the first read takes.
+/// The kernel returns no more of a setting than fits in the first read.
 fn kept_back_at_length(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;
@@ -317,7 +316,7 @@ fn kept_back_at_length(lab: &Lab) -> Outcome {
 fn kept_back_unread(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:40001")?])?;
-    // In place of the setting: what is no list of ports, and what cannot be opened.
+    // The setting is replaced by a text that is not a list of ports, and by a file that cannot be opened.
     let (words, socket) = (lab.mount_point("words"), lab.mount_point("socket"));
     std::fs::write(&words, "20001,and more\n")?;
     let _kept = std::os::unix::net::UnixListener::bind(&socket)?;

@@ -22,26 +22,26 @@ pub const SCENES: &[Scene] = &[
     ("audit_replaces_a_file_whole", whole_file),
 ];
 
-/// What came of an audit as root: its exit code and its JSON.
+/// Runs an audit as root, and returns its exit code and its JSON.
 fn audit(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     let output = lab.portolan(["audit", "-o", "json"].iter().chain(arguments)).output()?;
     Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
 }
 
-/// The same as nobody.
+/// Runs an audit as nobody, and returns the same.
 fn audit_as_nobody(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     let mut command = lab.portolan(["audit", "-o", "json"].iter().chain(arguments));
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
     Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
 }
 
-/// The codes of the findings on a port.
+/// Returns the codes of the findings on a port.
 fn codes(audit: &Value, port: u16) -> BTreeSet<&str> {
     let findings = audit["findings"].as_array().into_iter().flatten();
     findings.filter(|found| found["port"] == port).filter_map(|found| found["code"].as_str()).collect()
 }
 
-/// Nothing is wrong with port 1 on loopback: what was registered there is withdrawn, and met still.
+/// Port 1 on loopback causes no finding: its registration is withdrawn but the service is still in use.
 fn harmless() -> Result<Holder, Failed> {
     Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])
 }
@@ -73,9 +73,9 @@ fn findings(lab: &Lab) -> Outcome {
         Some(holder.pid().into()),
         "{told:#}"
     );
-    // Graver than what is there is what counts.
+    // `--fail-on critical` is above the severity of the finding.
     same!(audit(lab, &["--fail-on", "critical"])?.0, Some(0));
-    // An ordinary user sees less, and this much all the same.
+    // An ordinary user sees less, but still this finding.
     let (code, told) = audit_as_nobody(lab, &[])?;
     same!(
         (code, told["verdict"].as_str(), &told["complete"]),
@@ -106,12 +106,12 @@ fn incomplete(lab: &Lab) -> Outcome {
     gap(&told, "owners", "")?;
     let (code, told) = audit_as_nobody(lab, &["--allow-incomplete"])?;
     same!((code, told["verdict"].as_str()), (Some(0), Some("incomplete")), "{told:#}");
-    // As root all of it can be seen.
+    // Root sees everything.
     same!(audit(lab, &[])?.0, Some(0));
     Ok(())
 }
 
-/// What the unit of a service keeps: the two capabilities that reading takes, and no other.
+/// The systemd unit keeps only the two capabilities that reading processes takes.
 fn reading_is_enough(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _holder = harmless()?;
@@ -122,7 +122,7 @@ fn reading_is_enough(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A target narrows what is told: who could not be seen elsewhere is a gap still.
+/// A target narrows the findings, but processes that could not be read elsewhere are still a gap.
 fn narrowed(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _harmless = harmless()?;
@@ -135,7 +135,7 @@ fn narrowed(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Who reads the file while it is replaced sees all of one audit, never a part; everybody may read it.
+/// A reader of the file sees a complete audit, never a part, while the file is replaced; everybody may read the file.
 fn whole_file(lab: &Lab) -> Outcome {
     let _holder = harmless()?;
     let folder = tempfile::tempdir()?;
@@ -143,7 +143,7 @@ fn whole_file(lab: &Lab) -> Outcome {
     let write = || -> Outcome {
         let mut command = lab.portolan(["audit", "-o", "metrics", "--write"]);
         let output = command.arg(&path).output()?;
-        // Whether all of this machine's processes can be read is not what this is about.
+        // This scene does not depend on whether all processes of this machine can be read.
         same!(
             (matches!(output.status.code(), Some(0 | 3)), output.stdout.is_empty()),
             (true, true),

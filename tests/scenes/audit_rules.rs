@@ -1,4 +1,4 @@
-//! What holders share and what they take from each other, on the real kernel; and who is not accused.
+//! Sockets that processes share or take from each other, on the real kernel; and processes that must not be flagged.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -14,7 +14,6 @@ use crate::lab::{
 };
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("rules_shadowed_by_a_specific_address", shadowed),
     ("rules_shadowed_across_families", shadowed_across_families),
@@ -35,7 +34,7 @@ fn at(address: &str) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-/// A listening or bound socket that lets others of its kind share its port.
+/// Returns a listening or bound socket that lets other sockets of its kind share its port.
 fn sharing(address: &str, kind: SocketType) -> Result<OwnedFd, Failed> {
     let address = at(address);
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -52,13 +51,13 @@ fn sharing(address: &str, kind: SocketType) -> Result<OwnedFd, Failed> {
     Ok(socket)
 }
 
-/// The flag of this code on a listener, else null.
+/// Returns the flag with this code on a listener, else null.
 pub fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
     let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
     found.unwrap_or(&Value::Null)
 }
 
-/// The one listener on this address.
+/// Returns the one listener on this address.
 fn on<'r>(report: &'r Value, address: &str) -> Result<&'r Value, Failed> {
     let found: Vec<_> = listeners(report)?.iter().filter(|l| l["address"] == address).collect();
     match found[..] {
@@ -89,7 +88,7 @@ fn shadowed(lab: &Lab) -> Outcome {
         same!(loser["severity"], "warning");
         same!(loser["evidence"]["loses_to"][0]["address"], "127.0.0.1");
         same!(loser["evidence"]["loses_to"][0]["holders"]["known"][0]["pid"], narrow.pid());
-        // The kernel does as the rule says.
+        // The kernel behaves as the rule says.
         if kind == SocketType::DGRAM {
             UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", "127.0.0.1:8900")?;
             let waiting = |address| on(&report_now(lab)?, address).map(|l| l["queues"]["receive"].clone());
@@ -98,7 +97,7 @@ fn shadowed(lab: &Lab) -> Outcome {
         }
         let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
         same!(table.matches("shadowed").count(), 2, "{table}");
-        // One address asked for is judged with its neighbours all the same.
+        // A single address in the filter is still judged with the other sockets on the port.
         let one = lab.json(&["127.0.0.1:8900"])?;
         same!(flags(on_port(&one, 8900)?).contains(&"shadowed"), true, "{one:#}");
     }
@@ -115,7 +114,7 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     let _dual = Holder::start(&lab.sleeper_called(b"dual")?, vec![dual])?;
     let v4 = sharing("127.0.0.1:8901", SocketType::STREAM)?;
     let _v4 = Holder::start(&lab.sleeper_called(b"v4")?, vec![v4])?;
-    // Beside a socket that leaves IPv4 alone nothing is taken.
+    // A socket that leaves IPv4 alone takes nothing from another socket.
     let apart = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::sockopt::set_ipv6_v6only(&apart, true)?;
     bind(&apart, &at("[::]:8902"))?;
@@ -127,7 +126,7 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     for listener in listeners(&report)? {
         same!(flags(listener).contains(&"shadowed"), listener["port"] == 8901, "{listener:#}");
     }
-    // Asked for by family, each is judged beside the other all the same.
+    // With a filter by family, each socket is still judged with the other one.
     for (family, address) in [("-4", "127.0.0.1"), ("-6", "::")] {
         let one = lab.json(&[family, "8901"])?;
         complete(&one, 1)?;
@@ -156,7 +155,7 @@ fn shadowed_by_a_device(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// One program in two processes, one process with both sockets, and a group that hears what is sent to many.
+/// One program in two processes, one process with both sockets, and a multicast group that delivers to many sockets.
 fn not_shadowed(lab: &Lab) -> Outcome {
     lab.alone()?;
     let stream = |address| sharing(address, SocketType::STREAM);
@@ -174,7 +173,7 @@ fn not_shadowed(lab: &Lab) -> Outcome {
         let found = flags(listener);
         same!(found.contains(&"shadowed") || found.contains(&"shared"), false, "{listener:#}");
     }
-    // The same program as another user is another matter.
+    // The same program under another user is flagged.
     let _other = Holder::start_as(&program, vec![stream("127.0.0.2:8904")?], Some(NOBODY))?;
     let report = lab.json(&[])?;
     same!(flags(on(&report, "127.0.0.2")?).contains(&"shadowed"), true, "{report:#}");
@@ -196,7 +195,7 @@ fn shadowed_as_nobody(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Two sockets on one address and port, and the holder of one of them under another user.
+/// Two sockets on one address and port, one of them owned by another user's process.
 fn shared_by_users(lab: &Lab) -> Outcome {
     lab.alone()?;
     let program = lab.sleeper_called(b"server")?;
@@ -218,13 +217,13 @@ fn shared_by_users(lab: &Lab) -> Outcome {
         same!(known.len(), 2);
         same!(known.iter().any(|one| one["pid"] == stranger.pid() && one["uid"] == NOBODY), true);
     }
-    // The table, which reads less of each process, says the same.
+    // The table, which reads less of each process, has the same flags.
     let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
     same!(table.matches("shared").count(), 3, "{table}");
     Ok(())
 }
 
-/// A program that a server started keeps its socket.
+/// A program that a server started keeps the server's socket.
 fn shared_by_inheritance(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = lab.helper(["master", "127.0.0.1:8911", "sleep", "-"])?;
@@ -239,7 +238,7 @@ fn shared_by_inheritance(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// As nginx does: a master under root, a worker of the same file under another user.
+/// As nginx does: a master as root, and a worker with the same file under another user.
 fn master_and_worker(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = lab.helper(["master", "127.0.0.1:8912", "worker", "65534"])?;
@@ -256,7 +255,8 @@ fn master_and_worker(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A program called as systemd is gives its socket to a service of another user; and one that is not called so.
+/// A program with systemd's name passes its socket to a service of another user; then a program with another name does
+/// so.
 fn socket_activation(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _manager = lab.helper_called("systemd", &["master", "127.0.0.1:8913", "sleep", "65534"])?;
@@ -290,7 +290,7 @@ fn backlog_full(lab: &Lab) -> Outcome {
             same!(found["evidence"], json!({"waiting": 2, "limit": 1}));
         }
     }
-    // The kernel turns away whoever comes now.
+    // The kernel refuses further connections.
     let late = TcpStream::connect_timeout(&at("127.0.0.1:8940"), std::time::Duration::from_millis(300));
     same!(late.is_err(), true);
     Ok(())
@@ -333,7 +333,7 @@ fn kernel(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// One finding, wherever a flag is told.
+/// Every output shows the same finding.
 fn every_output(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _server = lab.helper(["master", "127.0.0.1:8950", "sleep", "65534"])?;

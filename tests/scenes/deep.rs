@@ -1,4 +1,4 @@
-//! The deep look: what no table shows, and that nothing else is ever told of.
+//! The deep scan: it finds what no table shows, and reports nothing else.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, gap, sleep, tcp, udp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("deep_finds_nothing_where_all_is_shown", nothing_where_all_is_shown),
     ("deep_finds_what_no_table_shows", what_no_table_shows),
@@ -32,7 +31,7 @@ pub const SCENES: &[Scene] = &[
     ("deep_audit_of_other_namespaces", other_namespaces),
 ];
 
-/// A bound socket of any kind.
+/// Returns a bound socket of any kind.
 fn bound(family: AddressFamily, kind: SocketType, protocol: Option<Ip>, at: &str) -> Result<OwnedFd, Failed> {
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
     bind(&socket, &at.parse::<SocketAddr>()?).map_err(|errno| format!("{at}: {errno}"))?;
@@ -42,13 +41,13 @@ fn bound(family: AddressFamily, kind: SocketType, protocol: Option<Ip>, at: &str
 const V4: AddressFamily = AddressFamily::INET;
 const V6: AddressFamily = AddressFamily::INET6;
 
-/// Two ends of a connection to a listener.
+/// Returns the two ends of a connection to a listener.
 fn connected(listener: &TcpListener) -> Result<(TcpStream, TcpStream), Failed> {
     let client = TcpStream::connect(listener.local_addr()?)?;
     Ok((client, listener.accept()?.0))
 }
 
-/// `MPTCP`, in a kernel that has it.
+/// Returns an `MPTCP` socket, if the kernel has it.
 fn multipath(at: &str) -> Option<OwnedFd> {
     let protocol = Some(ipproto::MPTCP);
     let socket = bound(V4, SocketType::STREAM, protocol, at).ok()?;
@@ -56,7 +55,7 @@ fn multipath(at: &str) -> Option<OwnedFd> {
     Some(socket)
 }
 
-/// Nothing is told, of a look that saw everything.
+/// Asserts that a deep scan saw everything and found nothing.
 fn nothing(deep: &DeepLook, about: &str) -> Outcome {
     same!(deep.taken, [], "{about}");
     same!(deep.disagreements, [], "{about}");
@@ -64,7 +63,7 @@ fn nothing(deep: &DeepLook, about: &str) -> Outcome {
     Ok(())
 }
 
-/// Every kind of holder that a table explains.
+/// Every kind of process and socket that a table explains.
 fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
     let mut held: Vec<OwnedFd> = vec![
         tcp("127.0.0.1:9000")?,
@@ -94,7 +93,7 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
         listen(&socket, 1)?;
         held.push(socket);
     }
-    // A socket per worker on one port.
+    // One socket per worker on one port.
     for _ in 0..2 {
         let socket = socket_with(V4, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::net::sockopt::set_socket_reuseport(&socket, true)?;
@@ -102,8 +101,8 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
         listen(&socket, 1)?;
         held.push(socket);
     }
-    // Connections: alive, half closed, waiting for stray segments; one whose listener is gone, on a socket of both
-    // families; a client that chose its port.
+    // Connections: established, half closed, in TIME_WAIT; one whose listener is gone, on a socket of both families; a
+    // client that chose its port.
     let listener = TcpListener::bind("127.0.0.1:9016")?;
     let alive = connected(&listener)?;
     let half = connected(&listener)?;
@@ -115,7 +114,7 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
     let client = TcpStream::connect("127.0.0.1:9017")?;
     let orphan = (client, both.accept()?.0);
     drop(both);
-    // A client that the kernel gave a port in IPv6: it takes it in IPv4 as well. Alive, and in TIME_WAIT.
+    // A client with an IPv6 port from the kernel: it takes the port in IPv4 as well. Established, and in TIME_WAIT.
     let six = TcpListener::bind("[::1]:9020")?;
     let alive_six = connected(&six)?;
     drop(connected(&six)?);
@@ -132,7 +131,7 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A socket each, left out of the tables.
+/// One socket of each kind that the tables leave out.
 fn what_no_table_shows(_: &Lab) -> Outcome {
     use Family::{Ipv4, Ipv6};
     use Protocol::{Tcp, Udp};
@@ -148,7 +147,7 @@ fn what_no_table_shows(_: &Lab) -> Outcome {
         ("the first port", "127.0.0.1:1", tcp, &[(Tcp, Ipv4)]),
         ("the last port", "0.0.0.0:65535", udp, &[(Udp, Ipv4)]),
     ];
-    // What else is there is shown.
+    // The other sockets are shown.
     let _others = [tcp("127.0.0.1:9110")?, udp("[::]:9111")?];
     for (what, at, make, wanted) in rows {
         let held = make(at)?;
@@ -175,7 +174,7 @@ fn what_no_table_shows(_: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Runs `act` until the first one is done, on as many threads; what each counted.
+/// Runs `act` until the first one is done, on as many threads; returns what each counted.
 fn meanwhile<T>(acts: &[&(dyn Fn(&AtomicBool) -> u64 + Sync)], first: impl FnOnce() -> T) -> (T, Vec<u64>) {
     let over = AtomicBool::new(false);
     let counts: Vec<AtomicU64> = acts.iter().map(|_| AtomicU64::new(0)).collect();
@@ -191,7 +190,7 @@ fn meanwhile<T>(acts: &[&(dyn Fn(&AtomicBool) -> u64 + Sync)], first: impl FnOnc
     (done, counts.into_iter().map(AtomicU64::into_inner).collect())
 }
 
-/// Does something until it is over, or a million times, and counts what went well.
+/// Repeats an action until `over` is set, or a million times, and counts the successes.
 fn again_and_again(over: &AtomicBool, mut act: impl FnMut(u16) -> bool) -> u64 {
     let mut count = 0;
     for round in 0..1_000_000_u32 {
@@ -203,7 +202,7 @@ fn again_and_again(over: &AtomicBool, mut act: impl FnMut(u16) -> bool) -> u64 {
     count
 }
 
-/// Servers that start and stop, clients that come and go, connections that end.
+/// Servers that start and stop, clients that connect and leave, connections that end.
 fn nobody_for_churn(lab: &Lab) -> Outcome {
     let churn = lab.helper(["churn"])?;
     let server = TcpListener::bind("[::]:9200")?;
@@ -231,12 +230,12 @@ fn nobody_for_churn(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Services that start while ports are tried: hardly one is refused.
+/// Services start while ports are tried: hardly one of them fails to bind.
 fn services_start(_: &Lab) -> Outcome {
     let refused = AtomicU64::new(0);
     let start = |over: &AtomicBool| {
         again_and_again(over, |round| {
-            // Both families, as most servers: whichever is tried just now, it would meet it.
+            // Both families, as most servers use: the scan would collide with it whichever family it tries.
             match TcpListener::bind(("::", 10_000 + round * 37)) {
                 Ok(_) => true,
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -259,7 +258,7 @@ fn services_start(_: &Lab) -> Outcome {
     Ok(())
 }
 
-/// What came of a deep audit: its exit code and its JSON.
+/// Returns the exit code and the JSON of a deep audit.
 fn audit(mut command: std::process::Command) -> Result<(Option<i32>, Value), Failed> {
     let output = command.args(["audit", "--deep", "-o", "json"]).output()?;
     let talk = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -267,7 +266,7 @@ fn audit(mut command: std::process::Command) -> Result<(Option<i32>, Value), Fai
     Ok((output.status.code(), told))
 }
 
-/// The findings of a flag.
+/// Returns the findings of a flag.
 fn findings<'a>(told: &'a Value, code: &str) -> Vec<&'a Value> {
     let findings = told["findings"].as_array().into_iter().flatten();
     findings.filter(|found| found["code"] == code).collect()
@@ -309,8 +308,8 @@ fn falsified(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// No table that is left tells of what is bound and does not listen: only trying the port finds it, and what it may be
-/// is said.
+/// Without netlink, no table shows sockets that are bound but do not listen: only trying the port finds them, and the
+/// report says what they may be.
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let bound = bound(V4, SocketType::STREAM, None, "127.0.0.1:9490")?;
@@ -329,8 +328,8 @@ fn netlink_refused(lab: &Lab) -> Outcome {
     same!((&evidence["bound_told"], &evidence["family"]), (&json!(false), &json!("ipv4")), "{found:#}");
     same!(findings(&told, "disagreement").len(), 0, "{told:#}");
     gap(&told, "sockets", "ermitted")?;
-    // Without any table nothing is accused of anything, and nothing is clear.
-    // Below the scene's own /proc is the machine's.
+    // Without any table nothing is flagged, and nothing is clear. The machine's own /proc is mounted below the scene's
+    // /proc.
     crate::lab::unmount_proc()?;
     crate::lab::unmount_proc()?;
     let blind = audit(lab.portolan_under("no-netlink", [""; 0]));
@@ -355,7 +354,7 @@ fn as_nobody(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// What another namespace holds is looked at there.
+/// The sockets of another namespace are scanned in that namespace.
 fn other_namespaces(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _blue = lab.helper(["elsewhere", "127.0.0.1:1", &lab.mount_point("blue"), "stays"])?;

@@ -1,4 +1,4 @@
-//! `portolan diff` and `audit --baseline` on the real kernel: each change is told, and nothing else is.
+//! `portolan diff` and `audit --baseline` on the real kernel: each change is reported, and nothing else.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,6 @@ use serde_json::Value;
 use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, tcp, udp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("diff_is_quiet_after_restarts_and_upgrades", quiet),
     ("diff_is_quiet_where_the_kernel_picked_the_port", picked),
@@ -20,7 +19,7 @@ pub const SCENES: &[Scene] = &[
     ("audit_finds_what_changed_since_a_baseline", audited),
 ];
 
-/// Saves how it is now.
+/// Saves a snapshot of the current state.
 fn capture(lab: &Lab, name: &str, arguments: &[&str]) -> Result<String, Failed> {
     let path = lab.path(name);
     let output = lab.portolan(["capture"].iter().chain(arguments)).output()?;
@@ -29,7 +28,7 @@ fn capture(lab: &Lab, name: &str, arguments: &[&str]) -> Result<String, Failed> 
     Ok(path)
 }
 
-/// What a difference comes to: its exit code and its JSON.
+/// Returns the exit code and the JSON of a comparison.
 fn diff(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     let output = lab.portolan(["diff", "-o", "json"].iter().chain(arguments)).output()?;
     let talk = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -37,7 +36,7 @@ fn diff(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     Ok((output.status.code(), told))
 }
 
-/// The kinds and ports of the changes.
+/// Returns the kinds and ports of the changes.
 fn changes(told: &Value) -> Vec<(String, u64)> {
     let changes = told["changes"].as_array().into_iter().flatten();
     let change =
@@ -45,7 +44,7 @@ fn changes(told: &Value) -> Vec<(String, u64)> {
     changes.filter_map(change).collect()
 }
 
-/// Nothing changed since, and everything was seen.
+/// Asserts that nothing has changed since, and that everything was visible.
 fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
     let (code, told) = diff(lab, &[before])?;
     same!((code, changes(&told)), (Some(0), vec![]), "{about}: {told:#}");
@@ -53,14 +52,14 @@ fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
     Ok(())
 }
 
-/// Exactly this changed since.
+/// Asserts that exactly this has changed since.
 fn only(lab: &Lab, before: &str, kind: &str, port: u64) -> Result<Value, Failed> {
     let (code, mut told) = diff(lab, &[before])?;
     same!((code, changes(&told)), (Some(1), vec![(kind.to_owned(), port)]), "{told:#}");
     Ok(told["changes"][0].take())
 }
 
-/// Puts a new file in the place of a program, as a package does.
+/// Replaces the file of a program with a new file, as a package upgrade does.
 fn upgrade(program: &Path) -> Outcome {
     let new = program.with_extension("new");
     fs::copy(program, &new)?;
@@ -80,7 +79,7 @@ fn quiet(lab: &Lab) -> Outcome {
     drop(first);
     let second = web(&program)?;
     same_as(lab, &before, "after a restart")?;
-    // Upgraded and not yet started again: what runs is not what is installed.
+    // The program is upgraded but not restarted: the running file is not the installed one.
     upgrade(&program)?;
     let (code, told) = diff(lab, &[&before])?;
     let kinds: Vec<_> = changes(&told);
@@ -92,7 +91,7 @@ fn quiet(lab: &Lab) -> Outcome {
     same_as(lab, &before, "after an upgrade")
 }
 
-/// A server that asks for any port gets another each time.
+/// A server that asks for any port gets another port at each start.
 fn picked(lab: &Lab) -> Outcome {
     lab.alone()?;
     let (program, other) = (lab.sleeper_called(b"mountd")?, lab.sleeper_called(b"other")?);
@@ -107,7 +106,7 @@ fn picked(lab: &Lab) -> Outcome {
     let kinds = |told: &Value| changes(told).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     same!((code, kinds(&told)), (Some(1), vec!["appeared".to_owned()]), "{told:#}");
     drop((second, third));
-    // One on a port that the kernel would not have picked, and one of another program.
+    // One listener on a port that the kernel would not have picked, and one of another program.
     let _chosen = Holder::start(&program, vec![tcp("127.0.0.1:40002")?])?;
     let _other = Holder::start(&other, vec![tcp("127.0.0.1:0")?])?;
     let (code, told) = diff(lab, &[&before])?;
@@ -137,7 +136,7 @@ fn each_change(lab: &Lab) -> Outcome {
     same!(told["before"]["processes"][0]["exe"].as_str(), program.to_str(), "{told:#}");
     same!(told["listener"]["processes"][0]["exe"].as_str(), other.to_str(), "{told:#}");
     drop(changed);
-    // The socket is root's all the same, for root made it: what holds it is another user's.
+    // The socket still belongs to root, because root created it; the process that owns it now runs as another user.
     let at = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
     rustix::fs::fchown(
         &at,
@@ -161,7 +160,7 @@ fn each_change(lab: &Lab) -> Outcome {
     let (code, told) = diff(lab, &[&after, &before])?;
     same!((code, changes(&told)), (Some(1), vec![("narrowed".to_owned(), 9310)]), "between files: {told:#}");
 
-    // A client's socket is told and does not count; the same client on another port is no news.
+    // A client's socket is reported but does not count; the same client on another port is not a change.
     let client = Holder::start(&other, vec![udp("0.0.0.0:0")?])?;
     let (code, told) = diff(lab, &[&before])?;
     same!(code, Some(0), "{told:#}");
@@ -194,7 +193,7 @@ fn not_seen(lab: &Lab) -> Outcome {
     same!(talk.contains("not comparable: 3 listeners") && talk.contains("no all-clear"), true, "{talk}");
     same!(talk.contains("No changes"), false, "{talk}");
     same!(as_nobody(&[&before, "--allow-incomplete"])?.0, Some(0));
-    // What is there to be seen is seen.
+    // Everything that is visible is compared.
     let _more = Holder::start(&program, vec![tcp("127.0.0.1:9320")?])?;
     let (code, told, _) = as_nobody(&[&before])?;
     same!((code, changes(&told)), (Some(1), vec![("appeared".to_owned(), 9320)]), "{told:#}");
@@ -218,7 +217,7 @@ fn namespaces(lab: &Lab) -> Outcome {
 
 fn audited(lab: &Lab) -> Outcome {
     lab.alone()?;
-    // Nothing else is wrong with port 1 on loopback.
+    // Port 1 on loopback causes no other finding.
     let program = lab.sleeper_called(b"web")?;
     let first = Holder::start(&program, vec![tcp("127.0.0.1:1")?])?;
     let before = capture(lab, "before", &[])?;

@@ -1,7 +1,7 @@
 //! Scenes on systems without namespaces: real sockets of this machine, on loopback wherever the scene allows it.
 //!
-//! Others may listen on the machine as well, so a scene asks for its own ports. What holds them is this very program,
-//! started again as `scenes --helper listen SOCKET…`; it ends with the scene.
+//! Other programs may listen on the machine as well, so a scene filters by its own ports. This test program itself,
+//! started again as `scenes --helper listen SOCKET…`, owns the sockets; it ends with the scene.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -17,10 +17,9 @@ use serde_json::Value;
 use crate::report::{Outcome, flags, held, listeners, on_port, pids};
 use crate::same;
 
-/// A scene by its name.
+/// A scene with its name.
 pub type Scene = (&'static str, fn() -> Outcome);
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("five_listeners", five_listeners),
     ("the_holder_is_told", the_holder_is_told),
@@ -38,7 +37,7 @@ pub const SCENES: &[Scene] = &[
     ("what_is_drafted_allows_what_is_there", what_is_drafted_allows_what_is_there),
 ];
 
-/// Acts as a helper: holds the sockets that the arguments name, and says which ports they got.
+/// Acts as a helper: opens the sockets that the arguments name, and prints the ports they got.
 pub fn help(words: &[String]) -> ExitCode {
     match hold(words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +71,7 @@ fn hold(words: &[String]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A process that holds sockets.
+/// A process that owns sockets.
 struct Holder {
     child: Child,
     ports: Vec<u16>,
@@ -115,7 +114,7 @@ fn run(arguments: &[&str]) -> Result<Output, Failed> {
     Ok(Command::new(env!("CARGO_BIN_EXE_portolan")).args(arguments).stdin(Stdio::null()).output()?)
 }
 
-/// The report that the arguments make, a listing or another.
+/// Runs the program with these arguments, and returns its JSON.
 fn json(arguments: &[&str]) -> Result<Value, Failed> {
     let output = run(&[arguments, &["-o", "json"]].concat())?;
     match serde_json::from_slice(&output.stdout) {
@@ -124,8 +123,8 @@ fn json(arguments: &[&str]) -> Result<Value, Failed> {
     }
 }
 
-/// Everything that matters here was seen. That a setting of the host could not be read is another matter: it is so
-/// under wine, which has no tool for it.
+/// Asserts that everything relevant was visible. A setting of the host that could not be read is not relevant: wine has
+/// no tool for it.
 fn whole(report: &Value) -> Outcome {
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
     let blind: Vec<_> = gaps.iter().filter(|gap| gap["stage"] != "host").collect();
@@ -168,7 +167,7 @@ fn five_listeners() -> Outcome {
     }
     same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
-    // This program where PostgreSQL is guarded.
+    // This program, on a port that is guarded for PostgreSQL.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
     same!(flags(on_port(&report, 3414)?), ["unexplained"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
@@ -190,7 +189,7 @@ fn the_holder_is_told() -> Outcome {
         true,
         "{name}"
     );
-    // A name, and no SID.
+    // The user is a name, not a SID.
     let user = process["user"].as_str().ok_or("no user")?;
     same!(user.is_empty() || user.starts_with("S-1-"), false, "{user}");
     same!(listener["user"], user);
@@ -242,7 +241,7 @@ fn two_hundred() -> Outcome {
     Ok(())
 }
 
-/// A port that the system picked lies in the range that it says it picks from.
+/// A port that the system picked lies in the range from which the system says it picks.
 fn ephemeral() -> Outcome {
     let holder = Holder::start(&["tcp/127.0.0.1:0", "tcp/[::1]:0", "udp/127.0.0.1:0"])?;
     let report = json(&["--pid", &holder.pid().to_string()])?;
@@ -275,7 +274,7 @@ fn a_connection_has_two_ends() -> Outcome {
     Ok(())
 }
 
-/// A right-to-left override in what a program is called and where its file lies.
+/// A right-to-left override in the name of a program and in the path of its file.
 fn hostile_name() -> Outcome {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join(format!("x\u{202e}cod{}", std::env::consts::EXE_SUFFIX));
@@ -358,7 +357,7 @@ fn targets_and_options() -> Outcome {
     Ok(())
 }
 
-/// There is none on these systems: that is said, and it is no all-clear.
+/// These systems have no deep scan: the report says so, and it is not an all-clear.
 fn a_deep_look_is_a_gap() -> Outcome {
     let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
     let output = run(&["audit", "--deep", "-o", "json", &holder.ports[0].to_string()])?;
@@ -370,7 +369,8 @@ fn a_deep_look_is_a_gap() -> Outcome {
     Ok(())
 }
 
-/// A policy that is drafted from what is here allows it, by the paths of this system; another program is unexpected.
+/// A policy that is drafted from this machine allows what is there, by the paths of this system; another program is
+/// unexpected.
 fn what_is_drafted_allows_what_is_there() -> Outcome {
     let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
     let port = holder.ports[0].to_string();

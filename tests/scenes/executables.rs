@@ -1,4 +1,4 @@
-//! What holders run, on the real kernel: files that are gone, replaced, in memory only or where anybody may write.
+//! The program files of processes, on the real kernel: deleted, replaced, in memory only, or in world-writable places.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,6 @@ use crate::audit_rules::{flag, severity_and_code};
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, held, listeners, on_port, sleep, tcp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("rules_deleted_and_replaced", deleted_and_replaced),
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
@@ -55,7 +54,7 @@ fn deleted_and_replaced(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A server whose root is another than the machine's: its file is looked for where it lies.
+/// A server with another root directory than the machine's: its file is looked up below that root.
 fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     lab.alone()?;
     let jail = lab.folder_of_mode("jail", 0o755)?;
@@ -122,7 +121,7 @@ fn world_writable(lab: &Lab) -> Outcome {
             }
         }
     }
-    // Where everybody may write, a folder of one's own does not help.
+    // Below a world-writable directory, a private directory does not help.
     let private = tempfile::tempdir_in("/tmp")?;
     let found = run_in(lab, private.path(), "127.0.0.1:8931")?;
     same!(found["severity"], "warning");
@@ -130,7 +129,7 @@ fn world_writable(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A folder that only the process itself sees, as within a container.
+/// A directory that only the process itself sees, as in a container.
 fn world_writable_elsewhere(lab: &Lab) -> Outcome {
     let open = lab.folder_of_mode("open", 0o755)?;
     let address = "127.0.0.1:8932";
@@ -152,7 +151,7 @@ fn world_writable_elsewhere(lab: &Lab) -> Outcome {
         held(&report, 8932, &[holder.pid()])?;
         let found = flag(on_port(&report, 8932)?, "writable-executable");
         same!(!found.is_null(), odd, "{mode}: {report:#}");
-        // The file is there all the same, though not for everybody.
+        // The file exists, though not every user can reach it.
         same!(on_port(&report, 8932)?["processes"][0]["exe_state"], "present");
     }
     Ok(())

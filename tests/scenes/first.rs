@@ -1,4 +1,4 @@
-//! What a listing must show: every listener, every holder, and what could not be seen.
+//! What a listing must show: every listener, every owner, and every gap.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -12,7 +12,6 @@ use crate::lab::{
 };
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("five_listeners", five_listeners),
     ("five_listeners_as_nobody", five_listeners_as_nobody),
@@ -76,7 +75,7 @@ fn five_listeners(lab: &Lab) -> Outcome {
     }
     same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
-    // A sleep where PostgreSQL is guarded; nothing else is remarkable about it.
+    // `sleep` on a port that is guarded for PostgreSQL; nothing else is remarkable about it.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
     same!(flags(on_port(&report, 3414)?), ["unexplained"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
@@ -153,7 +152,7 @@ fn inherited_by_three(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// `ESC[2J`, a newline and a right-to-left override, in what a process is called and where its file lies.
+/// `ESC[2J`, a newline and a right-to-left override, in the name of a process and in the path of its file.
 fn hostile_name(lab: &Lab) -> Outcome {
     lab.alone()?;
     let name = "\u{1b}[2J\nx\u{202e}";

@@ -1,4 +1,4 @@
-//! Control groups: the unit and the container of a socket, by the socket's own word and by its holder's.
+//! Control groups: the unit and the container of a socket, from the socket itself and from its process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::lab::{Holder, Lab, Outcome, Scene, on_port};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("units_and_containers_of_sockets_whoever_asks", whoever_asks),
     ("units_and_containers_of_holders_where_no_tree_is_mounted", no_tree),
@@ -17,11 +16,11 @@ pub const SCENES: &[Scene] = &[
 
 const TREE: &str = "/sys/fs/cgroup";
 
-/// Two groups of this scene's own, removed when it is over: after whoever is in them, so to be dropped last.
+/// Two control groups of this scene. They are removed on drop, which must come after the processes in them have ended.
 struct Groups(PathBuf, [PathBuf; 2]);
 
 impl Groups {
-    /// In a tree that only this scene sees mounted; the groups themselves are everybody's.
+    /// Only this scene sees the tree mounted; the groups themselves are global.
     fn new() -> Result<Self, libtest_mimic::Failed> {
         mount(Some("cgroup2"), TREE, Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
         let of = format!("{}-{:?}", std::process::id(), std::thread::current().id());
@@ -33,7 +32,7 @@ impl Groups {
         Ok(groups)
     }
 
-    /// A listener in each.
+    /// Returns one listener in each group.
     fn listeners(&self, lab: &Lab) -> Result<[Holder; 2], libtest_mimic::Failed> {
         let [unit, container] = &self.1;
         let start = |group: &PathBuf, address: &str| {
@@ -50,7 +49,7 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        // What covers the tree does so for this scene alone.
+        // The mount that covers the tree exists for this scene alone.
         while !self.0.exists() && umount2(TREE, MntFlags::MNT_DETACH).is_ok() {}
         for group in self.1.iter().chain([&self.0]) {
             let _ = fs::remove_dir(group);
@@ -76,7 +75,7 @@ fn whoever_asks(lab: &Lab) -> Outcome {
     let path = on_port(&report, 8620)?["cgroup"].as_str().unwrap_or_default();
     same!(path.ends_with(".slice/front.service"), true, "{path}");
     same!(on_port(&report, 8620)?["processes"][0]["unit"], "front.service");
-    // The process may not be read, and the socket still tells.
+    // The process is not readable, but the socket still has its group.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     both(&report, &groups, "hidden")
 }
@@ -89,13 +88,13 @@ fn no_tree(lab: &Lab) -> Outcome {
     let report = lab.json(&["8620", "8621"])?;
     both(&report, &groups, "held")?;
     same!(on_port(&report, 8620)?["cgroup"], Value::Null);
-    // A table too, which reads less.
+    // A table, which reads less, shows it too.
     let table = String::from_utf8(lab.portolan(["8620", "8621"]).output()?.stdout)?;
     let rows: Vec<&str> = table.lines().skip(1).collect();
     same!(rows.len(), 2, "{table}");
     same!(rows[0].contains(" front.service "), true, "{table}");
     same!(rows[1].contains(groups.container()), true, "{table}");
-    // Nobody may read the processes, and nothing is made up for them.
+    // The processes are not readable by nobody, and no group is invented for them.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     same!(on_port(&report, 8620)?["unit"], Value::Null);
     Ok(())

@@ -1,7 +1,7 @@
-//! Processes with a behaviour of their own: this very program, started again as `scenes --helper KIND …`.
+//! Processes with special behaviour: this test program, started again as `scenes --helper KIND …`.
 //!
-//! A helper says one line that begins with `ready` and then waits for its standard input to end, which it does
-//! at the latest when the scene's process ends. Nothing outlives a scene.
+//! A helper prints one line that begins with `ready` and then waits for its standard input to end, at the latest when
+//! the scene's process ends. No helper outlives its scene.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -74,7 +74,7 @@ fn init(options: &str) -> Done {
     Ok(())
 }
 
-/// Joins a control group and listens there.
+/// Joins a control group and listens in it.
 fn in_group(group: &str, address: &str) -> Done {
     fs::write(format!("{group}/cgroup.procs"), "0")?;
     let _socket = tcp(address).map_err(failed)?;
@@ -83,7 +83,7 @@ fn in_group(group: &str, address: &str) -> Done {
     Ok(())
 }
 
-/// Makes a socket, hands it to two processes, says their pids and ends when told to.
+/// Makes a socket, passes it to two processes, prints their pids and ends when its standard input ends.
 fn maker(address: &str) -> Done {
     let socket = tcp(address).map_err(failed)?;
     let mut pids = String::new();
@@ -97,8 +97,8 @@ fn maker(address: &str) -> Done {
     Ok(())
 }
 
-/// Holds a socket with a child, under another user's id (`-`: its own): one that runs this very file, or `sleep`, which
-/// inherited it. Says the child's pid.
+/// Shares a socket with a child under another user ID (`-`: its own): a child with the same program file, or `sleep`,
+/// which inherits the socket. Prints the child's pid.
 fn master(address: &str, worker: &str, user: &str) -> Done {
     let socket = tcp(address).map_err(failed)?;
     let mut command = match worker {
@@ -121,14 +121,14 @@ fn master(address: &str, worker: &str, user: &str) -> Done {
     Ok(())
 }
 
-/// Holds what it was given, for ten minutes at most and no longer than its master.
+/// Keeps the sockets it was given, for at most ten minutes and no longer than its master lives.
 fn worker() -> Done {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     std::thread::sleep(Duration::from_secs(600));
     Ok(())
 }
 
-/// Holds a socket and has made a folder its root, as careful servers do.
+/// Opens a socket and makes a directory its root, as careful servers do.
 fn jailed(address: &str, root: &str) -> Done {
     let socket = tcp(address).map_err(failed)?;
     rustix::process::chroot(root)?;
@@ -139,7 +139,7 @@ fn jailed(address: &str, root: &str) -> Done {
     Ok(())
 }
 
-/// Holds a socket in a thread that shares something with nobody: its descriptors, or its network namespace.
+/// Opens a socket in a thread that does not share its descriptors, or its network namespace, with any other thread.
 fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
     let address = address.to_owned();
     let thread = std::thread::spawn(move || -> Result<(), String> {
@@ -155,7 +155,7 @@ fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
     thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)
 }
 
-/// Holds a socket in a process whose first thread has ended.
+/// Opens a socket in a process whose first thread has ended.
 fn zombie_leader(address: &str) -> Done {
     let socket = TcpListener::bind(address)?;
     let me = std::process::id();
@@ -177,16 +177,16 @@ fn zombie_leader(address: &str) -> Done {
     end_this_thread()
 }
 
-/// Ends the first thread and leaves the process to the others.
+/// Ends the first thread; the other threads of the process continue.
 #[allow(unsafe_code)]
 fn end_this_thread() -> Done {
-    // SAFETY: exit(2) of the bare system call ends the calling thread alone. No destructor runs; nothing that
-    // this thread owns is used by another.
+    // SAFETY: the bare system call exit(2) ends only the calling thread. No destructor runs, and nothing that this
+    // thread owns is used by another thread.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     Err("the thread did not end".into())
 }
 
-/// Holds a socket as a fixed file of an io_uring, and as nothing else.
+/// Keeps a socket as a fixed file of an io_uring, and in no other way.
 fn ring(address: &str) -> Done {
     let ring = io_uring::IoUring::new(2)?;
     let socket = TcpListener::bind(address)?;
@@ -198,7 +198,7 @@ fn ring(address: &str) -> Done {
     Ok(())
 }
 
-/// Holds this many listeners, from port 10,001 up.
+/// Opens this many listeners, from port 10,001 up.
 fn many(count: u16) -> Done {
     let limit = Some(u64::from(count) + 64);
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
@@ -210,8 +210,8 @@ fn many(count: u16) -> Done {
     Ok(())
 }
 
-/// Opens and closes about 2,000 listeners a second on ports the kernel chooses, until told to end, and says
-/// how many.
+/// Opens and closes about 2,000 listeners a second on ports that the kernel chooses, until its standard input ends, and
+/// prints how many.
 fn churn() -> Done {
     const A_STEP: Duration = Duration::from_millis(5);
     let (end, ended) = std::sync::mpsc::channel::<()>();
@@ -222,10 +222,10 @@ fn churn() -> Done {
     ready("")?;
     let start = Instant::now();
     let (mut count, mut open) = (0_u32, Vec::new());
-    // The step is the pace; the end of the channel is the end.
+    // A timeout sets the pace; the end of the channel ends the loop.
     while ended.recv_timeout(A_STEP) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) && count < 500_000 {
         open.clear();
-        // However late this step is, the pace is made up for.
+        // A late step catches up with the pace.
         let due = u32::try_from(start.elapsed().as_millis() * 2).unwrap_or(u32::MAX);
         let step = due.saturating_sub(count).min(200);
         for _ in 0..step {
@@ -237,9 +237,9 @@ fn churn() -> Done {
     Ok(())
 }
 
-/// In a new network namespace: listens there, and gives it a name by a mount, unless `address` or `name` is
-/// `-`. Then it `stays` there, comes `back` with the socket, comes back and `keeps` a descriptor of the
-/// namespace too, or `ends`. Says the namespace's inode.
+/// Listens in a new network namespace, and gives the namespace a name by a mount, unless `address` or `name` is `-`.
+/// Then it `stays` there, comes `back` with the socket, comes back and `keeps` a descriptor of the namespace too, or
+/// `ends`. Prints the namespace's inode.
 fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let origin = fs::File::open("/proc/self/ns/net")?;
     unshare(CloneFlags::CLONE_NEWNET)?;
@@ -264,7 +264,7 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     Ok(())
 }
 
-/// What the portable source sees, as JSON.
+/// Prints what the portable source sees, as JSON.
 fn portable() -> Done {
     let scope = portolan::observe::Scope { details: true, ..Default::default() };
     let observation = portolan::observe::portable::observe(&scope)?;
@@ -304,7 +304,7 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
         }
         "no-answer" => refuse(libc::SYS_recvfrom, None, libc::EPERM)?,
         "no-question" => refuse(libc::SYS_sendto, None, libc::EPERM)?,
-        // As a kernel answers whose modules for it are not loaded.
+        // This is how a kernel answers whose diagnostic modules are not loaded.
         "no-diagnosis" => refuse(libc::SYS_sendto, None, libc::ENOENT)?,
         _ => {
             let limit = circumstance.strip_prefix("nofile-").ok_or("no such circumstance")?.parse()?;
@@ -317,8 +317,8 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
 /// 127.0.0.1:9480, as `/proc/net/tcp` writes it.
 const FALSIFIED: &str = "0100007F:2508";
 
-/// Shows this process, and whatever it becomes, another `/proc/net/tcp` than the kernel's, as some rootkits do. The other
-/// tables are as they are now.
+/// Replaces `/proc/net/tcp` with a changed copy for this process and its children, as some rootkits do. The other
+/// tables are copied unchanged.
 fn falsify(change: impl Fn(&str) -> Vec<&str>) -> Done {
     let folder = std::env::current_exe()?.with_file_name(format!("tables-{}", std::process::id()));
     fs::create_dir(&folder)?;
@@ -348,7 +348,7 @@ fn become_nobody() -> Done {
     Ok(())
 }
 
-/// Keeps the two capabilities that reading every process takes, through `exec` too.
+/// Keeps the two capabilities that are needed to read every process, through `exec` too.
 fn keep_reading() -> Done {
     use rustix::thread::{
         CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities,
@@ -361,11 +361,11 @@ fn keep_reading() -> Done {
     Ok(())
 }
 
-/// Runs `command` as the first process of a pid namespace, with a `/proc` of its own or the one that was there.
+/// Runs `command` as the first process of a pid namespace, with a `/proc` of its own or with the old one.
 fn within_pid_namespace(command: &[OsString], proc: bool) -> Done {
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
     let mut command = if proc {
-        // The helper mounts it from within and then becomes the program.
+        // The helper mounts `/proc` inside the namespace and then becomes the program.
         let mut helper = Command::new(std::env::current_exe()?);
         helper.args(["--helper", "run", "new-proc"].map(OsStr::new)).args(command);
         helper
@@ -376,7 +376,7 @@ fn within_pid_namespace(command: &[OsString], proc: bool) -> Done {
     std::process::exit(status.code().unwrap_or(101));
 }
 
-/// Has the kernel answer a system call with an error, where its first argument is `first` or whatever it is.
+/// Makes the kernel answer a system call with an error, if its first argument is `first`, or always if that is `None`.
 fn refuse(call: i64, first: Option<u64>, error: i32) -> Done {
     use seccompiler::{
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,

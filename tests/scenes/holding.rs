@@ -1,4 +1,4 @@
-//! The ways to hold a socket, the odd ones too: whoever holds it is found.
+//! The ways in which a process can own a socket, including odd ones: the owner is always found.
 
 use std::os::fd::AsFd;
 
@@ -11,7 +11,6 @@ use crate::lab::{
 };
 use crate::{same, wires};
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("reuseport_group_of_200", reuseport_group_of_200),
     ("parent_ended", parent_ended),
@@ -25,7 +24,7 @@ pub const SCENES: &[Scene] = &[
     ("in_flight", in_flight),
 ];
 
-/// One port, 200 sockets, 100 processes: each socket once, with its own holder.
+/// One port, 200 sockets, 100 processes: each socket appears once, with its own process.
 fn reuseport_group_of_200(lab: &Lab) -> Outcome {
     lab.alone()?;
     let shared = || -> Result<_, libtest_mimic::Failed> {
@@ -67,13 +66,13 @@ fn parent_ended(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     held(&report, 8200, &children)?;
-    // Whoever loses its parent goes to the first process.
+    // A process that loses its parent becomes a child of the first process.
     same!(parents(&report, children[0])?, [1]);
     same!(parents(&report, children[1])?, [1]);
     Ok(())
 }
 
-/// As with socket activation: the one that made it keeps it, the one that serves it has it too.
+/// As with socket activation: the process that made the socket keeps it, and the process that serves it has it too.
 fn held_by_a_pair(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = tcp("0.0.0.0:8201")?;
@@ -82,7 +81,7 @@ fn held_by_a_pair(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     held(&report, 8201, &[manager.pid(), service.pid()])?;
-    // In the table both are told.
+    // The table shows both.
     let output = lab.portolan(["8201"]).output()?;
     let table = String::from_utf8(output.stdout)?;
     for holder in [&manager, &service] {
@@ -105,7 +104,8 @@ fn held_twice_by_one(lab: &Lab) -> Outcome {
     held(&report, 8202, &[holder.pid()])
 }
 
-/// Beside a listener that anybody finds, one that only this holder keeps: both found, nothing missing.
+/// Two listeners, one with an ordinary owner and one that only this process owns: both are found, and nothing is
+/// missing.
 fn found_nevertheless(lab: &Lab, helper: &str) -> Result<(Value, Holder), libtest_mimic::Failed> {
     let usual = Holder::start(&sleep(), vec![tcp("127.0.0.1:8210")?])?;
     let odd = lab.helper([helper, "127.0.0.1:8211"])?;
@@ -134,7 +134,7 @@ fn io_uring_fixed_file(lab: &Lab) -> Outcome {
     found_nevertheless(lab, "ring").map(drop)
 }
 
-/// This very process holds it, and is outside: from within a pid namespace that is never "the kernel".
+/// This test process owns the socket, outside the pid namespace: inside, the owner must never be "the kernel".
 fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8220")?;
@@ -147,8 +147,8 @@ fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
     gap(&report, "owners", "pid namespace")
 }
 
-/// Whether every process of this machine may be read, and all of them are in sight. Even root may not read a
-/// process that the machine's maker protects.
+/// Returns whether every process of this machine may be read, and all of them are visible. Even root may not read a
+/// process that the vendor of the machine protects.
 fn every_process_can_be_read() -> bool {
     let first =
         std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]");
@@ -162,8 +162,8 @@ fn every_process_can_be_read() -> bool {
     first && readable(1) && readable(2)
 }
 
-/// A VXLAN device has a UDP socket that no process holds. Where every process was read, it is the kernel's;
-/// where one was not, nobody can know.
+/// A VXLAN device has a UDP socket that no process owns. If every process was read, the socket is the kernel's; if one
+/// was not, the owner is unknown.
 fn kernel_socket(lab: &Lab) -> Outcome {
     wires::vxlan("vx0", 4789)?;
     let holder = Holder::start(&sleep(), vec![udp("0.0.0.0:4790")?])?;
@@ -181,13 +181,14 @@ fn kernel_socket(lab: &Lab) -> Outcome {
         same!(listener["owner"], "hidden");
         gap(&report, "owners", "")?;
     }
-    // Nobody at all may say so less than root.
+    // The user nobody can conclude even less than root.
     let (report, _) = lab.json_as_nobody(&[])?;
     same!(on_port(&report, 4789)?["owner"], "hidden");
     gap(&report, "owners", "permission denied")
 }
 
-/// On its way from one process to another a descriptor is in nobody's table. It is listed all the same.
+/// While a descriptor is passed from one process to another, it is in no process's table. The socket is listed all the
+/// same.
 fn in_flight(lab: &Lab) -> Outcome {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, socketpair};
     lab.alone()?;

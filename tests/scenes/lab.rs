@@ -1,7 +1,7 @@
-//! Real sockets and processes in namespaces of their own: everything a scene needs, and its undoing.
+//! Real sockets and processes in namespaces of their own: everything that a scene needs, and its cleanup.
 //!
-//! A scene runs on a thread that has left for a fresh network namespace; whatever it starts is born there. No
-//! port is taken from the machine, nothing is sent beyond the namespace, and every process is ended by its pid.
+//! A scene runs on a thread in a new network namespace; whatever the scene starts is created in it. No port of the
+//! machine is used, nothing is sent beyond the namespace, and every process is ended by its pid.
 
 use std::cell::{OnceCell, RefCell};
 use std::ffi::OsStr;
@@ -26,14 +26,14 @@ pub use crate::report::{Outcome, complete, flags, gap, held, listeners, on_port,
 use crate::report::{brief, summary};
 use crate::wires::loopback_up;
 
-/// A scene by its name.
+/// A scene with its name.
 pub type Scene = (&'static str, fn(&Lab) -> Outcome);
 
 /// The user and group that own nothing.
 pub const NOBODY: u32 = 65534;
 
-/// What must be there before the first scene: `/proc` as it is, and the programs in a place everybody can reach,
-/// for the checkout may lie where nobody can.
+/// What the scenes need before the first one: the original `/proc`, and the programs in a place that every user can
+/// reach, because the checkout may lie where the user nobody cannot reach it.
 pub struct Stage {
     _folder: TempDir,
 }
@@ -41,7 +41,7 @@ pub struct Stage {
 static STAGE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
 
 impl Stage {
-    /// Sets the stage for every scene of this process; it is gone when dropped.
+    /// Prepares all scenes of this process; dropping the stage cleans up.
     pub fn set() -> Result<Self, Failed> {
         let folder = folder("stage")?;
         fs::copy(env!("CARGO_BIN_EXE_portolan"), folder.path().join("portolan"))?;
@@ -52,7 +52,8 @@ impl Stage {
     }
 }
 
-/// A folder that everybody can reach and nobody else write into: what runs from `/tmp` is odd.
+/// Creates a directory that every user can reach and only this one can write to: a program that runs from `/tmp` is
+/// flagged.
 fn folder(name: &str) -> Result<TempDir, Failed> {
     let folder = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/var/lib")?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -63,7 +64,7 @@ fn stage() -> Result<&'static (OwnedFd, PathBuf), Failed> {
     STAGE.get().ok_or_else(|| "no stage".into())
 }
 
-/// Whether scenes can run: root, and a kernel that gives namespaces.
+/// Returns whether scenes can run: they need root, and a kernel that grants namespaces.
 pub fn available() -> bool {
     std::thread::spawn(|| {
         rustix::process::geteuid().is_root()
@@ -76,7 +77,8 @@ pub fn available() -> bool {
 /// Runs a scene on a thread in network and mount namespaces of its own, with loopback up.
 pub fn scene(act: fn(&Lab) -> Outcome) -> Outcome {
     std::thread::spawn(move || {
-        // Descriptors of its own too: what another scene starts must not inherit this one's sockets, however briefly.
+        // The descriptors are unshared too: a process of another scene must not inherit this scene's sockets, however
+        // briefly.
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FILES)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         drop_foreign_namespaces()?;
@@ -91,8 +93,8 @@ pub fn scene(act: fn(&Lab) -> Outcome) -> Outcome {
     })
 }
 
-/// Unmounts the namespaces that somebody else has mounted (`ip netns add`, Docker), in this mount namespace only: a scene
-/// sees the namespaces it makes and no others.
+/// Unmounts the namespaces that other programs have mounted (`ip netns add`, Docker), in this mount namespace only: a
+/// scene sees only the namespaces that it makes.
 fn drop_foreign_namespaces() -> Result<(), Failed> {
     loop {
         let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
@@ -107,7 +109,8 @@ fn drop_foreign_namespaces() -> Result<(), Failed> {
     }
 }
 
-/// The mount point of a mounted namespace in a line of proc_pid_mountinfo(5), where blanks are octal escapes.
+/// Returns the mount point of a mounted namespace in a line of proc_pid_mountinfo(5), which writes blanks as octal
+/// escapes.
 fn namespace_mount(line: &str) -> Option<PathBuf> {
     let (mount, source) = line.split_once(" - ")?;
     let point = mount.split(' ').nth(4).filter(|_| source.starts_with("nsfs "))?;
@@ -117,17 +120,17 @@ fn namespace_mount(line: &str) -> Option<PathBuf> {
 /// The tools of a scene.
 pub struct Lab {
     folder: TempDir,
-    /// The first process of the scene's pid namespace, if it has one. It goes last: the kernel lets it end only
-    /// when every other process in there has been waited for.
+    /// The first process of the scene's pid namespace, if it has one. It is dropped last: the kernel lets it end only
+    /// after every other process in the namespace has been waited for.
     first: OnceCell<Holder>,
-    /// What helpers may have mounted on.
+    /// The paths on which helpers may have mounted something.
     mounts: RefCell<Vec<PathBuf>>,
     /// The last run that was read as JSON, for the message of a failure.
     last: RefCell<Option<Output>>,
 }
 
 impl Drop for Lab {
-    /// What is mounted in the scene's folder keeps it from being removed.
+    /// A mount in the scene's directory would keep it from being removed.
     fn drop(&mut self) {
         for path in self.mounts.take() {
             while umount2(&path, MntFlags::MNT_DETACH).is_ok() {}
@@ -144,7 +147,7 @@ impl Lab {
         Ok(Lab { folder, first: OnceCell::new(), mounts: RefCell::default(), last: RefCell::default() })
     }
 
-    /// A failure with what the last run saw and wrote to standard error.
+    /// Adds to a failure what the last run saw and wrote to standard error.
     fn explained(&self, failed: &Failed) -> Failed {
         let mut text = failed.message().unwrap_or("failed").to_owned();
         if let Some(output) = self.last.take() {
@@ -156,32 +159,32 @@ impl Lab {
         text.into()
     }
 
-    /// A place in the scene's folder where a helper may mount something.
+    /// Creates a place in the scene's directory where a helper may mount something.
     pub fn mount_point(&self, name: &str) -> String {
         let path = self.folder.path().join(name);
         self.mounts.borrow_mut().push(path.clone());
         path.to_str().expect("a path of this suite's own").to_owned()
     }
 
-    /// A place for a file in the scene's folder.
+    /// Returns the path of a file in the scene's directory.
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().expect("a path of this suite's own").to_owned()
     }
 
-    /// Leaves for a pid namespace with a `/proc` of its own, where nobody is but what the scene starts from
-    /// here on: every process in sight may be read, whatever else runs on this machine.
+    /// Enters a pid namespace with a `/proc` of its own, which contains only the processes that the scene starts from
+    /// here on: every visible process may be read, whatever else runs on this machine.
     pub fn alone(&self) -> Outcome {
         self.alone_with("")
     }
 
-    /// The same, with options for the mount of `/proc`.
+    /// Does the same, with options for the mount of `/proc`.
     pub fn alone_with(&self, options: &str) -> Outcome {
         unshare(CloneFlags::CLONE_NEWPID)?;
         let first = self.helper(["init", options])?;
         self.first.set(first).map_err(|_| "a scene is alone once".into())
     }
 
-    /// A folder of the scene's own, with these rights.
+    /// Creates a directory of the scene with these permissions.
     pub fn folder_of_mode(&self, name: &str, mode: u32) -> Result<PathBuf, Failed> {
         let folder =
             tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep().join(name);
@@ -191,7 +194,7 @@ impl Lab {
         Ok(folder)
     }
 
-    /// This program as a helper under a name of one's choice, started as [`Lab::helper`] does.
+    /// Starts this program as a helper under another name, as [`Lab::helper`] does.
     pub fn helper_called(&self, name: &str, arguments: &[&str]) -> Result<Holder, Failed> {
         let program = self.folder_of_mode("bin", 0o755)?.join(name);
         fs::copy(self.folder.path().join("helper"), &program)?;
@@ -199,19 +202,20 @@ impl Lab {
         Holder::ready(command.arg("--helper").args(arguments))
     }
 
-    /// This program as a helper of `helpers.rs`, not yet started.
+    /// Returns the command for a helper of `helpers.rs`, not yet started.
     pub fn as_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.folder.path().join("helper"));
         command.arg("--helper").args(arguments);
         command
     }
 
-    /// Starts a helper and waits until it says that it is ready.
+    /// Starts a helper and waits until it prints that it is ready.
     pub fn helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Holder, Failed> {
         Holder::ready(&mut self.as_helper(arguments))
     }
 
-    /// The program as `helpers.rs` starts it after giving up or taking on what the first argument says.
+    /// Returns the command that starts the program through `helpers.rs`, under the circumstance that the first argument
+    /// names.
     pub fn portolan_under<S: AsRef<OsStr>>(
         &self,
         circumstance: &str,
@@ -223,12 +227,12 @@ impl Lab {
         command
     }
 
-    /// Its JSON, whatever it matched, and what it said on standard error.
+    /// Runs the program under a circumstance, and returns its JSON, whatever it matched, and its standard error.
     pub fn json_under(&self, circumstance: &str, arguments: &[&str]) -> Result<(Value, String), Failed> {
         self.remembered(self.portolan_under(circumstance, ["-o", "json"].iter().chain(arguments)).output()?)
     }
 
-    /// The program, not yet started, with an environment that does not colour or narrow its output.
+    /// Returns the command for the program, with an environment that does not colour or narrow its output.
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.folder.path().join("portolan"));
         command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
@@ -240,13 +244,13 @@ impl Lab {
         Ok(self.remembered(self.portolan(["-o", "json"].iter().chain(arguments)).output()?)?.0)
     }
 
-    /// Runs the program as nobody; its JSON, and what it said on standard error.
+    /// Runs the program as nobody, and returns its JSON and its standard error.
     pub fn json_as_nobody(&self, arguments: &[&str]) -> Result<(Value, String), Failed> {
         let mut command = self.portolan(["-o", "json"].iter().chain(arguments));
         self.remembered(command.uid(NOBODY).gid(NOBODY).output()?)
     }
 
-    /// The JSON of a run and its standard error; the run is kept for the message of a failure.
+    /// Returns the JSON of a run and its standard error, and keeps the run for the message of a failure.
     fn remembered(&self, output: Output) -> Result<(Value, String), Failed> {
         let talk = String::from_utf8_lossy(&output.stderr).into_owned();
         let parsed = Self::parsed(&output);
@@ -254,7 +258,7 @@ impl Lab {
         Ok((parsed?, talk))
     }
 
-    /// The JSON of a run that went well, whatever it matched.
+    /// Returns the JSON of a successful run, whatever it matched.
     pub fn parsed(output: &Output) -> Result<Value, Failed> {
         let talk = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
@@ -265,7 +269,7 @@ impl Lab {
         }
     }
 
-    /// A copy of `sleep` under a name of one's choice: a process goes by the name of its file.
+    /// Copies `sleep` to a file with this name: a process has the name of its file.
     pub fn sleeper_called(&self, name: &[u8]) -> Result<PathBuf, Failed> {
         let folder = tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
@@ -275,29 +279,29 @@ impl Lab {
     }
 }
 
-/// The `sleep` of this machine, as a file and not as a link.
+/// Returns the path of this machine's `sleep`, with links resolved.
 pub fn sleep() -> PathBuf {
     fs::canonicalize("/bin/sleep").expect("a sleep in /bin")
 }
 
-/// A process that holds sockets and does nothing else, for ten minutes at most; ended when dropped.
+/// A process that owns sockets and does nothing else, for at most ten minutes; dropping it ends the process.
 pub struct Holder {
     child: Child,
-    /// As `/proc` in the scene shows it.
+    /// The pid in the `/proc` of the scene.
     pid: u32,
-    /// To a helper and from it.
+    /// The pipes to a helper and from it.
     pipes: Option<(ChildStdin, ChildStdout)>,
-    /// The first line of a helper, word by word.
+    /// The words of a helper's first line.
     pub said: Vec<String>,
 }
 
 impl Holder {
-    /// Starts `program`, which must take `sleep`'s arguments, with up to three sockets as its standard streams.
+    /// Starts `program`, which must accept `sleep`'s arguments, with up to three sockets as its standard streams.
     pub fn start(program: &Path, sockets: Vec<OwnedFd>) -> Result<Self, Failed> {
         Self::start_as(program, sockets, None)
     }
 
-    /// The same under another user.
+    /// Does the same under another user.
     pub fn start_as(program: &Path, sockets: Vec<OwnedFd>, uid: Option<u32>) -> Result<Self, Failed> {
         assert!(sockets.len() <= 3, "standard streams are three");
         let mut streams = sockets.into_iter().map(Stdio::from).chain(std::iter::repeat_with(Stdio::null));
@@ -313,13 +317,13 @@ impl Holder {
         Self::spawn(&mut command)
     }
 
-    /// Starts a command that holds what it was given.
+    /// Starts a command that keeps the sockets it was given.
     pub fn spawn(command: &mut Command) -> Result<Self, Failed> {
-        // spawn returns once the program runs: its name and its descriptors are final.
+        // `spawn` returns once the program runs: its name and its descriptors are final.
         Holder::new(command.spawn()?, None)
     }
 
-    /// Starts a helper and waits until it says that it is ready.
+    /// Starts a helper and waits until it prints that it is ready.
     fn ready(command: &mut Command) -> Result<Self, Failed> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
@@ -332,23 +336,23 @@ impl Holder {
     }
 
     fn new(child: Child, pipes: Option<(ChildStdin, ChildStdout)>) -> Result<Self, Failed> {
-        // First a holder, then its pid: a child that is not waited for would keep its pid namespace.
+        // The holder is created before its pid is read: a child that is not waited for would keep its pid namespace
+        // alive.
         let mut holder = Holder { child, pid: 0, pipes, said: Vec::new() };
         holder.pid = inner_pid(holder.child.id())?;
         Ok(holder)
     }
 
-    /// Its pid.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether somebody has ended it.
+    /// Returns whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// The next line a helper says, word by word.
+    /// Returns the words of the helper's next line.
     fn line(&mut self) -> Result<Vec<String>, Failed> {
         let (_, from) = self.pipes.as_mut().ok_or("no helper")?;
         let mut line = Vec::new();
@@ -359,7 +363,7 @@ impl Holder {
         Ok(String::from_utf8(line)?.split(' ').map(str::to_owned).collect())
     }
 
-    /// Tells a helper to end, and gives what it says last.
+    /// Ends a helper, and returns what it prints last.
     pub fn end(mut self) -> Result<Vec<String>, Failed> {
         let (to, from) = self.pipes.take().ok_or("no helper")?;
         drop(to);
@@ -377,7 +381,7 @@ impl Drop for Holder {
     }
 }
 
-/// The pid of a child as the processes beside it see it: the last of `NSpid` (proc_pid_status(5)).
+/// Returns the pid of a child inside its pid namespace: the last of `NSpid` (proc_pid_status(5)).
 fn inner_pid(pid: u32) -> Result<u32, Failed> {
     use rustix::fs::{Mode, OFlags, openat};
     let path = format!("{pid}/status");
@@ -387,23 +391,23 @@ fn inner_pid(pid: u32) -> Result<u32, Failed> {
     Ok(line.split_whitespace().next_back().ok_or("no pid")?.parse()?)
 }
 
-/// A listening TCP socket.
+/// Returns a listening TCP socket.
 pub fn tcp(address: &str) -> Result<OwnedFd, Failed> {
     TcpListener::bind(address).map(OwnedFd::from).map_err(|error| format!("tcp {address}: {error}").into())
 }
 
-/// A bound UDP socket.
+/// Returns a bound UDP socket.
 pub fn udp(address: &str) -> Result<OwnedFd, Failed> {
     UdpSocket::bind(address).map(OwnedFd::from).map_err(|error| format!("udp {address}: {error}").into())
 }
 
-/// Takes `/proc` away, in the scene's own mount namespace.
+/// Unmounts `/proc` in the scene's own mount namespace.
 pub fn unmount_proc() -> Result<(), Failed> {
-    // Something may be mounted below it.
+    // Another mount may lie below it.
     umount2("/proc", MntFlags::MNT_DETACH).map_err(|error| format!("umount /proc: {error}").into())
 }
 
-/// Gives `/proc` back.
+/// Mounts `/proc` again.
 pub fn remount_proc() -> Result<(), Failed> {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
         .map_err(|error| format!("mount /proc: {error}").into())

@@ -1,7 +1,7 @@
 //! Scenes on the real kernel: sockets and processes in namespaces that each scene makes for itself.
 //!
-//! They need root and namespaces. Where there are none, every scene is told as ignored, by name and count. On Windows and
-//! macOS, which have no namespaces, the scenes of `elsewhere` run on the machine as it is.
+//! They need root and namespaces. Without these, every scene is reported as ignored, by name and count. On Windows and
+//! macOS, which have no namespaces, the scenes of `elsewhere` run on the machine itself.
 
 #![allow(unreachable_pub, reason = "the lab is written as if it were a library")]
 #![allow(
@@ -97,7 +97,7 @@ fn main() -> std::process::ExitCode {
     if !available {
         eprintln!("scenes need root and network namespaces: all {} are ignored", scenes.len());
     }
-    // Kept until the last scene is over.
+    // The stage lives until the last scene is over.
     let _stage = available.then(lab::Stage::set).transpose().expect("programs to run");
     let trials = scenes
         .into_iter()

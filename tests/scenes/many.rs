@@ -1,16 +1,15 @@
-//! Many sockets, and sockets that come and go: none of those that stay is missing, and none is shown twice.
+//! Many sockets, and sockets that open and close: each lasting socket appears exactly once.
 
 use std::collections::BTreeMap;
 
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, listeners, pids};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] =
     &[("ten_thousand_in_one_process", ten_thousand_in_one_process), ("churn", churn)];
 
-/// The ports from 10,001 to 10,000 + `count` that are not shown exactly once, held by this process alone, and how often
-/// they are shown.
+/// Returns the ports from 10,001 to 10,000 + `count` that do not appear exactly once with this process as the only
+/// owner, and how often they appear.
 fn missing_or_doubled(
     lab: &Lab,
     count: u16,
@@ -39,7 +38,7 @@ fn ten_thousand_in_one_process(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// 200 listeners that stay beside some 2,000 a second that do not, over many scans.
+/// 200 lasting listeners, next to some 2,000 a second that open and close, over many scans.
 fn churn(lab: &Lab) -> Outcome {
     const SCANS: usize = 40;
     lab.alone()?;
@@ -49,7 +48,7 @@ fn churn(lab: &Lab) -> Outcome {
         same!(missing_or_doubled(lab, 200, &holder)?, BTreeMap::new(), "scan {scan}");
     }
     let count: usize = noise.end()?[0].parse()?;
-    // Sockets came and went during each scan, however busy the machine is.
+    // Sockets opened and closed during each scan, however busy the machine is.
     same!(count > 10 * SCANS, true, "{count} listeners came and went during {SCANS} scans");
     Ok(())
 }

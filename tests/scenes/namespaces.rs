@@ -1,11 +1,10 @@
-//! Network namespaces: named, of a process, of nobody, and a socket that is held elsewhere.
+//! Network namespaces: named, of a process, without a process, and a socket that is owned from another namespace.
 
 use serde_json::{Value, json};
 
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, gap, held, listeners, on_port, pids, sleep, tcp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("named_namespace", named_namespace),
     ("anonymous_namespace", anonymous_namespace),
@@ -18,7 +17,7 @@ pub const SCENES: &[Scene] = &[
     ("namespaces_as_nobody", namespaces_as_nobody),
 ];
 
-/// How many namespaces the notes say were not looked into.
+/// Returns how many namespaces the notes say were not scanned.
 fn passed_over(report: &Value) -> u64 {
     let notes = report["notes"].as_array().into_iter().flatten();
     let about = |note: &&Value| note["what"].as_str().is_some_and(|text| text.contains("network namespace"));
@@ -32,7 +31,7 @@ fn refused(lab: &Lab, netns: &str) -> Outcome {
     Ok(())
 }
 
-/// Known by a mount alone, with no process in it.
+/// A namespace that is known only by a mount, with no process in it.
 fn named_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inode: u64 = lab.helper(["elsewhere", "-", &lab.mount_point("blue"), "ends"])?.said[1].parse()?;
@@ -46,7 +45,7 @@ fn named_namespace(lab: &Lab) -> Outcome {
     held(&report, 8800, &[outside.pid()])?;
     same!(on_port(&report, 8800)?["netns"], Value::Null);
     same!(passed_over(&report), 0);
-    // Not asked for, it is told that there is one.
+    // Without the option, a note says that there is another namespace.
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     same!(passed_over(&report), 1);
@@ -54,7 +53,7 @@ fn named_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Known by its process alone.
+/// A namespace that is known only by its process.
 fn anonymous_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8810", "-", "stays"])?;
@@ -70,7 +69,7 @@ fn anonymous_namespace(lab: &Lab) -> Outcome {
         held(&report, 8810, &[inside.pid()])?;
         same!(on_port(&report, 8810)?["netns"], json!({"inode": inode, "name": null}));
     }
-    // By the pid of a process here: this namespace, as if nothing had been asked.
+    // The pid of a process in this namespace selects this namespace, as if no option were given.
     let report = lab.json(&["--netns", &outside.pid().to_string()])?;
     complete(&report, 1)?;
     held(&report, 8810, &[outside.pid()])?;
@@ -80,11 +79,11 @@ fn anonymous_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The namespace has a name and no process; its socket is held by a process that lives elsewhere.
+/// The namespace has a name and no process; a process in another namespace owns its socket.
 fn held_from_another_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8820", &lab.mount_point("red"), "back"])?;
-    // Nothing listens here, and it is told that there is more.
+    // Nothing listens here, and a note says that there is another namespace.
     same!(passed_over(&lab.json(&[])?), 1);
     let inode: u64 = away.said[1].parse()?;
     same!(listeners(&lab.json(&[])?)?.len(), 0);
@@ -97,7 +96,7 @@ fn held_from_another_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// No process is in it and no mount stands for it: a descriptor keeps it.
+/// No process is in it and no mount refers to it: only a descriptor keeps it alive.
 fn known_by_a_descriptor(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8830", "-", "keeps"])?;
@@ -111,7 +110,7 @@ fn known_by_a_descriptor(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A thread is in it, and its process is not.
+/// A thread is in it, but its process is not.
 fn of_a_thread_alone(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["own-namespace", "127.0.0.1:8832"])?;
@@ -122,7 +121,8 @@ fn of_a_thread_alone(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Who may read every process and enter no namespace reads the tables of a process in there, and says so.
+/// A user who may read every process but enter no namespace reads the tables through a process in it, and a note says
+/// so.
 fn read_through_a_process(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8836", "-", "stays"])?;
@@ -133,8 +133,8 @@ fn read_through_a_process(lab: &Lab) -> Outcome {
     gap(&report, "sockets", "not permitted")
 }
 
-/// Its mount lies under another: the namespace is known and cannot be reached, and the one on top is not
-/// taken for it.
+/// Another mount covers the mount of the namespace: the namespace is known but cannot be reached, and the covering one
+/// is not taken for it.
 fn covered_mount(lab: &Lab) -> Outcome {
     lab.alone()?;
     let path = lab.mount_point("covered");
@@ -171,7 +171,7 @@ fn every_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Who may not enter, and may not read, is told what was not seen.
+/// A user who may neither enter nor read sees in the report what was not observed.
 fn namespaces_as_nobody(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8850", &lab.mount_point("closed"), "stays"])?;

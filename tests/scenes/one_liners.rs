@@ -1,5 +1,6 @@
-//! The table of one-liners in `src/docs`: each form of Portolan does what the table says where all of it is going on,
-//! is no longer than what it replaces, and tells the same processes as the other tool where that one is installed.
+//! The table of one-liners in `src/docs`: each Portolan command does what the table says when all of it happens at
+//! once, is no longer than the command that it replaces, and shows the same processes as the other tool if that is
+//! installed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,16 +15,15 @@ use libtest_mimic::Failed;
 use crate::lab::{Holder, Lab, Outcome, Scene, sleep, tcp, udp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[("one_liners_of_the_table", one_liners_of_the_table)];
 
-/// Of `www-data`, by Debian's base-passwd.
+/// The user ID of `www-data`, from Debian's base-passwd.
 const WWW_DATA: u32 = 33;
 
-/// The first pid in the scene: of the process that the table names.
+/// The first pid in the scene, which the table names.
 const FIRST: u32 = 4711;
 
-/// The rows: what is usual, and Portolan's form.
+/// Returns the rows: the usual command, and Portolan's.
 fn rows() -> Result<Vec<(String, String)>, Failed> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/one-liners.md");
     let page = fs::read_to_string(page)?;
@@ -35,7 +35,7 @@ fn rows() -> Result<Vec<(String, String)>, Failed> {
     rows.collect()
 }
 
-/// The known pids that an output tells.
+/// Returns the known pids that an output contains.
 fn told(output: &Output, known: &BTreeSet<u32>) -> BTreeSet<u32> {
     let texts = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let numbers = texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_digit()));
@@ -49,7 +49,7 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
         same!(ours.chars().count() <= usual.chars().count(), true, "{ours} is longer than {usual}");
     }
     lab.alone()?;
-    // Numbers that are no others: the next process gets this one.
+    // The pids must not equal other numbers in the output: the next process gets this pid.
     shell(lab, &format!("echo {} >/proc/sys/kernel/ns_last_pid", FIRST - 1))?;
     let web = TcpListener::bind("0.0.0.0:80")?;
     let client = TcpStream::connect("127.0.0.1:80")?;
@@ -75,20 +75,20 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
         let kills = ours.starts_with("kill");
         let waits = ours.contains("--until") || kills;
         if kills && is_installed("lsof") {
-            // What would be ended, before it is.
+            // The processes that the command would end, before it runs.
             let inner = |line: &str| line.trim_start_matches("kill $(").trim_end_matches(')').to_owned();
             let [usual, ours] = [usual, ours].map(|line| shell(lab, &inner(line)));
             same!(String::from_utf8(usual?.stdout)?, String::from_utf8(ours?.stdout)?);
             compared += 1;
         }
-        // What watches does not end by itself.
+        // A command that watches does not end by itself.
         let output =
             shell(lab, &if ours == "portolan watch" { format!("timeout 2 {ours}") } else { ours.clone() })?;
         let code = if ours == "portolan watch" { Some(124) } else { Some(0) };
         same!(output.status.code(), code, "{ours}: {output:?}");
         same!(output.stdout.is_empty(), waits, "{ours}: {output:?}");
         if kills {
-            // A signal takes its time.
+            // A signal takes some time to be delivered.
             for _ in 0..100 {
                 holders.retain_mut(|holder| !holder.has_ended());
                 if holders.len() < known.len() {
@@ -122,7 +122,7 @@ fn is_installed(tool: &str) -> bool {
     command.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// Runs a line as it is typed, with this program before any other of its name.
+/// Runs a line as a user types it, with this program first in PATH.
 fn shell(lab: &Lab, line: &str) -> Result<Output, Failed> {
     let program = lab.portolan([""; 0]);
     let folder = Path::new(program.get_program()).parent().ok_or("no folder")?.display().to_string();

@@ -1,4 +1,4 @@
-//! Three opinions on the same sockets: the native source, netstat2, and ss where it is installed.
+//! Three sources for the same sockets: the native one, netstat2, and ss if it is installed.
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -14,11 +14,10 @@ use serde_json::Value;
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, listeners, pids, sleep, tcp, udp};
 use crate::{same, wires};
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] =
     &[("three_agree", three_agree), ("where_the_others_are_wrong", where_the_others_are_wrong)];
 
-/// Protocol, address, port and holders.
+/// Protocol, address, port and pids.
 type Seen = BTreeSet<(String, String, u16, Vec<u32>)>;
 
 fn native(report: &Value) -> Result<Seen, Failed> {
@@ -30,12 +29,12 @@ fn native(report: &Value) -> Result<Seen, Failed> {
     Ok(seen.collect())
 }
 
-/// netstat2, in a process of its own that is in the scene's pid namespace.
+/// Returns what netstat2 sees, in a process that is in the scene's pid namespace.
 fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
     let observation: Snapshot = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
-    // Which holders it does not find is what the scenes are about.
+    // The scenes compare the processes, so a process that netstat2 does not find is no failure here.
     let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Owners).collect();
     same!(gaps, Vec::<&Gap>::new());
     let seen = observation.sockets.into_iter().map(|socket| {
@@ -45,7 +44,7 @@ fn portable(lab: &Lab) -> Result<Seen, Failed> {
     Ok(seen.collect())
 }
 
-/// `ss -Hntulp`, where there is one.
+/// Returns the output of `ss -Hntulp`, if ss is installed.
 fn ss() -> Result<Option<Seen>, Failed> {
     let output = match Command::new("ss").arg("-Hntulp").output() {
         Ok(output) => output,
@@ -59,20 +58,20 @@ fn ss() -> Result<Option<Seen>, Failed> {
     Ok(Some(text.lines().map(line).collect::<Option<_>>().ok_or(text.clone())?))
 }
 
-/// `tcp LISTEN 0 4096 127.0.0.1%lo:8900 0.0.0.0:* users:(("sleep",pid=5,fd=0))`
+/// Parses `tcp LISTEN 0 4096 127.0.0.1%lo:8900 0.0.0.0:* users:(("sleep",pid=5,fd=0))`.
 fn line(line: &str) -> Option<(String, String, u16, Vec<u32>)> {
     let mut fields = line.split_ascii_whitespace();
     let (protocol, local) = (fields.next()?, fields.nth(3)?);
     let (address, port) = local.rsplit_once(':')?;
     let address = address.split('%').next()?.trim_start_matches('[').trim_end_matches(']');
-    // `*` is how ss writes an IPv6 socket that takes IPv4 too.
+    // ss writes `*` for an IPv6 socket that accepts IPv4 too.
     let address = if address == "*" { "::" } else { address };
     let holders = line.split("pid=").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
     let holders: BTreeSet<u32> = holders.collect();
     Some((protocol.to_owned(), address.to_owned(), port.parse().ok()?, holders.into_iter().collect()))
 }
 
-/// Everything in which netstat2 and ss are right.
+/// Everything that netstat2 and ss show correctly.
 fn three_agree(lab: &Lab) -> Outcome {
     lab.alone()?;
     let shared = tcp("127.0.0.1:8900")?;
@@ -95,14 +94,14 @@ fn three_agree(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Each difference by name; nothing else differs.
+/// Each known difference by name; nothing else differs.
 fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
     wires::veth("wire1")?;
     lab.alone()?;
     let both = Holder::start(&sleep(), vec![tcp("127.0.0.1:8910")?])?;
     let port = |native: &Seen, other: &Seen, what: &str| -> Result<(bool, bool), Failed> {
         let at = |seen: &Seen| seen.iter().any(|(_, _, port, pids)| *port == 8911 && !pids.is_empty());
-        // Whatever else is there, all agree on the usual listener.
+        // All sources agree on the ordinary listener.
         for seen in [native, other] {
             same!(
                 seen.iter().any(|(_, _, port, pids)| *port == 8910 && *pids == [both.pid()]),
@@ -114,7 +113,7 @@ fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
     };
     let new = |kind, protocol| socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, protocol);
     let here = std::net::SocketAddr::from(([127, 0, 0, 1], 8911));
-    // What it is; whether native, netstat2 and ss show it as a listener with its holder.
+    // The kind of socket; whether native, netstat2 and ss show it as a listener with its process.
     for (what, wanted) in [
         ("bound and not listening", (true, false, false)),
         ("a connected UDP socket", (false, true, false)),
@@ -155,7 +154,7 @@ fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
     one_port_two_devices(lab)
 }
 
-/// Two listeners on one port of two devices: netstat2 cannot tell them apart, and says each twice the same.
+/// Two listeners on one port of two devices: netstat2 cannot distinguish them, and shows both of them twice.
 fn one_port_two_devices(lab: &Lab) -> Outcome {
     let mut sockets = Vec::new();
     for device in ["wire1", "lo"] {

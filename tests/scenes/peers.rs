@@ -1,7 +1,7 @@
-//! Twelve failures of tools of this kind, seen side by side on one machine, each as a scene in which they would show:
-//! (1) a false all-clear, (2) the owner lost, (3) the address lost, (4) the device lost, (5) hostile names, (6) other
-//! network namespaces, (7) UDP, (8) machine output that is not, (9) exit codes that say nothing, (10) process ids that
-//! nobody asked for, (11) the scale of the output, (12) the registry.
+//! Twelve failures of similar tools, observed side by side on one machine, each as a scene that would reveal it: (1) a
+//! false all-clear, (2) the owner lost, (3) the address lost, (4) the device lost, (5) hostile names, (6) other network
+//! namespaces, (7) UDP, (8) machine-readable output that is not, (9) meaningless exit codes, (10) process IDs that
+//! match no filter, (11) the time for large outputs, (12) the registry.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,7 +20,6 @@ use crate::lab::{
 };
 use crate::same;
 
-/// The scenes of this file, in the order of the failures.
 pub const SCENES: &[Scene] = &[
     ("peers_01_a_false_all_clear", a_false_all_clear),
     ("peers_02_the_owner_lost", the_owner_lost),
@@ -36,13 +35,13 @@ pub const SCENES: &[Scene] = &[
     ("peers_12_the_registry", the_registry),
 ];
 
-/// What a run writes to standard output and to standard error, and its exit code.
+/// Returns standard output, standard error and the exit code of a run.
 fn said(command: &mut Command) -> Result<(String, String, Option<i32>), Failed> {
     let output = command.output()?;
     Ok((String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?, output.status.code()))
 }
 
-/// Seven tools tell an ordinary user that nothing listens: they drop every socket whose owner they cannot read.
+/// Seven tools report to an ordinary user that nothing listens: they drop every socket whose owner they cannot read.
 fn a_false_all_clear(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:9001")?, udp("[::1]:9002")?])?;
@@ -65,7 +64,7 @@ fn shared(port: u16) -> Result<OwnedFd, Failed> {
     Ok(socket)
 }
 
-/// netstat and others name one holder of a shared or an inherited socket, and not the same one each run.
+/// netstat and others name one process of a shared or inherited socket, and not the same one at each run.
 fn the_owner_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inherited = tcp("127.0.0.1:9010")?;
@@ -128,7 +127,8 @@ fn the_device_lost(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Six tools print a process name as it is: `ESC[8m` conceals the rest of a listing, and a newline splits a row of ss.
+/// Six tools print a process name without escaping: `ESC[8m` conceals the rest of a listing, and a newline splits a row
+/// of ss.
 fn hostile_names(lab: &Lab) -> Outcome {
     lab.alone()?;
     let name = "\u{1b}[8m\n\u{9b}2J,\"";
@@ -151,7 +151,7 @@ fn hostile_names(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// What listens in other network namespaces, those of every container, is invisible to all but `ss -N`.
+/// Listeners in other network namespaces, such as those of all containers, are invisible to all tools except `ss -N`.
 fn other_namespaces(lab: &Lab) -> Outcome {
     lab.alone()?;
     let here = Holder::start(&sleep(), vec![tcp("127.0.0.1:9050")?])?;
@@ -166,8 +166,8 @@ fn other_namespaces(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Some leave out UDP sockets that are not connected, some count connected ones as listening, and UDP-Lite is seen by
-/// one option of one tool.
+/// Some tools leave out UDP sockets that are not connected, some count connected ones as listening, and only one option
+/// of one tool shows UDP-Lite.
 fn unconnected_connected_and_lite(lab: &Lab) -> Outcome {
     lab.alone()?;
     let connected = UdpSocket::bind("127.0.0.1:9060")?;
@@ -183,12 +183,12 @@ fn unconnected_connected_and_lite(lab: &Lab) -> Outcome {
         let listener = on_port(&report, port)?;
         same!((&listener["protocol"], &listener["state"]), (&protocol.into(), &"unconnected".into()));
     }
-    // The connected one is there where connections are asked for.
+    // The connected socket appears if connections are listed.
     same!(on_port(&lab.json(&["-a"])?, 9060)?["peer"]["port"], 9061);
     Ok(())
 }
 
-/// One tool colours JSON that goes to a file, one writes numbers as text, one the environment, secrets and all.
+/// One tool colours JSON in a file, one writes numbers as text, and one prints the environment, including secrets.
 fn machine_output(lab: &Lab) -> Outcome {
     lab.alone()?;
     let mut secretive = Command::new(sleep());
@@ -220,8 +220,8 @@ fn machine_output(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// `ss sport = :9999` ends with 0 though nothing matches, others though the port is none, and one calls a port free that
-/// UDP holds.
+/// `ss sport = :9999` ends with 0 though nothing matches, others end with 0 though the port is invalid, and one tool
+/// calls a port free that UDP uses.
 fn exit_codes(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _holder = Holder::start(&sleep(), vec![udp("127.0.0.1:9080")?])?;
@@ -243,7 +243,7 @@ fn exit_codes(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// `-t -i :9100` of one tool printed every process id of the machine, which is fatal inside `kill $(…)`.
+/// `-t -i :9100` of one tool printed every process ID of the machine, which is fatal inside `kill $(…)`.
 fn process_ids(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holders =
@@ -268,7 +268,7 @@ fn three_thousand_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _holder = lab.helper(["many", "3000"])?;
     let program = lab.portolan([""; 0]).get_program().to_owned();
-    // Plain, and as it is drawn on a terminal.
+    // Without colour, and as on a terminal.
     for color in ["never", "always"] {
         let mut bounded = Command::new("timeout");
         bounded.arg("60").arg(&program).args(["--color", color, "10001-13000"]);

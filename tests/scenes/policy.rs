@@ -1,4 +1,5 @@
-//! A policy over the life of a machine: drafted from what listens, kept through restarts, and told of every change.
+//! A policy over the life of a machine: drafted from what listens, stable across restarts, and sensitive to every
+//! change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +29,7 @@ struct Server {
     program: &'static str,
     uid: u32,
     sockets: Vec<&'static str>,
-    /// Another program that holds its first socket too.
+    /// Another program that owns the server's first socket too.
     beside: Option<&'static str>,
 }
 
@@ -36,7 +37,7 @@ fn server(program: &'static str, uid: u32, sockets: &[&'static str]) -> Server {
     Server { program, uid, sockets: sockets.to_vec(), beside: None }
 }
 
-/// The machine as it was meant.
+/// Returns the intended state of the machine.
 fn meant() -> Vec<Server> {
     vec![
         server("/opt/shop/front", 0, &["tcp/0.0.0.0:8080", "tcp/0.0.0.0:8443", "tcp/[::1]:8080"]),
@@ -55,7 +56,7 @@ const GIVEN: usize = 4;
 
 type Change = (&'static str, fn(&mut Vec<Server>), &'static [&'static str]);
 
-/// One change each, and what an audit must find: a port that the kernel gave is `*`.
+/// One change each, and what an audit must find: `*` stands for a port that the kernel chose.
 const CHANGES: &[Change] = &[
     (
         "another port",
@@ -164,7 +165,7 @@ const CHANGES: &[Change] = &[
     ("no given port", |all| drop(all.remove(GIVEN)), &["missing tcp/127.0.0.1:*"]),
 ];
 
-/// Puts the programs where programs lie, in the scene's own mount namespace: nothing is changed on the machine.
+/// Puts the programs into their usual places, in the scene's own mount namespace: the machine is not changed.
 fn programs() -> Outcome {
     mount(Some("tmpfs"), "/opt", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
     for folder in ["/opt/shop", "/opt/other"] {
@@ -183,7 +184,7 @@ fn programs() -> Outcome {
     ] {
         fs::copy(sleep(), Path::new("/opt").join(name))?;
     }
-    // Another address of this machine, out of everybody's reach.
+    // This adds another address of this machine that no other machine can reach.
     let done = std::process::Command::new("ip").args(["address", "add", "::2/128", "dev", "lo"]).status()?;
     same!(done.success(), true);
     Ok(())
@@ -194,7 +195,7 @@ fn bound(spec: &str) -> Result<OwnedFd, Failed> {
     if protocol == "tcp" { tcp(address) } else { udp(address) }
 }
 
-/// Starts them all, as after a restart: every pid is new, and every port that the kernel gives.
+/// Starts all servers, as after a restart: every pid is new, and so is every port that the kernel chooses.
 fn started(servers: &[Server]) -> Result<Vec<Holder>, Failed> {
     let mut holders = Vec::new();
     for Server { program, uid, sockets, beside } in servers {
@@ -213,7 +214,7 @@ fn audit(lab: &Lab, policy: &Path) -> Result<(Option<i32>, Value), Failed> {
     Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
 }
 
-/// What counts in an audit: code and place of each finding at or above warning; a port that the kernel gave is `*`.
+/// Returns the code and place of each finding at or above warning; `*` stands for a port that the kernel chose.
 fn counted(audit: &Value) -> Vec<String> {
     let findings = audit["findings"].as_array().into_iter().flatten();
     let grave = findings.filter(|f| f["severity"] == "warning" || f["severity"] == "critical");
@@ -255,7 +256,7 @@ fn every_change(lab: &Lab) -> Outcome {
         let is_policys = |text: &&String| text.starts_with("unexpected ") || text.starts_with("missing ");
         let by_policy: BTreeSet<&str> = found.iter().filter(is_policys).map(String::as_str).collect();
         same!(by_policy, expected.iter().copied().collect(), "{name}\n{draft}\n{told:#}");
-        // Whatever else is wrong there, it is wrong there.
+        // Findings about other listeners must not change.
         let elsewhere =
             found.iter().find(|text| !text.split(' ').nth(1).is_some_and(|place| places.contains(place)));
         same!(elsewhere, None, "{name}");
@@ -263,7 +264,7 @@ fn every_change(lab: &Lab) -> Outcome {
     }
     same!(CHANGES.len() >= 20, true);
 
-    // Started again as it was meant: quiet, and the same policy is drafted.
+    // The servers are restarted in the intended state: no finding, and the same policy is drafted.
     for _ in 0..3 {
         let running = started(&meant())?;
         let (code, told) = audit(lab, policy)?;
@@ -280,7 +281,8 @@ fn every_change(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// As nobody the holders of others are out of sight: nothing is allowed, nobody is accused, and no all-clear is given.
+/// For the user nobody, the processes of other users are not visible: nothing is allowed, nothing is flagged, and there
+/// is no all-clear.
 fn unseen(lab: &Lab) -> Outcome {
     lab.alone()?;
     programs()?;
@@ -294,7 +296,7 @@ fn unseen(lab: &Lab) -> Outcome {
     for rule in ["front-8080", "given-ephemeral", "names-5300"] {
         same!(gaps.contains(rule), true, "{rule}: {gaps}");
     }
-    // What no rule allows whoever holds it is not in doubt.
+    // A listener on an address that no rule covers is a finding even if its process is hidden.
     let _guest = started(&[server("/opt/other/guest", 0, &["tcp/0.0.0.0:4444"])])?;
     let mut command = lab.portolan(["audit", "-o", "json", "--policy", "/opt/policy.toml"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
@@ -317,7 +319,7 @@ fn drafted_blind(lab: &Lab) -> Outcome {
         true,
         "{draft}"
     );
-    // What it does say is a policy, and it allows nothing that was not seen.
+    // The draft is still a valid policy, and it allows nothing that was not visible.
     fs::write("/opt/blind.toml", &draft)?;
     let (code, told) = audit(lab, Path::new("/opt/blind.toml"))?;
     same!(code, Some(1));

@@ -1,4 +1,4 @@
-//! What the observer may not see: never taken for what is not there.
+//! What the observer may not see is never reported as absent.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,6 @@ use crate::lab::{
 };
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("hidepid_2", hidepid_2),
     ("hidepid_2_as_root", hidepid_2_as_root),
@@ -28,7 +27,7 @@ pub const SCENES: &[Scene] = &[
     ("eight_descriptors", eight_descriptors),
 ];
 
-/// One of root's, TCP, and one of nobody's, UDP.
+/// Starts one TCP listener of root, and one UDP socket of nobody.
 fn two() -> Result<[Holder; 2], libtest_mimic::Failed> {
     same!(geteuid().is_root(), true);
     Ok([
@@ -37,7 +36,7 @@ fn two() -> Result<[Holder; 2], libtest_mimic::Failed> {
     ])
 }
 
-/// Both are listed; root's is hidden, with no process guessed; nobody's own is held.
+/// Both are listed; root's is hidden, with no process guessed; nobody's own has its process.
 fn roots_is_hidden(report: &Value, holders: &[Holder; 2], why: &str) -> Outcome {
     same!(listeners(report)?.len(), 2, "{report:#}");
     same!(on_port(report, 8600)?["owner"], "hidden");
@@ -52,7 +51,7 @@ fn hidepid_2(lab: &Lab) -> Outcome {
     let (report, talk) = lab.json_under("nobody", &[])?;
     roots_is_hidden(&report, &holders, "hidepid")?;
     same!(talk.contains("hidepid"), true, "{talk}");
-    // The same in a pid namespace, where there are two reasons; one suffices.
+    // The same in a pid namespace, where there are two reasons; one of them suffices.
     lab.alone_with("hidepid=2")?;
     let holders = two_more()?;
     let (report, _) = lab.json_under("nobody", &["8610", "8611"])?;
@@ -68,7 +67,7 @@ fn two_more() -> Result<[Holder; 2], libtest_mimic::Failed> {
     ])
 }
 
-/// Another `/proc` over the one that is there, in this scene's mounts alone.
+/// Mounts another `/proc` over the existing one, in this scene's mount namespace alone.
 fn remount_proc(options: &str) -> Outcome {
     use nix::mount::{MsFlags, mount};
     Ok(mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?)
@@ -81,7 +80,7 @@ fn both_held(report: &Value, holders: &[Holder; 2]) -> Outcome {
     Ok(())
 }
 
-/// Whoever may read everything is not hindered.
+/// hidepid does not restrict a user who may read everything.
 fn hidepid_2_as_root(lab: &Lab) -> Outcome {
     lab.alone_with("hidepid=2")?;
     let holders = two()?;
@@ -104,7 +103,7 @@ fn no_ptrace(lab: &Lab) -> Outcome {
     let holders = two()?;
     let (report, talk) = lab.json_under("no-ptrace", &[])?;
     same!(report["host"]["privileged"], false);
-    // Root's other process kept the capability that the observer gave up, and so may not be read by it.
+    // Root's other process has the capability that the observer gave up, so the observer may not read it.
     same!(on_port(&report, 8600)?["owner"], "hidden", "{report:#}");
     same!(listeners(&report)?.len(), 2);
     same!(["held", "hidden"].map(Value::from).contains(&on_port(&report, 8601)?["owner"]), true);
@@ -123,7 +122,7 @@ fn nobody_who_may_read(lab: &Lab) -> Outcome {
     let process = &on_port(&report, 8600)?["processes"][0];
     same!(process["exe"], sleep().to_str().unwrap());
     same!(talk.contains("permission"), false, "{talk}");
-    // And who may not, under the same user, does not.
+    // Under the same user without the capability, the process is not read.
     let (report, _) = lab.json_under("nobody", &[])?;
     roots_is_hidden(&report, &holders, "permission denied")
 }
@@ -149,7 +148,7 @@ fn foreign_pid_namespace(lab: &Lab) -> Outcome {
     gap(&report, "owners", "cannot see the processes outside")
 }
 
-/// The processes in sight are the old ones: they are found, and what is not is hidden.
+/// The visible processes are those of the old `/proc`: they are found, and other owners are hidden.
 fn foreign_pid_namespace_with_old_proc(lab: &Lab) -> Outcome {
     let holders = two()?;
     let _mine = tcp("127.0.0.1:8602")?;
@@ -160,7 +159,7 @@ fn foreign_pid_namespace_with_old_proc(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The tables of `/proc/net` answer instead: the same sockets, and a gap for what they do not tell.
+/// The tables of `/proc/net` are read instead: they show the same sockets, and a gap names what they lack.
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holders = two()?;
@@ -178,7 +177,7 @@ fn netlink_refused(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Netlink may be opened and not used: no short list, and never an empty one that says it is all.
+/// Netlink can be opened but not used: the list is never silently short or empty.
 fn netlink_without_answer(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holders = two()?;
@@ -190,7 +189,7 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
         let (report, _) = lab.json_under(circumstance, &[])?;
         both_held(&report, &holders)?;
         gap(&report, "sockets", why)?;
-        // Said once, with what helps.
+        // The gap appears once, with its remedy.
         let gaps = report["gaps"].as_array().ok_or("no gaps")?;
         let remedies: Vec<_> =
             gaps.iter().filter(|gap| gap["stage"] == "sockets").map(|gap| &gap["remedy"]).collect();
@@ -199,13 +198,14 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The sockets were listed once; whether those without a holder in sight were there still is not known, and said.
+/// The sockets were listed once; for those without a visible owner, the report says that it is unknown whether they
+/// still exist.
 fn second_listing_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8600")?;
     let within = Holder::start(&sleep(), vec![tcp("127.0.0.1:8601")?])?;
     let program = lab.portolan([""; 0]).get_program().to_owned();
-    // From the second socket on, none is given.
+    // The kernel refuses every socket after the first.
     let mut traced = Command::new("strace");
     traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=socket:error=EPERM:when=2+"]);
     traced.arg(program).args(["-o", "json"]).stdin(Stdio::null());
@@ -222,7 +222,7 @@ fn second_listing_refused(lab: &Lab) -> Outcome {
     gap(&report, "owners", "could not be listed again")
 }
 
-/// Nobody answers: nothing is listed, and each protocol is named that was not.
+/// Neither source answers: nothing is listed, and every missing protocol is named.
 fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
     let _holders = two()?;
     unmount_proc()?;
@@ -241,7 +241,7 @@ fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// With eight descriptors everything is seen; with fewer, what is not is said, or the run fails.
+/// With eight descriptors everything is visible; with fewer, the report has gaps, or the run fails.
 fn eight_descriptors(lab: &Lab) -> Outcome {
     lab.alone()?;
     let holders = two()?;

@@ -1,4 +1,4 @@
-//! What runs: programs whose file is gone, was replaced or never was, and names that pretend.
+//! Running programs whose file is deleted, was replaced or never existed, and deceptive names.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,6 @@ use serde_json::Value;
 use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, held, on_port, sleep, tcp};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("deleted_executable", deleted_executable),
     ("replaced_executable", replaced_executable),
@@ -20,7 +19,7 @@ pub const SCENES: &[Scene] = &[
     ("names_that_forge_fields", names_that_forge_fields),
 ];
 
-/// A complete report of one listener, which this process holds; gives what is told of the process.
+/// Asserts a complete report of one listener that this process owns, and returns the report's data about the process.
 fn one(lab: &Lab, port: u16, holder: &Holder) -> Result<(Value, Vec<String>), libtest_mimic::Failed> {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
@@ -79,7 +78,8 @@ fn really_called_deleted(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Its link ends in " (deleted) (deleted)", and a file of the shorter name beside it is another's.
+/// The link of the process ends in " (deleted) (deleted)", and the file with the shorter name belongs to another
+/// program.
 fn really_called_deleted_and_deleted(lab: &Lab) -> Outcome {
     lab.alone()?;
     let path = lab.sleeper_called(b"y (deleted)")?;
@@ -94,7 +94,7 @@ fn really_called_deleted_and_deleted(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Names that would pass for other fields of `/proc/PID/stat`, for a separator, or for no name at all.
+/// Names that could pass for other fields of `/proc/PID/stat`, for a separator, or for an empty name.
 fn names_that_forge_fields(lab: &Lab) -> Outcome {
     lab.alone()?;
     for name in ["x) S 1 1 1 (", "a b\tc", ")", "(", "1", "-", "users:((\"x\",1"] {

@@ -1,19 +1,19 @@
-//! Reading a report: its listeners, their holders, and whether it says that it is whole.
+//! Reads a report: its listeners, their processes, and whether it is complete.
 
 use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::same;
 
-/// What a scene comes to.
+/// The result of a scene.
 pub type Outcome = Result<(), Failed>;
 
-/// The listeners of a listing.
+/// Returns the listeners of a listing.
 pub fn listeners(report: &Value) -> Result<&Vec<Value>, Failed> {
     report["listeners"].as_array().ok_or_else(|| "no listeners in the report".into())
 }
 
-/// The one listener on a port.
+/// Returns the one listener on a port.
 pub fn on_port(report: &Value, port: u16) -> Result<&Value, Failed> {
     let found: Vec<_> = listeners(report)?.iter().filter(|l| l["port"] == port).collect();
     match found[..] {
@@ -22,18 +22,18 @@ pub fn on_port(report: &Value, port: u16) -> Result<&Value, Failed> {
     }
 }
 
-/// The codes of a listener's flags.
+/// Returns the codes of a listener's flags.
 pub fn flags(listener: &Value) -> Vec<&str> {
     listener["flags"].as_array().into_iter().flatten().filter_map(|flag| flag["code"].as_str()).collect()
 }
 
-/// The pids of a listener's processes.
+/// Returns the pids of a listener's processes.
 pub fn pids(listener: &Value) -> Vec<u32> {
     let processes = listener["processes"].as_array().into_iter().flatten();
     processes.filter_map(|process| process["pid"].as_u64()?.try_into().ok()).collect()
 }
 
-/// Everything was seen: as many listeners, and no gap.
+/// Asserts that everything was visible: this number of listeners, and no gap.
 #[cfg(target_os = "linux")]
 pub fn complete(report: &Value, count: usize) -> Outcome {
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
@@ -43,7 +43,7 @@ pub fn complete(report: &Value, count: usize) -> Outcome {
     Ok(())
 }
 
-/// Something was not seen, and a gap says so: of this stage, with this in its reason.
+/// Asserts that a gap exists, of this stage and with this text in its reason.
 #[cfg(target_os = "linux")]
 pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
     same!(report["complete"], false, "\n{}", summary(report));
@@ -54,7 +54,7 @@ pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
     Ok(())
 }
 
-/// The one listener on a port is held by exactly these.
+/// Asserts that exactly these processes own the one listener on a port.
 pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
     let listener = on_port(report, port)?;
     same!(listener["owner"], "held", "{listener}");
@@ -64,11 +64,11 @@ pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
     Ok(())
 }
 
-/// The most that a failure prints of one text.
+/// The maximum number of lines that a failure prints of one text.
 const LINES: usize = 40;
 const CHARACTERS: usize = 3000;
 
-/// The beginning of a text, and how much more there is.
+/// Returns the beginning of a text, and how much more there is.
 pub fn brief(text: &str) -> String {
     let ends = text.match_indices('\n').nth(LINES).map_or(text.len(), |(at, _)| at);
     let ends = text.char_indices().nth(CHARACTERS).map_or(ends, |(at, _)| at.min(ends));
@@ -78,7 +78,7 @@ pub fn brief(text: &str) -> String {
     }
 }
 
-/// A line per listener (address, owner, pids and flags) and per gap.
+/// Returns one line per listener (address, owner, pids and flags) and per gap.
 pub fn summary(report: &Value) -> String {
     let seen = report["listeners"].as_array().into_iter().flatten().map(|listener| {
         let [protocol, address, owner] =
@@ -90,7 +90,7 @@ pub fn summary(report: &Value) -> String {
     brief(&gaps.chain(seen).collect::<Vec<_>>().join("\n"))
 }
 
-/// Fails with the values where they differ.
+/// Fails with both values if they differ.
 #[macro_export]
 macro_rules! same {
     ($left:expr, $right:expr) => {

@@ -1,4 +1,4 @@
-//! Who belongs on a port, and what `explain` makes of a name, on the real kernel.
+//! Which programs are usual on a port, and how `explain` reads a name, on the real kernel.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What watching must tell: what comes, goes, changes hands and widens, and what can no longer be seen.
+//! What watching must report: listeners that appear, vanish, change their owner or widen, and changed gaps.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -14,7 +14,6 @@ use serde_json::Value;
 use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, pids, remount_proc, sleep, tcp, udp, unmount_proc};
 use crate::same;
 
-/// The scenes of this file.
 pub const SCENES: &[Scene] = &[
     ("watch_tells_what_comes_and_goes", comes_and_goes),
     ("watch_tells_a_change_of_hands", change_of_hands),
@@ -32,7 +31,7 @@ pub const SCENES: &[Scene] = &[
     ("until_free_is_not_said_of_what_is_out_of_sight", until_free_out_of_sight),
 ];
 
-/// The longest that anything is waited for.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running watch, and the events it writes.
@@ -42,7 +41,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Starts it and reads its first line.
+    /// Starts `watch` and reads its first line.
     fn start(lab: &Lab, arguments: &[&str]) -> Result<(Self, Value), Failed> {
         let all = ["watch", "-o", "json", "--interval", "0.1"];
         Self::run(lab.portolan(all.iter().chain(arguments)))
@@ -70,7 +69,7 @@ impl Watch {
         self.events.recv_timeout(PATIENCE).map_err(|error| format!("no event: {error}").into())
     }
 
-    /// The next event about a listener: what else the machine does may put something out of sight at any time.
+    /// Returns the next event about a listener: other activity on the machine may cause events about gaps at any time.
     fn next(&self) -> Result<Value, Failed> {
         loop {
             let event = self.any()?;
@@ -80,7 +79,7 @@ impl Watch {
         }
     }
 
-    /// Waits until it has looked so often that it looks at little cost: it sleeps once a look.
+    /// Waits until `watch` has scanned so often that a scan costs little: it sleeps once per scan.
     fn settled(&self) -> Outcome {
         let sleeps = || -> Result<u64, Failed> {
             let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -95,7 +94,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Lets something happen between two looks: while it sleeps, it is stopped.
+    /// Runs `act` between two scans: `watch` is stopped while it sleeps.
     fn between_looks(&self, act: impl FnOnce() -> Outcome) -> Outcome {
         let pid = Pid::from_child(&self.child);
         let began = Instant::now();
@@ -117,7 +116,7 @@ impl Watch {
         outcome
     }
 
-    /// Whether nothing was told up to now: something else is made to happen, and must be what is told next.
+    /// Asserts that nothing has been reported so far: it causes another change, which must be the next event.
     fn is_quiet(&self, port: u16) -> Outcome {
         let sentinel = udp(&format!("127.0.0.1:{port}"))?;
         let event = self.next()?;
@@ -146,7 +145,7 @@ fn comes_and_goes(lab: &Lab) -> Outcome {
     same!(start["count"], 1);
     same!(start["schema"], "portolan.event/1");
     let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
-    // This process held the socket first: who is told depends on when it was looked.
+    // This process owned the socket first, so the reported owner depends on the time of the scan.
     let came = watch.next()?;
     same!((&came["event"], &came["before"]), (&"appeared".into(), &Value::Null));
     same!(came["listener"]["port"], 3416);
@@ -166,7 +165,7 @@ fn comes_and_goes(lab: &Lab) -> Outcome {
     watch.is_quiet(8009)
 }
 
-/// The same socket, handed from one process to another: the port never stops listening.
+/// The same socket is passed from one process to another: the port never stops listening.
 fn change_of_hands(lab: &Lab) -> Outcome {
     let socket = tcp("127.0.0.1:8100")?;
     let first = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
@@ -183,7 +182,7 @@ fn change_of_hands(lab: &Lab) -> Outcome {
     same!(pids(&event["listener"]), [second.pid()]);
     same!(exes(&event["listener"]), ["other"]);
     same!(event["before"]["port"], 8100);
-    // Its last holder lets go of it.
+    // The last process closes it.
     watch.between_looks(|| {
         drop(second);
         Ok(())
@@ -192,7 +191,7 @@ fn change_of_hands(lab: &Lab) -> Outcome {
     watch.is_quiet(8109)
 }
 
-/// A process that stays and runs another program with the socket it has.
+/// A process that keeps running executes another program with the socket it has.
 fn another_program(lab: &Lab) -> Outcome {
     let other = lab.sleeper_called(b"other")?;
     let fifo = other.with_file_name("fifo");
@@ -219,7 +218,7 @@ fn another_program(lab: &Lab) -> Outcome {
     outcome
 }
 
-/// The program file is replaced under the process that runs it, as an upgrade does.
+/// The program file is replaced while the process runs, as an upgrade does.
 fn file_replaced(lab: &Lab) -> Outcome {
     let program = lab.sleeper_called(b"web")?;
     let holder = Holder::start(&program, vec![tcp("127.0.0.1:8260")?])?;
@@ -236,13 +235,13 @@ fn file_replaced(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A process that stays and closes the socket, which another holds on to.
+/// A process that keeps running closes the socket, while another process keeps it open.
 fn lets_go(lab: &Lab) -> Outcome {
     let socket = tcp("127.0.0.1:8250")?;
     let keeper = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
     let fifo = lab.sleeper_called(b"other")?.with_file_name("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
-    // The second reading waits for another writer: the first one may not have closed yet.
+    // The second read waits for another writer: the first one may not have closed yet.
     let script = "read word <\"$1\"; exec 0</dev/null; while :; do read word <\"$1\"; done";
     let mut shell = Command::new("/bin/sh")
         .args(["-c", script, "sh"])
@@ -266,7 +265,7 @@ fn lets_go(lab: &Lab) -> Outcome {
     outcome
 }
 
-/// The same program under the same user on the same port is the same listener; another user's is not.
+/// The same program under the same user on the same port is the same listener; another user's program is not.
 fn restart(lab: &Lab) -> Outcome {
     let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8300")?])?);
     let (watch, _) = Watch::start(lab, &[])?;
@@ -310,7 +309,7 @@ fn wider_and_narrower(lab: &Lab) -> Outcome {
     watch.is_quiet(8409)
 }
 
-/// `/proc` goes while it is watched, and comes back.
+/// `/proc` is unmounted while it is watched, and mounted again.
 fn out_of_sight(lab: &Lab) -> Outcome {
     let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8500")?])?;
     let (watch, start) = Watch::start(lab, &[])?;
@@ -338,13 +337,13 @@ fn out_of_sight(lab: &Lab) -> Outcome {
     watch.is_quiet(8509)
 }
 
-/// Whoever may not see the holders is told so, and of sockets all the same; a holder out of sight is no change.
+/// A user who may not see the owners sees the sockets and a gap; a hidden owner is not a change.
 fn as_nobody(lab: &Lab) -> Outcome {
     use std::os::unix::process::CommandExt;
     let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8600")?])?);
     let mut command = lab.portolan(["watch", "--interval", "0.1"]);
     command.uid(NOBODY).gid(NOBODY);
-    // In a pipe it is a stream without being asked.
+    // In a pipe, the output is a stream without an option.
     let (watch, start) = Watch::run(command)?;
     same!((&start["complete"], &start["count"]), (&false.into(), &1.into()));
     drop(holder.take());
@@ -372,7 +371,7 @@ fn reader_leaves(lab: &Lab) -> Outcome {
         lab.portolan(["watch", "--interval", "0.1"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
-    // Nothing happens, and it ends all the same.
+    // Nothing changes, and the run ends all the same.
     let status = ended(&mut child)?;
     let mut talk = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut talk)?;
@@ -380,7 +379,7 @@ fn reader_leaves(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The exit code of a run that must end by itself.
+/// Returns the exit code of a run that must end by itself.
 fn ended(child: &mut Child) -> Result<Option<i32>, Failed> {
     let began = Instant::now();
     loop {
@@ -402,9 +401,9 @@ fn code(lab: &Lab, arguments: &[&str]) -> Result<Option<i32>, Failed> {
     Ok(output.status.code())
 }
 
-/// Starts waiting, shows that it waits, lets something happen, and returns the exit code.
+/// Starts to wait, checks that it waits, runs `act`, and returns the exit code.
 fn waits(lab: &Lab, arguments: &[&str], act: impl FnOnce() -> Outcome) -> Result<Option<i32>, Failed> {
-    // The stream of events shows that it has looked once and goes on.
+    // The stream of events shows that it has scanned once and continues.
     let (mut watch, _) = Watch::start(lab, arguments)?;
     same!(watch.child.try_wait()?.is_none(), true, "it does not wait");
     act()?;
@@ -426,17 +425,17 @@ fn until_listening(lab: &Lab) -> Outcome {
     );
     same!(code(lab, &at_once(&["8800"]))?, Some(0));
     same!(code(lab, &at_once(&["127.0.0.1:8800"]))?, Some(0));
-    // Every target, any port of a range, nothing but what was asked for.
+    // Every target must match, any port of a range is enough, and other ports do not count.
     same!(code(lab, &at_once(&["8790-8810"]))?, Some(0));
     same!(code(lab, &at_once(&["8800", "8801"]))?, Some(1));
     same!(code(lab, &at_once(&["udp/8800"]))?, Some(1));
     same!(code(lab, &at_once(&["-6", "8800"]))?, Some(1));
     same!(code(lab, &at_once(&["0.0.0.0:8800"]))?, Some(1));
-    // A socket that is bound and does not listen serves nobody.
+    // A socket that is bound but does not listen serves nobody.
     let idle = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&idle, &std::net::SocketAddr::from(([127, 0, 0, 1], 8802)))?;
     same!(code(lab, &at_once(&["8802"]))?, Some(1));
-    // A service by its name.
+    // A service, by its name.
     same!(code(lab, &at_once(&["postgresql"]))?, Some(1));
     let _postgres = tcp("127.0.0.1:5432")?;
     same!(code(lab, &at_once(&["postgresql"]))?, Some(0));
@@ -457,7 +456,7 @@ fn until_free(lab: &Lab) -> Outcome {
         })?,
         Some(0)
     );
-    // Bound is not free, whether it listens or not.
+    // A bound port is not free, whether its socket listens or not.
     let idle = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&idle, &std::net::SocketAddr::from(([127, 0, 0, 1], 8902)))?;
     same!(code(lab, &at_once(&["8902"]))?, Some(1));

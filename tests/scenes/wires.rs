@@ -1,4 +1,4 @@
-//! Devices and addresses in a scene's network namespace, asked of the kernel by rtnetlink(7).
+//! Devices and addresses in a scene's network namespace, set up through rtnetlink(7).
 
 use libtest_mimic::Failed;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -12,7 +12,7 @@ const REQUEST_ACK: u16 = 0x5;
 const CREATE_EXCLUSIVE: u16 = 0x600;
 const IFF_UP: u32 = 1;
 
-/// Sets loopback, which is device 1 in every namespace, up.
+/// Sets loopback up, which is device 1 in every namespace.
 pub fn loopback_up() -> Outcome {
     up(1)
 }
@@ -26,7 +26,7 @@ pub fn up(index: u32) -> Outcome {
     ask("set a device up", RTM_NEWLINK, REQUEST_ACK, &body)
 }
 
-/// Makes a pair of Ethernet devices, the first of this name, both up; gives the index of the first.
+/// Makes a pair of Ethernet devices, the first with this name, both up; returns the index of the first.
 pub fn veth(name: &str) -> Result<u32, Failed> {
     make(name, "veth", &[])?;
     let index = index(name)?;
@@ -42,7 +42,7 @@ pub fn vxlan(name: &str, port: u16) -> Outcome {
     up(index(name)?)
 }
 
-/// Gives a device an IPv6 address of 64 bits of network, ready at once.
+/// Gives a device an IPv6 address with a 64-bit prefix, usable at once.
 pub fn address(device: u32, address: std::net::Ipv6Addr) -> Outcome {
     let mut body = vec![10, 64, 0x02, 0]; // AF_INET6, prefix, IFA_F_NODAD, scope
     body.extend(device.to_ne_bytes());
@@ -51,7 +51,7 @@ pub fn address(device: u32, address: std::net::Ipv6Addr) -> Outcome {
     ask("add an address", RTM_NEWADDR, REQUEST_ACK | CREATE_EXCLUSIVE, &body)
 }
 
-/// The index of a device by its name.
+/// Returns the index of the device with this name.
 pub fn index(name: &str) -> Result<u32, Failed> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     Ok(rustix::net::netdevice::name_to_index(&socket, name)?)

@@ -1,5 +1,5 @@
-//! The schemas in `src/share/schema` are of the program as it is: what it prints is valid by them, they let nothing else
-//! pass, and every list of words in them is the program's own.
+//! The schemas in `src/share/schema` describe the current program: its output is valid, nothing else is valid, and
+//! every list of words in a schema is the program's own.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
@@ -43,7 +43,7 @@ fn schema(file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
 }
 
-/// A validator of one schema, with the others beside it as in their folder.
+/// Returns a validator of one schema; the other schemas are resolved from the same directory.
 fn validator(file: &str) -> Validator {
     let mut registry = jsonschema::Registry::new();
     for file in SCHEMAS {
@@ -75,7 +75,7 @@ fn portolan(arguments: &[&str]) -> Command {
     command
 }
 
-/// The documents that a run prints: one, or one a line.
+/// Returns the documents that a run prints: one, or one per line.
 fn printed(arguments: &[&str]) -> Vec<Value> {
     let output = portolan(arguments).output().unwrap();
     // An audit that did not see everything ends with 3.
@@ -87,7 +87,7 @@ fn five() -> Snapshot {
     serde_json::from_slice(&std::fs::read(root().join("tests/captures/five.json")).unwrap()).unwrap()
 }
 
-/// The five listeners, with everything in them that an observation can hold.
+/// Returns the five listeners, with everything in them that a snapshot can hold.
 fn everything() -> Snapshot {
     let mut seen = five();
     let netns = Netns { inode: 4_026_532_001, name: Some("inner".to_owned()) };
@@ -198,7 +198,7 @@ fn audits() {
     }
 }
 
-/// What is told of the five listeners and of everything, which differ in most ways there are.
+/// Returns the comparisons of the five listeners with `everything`, which differ in most possible ways.
 fn differences(output: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("everything.json");
@@ -242,7 +242,7 @@ fn diffs() {
     );
     for mut told in lines {
         holds(&line, "a line of a diff", &told);
-        // What could not be compared is no change, and leaves nothing complete.
+        // A socket that could not be compared is not a change, and makes the comparison incomplete.
         let other = if told["change"].is_null() { json!("appeared") } else { Value::Null };
         told["change"] = other;
         assert!(!line.is_valid(&told), "{told:#}");
@@ -280,7 +280,7 @@ fn explanations() {
     }
 }
 
-/// Windows keeps a range for each protocol and family; elsewhere the key is not there.
+/// Windows keeps a range for each protocol and family; other systems do not have the key.
 #[test]
 fn a_range_of_each_protocol() {
     let schema = validator("portolan-1.json");

@@ -1,4 +1,4 @@
-//! The schemas let nothing else pass, and every list of words in them is the program's own.
+//! The schemas accept nothing else, and every list of words in them is the program's own.
 
 use portolan::baseline::{Kind, Why};
 use portolan::findings::Flag;
@@ -32,7 +32,7 @@ pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
     }
 }
 
-/// Nothing may be missing and nothing may be added, wherever it is.
+/// No key may be missing and no key may be added, in any object.
 #[test]
 fn nothing_else_passes() {
     let five = &["--from", "tests/captures/five.json"][..];
@@ -67,7 +67,7 @@ fn nothing_else_passes() {
     }
 }
 
-/// What is not known is `null`, and what contradicts itself is no document.
+/// An unknown value is `null`, and a document that contradicts itself is not valid.
 #[test]
 fn wrong_values_do_not_pass() {
     let schema = validator("portolan-1.json");
@@ -99,7 +99,7 @@ fn wrong_values_do_not_pass() {
     }
 }
 
-/// Every variant of an enum; one that is forgotten here does not compile.
+/// Lists every variant of an enum; a forgotten variant does not compile.
 macro_rules! every {
     ($type:ident: $($variant:ident)*) => {{
         #[allow(dead_code, reason = "it is there to be compiled")]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{holds, portolan, validator};
 
-/// A process that is ended with the test.
+/// A process that ends when this is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -20,10 +20,11 @@ impl Drop for Ended {
     }
 }
 
-/// Every kind of change, as it happens: a port of this process is taken elsewhere and by another, between two looks.
-/// Where a look falls in between, it is told as vanished and appeared, and done again.
+/// Every kind of change, as it happens: another process takes a port of this one, between two scans. If a scan falls in
+/// between, the change appears as vanished and appeared, and the test repeats it.
 ///
-/// Of Unix alone: only there can a socket be handed on as standard input, and a program be replaced while it runs.
+/// The test is for Unix only: only there can a socket be passed on as standard input, and a program be replaced while
+/// it runs.
 #[test]
 fn events_as_they_happen() {
     let schema = validator("portolan.event-1.json");
@@ -36,7 +37,7 @@ fn events_as_they_happen() {
     std::thread::spawn(move || stream.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut left: Vec<&str> = Kind::ALL.map(Kind::name).to_vec();
     left.push("start");
-    // Takes what is told from one look to the one after the next.
+    // Returns the events from one scan to the next but one.
     let mut told = || {
         while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -62,7 +63,7 @@ fn events_as_they_happen() {
         std::fs::copy("/bin/sleep", &sleep).unwrap();
         let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
         told();
-        // As an upgrade does.
+        // An upgrade replaces the file in the same way.
         std::fs::copy("/bin/sleep", folder.path().join("new")).unwrap();
         std::fs::rename(folder.path().join("new"), &sleep).unwrap();
         told();

@@ -1,4 +1,4 @@
-//! Reads from source files which file imports which.
+//! Parses source files, to find which file imports which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +9,11 @@ type Segments = Vec<String>;
 
 /// A source file outside tests.
 pub(crate) struct Source {
-    /// Below `src`, with slashes.
+    /// The path below `src`, with slashes.
     pub(crate) path: String,
-    /// Every path that the code names, `use` trees spelled out.
+    /// Every path that the code names, with `use` trees expanded.
     pub(crate) paths: Vec<Segments>,
-    /// The module of the file below the crate.
+    /// The module of the file in the crate.
     module: Segments,
     /// What the file re-exports: the name, and the path it stands for.
     reexports: Vec<(String, Segments)>,
@@ -25,7 +25,7 @@ pub(crate) struct Sources {
     pub(crate) files: Vec<Source>,
 }
 
-/// The module of the crate that a file belongs to.
+/// Returns the module of the crate that a file belongs to.
 pub(crate) fn top_level(path: &str) -> &str {
     path.split(['/', '.']).next().unwrap_or_default()
 }
@@ -75,7 +75,7 @@ impl Source {
         source
     }
 
-    /// A path as seen from the crate: `super::x` in `a::b` is `a::x`. Nothing where it leads out of the crate.
+    /// Returns a path as seen from the crate: `super::x` in `a::b` is `a::x`; `None` if it leads out of the crate.
     fn absolute(&self, path: &[String], modules: &BTreeMap<&[String], usize>) -> Option<Segments> {
         let ups = path.iter().take_while(|segment| *segment == "super").count();
         let base = match path[0].as_str() {
@@ -98,7 +98,7 @@ impl Sources {
         Self::of(&files)
     }
 
-    /// Sources by their path and text.
+    /// Parses sources, given by their path and text.
     pub(crate) fn of(files: &[(String, String)]) -> Self {
         let is_test =
             |path: &str| path.split(['/', '.']).any(|part| ["tests", "fixtures", "testkit"].contains(&part));
@@ -106,7 +106,7 @@ impl Sources {
         Sources { files: files.map(|(path, text)| Source::new(path, text)).collect() }
     }
 
-    /// The groups of files that import each other, directly or through others; each sorted.
+    /// Returns the groups of files that import each other, directly or through others; each group is sorted.
     pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let modules: BTreeMap<&[String], usize> =
             self.files.iter().enumerate().map(|(at, file)| (&file.module[..], at)).collect();
@@ -116,7 +116,8 @@ impl Sources {
                 .paths
                 .iter()
                 .filter_map(|path| self.file_of(&file.absolute(path, &modules)?, &modules, 0));
-            // A parent puts its children together, and they share what it defines: that way is no import.
+            // A parent module declares its children, and they use what it defines: that direction does not count as an
+            // import.
             let is_child = |target: &usize| self.files[*target].module.starts_with(&file.module);
             imports.push(targets.filter(|target| !is_child(target)).collect());
         }
@@ -132,7 +133,7 @@ impl Sources {
         circles.into_iter().map(|circle| circle.into_iter().collect()).collect()
     }
 
-    /// The file that defines what an absolute path names; re-exports are followed.
+    /// Returns the file that defines what an absolute path names; re-exports are followed.
     fn file_of(&self, path: &[String], modules: &BTreeMap<&[String], usize>, depth: usize) -> Option<usize> {
         let length = (0..=path.len()).rev().find(|length| modules.contains_key(&path[..*length]))?;
         let found = modules[&path[..length]];
@@ -176,7 +177,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// The names and signs of a source; comments and literals are left out.
+/// Returns the names and signs of a source; comments and literals are left out.
 fn tokens(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let at_is = |at: usize, wanted: char| characters.get(at) == Some(&wanted);
@@ -205,7 +206,7 @@ fn tokens(text: &str) -> Vec<String> {
             }
             at += 1;
         } else if character == '\'' {
-            // A character, or a lifetime, whose name is read next.
+            // A character literal, or a lifetime, whose name is read next.
             at += match (at_is(at + 1, '\\'), at_is(at + 2, '\'')) {
                 (true, _) => 2 + characters[at + 2..].iter().skip(1).take_while(|c| **c != '\'').count() + 2,
                 (false, true) => 3,
@@ -227,7 +228,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The tokens without what `#[cfg(test)]` applies to.
+/// Returns the tokens without what `#[cfg(test)]` applies to.
 fn without_tests(tokens: Vec<String>) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept: Vec<String> = Vec::new();
@@ -254,7 +255,8 @@ fn without_tests(tokens: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// Reads a `use` tree from `at` on: each path below `prefix`, with the name that it gets. Returns where the tree ends.
+/// Parses a `use` tree from `at` on: each path below `prefix`, with the name that it gets. Returns the position where
+/// the tree ends.
 fn read_tree(
     tokens: &[String],
     mut at: usize,

@@ -1,5 +1,5 @@
-//! A program on a real pseudo-terminal. What comes out is fed to a terminal emulator, and it is the emulator's screen that is
-//! looked at.
+//! Runs a program on a real pseudo-terminal. Its output is fed to a terminal emulator, and the tests look at the
+//! emulator's screen.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
@@ -14,24 +14,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-/// The longest that anything is waited for.
+/// The longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A terminal with a program on it.
 pub struct Terminal {
-    /// The user's side.
+    /// The user's end.
     pub user: File,
-    /// The program's side, kept open to look at its settings.
+    /// The program's end, kept open so that its settings can be read.
     pub line: OwnedFd,
     pub before: Termios,
     pub child: Child,
     pub emulator: vt100::Parser,
-    /// All that came out.
+    /// The whole output.
     pub bytes: Vec<u8>,
 }
 
 impl Terminal {
-    /// `setsid` gives the program a session of its own, whose terminal this is.
+    /// Starts a program; `setsid` gives it a session of its own, with this terminal.
     pub fn run((width, height): (u16, u16), mut program: Command, environment: &[(&str, &str)]) -> Self {
         let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&user).unwrap();
@@ -48,7 +48,7 @@ impl Terminal {
         Terminal { user: File::from(user), line, before, child, emulator, bytes: Vec::new() }
     }
 
-    /// Takes what has come out within `time`; whether anything has.
+    /// Reads the output that arrives within `time`; returns whether there was any.
     pub fn read(&mut self, time: Duration) -> bool {
         let mut ends = [PollFd::new(&self.user, PollFlags::IN)];
         let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
@@ -67,7 +67,7 @@ impl Terminal {
         screen.rows(0, screen.size().1).map(|line| line.trim_end().to_owned()).collect()
     }
 
-    /// Waits until the screen is as wanted.
+    /// Waits until the screen meets a condition.
     #[track_caller]
     pub fn until(&mut self, about: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
         let began = Instant::now();
@@ -79,7 +79,7 @@ impl Terminal {
         self.lines()
     }
 
-    /// Waits for a line with all of these words.
+    /// Waits for a line that contains all of these words.
     #[track_caller]
     pub fn line_with(&mut self, words: &[&str]) -> String {
         let fits = |line: &&String| words.iter().all(|word| line.contains(word));
@@ -95,7 +95,7 @@ impl Terminal {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end, and holds that the terminal is as it was before.
+    /// Waits for the end, and asserts that the terminal has the settings it had before.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         let began = Instant::now();
@@ -110,7 +110,7 @@ impl Terminal {
         status
     }
 
-    /// Holds that the terminal is as it was before.
+    /// Asserts that the terminal has the settings it had before.
     #[track_caller]
     pub fn is_given_back(&mut self) {
         while self.read(Duration::ZERO) {}
@@ -132,7 +132,7 @@ impl Terminal {
         }
     }
 
-    /// Holds that a screen was up.
+    /// Asserts that the program has shown a screen.
     #[track_caller]
     pub fn is_up(&self) {
         let screen = self.emulator.screen();
@@ -149,8 +149,8 @@ impl Drop for Terminal {
     }
 }
 
-/// The flag that a listener of this process on a port of the kernel's choice has first, with its colour: a checkout in
-/// a folder that anybody may write into makes its program odd.
+/// Returns the first flag of a listener of this process on a port that the kernel chose, with its colour: a checkout in
+/// a world-writable directory adds a flag to its programs.
 pub fn first_flag() -> (&'static str, &'static str) {
     use std::os::unix::fs::MetadataExt;
     let program = std::env::current_exe().unwrap();

@@ -1,6 +1,7 @@
 //! Writes `src/registry/data/registry.tsv` and `evidence.tsv` from the packages they are made from;
-//! `src/docs/registry.md` tells how to get them. The work is done by `portolan::registry::compile`; this is
-//! its front. Every source of evidence is optional: what is not named is left out, and the header says what was read.
+//! `src/docs/registry.md` explains how to get them. `portolan::registry::compile` does the work; this program only
+//! parses the options. Every source of evidence is optional: a source that is not named is left out, and the header
+//! lists the sources that were read.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -65,7 +66,7 @@ fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Box<dyn Erro
     let sources = Sources { iana: iana.0.source(&iana.1), names: Some(names.0.source(&names.1)) };
     let made = compile_with(sources, &packaged)?;
     for (file, text) in [("registry.tsv", made.registry), ("evidence.tsv", made.evidence)] {
-        // Whole or not at all: a file half written would compile.
+        // The write is atomic: a partial file would compile.
         let (path, temporary) = (output.join(file), output.join(format!("{file}.new")));
         std::fs::write(&temporary, text).map_err(|e| format!("{}: {e}", temporary.display()))?;
         std::fs::rename(&temporary, &path).map_err(|e| format!("{}: {e}", path.display()))?;

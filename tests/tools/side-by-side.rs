@@ -1,8 +1,8 @@
-//! Measures this program beside `ss`, `lsof` and `netstat`, on a load made for it or on this machine as it is.
-//! The README tells how to call it; `--help` tells the rest.
+//! Measures this program next to `ss`, `lsof` and `netstat`, on a generated load or on this machine as it is. The
+//! README says how to run it, and `--help` explains the options.
 //!
-//! As root the load stands in pid, network and mount namespaces of its own, so that every run finds the same one,
-//! and all of it ends with the namespaces. No traffic leaves their loopback.
+//! As root, the load runs in pid, network and mount namespaces of its own, so that every run sees the same load, and
+//! all of it ends with the namespaces. No traffic leaves their loopback.
 
 #[cfg(target_os = "linux")]
 #[path = "side-by-side/front.rs"]

@@ -1,10 +1,10 @@
-//! Any datagram: no panic, and never more sockets than its bytes could carry.
+//! Any datagram: no panic, and never more sockets than its bytes could hold.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portolan::observe::linux::diag::Reading;
 
-/// A message's header and a socket's fixed part.
+/// The size of a message's header and of a socket's fixed part, in bytes.
 const LEAST: usize = 16 + 72;
 
 fuzz_target!(|bytes: &[u8]| {

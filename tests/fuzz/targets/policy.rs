@@ -1,5 +1,5 @@
-//! Any bytes as a policy that includes itself or the same bytes again: refused in one line that says where, or read,
-//! printed and read again as the same.
+//! Any bytes as a policy that includes itself or the same bytes again: an error in one line that names the position, or
+//! a policy that is printed and parsed again to the same policy.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

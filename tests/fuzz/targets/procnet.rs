@@ -1,4 +1,4 @@
-//! Any text as a table of `/proc/net`: no panic, and every line is read or counted.
+//! Any text as a table of `/proc/net`: no panic, and every line is parsed or counted.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes as a saved observation: refused, or judged and shown without a panic and without a byte that a
-//! terminal could obey.
+//! Any bytes as a saved snapshot: an error, or judged and shown without a panic and without a byte that a terminal
+//! could interpret.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use portolan::registry::Registry;
 use portolan::render::{Style, is_unsafe, json, table};
 
 fuzz_target!(|bytes: &[u8]| {
-    // The reason quotes the file, and is sanitized where it is printed.
+    // The error quotes the file, and is sanitized where it is printed.
     let Ok(observation) = from::parse(bytes) else { return };
     let report = judge(observation.clone(), Registry::embedded());
     let mut shown = Vec::new();

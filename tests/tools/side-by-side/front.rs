@@ -1,4 +1,4 @@
-//! What was typed, in which role this process runs, and the table at the end.
+//! The command line, the role in which this process runs, and the table of results.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -17,13 +17,13 @@ use scene::{Load, Scene};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The roles this program plays for itself, as first argument.
+/// The roles in which this program starts itself, as first argument.
 mod role {
     /// The first process in the namespaces: builds the load and measures.
     pub(super) const SCENE: &str = "@scene";
     /// A process of the load.
     pub(super) const HOLDER: &str = "@holder";
-    /// Runs one command and tells what it took.
+    /// Runs one command and prints what it took.
     pub(super) const RUN: &str = "@run";
 }
 
@@ -95,7 +95,7 @@ impl Preset {
 }
 
 impl Options {
-    /// The load that was asked for, if any was.
+    /// Returns the requested load, if there is one.
     fn load(&self) -> Option<Load> {
         let numbers =
             [self.listeners, self.udp, self.connections, self.processes, self.holders, self.descriptors];
@@ -136,7 +136,7 @@ fn play(arguments: &[OsString]) -> Result<ExitCode> {
     let options = Options::parse_from([OsString::from("side-by-side")].iter().chain(arguments));
     let load = options.load();
     if load.is_some() && !within {
-        // The namespaces are the child's; this process stays outside and waits for it.
+        // The namespaces belong to the child; this process stays outside and waits for it.
         match scene::leave() {
             Ok(()) => {
                 let child =
@@ -152,7 +152,7 @@ fn play(arguments: &[OsString]) -> Result<ExitCode> {
     let scene = load.filter(|_| within).map(Scene::build).transpose()?;
     let portolan = match options.portolan {
         Some(path) => path,
-        // The examples are built into a folder beside the program.
+        // The examples are built into a subdirectory next to the program.
         None => std::env::current_exe()?.with_file_name("../portolan"),
     };
     let portolan = portolan.canonicalize().map_err(|e| format!("{}: {e}", portolan.display()))?;

@@ -1,7 +1,8 @@
-//! The commands, what each run of them takes, and the figures that come of it.
+//! The commands, the cost of each run, and the resulting figures.
 //!
-//! Every run has a small parent of its own, whose only child it is: what the kernel then tells of the children of that
-//! parent is the run's. A command's peak of memory counts from that parent's on, some 2 MiB, for it is born as its copy.
+//! Every run has a small parent process of its own and is its only child: what the kernel reports about the children of
+//! that parent is the cost of the run. The peak memory of a command includes the memory of that parent, some 2 MiB,
+//! because the command starts as a copy of it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,7 +16,7 @@ use nix::sys::time::TimeValLike;
 
 use super::{Result, role};
 
-/// The commands, and which of them each is measured against.
+/// The commands, each with the index of the command it is compared with.
 const COMMANDS: [(&str, usize); 6] = [
     ("ss -tulpn", 0),
     (PORTOLAN, 0),
@@ -26,14 +27,14 @@ const COMMANDS: [(&str, usize); 6] = [
 ];
 const PORTOLAN: &str = "portolan";
 
-/// What one run took.
+/// The cost of one run.
 #[derive(Clone, Copy)]
 struct Sample {
-    /// Milliseconds on the clock.
+    /// Wall time in milliseconds.
     wall: f64,
-    /// Milliseconds of processor, of the user's and the kernel's.
+    /// User and system CPU time in milliseconds.
     cpu: f64,
-    /// MiB at the most.
+    /// Peak memory in MiB.
     peak: f64,
 }
 
@@ -51,12 +52,12 @@ pub(super) struct Contest {
     contestants: Vec<Contestant>,
 }
 
-/// What is told of a command.
+/// The results of a command.
 pub(super) struct Measured {
     pub name: &'static str,
-    /// The command its ratios are to.
+    /// The command that the ratios refer to.
     pub base: &'static str,
-    /// Nothing where the command is absent.
+    /// `None` if the command is absent.
     pub figures: Option<Figures>,
 }
 
@@ -65,9 +66,9 @@ pub(super) struct Figures {
     pub wall: f64,
     pub cpu: f64,
     pub peak: f64,
-    /// System calls of one run, where `strace` counts them.
+    /// The number of system calls of one run, if `strace` is available.
     pub calls: Option<u64>,
-    /// Wall and CPU time over those of the base in the same round.
+    /// Wall and CPU time divided by those of the base in the same round.
     pub ratios: Option<(f64, f64)>,
     pub rounds: usize,
 }
@@ -85,7 +86,7 @@ impl Contest {
         Contest { contestants: COMMANDS.map(contestant).into() }
     }
 
-    /// One round to warm up and see who is there, then as many as are asked for and time allows.
+    /// Runs one round to warm up and to find the available commands, then as many as were requested and as time allows.
     pub(super) fn run(&mut self, rounds: usize, limit: Duration) -> Result<()> {
         for contestant in &mut self.contestants {
             contestant.absent = run(&contestant.command)?.is_none();
@@ -131,7 +132,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// Runs a command once; nothing where there is no such command.
+/// Runs a command once; returns `None` if the command does not exist.
 fn run(command: &[OsString]) -> Result<Option<Sample>> {
     let output = Command::new(std::env::current_exe()?).arg(role::RUN).args(command).output()?;
     let told = String::from_utf8(output.stdout)?;
@@ -143,7 +144,8 @@ fn run(command: &[OsString]) -> Result<Option<Sample>> {
     }
 }
 
-/// The parent of one run: tells wall and CPU time and the peak of memory, or nothing where there is no such command.
+/// Acts as the parent of one run: prints wall and CPU time and the peak memory, or nothing if the command does not
+/// exist.
 pub(super) fn child(command: &[OsString]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().ok_or("no command to run")?;
     let start = Instant::now();
@@ -152,7 +154,7 @@ pub(super) fn child(command: &[OsString]) -> Result<ExitCode> {
     let took = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     match ended {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
-        // lsof and portolan end with 1 where nothing matched.
+        // lsof and portolan end with 1 if nothing matched.
         Ok(status) if matches!(status.code(), Some(0 | 1)) => {}
         other => return Err(format!("{}: {other:?}", program.display()).into()),
     }
@@ -168,17 +170,17 @@ fn silent(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// How many system calls a run of a command makes, its threads and children included.
+/// Returns how many system calls a run of a command makes, including its threads and children.
 fn calls(command: &[OsString]) -> Option<u64> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-U", "calls,name", "--"]).args(command);
     let output = silent(&mut strace).stderr(Stdio::piped()).output().ok()?;
-    // The command's own talk comes first.
+    // The command's own messages come first.
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     told.lines().rev().find_map(|line| line.trim().strip_suffix(" total")?.trim().parse().ok())
 }
 
-/// What portolan says it saw.
+/// The numbers of portolan's own report.
 pub(super) struct View {
     complete: bool,
     listeners: usize,
@@ -187,7 +189,7 @@ pub(super) struct View {
     gaps: Vec<String>,
 }
 
-/// Asks it, before anything is measured.
+/// Runs portolan once, before anything is measured.
 pub(super) fn view(portolan: &Path) -> Result<View> {
     let output = Command::new(portolan).args(["-o", "json"]).stdin(Stdio::null()).output()?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)

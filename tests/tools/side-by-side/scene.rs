@@ -1,7 +1,7 @@
 //! The load: listeners, connections, processes and descriptors in namespaces of their own.
 //!
-//! The first process in the pid namespace builds it, measures on it and ends; the kernel then ends whatever is
-//! left there. Ports are the same in every run, below those that outgoing connections draw from.
+//! The first process in the pid namespace builds the load, measures on it and ends; the kernel then ends the remaining
+//! processes. The ports are the same in every run, below those that outgoing connections use.
 
 use std::ffi::{CString, OsString};
 use std::fmt;
@@ -19,37 +19,37 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_de
 
 use super::{Result, role};
 
-/// Where listeners are; the ports above are left to connections.
+/// The ports of the listeners; the ports above are left to connections.
 const LISTENING: Range<usize> = 1..20_000;
 const CONNECTING: &str = "20000 65000";
 
-/// How much there is of everything.
+/// The size of a load.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
     pub listeners: usize,
-    /// Of the listeners.
+    /// The number of UDP listeners among `listeners`.
     pub udp: usize,
-    /// Established sockets, two a connection.
+    /// Established sockets, two per connection.
     pub connections: usize,
     pub processes: usize,
-    /// Of the processes: those that hold what there is to hold.
+    /// The number of processes that own the sockets and descriptors, among `processes`.
     pub holders: usize,
     pub descriptors: usize,
 }
 
-/// Leaves for new namespaces: network and mounts at once, and pids with the next child.
+/// Enters new namespaces: network and mounts at once, and pids with the next child.
 pub(super) fn leave() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
 }
 
-/// The load as it stands; gone when dropped.
+/// A running load; dropping it ends it.
 pub(super) struct Scene {
     load: Load,
     children: Vec<Child>,
 }
 
 impl Scene {
-    /// Builds it, as the first process of its namespaces.
+    /// Builds the load, as the first process of its namespaces.
     pub(super) fn build(load: Load) -> Result<Self> {
         if std::process::id() != 1 {
             return Err("a load is built in namespaces of its own only".into());
@@ -74,7 +74,7 @@ impl Scene {
         for index in 0..load.holders {
             scene.add_holder(index)?;
         }
-        // This process, and one that runs the commands, are of the load as well.
+        // This process, and the one that runs the commands, are part of the load.
         for _ in load.holders + 2..load.processes {
             scene.children.push(quiet(Command::new("sleep").arg("infinity")).spawn()?);
         }
@@ -97,12 +97,12 @@ impl Scene {
     }
 }
 
-/// Whatever this was started with beyond its standard streams would be in every process of the load, and change it.
+/// Closes inherited descriptors: every process of the load would have them, which would change the load.
 fn close_inherited() -> Result<()> {
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        // The one the list was read from is closed by now.
+        // The descriptor from which the list was read is closed by now.
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())
@@ -113,7 +113,7 @@ fn quiet(command: &mut Command) -> &mut Command {
 }
 
 impl fmt::Display for Scene {
-    /// What was asked for, and of processes and descriptors how many there are.
+    /// Shows the requested numbers, and the real numbers of processes and descriptors.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Load { listeners, udp, connections, .. } = self.load;
         let numbered = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
@@ -140,7 +140,7 @@ impl Drop for Scene {
     }
 }
 
-/// A holder of the load: takes its share, says so with a byte, and stays.
+/// Acts as a process of the load: opens its share, writes one byte when it is done, and stays.
 pub(super) fn hold(arguments: &[OsString]) -> Result<ExitCode> {
     let numbers: Option<Vec<usize>> = arguments.iter().map(|a| a.to_str()?.parse().ok()).collect();
     let Some(&[index, holders, tcp, udp, pairs, files]) = numbers.as_deref() else {
@@ -169,13 +169,14 @@ pub(super) fn hold(arguments: &[OsString]) -> Result<ExitCode> {
     }
 }
 
-/// The address and port of the `k`th of `total` listeners: an address of each kind in turn, ports spread evenly.
+/// Returns the address and port of the `k`th of `total` listeners: an address of each kind in turn, ports spread
+/// evenly.
 fn place(k: usize, total: usize) -> String {
     let address = ["127.0.0.1", "0.0.0.0", "[::]", "[::1]"][k % 4];
     format!("{address}:{}", LISTENING.start + k * (LISTENING.len() / total))
 }
 
-/// Connections to this process itself, whose listener goes once they stand.
+/// Opens connections to this process itself, whose listener is closed once they are established.
 fn connect(pairs: usize, kept: &mut Vec<OwnedFd>) -> Result<()> {
     if pairs == 0 {
         return Ok(());
@@ -188,7 +189,7 @@ fn connect(pairs: usize, kept: &mut Vec<OwnedFd>) -> Result<()> {
     Ok(())
 }
 
-/// Descriptors of the kinds that processes have.
+/// Opens descriptors of the kinds that processes have.
 fn open_files(count: usize, kept: &mut Vec<OwnedFd>) -> Result<()> {
     let enough = kept.len() + count;
     for k in 0.. {
