@@ -1,5 +1,5 @@
-//! What is worth telling of a port beside its status: who usually serves it, what lies around it, what became of
-//! its registrations over the years, and what its lying in an ephemeral range means here.
+//! Facts about a port beyond its status: the programs that usually serve it, the registrations around it, the history
+//! of its registrations, and the meaning of its place in an ephemeral range on this host.
 
 use serde::Serialize;
 
@@ -8,20 +8,20 @@ use super::PortRange;
 /// A program that usually serves a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownProgram {
-    /// Its name, or the text in its command line that tells it.
+    /// Its name, or the text in its command line that identifies it.
     pub program: &'static str,
-    /// What it is.
+    /// The product.
     pub product: &'static str,
 }
 
-/// A service on whose port a stranger is suspicious.
+/// A service on whose port an unknown program is suspicious.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GuardedService {
     /// The service.
     pub service: &'static str,
     /// The programs known to serve it.
     pub programs: Vec<&'static str>,
-    /// Why a stranger there is suspicious.
+    /// Why an unknown program there is suspicious.
     pub why: &'static str,
 }
 
@@ -34,12 +34,12 @@ pub struct Neighbour {
     pub service: &'static str,
 }
 
-/// Ports side by side that one assignee registered.
+/// Adjacent ports that one assignee registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Block {
-    /// From the first to the last.
+    /// The ports from the first to the last.
     pub ports: PortRange,
-    /// Whose.
+    /// The assignee of these ports.
     pub assignee: &'static str,
     /// Their services.
     pub services: Vec<Neighbour>,
@@ -48,7 +48,7 @@ pub struct Block {
 /// What is registered around a port, for the same protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Neighbours {
-    /// The block the port belongs to, where it is more than the port itself.
+    /// The block that contains the port, if the block has more than this port.
     pub block: Option<Block>,
     /// The nearest registration below.
     pub before: Option<Neighbour>,
@@ -56,7 +56,7 @@ pub struct Neighbours {
     pub after: Option<Neighbour>,
 }
 
-/// What happened to a registration.
+/// The kind of an event in the history of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happening {
@@ -64,62 +64,64 @@ pub enum Happening {
     Registered,
     /// Its row was changed.
     Changed,
-    /// It was renamed, named or lost at some time before the date.
+    /// It was renamed, added or removed at an unknown time before the date.
     Renamed,
-    /// What it was for ended.
+    /// Its product or protocol ended.
     Ended,
-    /// IANA notes something; without a date.
+    /// IANA added a note; without a date.
     Noted,
     /// Malware used the port.
     Abused,
 }
 
-/// A line of a port's history.
+/// One event in the history of a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Event {
-    /// When, as far as the registry or the list says it; what has no date comes first.
+    /// The date, as exactly as the registry or the list gives it; events without a date come first.
     pub date: Option<&'static str>,
-    /// What.
+    /// The kind of event.
     pub what: Happening,
-    /// Of which registration; `None`: of the port.
+    /// The registration that the event belongs to; `None` if it belongs to the port.
     pub service: Option<&'static str>,
     /// IANA's own words, or the product that ended.
     pub text: Option<&'static str>,
 }
 
-/// What a port's lying in an ephemeral range means on this host.
+/// The meaning of a port's place in an ephemeral range on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
-    /// The part of this kernel's own range it lies in.
+    /// The part of this kernel's own range that contains the port.
     pub kernel_range: Option<PortRange>,
-    /// Where that range comes from.
+    /// The source of that range.
     pub source: String,
-    /// Whether this kernel never hands it out although it lies there.
+    /// Whether this kernel never hands out the port although its range contains it.
     pub kept_back: bool,
-    /// Whether it lies in IANA's dynamic range.
+    /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel itself would pick it for a listener that asks for any port; `None`: the port does not tell.
+    /// Whether the kernel itself would pick the port for a listener that asks for any port; `None` if the port does not
+    /// show that.
     pub kernel_would_pick: Option<bool>,
-    /// Whether whoever listens here likely chose the port; `None`: nobody listens, or nothing tells.
+    /// Whether the listener here probably chose the port; `None` if there is no listener, or the choice cannot be
+    /// inferred.
     pub likely_chosen: Option<bool>,
 }
 
-/// What is worth telling of a port beside its status.
+/// Facts about a port beyond its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// The programs that usually serve it.
     pub programs: Vec<KnownProgram>,
-    /// Where it is guarded.
+    /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,
-    /// What is registered around it.
+    /// The registrations around it.
     pub neighbours: Neighbours,
-    /// What happened to its registrations, oldest first.
+    /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
-    /// Where it lies in an ephemeral range.
+    /// The meaning of its place in an ephemeral range, if it lies in one.
     pub ephemeral: Option<EphemeralHere>,
 }
 
-/// What an asked-for name turned out to be.
+/// The kind of thing that a query names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matched {
@@ -127,7 +129,7 @@ pub enum Matched {
     Port,
     /// The name of a registered service.
     Service,
-    /// A program of the list, or a process that listens here.
+    /// A program of the list, or a running process that listens.
     Program,
     /// Words of registrations, products or uses.
     Text,

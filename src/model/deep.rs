@@ -1,4 +1,5 @@
-//! What a deep look found: ports that are taken though no table shows by whom, and tables that contradict each other.
+//! What a deep scan found: ports that are taken although no table shows the socket, and tables that contradict each
+//! other.
 
 use std::net::IpAddr;
 
@@ -7,13 +8,13 @@ use serde::Serialize;
 use super::{Family, Gap, Netns, Note, Protocol, State, named};
 
 named! {
-    /// A place where the system tells of its sockets.
+    /// A source that lists the system's sockets.
     pub enum Source {
-        /// The kernel's socket diagnosis, asked by this program itself.
+        /// The kernel's socket diagnosis, queried by this program itself.
         Netlink = "netlink",
         /// The text tables below `/proc`.
         ProcNet = "proc-net",
-        /// The same diagnosis, asked and read by the crate netstat2.
+        /// The same diagnosis, queried and parsed by the crate netstat2.
         Netstat2 = "netstat2",
     }
 }
@@ -27,15 +28,15 @@ pub struct Disagreement {
     pub address: IpAddr,
     /// Local port.
     pub port: u16,
-    /// Its state, where a source that shows it tells.
+    /// Its state, if a source that shows it gives the state.
     pub state: Option<State>,
     /// Its inode.
     pub inode: u64,
-    /// Its network namespace; `None` where it is the observer's own.
+    /// Its network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// Who shows it.
+    /// The sources that show it.
     pub shown_by: Vec<Source>,
-    /// Who does not.
+    /// The sources that do not show it.
     pub missing_from: Vec<Source>,
 }
 
@@ -44,33 +45,34 @@ pub struct Disagreement {
 pub struct TakenPort {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The family it was tried in.
+    /// The address family in which the port was tried.
     pub family: Family,
     /// The port.
     pub port: u16,
-    /// The network namespace; `None` where it is the observer's own.
+    /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// How often it was tried, and found taken each time.
+    /// How often the port was tried; it was taken each time.
     pub tries: u32,
-    /// Whether the tables would have shown a TCP socket that is bound and does not listen. Where not, it may be one.
+    /// Whether the tables would have shown a TCP socket that is bound and does not listen. If not, the port may belong
+    /// to such a socket.
     pub bound_told: bool,
 }
 
-/// Everything a deep look found.
+/// Everything that a deep scan found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeepLook {
-    /// How many network namespaces were looked into.
+    /// The number of network namespaces that were scanned.
     pub namespaces: u64,
-    /// How many sockets the sources were compared on.
+    /// The number of sockets on which the sources were compared.
     pub sockets: u64,
-    /// How many ports were tried, each protocol and family by itself.
+    /// The number of ports that were tried, counted separately for each protocol and family.
     pub ports: u64,
-    /// Where the sources differ.
+    /// The sockets on which the sources differ.
     pub disagreements: Vec<Disagreement>,
-    /// What is taken and not shown.
+    /// The ports that are taken and not shown.
     pub taken: Vec<TakenPort>,
-    /// What could not be looked at.
+    /// What could not be scanned.
     pub gaps: Vec<Gap>,
-    /// What such a look cannot find.
+    /// What a scan of this kind cannot find.
     pub notes: Vec<Note>,
 }

@@ -1,4 +1,4 @@
-//! Where a socket is: protocol, address, port and device.
+//! The place of a socket: protocol, address, port and device.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::named;
 
 named! {
-    /// A transport protocol as the registry and the kernel name it.
+    /// A transport protocol, as named by the registry and the kernel.
     pub enum Protocol {
-        /// RFC 9293. An MPTCP socket is TCP with a mark.
+        /// RFC 9293. An MPTCP socket is a TCP socket with a mark.
         Tcp = "tcp",
         /// RFC 768.
         Udp = "udp",
@@ -33,7 +33,7 @@ impl Protocol {
         matches!(self, Protocol::Udp | Protocol::Udplite)
     }
 
-    /// The protocol under which IANA registers its ports: itself, but UDP for UDP-Lite.
+    /// Returns the protocol under which IANA registers its ports: UDP for UDP-Lite, else itself.
     #[must_use]
     pub const fn registered_as(self) -> Protocol {
         match self {
@@ -95,19 +95,19 @@ impl TryFrom<RawRange> for PortRange {
 }
 
 impl PortRange {
-    /// A range, or `None` where it would end before it begins.
+    /// Makes a range; returns `None` if it would end before it begins.
     #[must_use]
     pub const fn new(low: u16, high: u16) -> Option<Self> {
         if low <= high { Some(PortRange { low, high }) } else { None }
     }
 
-    /// The range of one port.
+    /// Returns the range of one port.
     #[must_use]
     pub const fn single(port: u16) -> Self {
         PortRange { low: port, high: port }
     }
 
-    /// Whether `port` lies in it.
+    /// Returns whether `port` lies in the range.
     #[must_use]
     pub const fn contains(self, port: u16) -> bool {
         self.low <= port && port <= self.high
@@ -124,7 +124,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// The name of a device. Sockets share it, so it takes a pointer in each.
+/// The name of a device. Sockets share the name, so it takes only one pointer in each socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Device(Arc<Box<str>>);
@@ -159,12 +159,12 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Local port in host order.
     pub port: u16,
-    /// The device the socket is bound to, by name (or `#N` where index N has no name here).
+    /// The device that the socket is bound to, by name (or `#N` if index N has no name here).
     pub device: Option<Device>,
 }
 
 impl Endpoint {
-    /// The family of the socket.
+    /// Returns the family of the socket.
     #[must_use]
     pub const fn family(&self) -> Family {
         match self.address {
@@ -180,7 +180,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Returns an address with the device it is bound to, as it stands before a port: `0.0.0.0%lo`, `[fe80::1%eth0]`.
+/// Returns an address with the device that it is bound to, in the form used before a port: `0.0.0.0%lo`,
+/// `[fe80::1%eth0]`.
 #[must_use]
 pub fn host(address: IpAddr, device: Option<&str>) -> String {
     let device = device.map(|device| format!("%{device}")).unwrap_or_default();
@@ -190,10 +191,10 @@ pub fn host(address: IpAddr, device: Option<&str>) -> String {
     }
 }
 
-/// What is wrong with a text that should have been an endpoint or a part of one.
+/// The reason why a text is not an endpoint or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(
-    /// The trouble, in lower case, without the text it is about.
+    /// The reason, in lower case, without the text itself.
     pub &'static str,
 );
 
@@ -211,7 +212,7 @@ impl FromStr for Endpoint {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let (protocol, rest) = s.split_once('/').ok_or(BadEndpoint("no protocol"))?;
         let protocol = protocol.parse()?;
-        // The port follows the last colon: no device name may hold one (dev_valid_name, net/core/dev.c).
+        // The port follows the last colon: a device name cannot contain a colon (dev_valid_name, net/core/dev.c).
         let (host, port) = rest.rsplit_once(':').ok_or(BadEndpoint("no port"))?;
         let port = port.parse().map_err(|_| BadEndpoint("port is not 0 to 65535"))?;
         let (host, six) = match host.strip_prefix('[').map(|h| h.strip_suffix(']')) {
@@ -233,7 +234,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// The address a v4-mapped IPv6 address stands for; any other address as it is.
+/// Returns the IPv4 address that a v4-mapped IPv6 address stands for; any other address unchanged.
 #[must_use]
 pub fn unmapped(address: IpAddr) -> IpAddr {
     match address {

@@ -1,15 +1,15 @@
-//! Who can reach a socket, from its address and device alone; no firewall is consulted.
+//! Who can reach a socket, judged by its address and device alone; no firewall is consulted.
 
 use std::net::IpAddr;
 
 use super::{named, unmapped};
 
 named! {
-    /// Who can reach a listener, worst first: the order of the variants is the order of listings.
+    /// Who can reach a listener, most exposed first: the order of the variants is the order of listings.
     pub enum Exposure {
-        /// The unspecified address: every address this machine has.
+        /// The unspecified address: every address of this machine.
         Any = "any",
-        /// A globally routable address, and any address no other class claims.
+        /// A globally routable address, and any address that no other class contains.
         Public = "public",
         /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
         Private = "private",
@@ -23,8 +23,8 @@ named! {
 }
 
 impl Exposure {
-    /// The class of `address`; v4-mapped addresses are unwrapped first. A socket bound to the loopback
-    /// device (`lo` on Linux, `lo0` on the BSDs) hears this machine only, whatever its address says.
+    /// Returns the class of `address`; v4-mapped addresses are unwrapped first. A socket bound to the loopback device
+    /// (`lo` on Linux, `lo0` on the BSDs) receives traffic from this machine only, regardless of its address.
     #[must_use]
     pub fn of(address: IpAddr, device: Option<&str>) -> Self {
         if matches!(device, Some("lo" | "lo0")) {
@@ -67,7 +67,7 @@ impl Exposure {
         }
     }
 
-    /// Whether another machine can reach it, as far as the address tells.
+    /// Returns whether another machine can reach it, as far as the address shows.
     #[must_use]
     pub const fn beyond(self) -> bool {
         !matches!(self, Exposure::Loopback)

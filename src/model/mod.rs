@@ -1,7 +1,7 @@
-//! The leaf types every other room speaks: sockets, processes, verdicts, findings, gaps.
+//! The basic types that every other module uses: sockets, processes, verdicts, findings, gaps.
 //!
-//! No input or output happens here and no other room is named here. Illegal states have no
-//! spelling: what is not known is `None`, never an empty string, `"-"`, `0` or `-1`.
+//! There is no input or output here, and this module depends on no other module. Illegal states cannot be expressed: an
+//! unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
 
 mod context;
 mod deep;

@@ -27,19 +27,19 @@ impl Network {
         (Network::single(self.address) == self).then_some(self.address)
     }
 
-    /// Whether the addresses are IPv4 addresses.
+    /// Returns whether the addresses are IPv4 addresses.
     #[must_use]
     pub const fn is_ipv4(self) -> bool {
         self.address.is_ipv4()
     }
 
-    /// Whether every address of `other` lies in this block.
+    /// Returns whether every address of `other` lies in this block.
     #[must_use]
     pub fn covers(self, other: Network) -> bool {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 
-    /// Whether `address` lies in this block; a v4-mapped address counts as the IPv4 address that it stands for.
+    /// Returns whether `address` lies in this block; a v4-mapped address counts as the IPv4 address that it stands for.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, unmapped(address)) {

@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::named;
 
-/// A process id as the observer's own pid namespace numbers it.
+/// A process ID in the observer's own pid namespace.
 pub type Pid = u32;
 
 named! {
     /// Whether the file that a process runs is still at its path.
     pub enum ExeState {
-        /// The file at the path is the one that runs, or nothing says otherwise.
+        /// The file at the path is the one that runs, or there is no evidence otherwise.
         Present = "present",
-        /// The file is gone and nothing stands at its path.
+        /// The file is gone and no file has its path.
         Deleted = "deleted",
-        /// The file is gone and another stands at its path: an upgrade does this.
+        /// The file is gone and another file has its path: an upgrade does this.
         Replaced = "replaced",
         /// It never was a file on disk: `memfd_create(2)`.
         Memfd = "memfd",
@@ -25,17 +25,17 @@ named! {
 /// The program file of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exe {
-    /// Its path, without any mark the kernel appends; bytes that are not UTF-8 are U+FFFD.
+    /// Its path, without any mark that the kernel appends; bytes that are not UTF-8 are U+FFFD.
     pub path: String,
-    /// What became of it.
+    /// Whether the file is still at its path.
     pub state: ExeState,
-    /// The world-writable directories above it, nearest first; `None` where that is not known.
+    /// The world-writable directories above it, nearest first; `None` if they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_folders: Option<Vec<String>>,
 }
 
 impl Exe {
-    /// Whether the file that runs is no longer at its path.
+    /// Returns whether the file that runs is no longer at its path.
     #[must_use]
     pub const fn is_deleted(&self) -> bool {
         !matches!(self.state, ExeState::Present)
@@ -43,7 +43,7 @@ impl Exe {
 }
 
 named! {
-    /// Who can replace a file that a process runs, from what vouches most for it to what vouches least.
+    /// Who can replace a file that a process runs, from the most to the least trustworthy.
     pub enum OriginKind {
         /// Only root can replace it, and a package installed it. Only an audit looks packages up.
         Package = "package",
@@ -62,15 +62,15 @@ named! {
     }
 }
 
-/// Who can replace a file that a process runs. Where that could not be found out there is no `Origin` and a gap.
+/// Who can replace a file that a process runs. If that is not known, there is a gap instead of an `Origin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
-    /// Who can.
+    /// The kind of user who can replace it.
     pub kind: OriginKind,
-    /// The file or directory that makes it so, where the kind is [`OriginKind::User`] or [`OriginKind::Open`].
+    /// The file or directory that allows this, if the kind is [`OriginKind::User`] or [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The user id of who can, where the kind is [`OriginKind::User`] and it is one user.
+    /// The ID of the user who can replace it, if the kind is [`OriginKind::User`] and it is a single user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed it.
@@ -85,7 +85,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// An origin of which nothing but the kind is known.
+    /// Returns an origin of which only the kind is known.
     #[must_use]
     pub const fn of(kind: OriginKind) -> Self {
         Origin { kind, writable: None, uid: None, package: None, version: None, modified: None }
@@ -95,16 +95,16 @@ impl Origin {
 /// The script, jar or class path that an interpreter runs, as its command line names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Script {
-    /// Its absolute path; of a class path, the element that vouches least.
+    /// Its absolute path; for a class path, the least trustworthy element.
     pub path: String,
-    /// Who can replace it; `None` where that could not be found out.
+    /// Who can replace it; `None` if that is not known.
     pub origin: Option<Origin>,
 }
 
 /// An ancestor of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parent {
-    /// Its id.
+    /// Its process ID.
     pub pid: Pid,
     /// Its name.
     pub name: String,
@@ -113,27 +113,27 @@ pub struct Parent {
 /// One process; `(pid, started)` is its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
-    /// Its id.
+    /// Its process ID.
     pub pid: Pid,
-    /// The name it goes by, as the kernel gives it: the process itself can set it.
+    /// The kernel's name for it, which the process itself can set.
     pub name: Option<String>,
-    /// Its program file, where that could be read.
+    /// Its program file, if it could be read.
     pub exe: Option<Exe>,
     /// Who can replace that file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// What it runs, where its program is an interpreter and its command line names a file.
+    /// The script that it runs, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
     /// Its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// Whether it runs, sleeps or is stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
+    /// Its state, such as running, sleeping or stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
-    /// Its command line, argument by argument; empty where there is none or it could not be read.
+    /// Its command line, one element for each argument; empty if there is none or it could not be read.
     pub cmdline: Vec<String>,
-    /// Its effective user id (Unix).
+    /// Its effective user ID (Unix).
     pub uid: Option<u32>,
     /// The name of its user.
     pub user: Option<String>,
@@ -141,14 +141,15 @@ pub struct Process {
     pub started: Option<Timestamp>,
     /// Its ancestors, nearest first, as far as they could be read.
     pub parents: Vec<Parent>,
-    /// The systemd unit it runs in (Linux), the services it hosts, parted by commas (Windows), or launchd's label (macOS).
+    /// The systemd unit that it runs in (Linux), the services that it hosts, separated by commas (Windows), or its
+    /// launchd label (macOS).
     pub unit: Option<String>,
-    /// The container it runs in (Linux).
+    /// The container that it runs in (Linux).
     pub container: Option<String>,
 }
 
 impl Process {
-    /// A process of which nothing could be read.
+    /// Returns a process of which only the process ID is known.
     #[must_use]
     pub const fn unknown(pid: Pid) -> Self {
         Process {

@@ -1,4 +1,4 @@
-//! Which program a process is taken for, and what that rests on.
+//! Which program a process is identified as, and what the identification rests on.
 
 use serde::Serialize;
 
@@ -9,9 +9,9 @@ named! {
     pub enum RestsOn {
         /// The name of the file that runs: the process cannot choose it once it runs.
         Exe = "exe",
-        /// What an interpreter was told to run: the process can rewrite it.
+        /// The script or module in an interpreter's command line: the process can rewrite it.
         Cmdline = "cmdline",
-        /// The name the process goes by: it can set it to anything.
+        /// The name of the process, which the process can set to anything.
         Name = "name",
     }
 }
@@ -21,11 +21,11 @@ named! {
 pub struct Usual {
     /// Its name in the list of programs.
     pub program: &'static str,
-    /// What it is.
+    /// The product.
     pub product: &'static str,
     /// What the identification rests on.
     pub rests_on: RestsOn,
-    /// Whether it belongs here because it commonly serves any port, and not because this one is its own.
+    /// Whether the program belongs here because it commonly serves any port, and not because this port is its own.
     pub any_port: bool,
     /// The process.
     pub pid: Pid,

@@ -1,4 +1,4 @@
-//! What a scan is asked for.
+//! What a scan covers.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,16 +8,16 @@ use super::{Family, PortRange, Protocol, State};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Namespaces {
-    /// The observer's own.
+    /// Only the observer's own.
     #[default]
     Own,
-    /// Every one that can be found.
+    /// Every namespace that can be found.
     All,
-    /// The one of this name, inode, or process.
+    /// The namespace with this name, with this inode, or of this process.
     Called(String),
 }
 
-/// What to scan, and how closely. A snapshot records it as it was asked: nothing is known of what lies outside it.
+/// What to scan, and in how much detail. A snapshot records its scope: nothing is known about anything outside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only sockets of these protocols.
@@ -43,7 +43,7 @@ pub struct Scope {
 }
 
 impl Default for Scope {
-    /// Every listener of this network namespace, and the programs that own them.
+    /// Returns the scope of every listener in this network namespace, with the programs that own them.
     fn default() -> Self {
         Scope {
             protocols: Protocol::ALL.to_vec(),

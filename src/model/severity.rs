@@ -3,13 +3,13 @@
 use super::named;
 
 named! {
-    /// How urgent a finding is; the variants rise.
+    /// How urgent a finding is; the variants are in rising order.
     pub enum Severity {
-        /// For information.
+        /// Information only.
         Info = "info",
         /// Worth a look.
         Notice = "notice",
-        /// Should be explained or ended.
+        /// Needs an explanation or a fix.
         Warning = "warning",
         /// Act now.
         Critical = "critical",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Family, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
 
-/// The schema of a saved snapshot; a file of another one is refused.
+/// The schema of a saved snapshot; a file with another schema is refused.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
@@ -28,40 +28,40 @@ named! {
 /// Something that should have been seen and was not. A report with gaps is never complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
-    /// Where.
+    /// The part of the scan.
     pub stage: Stage,
     /// What was not seen.
     pub what: String,
-    /// How many of them, where that is known.
+    /// How many of them, if known.
     pub count: Option<u64>,
-    /// The processes it is about, where they are known, in rising order.
+    /// The processes that the gap concerns, if known, in rising order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<Pid>,
-    /// Why.
+    /// The cause.
     pub why: String,
-    /// What would show it, where anything would.
+    /// The remedy, if there is one.
     pub remedy: Option<String>,
 }
 
-/// Something a reader should know that is no failure: what was not asked for, or which source answered.
+/// A fact for the reader that is not a failure: what was not asked for, or which source answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
-    /// What it is about.
+    /// The subject of the note.
     pub what: String,
-    /// How many of them, where that is known.
+    /// How many of them, if known.
     pub count: Option<u64>,
-    /// What would show more, where anything would.
+    /// What would show more, if anything would.
     pub remedy: Option<String>,
 }
 
 named! {
-    /// What part of a machine an observer sees.
+    /// The part of a machine that an observer sees.
     pub enum HostScope {
-        /// All of it, as far as its privileges allow.
+        /// The whole machine, as far as the observer's privileges allow.
         Machine = "machine",
-        /// The processes of a container: a pid namespace of its own.
+        /// The processes of a container: the observer is in a pid namespace of its own.
         Container = "container",
-        /// Every process, but the sockets of a network namespace of its own.
+        /// Every process, but only the sockets of a network namespace of its own.
         Namespace = "namespace",
     }
 }
@@ -77,21 +77,22 @@ pub struct Host {
     pub kernel: Option<String>,
     /// Whether the observer was allowed to read every process.
     pub privileged: bool,
-    /// What part of the machine the observer sees; `None` where that is not known.
+    /// The part of the machine that the observer sees; `None` if not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<HostScope>,
-    /// The ports this kernel hands out to outgoing connections, but for those in `reserved`; rising.
+    /// The ports that this kernel hands out to outgoing connections, except those in `reserved`; rising.
     pub ephemeral: Vec<PortRange>,
-    /// The ports it never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`); rising.
+    /// The ports that the kernel never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`);
+    /// rising.
     pub reserved: Vec<PortRange>,
-    /// Where that range comes from: a setting that was read, or the system's documented default.
+    /// The source of that range: a setting that was read, or the system's documented default.
     pub ephemeral_source: String,
-    /// Where the system keeps a range for each protocol and family (Windows): each of them. Empty elsewhere.
+    /// The range of each protocol and family, if the system has separate ranges (Windows); empty elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ephemeral_of: Vec<EphemeralOf>,
 }
 
-/// The ports one protocol of one family hands out to outgoing connections.
+/// The ports that one protocol of one family hands out to outgoing connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EphemeralOf {
     /// The protocol.
@@ -103,7 +104,7 @@ pub struct EphemeralOf {
 }
 
 impl Host {
-    /// The ports outgoing connections of this protocol draw from, in this family or in any.
+    /// Returns the ports that outgoing connections of this protocol use, in this family or in any.
     #[must_use]
     pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
         let own: Vec<PortRange> = self
@@ -116,23 +117,23 @@ impl Host {
     }
 }
 
-/// Another network namespace that was looked into.
+/// Another network namespace that was scanned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
-    /// Which.
+    /// Its inode and name.
     pub netns: Netns,
-    /// As [`Host::ephemeral`], of this namespace; empty where it could not be read.
+    /// As [`Host::ephemeral`], for this namespace; empty if it could not be read.
     pub ephemeral: Vec<PortRange>,
-    /// As [`Host::reserved`], of this namespace.
+    /// As [`Host::reserved`], for this namespace.
     pub reserved: Vec<PortRange>,
-    /// As [`Host::ephemeral_source`], of this namespace.
+    /// As [`Host::ephemeral_source`], for this namespace.
     pub ephemeral_source: String,
 }
 
-/// The ports that outgoing connections draw from in one network namespace.
+/// The ports that outgoing connections use in one network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EphemeralPorts<'s> {
-    /// The ranges; empty where they could not be read.
+    /// The ranges; empty if they could not be read.
     pub ranges: Vec<PortRange>,
     /// The ports in them that the kernel never hands out.
     pub reserved: &'s [PortRange],
@@ -141,7 +142,7 @@ pub struct EphemeralPorts<'s> {
 }
 
 impl EphemeralPorts<'_> {
-    /// Returns the range that `port` lies in, reserved or not.
+    /// Returns the range that contains `port`, reserved or not.
     #[must_use]
     pub fn range_of(&self, port: u16) -> Option<PortRange> {
         self.ranges.iter().copied().find(|range| range.contains(port))
@@ -154,40 +155,40 @@ impl EphemeralPorts<'_> {
     }
 }
 
-/// Plain data: serialised as it stands, and read back with `--from`.
+/// A snapshot is plain data: it is serialised unchanged, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// [`SNAPSHOT_SCHEMA`].
+    /// Its schema, [`SNAPSHOT_SCHEMA`].
     pub schema: String,
-    /// When; time enters an observation here and nowhere else.
+    /// The time of the scan, which is the only time in a snapshot that the clock gives.
     pub taken: Timestamp,
-    /// Where.
+    /// The machine that was scanned.
     pub host: Host,
-    /// What was asked for. Nothing is known of what lies outside it.
+    /// What was asked for. Nothing is known about anything outside it.
     #[serde(alias = "extent")]
     pub scope: Scope,
     /// The sockets.
     pub sockets: Vec<Socket>,
-    /// The processes that hold any of them, in rising order of pid.
+    /// The processes that own any of them, in rising order of pid.
     pub processes: Vec<Process>,
-    /// The other network namespaces that were looked into, in rising order of inode.
+    /// The other network namespaces that were scanned, in rising order of inode.
     pub namespaces: Vec<Namespace>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
-    /// What a reader should know besides.
+    /// Further facts for the reader.
     pub notes: Vec<Note>,
 }
 
 impl Snapshot {
-    /// Returns the range of outgoing ports, where `socket` lives, that its port lies in; `None` where it lies in none, is
-    /// reserved, or the ranges are not known.
+    /// Returns the range of outgoing ports that contains the port of `socket`, in the namespace of `socket`; `None` if
+    /// no range contains it, if the port is reserved, or if the ranges are not known.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether the ports that the kernel gives to outgoing connections are known where `socket` lives.
+    /// Returns whether the ports that the kernel gives to outgoing connections are known in the namespace of `socket`.
     #[must_use]
     pub fn knows_ephemeral_ports(&self, socket: &Socket) -> bool {
         !self.ephemeral_ports_of(socket).ranges.is_empty()
@@ -198,7 +199,7 @@ impl Snapshot {
         self.ephemeral_ports(netns, socket.local.protocol, Some(socket.local.family()))
     }
 
-    /// Returns the ports that outgoing connections draw from in a network namespace (`None` for the observer's own).
+    /// Returns the ports that outgoing connections use in a network namespace (`None` for the observer's own).
     #[must_use]
     pub fn ephemeral_ports(
         &self,
@@ -218,7 +219,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether everything that was asked for was seen.
+    /// Returns whether everything that was asked for was seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

@@ -1,4 +1,4 @@
-//! What the kernel said of one socket, and whether anybody holds it.
+//! What the kernel reports about one socket, and which processes own it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
@@ -14,11 +14,11 @@ named! {
     pub enum State {
         /// Accepting connections.
         Listen = "listen",
-        /// A datagram socket without a peer: it takes what anybody sends.
+        /// A datagram socket without a peer, which accepts datagrams from any sender.
         Unconnected = "unconnected",
-        /// Bound to a port and not listening on it; the port is held all the same.
+        /// Bound to a port and not listening on it; the port is occupied nevertheless.
         Bound = "bound",
-        /// TCP: both sides have agreed. A datagram socket with a peer shows so too, as in the kernel.
+        /// TCP: both sides have agreed. The kernel also gives this state to a datagram socket with a peer.
         Established = "established",
         /// TCP: a request was sent.
         SynSent = "syn-sent",
@@ -56,11 +56,11 @@ impl State {
 }
 
 named! {
-    /// Which side of a connection was asked: a guess from what listens here.
+    /// Which side opened a connection: a guess from the listeners on this machine.
     pub enum Direction {
-        /// Something listens here on its local end: the other side asked.
+        /// A listener on this machine has its local port, so the other side opened it.
         In = "in",
-        /// Nothing here listens on its local end: this side asked.
+        /// No listener on this machine has its local port, so this side opened it.
         Out = "out",
     }
 }
@@ -77,40 +77,41 @@ pub struct Peer {
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Netns {
-    /// Its inode on nsfs: its identity while it lives.
+    /// Its inode on nsfs, which identifies the namespace as long as it exists.
     pub inode: u64,
-    /// Its name under `/run/netns`, where it has one.
+    /// Its name under `/run/netns`, if it has one.
     pub name: Option<String>,
 }
 
-/// Queue lengths as the kernel reports them: bytes, but for a TCP listener connections.
+/// Queue lengths as the kernel reports them: bytes, or connections for a TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queues {
-    /// Bytes not yet read; of a TCP listener, connections waiting for `accept`.
+    /// Bytes not yet read; for a TCP listener, connections that wait for `accept`.
     pub receive: u32,
-    /// Bytes not yet acknowledged; of a TCP listener, the limit of its backlog.
+    /// Bytes not yet acknowledged; for a TCP listener, the limit of its backlog.
     pub send: u32,
 }
 
-/// Who holds a socket. The five are different facts: none renders or compares like another.
+/// What is known about the owner of a socket. The variants are different facts: no two of them are printed alike or
+/// compare as equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes, in rising order, at least one; sockets of the same holders share the list.
+    /// These processes own it: at least one, in rising order. Sockets of the same processes share the list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
-    /// Some process may hold it, but not every process could be read.
+    /// A process may own it, but not every process could be read.
     Hidden,
-    /// A kernel service owns it: no process holds it, and such a service is seen to run.
+    /// A kernel service owns it: no process does, and there is evidence that such a service runs.
     Kernel,
-    /// Every process was read and none holds it, and no kernel service explains it.
+    /// Every process was read and none owns it, and no kernel service explains it.
     Unaccounted,
-    /// It was gone, with whoever held it, before its holder could be found.
+    /// The socket and its processes were gone before the processes could be found.
     Vanished,
-    /// This system, or this source, does not say.
+    /// The system, or the source of the socket, does not give its owner.
     Unknown,
 }
 
-/// Holders as a saved observation must have them.
+/// Reads a list of process IDs; returns an error unless it is rising and not empty.
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
@@ -120,7 +121,7 @@ fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D
 }
 
 impl Owner {
-    /// The name in lower case, as in every output.
+    /// Returns the name in lower case, as in every output.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -133,7 +134,7 @@ impl Owner {
         }
     }
 
-    /// The holders, in rising order; empty unless it is [`Owner::Held`].
+    /// Returns the processes that own the socket, in rising order; empty unless it is [`Owner::Held`].
     #[must_use]
     pub fn pids(&self) -> &[Pid] {
         match self {
@@ -143,51 +144,51 @@ impl Owner {
     }
 }
 
-/// Where a socket lives and under whom: what many sockets have in common.
+/// The user, namespaces and control group of a socket, which many sockets have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Home {
-    /// The user id it was made under, where the system tells.
+    /// The ID of the user that created it, if the system gives it.
     pub uid: Option<u32>,
-    /// The name of that user, where the system knows one.
+    /// The name of that user, if the system knows one.
     pub user: Option<String>,
-    /// Its network namespace; `None` where it is the observer's own.
+    /// Its network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// Path of its control group below the hierarchy's root (Linux).
+    /// The path of its control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
-    /// Whether the device it is bound to is a loopback device, by the device's flags; `None` where it is bound to none,
-    /// or the system does not say.
+    /// Whether the device that it is bound to is a loopback device, by the flags of the device; `None` if it is bound
+    /// to no device, or the system does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
-    /// The systemd unit that control group belongs to.
+    /// The systemd unit of that control group.
     pub unit: Option<String>,
-    /// The container that control group belongs to.
+    /// The container of that control group.
     pub container: Option<String>,
 }
 
-/// One socket as the kernel told it. There may be a hundred thousand, so what they share they share, and the fields of
-/// their [`Home`] read like their own.
+/// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
+/// shared [`Home`], and can be read like fields of the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// The local end.
     pub local: Endpoint,
-    /// The other end; `None` for a socket without one.
+    /// The other end; `None` for a socket without a peer.
     pub peer: Option<Peer>,
     /// Its state.
     pub state: State,
-    /// Whether it speaks Multipath TCP (RFC 8684).
+    /// Whether it uses Multipath TCP (RFC 8684).
     pub mptcp: bool,
-    /// Where it lives and under whom.
+    /// Its user, namespaces and control group.
     #[serde(flatten)]
     pub home: Arc<Home>,
-    /// Its inode; `None` where it has none (or the system none to give).
+    /// Its inode; `None` if it has none or the system gives none.
     pub inode: Option<NonZeroU64>,
-    /// The kernel's cookie, unique while the machine runs (Linux).
+    /// The kernel's cookie, unique until the machine restarts (Linux).
     pub cookie: Option<NonZeroU64>,
-    /// Whether an IPv6 socket leaves IPv4 alone; `None` where it is none or the system does not say.
+    /// Whether an IPv6 socket does not accept IPv4 traffic; `None` for other sockets, or if the system does not say.
     pub v6only: Option<bool>,
-    /// Queue lengths, where the system tells.
+    /// Queue lengths, if the system gives them.
     pub queues: Option<Queues>,
-    /// Who holds it.
+    /// What is known about its owner.
     pub owner: Owner,
 }
 
@@ -200,9 +201,10 @@ impl Deref for Socket {
 }
 
 impl Socket {
-    /// Whether it takes what would come to `wider`, another socket of its port and protocol, if it were not there:
-    /// the kernel hands what arrives to the socket that says most of where it listens. That goes by address and device
-    /// alone, and only where one of the two lies within the other. What is sent to many at once is handed to all.
+    /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
+    /// otherwise receive: the kernel delivers a packet to the socket with the most specific address and device. Only
+    /// address and device decide, and only if those of one socket lie within those of the other. A multicast or
+    /// broadcast packet is delivered to all sockets.
     #[must_use]
     pub fn narrows(&self, wider: &Socket) -> bool {
         if !self.state.accepts_traffic() || !wider.state.accepts_traffic() || !self.same_port(wider) {
@@ -215,7 +217,7 @@ impl Socket {
         let within = match (own, other) {
             (IpAddr::V4(_), IpAddr::V4(other)) => other.is_unspecified(),
             (IpAddr::V6(_), IpAddr::V6(other)) => other.is_unspecified(),
-            // Where it is not known whether an IPv6 socket leaves IPv4 alone, it is not said that it does not.
+            // If it is not known whether an IPv6 socket accepts IPv4 traffic, assume that it does not.
             (IpAddr::V4(_), IpAddr::V6(other)) => other.is_unspecified() && wider.v6only == Some(false),
             (IpAddr::V6(_), IpAddr::V4(_)) => false,
         };
@@ -225,7 +227,7 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Who can reach it, by its address and device.
+    /// Returns who can reach the socket, by its address and device.
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {
@@ -235,13 +237,13 @@ impl Socket {
         }
     }
 
-    /// Whether both are on one port of one protocol in one network namespace.
+    /// Returns whether both sockets are on one port of one protocol in one network namespace.
     #[must_use]
     pub fn same_port(&self, other: &Socket) -> bool {
         self.port_key() == other.port_key()
     }
 
-    /// What sockets on one port of one protocol in one network namespace have in common.
+    /// Returns the key that sockets on one port of one protocol in one network namespace have in common.
     #[must_use]
     pub fn port_key(&self) -> (Option<u64>, Protocol, u16) {
         (self.netns.as_ref().map(|netns| netns.inode), self.local.protocol, self.local.port)

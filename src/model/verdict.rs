@@ -1,7 +1,7 @@
-//! The registry's verdict on a port and protocol, as data: what is registered, what is known of it, and
-//! what the verdict rests on.
+//! The registry's verdict on a port and protocol, as data: what is registered, what is known about it, and what the
+//! verdict rests on.
 //!
-//! Texts are borrowed from registry data that lives as long as the program. No prose is made here.
+//! Texts are borrowed from registry data that lives as long as the program. No sentences are made here.
 
 use super::{PortRange, Protocol, named};
 
@@ -18,7 +18,7 @@ named! {
 }
 
 impl RegistryRange {
-    /// The range `port` lies in.
+    /// Returns the range that contains `port`.
     #[must_use]
     pub const fn of(port: u16) -> Self {
         match port {
@@ -32,7 +32,7 @@ impl RegistryRange {
 named! {
     /// The verdict on a port and protocol, and on each registration of it.
     pub enum Status {
-        /// A registered service is in use there, or an RFC defines it and nothing says that it is dead.
+        /// A registered service is in use there, or an RFC defines it and no list says that it is dead.
         Active = "active",
         /// Something other than what is registered is commonly used there.
         Repurposed = "repurposed",
@@ -48,7 +48,7 @@ named! {
 }
 
 named! {
-    /// What a status rests on. Of several registrations of a port the first in this order decides.
+    /// The basis of a status. Of several registrations of a port, the first in this order decides.
     pub enum Basis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -62,7 +62,7 @@ named! {
         Obscure = "obscure",
         /// Dormant: the service is in use, but on another protocol than this one.
         OtherProtocol = "other-protocol",
-        /// Dormant: without an assignee, or untouched for ten years.
+        /// Dormant: without an assignee, or unchanged for ten years.
         Untouched = "untouched",
         /// Orphaned: the software or service ended.
         Ended = "ended",
@@ -93,44 +93,44 @@ impl Basis {
 }
 
 named! {
-    /// How sure a curated row is. Nothing ever turns a presumption into a fact.
+    /// How certain a curated row is. A presumption never becomes a fact.
     pub enum Confidence {
-        /// A source that was read says so.
+        /// A source that was read confirms it.
         Confirmed = "confirmed",
         /// It rests on the row's `basis` alone.
         Presumed = "presumed",
     }
 }
 
-/// What a curated list says became of a registration.
+/// The state of a registration by a curated list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// In use today.
     Alive,
     /// Its software or service is dead.
     Orphaned,
-    /// Withdrawn, still met.
+    /// Withdrawn, but still in use.
     Legacy,
 }
 
 /// A row of the curated lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Curated {
-    /// What became of it.
+    /// The state of the registration.
     pub standing: Standing,
     /// The product or protocol the registration was for.
     pub product: &'static str,
     /// When it ended: a year, or a year and month (`2002`, `2002-07`).
     pub ended: Option<&'static str>,
-    /// One sentence.
+    /// The reason, in one sentence.
     pub reason: &'static str,
-    /// The page that says so; always there when `confidence` is [`Confidence::Confirmed`].
+    /// The page that confirms it; always present if `confidence` is [`Confidence::Confirmed`].
     pub source: Option<&'static str>,
-    /// How sure it is.
+    /// How certain the row is.
     pub confidence: Confidence,
-    /// What other software is met there today.
+    /// Other software that uses the port today.
     pub now_used_by: Option<&'static str>,
-    /// What a presumption rests on; always there when `confidence` is [`Confidence::Presumed`].
+    /// What a presumption rests on; always present if `confidence` is [`Confidence::Presumed`].
     pub basis: Option<&'static str>,
 }
 
@@ -139,7 +139,7 @@ named! {
     pub enum Life {
         /// The curated list of living registrations.
         Curated = "curated",
-        /// The curated list of known uses, where the use is the registered service itself.
+        /// The curated list of known uses, if the use is the registered service itself.
         KnownUse = "known-use",
         /// `/etc/services` of Debian's `netbase`.
         Netbase = "netbase",
@@ -169,31 +169,31 @@ pub struct Assignment {
     pub service: &'static str,
     /// The ports of this registration: one, or a range.
     pub ports: PortRange,
-    /// What it is for.
+    /// Its description.
     pub description: Option<&'static str>,
-    /// Who holds the registration: a person, a company or a body.
+    /// The assignee: a person, a company or a body.
     pub assignee: Option<&'static str>,
     /// Date of registration, `YYYY-MM-DD` or `YYYY-MM` or `YYYY`.
     pub registered: Option<&'static str>,
-    /// Date of the last change, likewise.
+    /// Date of the last change, in the same formats.
     pub modified: Option<&'static str>,
-    /// Reference, an RFC as a rule: `[RFC9110]`.
+    /// Reference, usually an RFC: `[RFC9110]`.
     pub reference: Option<&'static str>,
-    /// IANA's notes, unauthorised use reported to IANA included; one line.
+    /// IANA's notes, including unauthorised use reported to IANA; one line.
     pub notes: Option<&'static str>,
-    /// What became of this registration by itself: active, orphaned or dormant.
+    /// The status of this registration alone: active, orphaned or dormant.
     pub status: Status,
     /// What that status rests on.
     pub basis: Basis,
-    /// The other protocols on which this registration is in use; only filled if it is not in use on this one.
+    /// The other protocols on which this registration is in use; empty if it is in use on this one.
     pub used_on: Vec<Protocol>,
-    /// The curated row on it.
+    /// The curated row about it.
     pub curated: Option<Curated>,
-    /// The kinds of source that name it; rising, no kind twice.
+    /// The kinds of source that name it; rising, without duplicates.
     pub life: Vec<Life>,
 }
 
-/// The registry's verdict on a port and protocol; that of most ports is the same, and theirs to share.
+/// The registry's verdict on a port and protocol. Most ports have the same verdict, and share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The part of the port space.
@@ -202,14 +202,14 @@ pub struct Verdict {
     pub status: Status,
     /// What that status rests on.
     pub basis: Basis,
-    /// The registrations, living ones first, else in the registry's order.
+    /// The registrations: those in use first, then in the order of the registry.
     pub assignments: Vec<Assignment>,
-    /// What is known to use the port; no text twice.
+    /// What is known to use the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// The kinds of packaged source that name it, and not as what is registered; rising.
+    /// The kinds of packaged source that name the port as something other than the registered service; rising.
     pub otherwise: Vec<Life>,
-    /// Of those, the ones that agree with each other on what it is; none or several.
+    /// The kinds in `otherwise` that agree with each other on another name; none or several.
     pub together: Vec<Life>,
-    /// What IANA's unnamed row on it says beyond "Reserved" or "Unassigned", where there is one.
+    /// The text of IANA's unnamed row about the port beyond "Reserved" or "Unassigned", if there is one.
     pub remark: Option<&'static str>,
 }
