@@ -1,22 +1,22 @@
-//! When two names mean the same service.
+//! Decides whether two names mean the same service.
 //!
 //! Sources write one service differently: IANA has `sge-qmaster`, others `sge_qmaster`; IANA has `domain`, others
-//! `dns`. Two names agree when, ignoring case and the difference of `-`, `_` and blanks,
+//! `dns`. Case and the difference between `-`, `_` and blanks are ignored. Two names agree if
 //!
 //! - they are equal, or
 //! - one is the other and a suffix: a number (`snmp2`, `imap4`), or a dash and anything (`sip-tls`, `http-alt`), or
 //! - `data/aliases.tsv` has them in one line.
 //!
-//! Nothing else makes them agree. To be a part of a name (`http` of `pcsync-https`) or its beginning within a word
-//! (`mysql` of `mysqlx`) is no agreement, and no look-up ever guesses.
+//! Nothing else makes names agree. A name that is a part of another (`http` of `pcsync-https`), or its beginning within
+//! a word (`mysql` of `mysqlx`), does not agree with it, and no look-up guesses.
 
-/// Whether `a` and `b` are the same name.
+/// Returns whether `a` and `b` are the same name.
 #[must_use]
 pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
-/// Whether `a` and `b` mean the same service.
+/// Returns whether `a` and `b` mean the same service.
 #[must_use]
 pub(super) fn same_service(a: &str, b: &str) -> bool {
     is_or_extends(a, b) || is_or_extends(b, a) || are_aliases(a, b)
@@ -26,7 +26,7 @@ fn plain(byte: u8) -> u8 {
     if matches!(byte, b'_' | b' ') { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// Whether `long` is `short`, or `short` with a suffix.
+/// Returns whether `long` is `short`, or `short` with a suffix.
 fn is_or_extends(short: &str, long: &str) -> bool {
     let (short, long) = (short.as_bytes(), long.as_bytes());
     let begins = long.len() >= short.len() && short.iter().zip(long).all(|(a, b)| plain(*a) == plain(*b));
@@ -36,7 +36,7 @@ fn is_or_extends(short: &str, long: &str) -> bool {
         && match suffix.first() {
             None => true,
             Some(b) if plain(*b) == b'-' => suffix.len() > 1,
-            // A number is one at the end of the name, or before a dash: `afs3-callback` is of `afs`.
+            // A number counts as a suffix at the end of the name or before a dash, so `afs3-callback` belongs to `afs`.
             Some(b) if b.is_ascii_digit() => {
                 let rest = suffix.iter().find(|b| !b.is_ascii_digit());
                 rest.is_none_or(|b| plain(*b) == b'-') && !short.last().is_some_and(u8::is_ascii_digit)
@@ -54,8 +54,8 @@ fn are_aliases(a: &str, b: &str) -> bool {
     })
 }
 
-/// Whether `text` has `name` in it as a word, ignoring case: `l2tp` is a word of `L2TP (xl2tpd)`, and
-/// `http` is none of `http-alt`.
+/// Returns whether `text` contains `name` as a word, ignoring case: `l2tp` is a word of `L2TP (xl2tpd)`, but `http` is
+/// not a word of `http-alt`.
 #[must_use]
 pub(super) fn names(text: &str, name: &str) -> bool {
     let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -78,14 +78,14 @@ mod tests {
             ("ssh", "SSH", true),
             ("sge_qmaster", "sge-qmaster", true),
             ("Remote Desktop", "remote-desktop", true),
-            // Suffixes.
+            // Suffixes agree.
             ("http", "http-alt", true),
             ("http_cache", "http", true),
             ("imap", "imap4", true),
             ("afs", "afs3-callback", true),
             ("sip", "sip-tls", true),
             ("radius", "radius2", true),
-            // Parts and beginnings.
+            // Parts and beginnings of names do not agree.
             ("http", "pcsync-https", false),
             ("http", "https", false),
             ("mysqlx", "mysql", false),
@@ -97,7 +97,7 @@ mod tests {
             ("alt", "http-alt", false),
             ("", "http", false),
             ("", "", false),
-            // Aliases.
+            // Aliases agree.
             ("domain", "dns", true),
             ("DNS", "domain", true),
             ("rfb", "vnc", true),

@@ -1,8 +1,8 @@
-//! A running program as the tables of dangerous services and of tools look at it: the names it goes by and its
-//! command line.
+//! A running program in the form that the tables of dangerous services and of tools use: its names and its command
+//! line.
 //!
 //! The tables name a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the heads of `dangers.tsv` and `ad-hoc.tsv`
-//! explain. This file matches them; it does not judge.
+//! explain. This file matches these names; it does not judge.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::programs::stem;
 
-/// Longer command lines are cut here, in bytes: four times what a person writes, and cheap to search.
+/// Longer command lines are cut here, in bytes: four times the length that a person writes, and fast to search.
 const LONGEST_LINE: usize = 1 << 16;
 
 /// The file names of each interpreter that the tables name, without their versions.
@@ -28,18 +28,18 @@ const INTERPRETERS: [(&str, &[&str]); 10] = [
     ("mono", &["mono", "mono-sgen"]),
 ];
 
-/// What the tables look at of one process.
+/// The names and the command line of one process.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The name of its program file, then that of the script it runs.
+    /// The name of its program file, followed by the name of the script that it runs.
     names: Vec<&'p str>,
     /// Its arguments, joined by blanks.
     line: Cow<'p, str>,
 }
 
 impl<'p> CommandLine<'p> {
-    /// Returns the command line of a program whose file is called `file`; `arguments` begin with the name it was
-    /// started by.
+    /// Returns the command line of a program with the file name `file`; `arguments` start with the name that the
+    /// program was started by.
     #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let mut names = vec![file];
@@ -57,42 +57,42 @@ impl<'p> CommandLine<'p> {
         CommandLine { names, line }
     }
 
-    /// Whether the joined command line contains `text`.
+    /// Returns whether the joined command line contains `text`.
     pub(super) fn contains(&self, text: &str) -> bool {
         self.line.contains(text)
     }
 
-    /// Whether an expression matches the joined command line. One that does not compile matches nothing; a test holds
-    /// that each compiles.
+    /// Returns whether an expression matches the joined command line. An expression that does not compile matches
+    /// nothing; a test checks that every expression compiles.
     pub(super) fn matches(&self, expression: &str) -> bool {
         compile(expression).is_some_and(|regex| regex.is_match(&self.line))
     }
 }
 
-/// Returns the compiled expression, bounded in size.
+/// Returns the compiled expression, with bounded size.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
     RegexBuilder::new(expression).size_limit(1 << 20).build().ok()
 }
 
-/// Returns the name by which the tables call the interpreter whose file is `file`.
+/// Returns the name that the tables use for the interpreter whose file is `file`.
 fn interpreter(file: &str) -> Option<&'static str> {
     let found = INTERPRETERS.iter().find(|(_, files)| files.contains(&file) || files.contains(&stem(file)));
     found.map(|(name, _)| *name)
 }
 
-/// Returns the file name of the script that an interpreter runs: its first argument, options left out.
+/// Returns the file name of the script that an interpreter runs: its first argument that is not an option.
 fn script(arguments: &[String]) -> Option<&str> {
     let path = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'))?;
     path.rsplit('/').next().filter(|name| !name.is_empty())
 }
 
-/// The rows of a table by the programs they name.
+/// The rows of a table, indexed by the programs that they name.
 pub(super) struct Programs {
-    /// What each program's name is followed by, with the number of its row.
+    /// For each program name, the conditions that its rows add, with the number of the row.
     rows: HashMap<&'static str, Vec<(usize, Condition)>>,
 }
 
-/// What a row asks of the command line beside the program's name.
+/// The condition that a row adds to the program's name.
 #[derive(Clone, Copy, Debug)]
 enum Condition {
     None,
@@ -144,7 +144,7 @@ impl Programs {
         self.rows.get("*").into_iter().flatten().map(|(row, _)| *row)
     }
 
-    /// Adds the rows that name `name`; where `versioned`, only those that let a version follow it.
+    /// Adds the rows that name `name`; if `versioned`, only rows that allow a version after the name.
     fn add(&self, name: &str, versioned: bool, command: &CommandLine<'_>, found: &mut Vec<usize>) {
         for (row, condition) in self.rows.get(name).into_iter().flatten() {
             let applies = match condition {

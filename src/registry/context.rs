@@ -1,4 +1,4 @@
-//! What lies around a port in the registry, who usually serves it, and what became of its registrations.
+//! The registrations around a port, the programs that usually serve it, and the history of its registrations.
 
 use super::row::{KnownUse, Row};
 use super::{Registry, programs};
@@ -7,14 +7,14 @@ use crate::model::{
     PortRange, Protocol, Verdict,
 };
 
-/// Not vendors: what they hold side by side is no block of one product.
+/// These assignees are not vendors: their adjacent ports are not a block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// A block is followed this far to either side, in ports.
+/// The search for a block goes this far to either side, in ports.
 const FAR: u16 = 64;
 
 impl Registry {
-    /// What is worth telling of a port beside its verdict; of ephemeral ranges it knows nothing.
+    /// Returns the facts about a port beyond its verdict, without those about ephemeral ranges.
     #[must_use]
     pub fn context(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Context {
         let mut known: Vec<KnownProgram> = Vec::new();
@@ -51,7 +51,8 @@ impl Registry {
         }
     }
 
-    /// Returns what happened, oldest first. Undated events come before dated ones, those of the port itself first.
+    /// Returns the events, oldest first. Events without a date come before dated ones, and among them those of the port
+    /// itself come first.
     fn history(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
@@ -84,7 +85,7 @@ impl Registry {
         events
     }
 
-    /// The ports around `port` without a gap that the same assignee holds.
+    /// Returns the ports around `port` that the same assignee registered without a gap.
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
         let of = |port: u16| {
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(beside(0), (None, Some(1), None));
         assert_eq!(beside(65535).1, None);
         assert!(beside(65535).0.is_some());
-        // Canon's four.
+        // Canon has four ports.
         let canon = context(8613).neighbours.block.unwrap();
         assert_eq!((canon.ports.low, canon.ports.high), (8611, 8614));
         let services: Vec<_> = canon.services.iter().map(|n| n.service).collect();

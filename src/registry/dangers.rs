@@ -1,7 +1,8 @@
-//! Services that are dangerous when others can reach them: what an outsider gets, and what closes it.
+//! Services that are dangerous if other machines can reach them: what an outsider gets, and which setting closes the
+//! service.
 //!
-//! The rows are in `data/dangers.tsv`, whose head explains the columns. They speak of a program as it comes; a
-//! configuration file is read elsewhere. Whether the listener can be reached is judged elsewhere.
+//! The rows are in `data/dangers.tsv`, whose head explains the columns. They describe a program with its default
+//! settings. No configuration file is read, and another module decides whether the listener can be reached.
 
 use std::sync::OnceLock;
 
@@ -10,24 +11,24 @@ use super::programs::pairs;
 use super::table::Table;
 use crate::model::{Protocol, Severity};
 
-/// What a service gives to anyone who connects.
+/// What a service allows anyone who connects to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
     /// The row's own name.
     pub service: &'static str,
-    /// What it is, for people.
+    /// The readable name of the service.
     pub title: &'static str,
     /// The severity of a listener that other machines can reach.
     pub severity: Severity,
-    /// How the program asks who connects: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
+    /// How the program authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
     /// Whether it encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
-    /// What somebody who connects can do: one sentence that begins with a verb.
+    /// What a client that connects can do: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
-    /// The setting that closes it.
+    /// The setting that closes the service.
     pub remedy: &'static str,
-    /// The technique of MITRE ATT&CK; several are joined by commas, none is empty.
+    /// The technique of MITRE ATT&CK; several are joined by commas, and the text is empty if there is none.
     pub attack: &'static str,
     /// What the danger rests on.
     pub basis: Basis,
@@ -38,11 +39,11 @@ pub(crate) struct Danger {
 pub(crate) enum Basis {
     /// The command line says so.
     CommandLine,
-    /// The program does so as it comes; nothing seen says otherwise.
+    /// The program does so by default, and nothing observed contradicts this.
     Default,
     /// The command line sets a password.
     Password,
-    /// Any program on this port is taken for the service, as industrial protocols are.
+    /// Any program on this port is presumed to be the service, as with industrial protocols.
     Port,
 }
 
@@ -63,7 +64,7 @@ impl Row {
         pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
     }
 
-    /// The severity of its column; `None` where the row is for `explain` only.
+    /// Returns the severity of its column; `None` if the row is for `explain` only.
     fn severity(&self) -> Option<Severity> {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
@@ -73,7 +74,7 @@ impl Row {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
-    /// What the row says of a listener of a program that it names; `None` where it does not apply.
+    /// Returns the danger of a listener of a program that the row names; `None` if the row does not apply.
     fn judge(&self, command: &CommandLine<'_>, port: u16, protocol: Protocol) -> Option<Danger> {
         let mut certain = false;
         let mut named_port = false;
@@ -137,8 +138,8 @@ impl Dangers {
     }
 }
 
-/// Returns what a program gives to those who reach its listener on `port`: of several rows the most severe, then the
-/// first. Rows that go by the port alone never apply where the kernel chose the port.
+/// Returns what a program allows clients of its listener on `port` to do: the most severe of several rows, then the
+/// first. Rows that match by port alone never apply if the kernel chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -159,7 +160,7 @@ pub(crate) fn danger(
     worst
 }
 
-/// Returns what the kernel's own service on `port` gives to those who reach it.
+/// Returns what the kernel's own service on `port` allows its clients to do.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows.iter();
@@ -168,7 +169,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
 }
 
-/// The services that are presumed behind a published container port, by the port alone.
+/// The services that are presumed behind a published container port, judged by the port alone.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",
@@ -190,8 +191,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns what is probably behind a container port that a forwarding program holds, one severity lower than where the
-/// service itself is seen.
+/// Returns the service that is probably behind a container port on which a forwarding program listens. Its severity is
+/// one level lower than if the service itself were seen.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows.iter();

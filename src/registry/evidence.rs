@@ -1,8 +1,8 @@
-//! Reads what packaged sources call a port, and tells which of them name a registration and which name the
-//! port as something else.
+//! Reads the names that packaged sources give to ports, and decides which sources name a registration and which name
+//! the port as something else.
 //!
-//! Only that fact leaves this file: which kind agrees and which does not. No text of a source is kept. A source
-//! that cannot be read is an error with its place, never a name less.
+//! Only this result leaves the module: which kind agrees and which does not. No text of a source is kept. A source that
+//! cannot be read is an error with its position; no name is left out silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,23 +13,24 @@ use super::agree;
 use super::iana::{BadSource, Entry};
 use crate::model::{Life, PortRange, Protocol};
 
-/// Ranges of more ports than this name a purpose and no service.
+/// Ranges of more ports than this name a purpose and not a service.
 const WIDEST: u16 = 16;
 
 /// A packaged source: its kind and its files, by name.
 #[derive(Clone, Debug)]
 pub struct Packaged {
-    /// Which.
+    /// The kind of source.
     pub kind: Life,
-    /// Names of files, without folders, and their contents.
+    /// The names of the files, without directories, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
 impl Packaged {
-    /// Reads a file, or the files of a folder in the order of their names.
+    /// Reads a file, or the files of a directory in the order of their names.
     ///
     /// # Errors
-    /// Where one of them cannot be read.
+    ///
+    /// Returns an error if one of them cannot be read.
     pub fn read(kind: Life, path: &Path) -> io::Result<Self> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut paths = vec![path.to_owned()];
@@ -43,7 +44,7 @@ impl Packaged {
     }
 }
 
-/// What a source calls each port and protocol.
+/// The names that a source gives to each port and protocol.
 pub(super) type Named = BTreeMap<(u16, Protocol), BTreeSet<String>>;
 
 struct Names(Named);
@@ -58,7 +59,7 @@ impl Names {
     }
 }
 
-/// The names in a source.
+/// Reads the names in a source.
 pub(super) fn read(source: &Packaged) -> Result<Named, BadSource> {
     let mut names = Names(Named::new());
     for (file, bytes) in &source.files {
@@ -87,7 +88,8 @@ fn range(text: &str, between: char) -> Result<PortRange, String> {
     PortRange::new(port(low)?, port(high)?).ok_or_else(|| format!("{text:?} is no range"))
 }
 
-/// `/etc/services`: `name port/protocol alias… # remark`. It lists AppleTalk sockets (`ddp`) too, which are no ports.
+/// Parses `/etc/services`: `name port/protocol alias… # remark`. It also lists AppleTalk sockets (`ddp`), which are not
+/// ports.
 fn services(text: &str, names: &mut Names) -> Result<(), String> {
     for (n, line) in text.lines().enumerate() {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
@@ -105,7 +107,7 @@ fn services(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// `tshark -G decodes`: `tcp.port<TAB>22<TAB>ssh`, among tables that are not about ports.
+/// Parses `tshark -G decodes`: `tcp.port<TAB>22<TAB>ssh`, among tables that are not about ports.
 fn decodes(text: &str, names: &mut Names) -> Result<(), String> {
     for line in text.lines() {
         let mut fields = line.split('\t');
@@ -119,7 +121,7 @@ fn decodes(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// `network_port(ssh, tcp,22,s0)` of the SELinux reference policy.
+/// Parses `network_port(ssh, tcp,22,s0)` of the SELinux reference policy.
 fn policy(text: &str, names: &mut Names) -> Result<(), String> {
     for line in text.lines() {
         let Some(rest) = line.trim().strip_prefix("network_port(") else { continue };
@@ -136,7 +138,7 @@ fn policy(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// A service of firewalld, which is named as its file: `<port protocol="tcp" port="22"/>`.
+/// Parses a service of firewalld, which has the name of its file: `<port protocol="tcp" port="22"/>`.
 fn zone_service(file: &str, text: &str, names: &mut Names) -> Result<(), String> {
     let name = file.strip_suffix(".xml").ok_or("not called *.xml")?;
     let mut plain = String::new();
@@ -166,7 +168,7 @@ fn zone_service(file: &str, text: &str, names: &mut Names) -> Result<(), String>
     Ok(())
 }
 
-/// `ndpi_set_proto_defaults(…, "SSH", …, ndpi_build_default_ports(ports_a, 22, 0, …) …)`: `a` is TCP, `b` UDP.
+/// Parses `ndpi_set_proto_defaults(…, "SSH", …, ndpi_build_default_ports(ports_a, 22, 0, …) …)`: `a` is TCP, `b` UDP.
 fn dissectors(text: &str, names: &mut Names) -> Result<(), String> {
     for call in text.split("ndpi_set_proto_defaults(").skip(1) {
         let call = call.split(';').next().unwrap_or_default();
@@ -186,7 +188,7 @@ fn dissectors(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// `[Name]` and `ports=80,443/tcp|53` of ufw: without a protocol, TCP and UDP.
+/// Parses `[Name]` and `ports=80,443/tcp|53` of ufw; a port without a protocol is a port of TCP and UDP.
 fn profiles(text: &str, names: &mut Names) -> Result<(), String> {
     let mut name = "";
     for line in text.lines() {
@@ -211,18 +213,18 @@ fn profiles(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// What the kinds make of one place.
+/// What the kinds of source say about one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
     kinds: Vec<Life>,
-    /// Of the kinds that name it otherwise, those that agree with each other on a name.
+    /// Of the kinds that name it as something else, those that agree with each other on a name.
     together: Vec<Life>,
 }
 
-/// The lines of `evidence.tsv`, sorted by port: for each registration the kinds that name it, and for each port and
-/// protocol the kinds that name it as something else.
+/// Returns the lines of `evidence.tsv`, sorted by port: for each registration the kinds that name it, and for each port
+/// and protocol the kinds that name it as something else.
 pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
-    // Ports, service and what is said of them, to the protocols it is said of.
+    // The protocols of each combination of ports, service and result.
     let mut lines: BTreeMap<(PortRange, String, Said), Vec<Protocol>> = BTreeMap::new();
     let mut registered: BTreeMap<(u16, Protocol), Vec<&str>> = BTreeMap::new();
     for Entry { ports, protocol, content } in entries {

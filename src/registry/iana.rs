@@ -1,8 +1,8 @@
-//! Reads what the registry is made from: IANA's CSV and a list of names.
+//! Reads the sources of the registry: IANA's CSV and a list of names.
 //!
-//! Texts are brought to one line and to one spelling here, and what is no fact about a port is dropped: the
-//! contact column and electronic addresses inside other columns. What cannot be read is an error with its
-//! place, never a row less.
+//! Texts are put on one line and into one spelling here, and text that is not a fact about a port is dropped: the
+//! contact column, and electronic addresses inside other columns. Anything that cannot be read is an error with its
+//! position; no row is left out silently.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use crate::model::{PortRange, Protocol};
 
 use super::row::{RESERVED, UNASSIGNED, ports};
 
-/// The protocols IANA registers ports for.
+/// The protocols for which IANA registers ports.
 const REGISTERED: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Dccp];
 
-/// What is wrong with a source.
+/// The error in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadSource(
-    /// The place and the trouble, in lower case.
+    /// The position and the error, in lower case.
     pub String,
 );
 
@@ -37,7 +37,7 @@ pub(super) struct Entry {
     pub(super) content: Content,
 }
 
-/// Everything of a row but where it is.
+/// The content of a row, without its ports and protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) service: Option<String>,
@@ -51,7 +51,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// A row without a name: what IANA's description makes of the port, and what it says beyond that.
+    /// Returns a row without a name: the meaning that IANA's description gives to the port, and any further text.
     pub(super) fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {
@@ -74,12 +74,12 @@ impl Content {
         }
     }
 
-    /// Whether it says no more than that the port is unassigned, as having no row says too.
+    /// Returns whether the row only says that the port is unassigned, which a missing row says too.
     pub(super) fn is_bare(&self) -> bool {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
-    /// The description, and the note that IANA puts at its end.
+    /// Sets the description, and the note that IANA puts at its end.
     pub(super) fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {
@@ -96,14 +96,14 @@ fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// One line, single blanks, no electronic addresses (`<somebody&example.org>` as IANA writes them).
+/// Returns one line with single blanks and without electronic addresses (`<somebody&example.org>` in IANA's spelling).
 fn tidy(text: &str) -> String {
     let address = |word: &str| word.starts_with('<') && word.ends_with('>') && word.contains(['&', '@']);
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// `[Jon_Postel]` as `Jon Postel`, several joined by commas; `_2` at the end of a name is IANA's own count of
-/// people or bodies of that name.
+/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas; `_2` at the end of a name is IANA's own
+/// number for people or bodies of the same name.
 fn assignee(text: &str) -> Option<String> {
     let names = text.split(['[', ']']).map(str::trim).filter(|name| !name.is_empty()).map(|name| {
         let counted = name.rsplit_once('_').filter(|(_, n)| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
@@ -112,7 +112,7 @@ fn assignee(text: &str) -> Option<String> {
     some(&names.collect::<Vec<_>>().join(", "))
 }
 
-/// The rows of IANA's CSV that have a port, in its order, one for each protocol.
+/// Parses the rows of IANA's CSV that have a port, in its order, one for each protocol.
 pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     let bad = |line: u64, what: &str| BadSource(format!("line {line}: {what}"));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv);
@@ -178,10 +178,10 @@ pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     Ok(entries)
 }
 
-/// Name (empty where the port is reserved or unassigned) and description of single ports.
+/// Name (empty if the port is reserved or unassigned) and description of single ports.
 pub(super) type Names = BTreeMap<(u16, Protocol), (String, String)>;
 
-/// A list of names: a JSON object of `"22/tcp": ["ssh", "description"]`.
+/// Parses a list of names: a JSON object of `"22/tcp": ["ssh", "description"]`.
 pub(super) fn names(json: &[u8]) -> Result<Names, BadSource> {
     let raw: BTreeMap<String, (String, String)> =
         serde_json::from_slice(json).map_err(|e| BadSource(e.to_string()))?;

@@ -1,60 +1,61 @@
-//! What a process is taken for, and whether it belongs on a guarded port.
+//! Which program a process is, and whether it belongs on a guarded port.
 //!
-//! A match rests on the executable where it can be read. This file refuses to trust a process's own word before
-//! that, and to choose where a name fits several programs.
+//! A match rests on the program file if that could be read. The process's own name is trusted only without a file, and
+//! no program is chosen if a name fits several.
 
 use super::programs::{self, Guarded, Match, Program, Strangers, pairs, stem};
 use crate::model::{Process, Protocol, RestsOn};
 
-/// The kernel's names end here, in bytes (`TASK_COMM_LEN` of linux/sched.h, less its terminator).
+/// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// A script counts by the name of its file only below one of these: elsewhere anybody may call a file anything.
+/// The file name of a script counts only below one of these directories: elsewhere any user can give a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
-/// What a process was taken for.
+/// The program that a process is identified as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// What that rests on.
+    /// What the identification rests on.
     pub rests_on: RestsOn,
-    /// What it goes by: its file, its script or its name.
+    /// The name of its file or script, or its own name.
     pub name: String,
-    /// The programs it may be: none where it is unknown, several where a name does not tell them apart.
+    /// The programs that it may be: none if it is unknown, several if a name does not distinguish them.
     pub programs: Vec<Program>,
-    /// Programs whose text is in the command line too, of less length than that of `programs`.
+    /// Further programs whose text is in the command line, shorter than the text of `programs`.
     also: Vec<Program>,
-    /// The interpreter that runs it, as `programs.tsv` names it, and others of the same file.
+    /// The interpreter that runs it, by its name in `programs.tsv`, and other interpreters with the same file.
     interpreter: Vec<&'static str>,
 }
 
 impl Identity {
-    /// The program that serves `port` as its own.
+    /// Returns the program that serves `port` as its own.
     #[must_use]
     pub fn serving(&self, port: u16, protocol: Protocol) -> Option<Program> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// The program that picks ports from a range around `port`: this explains the port, but the port is not its own.
+    /// Returns the program that picks ports from a range around `port`: this explains the port, but the port is not its
+    /// own.
     #[must_use]
     pub fn picking(&self, port: u16, protocol: Protocol) -> Option<Program> {
         self.programs.iter().chain(&self.also).find(|program| program.picks(port, protocol)).copied()
     }
 
-    /// The program, where whatever it may be commonly serves any port. A bare interpreter is none.
+    /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
     #[must_use]
     pub fn anywhere(&self) -> Option<Program> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Whether it is an interpreter: what it runs is not its file.
+    /// Returns whether it is an interpreter, whose file does not identify the script that it runs.
     #[must_use]
     pub const fn is_interpreter(&self) -> bool {
         !self.interpreter.is_empty()
     }
 
-    /// Whether it is an interpreter that runs nothing known.
+    /// Returns whether it is an interpreter that runs no known script.
     fn is_bare(&self) -> bool {
         !self.interpreter.is_empty()
             && self
@@ -69,14 +70,14 @@ impl Identity {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Whether it holds sockets for others: the tenant behind it is the question.
+    /// Returns whether it owns sockets for other programs, so that the program behind it has to be judged.
     #[must_use]
     pub fn holds_for_others(&self) -> bool {
         programs::holders().any(|name| self.goes_by(name))
     }
 
-    /// Whether it is known to serve what is guarded; where that is not known, `None`: nothing but a name that
-    /// nobody knows speaks for or against it.
+    /// Returns whether it is known to serve the guarded service; `None` if that is not known, because an unknown name
+    /// is the only evidence.
     #[must_use]
     pub fn belongs(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
@@ -91,7 +92,7 @@ impl Identity {
         Some(false)
     }
 
-    /// Whether the interpreter `name` runs here what belongs on a guarded port.
+    /// Returns whether the interpreter `name` runs a program that belongs on a guarded port.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
@@ -112,7 +113,7 @@ fn cut(name: &str) -> &str {
     name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-/// The name of the file at a path of any system, without the ending of a Windows or .NET program.
+/// Returns the file name of a path on any system, without the extension of a Windows or .NET program.
 fn file_name(path: &str) -> &str {
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
     let file = file.strip_suffix(".dll").unwrap_or(file);
@@ -124,7 +125,7 @@ fn interpreter(file: &str) -> Vec<&'static str> {
     rows.filter(|(_, begin)| *begin == stem(file)).map(|(name, _)| *name).collect()
 }
 
-/// What a process is taken for; `None` where neither its file nor its name could be read.
+/// Identifies the program of a process; returns `None` if neither its file nor its name could be read.
 #[must_use]
 pub fn identify(process: &Process) -> Option<Identity> {
     let own = process.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
@@ -155,7 +156,7 @@ fn by_name(name: &str) -> Vec<Program> {
     programs::called(name).filter(|p| p.name == name).collect()
 }
 
-/// The programs of a file. Where one file is several programs, the name tells them apart if it is one of theirs.
+/// Returns the programs of a file. If one file is several programs, the name of the process selects one of them.
 fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
     let whole = |program: &Program| match program.matches {
         Match::Exe(name) => file_name(name) == file,
@@ -178,12 +179,12 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
     if named.is_empty() { found } else { named }
 }
 
-/// Whether a whole file name is listed for this cut name, so that the cut name alone does not stand for `file`.
+/// Returns whether a full file name is listed for this cut name, so that the cut name alone does not identify `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::called(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// What an interpreter runs: by its command line, else by the name of an installed script.
+/// Identifies the script that an interpreter runs: by its command line, else by the name of an installed script.
 fn interpreted(
     process: &Process,
     own: Option<&str>,

@@ -1,11 +1,10 @@
 //! The registry of port assignments and its verdict on a port.
 //!
-//! The texts are embedded as they lie in `data/` and searched in place: nothing is parsed, indexed or allocated
-//! before a question is asked. What each file holds, where it comes from and how it is made again is told in
-//! `README.md` beside this file.
+//! The texts are embedded as the files in `data/` and searched in place: nothing is parsed, indexed or allocated before
+//! the first query. `README.md` in this directory describes the content and origin of each file, and how to make it.
 //!
-//! This room refuses to guess. A date or assignee that its sources do not give stays unknown, missing evidence
-//! is never death, only the curated lists call a registration dead, and no presumption becomes a fact.
+//! This module does not guess. A date or assignee that the sources do not give stays unknown, missing evidence never
+//! makes a registration dead, only the curated lists call a registration dead, and no presumption becomes a fact.
 
 mod agree;
 pub(crate) mod command_line;
@@ -39,7 +38,7 @@ pub struct Registry {
     rows: Table,
     /// Rows of several ports; a few dozen.
     ranges: Table,
-    /// How far the widest of them reaches beyond its first port.
+    /// The largest number of ports that a range extends beyond its first port.
     reach: u16,
     dead: Table,
     live: Table,
@@ -47,7 +46,7 @@ pub struct Registry {
     evidence: Table,
     date: &'static str,
     provenance: &'static str,
-    /// The file it was read from, where it is not the embedded one.
+    /// The file that the registry was read from; `None` for the embedded one.
     file: Option<&'static str>,
 }
 
@@ -58,16 +57,16 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// The registry this program carries.
+    /// Returns the embedded registry.
     #[must_use]
     pub fn embedded() -> Self {
         Registry::of(include_str!("data/registry.tsv"))
     }
 
-    /// A registry of `text`, as [`compile::compile`] makes it, with the curated lists this program carries.
+    /// Makes a registry from `text`, as [`compile::compile`] returns it, with the embedded curated lists.
     #[must_use]
     pub fn of(text: &'static str) -> Self {
-        // The few ranges are at the end, so the search for them begins there.
+        // The few ranges are at the end, so the search for them starts there.
         let (rows, ranges) = text.rsplit_once(row::RANGES).unwrap_or((text, ""));
         let header = |key: &str| {
             text.lines()
@@ -94,35 +93,36 @@ impl Registry {
         }
     }
 
-    /// A newer registry: IANA's own CSV, read from `file`. The curated lists and the evidence this program carries
-    /// apply to it. The text it is made into lives as long as the program.
+    /// Makes a newer registry from IANA's own CSV, read from `file`. The embedded curated lists and evidence apply to
+    /// it. Its text lives as long as the program.
     ///
     /// # Errors
-    /// Where it is not that CSV.
+    ///
+    /// Returns an error if the bytes are not that CSV.
     pub fn newer(file: &str, csv: &[u8]) -> Result<Self, compile::BadSource> {
         let text = compile::compile_newer(file, csv)?;
         Ok(Registry { file: Some(file.to_owned().leak()), ..Registry::of(text.leak()) })
     }
 
-    /// The file it was read from; `None` where it is the embedded one.
+    /// Returns the file that the registry was read from; `None` for the embedded one.
     #[must_use]
     pub const fn file(&self) -> Option<&'static str> {
         self.file
     }
 
-    /// The date of the data, `YYYY-MM-DD`: the newest of its sources; of a file, of its newest row.
+    /// Returns the date of the data, `YYYY-MM-DD`: that of its newest source, or for a file that of its newest row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date
     }
 
-    /// What the data was made from: every source with its version and date, in one line.
+    /// Returns the origin of the data: every source with its version and date, in one line.
     #[must_use]
     pub const fn provenance(&self) -> &'static str {
         self.provenance
     }
 
-    /// What the registry says of `port` and `protocol`.
+    /// Returns the verdict on `port` and `protocol`.
     #[must_use]
     pub fn verdict(&self, port: u16, protocol: Protocol) -> Verdict {
         let registered_as = protocol.registered_as();
@@ -137,7 +137,7 @@ impl Registry {
         for row in self.rows_at(port).filter(|row| row.covers(port, registered_as)) {
             match row.service {
                 Some(service) => named.push((row, self.assignment(service, &row, registered_as, &known))),
-                // A row of the port itself comes first and takes it out of an unnamed range.
+                // The row of the port itself comes first and overrides an unnamed range.
                 None if named.is_empty() => unnamed = unnamed.or(Some(row)),
                 None => {}
             }
@@ -184,7 +184,7 @@ impl Registry {
         Verdict { range, status: basis.status(), basis, assignments, known_use, otherwise, together, remark }
     }
 
-    /// Every registration of the service `name`, in the order of ports; case is ignored.
+    /// Returns every registration of the service `name`, in the order of ports; case is ignored.
     #[must_use]
     pub fn named(&self, name: &str) -> Vec<(PortRange, Protocol)> {
         let mut found: Vec<_> =
@@ -194,13 +194,13 @@ impl Registry {
         found
     }
 
-    /// Whether `name` is the name of a registered service; case is ignored.
+    /// Returns whether `name` is the name of a registered service; case is ignored.
     #[must_use]
     pub fn is_service(&self, name: &str) -> bool {
         self.rows_named(name).next().is_some()
     }
 
-    /// The protocols for which `port` has a registration, in the order of listings.
+    /// Returns the protocols for which `port` has a registration, in the order of listings.
     #[must_use]
     pub fn protocols(&self, port: u16) -> Vec<Protocol> {
         let mut found: Vec<_> =
@@ -210,7 +210,7 @@ impl Registry {
         found
     }
 
-    /// The rows that cover `port`, for any protocol, in the registry's order, ranges last.
+    /// Returns the rows that cover `port`, for any protocol, in the registry's order, ranges last.
     fn rows_at(&self, port: u16) -> impl Iterator<Item = Row> {
         let ranges = self
             .ranges
@@ -223,7 +223,7 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// One pass over the text: the name is compared before anything else of a line is read.
+    /// Searches the text in one pass: the name is compared before any other field of a line is read.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = Row> {
         self.rows
             .lines()
@@ -289,8 +289,8 @@ impl Registry {
         named.iter().flat_map(Evidence::kinds).collect()
     }
 
-    /// Returns whether the registration is known to be used on `protocol`, by more than a source that names all of
-    /// its protocols.
+    /// Returns whether the registration is known to be used on `protocol`, by evidence other than a source that names
+    /// all of its protocols.
     fn is_used(&self, service: &str, row: &Row, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
             Some(curated) => !rules::dead(&curated.curated),
@@ -303,7 +303,7 @@ impl Registry {
     }
 }
 
-/// A row that IANA marks as another's alias shares that one's status, curated row and life.
+/// Gives each row that IANA marks as an alias the status, curated row and evidence of the row that it is an alias of.
 fn resolve_aliases(named: Vec<(Row, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

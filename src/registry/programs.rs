@@ -1,8 +1,8 @@
-//! Which programs usually serve which ports, and which are known to serve what is guarded.
+//! The programs that usually serve each port, and the programs that are known to serve guarded services.
 //!
-//! The lists lie in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`);
-//! they are read when the first process is asked about, never for a verdict on a port. This file refuses to judge:
-//! what a process is taken for is told in `identity.rs`.
+//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`); they are
+//! read when the first process is identified, never for a verdict on a port. This file does not judge: `identity.rs`
+//! identifies processes.
 
 use std::sync::OnceLock;
 
@@ -12,14 +12,14 @@ use super::row::ports;
 use super::table::Table;
 use crate::model::{PortRange, Protocol};
 
-/// How a process is known to be a program.
+/// How a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
-    /// By its name, or its file's cut to the length of one.
+    /// By its name, or by the name of its file, cut to the same length.
     Comm,
-    /// By its file's whole name.
+    /// By the full name of its file.
     Exe(&'static str),
-    /// An interpreter, by this text in its command line.
+    /// By this text in the command line of an interpreter.
     Arg(&'static str),
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Match {
 pub struct Program {
     /// Its name, as the kernel cuts it.
     pub name: &'static str,
-    /// What it is.
+    /// The product.
     pub product: &'static str,
     /// Whether it commonly serves any port.
     pub any_port: bool,
@@ -56,25 +56,25 @@ impl Program {
         Some(Program { name, product, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Whether the port is in a wide range that the program picks ports from. That explains the port, but the program
-    /// does not belong on each port of the range.
+    /// Returns whether the port is in a wide range that the program picks ports from. That explains the port, but the
+    /// program does not belong on each port of the range.
     #[must_use]
     pub fn picks(&self, port: u16, protocol: Protocol) -> bool {
         lists(self.picks_from, port, protocol)
     }
 
-    /// Whether the port is one of its own.
+    /// Returns whether the port is one of its own.
     #[must_use]
     pub fn serves(&self, port: u16, protocol: Protocol) -> bool {
         lists(self.ports, port, protocol)
     }
 
-    /// Its own ports.
+    /// Returns its own ports.
     pub fn ports(&self) -> impl Iterator<Item = (PortRange, Protocol)> + use<> {
         pairs(self.ports)
     }
 
-    /// The text that tells it apart: of its file or its command line, else its name.
+    /// Returns the text that distinguishes it: its file name or a text in its command line, else its name.
     #[must_use]
     pub const fn mark(&self) -> &'static str {
         match self.matches {
@@ -83,7 +83,7 @@ impl Program {
         }
     }
 
-    /// The name to show: of what an interpreter runs, its text.
+    /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => text.trim_start_matches(['-', '/']),
@@ -92,7 +92,7 @@ impl Program {
     }
 }
 
-/// `tcp/22,udp/60000-61000`.
+/// Parses `tcp/22,udp/60000-61000`.
 pub(super) fn pairs(text: &'static str) -> impl Iterator<Item = (PortRange, Protocol)> {
     text.split(',').filter_map(|pair| {
         let (protocol, range) = pair.split_once('/')?;
@@ -109,7 +109,7 @@ fn lists(text: &'static str, port: u16, protocol: Protocol) -> bool {
 pub struct Guarded {
     /// The service.
     pub service: &'static str,
-    /// Why a stranger there is suspicious.
+    /// Why an unknown program there is suspicious.
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
@@ -122,9 +122,9 @@ pub struct Guarded {
 pub enum Strangers {
     /// Every program that is not known to serve it.
     Anything,
-    /// Likewise, but the port has no single owner: an unknown program is worth a notice and no more.
+    /// The same, but the port has no single owner, so an unknown program is a notice and not more.
     Soft,
-    /// An interpreter that runs an unknown script, which is worth a notice.
+    /// An interpreter that runs an unknown script, which is a notice.
     Interpreters,
 }
 
@@ -145,7 +145,7 @@ impl Guarded {
         })
     }
 
-    /// The programs known to serve it.
+    /// Returns the programs known to serve it.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.programs.split(',')
     }
@@ -157,23 +157,24 @@ impl Program {
     }
 }
 
-/// The lines of a list.
+/// Returns the lines of a list, without its header.
 fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
     Table::new(text).lines()
 }
 
-/// Every row of `programs.tsv`, in its order.
+/// Returns every row of `programs.tsv`, in its order.
 pub fn programs() -> impl Iterator<Item = Program> {
     body(include_str!("data/programs.tsv")).filter_map(Program::parse)
 }
 
-/// The lines of `programs.tsv` by what they are asked for; nothing more of a line is read before it is.
+/// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is read when it is needed.
 struct Lines {
-    /// The first letters of every name below: few names share them, and numbers are compared faster than names.
+    /// The first letters of every name below, as numbers: few names share them, and numbers are compared faster than
+    /// names.
     letters: Vec<u64>,
-    /// A kernel's name, or a file's whole one, and its line.
+    /// A process name or a full file name, and its line.
     called: Vec<(&'static str, &'static str)>,
-    /// Of what interpreters run.
+    /// The lines of scripts and modules that interpreters run.
     scripts: Vec<&'static str>,
 }
 
@@ -200,7 +201,7 @@ impl Lines {
     }
 }
 
-/// The programs that are looked up by `name`, which is a kernel's name or a file's, in the order of the list.
+/// Returns the programs listed under `name`, which is a process name or a file name, in the order of the list.
 pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
     let lines = Lines::read();
     let letters = first_letters(name);
@@ -217,7 +218,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     strict.any(|row| row.programs().any(|program| program == name))
 }
 
-/// The first field of a line, and the others.
+/// Returns the first field of a line, and the rest.
 fn first_of(line: &'static str) -> (&'static str, &'static str) {
     let (first, rest) = line.split_at(memchr(b'\t', line.as_bytes()).unwrap_or(line.len()));
     (first, rest.get(1..).unwrap_or_default())
@@ -229,18 +230,18 @@ fn first_letters(name: &str) -> u64 {
     u64::from_be_bytes(letters)
 }
 
-/// What interpreters run, by a text in their command line.
+/// Returns the programs that interpreters run, which are identified by a text in the command line.
 pub(super) fn scripts() -> &'static [Program] {
     static SCRIPTS: OnceLock<Vec<Program>> = OnceLock::new();
     SCRIPTS.get_or_init(|| Lines::read().scripts.iter().filter_map(|line| Program::parse(line)).collect())
 }
 
-/// The programs that hold sockets for others.
+/// Returns the programs that own sockets for other programs.
 pub(super) fn holders() -> impl Iterator<Item = &'static str> {
     body(include_str!("data/holders.tsv")).filter_map(|line| line.split('\t').next())
 }
 
-/// The interpreters, each with the beginning of the names of its files.
+/// Returns the interpreters, each with the beginning of its file names.
 pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     static INTERPRETERS: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
     INTERPRETERS.get_or_init(|| {
@@ -256,10 +257,10 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// The programs that serve a port as one of their own, the most common first.
+/// Returns the programs that serve a port as one of their own, the most common first.
 #[must_use]
 pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
-    /// Every program, a row for each of its ranges: only `explain` asks.
+    /// Every program, with one row for each of its ranges. Only `explain` needs this table.
     static ON_PORT: OnceLock<Vec<(PortRange, Protocol, Program)>> = OnceLock::new();
     let on_port = ON_PORT.get_or_init(|| {
         let rows =
@@ -275,9 +276,9 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
     found.into_iter().map(|(_, program)| program).collect()
 }
 
-/// The guarded services of a port.
+/// Returns the guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    /// The lines of `guarded.tsv` by their ports; nothing more of a line is read before it is asked for.
+    /// The lines of `guarded.tsv` by their ports; the rest of a line is read when it is needed.
     static GUARDED: OnceLock<Vec<(PortRange, Protocol, &str)>> = OnceLock::new();
     let lines = GUARDED.get_or_init(|| {
         let mut lines = Vec::with_capacity(256);
@@ -294,7 +295,7 @@ pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
         .filter_map(|(_, _, line)| Guarded::parse(line))
 }
 
-/// The socket unit of Debian that gives this port to pid 1.
+/// Returns the socket unit of Debian that gives this port to pid 1.
 #[must_use]
 pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
     body(include_str!("data/sockets.tsv")).find_map(|line| {

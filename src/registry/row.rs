@@ -1,7 +1,7 @@
 //! One line of each data file, read on demand.
 //!
-//! A field that is empty in the file is `None` here. A line that cannot be read is no row: it is left out
-//! instead of stopping the program, and tests hold that the embedded files have no such line.
+//! A field that is empty in the file is `None` here. A line that cannot be read is left out instead of stopping the
+//! program; tests check that the embedded files have no such line.
 
 use crate::model::{Confidence, Curated, Life, PortRange, Protocol, Standing};
 
@@ -33,14 +33,14 @@ pub(super) struct Row {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// `None`: the row reserves the port or says why it is unassigned.
+    /// The service name; `None` if the row reserves the port or says why it is unassigned.
     pub(super) service: Option<&'static str>,
     pub(super) description: Option<&'static str>,
     pub(super) assignee: Option<&'static str>,
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// Where the row is known by its name only: the time between which it was made. Its assignee, dates and
+    /// For a row that only the newer list of names has: the time between which it was made. Its assignee, dates and
     /// reference are unknown, not absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
@@ -50,7 +50,7 @@ fn text(field: Option<&'static str>) -> Option<&'static str> {
     field.filter(|field| !field.is_empty())
 }
 
-/// `80` or `6000-6063`.
+/// Parses `80` or `6000-6063`.
 pub(super) fn ports(field: &str) -> Option<PortRange> {
     match field.split_once('-') {
         Some((low, high)) => PortRange::new(low.parse().ok()?, high.parse().ok()?),
@@ -58,7 +58,7 @@ pub(super) fn ports(field: &str) -> Option<PortRange> {
     }
 }
 
-/// The ports a line is about, without reading the rest of it.
+/// Returns the ports of a line, without reading the rest of the line.
 pub(super) fn ports_of(line: &str) -> Option<PortRange> {
     ports(line.split_once('\t')?.0)
 }
@@ -80,12 +80,12 @@ impl Row {
         })
     }
 
-    /// The protocols, in the order of listings.
+    /// Returns the protocols, in the order of listings.
     pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> + use<> {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
-    /// Returns every protocol of the registration: rows of different content, such as another assignee, name the same
+    /// Returns every protocol of the registration. Rows with other content, such as another assignee, may name the same
     /// service for other protocols.
     pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = Row>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
@@ -93,12 +93,12 @@ impl Row {
             .collect()
     }
 
-    /// Whether the row is for `port` and `protocol`.
+    /// Returns whether the row is for `port` and `protocol`.
     pub(super) fn covers(&self, port: u16, protocol: Protocol) -> bool {
         self.ports.contains(port) && self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// The name this row is an alias of, by IANA's note.
+    /// Returns the name that this row is an alias of, by IANA's note.
     pub(super) fn alias_of(&self) -> Option<&'static str> {
         let (_, rest) = self.notes?.split_once("This entry is an alias to \"")?;
         rest.split_once('"').map(|(name, _)| name)
@@ -111,7 +111,7 @@ pub(super) struct Evidence {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The registered service that is named; `None`: the port is named otherwise.
+    /// The registered service that is named; `None` if the port is named as something else.
     pub(super) service: Option<&'static str>,
     kinds: &'static str,
     together: &'static str,
@@ -129,17 +129,17 @@ impl Evidence {
         })
     }
 
-    /// Whether it is about `protocol`.
+    /// Returns whether the row is for `protocol`.
     pub(super) fn is_of(&self, protocol: Protocol) -> bool {
         self.protocols.split(',').any(|name| name == protocol.name())
     }
 
-    /// The kinds of packaged source that name it so, rising.
+    /// Returns the kinds of packaged source that use this name, rising.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Life> + use<> {
         kinds(self.kinds)
     }
 
-    /// Of those that name the port otherwise, the ones that agree with each other.
+    /// Returns those kinds that name the port as something else and agree with each other.
     pub(super) fn together(&self) -> impl Iterator<Item = Life> + use<> {
         kinds(self.together)
     }
@@ -157,18 +157,18 @@ pub(super) struct CuratedRow {
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
-    /// Of the dead: the kinds of packaged source that name it all the same, joined by commas.
+    /// For a dead registration: the kinds of packaged source that name it nevertheless, joined by commas.
     #[allow(dead_code, reason = "read by the tests of the lists")]
     pub(super) despite: &'static str,
 }
 
 impl CuratedRow {
-    /// A line of `orphans.tsv`.
+    /// Parses a line of `orphans.tsv`.
     pub(super) fn dead(line: &'static str) -> Option<Self> {
         CuratedRow::parse(line, true)
     }
 
-    /// A line of `live.tsv`, which has no column `ended`.
+    /// Parses a line of `live.tsv`, which has no column `ended`.
     pub(super) fn live(line: &'static str) -> Option<Self> {
         CuratedRow::parse(line, false)
     }
@@ -202,7 +202,7 @@ impl CuratedRow {
         })
     }
 
-    /// Whether the row is on this registration: ports, protocol and name exactly as registered.
+    /// Returns whether the row is about this registration: ports, protocol and name exactly as registered.
     pub(super) fn is_on(&self, row: &Row, protocol: Protocol) -> bool {
         self.ports == row.ports
             && row.service == Some(self.service)
@@ -233,7 +233,7 @@ pub(super) struct KnownUse {
     pub(super) services: &'static str,
     /// What uses the port; `None` only if it is [`Relation::Abused`].
     pub(super) text: Option<&'static str>,
-    /// Malware that listened there or spread through it, each with its year.
+    /// Malware that listened on the port or spread through it, each with its year.
     pub(super) abused_by: Option<&'static str>,
 }
 
@@ -256,7 +256,7 @@ impl KnownUse {
         })
     }
 
-    /// Whether the use is the registered `service` itself.
+    /// Returns whether the use is the registered `service` itself.
     pub(super) fn is(&self, service: &str) -> bool {
         matches!(self.relation, Relation::Registered | Relation::Both)
             && self.services.split(',').any(|name| name == service)

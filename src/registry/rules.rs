@@ -5,7 +5,7 @@ use crate::model::{Assignment, Basis, Curated, Life, Protocol, Standing};
 use super::agree;
 use super::row::Row;
 
-/// Untouched for this long, a registration without evidence of use counts as such.
+/// A registration without evidence of use is untouched if it has not changed for this long.
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is in use, as far as is known.
@@ -24,9 +24,9 @@ pub(super) fn show_use(life: &[Life]) -> bool {
     life.iter().any(|kind| *kind != Life::Selinux)
 }
 
-/// What the status of one registration rests on. The curated list of the dead wins over every evidence. `used_on` are
-/// the other protocols on which the same registration is in use: then neither an RFC nor the SELinux policy, which
-/// cover all protocols, show that it is used on this one.
+/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all evidence.
+/// `used_on` are the other protocols on which the same registration is in use: in that case neither an RFC nor the
+/// SELinux policy, which cover all protocols, shows that it is used on this one.
 pub(super) fn of_registration(
     row: &Row,
     curated: Option<&Curated>,
@@ -42,7 +42,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => Basis::OtherProtocol,
         None if !life.is_empty() => Basis::Evidence,
         None if row.reference.is_some_and(by_rfc) => Basis::Standard,
-        // Known by name only: that its assignee and date are missing here means nothing.
+        // Only the name is known, so a missing assignee or date means nothing.
         None if row.since.is_some() => Basis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             Basis::Untouched
@@ -51,7 +51,8 @@ pub(super) fn of_registration(
     }
 }
 
-/// Whether the reference holds an RFC, also one approved and not yet numbered (`RFC-ietf-rift-rift-24`).
+/// Returns whether the reference contains an RFC, including one that is approved and not yet numbered
+/// (`RFC-ietf-rift-rift-24`).
 fn by_rfc(reference: &str) -> bool {
     reference
         .split('[')
@@ -59,8 +60,8 @@ fn by_rfc(reference: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
 }
 
-/// Whether `touched` lies ten years or more before `date`. A month without a day may be its last day; no date
-/// at all is long ago.
+/// Returns whether `touched` is ten years or more before `date`. A month without a day may mean its last day; a missing
+/// date counts as long ago.
 fn untouched(touched: Option<&str>, date: &str) -> bool {
     let Some(touched) = touched else { return true };
     let cut = |date: &str| {
@@ -76,16 +77,17 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Whether a dead registration's port is known to be used by something else now: by what is not itself a
-/// registered service of the port that lives.
+/// Returns whether the port of a dead registration is known to be used by something else now, other than a registered
+/// service of the port that is in use.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| lives(a.basis));
     dead.into_iter().any(|text| !living().any(|a| agree::names(text, a.service)))
 }
 
-/// What the status of a port rests on that has registrations, none of which has been replaced. A registration in use
-/// decides; then one of which nothing is known; the dead decide only if every registration is dead.
+/// Returns the basis of the status of a port that has registrations, none of which has been replaced. A registration in
+/// use decides, then a registration about which nothing is known; dead registrations decide only if every registration
+/// is dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> Basis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(Basis::Unregistered)
 }

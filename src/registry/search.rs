@@ -1,19 +1,19 @@
-//! Finds ports by what people call them: the name of a program, words of a description, a name mistyped.
+//! Finds ports by common names: the name of a program, words of a description, a misspelt name.
 //!
-//! Every search is one pass over the embedded texts; no index is kept for a question that is seldom asked. An exact
-//! name is never mixed with what is merely near.
+//! Every search is one pass over the embedded texts, because an index would not pay for such rare queries. An exact
+//! name is never mixed with similar names.
 
 use super::programs::{self, Program};
 use super::row::{CuratedRow, KnownUse, Row};
 use super::{Registry, agree};
 use crate::model::{PortRange, Protocol};
 
-/// As many suggestions are made.
+/// The largest number of suggestions.
 const FEW: usize = 5;
 
 impl Registry {
-    /// The ports of which all the words of `text` are told: in a service's name or description, in the product a
-    /// curated row names, in a known use, or in the product of a program. In the order of ports.
+    /// Returns the ports to which all the words of `text` apply: in a service's name or description, in the product of
+    /// a curated row, in a known use, or in the product of a program. The ports are in rising order.
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -31,7 +31,7 @@ impl Registry {
         for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
             if tells(&[Some(row.curated.product), row.curated.now_used_by]) {
                 let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
-                // Only what is registered still: a newer registry may have lost it.
+                // Only registrations that still exist count: a newer registry may have lost some.
                 let of = |protocol: &Protocol| {
                     self.verdict(row.ports.low, *protocol)
                         .assignments
@@ -54,7 +54,7 @@ impl Registry {
         found
     }
 
-    /// The names of registered services that begin so, in the order of the alphabet.
+    /// Returns the names of registered services that begin with `text`, in alphabetical order.
     #[must_use]
     pub fn beginning(&self, text: &str) -> Vec<&'static str> {
         let names = self.rows.lines().chain(self.ranges.lines()).filter_map(|line| line.split('\t').nth(2));
@@ -64,7 +64,7 @@ impl Registry {
         names
     }
 
-    /// Names of services and programs near a name that is none, the nearest first.
+    /// Returns the names of services and programs similar to an unknown name, the most similar first.
     #[must_use]
     pub fn near(&self, name: &str) -> Vec<&'static str> {
         let services =
@@ -87,7 +87,7 @@ impl Registry {
     }
 }
 
-/// The programs of this name, of this file or of this text in a command line; case is ignored.
+/// Returns the programs with this name, this file or this text in a command line; case is ignored.
 #[must_use]
 pub fn programs_called(name: &str) -> Vec<Program> {
     programs::programs()
@@ -100,7 +100,7 @@ pub fn programs_called(name: &str) -> Vec<Program> {
         .collect()
 }
 
-/// Whether a word of `text` begins with `word`, ignoring case; of short ones, is it.
+/// Returns whether a word of `text` begins with `word`, ignoring case; a short `word` must be the whole word.
 fn has_word(text: &str, word: &str) -> bool {
     const SHORT: usize = 3;
     if word.len() <= SHORT {
@@ -113,7 +113,7 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// How many letters must be put in, left out, changed or swapped with their neighbour; `None`: more than `most`.
+/// Returns how many letters must be added, removed, changed or swapped with the next one; `None` if more than `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();
@@ -157,7 +157,7 @@ mod tests {
         for text in ["", "  ", "qqqqqq", "ostgres"] {
             assert_eq!(registry.search(text), [], "{text:?}");
         }
-        // Every word must be told.
+        // Every word must occur.
         assert!(!registry.search("AirMobile qqqqqq").contains(&tcp(3416)));
         assert!(registry.search("postgres").is_sorted());
     }

@@ -1,48 +1,48 @@
-//! Sums of the registry, for a reader who wants to know what it knows.
+//! Statistics of the registry.
 
 use super::Registry;
 use super::row::{CuratedRow, Evidence};
 use crate::model::{Life, Protocol, RegistryRange, Standing, Status, Verdict};
 
-/// Ports and protocols of one status within one part of the port space.
+/// The number of ports and protocols of one status within one part of the port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The part.
     pub range: RegistryRange,
     /// The status.
     pub status: Status,
-    /// How many ports, for TCP and UDP counted apart.
+    /// The number of ports, counted separately for TCP and UDP.
     pub ports: usize,
 }
 
-/// How often one kind of source speaks.
+/// The number of names that one kind of source gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spoken {
     /// The kind.
     pub kind: Life,
-    /// Registrations (port, protocol and name) that it names.
+    /// The number of registrations (port, protocol and name) that it names.
     pub names: usize,
-    /// Ports, for each protocol apart, that it names as something else.
+    /// The number of ports that it names as something else, counted separately for each protocol.
     pub otherwise: usize,
 }
 
-/// The sums.
+/// The statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Statuses by range, for TCP and UDP; none where there is nothing to count.
+    /// Statuses by range, for TCP and UDP; without those that have no ports.
     pub statuses: Vec<Count>,
     /// Evidence by kind.
     pub evidence: Vec<Spoken>,
-    /// Rows of the curated lists: orphaned, legacy, living.
+    /// The number of rows in the curated lists: orphaned, legacy, living.
     pub curated: [usize; 3],
-    /// Rows of the known uses.
+    /// The number of rows in the list of known uses.
     pub known_uses: usize,
-    /// Programs with their usual ports.
+    /// The number of programs with usual ports.
     pub programs: usize,
 }
 
 impl Registry {
-    /// The sums of what this registry says. It asks for the verdict on every port, so it takes its time.
+    /// Counts what this registry contains. It computes the verdict on every port, so it is slow.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];

@@ -1,7 +1,8 @@
-//! A text of tab-separated lines sorted by the port that begins each, searched as it lies.
+//! A text of tab-separated lines, sorted by the port at the start of each line and searched in place.
 //!
-//! No index and no parsing ahead: a look-up reads the lines it compares and hands out the lines that answer.
-//! It refuses to know what the columns mean, and to complain: the shape of the embedded texts is held by tests.
+//! There is no index and nothing is parsed in advance: a look-up reads the lines that it compares and returns the lines
+//! that match. The table does not know the meaning of the columns and reports no errors: tests check the form of the
+//! embedded texts.
 
 use memchr::{memchr, memrchr};
 
@@ -12,7 +13,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table in `text`, after the lines that begin with `#`.
+    /// Makes a table from `text`, without the lines that begin with `#`.
     pub(super) fn new(text: &'static str) -> Self {
         let mut body = text;
         while body.starts_with('#') {
@@ -21,7 +22,7 @@ impl Table {
         Table { body }
     }
 
-    /// Every line, in order.
+    /// Returns every line, in order.
     pub(super) fn lines(self) -> impl Iterator<Item = &'static str> {
         let mut rest = self.body;
         std::iter::from_fn(move || {
@@ -32,7 +33,7 @@ impl Table {
         })
     }
 
-    /// The lines whose first port is `port`, in order.
+    /// Returns the lines whose first port is `port`, in order.
     pub(super) fn at(self, port: u16) -> impl Iterator<Item = &'static str> {
         self.body
             .get(self.begin_of(port)..)
@@ -41,7 +42,7 @@ impl Table {
             .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
     }
 
-    /// The lines whose first port is `port` or at most `reach` below it, the nearest first: where no range is
+    /// Returns the lines whose first port is `port` or at most `reach` below it, the nearest first: if no range is
     /// wider, every range that covers `port` is among them.
     pub(super) fn reaching(self, port: u16, reach: u16) -> impl Iterator<Item = &'static str> {
         let end = port.checked_add(1).map_or(self.body.len(), |next| self.begin_of(next));
@@ -49,22 +50,22 @@ impl Table {
         lines.take_while(move |line| first_port(line.as_bytes()) + u32::from(reach) >= u32::from(port))
     }
 
-    /// The lines of ports below `port`, the nearest first.
+    /// Returns the lines of ports below `port`, the nearest first.
     pub(super) fn before(self, port: u16) -> impl Iterator<Item = &'static str> {
         self.body.get(..self.begin_of(port)).unwrap_or_default().lines().rev()
     }
 
-    /// The lines of ports above `port`, the nearest first.
+    /// Returns the lines of ports above `port`, the nearest first.
     pub(super) fn after(self, port: u16) -> impl Iterator<Item = &'static str> {
         let rest = port.checked_add(1).and_then(|next| self.body.get(self.begin_of(next)..));
         rest.unwrap_or_default().lines()
     }
 
-    /// Where the first line whose first port is not below `port` begins.
+    /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // Both ends stay at the beginning of a line (or the end of the text): what lies before `low` is
-        // below `port`, what lies from `high` on is not.
+        // Both ends stay at the beginning of a line (or the end of the text): the lines before `low` are below `port`,
+        // the lines from `high` on are not.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -79,7 +80,7 @@ impl Table {
     }
 }
 
-/// The number a line begins with.
+/// Returns the number at the start of a line.
 fn first_port(line: &[u8]) -> u32 {
     line.iter()
         .take(5) // digits of 65535

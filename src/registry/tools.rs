@@ -1,4 +1,4 @@
-//! Programs that are tools and not services: those for the moment (`data/ad-hoc.tsv`), and those of dual use
+//! Programs that are tools and not services: tools for short tasks (`data/ad-hoc.tsv`) and dual-use tools
 //! (`data/dual-use.tsv`).
 
 use std::sync::OnceLock;
@@ -8,18 +8,18 @@ use super::table::Table;
 use crate::model::{Severity, named};
 
 named! {
-    /// What a tool for the moment does with a connection.
+    /// What a tool for a short task does with a connection.
     pub(crate) enum AdHocUse {
-        /// It runs a shell or another program for whoever connects.
+        /// It runs a shell or another program for each client that connects.
         Shell = "shell",
-        /// It passes traffic on.
+        /// It forwards traffic.
         Relay = "relay",
         /// It waits for data.
         Listen = "listen",
     }
 }
 
-/// A tool that somebody started for the moment.
+/// A tool that a person started for a short task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdHocTool {
     /// What it does with a connection.
@@ -37,11 +37,11 @@ pub(crate) struct AdHocTool {
 pub(crate) struct DualUseTool {
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
     pub kind: &'static str,
-    /// The severity, on loopback too.
+    /// The severity, also on loopback.
     pub severity: Severity,
     /// What it does: one sentence that begins with a verb or a noun.
     pub what: &'static str,
-    /// The technique of MITRE ATT&CK; empty where there is none.
+    /// The technique of MITRE ATT&CK; empty if there is none.
     pub attack: &'static str,
 }
 
@@ -59,7 +59,7 @@ impl<const N: usize> Rows<N> {
         Rows { rows, programs }
     }
 
-    /// The rows that name the program, in the order of the table.
+    /// Returns the rows that name the program, in the order of the table.
     fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = &[&'static str; N]> {
         self.programs.naming(command).into_iter().filter_map(|row| self.rows.get(row))
     }
@@ -69,7 +69,8 @@ fn severity(name: &str) -> Severity {
     Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
 }
 
-/// Returns the use of a tool for the moment; `None` where the program is none. The first row that matches decides.
+/// Returns the use of a tool for a short task; `None` if the program is not such a tool. The first row that matches
+/// decides.
 #[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     static ROWS: OnceLock<Rows<5>> = OnceLock::new();
@@ -84,7 +85,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     })
 }
 
-/// Returns what a program of dual use is for; `None` where the program is none.
+/// Returns the purpose of a dual-use tool; `None` if the program is not such a tool.
 #[must_use]
 pub(crate) fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
     static ROWS: OnceLock<Rows<7>> = OnceLock::new();

@@ -1,8 +1,8 @@
 //! Makes the text of the registry from its sources.
 //!
-//! IANA's CSV is the base. A newer list of names, where there is one, decides for every pair of a single port
-//! and a protocol which registrations still stand, which were renamed and which are new; it brings no dates,
-//! assignees or references, and none are invented. The output depends on nothing but the input.
+//! IANA's CSV is the base. A newer list of names, if there is one, decides for every pair of a single port and a
+//! protocol which registrations still exist, which were renamed and which are new. It has no dates, assignees or
+//! references, and none are invented. The output depends on the input alone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,15 +15,15 @@ pub use super::iana::BadSource;
 use super::iana::{self, Content, Entry, Names};
 use super::row::{COLUMNS, RANGES};
 
-/// Begins the header line with the date of the data.
+/// The start of the header line that gives the date of the data.
 pub(super) const DATE: &str = "# date: ";
-/// Begins the header line with the sources.
+/// The start of the header line that names the sources.
 pub(super) const MADE_FROM: &str = "# made from: ";
 
-/// A source: its bytes, and what is to be told of it.
+/// A source: its bytes, its label and its date.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// Where it comes from, with a version: `crate port-desc 0.1.1`.
+    /// Its origin, with a version: `crate port-desc 0.1.1`.
     pub label: &'a str,
     /// The date of its data, `YYYY-MM-DD`.
     pub date: &'a str,
@@ -40,7 +40,7 @@ pub struct Sources<'a> {
     pub names: Option<Source<'a>>,
 }
 
-/// What the generator makes.
+/// The output of the generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// The text of `registry.tsv`.
@@ -49,19 +49,19 @@ pub struct Made {
     pub evidence: String,
 }
 
-/// A package the embedded registry is made from.
+/// A package that the embedded registry is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
     /// Its kind, name and version: `crate port-desc 0.1.1`.
     pub label: String,
     /// The date of its data.
     pub date: &'static str,
-    /// The name of the file of it that is read.
+    /// The name of the file in the package that is read.
     pub file: &'static str,
 }
 
 impl Package {
-    /// The package that serves as `role`: `iana`, `names` or a kind of evidence.
+    /// Returns the package that serves as `role`: `iana`, `names` or a kind of evidence.
     #[must_use]
     pub fn of(role: &str) -> Option<Self> {
         include_str!("../data/sources.tsv").lines().find_map(|line| {
@@ -75,32 +75,34 @@ impl Package {
         })
     }
 
-    /// Its label with the date of its data, as the header of the evidence tells it.
+    /// Returns its label with the date of its data, as in the header of the evidence.
     #[must_use]
     pub fn dated(&self) -> String {
         format!("{} ({})", self.label, self.date)
     }
 
-    /// The source that `bytes` of its file are.
+    /// Returns `bytes`, the content of its file, as a source.
     #[must_use]
     pub fn source<'a>(&'a self, bytes: &'a [u8]) -> Source<'a> {
         Source { label: &self.label, date: self.date, bytes }
     }
 }
 
-/// The text of `registry.tsv`: a header, the rows of single ports sorted by port, then those of ranges.
+/// Returns the text of `registry.tsv`: a header, the rows of single ports sorted by port, then those of ranges.
 ///
 /// # Errors
-/// Where a source cannot be read.
+///
+/// Returns an error if a source cannot be read.
 pub fn compile(sources: Sources<'_>) -> Result<String, BadSource> {
     Ok(write(&sources, &join_protocols(entries(sources)?)))
 }
 
-/// The text of a registry made of IANA's CSV alone, as somebody brings it. Its date is that of its newest row:
-/// the file itself bears none.
+/// Returns the text of a registry made from IANA's CSV alone, which a user provides. Its date is that of its newest
+/// row, because the file itself has none.
 ///
 /// # Errors
-/// Where it is not that CSV, or names no port.
+///
+/// Returns an error if the bytes are not that CSV, or name no port.
 pub fn compile_newer(label: &str, csv: &[u8]) -> Result<String, BadSource> {
     if csv.iter().all(u8::is_ascii_whitespace) {
         return Err(BadSource("empty".to_owned()));
@@ -121,17 +123,19 @@ pub fn compile_newer(label: &str, csv: &[u8]) -> Result<String, BadSource> {
     Ok(write(&sources, &join_protocols(entries)))
 }
 
-/// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
+/// Returns whether a text has the form `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
 fn is_date(text: &str) -> bool {
     let digits = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
     let mut parts = text.split('-');
     parts.next().is_some_and(|year| digits(year, 4)) && parts.all(|part| digits(part, 2))
 }
 
-/// The same, and the text of `evidence.tsv` that packaged sources, each with its label, make of that registry.
+/// Returns the text of the registry and the text of `evidence.tsv`, which is made from packaged sources, each with its
+/// label.
 ///
 /// # Errors
-/// Where a source cannot be read.
+///
+/// Returns an error if a source cannot be read.
 pub fn compile_with(sources: Sources<'_>, packaged: &[(String, Packaged)]) -> Result<Made, BadSource> {
     let entries = entries(sources)?;
     let mut named = Vec::new();
@@ -155,7 +159,7 @@ pub fn compile_with(sources: Sources<'_>, packaged: &[(String, Packaged)]) -> Re
     Ok(Made { registry: write(&sources, &join_protocols(entries)), evidence })
 }
 
-/// The rows of the registry, sorted by port.
+/// Returns the rows of the registry, sorted by port.
 fn entries(sources: Sources<'_>) -> Result<Vec<Entry>, BadSource> {
     let within = |label: &str, BadSource(what): BadSource| BadSource(format!("{label}: {what}"));
     let mut entries = iana::rows(sources.iana.bytes).map_err(|e| within(sources.iana.label, e))?;
@@ -164,15 +168,15 @@ fn entries(sources: Sources<'_>) -> Result<Vec<Entry>, BadSource> {
         entries = merge(entries, &names, sources.iana.date, source.date);
     }
     entries.retain(|entry| !entry.content.is_bare());
-    // Stable: on one port the registry's own order stays.
+    // The sort is stable: rows of one port stay in the registry's own order.
     entries.sort_by_key(|entry| entry.ports);
     Ok(entries)
 }
 
-/// The base as the newer names leave it.
+/// Returns the base as changed by the newer names.
 fn merge(base: Vec<Entry>, names: &Names, old: &str, new: &str) -> Vec<Entry> {
     let since = format!("{old}..{new}");
-    // The names each single pair had, to tell a renamed pair from one that has several names.
+    // The names that each pair had, to distinguish a renamed pair from a pair with several names.
     let mut had: BTreeMap<(u16, Protocol), Vec<String>> = BTreeMap::new();
     for entry in base.iter().filter(|entry| entry.ports.low == entry.ports.high) {
         had.entry((entry.ports.low, entry.protocol)).or_default().extend(entry.content.service.clone());
@@ -224,10 +228,10 @@ fn merge(base: Vec<Entry>, names: &Names, old: &str, new: &str) -> Vec<Entry> {
     merged
 }
 
-/// A line: ports, its protocols, and what it says of them.
+/// A line: ports, their protocols, and the remaining content.
 type Line = (PortRange, Vec<Protocol>, Content);
 
-/// Entries of the same ports and content become one line.
+/// Joins entries of the same ports and content into one line.
 fn join_protocols(entries: Vec<Entry>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for Entry { ports, protocol, content } in entries {

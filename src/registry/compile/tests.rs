@@ -1,4 +1,4 @@
-//! What the generator makes of small sources.
+//! The output of the generator for small sources.
 
 use super::*;
 use crate::model::Life;
@@ -6,7 +6,7 @@ use crate::model::Life;
 const HEADER: &str = "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration \
     Date,Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n";
 
-/// The lines that these sources make, without the header and without trailing tabs.
+/// Returns the lines made from these sources, without the header and without trailing tabs.
 fn made(csv: &str, names: Option<&str>) -> Vec<String> {
     let csv = format!("{HEADER}{csv}");
     fn source<'a>(date: &'a str, text: &'a str) -> Source<'a> {

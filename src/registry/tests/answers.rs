@@ -1,4 +1,4 @@
-//! What the registry answers.
+//! The answers of the registry.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ fn statuses_of_ports() {
         }
         let mut names: Vec<_> = verdict.assignments.iter().map(|a| a.service).collect();
         let mut services = services.to_vec();
-        // Another test holds the order; here the names matter.
+        // Another test checks the order; only the names matter here.
         names.sort_unstable();
         services.sort_unstable();
         assert_eq!(names, services, "{target}");
@@ -173,7 +173,7 @@ fn names_are_found() {
     }
 }
 
-/// Every port and protocol answers, with the names and kinds that reading the whole text gives.
+/// Every port and protocol gets the names and kinds that a scan of the whole text gives.
 #[test]
 fn the_search_agrees_with_a_scan() {
     let mut scanned: BTreeMap<(u16, &str), Vec<&str>> = BTreeMap::new();
@@ -205,7 +205,7 @@ fn the_search_agrees_with_a_scan() {
     assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
 }
 
-/// Evidence names the registry's own service, by the rule that `agree.rs` tells.
+/// Evidence names the registry's own service, by the rule in `agree.rs`.
 #[test]
 fn evidence_is_of_the_very_service() {
     use Life::*;
@@ -224,14 +224,14 @@ fn evidence_is_of_the_very_service() {
     }
 }
 
-/// Two kinds that call it the same, and none that calls it what is registered.
+/// Two kinds agree on another name, and no kind uses the registered name.
 #[test]
 fn evidence_of_another_use_is_repurposed() {
     for (target, status, together) in [
         ("tcp/2601", Status::Repurposed, 2), // Zebra, where discp-client is registered
         ("tcp/9050", Status::Repurposed, 2), // Tor
         ("tcp/750", Status::Repurposed, 2),  // Kerberos IV, where rfile is registered
-        // Nothing is registered: what it is cannot be told from what it is not.
+        // Nothing is registered, so no name can be another one.
         ("tcp/24800", Status::Unassigned, 2),
         ("tcp/22", Status::Active, 0),
     ] {

@@ -1,4 +1,4 @@
-//! What the embedded data must be, and that every row of the hand-kept tables answers.
+//! The requirements on the embedded data; every row of the hand-kept tables must be found.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn registry_has_its_shape() {
                     (None, None, None, None)
                 );
             }
-            // People's addresses: `<somebody&example.org>` in IANA's spelling.
+            // Addresses of people: `<somebody&example.org>` in IANA's spelling.
             assert!(
                 !line.split('<').skip(1).any(|rest| rest.split('>').next().unwrap().contains(['&', '@']))
             );
@@ -143,7 +143,7 @@ fn evidence_has_its_shape() {
                 Some(service) => {
                     assert!(together.is_empty(), "{line}");
                     let life = registration(&verdict, service).life;
-                    // An alias shows its original's.
+                    // An alias has the kinds of the row that it is an alias of.
                     assert!(kinds.iter().any(|kind| life.contains(kind)) || life.is_empty(), "{line}");
                 }
                 None => assert_eq!((&verdict.otherwise, &verdict.together), (&kinds, &together), "{line}"),
@@ -153,8 +153,8 @@ fn evidence_has_its_shape() {
     assert!(seen.len() > 1500, "{}", seen.len());
 }
 
-/// The rows of a dead registration cover both TCP and UDP if it has both: a product ends on all protocols at once.
-/// (A live row may leave out a protocol that is not used.)
+/// The rows of a dead registration cover both TCP and UDP if it has both: a product ends on all protocols at once. (A
+/// live row may leave out a protocol that is not used.)
 #[test]
 fn the_dead_are_dead_on_every_protocol() {
     let registry = Registry::embedded();
@@ -244,7 +244,7 @@ fn every_known_use_answers() {
     }
 }
 
-/// A look-up reads the ranges that begin so far below a port and no others.
+/// A look-up reads only the ranges that begin at most this far below a port.
 #[test]
 fn a_look_up_reaches_as_far_as_the_widest_range() {
     let registry = Registry::embedded();

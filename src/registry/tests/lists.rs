@@ -1,6 +1,6 @@
-//! Refuses a bad row of the curated lists, and shows for each rule a row that it refuses.
+//! Refuses bad rows of the curated lists, and shows for each rule a row that it refuses.
 //!
-//! What a contributor's row must be is told in `README.md` beside the data; this is the reader who checks it.
+//! `README.md` in the directory of the data describes the requirements on a contributor's row; this file checks them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::super::{Registry, rules};
 use super::{body, pairs};
 use crate::model::{Confidence, Life, Protocol, Standing};
 
-/// What is wrong with these lists of the dead and the living.
+/// Returns the errors in these lists of dead and living registrations.
 fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
     let mut told = Vec::new();

@@ -1,4 +1,4 @@
-//! Tests of the room as a whole: what its data must be, and what it must answer from them.
+//! Tests of the whole registry: the requirements on its data, and the answers from that data.
 
 mod answers;
 mod data;
@@ -33,7 +33,7 @@ fn known_uses() -> impl Iterator<Item = KnownUse> {
     body(KNOWN_USES).map(|line| KnownUse::parse(line).unwrap_or_else(|| panic!("known-uses.tsv: {line}")))
 }
 
-/// Every (port, protocol) of a curated row.
+/// Returns every (port, protocol) of a curated row.
 fn pairs(row: &CuratedRow) -> impl Iterator<Item = (u16, Protocol)> + use<> {
     let (ports, protocols) = (row.ports, row.protocols);
     protocols

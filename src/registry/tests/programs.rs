@@ -1,4 +1,4 @@
-//! What a process is taken for, and who belongs on a guarded port.
+//! The program that a process is identified as, and the programs that belong on a guarded port.
 
 use super::super::identity::{Identity, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};
@@ -48,7 +48,7 @@ fn lists_have_their_shape() {
         assert_eq!(picks.len(), fields[9].split(',').filter(|pair| !pair.is_empty()).count(), "{line}");
         assert!(picks.iter().all(|(ports, _)| ports.high - ports.low >= WIDE), "{line}");
     }
-    // Every guarded program is one of the list, or one that holds for others.
+    // Every guarded program is in the list, or owns sockets for other programs.
     let known: std::collections::BTreeSet<_> = rows().map(|row| row.name).collect();
     for line in body(include_str!("../data/guarded.tsv")) {
         let fields: Vec<_> = line.split('\t').collect();
@@ -67,17 +67,17 @@ fn processes_are_taken_for_what_they_are() {
     use RestsOn::{Cmdline, Exe, Name};
     for (name, exe, cmdline, rests_on, marks) in [
         ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
-        // A process may call itself anything; its file speaks.
+        // A process can set any name; its file decides.
         ("sshd", "/usr/bin/python3.11", "python3 x.py", Exe, &["python3"]),
         ("sshd", "/tmp/x", "sshd", Exe, &[]),
         ("sshd", "", "", Name, &["sshd"]),
         ("postgres", "/usr/lib/postgresql/15/bin/postgres", "", Exe, &["postgres"]),
-        // One file, several programs.
+        // One file is several programs.
         ("redis-server", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("redis-sentinel", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("x", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb", "redis-check-rdb"]),
         ("systemd-resolve", "/usr/lib/systemd/systemd-resolved", "", Exe, &["systemd-resolve"]),
-        // Names that collide: the file tells them apart, the name does not.
+        // Different programs have the same name: the file distinguishes them, the name does not.
         (
             "prometheus-post",
             "/usr/bin/prometheus-postgres-exporter",
@@ -87,7 +87,7 @@ fn processes_are_taken_for_what_they_are() {
         ),
         ("prometheus-post", "", "", Name, &["prometheus-postfix-exporter", "prometheus-postgres-exporter"]),
         ("prometheus-post", "/usr/bin/prometheus-poster", "", Exe, &[]),
-        // What an interpreter runs.
+        // An interpreter is identified by its script.
         (
             "java",
             "/usr/lib/jvm/x/bin/java",
@@ -112,7 +112,7 @@ fn processes_are_taken_for_what_they_are() {
             &["miniserv.pl"],
         ),
         ("MainThread", "/usr/bin/node", "node x.js", Exe, &["node"]),
-        // A script by its own name only where it is installed.
+        // A script counts by its own name only if it is installed.
         ("fail2ban-server", "/usr/bin/python3.11", "python3 /usr/sbin/sshd", Cmdline, &["sshd"]),
         ("x", "/usr/bin/python3.11", "python3 /tmp/sshd", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 /usr/../tmp/sshd", Exe, &["python3"]),
@@ -166,7 +166,7 @@ fn who_belongs_on_a_guarded_port() {
         ("python3", "/usr/bin/python3.11", "python3 evil.py", "tcp/22", Some(false)),
         ("sshd", "/usr/bin/python3.11", "sshd: evil", "tcp/22", Some(false)),
         ("sshd", "/dev/shm/x", "", "tcp/22", Some(false)),
-        // Neither the file nor the name says anything.
+        // Neither the file nor the name is known.
         ("nosuch", "", "", "tcp/22", None),
         ("nginx", "", "", "tcp/22", Some(false)),
         ("redis-server", "/usr/bin/redis-check-rdb", "", "tcp/6379", Some(true)),
@@ -180,7 +180,7 @@ fn who_belongs_on_a_guarded_port() {
         ("beam.smp", "/usr/lib/erlang/bin/beam.smp", "beam x", "tcp/5672", Some(false)),
         ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
         ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
-        // Web servers are too many to name: a bare interpreter stands out, a program nobody knows does not.
+        // There are too many web servers to list all: a bare interpreter is suspicious, an unknown program is not.
         ("myapp", "/srv/myapp", "", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 -m http.server 80", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 x.py", "tcp/80", Some(false)),

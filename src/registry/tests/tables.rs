@@ -21,7 +21,7 @@ fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
     by_port
 }
 
-/// The protocols on which a registration lives, by port and service.
+/// Returns the protocols on which a registration is in use, by port and service.
 fn live_protocols() -> BTreeMap<(u16, &'static str), BTreeSet<Protocol>> {
     let mut by_service: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for row in live() {
@@ -32,7 +32,7 @@ fn live_protocols() -> BTreeMap<(u16, &'static str), BTreeSet<Protocol>> {
     by_service
 }
 
-/// What is wrong with a program that serves `services` on a port that a dead row is on.
+/// Returns the conflicts of programs that serve `services` with a dead row on the same port.
 fn program_conflicts(programs_tsv: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
     let (dead, live) = (dead_by_port(), live_protocols());
@@ -88,14 +88,14 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
         let is_own = known.relation != Relation::Other;
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
-            // Of several registrations of one port, the use is one that is not orphaned.
+            // If a port has several registrations, the use belongs to one that is not orphaned.
             let own = is_own && *standing != Standing::Orphaned && known.is(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
     }
 }
 
-/// A registered protocol that is not used is not active by the habit of a source to name both.
+/// A registered protocol that is not used does not become active because a source always names both protocols.
 #[test]
 fn live_rows_say_which_protocols_are_used() {
     for ((port, service), protocols) in live_protocols() {
@@ -174,7 +174,7 @@ fn sources_are_first_hand() {
     }
 }
 
-/// The rows of a table, each a map from the name of the column.
+/// Returns the rows of a table, each as a map from the name of the column.
 fn rows(text: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
     let columns = text.lines().find_map(|line| line.strip_prefix("# columns: ")).unwrap();
     let columns: Vec<&str> = columns.split('\t').collect();
@@ -187,7 +187,7 @@ fn rows(text: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
         .collect()
 }
 
-/// Whether an element of `programs` (NAME, NAME:TEXT or NAME:/REGEX/) can be matched.
+/// Returns whether an element of `programs` (NAME, NAME:TEXT or NAME:/REGEX/) can be matched.
 fn is_program(element: &str) -> bool {
     let (name, rest) = element.split_once(':').unwrap_or((element, ""));
     let expression = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));

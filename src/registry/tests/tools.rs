@@ -1,4 +1,4 @@
-//! The tables of dangerous services and of tools, and what they say of command lines.
+//! The tables of dangerous services and of tools, and their matches for command lines.
 
 use super::super::command_line::{CommandLine, compile};
 use super::super::dangers::{Basis, behind_published_port, danger};
