@@ -1,7 +1,7 @@
-//! Everything that touches the operating system, needs privilege or is slow.
+//! All code that calls the operating system, needs privileges or is slow.
 //!
-//! One function, [`observe`], on every system; the `cfg` switch is here and nowhere else. It never returns
-//! a short list in silence: what could not be seen is a [`crate::model::Gap`] in the observation.
+//! There is one function, [`observe`], for every system, and the `cfg` switch is only here. The function never returns
+//! an incomplete list silently: anything that could not be seen is a [`crate::model::Gap`] in the snapshot.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ use rescan::Memory;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use unsupported as system;
 
-/// What is asked on this system for sockets and processes.
+/// The sources of sockets and processes on this system.
 pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "sock_diag over netlink, /proc"
 } else if cfg!(target_os = "macos") {
@@ -39,13 +39,13 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none: only saved observations (--from)"
 };
 
-/// The namespaces that hold whatever listens here: all there are, where the system has such a thing.
+/// The namespaces that contain every listener: all namespaces, if the system has namespaces.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
-/// Why nothing at all could be observed.
+/// The reason why nothing could be observed.
 #[derive(Debug)]
 pub struct Error(
-    /// What went wrong, in lower case.
+    /// The reason, in lower case.
     pub String,
 );
 
@@ -57,19 +57,21 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Looks at this machine, now.
+/// Scans this machine.
 ///
 /// # Errors
-/// Only where nothing at all can be observed on this system; anything less is a gap.
+///
+/// Returns an error only if nothing at all can be observed on this system; anything less is a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
 
-/// Looks deeper than the tables: whether they contradict each other, and whether a port is taken that none shows.
+/// Makes a deep scan: whether the tables contradict each other, and whether a port is taken that no table shows.
 ///
 /// # Errors
-/// Where a network namespace is asked for that is not to be found; anything else that could not be looked at, on this
-/// system at all too, is a gap.
+///
+/// Returns an error if a network namespace that was asked for cannot be found. Anything else that could not be scanned
+/// is a gap, also if the system supports no deep scan at all.
 pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::look(namespaces);
@@ -77,10 +79,10 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
     return rescan::deep(namespaces);
 }
 
-/// Looks again and again; what one look has learnt makes the next one cheap, where the system allows it.
+/// Scans repeatedly; one scan makes the next one cheap, if the system allows it.
 ///
-/// A look that finds every socket and every holder as they were does not ask who else may hold them by now: that is
-/// asked anew whenever something changed, and now and then.
+/// A scan that finds every socket and every owner unchanged does not search for further owners. That search happens
+/// after each change, and at long intervals.
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
@@ -88,28 +90,29 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Nothing is looked at yet.
+    /// Makes an observer that has not scanned yet.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
         Observer { scope, memory: Memory::default() }
     }
 
-    /// Looks now: an observation, or `None` where all is as it was at the last look.
+    /// Scans; returns a snapshot, or `None` if everything is unchanged since the last scan.
     ///
     /// # Errors
-    /// As [`observe`].
+    ///
+    /// Returns the same errors as [`observe`].
     pub fn look(&mut self) -> Result<Option<Snapshot>, Error> {
         self.memory.look(&self.scope)
     }
 }
 
-/// Whether the system knows a user of this name.
+/// Returns whether the system knows a user of this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Whether any process that can be seen goes by this name, whatever it holds.
+/// Returns whether any visible process has this name, with or without sockets.
 #[must_use]
 pub fn is_running(name: &str) -> bool {
     system::is_running(name)

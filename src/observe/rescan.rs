@@ -1,12 +1,13 @@
-//! Repeated scans where the system gives nothing to compare by: each one is a whole scan. There is no deep look either.
+//! Repeated scans on systems that give no data to compare by: each one is a full scan. There is no deep scan either.
 
 use super::{Error, Scope};
 use crate::model::{DeepLook, Gap, Namespaces, Snapshot, Stage};
 
-/// No deep look is written for this system: that is a gap, and no all-clear.
+/// Returns a gap, because there is no deep scan for this system.
 ///
 /// # Errors
-/// Never.
+///
+/// Never returns an error.
 pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
     let gap = Gap {
         stage: Stage::Sockets,
@@ -19,15 +20,16 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
     Ok(DeepLook { gaps: vec![gap], ..DeepLook::default() })
 }
 
-/// What one look leaves to the next: nothing.
+/// The state that one scan leaves for the next, which is empty here.
 #[derive(Debug, Default)]
 pub(super) struct Memory {}
 
 impl Memory {
-    /// Looks now; it is for the caller to find that nothing changed.
+    /// Scans; the caller compares the result with the last snapshot.
     ///
     /// # Errors
-    /// As [`super::observe`].
+    ///
+    /// Returns the same errors as [`super::observe`].
     #[allow(clippy::unused_self, reason = "a system that remembers does use it")]
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)

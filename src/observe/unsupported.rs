@@ -1,12 +1,13 @@
-//! Systems nobody has written a source for: they are told so, and get no empty list.
+//! Systems without a source: they get an error instead of an empty list.
 
 use super::{Error, Scope};
 use crate::model::Snapshot;
 
-/// Refuses.
+/// Returns an error, because the system is not supported.
 ///
 /// # Errors
-/// Always.
+///
+/// Always returns an error.
 pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
     Err(Error(format!(
         "{}: no source of sockets for this system; use --from with a capture of another",
@@ -14,12 +15,12 @@ pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
     )))
 }
 
-/// Nobody knows.
+/// Returns false, because the users of an unsupported system are not known.
 pub(super) fn is_user(_: &str) -> bool {
     false
 }
 
-/// Nobody knows.
+/// Returns false, because the processes of an unsupported system are not known.
 pub(super) fn is_running(_: &str) -> bool {
     false
 }

@@ -1,7 +1,7 @@
-//! Control groups: from the id a socket carries to a path, and from a path to a systemd unit and a container.
+//! Control groups: from the ID that a socket carries to a path, and from a path to a systemd unit and a container.
 //!
-//! The id is the inode of the group's folder in the cgroup2 tree, so that one pass over the folders names
-//! them all, whoever asks. Where only cgroup v1 is in use the ids name nothing, and nothing is guessed.
+//! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all groups.
+//! On a system that only uses cgroup v1 the IDs name nothing, and nothing is guessed.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -12,15 +12,15 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat};
 
 /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
 const CGROUP2: i64 = 0x6367_7270;
-/// How deep a tree is followed; systemd and Kubernetes stay far below.
+/// The depth to which a tree is followed; systemd and Kubernetes stay far below it.
 const DEPTH: usize = 32;
 
-/// The paths of the groups whose ids are wanted, as far as the tree shows them; the root group is `/`.
+/// Returns the paths of the groups with the wanted IDs, as far as the tree shows them; the root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let open =
         |path: &CStr| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    // The unified mount, or where a hybrid setup keeps it.
+    // The unified hierarchy, or its place in a hybrid setup.
     let tree = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
         .into_iter()
         .filter_map(|path| open(path).ok())
@@ -66,7 +66,7 @@ fn descend(
     }
 }
 
-/// The systemd unit a path belongs to: the innermost service, scope or socket in it.
+/// Returns the systemd unit of a path: the innermost service, scope or socket in it.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<&str> {
     path.split('/').rfind(|part| {
@@ -76,11 +76,11 @@ pub(super) fn unit(path: &str) -> Option<&str> {
     })
 }
 
-/// The container a path belongs to: an id of 64 hexadecimal digits, or a name where the manager uses names.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names.
 ///
 /// Forms: `docker-ID.scope`, `/docker/ID`, `libpod-ID.scope`, `libpod-payload-ID`, `cri-containerd-ID.scope`,
-/// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`,
-/// `machine-NAME.scope` (systemd-nspawn).
+/// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`, `machine-NAME.scope`
+/// (systemd-nspawn).
 #[must_use]
 pub(super) fn container(path: &str) -> Option<&str> {
     let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();

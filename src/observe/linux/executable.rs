@@ -10,27 +10,27 @@ use super::interpreter::{self, Runs};
 use super::origin::{Origins, Tree, is_same};
 use crate::model::{Exe, ExeState, Origin, OriginKind, Script};
 
-/// As many threads of a process whose first thread has ended are tried.
+/// The number of threads that are tried for a process whose first thread has ended.
 const THREADS: usize = 64;
 
-/// What a process runs, as far as that could be found out.
+/// The program of a process, as far as it could be found out.
 #[derive(Debug, Default)]
 pub(super) struct Program {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
     pub script: Option<Script>,
-    /// Why the file or who can replace it is not known.
+    /// Why the file, or who can replace it, is not known.
     pub trouble: Option<String>,
 }
 
-/// Reads what the process runs whose directory in `/proc` this is; `cmdline` names the script of an interpreter.
+/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter.
 pub(super) fn program(process: &OwnedFd, cmdline: &[String], origins: &mut Origins) -> Program {
     let mut link = readlinkat(process, "exe", Vec::new());
     let Some(tree) = origins.tree(process) else {
         return Program { trouble: link.err().map(why), ..Program::default() };
     };
     let mut program = Program::default();
-    // Twice, for an upgrade may come between the two looks at the file.
+    // A second attempt is made, because an upgrade may happen between the two looks at the file.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {
@@ -59,8 +59,8 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory of a living thread where the first thread of a process has ended: the process has no program
-/// file and no command line any more, its threads have.
+/// Returns the directory of a living thread of a process whose first thread has ended: the process has no program file
+/// and no command line any more, but its threads have.
 pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
     if readlinkat(process, "exe", Vec::new()) != Err(Errno::NOENT) {
         return None;
@@ -88,8 +88,8 @@ pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
     None
 }
 
-/// The program file by the target of the link `exe`. The kernel marks a file that is gone by appending " (deleted)" to its
-/// path, which may also be part of a file's name.
+/// Returns the program file, given the target of the link `exe`. The kernel marks a file that is gone by appending "
+/// (deleted)" to its path, which may also be part of a file's name.
 fn executable(
     target: &[u8],
     running: Option<&Stat>,
@@ -115,7 +115,7 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_folders }, origin)
 }
 
-/// What became of a file whose link ends as that of a deleted one.
+/// Returns the state of a file whose link ends like the link of a deleted file.
 fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<&Stat>) -> ExeState {
     let is_running = |other: &Stat| running.is_some_and(|running| is_same(running, other));
     if tree.stat(whole).is_ok_and(|other| is_running(&other)) {
@@ -129,7 +129,7 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// The script, jar or class path that an interpreter runs. Of a class path, the element that vouches least.
+/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element.
 fn script(
     process: &OwnedFd,
     exe: Option<&Exe>,
@@ -152,5 +152,5 @@ fn script(
     }
 }
 
-/// As many elements of a class path are checked; application servers have some hundred.
+/// The number of elements of a class path that are checked; application servers have some hundred.
 const CLASS_PATH: usize = 512;

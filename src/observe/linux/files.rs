@@ -1,6 +1,6 @@
-//! Small files of `/proc`, read with as few calls as there can be: a listing reads some for each process.
+//! Reads small files of `/proc` with as few calls as possible, because a listing reads several for each process.
 //!
-//! Nothing is asked about a file before it is read, for `/proc` tells no sizes.
+//! The size of a file is not asked for before reading, because `/proc` gives no sizes.
 
 use std::os::fd::AsFd;
 
@@ -9,20 +9,22 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads a file that the kernel writes in one piece (one value, one record): an open, a read and a close. Up to `most`
-/// bytes are read, `room` of them at once, so that a file which is shorter than that costs no second read. A setting
-/// below `/proc/sys` gives no more than the first read takes: whoever reads one makes room for all of it.
+/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. It reads
+/// up to `most` bytes, `room` of them at once, so that a shorter file needs no second read. A setting below `/proc/sys`
+/// returns only what the first read takes, so `room` must be large enough for the whole setting.
 ///
 /// # Errors
-/// The error number, where it cannot be opened or read.
+///
+/// Returns the error number if the file cannot be opened or read.
 pub(super) fn slurp(path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
     slurp_at(CWD, path, room, most)
 }
 
-/// As [`slurp`], of a file below an open directory.
+/// Reads a file below an open directory, like [`slurp`].
 ///
 /// # Errors
-/// As [`slurp`].
+///
+/// Returns the same errors as [`slurp`].
 pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
     let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(room);

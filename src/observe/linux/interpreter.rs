@@ -1,6 +1,6 @@
-//! Which file an interpreter runs, by its command line.
+//! Finds the file that an interpreter runs, by its command line.
 
-/// The files that a command line tells an interpreter to run.
+/// The files that an interpreter runs, by its command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Runs<'c> {
     /// A script, or a jar.
@@ -9,7 +9,7 @@ pub(super) enum Runs<'c> {
     ClassPath(Vec<&'c str>),
 }
 
-/// How an interpreter reads its command line.
+/// The way in which an interpreter reads its command line.
 struct Syntax {
     /// Names of its programs, without a version.
     names: &'static [&'static str],
@@ -19,13 +19,13 @@ struct Syntax {
     with_value: &'static [&'static str],
     /// Options whose value is the file.
     file: &'static [&'static str],
-    /// Words before the file.
+    /// Subcommands before the file.
     commands: &'static [&'static str],
 }
 
 const NONE: &[&str] = &[];
 
-/// From the manuals of each; `java` is read by [`class_path`].
+/// Taken from the manual of each interpreter; `java` is read by [`class_path`].
 const SYNTAXES: [Syntax; 11] = [
     Syntax {
         names: &["python", "pypy"],
@@ -102,7 +102,7 @@ const SYNTAXES: [Syntax; 11] = [
     Syntax { names: &["mono", "dotnet"], no_file: NONE, with_value: NONE, file: NONE, commands: &["exec"] },
 ];
 
-/// Returns what the interpreter `program` (the name of its file) runs; `None` where it is no known interpreter, or its
+/// Returns what the interpreter `program` (the name of its file) runs; `None` if it is not a known interpreter, or its
 /// command line names no file.
 pub(super) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>> {
     let name = program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
@@ -130,7 +130,7 @@ pub(super) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>>
     None
 }
 
-/// Whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
+/// Returns whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
 fn ends_cluster(argument: &str, options: &[&str]) -> bool {
     let letters =
         argument.strip_prefix('-').filter(|letters| letters.chars().all(|c| c.is_ascii_alphabetic()));
@@ -143,7 +143,7 @@ fn ends_cluster(argument: &str, options: &[&str]) -> bool {
     })
 }
 
-/// The jar of `java -jar`, or else its class path: the working directory where none is given.
+/// Returns the jar of `java -jar`, or else the class path: the working directory if none is given.
 fn class_path(arguments: &[String]) -> Option<Runs<'_>> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

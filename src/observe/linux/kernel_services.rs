@@ -1,9 +1,10 @@
-//! Kernel services that own sockets without a process: only what can be seen to run is credited with a socket.
+//! Kernel services that own sockets without a process: a socket belongs to the kernel only if there is evidence that
+//! such a service runs.
 //!
-//! That no process holds a socket is no evidence that the kernel does: descriptors can be in flight, in an io_uring without
-//! a descriptor, or behind a mount over `/proc/PID`. So a socket is the kernel's only where its user is root, no user can
-//! make one of that, and a service that uses such a port is seen by a kernel thread, a network device or a module.
-//! The control group is no evidence: a tunnel's socket is in the group of whoever set up the tunnel.
+//! The absence of a process is not evidence: descriptors can be in flight, in an io_uring without a descriptor, or
+//! behind a mount over `/proc/PID`. So a socket belongs to the kernel only if its user is root, users cannot make such
+//! a socket, and a kernel thread, a network device or a module shows that a service with such a port runs. The control
+//! group is not evidence: a tunnel's socket is in the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,9 +13,9 @@ use super::links::{self, Link};
 use super::process;
 use crate::model::{Protocol, Socket};
 
-/// How a kernel service is seen to run.
+/// The evidence that a kernel service runs.
 enum Sign {
-    /// A kernel thread whose name begins so.
+    /// A kernel thread whose name has this beginning.
     Thread(&'static str),
     /// A network device of this kind in the namespace of the socket.
     Device(&'static str),
@@ -54,7 +55,7 @@ const SERVICES: [Service; 21] = [
     (TCP, &[16385], Sign::Thread("krdsd")),          // net/rds
 ];
 
-/// The kernel services that run, as far as they can be seen.
+/// The kernel services that run, as far as there is evidence.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     threads: HashSet<String>,
@@ -75,7 +76,7 @@ impl Running {
         self.devices.extend(links.into_iter().filter_map(|link| Some((netns, link.kind?))));
     }
 
-    /// Returns whether a kernel service that runs explains a socket that no process holds.
+    /// Returns whether a running kernel service explains a socket that no process owns.
     pub(super) fn explains(&self, socket: &Socket) -> bool {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         socket.uid == Some(0)

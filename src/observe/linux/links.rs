@@ -18,7 +18,7 @@ pub(super) struct Link {
     pub kind: Option<String>,
 }
 
-/// Its number is 0, which as a protocol means the default of the family.
+/// The protocol number is 0, which means the default of the family.
 const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWLINK: u16 = 16;
@@ -29,7 +29,7 @@ const DUMP: u16 = 0x301;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
-/// The flag for nested attributes and the one for byte order, which are no part of an attribute's type.
+/// Excludes the flags for nested attributes and for byte order, which are not part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 const IFF_LOOPBACK: u32 = 0x8;
 /// Sizes of `nlmsghdr` and of `ifinfomsg`.
@@ -37,13 +37,14 @@ const HEADER: usize = 16;
 const BODY: usize = 16;
 /// The kernel fills datagrams of at most 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The kernel answers at once; this only ends the wait where something else answers in its place.
+/// The kernel answers at once; this only ends the wait if something else answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lists the devices.
 ///
 /// # Errors
-/// Where the kernel refuses, or does not answer in a form that is understood.
+///
+/// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn list() -> Result<Vec<Link>, Errno> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, NETLINK_ROUTE)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
@@ -65,7 +66,7 @@ pub(super) fn list() -> Result<Vec<Link>, Errno> {
     }
 }
 
-/// Reads one datagram; returns whether it ends the answer.
+/// Parses one datagram; returns whether it ends the answer.
 fn read(datagram: &[u8], links: &mut Vec<Link>) -> Result<bool, Errno> {
     let mut rest = datagram;
     while !rest.is_empty() {
@@ -95,7 +96,7 @@ fn link(message: &[u8]) -> Option<Link> {
     })
 }
 
-/// The value of the first attribute of a type.
+/// Returns the value of the first attribute of a type.
 fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(short(attributes, 0)?);

@@ -1,18 +1,18 @@
-//! Processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
+//! Finds processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
 
 use super::files::slurp;
 use crate::model::Pid;
 
-/// A mount table of some thousand mounts.
+/// Long enough for a mount table of several thousand mounts.
 const LONGEST: usize = 4 * 1024 * 1024;
 
-/// The processes whose directory, or something below it, has a mount over it; in rising order.
+/// Returns the processes with a mount over their directory or over something below it, in rising order.
 pub(super) fn processes() -> Vec<Pid> {
     let mounts = slurp("/proc/thread-self/mountinfo", 64 * 1024, LONGEST).unwrap_or_default();
     processes_in(&String::from_utf8_lossy(&mounts))
 }
 
-/// The same, in the text of `mountinfo`, whose fifth field is the mount point.
+/// Returns the same processes from the text of `mountinfo`, whose fifth field is the mount point.
 fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;

@@ -1,8 +1,8 @@
-//! Linux: sockets from the kernel's socket diagnosis, holders from the descriptors in `/proc`.
+//! Linux: sockets from the kernel's socket diagnosis, their processes from the descriptors in `/proc`.
 //!
-//! The order of the questions is what makes the answer true. Sockets are listed first and holders looked for
-//! after, so that no holder is missed of a socket that was there all along; a socket without one is listed
-//! again and looked for again before it is called the kernel's own, or gone.
+//! The order of the steps makes the result correct. Sockets are listed first and their processes found afterwards, so
+//! no process of a socket that existed all along is missed. A socket without a process is listed and searched for a
+//! second time before it is reported as owned by the kernel or as gone.
 
 mod cgroup;
 pub mod deep;
@@ -44,15 +44,17 @@ use crate::model::{
     Stage,
 };
 
-/// Looks at this machine, now.
+/// Scans this machine.
 ///
 /// # Errors
-/// Where a network namespace is asked for that is not to be found; anything else that could not be seen is a gap.
+///
+/// Returns an error if a network namespace that was asked for cannot be found; anything else that could not be seen is
+/// a gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     look(scope).map(|seen| seen.observation)
 }
 
-/// An observation, and what makes the next one cheaper.
+/// A snapshot, and the data that makes the next scan cheaper.
 #[derive(Debug)]
 struct Seen {
     observation: Snapshot,
@@ -119,14 +121,14 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     Ok(Seen { observation, view, blind, places })
 }
 
-/// The network namespaces a scope asks for.
+/// The network namespaces of a scope.
 #[derive(Debug)]
 struct View {
     own: bool,
     others: Vec<Known>,
 }
 
-/// What they hold.
+/// The sockets in these namespaces.
 #[derive(Default)]
 struct Sight {
     found: Vec<Found>,
@@ -155,7 +157,7 @@ impl View {
         Ok(View { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all of them.
+    /// Lists the sockets of all these namespaces.
     fn look(&self, scope: &Scope) -> Sight {
         let mut sight = Sight::default();
         if self.own {
@@ -191,14 +193,14 @@ impl View {
         sight
     }
 
-    /// Lists the sockets once more; `None` where less could be seen than with the gaps of the first time, so that
-    /// what is missing proves nothing.
+    /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
+    /// a missing socket proves nothing.
     fn look_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
         let again = self.look(scope);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// The kernel services that run, as far as they can be seen from here and inside the other namespaces.
+    /// Returns the kernel services that run, as far as they can be seen from here and inside the other namespaces.
     fn kernel_services(&self) -> kernel_services::Running {
         let mut running = kernel_services::Running::find();
         for known in &self.others {
@@ -208,7 +210,7 @@ impl View {
         running
     }
 
-    /// What a reader should know of the namespaces that were not asked for.
+    /// Returns a note about the namespaces that were not asked for.
     fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
         let looked_into = |inode: &u64| {
@@ -237,12 +239,12 @@ impl Sight {
     }
 }
 
-/// Whether the system knows a user of this name.
+/// Returns whether the system knows a user of this name.
 pub(super) fn is_user(name: &str) -> bool {
     users::Users::load().knows(name)
 }
 
-/// Whether any process that `/proc` shows goes by this name, which the kernel cuts at 15 bytes.
+/// Returns whether any process in `/proc` has this name, which the kernel cuts at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     entries
@@ -251,16 +253,16 @@ pub(super) fn is_running(name: &str) -> bool {
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }
 
-/// How owners are to be looked for.
+/// How to look for owners.
 #[derive(Clone, Copy)]
 struct Asked {
     /// Whether every process that can be seen can be read.
     privileged: bool,
-    /// Whether to search threads and io_urings also where another process is known to hold the socket.
+    /// Whether to search threads and io_urings also if another process is known to own the socket.
     closely: bool,
 }
 
-/// Fills in the owner of every socket; what stood in the way is added to the gaps. `look` lists them again.
+/// Fills in the owner of every socket and adds the obstacles to the gaps. `look` lists the sockets again.
 fn find_holders(
     found: &mut [Found],
     Asked { privileged, closely }: Asked,
@@ -295,8 +297,9 @@ fn find_holders(
     let mut gone = HashSet::new();
     let mut unsure = false;
     if !open.is_empty() {
-        // The second look: what is gone by now is no riddle; the rest is looked for where descriptors hide,
-        // and once more where they do not, for a socket may have changed hands behind the walk's back.
+        // The second look removes sockets that are gone by now. The remaining sockets are searched for where
+        // descriptors hide, and once more in the ordinary descriptors, because a socket may have moved to another
+        // process during the walk.
         let mut drop_the_gone = |open: &mut HashSet<u64>| {
             let Some(listed) = look() else {
                 unsure = true;
@@ -319,7 +322,7 @@ fn find_holders(
             let blind = !walk.unread.is_empty();
             let hidden = if closely { Ok(()) } else { owners::closer_look(&mut walk, &open) };
             let second = hidden
-                // Where not every process may be read, no second walk could settle it.
+                // A second walk cannot help if not every process may be read.
                 .and_then(|()| if blind { Ok(Walk::default()) } else { owners::walk(&open) });
             match second {
                 Ok(second) => walk.absorb(second),
@@ -342,7 +345,7 @@ fn find_holders(
         });
     }
     gaps.extend(outside_the_namespace(open.len()));
-    // A gap in what processes were seen leaves it open who holds the rest.
+    // If not every process was seen, the owner of the remaining sockets is unknown.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services =
         if open.is_empty() || blind { kernel_services::Running::default() } else { kernel_services() };
@@ -389,11 +392,11 @@ fn find_holders(
     Some(walk)
 }
 
-/// As many processes are named in the text of a gap; its `pids` have them all.
+/// The text of a gap names this many processes; its `pids` contain all of them.
 const NAMED: usize = 8;
 
-/// A gap where `/proc` hides the processes of other users. It is one whether or not every socket has an owner, for another
-/// owner may be among the hidden.
+/// Returns a gap if `/proc` hides the processes of other users. There is a gap even if every socket has an owner,
+/// because a hidden process may own the socket too.
 fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     settings::hides_others(privileged).then(|| Gap {
         stage: Stage::Owners,
@@ -405,8 +408,8 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// A gap where sockets have no owner inside the pid namespace of this process. That the view ends there is in
-/// [`Host::scope`], also where every socket has an owner.
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. [`Host::scope`] shows that
+/// limit of the view, also if every socket has an owner.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
     Some(Gap {
@@ -419,7 +422,7 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     })
 }
 
-/// The processes that a mount hides, as one gap that names them.
+/// Returns one gap that names the processes hidden by a mount.
 fn masked_processes(walk: &Walk) -> Option<Gap> {
     let first = walk.masked.first()?;
     let count = walk.masked.len();
@@ -433,7 +436,7 @@ fn masked_processes(walk: &Walk) -> Option<Gap> {
     })
 }
 
-/// The processes a walk could not read, a gap for each reason.
+/// Returns the gaps for processes that a walk could not read, one for each reason.
 fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     let mut reasons: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
     for (pid, errno) in &walk.unread {
@@ -455,7 +458,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
             count: Some(count),
             pids,
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
-            // Whoever may read all that anybody may has nothing left to do.
+            // A user with every privilege gets no remedy.
             remedy: (refused && !privileged)
                 .then(|| "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned()),
         }
@@ -463,7 +466,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Names the users of sockets, and turns the ids of their control groups into paths, units and containers.
+/// Looks up the users of sockets, and turns the IDs of their control groups into paths, units and containers.
 fn name_homes(found: &mut [Found], users: &mut users::Users) {
     let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).map(u64::from).collect();
     let paths = if wanted.is_empty() { HashMap::new() } else { cgroup::paths(&wanted) };
@@ -483,7 +486,7 @@ fn name_homes(found: &mut [Found], users: &mut users::Users) {
     }
 }
 
-/// Reads the owners, in rising order of pid, and names their users.
+/// Reads the owners, in rising order of pid, and looks up their users.
 fn processes(
     scope: &Scope,
     found: &mut [Found],
@@ -509,7 +512,7 @@ fn processes(
     processes
 }
 
-/// The processes of which something could not be read.
+/// Returns the gap for processes that could not be read completely.
 fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     let count = pids.len();
     Gap {
@@ -522,10 +525,11 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// What to read of each process.
+/// Returns what to read of each process.
 fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::of(found) };
-    // Where a socket's own group has no name, its owners' speak for it; the first process opens sockets for others.
+    // If a socket's own control group has no name, the groups of its owners are used. Process 1 opens sockets for other
+    // processes.
     let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
@@ -538,7 +542,7 @@ fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
     pids.into_iter().map(job).collect()
 }
 
-/// Where the socket's own group has no name (cgroup v1), its first owner's speaks for it.
+/// Uses the control group of the first owner if the socket's own group has no name (cgroup v1).
 fn name_homes_by_owner(found: &mut [Found], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<Home>> = HashSet::new();
@@ -563,7 +567,7 @@ mod tests {
     use super::*;
     use crate::model::{Endpoint, Socket, State};
 
-    /// A socket that no process holds.
+    /// Returns a socket that no process owns.
     fn found() -> Found {
         let local: Endpoint = "tcp/127.0.0.1:9".parse().unwrap();
         let socket = Socket {
@@ -593,7 +597,7 @@ mod tests {
         assert_eq!(told(|| None), (Owner::Hidden, true));
         assert_eq!(told(|| Some(Vec::new())), (Owner::Vanished, false));
         let (owner, failed) = told(|| Some(vec![found()]));
-        // Where another process may not be read, it may be that one's.
+        // If another process may not be read, that process may own the socket.
         assert!(matches!(owner, Owner::Unaccounted | Owner::Hidden) && !failed, "{owner:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! The other network namespaces of this machine: finding them, naming them, and looking into them.
+//! The other network namespaces of this machine: finding, naming and scanning them.
 //!
-//! A namespace is entered on a thread of its own, which ends there; the caller never leaves. Where entering is
-//! refused, the tables of a process inside it answer instead. Nothing is made, mounted or kept open.
+//! A thread of its own enters the namespace and ends there; the caller never leaves its namespace. If entering is
+//! refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept open.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,24 +17,24 @@ use super::sockets::{self, Listed};
 use crate::model::{Netns, Pid};
 use crate::observe::Scope;
 
-/// A network namespace and how to get there.
+/// A network namespace and the way to enter it.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// What it is.
+    /// Its inode and name.
     pub netns: Netns,
-    /// A file that stands for it: under `/proc/PID/ns`, among a process's descriptors, or mounted.
+    /// A file that represents it: under `/proc/PID/ns`, among a process's descriptors, or mounted.
     way: PathBuf,
     /// A process in it.
     pid: Option<Pid>,
 }
 
-/// The inode of the calling thread's own namespace.
+/// Returns the inode of the calling thread's own namespace.
 pub(super) fn own() -> Option<u64> {
     inode_of(&fs::read_link("/proc/thread-self/ns/net").ok()?)
 }
 
-/// Every network namespace that can be found, by inode: those of processes and of their threads, those that
-/// are mounted (`/run/netns` and wherever container managers keep theirs), those a descriptor keeps alive.
+/// Returns every network namespace that can be found, by inode: those of processes and of their threads, those that are
+/// mounted (in `/run/netns` or in the directories of container managers), and those that a descriptor keeps alive.
 pub(super) fn discover() -> BTreeMap<u64, Known> {
     let mut found = BTreeMap::new();
     let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
@@ -48,7 +48,7 @@ pub(super) fn discover() -> BTreeMap<u64, Known> {
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
-        // A thread can be elsewhere than its process.
+        // A thread can be in another namespace than its process.
         for thread in numbers(&process.join("task")).into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
             if let Some(inode) = link(&way) {
@@ -69,13 +69,13 @@ pub(super) fn discover() -> BTreeMap<u64, Known> {
     found
 }
 
-/// The network namespaces that are mounted somewhere: inode and mount point.
+/// Returns the network namespaces that are mounted: inode and mount point.
 pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
     let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
     mounted_in(&String::from_utf8_lossy(&mounts))
 }
 
-/// The same, in the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.
+/// Returns the same from the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.
 fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
@@ -101,7 +101,7 @@ fn inode_of(link: &Path) -> Option<u64> {
 }
 
 impl Known {
-    /// Whether it is meant by a name, by the pid of a process in it, or by its inode.
+    /// Returns whether `name` is its name, the pid of a process in it, or its inode.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse::<u64>().ok();
         self.netns.name.as_deref() == Some(name)
@@ -111,14 +111,15 @@ impl Known {
             })
     }
 
-    /// Does something inside, on a thread of its own.
+    /// Runs `inside` in the namespace, on a thread of its own.
     ///
     /// # Errors
-    /// Where it cannot be entered.
+    ///
+    /// Returns an error if the namespace cannot be entered.
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // Another may have come in its place since, or lie mounted on top of it.
+        // Another namespace may have replaced it since, or may be mounted over it.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -134,10 +135,11 @@ impl Known {
         })
     }
 
-    /// Its sockets and its ephemeral range.
+    /// Returns its sockets and its ephemeral range.
     ///
     /// # Errors
-    /// Where it can neither be entered nor read through a process.
+    ///
+    /// Returns an error if it can neither be entered nor read through a process.
     pub(super) fn look(&self, scope: &Scope) -> Result<(Listed, Option<Ephemeral>), Errno> {
         let entered = self.enter(|| (sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())));
         match (entered, self.pid) {

@@ -1,10 +1,10 @@
 //! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
 //!
-//! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can
-//! push another out of sight without a word from the kernel. So the buffers are as large as the kernel fills
-//! (it sizes the first datagram by the largest read so far, hence the priming), and a dump that took more
-//! than one datagram is asked for again until two agree. What the second names and the first does not is told too.
-//! Nothing is kept here but which sockets were told: there may be a hundred thousand.
+//! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can make another
+//! socket disappear from the dump without notice. So the buffers are as large as the kernel fills (it sizes the first
+//! datagram by the largest read so far, hence the priming), and a dump of more than one datagram is repeated until two
+//! dumps agree. A socket that only the second dump contains is reported too. Only the identities of reported sockets
+//! are kept, because there may be a hundred thousand sockets.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,9 +21,9 @@ use crate::model::Family;
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-/// How often a dump is asked for before the last answer has to do.
+/// The number of attempts after which the last dump is accepted.
 const ATTEMPTS: usize = 6;
-/// The kernel answers a dump at once; this only ends the wait where something else answers in its place.
+/// The kernel answers a dump at once; this only ends the wait if something else answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for Trouble {
@@ -55,14 +55,14 @@ fn connect() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// What to ask for.
+/// A request for a dump.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
-    /// The family; `None`, which only TCP understands, for both in one pass.
+    /// The family; `None`, which only TCP supports, asks for both in one pass.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
     pub protocol: u16,
-    /// A bit a state.
+    /// The states, one bit for each.
     pub states: u32,
 }
 
@@ -72,10 +72,11 @@ impl Netlink {
         Ok(Netlink { socket: connect()?, sequence: 0, buffer: vec![0; BUFFER], primed: false })
     }
 
-    /// Hands over the sockets a question is answered with, each once; why they may not be all, where they may not.
+    /// Passes each socket of the answer to the caller once; returns the reason if the answer may be incomplete.
     ///
     /// # Errors
-    /// The error number, where the kernel refuses the question as such; then nothing was handed over.
+    ///
+    /// Returns the error number if the kernel refuses the request as such; in this case no socket was passed on.
     pub(super) fn dump(
         &mut self,
         question: Question,
@@ -83,17 +84,17 @@ impl Netlink {
     ) -> Result<Option<Trouble>, Errno> {
         if !self.primed {
             self.primed = true;
-            // Any answer will do: of sockets in no state there are none.
+            // The answer does not matter, and it is empty: no socket is in none of the states.
             let _ = self.ask(Question { states: 0, ..question }, &mut |_| {});
         }
         let mut seen = HashSet::new();
-        // Unless two dumps agree, the last one counts, and that is said.
+        // Unless two dumps agree, the last one is used and the disagreement is reported.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
             let (before, mut listed) = (seen.len(), 0);
             let outcome = self.ask(question, &mut |record| {
                 listed += 1;
-                // A socket can be named twice, where it moved while the kernel went along.
+                // The dump can contain a socket twice if the socket moved while the kernel walked its tables.
                 if seen.insert(record.cookie) {
                     each(record);
                 }
@@ -113,11 +114,11 @@ impl Netlink {
         Ok(trouble.or(Some(Trouble::Unsettled)))
     }
 
-    /// Asks once: the sockets, and whether one datagram carried them all.
+    /// Sends one request; returns the sockets, and whether a single datagram carried them all.
     fn ask(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, Trouble> {
         let outcome = self.read(question, each);
         if !matches!(outcome, Ok(_) | Err(Trouble::Interrupted)) {
-            // The kernel refuses a new question while it still answers the last: begin anew.
+            // The kernel refuses a new request while it still answers the previous one: open a new connection.
             if let Ok(socket) = connect() {
                 self.socket = socket;
             }
@@ -147,7 +148,7 @@ impl Netlink {
             let bytes = self.buffer.get(..length).ok_or(Trouble::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());
-            // What was read before any trouble counts.
+            // The records before a trouble are used.
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);

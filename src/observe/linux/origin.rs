@@ -1,11 +1,12 @@
 //! Who can replace a file: by the owner and mode of the file and of every directory above it.
 //!
-//! Nothing is opened for reading. Files are compared by device and inode, never by name, and every path is followed from
-//! the root directory of the process that runs the file.
+//! Nothing is opened for reading. Files are compared by device and inode, never by name, and every path is followed
+//! from the root directory of the process that runs the file.
 //!
-//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or directory of
-//! `root:www-data` with mode 0775 is as safe as the web server. In a sticky directory a group replaces nothing of others.
-//! A world-writable directory counts as open even if it is sticky: anyone could have put the file there.
+//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or directory
+//! of `root:www-data` with mode 0775 is only as safe as the web server. In a sticky directory a group cannot replace
+//! the files of others. A world-writable directory counts as open even if it is sticky: anyone could have put the file
+//! there.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -23,21 +24,22 @@ use rustix::io::Errno;
 use super::files::slurp;
 use crate::model::{Origin, OriginKind, Script};
 
-/// Directories are checked this deep. The kernel's longest path has room for 2,048; no real program comes near.
+/// Directories are checked to this depth. The kernel's longest path can have 2,048 of them; real programs have far
+/// fewer.
 const DEEPEST: usize = 64;
 /// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
 const FUSE: i64 = 0x6573_5546;
-/// What a user that has no number in this user namespace is shown as (`/proc/sys/kernel/overflowuid`).
+/// The ID that stands for a user without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
-/// A mount table of some thousand mounts.
+/// Long enough for a mount table of several thousand mounts.
 const LONGEST_MOUNTS: usize = 1024 * 1024;
 
 const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// The directory tree of a process, by which the paths that the kernel gives of its files are followed. Such a path starts
-/// at the root of the mount namespace, not at the root of the process, which a server may have changed.
+/// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
+/// root of the mount namespace, not at the root of the process, which a server may have changed.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,
@@ -69,12 +71,12 @@ impl Tree {
     }
 }
 
-/// What the directories above a file allow.
+/// What the directories above a file permit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Above {
     /// World-writable directories, nearest first.
     open: Vec<String>,
-    /// A directory that a user other than root can write, the nearest, and the user where it is one.
+    /// The nearest directory that a user other than root can write, and the user if it is a single user.
     user: Option<(String, Option<u32>)>,
     /// The user who mounted the FUSE file system that the file lies in.
     mounted_by: Option<u32>,
@@ -82,10 +84,10 @@ struct Above {
     complete: bool,
 }
 
-/// A directory: its mount namespace, the root it is seen from, and its path.
+/// A directory: its mount namespace, the root of the process, and its path.
 type Place = (u64, (u64, u64), Vec<u8>);
 
-/// Judges files, remembering the directories: most programs lie next to others.
+/// Judges files and remembers their directories, because most programs lie in common directories.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
@@ -93,12 +95,12 @@ pub(super) struct Origins {
     above: HashMap<Place, Above>,
 }
 
-/// Whether two files are one.
+/// Returns whether two files are the same.
 pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// The number in a link such as `mnt:[4026531841]`.
+/// Returns the number in a link such as `mnt:[4026531841]`.
 fn namespace_of(process: impl AsFd, link: &str) -> Option<u64> {
     let mut buffer = [MaybeUninit::uninit(); 64];
     let (link, _) = readlinkat_raw(process, link, &mut buffer).ok()?;
@@ -125,7 +127,7 @@ impl Origins {
         self.own.get_or_init(open).as_ref()
     }
 
-    /// The tree of a process, given its directory in `/proc`.
+    /// Returns the tree of a process, given its directory in `/proc`.
     pub(super) fn tree(&self, process: impl AsFd) -> Option<Tree> {
         let namespace = namespace_of(&process, "ns/mnt");
         let own = self.own()?;
@@ -135,21 +137,22 @@ impl Origins {
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // A user makes a mount namespace only together with a user namespace. What root files it shows there, and under
-        // which path, is the user's choice.
+        // A user can make a mount namespace only together with a user namespace. The user chooses which of root's files
+        // appear there, and under which path.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
         Some(tree)
     }
 
-    /// The world-writable directories above `path`, nearest first; `None` where that is not known.
+    /// Returns the world-writable directories above `path`, nearest first; `None` if they are not known.
     pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
         let above = self.above(tree, path)?;
         (above.complete || !above.open.is_empty()).then_some(above.open)
     }
 
-    /// Who can replace the file at `path`; `running` is the file that a process runs, whatever stands at the path by now.
+    /// Returns who can replace the file at `path`; `running` is the file that a process runs, even if another file is
+    /// at the path by now.
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(uid) = above.mounted_by.filter(|uid| *uid != 0) {
@@ -183,13 +186,14 @@ impl Origins {
         })
     }
 
-    /// Whether a process that shares the host's root directory, but not its mounts, sees another file at `path`.
+    /// Returns whether a process that shares the host's root directory, but not its mounts, sees another file at
+    /// `path`.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// The user other than root who can write a file or directory: `Some(None)` for a group.
+    /// Returns the user other than root who can write a file or directory: `Some(None)` for a group.
     fn writer(&self, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
@@ -206,7 +210,7 @@ impl Origins {
         })
     }
 
-    /// What the directories above `path` allow; `None` where the kernel knows no path.
+    /// Returns what the directories above `path` permit; `None` if the kernel knows no path.
     fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<Above> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
@@ -233,7 +237,7 @@ impl Origins {
                 above.complete = false; // above the root of a process in another mount namespace
                 continue;
             };
-            // The kernel's path has no links, so a link there now was made later: it is not followed.
+            // The kernel's path contains no links, so a link that is there now was made later: it is not followed.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // gone, with all below it
@@ -267,10 +271,10 @@ impl Origins {
         above
     }
 
-    /// The script, jar or class path element at `path` as the process wrote it, and who can replace it.
+    /// Returns the script, jar or class path element at `path`, as the process wrote it, and who can replace it.
     pub(super) fn script(&mut self, process: impl AsFd, tree: &Tree, path: &str) -> Option<Script> {
         if path.starts_with('/') {
-            // It starts at the root of the process; the paths that the kernel gives of its files do not.
+            // The path starts at the root of the process; the kernel's paths do not.
             let root = Tree::open(&process, "root", Vec::new(), tree.namespace)?;
             let origin = self.of_link(tree, &root, path.as_bytes(), OriginKind::Deleted);
             return Some(Script { path: path.to_owned(), origin });
@@ -284,8 +288,8 @@ impl Origins {
         Some(Script { path: String::from_utf8_lossy(&whole).into_owned(), origin })
     }
 
-    /// Who can replace what is found at a path below `root` that may lead over symbolic links: the links count as well.
-    /// `missing` says what it means that there is no file.
+    /// Returns who can replace the file at a path below `root` that may contain symbolic links: the links count as
+    /// well. `missing` is the result if there is no file.
     fn of_link(
         &mut self,
         tree: &Tree,
@@ -322,13 +326,14 @@ fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
 }
 
-/// The user who mounted the FUSE file system that `path` lies in, by this process's mounts.
+/// Returns the user who mounted the FUSE file system that contains `path`, by this process's mounts.
 fn fuse_owner(path: &[u8]) -> Option<u32> {
     let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).ok()?;
     fuse_owner_in(&String::from_utf8_lossy(&mounts), &String::from_utf8_lossy(path))
 }
 
-/// The same, in the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+/// Returns the same from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE
+/// SUPER-OPTIONS`).
 fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     let covering = mounts.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -345,7 +350,7 @@ fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     fields.nth(1)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
-/// The numbers of the groups of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
+/// Returns the numbers of the groups of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
 fn administrators_in(groups: &str) -> Vec<u32> {
     let gid = |line: &str| {
         let mut fields = line.split(':');
@@ -376,7 +381,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A tree in which nobody but root, or else the user who runs the test, can write.
+    /// Returns a tree in which only root, or the user who runs the test, can write.
     fn fixture() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         place(root.path(), 0o755, true);
@@ -415,7 +420,7 @@ mod tests {
             ("/a/open/x", Some(vec!["/a/open"])),
             ("/a/open/own/x", Some(vec!["/a/open"])),
             ("/sticky/x", Some(vec!["/sticky"])),
-            // Without the right to search it, nobody can put anything there.
+            // Only a user who may search a directory can put a file there.
             ("/no-search/x", Some(vec![])),
             ("/group/x", Some(vec![])),
             ("/a/open/gone/x", Some(vec!["/a/open"])),
@@ -435,7 +440,7 @@ mod tests {
         let root = fixture();
         let tree = tree(root.path());
         let is_root = rustix::process::geteuid().is_root();
-        // What is system where root runs the test belongs to a user where a user does.
+        // A file that is `System` if root runs the test belongs to a user if another user runs it.
         let kind = |kind| if is_root { kind } else { OriginKind::User };
         for (path, expected) in [
             ("/a/x", kind(OriginKind::System)),
@@ -480,7 +485,7 @@ mod tests {
         for outside in ["/a/x", "/srv/jailbreak/x", "/srv"] {
             assert_eq!(jail.stat(outside.as_bytes()).unwrap_err(), Errno::XDEV, "{outside}");
         }
-        // What lies above the root is out of sight, so nothing vouches for the file.
+        // The directories above the root cannot be seen, so the origin is unknown.
         assert_eq!(Origins::default().of(&jail, b"/srv/jail/a/x", None), None);
         let open = Origins::default().of(&jail, b"/srv/jail/a/open/x", None).unwrap();
         assert_eq!(open.writable.as_deref(), Some("/srv/jail/a/open"));

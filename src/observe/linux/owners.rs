@@ -1,7 +1,7 @@
-//! Who holds a socket: the walk over the descriptors of every process in `/proc`.
+//! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
-//! It reads links and never opens, duplicates or signals anything of another process. A process it may not
-//! read is left at the first refusal and counted; the caller decides what that leaves unknown.
+//! The walk reads links and never opens, duplicates or signals anything of another process. A process that refuses to
+//! be read is skipped at the first refusal and counted; the caller decides what this leaves unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -20,33 +20,32 @@ use crate::model::Pid;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROC: i64 = 0x9fa0;
-/// Processes are handed to the walking threads in lots of this many.
+/// Processes are given to the walking threads in groups of this size.
 const LOT: usize = 16;
-/// A second thread costs about 0.1 ms; from this many processes on it pays (measured).
+/// A second thread costs about 0.1 ms; it pays from this many processes on (measured).
 const WORTH_A_THREAD: usize = 100;
 
-/// What a walk brought home.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// Where the holders of wanted inodes keep them, by inode: a descriptor of the process says so.
+    /// The descriptors that refer to wanted inodes, by inode.
     pub places: Vec<Place>,
-    /// Holders of wanted inodes by inode, whom no descriptor of the process itself tells.
+    /// Wanted inodes and the processes that own them without a descriptor of their own.
     apart: Vec<(u64, Pid)>,
-    /// Processes whose descriptors could not be read although they were there, and why.
+    /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes, and those a descriptor of theirs stands for, where they may be
-    /// read.
+    /// The network namespaces of the processes, and those that their descriptors refer to, as far as they may be read.
     pub namespaces: HashSet<u64>,
     /// Every io_uring instance: the process and its descriptor.
     pub rings: Vec<(Pid, u32)>,
     /// Processes whose directory in `/proc` is covered by a mount.
     pub masked: Vec<Pid>,
-    /// The processes, for a closer look.
+    /// The processes, for a closer search.
     pids: Vec<Pid>,
 }
 
 impl Walk {
-    /// Adds what another walk found.
+    /// Adds the results of another walk.
     pub(super) fn absorb(&mut self, other: Walk) {
         self.unread.extend(other.unread);
         self.namespaces.extend(other.namespaces);
@@ -59,7 +58,7 @@ impl Walk {
         self.pids.extend(other.pids);
     }
 
-    /// The holders of an inode, rising.
+    /// Returns the processes that own an inode, in rising order.
     pub(super) fn holders(&self, inode: u64) -> Vec<Pid> {
         let places = self.places.get(self.places.partition_point(|place| place.inode < inode)..);
         let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
@@ -71,7 +70,7 @@ impl Walk {
         pids
     }
 
-    /// Whether an inode has any.
+    /// Returns whether any process owns an inode.
     pub(super) fn is_held(&self, inode: u64) -> bool {
         self.places.binary_search_by_key(&inode, |place| place.inode).is_ok()
             || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
@@ -87,7 +86,7 @@ impl Walk {
     }
 }
 
-/// The descriptor by which a process holds a socket: a later look sees at little cost whether it still does.
+/// The descriptor by which a process owns a socket: a later scan can check it at little cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// The process.
@@ -98,16 +97,16 @@ pub(super) struct Place {
     pub descriptor: u32,
 }
 
-/// The descriptor folders of holders, kept open: a look through one costs half of one by its path, and one of a process
-/// that has ended stays empty, whoever gets its pid.
+/// The descriptor directories of owners, kept open. Reading through an open directory costs half as much as by its
+/// path, and the directory of a process that has ended stays empty, even if another process gets its pid.
 #[derive(Debug, Default)]
 pub(super) struct Folders(HashMap<Pid, OwnedFd>);
 
-/// As many are kept open: a process may usually have 1,024 files.
+/// The number of directories that are kept open: a process may usually open 1,024 files.
 const KEPT: usize = 256;
 
 impl Folders {
-    /// Opens those of the first holders, as far as that may be done.
+    /// Opens the directories of the first owners, as far as permitted.
     pub(super) fn of(places: &[Place]) -> Self {
         let mut pids: Vec<Pid> = places.iter().map(|place| place.pid).collect();
         pids.dedup();
@@ -116,12 +115,12 @@ impl Folders {
         Folders(pids.into_iter().take(KEPT).filter_map(open).collect())
     }
 
-    /// Keeps those of these processes.
+    /// Keeps the directories of these processes and closes the others.
     pub(super) fn retain(&mut self, pids: &HashSet<Pid>) {
         self.0.retain(|pid, _| pids.contains(pid));
     }
 
-    /// Whether every place still holds its socket.
+    /// Returns whether every place still refers to its socket.
     pub(super) fn hold<'p>(&self, mut places: impl Iterator<Item = &'p Place>) -> bool {
         let Ok(proc) = open(CWD, c"/proc") else { return false };
         let mut buffer = [MaybeUninit::uninit(); 64];
@@ -139,17 +138,18 @@ impl Folders {
     }
 }
 
-/// Looks for the holders of the `wanted` inodes among the descriptors of every process.
+/// Searches the descriptors of every process for the `wanted` inodes.
 ///
 /// # Errors
-/// Where `/proc` itself cannot be read.
+///
+/// Returns an error if `/proc` itself cannot be read.
 pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     if fstatfs(&proc)?.f_type != PROC {
         return Err(Errno::NOENT); // a folder of that name, and nothing mounted on it
     }
     let pids = numbers(&proc)?;
-    // The size of a descriptor folder is the count of its descriptors from Linux 6.2 on, and 0 before.
+    // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors; before, it is 0.
     let sizes_tell = statat(&proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
     let part = || {
@@ -181,10 +181,11 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
     Ok(whole)
 }
 
-/// The network namespaces of the processes and nothing else, where there is no holder to look for.
+/// Finds only the network namespaces of the processes, if no owner has to be found.
 ///
 /// # Errors
-/// Where `/proc` itself cannot be read.
+///
+/// Returns an error if `/proc` itself cannot be read.
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut walk = Walk::default();
@@ -201,8 +202,8 @@ fn namespace(proc: &OwnedFd, path: &mut PidPath, walk: &mut Walk) {
     }
 }
 
-/// The processes that may hold a socket which no descriptor names: those with an io_uring, and those with a Unix socket in
-/// which descriptors are in flight. In rising order.
+/// Returns the processes that may own a socket without a descriptor: those with an io_uring, and those with a Unix
+/// socket in which descriptors are in flight. In rising order.
 pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
     let mut pids: Vec<Pid> = walk.rings.iter().map(|(pid, _)| *pid).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
@@ -211,7 +212,8 @@ pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
     pids
 }
 
-/// Whether `fdinfo` of any Unix socket of a process says `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only sockets have it.
+/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only
+/// sockets have this line.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
     let Ok(folder) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else { return false };
     let mut in_flight = false;
@@ -233,8 +235,8 @@ fn says_in_flight(fdinfo: &[u8]) -> bool {
     fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
 }
 
-/// Looks where a descriptor can hide from the descriptors of a process: in a thread with a table of its own,
-/// or whose process's first thread has ended, and among the fixed files of an io_uring.
+/// Searches the places outside the descriptors of a process: threads with their own descriptor table, threads of a
+/// process whose first thread has ended, and the fixed files of an io_uring.
 pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
@@ -254,11 +256,12 @@ pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), 
     Ok(())
 }
 
-/// As many descriptors of threads are read. Beyond that, those of threads are that have another count than their process:
-/// threads usually share its table, and a server has a hundred thousand descriptors in a thousand threads.
+/// This many descriptors of threads are read. Beyond this number, only threads are read whose number of descriptors
+/// differs from that of their process: threads usually share its table, and a server has a hundred thousand descriptors
+/// in a thousand threads.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
 
-/// The descriptors of every thread of a process but the first.
+/// Reads the descriptors of every thread of a process except the first.
 fn threads(
     proc: &OwnedFd,
     pid: Pid,
@@ -295,7 +298,7 @@ fn open(at: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
     openat(at, path, DIRECTORY, Mode::empty())
 }
 
-/// The entries of a folder whose names are numbers.
+/// Returns the entries of a directory whose names are numbers.
 fn numbers(folder: &OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(folder, &mut buffer);
@@ -329,8 +332,8 @@ fn process(
     if !sizes_tell {
         return listed(&folder, 0, &mut visit);
     }
-    // Counting up from 0 until all are found costs less than asking for the list. Where numbers are far apart
-    // (a shell keeps its own at 255), ask for the rest.
+    // Counting up from 0 until all are found costs less than listing the directory. If the numbers are far apart (a
+    // shell keeps its own at 255), the rest is listed.
     let count = u32::try_from(fstat(&folder)?.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
@@ -342,7 +345,7 @@ fn process(
                 visit(link, descriptor);
                 met += 1;
             }
-            // A link longer than the kernel can give is to a file, not to a socket.
+            // A link longer than the kernel can give refers to a file, not to a socket.
             Err(Errno::NAMETOOLONG) => met += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -352,10 +355,10 @@ fn process(
     Ok(())
 }
 
-/// As many numbers without a descriptor are borne before the list is asked for, which costs about as much.
+/// After this many numbers without a descriptor the directory is listed, which costs about as much as these attempts.
 const HOLES: u32 = 8;
 
-/// Reads every descriptor that a folder lists, from a number on.
+/// Reads every descriptor that a directory lists, from a number on.
 fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
     for descriptor in numbers(folder)?.into_iter().filter(|descriptor| *descriptor >= from) {
@@ -368,23 +371,23 @@ fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Res
     Ok(())
 }
 
-/// The inode of a socket that is wanted.
+/// Returns the inode of a socket, if it is wanted.
 fn socket(link: &[u8], wanted: &HashSet<u64>) -> Option<u64> {
     bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode))
 }
 
-/// The number in `socket:[123]`.
+/// Returns the number in `socket:[123]`.
 fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The inodes of the sockets that an io_uring's `fdinfo` names among its files.
+/// Returns the inodes of the sockets that an io_uring's `fdinfo` names among its files.
 fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
     text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
 }
 
-/// A path below `/proc/PID`, made without allocation: the walk makes two a process.
+/// A path below `/proc/PID`, made without allocation: the walk makes two for each process.
 struct PidPath {
     bytes: [u8; 32],
     length: usize,
@@ -399,7 +402,7 @@ impl PidPath {
         PidPath { bytes, length }
     }
 
-    /// `tail` ends in NUL and is short.
+    /// Returns the path with `tail` appended, which must be short and end in NUL.
     fn join(&mut self, tail: &[u8]) -> &CStr {
         self.bytes[self.length..self.length + tail.len()].copy_from_slice(tail);
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()

@@ -1,6 +1,7 @@
-//! What a process is, from its directory in `/proc`. No environment is read, ever.
+//! Reads a process from its directory in `/proc`. The environment is never read.
 //!
-//! Texts are the process's own and hostile: they are carried as they are and escaped where they are shown.
+//! The process controls its texts, which may be hostile: they are kept unchanged here and escaped when they are
+//! printed.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -17,21 +18,21 @@ use super::files::{slurp, slurp_at};
 use super::origin::Origins;
 use crate::model::{Parent, Pid, Process};
 
-/// Command lines are read up to this many bytes; the kernel allows some megabytes.
+/// Command lines are read up to this many bytes; the kernel allows several megabytes.
 const LONGEST_CMDLINE: usize = 128 * 1024;
-/// More than the other files hold: a name of 16 bytes, some numbers, the paths of control groups.
+/// More than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
-/// A chain of parents is followed this far; nothing real comes near.
+/// A chain of parents is followed up to this length; real chains are far shorter.
 const PARENTS: usize = 64;
 
-/// Reads processes, remembering what they share.
+/// Reads processes and remembers the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
     /// When the machine started; read when it is first needed.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     origins: Origins,
-    /// Processes whose program file, or who can replace it, could not be found out, and why.
+    /// Processes whose program file, or who can replace it, could not be found out, and the reason.
     pub unjudged: Vec<(Pid, String)>,
 }
 
@@ -42,25 +43,25 @@ struct Stat {
     state: char,
     parent: Pid,
     is_kernel_thread: bool,
-    /// In clock ticks since boot.
+    /// The start time in clock ticks since boot.
     started: u64,
 }
 
 impl Reader {
-    /// The name alone: cheap, and readable to everybody.
+    /// Reads only the name, which is cheap and permitted for every process.
     pub(super) fn name(pid: Pid) -> Option<String> {
         comm(open(pid).ok()?)
     }
 
-    /// What identifies the program, and nothing else: name, file and command line; where it belongs as well, if its sockets
-    /// do not say.
+    /// Reads only what identifies the program: name, file and command line, and also its unit and container unless its
+    /// sockets have them.
     pub(super) fn program(&mut self, pid: Pid, sockets_say: bool, with_cmdline: bool) -> Process {
         let Ok(process) = open(pid) else { return Process::unknown(pid) };
         let (unit, container) = if sockets_say { (None, None) } else { membership(&process) };
         Process { name: comm(&process), unit, container, ..self.what_runs(pid, &process, with_cmdline) }
     }
 
-    /// Everything that can be read; what cannot is `None`. The name of the user is left out.
+    /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is left out.
     pub(super) fn process(&mut self, pid: Pid, with_cmdline: bool) -> Option<Process> {
         let stat = self.stat(pid)?;
         let process = open(pid).ok()?;
@@ -80,7 +81,7 @@ impl Reader {
         })
     }
 
-    /// Its program file, its script and its command line.
+    /// Reads its program file, its script and its command line.
     fn what_runs(&mut self, pid: Pid, process: &OwnedFd, with_cmdline: bool) -> Process {
         let living = executable::living_thread(process);
         let process = living.as_ref().unwrap_or(process);
@@ -124,8 +125,8 @@ impl Reader {
     }
 }
 
-/// The names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no program file, so
-/// that no process can pass for one.
+/// Returns the names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no
+/// program file, so no ordinary process can pass for one.
 pub(super) fn kernel_threads() -> HashSet<String> {
     let Ok(entries) = fs::read_dir("/proc") else { return HashSet::new() };
     let thread = |pid: Pid| {
@@ -139,7 +140,7 @@ pub(super) fn kernel_threads() -> HashSet<String> {
 /// `PF_KTHREAD` (linux/sched.h), among the flags of a task.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// `PID (NAME) STATE PARENT …`; the name may hold anything, so it ends at the last parenthesis.
+/// Parses `PID (NAME) STATE PARENT …`; the name may contain any character, so it ends at the last parenthesis.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|b| *b == b'(')?;
     let close = bytes.iter().rposition(|b| *b == b')')?;
@@ -153,7 +154,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
 }
 
-/// `Uid: real effective saved filesystem`; the kernel escapes the name, so no line is the process's own.
+/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
 fn effective_uid(status: &[u8]) -> Option<u32> {
     let status = String::from_utf8_lossy(status);
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
@@ -180,14 +181,14 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
-/// The unit and the container of a process.
+/// Returns the unit and the container of a process.
 fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
     let groups = slurp_at(process, "cgroup", 1024, LONGEST).unwrap_or_default();
     membership_in(&String::from_utf8_lossy(&groups))
 }
 
-/// The unit and the container of `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, a line each). The unit is
-/// systemd's word: its own hierarchy, or the unified one. A container shows in any of them.
+/// Returns the unit and the container in `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is
+/// in systemd's own hierarchy or in the unified one; the container may be in any of them.
 fn membership_in(text: &str) -> (Option<String>, Option<String>) {
     let (mut unit, mut container) = (None, None);
     for line in text.lines() {

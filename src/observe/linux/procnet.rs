@@ -1,14 +1,14 @@
-//! The text tables of `/proc/net`: the sockets where the kernel's socket diagnosis does not answer.
+//! The text tables of `/proc/net`: a source of sockets if the kernel's socket diagnosis does not answer.
 //!
-//! Poorer than it: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound
-//! and not listening. The parser takes text and refuses a line it does not understand; the caller counts those.
+//! The tables contain less: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound and
+//! not listening. The parser takes text and refuses a line that it does not understand; the caller counts these lines.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::diag::Record;
 use crate::model::Family;
 
-/// Reads one table: its sockets, and how many lines could not be read.
+/// Parses one table; returns its sockets, and the number of lines that could not be read.
 #[must_use]
 pub fn table(text: &str) -> (Vec<Record>, u64) {
     let mut refused = 0;
@@ -23,7 +23,8 @@ pub fn table(text: &str) -> (Vec<Record>, u64) {
     (records, refused)
 }
 
-/// `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, all but uid and inode in hexadecimal.
+/// Parses `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, in which all fields except uid and inode
+/// are hexadecimal.
 fn row(line: &str) -> Option<Record> {
     let mut fields = line.split_ascii_whitespace();
     fields.next()?.strip_suffix(':')?;
@@ -52,7 +53,7 @@ fn row(line: &str) -> Option<Record> {
     })
 }
 
-/// `0100007F:1F90`: the address as words in host order, then the port.
+/// Parses `0100007F:1F90`: the address as words in host order, then the port.
 fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     let (address, port) = text.split_once(':')?;
     let port = number(port, 16)?.try_into().ok()?;
@@ -70,7 +71,7 @@ fn endpoint(text: &str) -> Option<(Family, (IpAddr, u16))> {
     }
 }
 
-/// Digits and nothing else: Rust's own parser takes a sign as well.
+/// Parses digits and nothing else: Rust's own parser also accepts a sign.
 fn number(text: &str, radix: u32) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, radix).ok())?
 }
@@ -139,7 +140,7 @@ mod tests {
             assert_ne!(line, good, "{what}");
             assert_eq!(table(&format!("header\n{line}")), (Vec::new(), 1), "{what}");
         }
-        // A table cut off in a line: what is left of it is not a socket, or is counted.
+        // In a table that ends within a line, the rest of that line is counted, or is at least not the socket.
         for cut in 0..good.find("21507").unwrap() {
             let (records, refused) = table(&format!("header\n{}", &good[..cut]));
             assert!(records.is_empty() && refused <= 1, "cut at {cut}");

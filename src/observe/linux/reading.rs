@@ -1,5 +1,5 @@
-//! Reads processes on a thread of its own, with a limit on the wait: a process decides how long its command line takes to
-//! be read, for its memory can lie in a file system that it serves itself.
+//! Reads processes on a separate thread and limits the wait. A process can delay the reading of its command line,
+//! because its memory can lie in a file system that the process serves itself.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::process::Reader;
 use crate::model::{Pid, Process};
 
-/// How long one process may take. Reading one takes well below a millisecond.
+/// The time limit for one process. Reading a process usually takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
-/// After so many processes without an answer the rest is not read.
+/// After this many processes without an answer the rest is not read.
 const PATIENCE: usize = 8;
 
 /// What to read of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
     pub pid: Pid,
-    /// Everything, or only what identifies the program.
+    /// Whether to read everything, or only what identifies the program.
     pub everything: bool,
     /// Whether the unit and container are known from its sockets.
     pub sockets_say: bool,
@@ -24,13 +24,13 @@ pub(super) struct Job {
     pub cmdline: bool,
 }
 
-/// What was read.
+/// The processes that were read.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in rising order.
     pub silent: Vec<Pid>,
-    /// Processes whose program file, or who can replace it, could not be found out, and why.
+    /// Processes whose program file, or who can replace it, could not be found out, and the reason.
     pub unjudged: Vec<(Pid, String)>,
 }
 
@@ -47,7 +47,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. One that does not answer is tried once more without its command line.
+/// Reads the processes. A process that does not answer is tried once more without its command line.
 pub(super) fn read(jobs: Vec<Job>) -> Outcome {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything {
@@ -80,7 +80,7 @@ fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Pr
         }
         let done = wait(&shared, limit, &mut outcome);
         let Some(stuck) = jobs.get(done).copied() else { break };
-        // The thread that waits is left behind; it ends with this process.
+        // The waiting thread is abandoned; it ends when this process ends.
         jobs.drain(..=done);
         if stuck.cmdline {
             jobs.push(Job { cmdline: false, ..stuck });
@@ -100,7 +100,7 @@ fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Pr
     outcome
 }
 
-/// Waits until all is read, or one process takes longer than the limit; returns how many were read.
+/// Waits until everything is read, or until one process takes longer than the limit; returns how many were read.
 fn wait(shared: &Shared, limit: Duration, outcome: &mut Outcome) -> usize {
     let mut progress = lock(shared);
     loop {

@@ -1,4 +1,4 @@
-//! The settings of this kernel and network namespace, and what the observer may do.
+//! The settings of this kernel and network namespace, and the observer's privileges.
 
 use std::fs;
 
@@ -8,22 +8,22 @@ use super::files::slurp;
 use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
-/// `net.ipv4.ip_local_port_range` where nobody set it (Documentation/networking/ip-sysctl.rst).
+/// The default of `net.ipv4.ip_local_port_range` (Documentation/networking/ip-sysctl.rst).
 const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 
-/// The ports outgoing connections draw from, in the network namespace of the calling thread.
+/// The ports that outgoing connections use, in the network namespace of the calling thread.
 pub(super) struct Ephemeral {
-    /// The range.
     pub range: PortRange,
-    /// What is kept back of it; rising.
+    /// The ports of the range that the kernel never hands out; rising.
     pub reserved: Vec<PortRange>,
-    /// Where that comes from.
+    /// The source of the range.
     pub source: &'static str,
-    /// What of it could not be read, and is assumed.
+    /// The settings that could not be read and are assumed.
     pub gaps: Vec<Gap>,
 }
 
-/// Bytes that settings hold as a rule, and the most there can be: `ip_local_reserved_ports` with every other port.
+/// The number of bytes that settings usually have, and the largest possible number: `ip_local_reserved_ports` with
+/// every other port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
@@ -59,7 +59,7 @@ pub(super) fn ephemeral() -> Ephemeral {
     }
 }
 
-/// A setting of this network namespace; why it is not known, where it is not.
+/// Reads a setting of this network namespace; returns the reason if it is not known.
 fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/sys/net/ipv4/{name}");
     let read = |room| slurp(&path, room, room).map_err(|errno| format!("{path}: {errno}"));
@@ -70,7 +70,7 @@ fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String
     parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: not understood"))
 }
 
-/// Two numbers, as in `32768 60999`.
+/// Parses two numbers, as in `32768 60999`.
 fn range(text: &str) -> Option<PortRange> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     match (numbers.next(), numbers.next(), numbers.next()) {
@@ -79,7 +79,7 @@ fn range(text: &str) -> Option<PortRange> {
     }
 }
 
-/// `8080,9148,10000-10010`.
+/// Parses `8080,9148,10000-10010`.
 fn ranges(text: &str) -> Option<Vec<PortRange>> {
     let range = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
@@ -88,8 +88,8 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
-/// Whether this process may read the descriptors of every process it can see: CAP_SYS_PTRACE, and root or
-/// a capability to pass folders of others, all in the first user namespace.
+/// Returns whether this process may read the descriptors of every process that it can see: CAP_SYS_PTRACE, and root or
+/// a capability to enter other users' directories, all in the first user namespace.
 pub(super) fn privileged() -> bool {
     let Ok(sets) = capabilities(None) else { return false };
     let passes = rustix::process::geteuid().is_root()
@@ -97,7 +97,7 @@ pub(super) fn privileged() -> bool {
     passes && sets.effective.contains(CapabilitySet::SYS_PTRACE) && in_first("user", FIRST_USER_NAMESPACE)
 }
 
-/// Inodes of the namespaces the kernel starts with (include/linux/proc_ns.h).
+/// Inodes of the namespaces that the kernel starts with (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
@@ -106,7 +106,8 @@ fn in_first(kind: &str, first: u64) -> bool {
         .is_ok_and(|link| link.to_str() == Some(&format!("{kind}:[{first}]")))
 }
 
-/// Why processes outside a pid namespace are missing from `/proc`, and the remedy: reading it meets no refusal then.
+/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. No read fails in
+/// this case.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -119,13 +120,14 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
         .then_some(("/proc shows another pid namespace than this process's own", "mount /proc again"))
 }
 
-/// Whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4). `subset=pid` does not.
+/// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
+/// `subset=pid` does not.
 pub(super) fn hides_others(privileged: bool) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     !privileged && hides_processes(&mounts)
 }
 
-/// What part of the machine this process sees; `None` where that cannot be read.
+/// Returns the part of the machine that this process sees; `None` if that cannot be read.
 pub(super) fn host_scope() -> Option<HostScope> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some(HostScope::Container);
@@ -135,8 +137,8 @@ pub(super) fn host_scope() -> Option<HostScope> {
     Some(if is_first { HostScope::Machine } else { HostScope::Namespace })
 }
 
-/// Whether the last mount on `/proc` hides processes, by the text of `mountinfo`
-/// (`ID PARENT MAJ:MIN ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
+/// Returns whether the last mount on `/proc` hides processes, by the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT POINT
+/// OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
 fn hides_processes(mountinfo: &str) -> bool {
     mountinfo
         .lines()
@@ -150,7 +152,7 @@ fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
-/// What was not looked for, because nobody asked or because this kernel does not tell.
+/// Returns notes about what the scan left out, because it was not asked for or because this kernel does not list it.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
@@ -184,14 +186,14 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// Whether a library is preloaded into this process (ld.so(8)). A static program loads none.
+/// Returns whether a library is preloaded into this process (ld.so(8)). A static program loads none.
 fn is_preloaded() -> bool {
     let by_file = || slurp("/etc/ld.so.preload", 256, 256).is_ok_and(|text| !text.trim_ascii().is_empty());
     cfg!(not(target_feature = "crt-static"))
         && (std::env::var_os("LD_PRELOAD").is_some_and(|value| !value.is_empty()) || by_file())
 }
 
-/// Whether a kernel of this version answers for sockets that are bound and not listening: from 6.8 on.
+/// Returns whether a kernel of this version lists sockets that are bound and not listening: from 6.8 on.
 fn tells_bound(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

@@ -1,6 +1,7 @@
-//! Which processes share a port with others: whether they belong together takes more than their programs to tell.
+//! Finds processes that share a port with other processes: their programs alone do not show whether they belong
+//! together.
 //!
-//! It errs on the side of reading one process too many; sharing itself is judged elsewhere.
+//! The selection rather includes one process too many than too few; sharing itself is judged elsewhere.
 
 use std::collections::{HashMap, HashSet};
 

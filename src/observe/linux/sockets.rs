@@ -1,7 +1,7 @@
-//! Which sockets there are in the network namespace of the calling thread: by `sock_diag`, and where that
-//! does not answer, by the text tables of `/proc/net`.
+//! Lists the sockets in the network namespace of the calling thread: by `sock_diag`, or by the text tables of
+//! `/proc/net` if `sock_diag` does not answer.
 //!
-//! No holder is looked for here. A protocol nobody answers for is a gap that names it.
+//! No process is looked up here. A protocol for which no source answers is a gap that names the protocol.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,16 +20,16 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// A socket whose holder, user and control group are still to be looked up.
+/// A socket whose process, user and control group have not been looked up yet.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The socket; its owner is [`Owner::Unknown`], and of its home the user id and the namespace are known.
+    /// The socket; its owner is [`Owner::Unknown`], and only the user ID and the namespace of its home are known.
     pub socket: Socket,
-    /// The id of its control group: the same where two sockets share their home.
+    /// The ID of its control group; sockets that share a home have the same ID.
     pub cgroup: Option<NonZeroU64>,
 }
 
-/// What tells a socket from any other while the machine runs: its cookie, or failing that its inode.
+/// The identity of a socket until the machine restarts: its cookie, or its inode if it has no cookie.
 pub(super) type Identity = (Option<NonZeroU64>, Option<NonZeroU64>);
 
 impl Found {
@@ -41,25 +41,25 @@ impl Found {
 /// The sockets of one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Those the scope asks for.
+    /// The sockets in the scope.
     pub found: Vec<Found>,
-    /// What did not answer.
+    /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// Which source answered, where it is not the usual one.
+    /// The source that answered, if it is not the usual one.
     pub notes: Vec<Note>,
 }
 
-/// A protocol as the kernel numbers and names it.
+/// A protocol by the kernel's number and names.
 struct Kind {
     /// `IPPROTO_*` (linux/in.h).
     number: u16,
-    /// What its sockets are called in listings.
+    /// The protocol of its sockets in listings.
     protocol: Protocol,
     /// Its names in `/proc/net/protocols`, for IPv4 and IPv6.
     inventory: [&'static str; 2],
     /// Its tables in `/proc/net`, for IPv4 and IPv6.
     tables: Option<[&'static str; 2]>,
-    /// The kernel module that answers for it (net/ipv4/tcp_diag.c and its like), which may not be loaded.
+    /// The kernel module that answers for it (net/ipv4/tcp_diag.c and similar files), which may not be loaded.
     module: &'static str,
 }
 
@@ -107,7 +107,7 @@ static KINDS: [Kind; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // After TCP: it only marks what is there already.
+    // MPTCP comes after TCP, because it only marks sockets that are already listed.
     Kind {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,
@@ -121,16 +121,17 @@ static KINDS: [Kind; 6] = [
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
-/// A pseudo-state of the request alone (Linux 6.8): bound and neither listening nor connected.
+/// A pseudo-state that only requests use (Linux 6.8): bound and neither listening nor connected.
 const BOUND_INACTIVE: u8 = 13;
 
-/// The states of a protocol to ask of the kernel, a bit a state; those bound and not listening are asked for apart.
+/// Returns the states of a protocol to request from the kernel, one bit for each. Sockets that are bound and not
+/// listening are requested separately.
 fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
-        // An SCTP endpoint that takes associations without listening is closed in name.
+        // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
         (State::Unconnected | State::Bound, _) | (_, true) => 0,
         (State::SynSent, _) => 1 << 2,
@@ -147,7 +148,7 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     wanted.iter().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
-/// The state of this number of a socket on `port`, where it is one that a listing shows.
+/// Returns the state with this number of a socket on `port`, if a listing shows this state.
 pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> {
     let datagram = protocol.is_datagram();
     Some(match number {
@@ -168,7 +169,7 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// What lets the diagnosis answer: without its module the kernel says `ENOENT` (net/core/sock_diag.c).
+/// Returns the remedy for a refused diagnosis: without its module the kernel returns `ENOENT` (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
         Errno::NOENT => format!("modprobe {modules}"),
@@ -176,7 +177,7 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None`: the observer's own).
+/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own).
 pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
     let mut lister = Lister {
         scope,
@@ -210,12 +211,12 @@ struct Lister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    /// Names of devices by index, and whether they are loopback devices; read when the first is asked for.
+    /// Names of devices by index, and whether they are loopback devices; read at the first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
-    /// By user, control group, and whether the device is a loopback device.
+    /// The homes by user, control group, and whether the device is a loopback device.
     homes: HashMap<(u32, Option<NonZeroU64>, Option<bool>), Arc<Home>>,
     listed: Listed,
-    /// The kinds `sock_diag` did not answer for, and why.
+    /// The kinds for which `sock_diag` did not answer, and the reason.
     refusals: Vec<(&'static Kind, Family, Errno)>,
 }
 
@@ -238,15 +239,15 @@ impl Lister<'_> {
                 }
                 let label = kind.label(family);
                 match &inventory {
-                    // The kernel counts the sockets of every protocol it has; none there, none to ask for.
-                    // TCP and UDP are worth the question anyway.
+                    // The kernel counts the sockets of every protocol that it has; a protocol without sockets needs no
+                    // request. TCP and UDP are requested in any case.
                     Some(counts)
                         if !matches!(kind.number, 6 | 17)
                             && counts.get(label).is_none_or(|sockets| *sockets == 0) =>
                     {
                         continue;
                     }
-                    // Asking would load the kernel module of a protocol nobody uses.
+                    // A request would load the kernel module of an unused protocol.
                     None if matches!(kind.protocol, Protocol::Sctp | Protocol::Dccp) => {
                         unasked.push(label);
                         continue;
@@ -273,7 +274,7 @@ impl Lister<'_> {
         self.tell_refusals();
     }
 
-    /// The refusals of all kinds as one gap: the tables that answered instead show less.
+    /// Adds the refusals of all kinds as one gap: the tables that answered instead show less.
     fn tell_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -314,8 +315,8 @@ impl Lister<'_> {
         }
     }
 
-    /// TCP sockets that are bound and not listening. The kernel walks every bound port for them, connections
-    /// included (0.1 µs each), so both families are asked for in one pass, and only where holders are wanted too.
+    /// Lists TCP sockets that are bound and not listening. The kernel walks every bound port for them, connections
+    /// included (0.1 µs each), so both families are requested in one pass, and only if owners are wanted too.
     fn bound(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let Scope { protocols, families, states, .. } = self.scope;
         if !protocols.contains(&Protocol::Tcp) || !states.contains(&State::Bound) {
@@ -323,11 +324,11 @@ impl Lister<'_> {
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
         let question = Question { family, protocol: KINDS[0].number, states: 1 << BOUND_INACTIVE };
-        // Where the diagnosis is refused as such, that has been said.
+        // If the diagnosis is refused as such, there is a gap already.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(question, &mut |record| self.record(record, &KINDS[0])) {
             Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
-            // So it has where listeners were refused, too.
+            // If listeners were refused, there is a gap already too.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KINDS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets bound but not listening",
@@ -337,11 +338,11 @@ impl Lister<'_> {
         }
     }
 
-    /// `sock_diag` does not answer for this kind: read its table.
+    /// Reads the table of a kind for which `sock_diag` does not answer.
     fn table(&mut self, kind: &'static Kind, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
-            // MPTCP only marks TCP sockets, which are listed already.
+            // MPTCP only marks TCP sockets, which are already listed.
             let lost = if kind.number == IPPROTO_MPTCP { "the marks of MPTCP sockets" } else { "sockets" };
             self.unanswered(&format!("{lost} of {label}"), &why.to_string(), remedy(why, kind.module));
             return;
@@ -415,7 +416,7 @@ impl Lister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The TCP listing names its first subflow under the same inode.
+            // The TCP listing contains its first subflow with the same inode.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -445,14 +446,14 @@ impl Lister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // The tables do not tell a listener's limit.
+            // The tables do not contain a listener's limit.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
         self.listed.found.push(Found { socket, cgroup });
     }
 
-    /// The name of a device in this namespace (`#N` where it has none), and whether it is a loopback device.
+    /// Returns the name of a device in this namespace (`#N` if it has none), and whether it is a loopback device.
     fn device(&mut self, index: u32) -> (Device, Option<bool>) {
         let read = || {
             let links = links::list().unwrap_or_default().into_iter();
@@ -465,7 +466,7 @@ impl Lister<'_> {
     }
 }
 
-/// How many sockets of each protocol this namespace has, by `/proc/net/protocols`.
+/// Returns the number of sockets of each protocol in this namespace, by `/proc/net/protocols`.
 fn inventory_of(text: &str) -> HashMap<&str, u64> {
     text.lines()
         .skip(1)

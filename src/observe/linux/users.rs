@@ -1,34 +1,34 @@
-//! Names of users: `/etc/passwd` first, and the system's own resolver for whoever is not in it.
+//! Names of users: from `/etc/passwd` first, then from the system's resolver.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// Names by user id, looked up once each.
+/// Names by user ID; each is looked up once.
 pub(super) struct Users {
     names: HashMap<u32, Option<String>>,
 }
 
 impl Users {
-    /// Reads `/etc/passwd`, where there is one.
+    /// Reads `/etc/passwd`, if it exists.
     pub(super) fn load() -> Self {
         let text = fs::read("/etc/passwd").unwrap_or_default();
         Users { names: passwd(&String::from_utf8_lossy(&text)) }
     }
 
-    /// The name of a user, where the system knows one.
+    /// Returns the name of a user, if the system knows one.
     pub(super) fn name(&mut self, uid: u32) -> Option<String> {
         self.names.entry(uid).or_insert_with(|| resolve(uid)).clone()
     }
 }
 
 impl Users {
-    /// Whether there is a user of this name.
+    /// Returns whether there is a user of this name.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.names.values().flatten().any(|known| known == name) || resolve_name(name)
     }
 }
 
-/// `name:password:uid:…`; the first line for a uid counts, as with `getpwuid`.
+/// Parses `name:password:uid:…`; the first line for a uid counts, as with `getpwuid`.
 fn passwd(text: &str) -> HashMap<u32, Option<String>> {
     let mut names = HashMap::new();
     for line in text.lines() {
@@ -42,7 +42,8 @@ fn passwd(text: &str) -> HashMap<u32, Option<String>> {
     names
 }
 
-/// Directory services know more users than the file; a static program cannot load what asks them.
+/// Asks the resolver: directory services know more users than the file. A static program cannot load the libraries that
+/// query them.
 #[cfg(not(target_feature = "crt-static"))]
 fn resolve(uid: u32) -> Option<String> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)

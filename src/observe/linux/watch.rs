@@ -1,11 +1,12 @@
-//! Looking again at little cost: the sockets are listed and compared by cookie, the known holders are asked in
-//! turn, by a `readlink` each, whether they still hold their sockets, and at times which program they run.
+//! Repeated scans at little cost. A cheap scan lists the sockets and compares them by cookie, checks in turn whether
+//! the known processes still own their sockets, with one `readlink` each, and checks now and then which programs they
+//! run.
 //!
-//! A whole look is due where a socket is new, a holder is gone or runs another program, or the kernel answers less or
-//! more than it did; again right after, for a server may still be handing its socket to its workers; and now and then.
-//! So a process that is handed a socket that was there before is met at the next whole look, and so is a new network
-//! namespace; a socket that is bound and does not listen comes into sight a few looks later. Nothing is guessed: a cheap
-//! look finds all as it was, or sockets gone, or leaves it to a whole one.
+//! A full scan is due if a socket is new, a process is gone or runs another program, or the kernel answers less or more
+//! than before. Another full scan follows at once, because a server may still be passing its socket to its workers; and
+//! there is a full scan at long intervals. So a process that receives an existing socket is found at the next full
+//! scan, and so is a new network namespace; a socket that is bound and does not listen is found a few scans later.
+//! Nothing is guessed: a cheap scan finds everything unchanged, or finds sockets gone, or requires a full scan.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -19,25 +20,28 @@ use super::{Seen, Sight, look};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
-/// The longest that a whole look is put off, where one is cheap.
+/// The longest time between full scans, if a full scan is cheap.
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// Where whole looks are dear, they take at most this part of the time: 1/500, or 0.2% of a core.
+/// If full scans are expensive, they take at most this part of the time: 1/500, or 0.2% of a core.
 const SPARING: u32 = 500;
 
-/// Sockets that are bound and do not listen are asked for at every so many cheap looks: the kernel walks every bound
-/// port for them, connections included, which costs more than all the rest (measured: 1 ms beside 2,000 connections).
+/// Sockets that are bound and do not listen are requested once in this many cheap scans: the kernel walks every bound
+/// port for them, connections included, which costs more than the rest of the scan (measured: 1 ms with 2,000
+/// connections).
 const BOUND_EVERY: u32 = 10;
-/// So many whole looks follow each other at most, where each finds something new: it may be new every time.
+/// The largest number of full scans in a row that each find something new: every scan may find something new.
 const RESTLESS: u8 = 2;
 
-/// A look asks this part of the holders, a quarter, and at least so many: a socket whose last holder lets go of it is
-/// gone by itself, so that only one which changes hands is met some looks later. A `readlink` costs 2 to 4 µs.
+/// A scan checks this part of the processes, a quarter, and at least a minimum. A socket disappears by itself when its
+/// last process closes it, so only a socket that moves to another process is noticed some scans later. A `readlink`
+/// costs 2 to 4 µs.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
-/// What the holders run is asked at every so many: a process seldom becomes another program with its sockets kept.
+/// The programs of the processes are checked once in this many scans: a process rarely becomes another program and
+/// keeps its sockets.
 const PROGRAMS_EVERY: u32 = 5;
 
-/// What one look leaves to the next.
+/// The state that one scan leaves for the next.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct Memory {
     last: Option<Last>,
@@ -47,31 +51,32 @@ pub(in crate::observe) struct Memory {
 struct Last {
     seen: Seen,
     folders: Folders,
-    /// What each holder ran, where that may be read.
+    /// The program that each process ran, if it may be read.
     programs: Vec<(Pid, Option<PathBuf>)>,
-    /// When a whole look is due, if nothing calls for one earlier.
+    /// The time of the next full scan, unless something requires one earlier.
     due: Instant,
-    /// How many cheap looks there were since.
+    /// The number of cheap scans since the last full scan.
     cheap_looks: u32,
-    /// How many whole looks in a row found something other than the look before.
+    /// The number of full scans in a row that found a change.
     restless: u8,
 }
 
-/// What a cheap look came to.
+/// The result of a cheap scan.
 enum Cheap {
-    /// All is as it was.
+    /// Everything is unchanged.
     Same,
     /// These sockets are gone, and nothing else changed.
     Gone(HashSet<usize>),
-    /// Only a whole look can tell.
+    /// Only a full scan can decide.
     Whole,
 }
 
 impl Memory {
-    /// Looks now: an observation, or `None` where all is as it was.
+    /// Scans; returns a snapshot, or `None` if everything is unchanged.
     ///
     /// # Errors
-    /// As [`super::observe`].
+    ///
+    /// Returns the same errors as [`super::observe`].
     pub(in crate::observe) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         let now = Instant::now();
         let mut restless = 0;
@@ -94,7 +99,7 @@ impl Memory {
         let began = Instant::now();
         let mut seen = look(scope)?;
         let cost = began.elapsed();
-        // What went while it was looked at is gone, and what was known of it before says more.
+        // A socket that vanished during the scan is gone, and the earlier snapshot has more about it.
         seen.observation.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.places.sort_unstable();
         seen.places.dedup_by_key(|place| (place.pid, place.inode));
@@ -111,7 +116,7 @@ impl Memory {
 }
 
 impl Seen {
-    /// Whether sockets, holders or what is out of sight are not the same, so that more may be about to change.
+    /// Returns whether sockets, owners or gaps differ, so that more may be about to change.
     fn is_other(&self, new: &Seen) -> bool {
         let held = |seen: &Seen| {
             let sockets = seen.observation.sockets.iter();
@@ -129,7 +134,7 @@ impl Last {
     fn cheap(&mut self, scope: &Scope) -> Cheap {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let Seen { observation, view, blind, places } = &self.seen;
-        // Where no holder is known that could be asked, nothing else would tell that one is gone.
+        // If no process is known that could be checked, this is the only way to notice that a process is gone.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
@@ -150,7 +155,7 @@ impl Last {
         }
         let again: Vec<Found>;
         if present.len() < known.len() {
-            // A dump is not atomic: what it does not name twice is gone.
+            // A dump is not atomic: a socket that is missing from two dumps is gone.
             again = view.look(scope).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
@@ -163,7 +168,7 @@ impl Last {
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| observation.sockets.get(*at)?.inode).map(u64::from).collect();
         let places = places.iter().filter(|place| !dropped.contains(&place.inode));
-        // A process that holds nothing any more is of no concern.
+        // A process that owns no more sockets is not checked.
         let mut holding: Vec<Pid> = places.clone().map(|place| place.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
@@ -178,7 +183,7 @@ impl Last {
         if gone.is_empty() { Cheap::Same } else { Cheap::Gone(gone) }
     }
 
-    /// Takes sockets out of the observation, and the processes that held nothing else.
+    /// Removes sockets from the snapshot, and the processes that owned no other socket.
     fn forget(&mut self, gone: &HashSet<usize>) {
         let Snapshot { sockets, processes, taken, .. } = &mut self.seen.observation;
         let mut at = 0..;
@@ -193,7 +198,7 @@ impl Last {
     }
 }
 
-/// What must not change of a socket: which one it is, where it is bound, and its state.
+/// The parts of a socket that must not change: its identity, the place where it is bound, and its state.
 type Key<'s> = (Identity, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
@@ -201,7 +206,7 @@ fn key(socket: &Socket) -> Key<'_> {
     ((socket.cookie, inode), socket.netns.as_ref().map(|netns| netns.inode), &socket.local, socket.state)
 }
 
-/// The link to the program that a process runs, as it stands.
+/// Returns the target of the link to the program that a process runs, unchanged.
 fn program(pid: Pid) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }

@@ -1,4 +1,4 @@
-//! Linux: nothing beyond what netstat2 and sysinfo tell, so that the second opinion is theirs.
+//! Linux: only the data of netstat2 and sysinfo, so that the second opinion is independent.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::Ephemeral;
 use crate::model::{Gap, PortRange, Process, Socket, Stage};
 use crate::observe::Scope;
 
-/// What a reader should know of every observation.
+/// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] =
     &["UDP sockets that are connected to a peer are listed as if they took from anybody"];
 
-/// Whether every process may be read: root, as sysinfo tells this process's own user.
+/// Returns whether every process may be read: true for root, by this process's user in sysinfo.
 pub(super) fn privileged() -> bool {
     let me = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = sysinfo::System::new() else { return false };
@@ -24,7 +24,7 @@ pub(super) fn privileged() -> bool {
     user.is_some_and(|uid| *uid == 0)
 }
 
-/// The names of the sockets' users, and what an ordinary user cannot see.
+/// Adds the names of the sockets' users, and a gap for what an ordinary user cannot see.
 pub(super) fn tell(
     _: &Scope,
     privileged: bool,
@@ -49,12 +49,12 @@ pub(super) fn tell(
     }
 }
 
-/// `net.ipv4.ip_local_port_range` where nobody set it; the first source reads the setting itself.
+/// Returns the default of `net.ipv4.ip_local_port_range`; only the main source reads the setting itself.
 pub(super) fn ephemeral() -> Ephemeral {
     Ephemeral::default_of(PortRange { low: 32768, high: 60999 }, None)
 }
 
-/// The names of users, by user id.
+/// Returns a function that maps user IDs to names.
 fn names() -> impl Fn(u32) -> Option<String> {
     let users = sysinfo::Users::new_with_refreshed_list().ok();
     move |uid| users.as_ref()?.iter().find(|user| **user.id() == uid).map(|user| user.name().to_owned())

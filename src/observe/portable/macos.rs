@@ -1,8 +1,8 @@
-//! macOS: the sockets that the descriptors of processes lead to, from libproc; there is no table of all sockets.
+//! macOS: the sockets that the descriptors of processes refer to, from libproc; there is no table of all sockets.
 //!
-//! So a process that may not be read hides its sockets as well, and is a gap. A socket that several descriptors lead to
-//! is one socket with several holders: the kernel gives its identity with it. An answer that is short is no answer.
-//! This has been type-checked and never run.
+//! So a process that may not be read hides its sockets as well, and is a gap. A socket with several descriptors is one
+//! socket with several processes: the kernel gives the identity of the socket with it. A short answer counts as no
+//! answer. This code has been type-checked and never run.
 
 #![allow(
     unsafe_code,
@@ -29,26 +29,26 @@ use super::{Ephemeral, assumed};
 use crate::model::{Family, Gap, Owner, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// What a reader should know of every observation.
+/// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] = &[];
 
-/// Descriptors that a process may have opened since they were counted.
+/// The number of descriptors that a process may have opened since they were counted.
 const SPARE: usize = 32;
 /// More descriptors than any process has.
 const MOST: usize = 1 << 20;
 
-/// Whether every process may be read.
+/// Returns whether every process may be read.
 pub(super) fn privileged() -> bool {
-    // SAFETY: it takes nothing, and cannot fail.
+    // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// What was met on the way.
+/// The obstacles during a scan.
 #[derive(Default)]
 struct Met {
     /// Processes that may not be read.
     closed: u64,
-    /// Processes and descriptors that were not read for another reason, and the last of these.
+    /// The number of processes and descriptors that were not read for another reason, and the last such reason.
     failed: u64,
     why: String,
 }
@@ -60,7 +60,7 @@ impl Met {
     }
 }
 
-/// The sockets asked for of every process that may be read.
+/// Returns the sockets in the scope of every process that may be read.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
         stage: Stage::Sockets,
@@ -117,7 +117,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     found.into_iter().map(held).collect()
 }
 
-/// The sockets of one process, each with its identity in the kernel.
+/// Returns the sockets of one process, each with its identity in the kernel.
 fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
     let Ok(id) = i32::try_from(pid) else { return Vec::new() };
     let descriptors = match descriptors(id) {
@@ -145,7 +145,7 @@ fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
                 Err(why) => met.failed(why),
             },
             Err(_) => match io::Error::last_os_error() {
-                // Closed, or its process ended, since it was listed.
+                // The descriptor was closed, or its process ended, since it was listed.
                 error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
                 error => met.failed(error.to_string()),
             },
@@ -154,7 +154,8 @@ fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
     sockets
 }
 
-/// Every descriptor of a process; a list as long as its room may be cut, and is asked for again with more.
+/// Returns every descriptor of a process. A list that fills its buffer may be cut, and is requested again with a larger
+/// buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
     let mut room = info.pbi_nfiles as usize + SPARE;
@@ -169,7 +170,7 @@ fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     Err(io::Error::other("the list of descriptors does not end"))
 }
 
-/// A socket of TCP or UDP; `None` for any other, and for one without a port.
+/// Returns a socket of TCP or UDP; `None` for any other socket, and for a socket without a port.
 fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     let psi = &info.psi;
     let family = match psi.soi_family {
@@ -204,7 +205,7 @@ fn socket(info: &SocketFDInfo) -> Result<Option<Socket>, String> {
     Ok(Some(bare((protocol, address(family, insi_laddr), port), state, peer, Owner::Unknown)))
 }
 
-/// A port, whose two bytes are in network order at the beginning of the number.
+/// Returns a port, whose two bytes are in network order at the beginning of the number.
 fn number(port: i32) -> u16 {
     let [first, second, ..] = port.to_ne_bytes();
     u16::from_be_bytes([first, second])
@@ -218,7 +219,7 @@ fn address(family: Family, address: InSIAddr) -> IpAddr {
     }
 }
 
-/// A closed socket with a port and no peer is bound, and does not listen.
+/// Returns the state. A closed socket with a port and no peer is bound and does not listen.
 fn tcp_state(code: i32, remote: u16) -> Option<State> {
     Some(match TcpSIState::from(code) {
         TcpSIState::Closed if remote == 0 => State::Bound,
@@ -237,7 +238,7 @@ fn tcp_state(code: i32, remote: u16) -> Option<State> {
     })
 }
 
-/// The jobs of launchd that the holders are, where everything is to be known of them.
+/// Adds the launchd jobs of the processes, if all details are wanted.
 pub(super) fn tell(scope: &Scope, _: bool, _: &mut [Socket], processes: &mut [Process], gaps: &mut Vec<Gap>) {
     if !scope.details || processes.is_empty() {
         return;
@@ -264,7 +265,7 @@ pub(super) fn tell(scope: &Scope, _: bool, _: &mut [Socket], processes: &mut [Pr
     }
 }
 
-/// `PID<tab>Status<tab>Label`; a job that does not run has `-` for a pid.
+/// Parses `PID<tab>Status<tab>Label`; a job that does not run has `-` instead of a pid.
 fn labels(list: &str) -> HashMap<Pid, String> {
     let job = |line: &str| {
         let mut fields = line.split('\t');
@@ -273,14 +274,14 @@ fn labels(list: &str) -> HashMap<Pid, String> {
     list.lines().filter_map(job).collect()
 }
 
-/// `net.inet.ip.portrange.first` and `.last` where nobody set them; they serve IPv6 as well.
+/// The defaults of `net.inet.ip.portrange.first` and `.last`; they serve IPv6 as well.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
-/// The ports outgoing connections draw from.
+/// Returns the ports that outgoing connections use.
 pub(super) fn ephemeral() -> Ephemeral {
     let read = || -> io::Result<PortRange> {
         let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
-        // Where the first is above the last, the system draws downwards from it.
+        // If the first is above the last, the system counts downwards from it.
         PortRange::new(low.min(high), low.max(high)).ok_or_else(|| io::Error::other("no range"))
     };
     match read() {
@@ -295,7 +296,7 @@ pub(super) fn ephemeral() -> Ephemeral {
     }
 }
 
-/// A setting that is a port.
+/// Reads a setting that is a port.
 fn setting(name: &CStr) -> io::Result<u16> {
     let mut value: libc::c_int = 0;
     let mut size = size_of_val(&value);

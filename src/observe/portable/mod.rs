@@ -1,8 +1,8 @@
 //! Sockets from the system's own tables and processes from sysinfo: the source on macOS and Windows, and on Linux an
 //! independent second opinion for the tests.
 //!
-//! What a system alone can tell is in the file called after it. What no crate in use wraps safely on Windows
-//! is in `winapi.rs`. Nothing here knows a device, a network namespace or a control group.
+//! Code for a single system is in the file with its name. `winapi.rs` has the calls of Windows for which no crate in
+//! use has a safe wrapper. Devices, network namespaces and control groups are not supported here.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -32,27 +32,26 @@ use crate::model::{
     SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State,
 };
 
-/// What a system's own file reads of its setting: the ports outgoing connections draw from.
+/// The ports that outgoing connections use, as read by the file of each system.
 struct Ephemeral {
-    /// Every range.
     ranges: Vec<PortRange>,
-    /// Each by family and protocol, where the system keeps them apart.
+    /// Each range by family and protocol, if the system has separate ranges.
     of: Vec<EphemeralOf>,
-    /// Where they come from.
+    /// The source of the ranges.
     source: String,
-    /// Said where only the default is known.
+    /// A gap if only the default is known.
     gap: Option<Gap>,
 }
 
 impl Ephemeral {
-    /// Where nobody set it, and nothing could be read.
+    /// Returns the default range, for a setting that was not changed or could not be read.
     fn default_of(range: PortRange, gap: Option<Gap>) -> Self {
         let source = format!("the documented default of {}", std::env::consts::OS);
         Ephemeral { ranges: vec![range], of: Vec::new(), source, gap }
     }
 }
 
-/// A setting that could not be read; its default is assumed.
+/// Returns the gap for a setting that could not be read; its default is assumed.
 #[cfg(not(target_os = "linux"))]
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {
@@ -65,10 +64,11 @@ fn assumed(range: PortRange, why: String) -> Gap {
     }
 }
 
-/// Looks at this machine, now.
+/// Scans this machine.
 ///
 /// # Errors
-/// Where other network namespaces are asked for; anything else that could not be seen is a gap.
+///
+/// Returns an error if other network namespaces are asked for; anything else that could not be seen is a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let named = match &scope.namespaces {
         Namespaces::Own => None,
@@ -84,7 +84,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::tell(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // Whoever turned out to be no holder, or none to be told of, goes.
+    // Processes that own no socket, or that are not to be listed, are removed.
     let holders: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| holders.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -127,13 +127,13 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Whether the system knows a user of this name.
+/// Returns whether the system knows a user of this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     own::is_user(name)
 }
 
-/// Whether any process goes by this name.
+/// Returns whether any process has this name.
 #[must_use]
 pub fn is_running(name: &str) -> bool {
     owners::is_running(name)
@@ -142,7 +142,7 @@ pub fn is_running(name: &str) -> bool {
 #[cfg(target_os = "linux")]
 pub(super) use netstat::second_opinion;
 
-/// A socket as the poorest of the tables tells it.
+/// Returns a socket with the fields that every table has.
 fn socket(
     (protocol, address, port): (Protocol, IpAddr, u16),
     state: State,

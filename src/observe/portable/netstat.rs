@@ -1,8 +1,8 @@
 //! Sockets from netstat2: the source on Windows, and the second opinion on Linux.
 //!
-//! What it hides is said here: of a UDP socket it knows neither peer nor state, so that a connected client looks like a
-//! listener; on Linux it reports a failed dump as an empty list, and panics where `/proc` is missing. On macOS it is
-//! not used: it takes a failed call for an answer there, and reads memory that nobody has written.
+//! It has known limits. For a UDP socket it gives neither peer nor state, so a connected client looks like a listener.
+//! On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. It is not used on macOS, where
+//! it treats a failed call as an answer and reads uninitialised memory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::socket as bare;
 use crate::model::{Family, Gap, Owner, Peer, Pid, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// The sockets of every protocol and family asked for; a table that fails is a gap.
+/// Returns the sockets of every protocol and family in the scope; a table that fails is a gap.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for (protocol, flag) in [(Protocol::Tcp, ProtocolFlags::TCP), (Protocol::Udp, ProtocolFlags::UDP)] {
@@ -66,7 +66,7 @@ fn list(
     }
 }
 
-/// Linux: netstat2 walks `/proc` for the holders and panics where there is none.
+/// On Linux netstat2 walks `/proc` for the processes, and panics if there is no `/proc`.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -78,12 +78,12 @@ fn sources(
     Ok(Box::new(netstat2::iterate_sockets_info(families, protocol)?))
 }
 
-/// A local end and the inode of its socket.
+/// The local end of a socket and its inode.
 #[cfg(target_os = "linux")]
 type End = (std::net::IpAddr, u16, u32);
 
-/// What netstat2 says of one protocol and family: local end and inode of each socket; `None` of a protocol it does not
-/// know. Why it said nothing, where it did not answer.
+/// Returns the answer of netstat2 for one protocol and family: local end and inode of each socket; `None` for a
+/// protocol that it does not support, and an error with the reason if it did not answer.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,
@@ -107,7 +107,7 @@ pub(in crate::observe) fn second_opinion(
             None => Ok(said),
         }
     };
-    // A socket may come between an empty answer and what confirms it.
+    // A socket may appear between an empty answer and its confirmation.
     let said = (0..4).find_map(|_| ask().ok()).map_or_else(ask, Ok);
     let end = |info: SocketInfo| match info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => (tcp.local_addr, tcp.local_port, info.inode),
@@ -116,8 +116,8 @@ pub(in crate::observe) fn second_opinion(
     Some(said.map(|infos| infos.into_iter().map(end).collect()))
 }
 
-/// Why an empty answer is not to be believed. On Linux netstat2 gives one where the kernel refuses as well, so
-/// the kernel's own table has to confirm it.
+/// Returns the reason why an empty answer is not credible. On Linux netstat2 also gives an empty answer if the kernel
+/// refuses, so the kernel's own table has to confirm it.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };
@@ -134,7 +134,7 @@ fn unbelievable(_: Protocol, _: Family) -> Option<String> {
     None
 }
 
-/// `None` for a state that is not known.
+/// Returns a socket; `None` for a state that is not known.
 fn socket(info: &SocketInfo) -> Option<Socket> {
     let (local, state, peer) = match &info.protocol_socket_info {
         ProtocolSocketInfo::Tcp(tcp) => {

@@ -1,6 +1,6 @@
-//! The processes that hold sockets, from sysinfo.
+//! The processes that own sockets, from sysinfo.
 //!
-//! A path it gives as empty was not read, and is not known.
+//! An empty path from sysinfo was not read, and counts as unknown.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 use crate::model::{Exe, ExeState, Parent, Pid, Process, Socket};
 use crate::observe::Scope;
 
-/// The holders of the sockets, in rising order of pid. On Windows the user is an SID: a name is for the system to give.
+/// Returns the processes that own the sockets, in rising order of pid. On Windows the user is an SID, which the caller
+/// turns into a name.
 pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     let pids: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     let mut system = match System::new() {
@@ -24,7 +25,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
         .with_user(UpdateKind::OnlyIfNotSet)
         .with_exe(UpdateKind::OnlyIfNotSet)
         .with_cmd(UpdateKind::OnlyIfNotSet);
-    // Parents come to light one generation at a time; nothing real has this many.
+    // Each pass finds one more generation of parents; real processes have far fewer generations.
     for _ in 0..32 {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), false, kind);
         wanted = wanted
@@ -56,7 +57,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
             user: id.and_then(|id| users.as_ref()?.get_user_by_id(id)).map(|user| user.name().to_owned()),
             #[cfg(windows)]
             user: id.map(|sid| (**sid).to_string()),
-            // Of a process it may not open it says 1970.
+            // For a process that may not be opened, sysinfo gives 1970.
             started: i64::try_from(process.start_time())
                 .ok()
                 .filter(|seconds| *seconds > 0)
@@ -68,7 +69,8 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
     pids.into_iter().map(read).collect()
 }
 
-/// A parent's id may have been given to another since: whoever began after its child is not its parent.
+/// Returns the ancestors. A parent's process ID may have been reused: a process that started after its child is not its
+/// parent.
 fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut child = process;
@@ -83,7 +85,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     parents
 }
 
-/// Where the system does not tell a socket's user, its first holder's.
+/// Sets the user of its first process on each socket for which the system gives no user.
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();
@@ -98,7 +100,7 @@ pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     }
 }
 
-/// Whether any process goes by this name.
+/// Returns whether any process has this name.
 pub(super) fn is_running(name: &str) -> bool {
     let Ok(mut system) = System::new() else { return false };
     system.refresh_processes_specifics(
@@ -112,7 +114,7 @@ pub(super) fn is_running(name: &str) -> bool {
     })
 }
 
-/// Whether the system knows a user of this name.
+/// Returns whether the system knows a user of this name.
 #[cfg(unix)]
 pub(super) fn is_user(name: &str) -> bool {
     sysinfo::Users::new_with_refreshed_list().is_ok_and(|users| users.iter().any(|user| user.name() == name))

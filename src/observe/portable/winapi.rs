@@ -1,6 +1,7 @@
-//! The few calls of Windows that no crate in use wraps safely: everything `unsafe` on Windows is in this file.
+//! The few calls of Windows for which no crate in use has a safe wrapper: everything `unsafe` on Windows is in this
+//! file.
 //!
-//! Each function hands out values that own what they hold. Nothing is decided here.
+//! Each function returns values that own their resources. Nothing is decided here.
 
 #![allow(unsafe_code, reason = "calls of the system; each says why it is sound")]
 
@@ -28,7 +29,7 @@ use windows_sys::Win32::System::Threading::{
 
 use crate::model::Pid;
 
-/// The longest path there is, its end included ("Maximum Path Length Limitation").
+/// The longest possible path, including its terminator ("Maximum Path Length Limitation").
 const LONGEST_PATH: u32 = 32_768;
 /// A service's name has up to 256 characters (`CreateServiceW`).
 const LONGEST_SERVICE: usize = 256;
@@ -41,32 +42,33 @@ fn done(answer: i32) -> io::Result<()> {
     if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Text as the system takes it: UTF-16 that ends in NUL.
+/// Returns text in the form that the system takes: UTF-16 that ends in NUL.
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
-/// The text of a buffer up to its NUL.
+/// Returns the text of a buffer up to its NUL.
 fn narrow(text: &[u16]) -> String {
     String::from_utf16_lossy(text.split(|unit| *unit == 0).next().unwrap_or_default())
 }
 
-/// Opens a process for what any observer may ask.
+/// Opens a process with the rights that any observer has.
 pub(super) fn open(pid: Pid) -> io::Result<OwnedHandle> {
     // SAFETY: no pointer is passed.
     let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the handle is valid, was opened in the line above, and nobody else closes it.
+    // SAFETY: the handle is valid, was opened in the line above, and no other code closes it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// The whole path of the file that a process runs.
+/// Returns the full path of the file that a process runs.
 pub(super) fn image(process: BorrowedHandle<'_>) -> io::Result<String> {
     let mut path = vec![0; LONGEST_PATH as usize];
     let mut length = LONGEST_PATH;
-    // SAFETY: the handle is open while it is borrowed; `path` has room for `length` units, the call writes no more.
+    // SAFETY: the handle is open while it is borrowed; `path` has space for `length` units, and the call writes no
+    // more.
     done(unsafe {
         QueryFullProcessImageNameW(
             process.as_raw_handle(),
@@ -78,26 +80,28 @@ pub(super) fn image(process: BorrowedHandle<'_>) -> io::Result<String> {
     Ok(narrow(&path))
 }
 
-/// An SID in memory that the system gave out.
+/// An SID in memory that the system allocated.
 struct Sid(PSID);
 
 impl Drop for Sid {
     fn drop(&mut self) {
-        // SAFETY: `ConvertStringSidToSidW` gave it out to be freed so, and nothing else frees it.
+        // SAFETY: `ConvertStringSidToSidW` allocated it, it must be freed in this way, and no other code frees it.
         unsafe { LocalFree(self.0) };
     }
 }
 
-/// The account of an SID, as `DOMAIN\name`.
+/// Returns the account of an SID, as `DOMAIN
+///
+/// ame`.
 pub(super) fn account(sid: &str) -> io::Result<String> {
     let text = wide(sid);
     let mut sid = Sid(null_mut());
-    // SAFETY: `text` ends in NUL; where the call succeeds it leaves an SID in `sid`, and else the null that is there.
+    // SAFETY: `text` ends in NUL; if the call succeeds it writes an SID to `sid`, else `sid` remains null.
     done(unsafe { ConvertStringSidToSidW(text.as_ptr(), &raw mut sid.0) })?;
     let (mut name, mut domain) = ([0; LONGEST_NAME as usize], [0; LONGEST_NAME as usize]);
     let (mut name_length, mut domain_length) = (LONGEST_NAME, LONGEST_NAME);
     let mut kind: SID_NAME_USE = 0;
-    // SAFETY: the SID is valid; both buffers have as many units as is said of them, and the call writes no more.
+    // SAFETY: the SID is valid; both buffers have the stated number of units, and the call writes no more.
     done(unsafe {
         LookupAccountSidW(
             null(),
@@ -115,14 +119,14 @@ pub(super) fn account(sid: &str) -> io::Result<String> {
     })
 }
 
-/// Whether an account of this name is known, with or without its domain before it.
+/// Returns whether an account of this name is known, with or without a domain before the name.
 pub(super) fn is_account(name: &str) -> bool {
     let name = wide(name);
     let (mut sid, mut domain) = ([0_u8; LONGEST_SID as usize], [0; LONGEST_NAME as usize]);
     let (mut sid_length, mut domain_length) = (LONGEST_SID, LONGEST_NAME);
     let mut kind: SID_NAME_USE = 0;
-    // SAFETY: `name` ends in NUL; both buffers are as long as is said of them, the call writes no more, and an SID is
-    // bytes to whoever does not look into it.
+    // SAFETY: `name` ends in NUL; both buffers have the stated length, the call writes no more, and the SID is used as
+    // bytes only.
     done(unsafe {
         LookupAccountNameW(
             null(),
@@ -137,17 +141,17 @@ pub(super) fn is_account(name: &str) -> bool {
     .is_ok()
 }
 
-/// Whether this process runs with an administrator's rights in force.
+/// Returns whether this process runs with active administrator rights.
 pub(super) fn is_elevated() -> io::Result<bool> {
     let mut token = null_mut();
-    // SAFETY: the current process's handle is always valid; the call leaves a handle in `token` where it succeeds.
+    // SAFETY: the current process's handle is always valid; the call writes a handle to `token` if it succeeds.
     done(unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) })?;
-    // SAFETY: the handle is valid, was opened in the line above, and nobody else closes it.
+    // SAFETY: the handle is valid, was opened in the line above, and no other code closes it.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
     let mut elevation = TOKEN_ELEVATION::default();
     let mut length = 0;
     let size = u32::try_from(size_of::<TOKEN_ELEVATION>()).map_err(io::Error::other)?;
-    // SAFETY: the token is open; `elevation` is the structure that this question is answered with, and of this size.
+    // SAFETY: the token is open; `elevation` is the structure that this request fills in, and has its size.
     done(unsafe {
         GetTokenInformation(
             token.as_raw_handle(),
@@ -160,10 +164,10 @@ pub(super) fn is_elevated() -> io::Result<bool> {
     Ok(elevation.TokenIsElevated != 0)
 }
 
-/// The folder of the system's own programs.
+/// Returns the directory of the system's own programs.
 pub(super) fn system_folder() -> io::Result<PathBuf> {
     let mut path = vec![0; LONGEST_PATH as usize];
-    // SAFETY: `path` has as many units as is said, and the call writes no more.
+    // SAFETY: `path` has the stated number of units, and the call writes no more.
     let length = unsafe { GetSystemDirectoryW(path.as_mut_ptr(), LONGEST_PATH) };
     if length == 0 || length >= LONGEST_PATH {
         return Err(io::Error::last_os_error());
@@ -171,32 +175,33 @@ pub(super) fn system_folder() -> io::Result<PathBuf> {
     Ok(narrow(&path).into())
 }
 
-/// The manager of services, opened to list them.
+/// The service manager, opened to list the services.
 struct Services(SC_HANDLE);
 
 impl Drop for Services {
     fn drop(&mut self) {
-        // SAFETY: it was opened by `OpenSCManagerW`, and nothing else closes it.
+        // SAFETY: `OpenSCManagerW` opened it, and no other code closes it.
         unsafe { CloseServiceHandle(self.0) };
     }
 }
 
-/// The names of the services that run, by the process that hosts them; rising.
+/// Returns the names of the running services, by the process that hosts them; rising.
 pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
-    // SAFETY: null names this machine and its one database.
+    // SAFETY: null stands for this machine and its only database.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
     if manager.is_null() {
         return Err(io::Error::last_os_error());
     }
     let manager = Services(manager);
-    // The most that one call takes (256 KiB), aligned as the structures it is filled with.
+    // The largest buffer that one call takes (256 KiB), aligned for the structures that the call writes.
     let mut buffer = vec![0_u64; 32 * 1024];
     let size = u32::try_from(size_of_val(buffer.as_slice())).map_err(io::Error::other)?;
     let mut found: BTreeMap<Pid, Vec<String>> = BTreeMap::new();
     let (mut needed, mut count, mut resume) = (0, 0, 0);
-    // A thousand services fill one buffer; more rounds than this are no list of services.
+    // One buffer has space for a thousand services; a list of services does not need more rounds than this.
     for _ in 0..64 {
-        // SAFETY: the manager is open; `buffer` has `size` bytes, the call writes no more, and the four numbers live on.
+        // SAFETY: the manager is open; `buffer` has `size` bytes, the call writes no more, and the four numbers outlive
+        // the call.
         let answer = done(unsafe {
             EnumServicesStatusExW(
                 manager.0,
@@ -216,7 +221,8 @@ pub(super) fn services() -> io::Result<BTreeMap<Pid, Vec<String>>> {
             Err(error) if error.raw_os_error() == i32::try_from(ERROR_MORE_DATA).ok() => true,
             Err(error) => return Err(error),
         };
-        // SAFETY: the call says that so many structures begin the buffer, which is aligned for them and outlives them.
+        // SAFETY: the call wrote this number of structures to the start of the buffer, which is aligned for them and
+        // outlives them.
         let rows = unsafe {
             std::slice::from_raw_parts(buffer.as_ptr().cast::<ENUM_SERVICE_STATUS_PROCESSW>(), count as usize)
         };
@@ -257,13 +263,13 @@ mod tests {
 
     #[test]
     fn no_process_of_this_id() {
-        // Ids are multiples of four.
+        // Process IDs are multiples of four.
         assert_eq!(open(4_000_000_003).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
     fn accounts_and_their_names() {
-        // Local System, on every machine under a name of its language.
+        // Local System exists on every machine, with a name in the language of the machine.
         let system = account("S-1-5-18").unwrap();
         assert!(!system.is_empty() && !system.starts_with("S-1-"), "{system}");
         assert!(account("S-1-5-21-1-2-3-4").is_err());

@@ -1,9 +1,9 @@
-//! Windows: sockets from netstat2, and of their holders what the system tells besides: whole paths, accounts by name,
-//! the services in a process, and which of them may not be opened.
+//! Windows: sockets from netstat2, and further data about their processes from the system: full paths, account names,
+//! the services in a process, and which processes may not be opened.
 //!
-//! The table of sockets names a process for each, whoever asks. Process 4 is the kernel, and a connection of process 0
-//! is nobody's any more; a listener of process 0 is one whose holder is not told. A process that may not be opened is
-//! hidden: which file it runs, and for whom, is not known, and its name alone proves nothing.
+//! The table of sockets gives a process for each socket to every user. Process 4 is the kernel. A connection of process
+//! 0 no longer belongs to any process; the owner of a listener of process 0 is not given. A process that may not be
+//! opened is hidden: its file and its user are not known, and its name alone proves nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -23,37 +23,37 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// What a reader should know of every observation.
+/// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] = &[
     "this system's tables tell neither the peers of UDP sockets, which are listed as if they took from anybody, nor \
      TCP sockets that are bound and do not listen",
 ];
 
-/// The System Idle Process, and System.
+/// The process IDs of the System Idle Process and of System.
 const IDLE: Pid = 0;
 const SYSTEM: Pid = 4;
 
-/// How many hidden processes are named one by one.
+/// The number of hidden processes that are named individually.
 const NAMED: usize = 24;
 
-/// Whether this process has an administrator's rights.
+/// Returns whether this process has an administrator's rights.
 pub(super) fn privileged() -> bool {
     winapi::is_elevated().unwrap_or(false)
 }
 
-/// Whether the system knows a user of this name.
+/// Returns whether the system knows a user of this name.
 pub(super) fn is_user(name: &str) -> bool {
     winapi::is_account(name)
 }
 
-/// What became of opening a process.
+/// The result of opening a process.
 #[derive(Debug)]
 enum Opened {
-    /// Its file, where that could be read.
+    /// The process was opened; its file, if it could be read.
     Here(io::Result<String>),
-    /// It may not be opened.
+    /// The process may not be opened.
     Denied,
-    /// It has ended.
+    /// The process has ended.
     Gone,
 }
 
@@ -65,7 +65,7 @@ fn open(pid: Pid) -> Opened {
     }
 }
 
-/// Who holds the sockets, and what there is to know of them.
+/// Adds the owners of the sockets, and the details of the processes.
 pub(super) fn tell(
     scope: &Scope,
     privileged: bool,
@@ -78,7 +78,7 @@ pub(super) fn tell(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // Where a holder has ended, its socket may live on with whoever inherited it.
+    // If a process has ended, its socket may live on in a process that inherited it.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -114,7 +114,7 @@ pub(super) fn tell(
     let mut unread = 0_u64;
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
-        // Where the path could not be read, an empty or a cut one is not put in its place.
+        // If the full path could not be read, it is not replaced by an empty or a cut one.
         let exe = |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_folders: None };
         process.exe = path.as_ref().ok().map(exe);
         if let Some(sid) = process.user.take() {
@@ -138,7 +138,7 @@ pub(super) fn tell(
     }
 }
 
-/// What a socket's holder comes to that is no process to be told of.
+/// Returns the owner of a socket whose process is not to be listed.
 fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
     match (pid, opened) {
         (SYSTEM, _) => Some(Owner::Kernel),
@@ -151,13 +151,13 @@ fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() ->
     }
 }
 
-/// An administrator has nothing more to ask for.
+/// Returns the remedy for an ordinary user: an administrator has no further rights to ask for.
 fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
 
-/// What is known of the processes that may not be opened: their ids, their names as anybody may choose them, and what
-/// they hold.
+/// Returns a gap for the processes that may not be opened: their process IDs, their names, which any user can choose,
+/// and their sockets.
 fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileged: bool) -> Option<Gap> {
     if hidden.is_empty() {
         return None;
@@ -181,13 +181,13 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     })
 }
 
-/// RFC 6335's dynamic range, which Windows has used since Vista where nobody set another.
+/// RFC 6335's dynamic range, which has been the default of Windows since Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
-/// The longest that the tool is waited for.
+/// The longest time to wait for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The system's own setting, by protocol and family, from the one tool that documents it; read once a run.
+/// Reads the system's own setting, by protocol and family, with the only tool that documents it; once per run.
 pub(super) fn ephemeral() -> Ephemeral {
     static SETTING: OnceLock<Result<Vec<EphemeralOf>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -210,7 +210,7 @@ fn setting() -> Result<Vec<EphemeralOf>, String> {
         let child = start(&tool, &question).map_err(|error| format!("{said}: {error}"))?;
         Ok((protocol, family, said, child))
     };
-    // All four at once: each takes its time to start.
+    // All four are started at once, because each takes time to start.
     let started: Result<Vec<_>, String> = [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .flat_map(|protocol| [Family::Ipv4, Family::Ipv6].map(|family| (protocol, family)))
@@ -227,7 +227,7 @@ fn setting() -> Result<Vec<EphemeralOf>, String> {
         .collect()
 }
 
-/// `CREATE_NO_WINDOW`: a program without a console of its own gets none to flash up.
+/// `CREATE_NO_WINDOW`: a program without its own console does not open one.
 const NO_WINDOW: u32 = 0x0800_0000;
 
 fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
@@ -240,7 +240,7 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// What the tool says, which is less than a pipe holds; one that does not end is ended.
+/// Returns the output of the tool, which fits into a pipe; a tool that does not end is killed.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -253,8 +253,8 @@ fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     Ok(child.wait_with_output()?.stdout)
 }
 
-/// The first port and their number, each at the end of its line; what stands before them is in the system's language
-/// and code page.
+/// Parses the first port and the number of ports, each at the end of its line; the text before them is in the system's
+/// language and code page.
 fn range(text: &[u8]) -> Option<PortRange> {
     let mut numbers =
         text.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii_end).filter_map(|line| {

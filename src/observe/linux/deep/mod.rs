@@ -1,9 +1,8 @@
-//! The deep look: what the usual one takes on trust is tried.
+//! The deep scan, which checks what an ordinary scan trusts.
 //!
-//! Two things are done in every network namespace that is looked into: the tables of the kernel are compared with each
-//! other (`tables.rs`), and every port is tried by `bind` (`sweep.rs`), so that one that is taken without any table showing
-//! by whom comes to light. Nothing is concluded here, no process is looked at, and nothing is told twice: what the usual
-//! look shows is its own business.
+//! It does two things in every network namespace that is scanned: it compares the tables of the kernel with each other
+//! (`tables.rs`), and it tries every port by `bind` (`sweep.rs`), which finds ports that are taken although no table
+//! shows a socket. It draws no conclusions, reads no process, and does not repeat the results of an ordinary scan.
 
 mod sweep;
 mod tables;
@@ -19,10 +18,12 @@ use super::View;
 use crate::model::{DeepLook, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope};
 
-/// Looks into the network namespaces asked for.
+/// Scans the network namespaces that were asked for.
 ///
 /// # Errors
-/// Where one is asked for that is not to be found; anything else that could not be looked at is a gap.
+///
+/// Returns an error if a namespace that was asked for cannot be found; anything else that could not be scanned is a
+/// gap.
 pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Error> {
     let view = View::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
     let mut deep = DeepLook::default();
@@ -50,7 +51,7 @@ pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Erro
     Ok(deep)
 }
 
-/// What was done, and how often.
+/// Returns a note about what was done, and how often.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None }
 }
@@ -64,7 +65,7 @@ fn add(deep: &mut DeepLook, found: DeepLook) {
     deep.gaps.extend(found.gaps);
 }
 
-/// What no look of this kind finds.
+/// Returns the note about what no deep scan can find.
 fn limits() -> Note {
     Note {
         what: "a deep look does not find raw and packet sockets, a second socket behind a port that is shown as taken, \
@@ -76,7 +77,7 @@ fn limits() -> Note {
     }
 }
 
-/// Looks into the network namespace of the calling thread, which is `netns`.
+/// Scans the network namespace of the calling thread, which is `netns`.
 fn here(netns: Option<&Netns>) -> DeepLook {
     let compared = tables::compare(netns);
     let bound_told = bound_is_told();
@@ -101,7 +102,8 @@ fn here(netns: Option<&Netns>) -> DeepLook {
     }
 }
 
-/// Whether this kernel tells of a TCP socket that is bound and does not listen: one is made, looked for and closed.
+/// Returns whether this kernel lists TCP sockets that are bound and do not listen: one is made, searched for and
+/// closed.
 fn bound_is_told() -> bool {
     let bound =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
@@ -112,7 +114,7 @@ fn bound_is_told() -> bool {
     bound.unwrap_or(false)
 }
 
-/// The ports that could not be tried, a gap for each reason.
+/// Returns the gaps for ports that could not be tried, one for each reason.
 fn not_tried(swept: &Swept, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let mut gaps = Vec::new();

@@ -1,13 +1,14 @@
-//! Which ports are taken although no table shows a socket that takes them: by trying to bind each of them.
+//! Finds ports that are taken although no table shows a socket on them, by trying to bind each port.
 //!
-//! A port is bound and let go of at once: a `bind` and the `close` right after it, one port at a time, on the wildcard
-//! address, with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and never `listen`. So nothing can be stolen, nothing
-//! answers, and no packet leaves. A port that a table shows as taken is not tried at all. A service that binds the very
-//! port in the very microseconds between the two calls is refused as if another service had it (`EADDRINUSE`).
+//! A port is bound and released at once: a `bind` and the `close` right after it, one port at a time, on the wildcard
+//! address, with neither `SO_REUSEADDR` nor `SO_REUSEPORT`, and never `listen`. So no traffic is taken from another
+//! socket, no connection is accepted, and no packet is sent. A port that a table shows as taken is not tried at all. A
+//! service that binds the same port in the microseconds between the two calls gets the same error as if another service
+//! had the port (`EADDRINUSE`).
 //!
-//! One attempt that fails proves nothing: sockets come and go. What seems taken is tried again, many times between one
-//! reading of the tables and the next, several times over, and is told only where every attempt failed and no reading
-//! showed why.
+//! A single failed attempt proves nothing, because sockets come and go. A port that seems taken is tried again, many
+//! times between two readings of the tables, in several rounds. It is reported only if every attempt failed and no
+//! reading showed the reason.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,13 +21,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use crate::model::{Family, Protocol};
 
-/// Every port a socket can have.
+/// Every port that a socket can have.
 pub const PORTS: RangeInclusive<u16> = 1..=65535;
-/// How often what seems taken is looked at again.
+/// The number of rounds in which a port that seems taken is tried again.
 const ROUNDS: u32 = 5;
-/// How often it is tried each time, between two readings of the tables.
+/// The number of attempts in each round, between two readings of the tables.
 const BURST: u32 = 16;
-/// The pause before each: what was short-lived is gone by then, and its tables are at rest.
+/// The pause before each round, in which short-lived sockets disappear and the tables settle.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The protocols and families that are swept.
@@ -37,14 +38,15 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that tables show as taken, by protocol and the family in which a wildcard `bind` meets them.
+/// The ports that tables show as taken, by protocol and by the family in which they block a wildcard `bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown(HashSet<(Protocol, Family, u16)>);
 
 impl Shown {
-    /// Notes a socket by its local end. An IPv6 socket takes the port in IPv4 too, unless it is known to leave it alone:
-    /// one that `bind` gave an address does, one that only connected does not, whatever its address. One on a v4-mapped
-    /// address takes it in IPv4 only (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
+    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known not to: a socket
+    /// that `bind` gave an address leaves IPv4 free, and a socket that only connected takes it, regardless of its
+    /// address. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
+    /// net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),
@@ -58,7 +60,7 @@ impl Shown {
         }
     }
 
-    /// Forgets a port again.
+    /// Removes a port.
     pub fn forget(&mut self, protocol: Protocol, family: Family, port: u16) {
         self.0.remove(&(protocol, family, port));
     }
@@ -68,31 +70,31 @@ impl Shown {
     }
 }
 
-/// A port, with the protocol and the family it is tried in.
+/// A port, with the protocol and the family in which it is tried.
 pub type Port = (Protocol, Family, u16);
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// How many ports were tried.
+    /// The number of ports that were tried.
     pub tried: u64,
-    /// What is taken and not shown, and how often each was tried.
+    /// The ports that are taken and not shown, and how often each was tried.
     pub taken: Vec<(Port, u32)>,
-    /// How many could not be tried, by the error number.
+    /// The number of ports that could not be tried, by the error number.
     pub refused: BTreeMap<i32, u64>,
-    /// How many seemed taken and could not be looked at again, because the tables could not be read.
+    /// The number of ports that seemed taken and could not be tried again, because the tables could not be read.
     pub unsure: u64,
 }
 
-/// What an attempt came to.
+/// The result of an attempt.
 enum Tried {
     Free,
     Taken,
     Refused(Errno),
 }
 
-/// Tries `ports`. `shown` reads the tables, or gives `None` where they cannot be read whole; it is asked again and
-/// again.
+/// Tries `ports`. `shown` reads the tables and returns `None` if they cannot be read completely; it is called several
+/// times.
 pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown>) -> Swept {
     let mut swept = Swept::default();
     let mut suspects: Vec<Port> = Vec::new();
@@ -100,7 +102,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown
         if !exists(protocol, family) {
             continue;
         }
-        // Read anew for each: it is soon out of date, and what it does not explain is dear to explain later.
+        // The tables are read again for each group of ports: a reading is soon out of date, and each port that it does
+        // not explain is expensive to explain later.
         let Some(explained) = shown() else {
             swept.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;
@@ -160,17 +163,17 @@ const fn kind(protocol: Protocol) -> SocketType {
     }
 }
 
-/// Whether the kernel has this protocol over this family.
+/// Returns whether the kernel has this protocol over this family.
 pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None);
     !matches!(made, Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT))
 }
 
-/// Binds a port and lets go of it.
+/// Binds a port and releases it.
 fn attempt((protocol, family, port): Port) -> Tried {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
         if family == Family::Ipv6 {
-            // IPv4 is tried by itself.
+            // IPv4 is tried separately.
             set_ipv6_v6only(&socket, true)?;
         }
         Ok(socket)
@@ -229,7 +232,7 @@ mod tests {
         let swept = sweep(port..=port, &mut || None);
         assert_eq!((swept.taken.len(), swept.tried), (0, 0));
         assert!(swept.unsure >= 2, "{swept:?}");
-        // They could be read at first, and then not.
+        // The tables could be read at first, but not later.
         let mut readings = 0;
         let swept = sweep(port..=port, &mut || {
             readings += 1;

@@ -1,8 +1,8 @@
-//! The tables by themselves, each by its own way, and where they contradict each other.
+//! Reads each table by its own way, and finds contradictions between the tables.
 //!
-//! Nothing falls back to another source here: a source that does not answer says so. A table is not read at one moment,
-//! so a socket is missed only where it was shown before and after the reading that lacks it, by another source, under
-//! one inode and address, and that several times in a row.
+//! No source falls back to another one here: a source that does not answer is a gap. A table is not read at one moment.
+//! A socket counts as missing only if another source showed it, with one inode and address, both before and after the
+//! reading that lacks it, in several comparisons in a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -17,15 +17,15 @@ use super::sweep::{Shown, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
 
-/// A socket is told to be missing only after so many comparisons in a row that miss it.
+/// A socket is reported as missing only after this many comparisons in a row in which it is missing.
 const ROUNDS: usize = 3;
 
-/// Every state of the kernel's own (net/tcp_states.h), requests for a connection included.
+/// Every state in the kernel (net/tcp_states.h), including requests for a connection.
 const EVERY_STATE: u32 = 0x1FFE;
 /// Bound and neither listening nor connected (Linux 6.8).
 const BOUND_INACTIVE: u32 = 1 << 13;
 
-/// A protocol and a family: a table each.
+/// A protocol and a family, for which there is one table.
 type Kind = (Protocol, Family);
 
 /// The kinds that are compared: `IPPROTO_*`, and the name of the table.
@@ -38,18 +38,18 @@ const KINDS: [(Kind, u16, &str); 6] = [
     ((Protocol::Udplite, Family::Ipv6), 136, "udplite6"),
 ];
 
-/// What one source showed at one reading.
+/// The answer of one source at one reading.
 #[derive(Debug, Default)]
 struct Reading {
-    /// The sockets that a file stands for.
+    /// The sockets that have a file.
     sockets: HashMap<Key, u8>,
-    /// The kinds it answered for, whole.
+    /// The kinds for which the source answered completely.
     answered: BTreeSet<Kind>,
-    /// Why it did not for the others.
+    /// The reason why it did not answer for the other kinds.
     refused: BTreeMap<Kind, String>,
 }
 
-/// What tells a socket: kind, inode, local end.
+/// The identity of a socket: kind, inode, local end.
 type Key = (Kind, u32, IpAddr, u16);
 
 impl Reading {
@@ -61,7 +61,7 @@ impl Reading {
     }
 }
 
-/// The kinds this kernel has, with the text tables it has for them.
+/// Returns the kinds that this kernel has, with their text tables.
 fn kinds() -> Vec<(Kind, u16, &'static str)> {
     let there = |kind: &Kind, table: &str| {
         exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
@@ -73,7 +73,7 @@ fn path(table: &str) -> String {
     format!("/proc/thread-self/net/{table}")
 }
 
-/// Why a kind's table could not be read; the records otherwise.
+/// Returns the records of a kind's table, or the reason why the table could not be read.
 fn text_table(table: &str) -> Result<Vec<Record>, String> {
     let path = path(table);
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
@@ -130,14 +130,14 @@ fn read(source: Source) -> Reading {
     reading
 }
 
-/// What the comparison of the sources came to.
+/// The result of comparing the sources.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// On how many sockets.
+    /// The number of sockets that were compared.
     pub sockets: u64,
-    /// Where they differ.
+    /// The sockets on which the sources differ.
     pub disagreements: Vec<Disagreement>,
-    /// Which did not answer.
+    /// The sources that did not answer.
     pub gaps: Vec<Gap>,
 }
 
@@ -192,8 +192,9 @@ struct Missed {
     state: u8,
 }
 
-/// What two readings of every source in turn, all first and then all again, show and lack. A socket that a source shows
-/// both times was there at each reading in between; the one of each other source that lies there must show it.
+/// Returns the sockets that differ between two series of readings, each of every source in turn. A socket that a source
+/// shows in both series existed during each reading in between, so the readings of the other sources in between must
+/// show it.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Missed> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -209,7 +210,7 @@ fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Mis
                     if !entry.by.contains(&source) {
                         entry.by.push(source);
                     }
-                    // netstat2 does not tell the state of every socket; the others do.
+                    // netstat2 does not give the state of every socket; the other sources do.
                     entry.state = entry.state.max(*state);
                 }
             }
@@ -228,7 +229,7 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// The sources that did not answer, a gap each. netstat2 gives an empty list where the kernel refuses.
+/// Returns the sources that did not answer, one gap each. netstat2 gives an empty list if the kernel refuses.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<Kind, String>| {
@@ -251,8 +252,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
 }
 
-/// The ports that any table shows as taken in the network namespace of the calling thread; `None` where neither the
-/// text table nor the kernel's diagnosis of some protocol could be read whole.
+/// Returns the ports that any table shows as taken in the network namespace of the calling thread; `None` if, for some
+/// protocol, neither the text table nor the kernel's diagnosis could be read completely.
 #[must_use]
 pub fn shown() -> Option<Shown> {
     let mut shown = Shown::default();
@@ -273,7 +274,7 @@ pub fn shown() -> Option<Shown> {
         if dumped.is_err() && told.is_err() {
             return None;
         }
-        // The text tables do not tell of v6only, and would have every IPv6 socket take IPv4 as well.
+        // The text tables do not contain v6only, so with them every IPv6 socket would seem to take IPv4 as well.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
@@ -289,7 +290,7 @@ pub fn shown() -> Option<Shown> {
     Some(shown)
 }
 
-/// TCP sockets that are bound and do not listen, as far as this kernel tells of them.
+/// Returns the TCP sockets that are bound and do not listen, if this kernel lists them.
 pub(super) fn bound() -> Vec<Record> {
     let netlink = Netlink::open();
     netlink.ok().and_then(|mut netlink| dump(&mut netlink, None, 6, BOUND_INACTIVE).ok()).unwrap_or_default()
@@ -310,7 +311,8 @@ mod tests {
         }
     }
 
-    /// What is missed, by whom, of readings in the order netlink, /proc/net, netstat2, and again.
+    /// Returns the missing sockets and their sources, for readings in the order netlink, /proc/net, netstat2, and the
+    /// same again.
     fn missed(readings: [&[u32]; 6]) -> Vec<(u32, Vec<Source>, Vec<Source>)> {
         let [a, b, c, d, e, f] = readings.map(reading);
         let missed = differences(&[a, b, c], &[d, e, f]);

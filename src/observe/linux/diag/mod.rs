@@ -1,9 +1,9 @@
-//! Replies of `sock_diag(7)`, from bytes to records.
+//! Parses replies of `sock_diag(7)` from bytes into records.
 //!
-//! Total and bounded: any bytes give records, an end or a [`Trouble`], never a panic and never a guess. A
-//! record that cannot be read whole ends the dump as failed; the caller asks again or asks elsewhere. No
-//! system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order
-//! but for ports and addresses.
+//! The parser is total and bounded: any bytes give records, an end or a [`Trouble`], never a panic and never a guess. A
+//! record that cannot be read completely makes the dump fail; the caller repeats the request or uses another source. No
+//! system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order except ports
+//! and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,47 +18,47 @@ pub struct Record {
     pub state: u8,
     /// Local address and port.
     pub local: (IpAddr, u16),
-    /// Peer address and port; zeros where there is none.
+    /// Peer address and port; zeros if there is no peer.
     pub peer: (IpAddr, u16),
     /// Index of the device it is bound to; 0 for none.
     pub interface: u32,
     /// The cookie: unique while the machine runs.
     pub cookie: u64,
-    /// Bytes to read; of a listener, connections to accept.
+    /// Bytes to read; for a listener, connections that wait for `accept`.
     pub receive: u32,
-    /// Bytes not acknowledged; of a listener, the limit of its backlog.
+    /// Bytes not acknowledged; for a listener, the limit of its backlog.
     pub send: u32,
-    /// Its user.
+    /// Its user ID.
     pub uid: u32,
-    /// Its inode; 0 where no file stands for it.
+    /// Its inode; 0 if it has no file.
     pub inode: u32,
-    /// `IPV6_V6ONLY`, where the kernel tells.
+    /// `IPV6_V6ONLY`, if the kernel gives it.
     pub v6only: Option<bool>,
-    /// The id of its control group, where the kernel tells (Linux 5.8).
+    /// The ID of its control group, if the kernel gives it (Linux 5.8).
     pub cgroup: Option<u64>,
 }
 
-/// Why a dump is not to be trusted.
+/// Why a dump cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The kernel answered with this error number.
     Kernel(i32),
-    /// The kernel says that the tables changed under the dump (`NLM_F_DUMP_INTR`).
+    /// The kernel says that the tables changed during the dump (`NLM_F_DUMP_INTR`).
     Interrupted,
     /// The kernel lost messages, or the datagram was larger than the buffer.
     Truncated,
-    /// The bytes are no netlink messages, or a record is shorter than its layout.
+    /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
     /// No two dumps agreed, so that a socket may have been missed in each.
     Unsettled,
 }
 
-/// How far a dump is after a datagram.
+/// The progress of a dump after a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// More datagrams follow.
     More,
-    /// That was the last; whatever came after the end mark was ignored.
+    /// This datagram was the last; bytes after the end mark were ignored.
     Done,
 }
 
@@ -67,7 +67,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The older question for TCP, which names no family and is answered for both.
+/// The older request for TCP, which names no family and is answered for both.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
@@ -77,20 +77,21 @@ const RECORD: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
-/// A dump as it is read, datagram by datagram.
+/// A dump that is read datagram by datagram.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// The sockets so far.
+    /// The sockets that were read so far.
     pub records: Vec<Record>,
     interrupted: bool,
 }
 
 impl Reading {
-    /// Reads the messages of one datagram that carry `sequence`.
+    /// Parses the messages of one datagram that carry `sequence`.
     ///
     /// # Errors
-    /// A [`Trouble`]; what was read before it is kept. [`Trouble::Interrupted`] is told at the end of the
-    /// dump, so that the rest of it does not answer the next question.
+    ///
+    /// Returns a [`Trouble`]; the records before it are kept. [`Trouble::Interrupted`] is returned at the end of the
+    /// dump, so that the rest of the dump is not taken as the answer to the next request.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, Trouble> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -108,7 +109,7 @@ impl Reading {
                     0 => {}
                     error => return Err(Trouble::Kernel(error.saturating_neg())),
                 },
-                // The end mark of a dump carries its result since Linux 4.14: negative where it failed.
+                // Since Linux 4.14 the end mark of a dump carries its result, which is negative if the dump failed.
                 DONE => match i32_at(payload, 0) {
                     Some(error @ ..0) => return Err(Trouble::Kernel(error.saturating_neg())),
                     _ if self.interrupted => return Err(Trouble::Interrupted),
@@ -149,7 +150,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
     })
 }
 
-/// The two attributes of interest; unknown ones are passed over, broken ones refused.
+/// Parses the two attributes of interest; unknown attributes are skipped, malformed ones are refused.
 fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>)> {
     let (mut v6only, mut cgroup) = (None, None);
     while !rest.is_empty() {
@@ -189,8 +190,8 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().copied().map(i32::from_ne_bytes)
 }
 
-/// A request for every socket of a family and protocol that is in one of `states` (a bit a state).
-/// `protocol` is the number of `IPPROTO_*`; one above 255 goes into an attribute (Linux 5.6).
+/// Returns a request for every socket of a family and protocol that is in one of `states` (one bit for each state).
+/// `protocol` is the number of `IPPROTO_*`; a number above 255 goes into an attribute (Linux 5.6).
 #[must_use]
 pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec<u8> {
     const INET_DIAG_REQ_PROTOCOL: u16 = 3;
@@ -211,7 +212,7 @@ pub fn request(family: Family, protocol: u16, states: u32, sequence: u32) -> Vec
     with_header(bytes, SOCK_DIAG_BY_FAMILY, sequence)
 }
 
-/// A request for the TCP sockets of both families that are in one of `states` (`struct inet_diag_req`).
+/// Returns a request for the TCP sockets of both families that are in one of `states` (`struct inet_diag_req`).
 #[must_use]
 pub fn tcp_request(states: u32, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
@@ -222,7 +223,7 @@ pub fn tcp_request(states: u32, sequence: u32) -> Vec<u8> {
     with_header(bytes, TCPDIAG_GETSOCK, sequence)
 }
 
-/// Fills in the netlink header, for which the first bytes were left free.
+/// Fills in the netlink header, for which the first bytes are reserved.
 fn with_header(mut bytes: Vec<u8>, kind: u16, sequence: u32) -> Vec<u8> {
     const NLM_F_REQUEST_DUMP: u16 = 0x301;
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

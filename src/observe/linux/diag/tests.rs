@@ -1,13 +1,13 @@
-//! The parser against datagrams this kernel really sent, and against every way to break them.
+//! Tests the parser with datagrams recorded from a kernel, and with many kinds of corrupt datagrams.
 
-// What was recorded was recorded on such a machine.
+// The datagrams were recorded on a machine of this byte order.
 #![cfg(target_endian = "little")]
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Recorded on Linux 6.18 (x86-64, little-endian), sequence 1, each dump's first datagram.
+/// Recorded on Linux 6.18 (x86-64, little-endian), sequence 1: the first datagram of each dump.
 const SEQUENCE: u32 = 1;
 /// TCP over IPv4: 0.0.0.0:3416 on device 3 and 127.0.0.1:5432, each with a backlog of 5.
 const TCP4: &str = "\
@@ -55,7 +55,7 @@ fn read(datagram: &[u8]) -> (Vec<Record>, Result<Progress, Trouble>) {
     (reading.records, outcome)
 }
 
-/// A message with this type, these flags and this payload.
+/// Returns a message with this type, these flags and this payload.
 fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(HEADER + payload.len()).unwrap().to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
@@ -67,7 +67,7 @@ fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The one record of a dump, as a payload without attributes.
+/// Returns the one record of a dump, as a payload without attributes.
 fn plain() -> Vec<u8> {
     bytes(UDP4)[HEADER..HEADER + RECORD].to_vec()
 }
@@ -112,7 +112,8 @@ fn recorded_tcp_over_ipv4() {
 fn recorded_tcp_over_ipv6() {
     let (records, _) = read(&bytes(TCP6));
     let told: Vec<_> = records.iter().map(|r| (r.local, r.v6only, r.state, r.send)).collect();
-    // An IPv6 address that is not the wildcard leaves IPv4 alone, whatever was asked for: the kernel says so.
+    // An IPv6 address that is not the wildcard does not accept IPv4, and the kernel reports this regardless of the
+    // socket option.
     let (any, loopback) = ("::".parse().unwrap(), "::1".parse().unwrap());
     assert_eq!(told, [((any, 8080), Some(true), 10, 5), ((loopback, 631), Some(true), 10, 5)]);
     assert!(records.iter().all(|r| r.family == Family::Ipv6 && r.cgroup == Some(1)));
@@ -134,13 +135,13 @@ fn requests_are_what_the_kernel_reads() {
     assert_eq!(asked.len(), 72);
     assert_eq!((u32_at(&asked, 0), u16_at(&asked, 4), u16_at(&asked, 6)), (Some(72), Some(20), Some(0x301)));
     assert_eq!((u32_at(&asked, 8), asked[16], asked[17], u32_at(&asked, 20)), (Some(9), 10, 17, Some(128)));
-    // MPTCP's number does not fit the byte, and goes into an attribute.
+    // MPTCP's number does not fit into the byte, so it goes into an attribute.
     let asked = request(Family::Ipv4, 262, 1 << 10, 9);
     assert_eq!((u32_at(&asked, 0), asked[16]), (Some(80), 2));
     assert_eq!((u16_at(&asked, 72), u16_at(&asked, 74), u32_at(&asked, 76)), (Some(8), Some(3), Some(262)));
 }
 
-/// What is wrong, the datagram, and how many records and what outcome it gives.
+/// Each row has the name of the fault, the datagram, the number of records that it gives, and the outcome.
 #[test]
 fn corrupt_datagrams() {
     let good = bytes(UDP4);
@@ -235,7 +236,7 @@ fn changed_sequence(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-/// A trouble stays a trouble, whatever comes with it: a dump is never the shorter and "done".
+/// A trouble is reported regardless of the other messages in the datagram: an incomplete dump is never "done".
 #[test]
 fn what_was_lost_is_never_done() {
     for cut in 1..bytes(TCP4).len() {
@@ -258,7 +259,7 @@ proptest! {
         bounded(&datagram);
     }
 
-    /// Bytes that get past the header more often than chance would let them.
+    /// These bytes pass the header check more often than random bytes.
     #[test]
     fn any_messages_are_read_or_refused(
         messages in proptest::collection::vec(
