@@ -33,7 +33,7 @@ pub struct Entry {
     judgement: Option<Box<Judgement>>,
 }
 
-/// What `judge` adds. Most sockets of a long listing are connections, which have none.
+/// The part that `judge` adds to an entry. Most entries of a long listing are connections, which have no judgement.
 #[derive(Clone, Debug, Default)]
 struct Judgement {
     findings: Vec<Finding>,
@@ -41,26 +41,26 @@ struct Judgement {
 }
 
 impl Entry {
-    /// The order of listings: worst exposure first, then by port, protocol, address and device, so that a listing is
-    /// the same for the same sockets in whatever order the kernel reported them.
+    /// Compares two entries by the order of listings: most exposed first, then by port, protocol, address and device.
+    /// The order of the kernel's report does not matter.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         order(&self.socket, &other.socket)
     }
 
-    /// Its findings, most severe first.
+    /// Returns the findings, most severe first.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
     }
 
-    /// The program that belongs on its port, if that is what runs there.
+    /// Returns the program that belongs on the port, if that program runs there.
     #[must_use]
     pub fn usual(&self) -> Option<&Usual> {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// The highest severity of its findings.
+    /// Returns the highest severity of the findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings().iter().map(|finding| finding.severity).max()
@@ -95,11 +95,11 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins sockets and processes, in the order of listings. The sockets move into the entries, and their memory is handed
-/// back on the way, so that a long listing is never held twice.
+/// Joins sockets and processes, in the order of listings. The sockets move into the entries and the vector of sockets
+/// shrinks on the way, so that memory never holds a long listing twice.
 #[must_use]
 pub fn join(mut sockets: Vec<Socket>, processes: Vec<Process>, registry: &Registry) -> Vec<Entry> {
-    // Sorted backwards, since a vector gives up its last element without moving the others.
+    // The sockets are sorted backwards, because a vector gives up its last element without moving the others.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut listeners = ListenerIndex::of(&sockets);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -125,7 +125,8 @@ pub fn join(mut sockets: Vec<Socket>, processes: Vec<Process>, registry: &Regist
     entries
 }
 
-/// After so many sockets their memory is handed back: often enough to matter, and seldom enough to cost nothing.
+/// The vector of sockets shrinks each time this many have moved: often enough to save memory, and rarely enough to cost
+/// no time.
 const SHRINK_EVERY: usize = 4096;
 
 /// Finds the processes of each socket. Sockets of the same processes share the list.
@@ -172,19 +173,19 @@ impl Verdicts {
     }
 }
 
-/// Where a connection can have been accepted: namespace, protocol and port.
+/// The place at which a connection can have been accepted: namespace, protocol and port.
 type Place = (Option<u64>, Protocol, u16);
 
 /// A listener that can have accepted connections.
 struct Listener {
-    /// Its position among the sockets.
+    /// Its index in the list of sockets.
     at: usize,
     address: IpAddr,
     owner: Owner,
     connections: u32,
 }
 
-/// Which listener accepted each connection. Empty if there are no connections.
+/// Finds the listener that accepted each connection. It is empty if there are no connections.
 #[derive(Default)]
 struct ListenerIndex {
     at: HashMap<Place, Vec<Listener>>,
@@ -196,7 +197,7 @@ impl ListenerIndex {
         if sockets.iter().all(|socket| socket.peer.is_none()) {
             return index;
         }
-        // Backwards, which is the order of listings.
+        // The sockets are sorted backwards, so that `rev` gives the order of listings.
         for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
             index.at.entry(socket.port_key()).or_default().push(Listener {
                 at,
@@ -213,8 +214,8 @@ impl ListenerIndex {
         index
     }
 
-    /// Returns the listener that accepted a connection: of several that can have, the one that shares a process with it,
-    /// else the one with the most specific address.
+    /// Returns the listener that accepted a connection. If several listeners match, it is the one that shares a process
+    /// with the connection, else the one with the most specific address.
     fn listener(&mut self, connection: &Socket) -> Option<&mut Listener> {
         self.at
             .get_mut(&connection.port_key())?
@@ -236,7 +237,7 @@ impl ListenerIndex {
         Some(if self.listener(socket).is_some() { Direction::In } else { Direction::Out })
     }
 
-    /// Returns how many connections the listener at this position has.
+    /// Returns how many connections the listener at this index has.
     fn connections(&self, socket: &Socket, at: usize) -> Option<u32> {
         let listeners = self.at.get(&socket.port_key()).filter(|_| socket.state.holds_port())?;
         listeners.iter().find(|listener| listener.at == at).map(|listener| listener.connections)

@@ -9,7 +9,7 @@ use super::{FindingFamily, FindingKind, OnLoopback, Rule};
 use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, named};
 
 named! {
-    /// What became of a listener from one snapshot to the next.
+    /// How a listener changed from one snapshot to the next.
     pub enum ChangeKind {
         /// It is new.
         Appeared = "appeared",
@@ -45,7 +45,7 @@ pub struct ListenerState {
     pub owner: &'static str,
     /// The programs that hold it, by file or else by name; each once.
     pub programs: Vec<String>,
-    /// What became of their program files, the worst of them; `None` if no file could be read.
+    /// The state of their program files, the most suspicious one of several; `None` if no file could be read.
     pub executable: Option<ExeState>,
     /// Its user, by name or else by number.
     pub user: Option<String>,
@@ -95,7 +95,7 @@ pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
 /// A change since a baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaselineChange {
-    /// What became of the listener.
+    /// How the listener changed.
     pub change: ChangeKind,
     /// When the baseline was taken.
     pub baseline: Timestamp,
@@ -103,9 +103,9 @@ pub struct BaselineChange {
     pub before: Option<ListenerState>,
     /// The listener as it is; `None` for one that vanished.
     pub after: Option<ListenerState>,
-    /// Whether it looks like a client that waits for an answer: such sockets come and go.
+    /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
     pub passing: bool,
-    /// Whether everything was seen on the side that lacks the listener.
+    /// Whether the snapshot that lacks the listener was complete.
     pub sure: bool,
 }
 
@@ -115,7 +115,7 @@ impl BaselineChange {
         if self.passing { Severity::Info } else { rule.severity }
     }
 
-    /// Says what changed, from what to what.
+    /// Returns a sentence with the difference, from the old value to the new one.
     pub(crate) fn sentence(&self) -> String {
         let when = self.baseline.strftime("%Y-%m-%d %H:%M UTC");
         let mut said = match (self.change, &self.before, &self.after) {
@@ -303,7 +303,7 @@ impl FindingKind for Widened {
         remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
     };
 
-    /// More if only this machine could reach it before.
+    /// The severity is higher if only this machine could reach the service before.
     fn severity(&self) -> Severity {
         let is_beyond = |state: &Option<ListenerState>| state.as_ref().is_some_and(|s| s.exposure.beyond());
         if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {

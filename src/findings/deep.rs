@@ -15,7 +15,7 @@ impl FindingKind for TakenPort {
         remedy: "scan the machine from another one, and boot it from trusted media; do not rely on its own tools",
     };
 
-    /// Less if a socket that is bound and does not listen would look the same.
+    /// The severity is lower if a socket that is bound and does not listen would look the same.
     fn severity(&self) -> Severity {
         if self.protocol == Protocol::Tcp && !self.bound_told {
             Severity::Warning
@@ -53,7 +53,8 @@ impl FindingKind for Disagreement {
         remedy: "run the audit again; if the finding stays, scan the machine from another one and compare",
     };
 
-    /// Less if netstat2 alone lacks the socket: it asks the kernel the same question and reads the answer itself.
+    /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel the same question and parses
+    /// the answer itself.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::RULE.severity }
     }

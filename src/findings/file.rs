@@ -6,7 +6,7 @@ use super::text::{FEW, first_of};
 use super::{FindingFamily, FindingKind, OnLoopback, Rule, Running};
 use crate::model::Severity;
 
-/// A program runs from memory: there is no file, or one that only ever was in memory.
+/// A program runs from memory: it has no file, or its file only ever existed in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
     /// The processes.
@@ -97,7 +97,7 @@ impl FindingKind for DeletedExecutable {
         remedy: "restart the service; if no file has the path any more, find out why first",
     };
 
-    /// Less for an upgrade, which leaves another file at the path.
+    /// The severity is lower for an upgrade, which leaves another file at the path.
     fn severity(&self) -> Severity {
         if self.gone.is_empty() { Severity::Notice } else { Self::RULE.severity }
     }

@@ -1,4 +1,4 @@
-//! Findings about who the process is.
+//! Findings about the identity of the process.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::text::{first_of, list, sentence};
 use super::{FindingFamily, FindingKind, OnLoopback, Rule};
 use crate::model::{Pid, RestsOn, Severity};
 
-/// A process that holds the port of a guarded service and is not known to serve it.
+/// A process that listens on the port of a guarded service and is not known to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stranger {
     /// The process.
@@ -26,7 +26,7 @@ pub struct Impostor {
     pub service: &'static str,
     /// The programs known to serve it.
     pub expected: Vec<&'static str>,
-    /// The processes that hold the port instead.
+    /// The processes that listen on the port instead.
     pub found: Vec<Stranger>,
     /// Why an unknown program there is suspicious.
     pub why: &'static str,
@@ -38,7 +38,7 @@ pub struct Impostor {
     pub has_fitting_name: bool,
 }
 
-/// This many expected programs are named, and the rest counted.
+/// A sentence names this many expected programs and counts the rest.
 const EXPECTED: usize = 6;
 
 impl FindingKind for Impostor {
@@ -52,13 +52,14 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
-    /// Critical if a user who is not root can have put the program there and even its name does not fit.
+    /// The severity is critical if a user who is not root can have put the program there and the program's name does
+    /// not fit either.
     fn severity(&self) -> Severity {
         if self.is_replaceable && !self.has_fitting_name { Severity::Critical } else { Self::RULE.severity }
     }
 
     fn sentence(&self) -> String {
-        // One text for each program, however many processes run it.
+        // The sentence has one text for each program, even if several processes run it.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
         for Stranger { program, pid, rests_on, products } in &self.found {
             let mut about = products.join(" or ");
@@ -100,7 +101,7 @@ impl FindingKind for Impostor {
     }
 }
 
-/// What a program that a person started for the moment does.
+/// A tool that a person started for a short task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tool {
     /// The process.
@@ -117,7 +118,7 @@ impl Tool {
     }
 }
 
-/// A shell, or a program told to run one, holds the socket.
+/// A shell, or a program that starts a shell for each connection, owns the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShellListener {
     /// The process.
@@ -125,7 +126,7 @@ pub struct ShellListener {
     pub tool: Tool,
     /// Whether the process is itself a shell.
     pub is_shell: bool,
-    /// The severity that the table gives.
+    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -155,7 +156,7 @@ impl FindingKind for ShellListener {
     }
 }
 
-/// A tool for the moment, not a service, listens.
+/// The listener is a tool for a short task, not a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AdHoc {
     /// The process.
@@ -163,7 +164,7 @@ pub struct AdHoc {
     pub tool: Tool,
     /// What it does with a connection: `relay` or `listen`.
     pub used_for: &'static str,
-    /// The severity that the table gives.
+    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -203,9 +204,9 @@ pub struct DualUse {
     pub kind: &'static str,
     /// What it does: one sentence.
     pub what: &'static str,
-    /// The technique of MITRE ATT&CK; empty where there is none.
+    /// The technique of MITRE ATT&CK; empty if there is none.
     pub attack: &'static str,
-    /// The severity that the table gives.
+    /// The severity from the table of tools.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -271,7 +272,7 @@ impl FindingKind for Masquerading {
     }
 }
 
-/// An unknown program that other machines can reach, where that is worth a look.
+/// An unknown program that other machines can reach, if that is worth a look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
     /// The processes.
@@ -280,7 +281,7 @@ pub struct Unfamiliar {
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
-    /// Whether the file has the name of a well-known server all the same.
+    /// Whether the file nevertheless has the name of a well-known server.
     pub is_named_like_a_server: bool,
 }
 
@@ -327,7 +328,7 @@ impl FindingKind for Unfamiliar {
     }
 }
 
-/// Says what the identification of a program rests on.
+/// Returns a phrase that says what the identification of a program rests on.
 pub(crate) const fn identified(on: RestsOn) -> &'static str {
     match on {
         RestsOn::Exe => "by its program file",

@@ -106,19 +106,20 @@ named! {
 }
 
 impl FindingFamily {
-    /// Whether only an audit has findings of this family, because they need a policy, a baseline or a deep scan.
+    /// Returns whether only an audit has findings of this family, because they need a policy, a baseline or a deep
+    /// scan.
     #[must_use]
     pub const fn is_audit_only(self) -> bool {
         matches!(self, FindingFamily::Policy | FindingFamily::Change | FindingFamily::Deep)
     }
 }
 
-/// What a finding weighs on a loopback address.
+/// How a loopback address changes the severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnLoopback {
-    /// One severity less than elsewhere.
+    /// The severity is one level lower than elsewhere.
     Lower,
-    /// As much as elsewhere.
+    /// The severity is the same as elsewhere.
     Same,
 }
 
@@ -154,7 +155,7 @@ pub trait FindingKind {
         Self::RULE.severity
     }
 
-    /// Says what the evidence shows, in full sentences.
+    /// Returns what the evidence shows, in full sentences.
     fn sentence(&self) -> String;
 }
 
@@ -191,7 +192,7 @@ impl Flag {
         Flag::all().find(|flag| flag.code().eq_ignore_ascii_case(code))
     }
 
-    /// Returns the place in [`Flag::all`].
+    /// Returns the position in [`Flag::all`].
     #[must_use]
     pub fn position(self) -> usize {
         Flag::all().take_while(|flag| *flag != self).count()
@@ -209,19 +210,19 @@ impl Flag {
         self.0.family
     }
 
-    /// Returns when a listener has the finding, as a phrase.
+    /// Returns the phrase that says when a listener has the finding.
     #[must_use]
     pub const fn description(self) -> &'static str {
         self.0.description
     }
 
-    /// Returns why it matters, in one sentence.
+    /// Returns the sentence that says why the finding matters.
     #[must_use]
     pub const fn why(self) -> &'static str {
         self.0.why
     }
 
-    /// Returns what to do, as a phrase.
+    /// Returns the phrase that says what to do.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         self.0.remedy
@@ -254,7 +255,7 @@ impl Hash for Flag {
     }
 }
 
-/// By family, then by code.
+/// Flags are ordered by family, then by code.
 impl Ord for Flag {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.family(), self.code()).cmp(&(other.family(), other.code()))
@@ -325,7 +326,7 @@ impl Finding {
         }
     }
 
-    /// Says what the evidence shows, in full sentences of raw text.
+    /// Returns what the evidence shows, in full sentences of raw text.
     #[must_use]
     pub fn sentence(&self) -> String {
         match &self.evidence {
@@ -342,7 +343,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Whether the finding rests on a presumption of the registry's data.
+    /// Returns whether the finding rests on a presumption of the registry's data.
     #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {

@@ -9,11 +9,11 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the rule that comes nearest: all but a few of its conditions hold.
+    /// The ID of the rule that fits best: only a few of its conditions do not hold.
     pub nearest: Option<String>,
-    /// The conditions of that rule that do not hold, a phrase each: `user is root, not postgres`.
+    /// The conditions of that rule that do not hold, one phrase for each: `user is root, not postgres`.
     pub differs: Vec<String>,
-    /// When that rule expired, if it would allow this listener otherwise.
+    /// The date on which that rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl FindingKind for Unexpected {
     }
 }
 
-/// The policy requires a listener that is not there.
+/// The policy requires a listener that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The ID of the rule that requires it.

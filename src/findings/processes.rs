@@ -1,4 +1,4 @@
-//! The processes that hold a socket, as evidence.
+//! The processes that own a socket, as evidence.
 
 use std::net::IpAddr;
 
@@ -24,14 +24,14 @@ pub struct ProcessGroup {
     pub exe: Option<String>,
 }
 
-/// The processes that hold the sockets on an address.
+/// The processes that own the sockets on an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Processes {
-    /// The first few groups of those that could be read.
+    /// The first groups of the processes that could be read.
     pub known: Vec<ProcessGroup>,
-    /// How many groups there are beyond those.
+    /// The number of groups beyond `known`.
     pub more: usize,
-    /// How many processes could not be read.
+    /// The number of processes that could not be read.
     pub unread: usize,
 }
 
@@ -42,7 +42,7 @@ pub struct Side {
     pub address: IpAddr,
     /// The device it is bound to.
     pub device: Option<Device>,
-    /// The processes that hold it.
+    /// The processes that own the socket.
     pub holders: Processes,
 }
 

@@ -11,11 +11,11 @@ named! {
     pub enum DangerBasis {
         /// The command line says so.
         CommandLine = "command-line",
-        /// The program does so as it comes; nothing seen says otherwise.
+        /// The program does so by default, and nothing observed contradicts this.
         Default = "default",
         /// The command line sets a password or asks for a certificate.
         Password = "password",
-        /// The service is presumed by its port alone.
+        /// The service is presumed from its port alone.
         Port = "port",
     }
 }
@@ -31,12 +31,12 @@ pub struct ServingProcess {
     pub user: Option<String>,
 }
 
-/// A service that is dangerous when others can reach it, and can be reached.
+/// A service that is dangerous if other machines can reach it, and that they can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exposed {
     /// The service, by the name of its row in the table of dangerous services.
     pub service: &'static str,
-    /// What it is, for people.
+    /// The readable name of the service.
     pub title: &'static str,
     /// The process that serves it; `None` for the kernel.
     pub process: Option<ServingProcess>,
@@ -49,19 +49,19 @@ pub struct Exposed {
     /// Who can reach it.
     #[serde(skip)]
     pub exposure: Exposure,
-    /// What somebody who connects can do: one sentence that begins with a verb.
+    /// What a client that connects can do: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
-    /// How it asks who connects: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
+    /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
     /// Whether it encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
     /// What the danger rests on.
     pub basis: DangerBasis,
-    /// The setting that closes it.
+    /// The setting that closes the service.
     pub remedy: &'static str,
     /// The techniques of MITRE ATT&CK.
     pub attack: Vec<&'static str>,
-    /// The severity that the table gives.
+    /// The severity from the table of dangerous services.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -115,7 +115,7 @@ impl Exposed {
         format!("Anyone who connects {first}{}", gets.as_str())
     }
 
-    /// Says whether what the service gives away is certain.
+    /// Returns a phrase that says whether the danger is certain.
     const fn certainty(&self) -> &'static str {
         match (self.basis, self.authentication.as_bytes()) {
             (DangerBasis::CommandLine, _) => "Its command line says so.",

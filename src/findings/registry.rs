@@ -1,4 +1,4 @@
-//! Findings about what the registry says: nothing, or nothing living, is registered for the port.
+//! Findings about the registry: nothing is registered for the port, or every registration is dead.
 
 use serde::Serialize;
 
@@ -11,22 +11,22 @@ use crate::model::{Assignment, Basis, Confidence, Curated, PortRange, Protocol, 
 pub struct DeadRegistration {
     /// The service name as registered.
     pub service: &'static str,
-    /// What it was for.
+    /// The product or protocol that it was for.
     pub product: &'static str,
-    /// When that ended.
+    /// When that product or protocol ended.
     pub ended: Option<&'static str>,
-    /// One sentence.
+    /// The reason, in one sentence.
     pub reason: &'static str,
     /// `confirmed` or `presumed`.
     pub confidence: Confidence,
-    /// The page that says so.
+    /// The page that confirms it.
     pub source: Option<&'static str>,
     /// What a presumption rests on.
     pub basis: Option<&'static str>,
 }
 
 impl DeadRegistration {
-    /// Makes it from a curated row.
+    /// Makes a dead registration from a curated row.
     #[must_use]
     pub const fn new(service: &'static str, row: &Curated) -> Self {
         DeadRegistration {
@@ -40,7 +40,7 @@ impl DeadRegistration {
         }
     }
 
-    /// Says what became of it; `how` is `dead` or another word for its end.
+    /// Returns a sentence about the end of the registration; `how` is `dead` or another word for the end.
     pub(crate) fn sentence(&self, how: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -73,7 +73,7 @@ pub(crate) fn grounds(confidence: Confidence, source: Option<&str>, basis: Optio
 pub struct QuietRegistration {
     /// The service name as registered.
     pub service: &'static str,
-    /// Who holds it, if the registry says so.
+    /// The assignee, if the registry names one.
     pub assignee: Option<&'static str>,
     /// When it was registered, if the registry says so.
     pub registered: Option<&'static str>,
@@ -84,7 +84,7 @@ pub struct QuietRegistration {
 }
 
 impl QuietRegistration {
-    /// Makes it from a registration.
+    /// Makes a quiet registration from a registration.
     #[must_use]
     pub fn new(assignment: &Assignment) -> Self {
         QuietRegistration {
@@ -96,7 +96,8 @@ impl QuietRegistration {
         }
     }
 
-    /// Says what is known of it. A date that the registry does not give is left out.
+    /// Returns a sentence with everything known about the registration. A date that the registry does not give is left
+    /// out.
     pub(crate) fn sentence(&self, basis: Basis) -> String {
         if basis == Basis::OtherProtocol && !self.used_on.is_empty() {
             let used_on: Vec<_> =
@@ -159,8 +160,8 @@ pub struct Ephemeral {
     pub iana_dynamic: bool,
     /// Whether the port is odd (Linux, TCP); `None` if that says nothing.
     pub odd: Option<bool>,
-    /// Whether the kernel itself would have picked the port for `bind` to port 0; if not, somebody chose it. `None` if
-    /// the port does not show that.
+    /// Whether the kernel itself would have picked the port for `bind` to port 0; if not, the port was chosen on
+    /// purpose. `None` if the port does not show that.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -191,7 +192,7 @@ impl FindingKind for Ephemeral {
     }
 }
 
-/// Nothing that is registered or usual explains the listener.
+/// No registration and no usual program explains the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Unexplained {

@@ -11,11 +11,11 @@ use crate::model::{Device, PortRange, Severity};
 pub struct Shadowed {
     /// The device that this listener itself is bound to.
     pub device: Option<Device>,
-    /// Wider listeners of other programs that lose to this one the traffic to its address.
+    /// Wider listeners of other programs that lose traffic to this one at its address.
     pub takes_from: Vec<Side>,
     /// Narrower listeners of other programs that take the traffic to their addresses from this one.
     pub loses_to: Vec<Side>,
-    /// How many sides there are beyond those.
+    /// The number of sides beyond `takes_from` and `loses_to`.
     pub more: usize,
 }
 
@@ -70,7 +70,7 @@ impl FindingKind for Shadowed {
 pub struct Shared {
     /// How they differ.
     pub differ_in: Vec<Difference>,
-    /// The processes that hold the port on this address.
+    /// The processes that own the port on this address.
     pub holders: Processes,
     /// The number of their sockets.
     pub sockets: usize,
@@ -98,10 +98,10 @@ impl FindingKind for Shared {
     }
 }
 
-/// More connections wait to be accepted than the listener allows.
+/// More connections wait for `accept` than the listener allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BacklogFull {
-    /// Connections that wait to be accepted.
+    /// Connections that wait for `accept`.
     pub waiting: u32,
     /// The limit that the program gave to `listen`.
     pub limit: u32,
@@ -129,10 +129,10 @@ impl FindingKind for BacklogFull {
     }
 }
 
-/// A TCP port that is bound but not listened on.
+/// A TCP port that is bound, but on which no socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The range of outgoing connections that contains the port: a program about to connect looks the same.
+    /// The range of outgoing connections that contains the port: a program that is about to connect looks the same.
     pub kernel_range: Option<PortRange>,
 }
 

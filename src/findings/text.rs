@@ -1,6 +1,6 @@
 //! Joining and ending pieces of sentences.
 
-/// This many things are named in a sentence, and the rest counted.
+/// A sentence names this many things and counts the rest.
 pub(crate) const FEW: usize = 4;
 
 /// Returns `a, b and c`.

@@ -1,9 +1,8 @@
 //! What an audit finds, and its verdict.
 //!
-//! A finding of an audit is one on a listener, or one on what is not there: promised, or gone since a saved
-//! observation. What adds to the findings of a report (the policy, a baseline, a deeper look) adds to this list and
-//! to nothing else, so there is one list to sort, to count and to draw. Nothing is told here, and no exit code is
-//! chosen.
+//! A finding of an audit belongs to a listener, or to a listener that is missing: required by the policy, or vanished
+//! since a saved snapshot. The policy, the baseline and the deep scan add their findings to this list and to no other,
+//! so there is one list to sort, count and print. Nothing is printed here, and no exit code is chosen.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +15,12 @@ use super::{Entry, Report};
 use crate::findings::{Finding, Flag};
 use crate::model::{Gap, Protocol, Severity, named};
 
-/// What a finding of an audit is on.
+/// The subject of an audit's finding.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'r> {
     /// A listener.
     Listener(&'r Entry),
-    /// A place where none is seen; what is `None` is any.
+    /// A place where no listener was seen; a field that is `None` stands for any value.
     Place {
         /// Transport protocol.
         protocol: Option<Protocol>,
@@ -33,7 +32,7 @@ pub enum Subject<'r> {
 }
 
 impl Subject<'_> {
-    /// The protocol, where it is one.
+    /// Returns the protocol, if there is a single one.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
@@ -42,7 +41,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The address, where it is one.
+    /// Returns the address, if there is a single one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -51,7 +50,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The port, where it is one.
+    /// Returns the port, if there is a single one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -64,11 +63,11 @@ impl Subject<'_> {
 /// One finding of an audit.
 #[derive(Clone, Debug)]
 pub struct AuditFinding<'r> {
-    /// What it is on.
+    /// The subject of the finding.
     pub subject: Subject<'r>,
     /// The flag with its severity and evidence.
     pub finding: Finding,
-    /// The rule of the policy that decided it; `None` where none did.
+    /// The rule of the policy that decided the finding; `None` if no rule did.
     pub rule: Option<String>,
 }
 
@@ -103,13 +102,13 @@ pub struct AcceptedByRule<'a> {
 }
 
 named! {
-    /// What an audit comes to.
+    /// The outcome of an audit.
     pub enum Outcome {
         /// No finding at or above the threshold, and everything was seen.
         Clear = "clear",
         /// Findings at or above the threshold.
         Findings = "findings",
-        /// No such finding, but not everything was seen: this is no all-clear.
+        /// No such finding, but not everything was seen, so the audit is not clear.
         Incomplete = "incomplete",
     }
 }
@@ -117,24 +116,24 @@ named! {
 /// A report with everything an audit found.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
-    /// The joined and judged observation, whole: what a policy or a baseline is held against.
+    /// The complete report, to which a policy or a baseline is compared.
     pub report: &'r Report,
-    /// The listeners it is about, after [`Audit::narrow`] those that were asked for.
+    /// The audited listeners; after [`Audit::narrow`] only those that were asked for.
     pub listeners: Vec<&'r Entry>,
-    /// The findings, after [`Audit::sort`] gravest first.
+    /// The findings; after [`Audit::sort`] the most severe first.
     pub findings: Vec<AuditFinding<'r>>,
     /// What the policy silenced.
     pub accepted: Vec<Accepted<'r>>,
     /// What the audit could not see beyond the gaps of the observation.
     pub gaps: Vec<Gap>,
-    /// What it was narrowed to, as asked; `None` where it is about everything.
+    /// The filter that the audit was narrowed by, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
-    /// The date of the policy that was applied; `None` where none was.
+    /// The date of the policy that was applied; `None` without a policy.
     pub policy_date: Option<Timestamp>,
 }
 
 impl<'r> Audit<'r> {
-    /// The findings of a report on its listeners, as they are.
+    /// Makes an audit from a report and the findings on its listeners.
     #[must_use]
     pub fn of(report: &'r Report) -> Self {
         let on = |judged: &'r Entry| {
@@ -158,13 +157,13 @@ impl<'r> Audit<'r> {
         audit
     }
 
-    /// Everything that was looked at, whatever it was narrowed to.
+    /// Returns every listener that was scanned, regardless of the filter.
     pub fn everything(&self) -> impl Iterator<Item = &'r Entry> {
         everything(self.report)
     }
 
-    /// Leaves the listeners and the findings that were asked for, in the words of `asked`. It comes last: whatever is
-    /// held against everything that listens must see all of it.
+    /// Keeps the listeners and findings that were asked for; `asked` is the filter as typed. Narrowing comes last,
+    /// because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Listener(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -172,7 +171,8 @@ impl<'r> Audit<'r> {
         self.narrowed = Some(asked);
     }
 
-    /// Gravest first; what is as grave in the order of listings, what is not there by port last.
+    /// Sorts the findings: most severe first, then in the order of listings. A missing listener comes last, by its
+    /// port.
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             let absent = |f: &AuditFinding<'_>| match f.subject {
@@ -215,12 +215,12 @@ impl<'r> Audit<'r> {
         self.gaps.is_empty() && self.report.snapshot.is_complete()
     }
 
-    /// Everything that could not be seen.
+    /// Returns the gaps of the snapshot and of the audit.
     pub fn all_gaps(&self) -> impl Iterator<Item = &Gap> {
         self.report.snapshot.gaps.iter().chain(&self.gaps)
     }
 
-    /// What it comes to, where findings below `fail_on` do not count.
+    /// Returns the outcome; findings below `fail_on` do not count.
     #[must_use]
     pub fn outcome(&self, fail_on: Severity) -> Outcome {
         if self.findings.iter().any(|found| found.finding.severity >= fail_on) {
@@ -233,7 +233,7 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// What holds a port; a saved observation may have connections too, which are not judged.
+/// Returns the sockets that occupy a port. A saved snapshot may contain connections too, which are not judged.
 fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
     report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

@@ -1,4 +1,4 @@
-//! `exposed`: a service that is dangerous when others can reach it, and can be reached.
+//! `exposed`: a service that is dangerous if other machines can reach it, and that they can reach.
 
 use super::program_identity::IdentifiedProcess;
 use super::subject::Subject;
@@ -7,7 +7,7 @@ use crate::findings::reach::{DangerBasis, Exposed, ServingProcess};
 use crate::model::{Owner, Socket};
 use crate::registry::dangers::{self, Basis, Danger};
 
-/// Programs that hold a container's published port; the service itself is behind them.
+/// Programs that listen on a container's published port; the service itself is behind them.
 const PUBLISHERS: [&str; 11] = [
     "docker-proxy",
     "conmon",
@@ -22,7 +22,7 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// Decides `exposed`. Of several processes that hold the socket the one with the most severe danger counts.
+/// Decides `exposed`. If several processes own the socket, the one with the most severe danger counts.
 pub(super) fn exposed(subject: &Subject<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.beyond() || !entry.socket.state.accepts_traffic() {
@@ -37,7 +37,7 @@ pub(super) fn exposed(subject: &Subject<'_>) -> Option<Evidence> {
                 .processes
                 .iter()
                 .filter_map(|process| Some((process, danger(process, &entry.socket, chosen_by_kernel)?)));
-            // `max_by_key` returns the last of equals, and the first process should count.
+            // `max_by_key` returns the last of equal elements, but the first process is to count.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(serving(process)), danger)
         }

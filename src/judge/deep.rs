@@ -1,10 +1,10 @@
-//! What a deep look found, as findings of an audit: on places, for no listener stands for them.
+//! What a deep scan found, as findings of an audit. The findings belong to places, because no listener is shown there.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;
 use crate::model::DeepLook;
 
-/// Adds to an audit what a deep look found, and what it could not look at.
+/// Adds to an audit what a deep scan found, and what it could not check.
 pub fn add_to(audit: &mut Audit<'_>, deep: &DeepLook) {
     for taken in &deep.taken {
         let subject =

@@ -1,4 +1,4 @@
-//! Pure rules: from a joined listener to findings. No input, no output, no clock, no prose.
+//! Pure rules that turn a joined listener into findings. They have no input, output or clock and write no text.
 
 pub mod audit;
 mod danger_rules;
@@ -27,14 +27,14 @@ use crate::registry::Registry;
 /// A snapshot, joined and judged: everything a renderer needs.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// When and where it was taken, what was asked for, and what could not be seen. Its sockets and processes have moved
-    /// into the entries.
+    /// When and where the snapshot was taken, what was asked for, and what could not be seen. Its sockets and processes
+    /// have moved into the entries.
     pub snapshot: Snapshot,
     /// How many sockets the snapshot had.
     pub seen: usize,
     /// The sockets asked for, in the order of listings.
     pub entries: Vec<Entry>,
-    /// The registry that judged them.
+    /// The registry that was used to judge the entries.
     pub registry: Registry,
 }
 
@@ -67,36 +67,36 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     Report { snapshot, seen, entries, registry }
 }
 
-/// What `explain` tells of one port and protocol.
+/// The answer of `explain` for one port and protocol.
 #[derive(Clone, Debug)]
 pub struct Explained<'r> {
     /// The port.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// The registry's verdict on them.
+    /// The registry's verdict on the port and protocol.
     pub verdict: Verdict,
-    /// Who listens there here and now.
+    /// The listeners on the port at the time of the snapshot.
     pub listeners: Vec<&'r Entry>,
-    /// Who else uses the port here and now: connections from it or through it.
+    /// The connections that use the port at the time of the snapshot.
     pub connections: Vec<&'r Entry>,
-    /// What is worth telling beside.
+    /// Further facts about the port.
     pub context: Context,
 }
 
-/// What was asked for, and what it turned out to be.
+/// A query, and how it was understood.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// As typed.
     pub text: &'a str,
-    /// What it is.
+    /// The kind of thing that the text names.
     pub matched: Matched,
     /// How many ports and protocols it added to the answer.
     pub added: usize,
 }
 
-/// What a report tells of one port and protocol; with what is worth telling beside only `in_full`, for it takes longer
-/// to find than the verdict.
+/// Explains one port and protocol. The context is filled in only with `in_full`, because it takes longer to find than
+/// the verdict.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);

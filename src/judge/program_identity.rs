@@ -11,14 +11,13 @@ use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
 
-/// A process and the program that it is taken for.
+/// A process and the program that it is identified as.
 pub(super) struct IdentifiedProcess<'o> {
-    /// The process.
     pub(super) process: &'o Process,
     pub(super) identity: Option<Rc<Identity>>,
 }
 
-/// What a process runs and as which user; for an interpreter its command line too.
+/// The program file and the user of a process, and for an interpreter its command line.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
 
 impl<'o> IdentifiedProcess<'o> {
@@ -31,7 +30,7 @@ impl<'o> IdentifiedProcess<'o> {
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
-    /// The name of the program file, else of the process.
+    /// Returns the name of the program file, else of the process.
     pub(super) fn program_name(&self) -> Option<&'o str> {
         match &self.process.exe {
             Some(exe) => exe.path.rsplit(['/', '\\']).next(),
@@ -39,7 +38,7 @@ impl<'o> IdentifiedProcess<'o> {
         }
     }
 
-    /// What the tables of dangerous services and of tools look at.
+    /// Returns the command line in the form that the tables of dangerous services and tools use.
     pub(super) fn command_line(&self) -> Option<CommandLine<'o>> {
         Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
     }
@@ -56,12 +55,12 @@ impl<'o> IdentifiedProcess<'o> {
             && self.program_name().is_some_and(programs::serves_a_guarded_port)
     }
 
-    /// Whether an interpreter runs it.
+    /// Returns whether an interpreter runs it.
     pub(super) fn is_interpreted(&self) -> bool {
         self.identity.as_deref().is_some_and(Identity::is_interpreter)
     }
 
-    /// Whether the program is known; an interpreter that runs an unknown script is not.
+    /// Returns whether the program is known; an interpreter that runs an unknown script is not.
     pub(super) fn is_known(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| {
             !identity.programs.is_empty()
@@ -74,7 +73,7 @@ impl<'o> IdentifiedProcess<'o> {
     }
 }
 
-/// The programs of the processes seen so far: one process may hold a thousand sockets.
+/// The programs of the processes seen so far: one process may own a thousand sockets.
 #[derive(Default)]
 pub(super) struct Identities(HashMap<Pid, Option<Rc<Identity>>>);
 
@@ -93,7 +92,7 @@ impl Identities {
     }
 }
 
-/// Programs that open sockets and give them to the services they start.
+/// Programs that open sockets and pass them to the services that they start.
 const OPENERS: [&str; 8] = [
     "systemd",
     "systemd-socket-activate",
@@ -105,8 +104,8 @@ const OPENERS: [&str; 8] = [
     "rlinetd",
 ];
 
-/// Whether a process opened the socket for the others to serve: the first process of the system, or an ancestor of all
-/// the others.
+/// Returns whether a process opened the socket for the other processes to serve: it is the first process of the system,
+/// or an ancestor of all the others.
 pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Process]) -> bool {
     let pid = tenant.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -114,7 +113,7 @@ pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Proce
         && (pid == 1 || holders.iter().filter(|process| process.pid != pid).all(below))
 }
 
-/// Directories that hold programs of every package.
+/// Directories that contain programs of many packages.
 const COMMON_DIRECTORIES: [&str; 10] = [
     "",
     "/bin",
@@ -128,7 +127,7 @@ const COMMON_DIRECTORIES: [&str; 10] = [
     "/usr/libexec",
 ];
 
-/// Whether a process is a worker of its ancestor: it runs the same file, or one of the same suite.
+/// Returns whether a process is a worker of its ancestor: it runs the same file, or one of the same suite.
 pub(super) fn belong_together(
     ancestor: &IdentifiedProcess<'_>,
     tenant: &IdentifiedProcess<'_>,
@@ -142,8 +141,8 @@ pub(super) fn belong_together(
         || (ancestor.serves(port, protocol) && tenant.serves(port, protocol))
 }
 
-/// Whether the files of a master and its worker are in one directory that is not a common one, or the worker's is below
-/// a directory named like the master.
+/// Returns whether the files of a master and its worker are in one directory that is not a common one, or the worker's
+/// is below a directory named like the master.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((folder, name), (its_folder, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/')) else {
         return false;
@@ -160,7 +159,7 @@ pub(super) fn usual(listener: &Entry, tenants: &[IdentifiedProcess<'_>]) -> Opti
     }
     let all = tenants.iter().map(|tenant| belongs(tenant, local.port, local.protocol));
     let found: Vec<Usual> = all.collect::<Option<_>>()?;
-    // A program on its own port says more than one that serves any port.
+    // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 

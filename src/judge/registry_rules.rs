@@ -1,4 +1,4 @@
-//! Rules about what the registry says of a listener's port.
+//! Rules about what the registry says about a listener's port.
 
 use super::subject::Subject;
 use crate::findings::Evidence;
@@ -55,9 +55,9 @@ fn other_protocol(subject: &Subject<'_>) -> Option<Unexplained> {
     (!services.is_empty()).then_some(Unexplained::OtherProtocol { registered_for, services })
 }
 
-/// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. A port outside the
-/// kernel's range is in IANA's dynamic range only where the kernel's is not known. A datagram socket there is usually a
-/// client that waits for an answer, and a bound socket a client that is about to connect.
+/// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's dynamic range
+/// counts only if the kernel's own range is not known. A datagram socket there is usually a client that waits for an
+/// answer, and a bound socket is usually a client that is about to connect.
 pub(super) fn ephemeral(subject: &Subject<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
@@ -126,9 +126,9 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Whether an odd or even port shows who chose it. Linux gives listeners that ask for any port those whose parity differs
-/// from the range's first (`inet_csk_find_open_port`; measured: odd 1,500 times in 1,500 with the
-/// default range) until they run out, which in a short range they do.
+/// Returns whether an odd or even port shows who chose it. For listeners that ask for any port, Linux prefers ports
+/// whose parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times
+/// in 1,500 with the default range). Once these ports are used up, as in a short range, the kernel takes the others.
 fn parity_tells(range: PortRange) -> bool {
     range.high - range.low >= 1024
 }

@@ -28,7 +28,7 @@ const RULES: &[Rule] = &[
     socket_rules::bound_only,
 ];
 
-/// Returns every finding on one listener. A connection has none: nobody chose its port.
+/// Returns every finding on one listener. A connection has none: its port was not chosen on purpose.
 pub(super) fn findings(subject: &Subject<'_>) -> Vec<Finding> {
     if !subject.listener.socket.state.holds_port() {
         return Vec::new();

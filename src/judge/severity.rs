@@ -1,17 +1,17 @@
-//! How severe a finding is, by what it is, who can reach the listener, and how far its process is trusted.
+//! The severity of a finding: by its kind, by who can reach the listener, and by the trust in its process.
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
 use crate::model::{Exposure, OriginKind, Process, Severity};
 
-/// How far what is known of a process vouches for it; the variants rise.
+/// How trustworthy a process is; the variants are in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
     /// A user who is not root can have put the program there, or it has no file.
     Replaceable,
     /// The program is not known, or is an interpreter that runs an unknown script.
     Unknown,
-    /// The program is known, but not where its file comes from; or no process could be read.
+    /// The program is known, but the origin of its file is not; or no process could be read.
     Unproven,
     /// A known program in a directory that only root can write.
     Installed,
@@ -53,7 +53,7 @@ fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
         _ if identified.is_replaceable() => Trust::Replaceable,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
-        // Nobody but root put it there, so not knowing it says little.
+        // Only root can have put the program there, so an unknown program is not suspicious.
         (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
         (false, _) => Trust::Unknown,
     }
@@ -70,9 +70,9 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
     Finding { severity: severity(finding.flag(), finding.severity, exposure, trust), ..finding }
 }
 
-/// Returns the severity of a finding: `base` is what its evidence weighs on an address that other machines can reach.
-/// What the registry says of a port is moved by the process that holds it, and never exceeds a warning. On loopback most
-/// findings weigh one less.
+/// Returns the severity of a finding; `base` is the severity of its evidence on an address that other machines can
+/// reach. The process changes the severity of a finding about the registry, which never exceeds a warning. On loopback
+/// most findings are one level lower.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {
         (FindingFamily::Registry, Trust::Replaceable | Trust::Unknown) => {

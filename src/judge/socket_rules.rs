@@ -5,8 +5,8 @@ use crate::findings::Evidence;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Protocol, State};
 
-/// Decides `backlog-full`. The kernel refuses new connections when more than the limit wait, not when as many do
-/// (`sk_acceptq_is_full` of net/sock.h): one that waits at a limit of one is ordinary.
+/// Decides `backlog-full`. The kernel refuses new connections if more connections wait than the limit, not if as many
+/// wait (`sk_acceptq_is_full` of net/sock.h): one waiting connection at a limit of one is ordinary.
 pub(super) fn backlog_full(subject: &Subject<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;
@@ -16,7 +16,6 @@ pub(super) fn backlog_full(subject: &Subject<'_>) -> Option<Evidence> {
     full.then(|| BacklogFull { waiting: queues.receive, limit: queues.send }.into())
 }
 
-/// Decides `bound-only`.
 pub(super) fn bound_only(subject: &Subject<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {

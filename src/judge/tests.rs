@@ -1,4 +1,4 @@
-//! Who belongs on a port, from an observation to its flags.
+//! Which program belongs on a port, from a snapshot to its flags.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) fn holder(pid: Pid, name: &str, exe: &str, cmdline: &str) -> Process 
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(pid) }
 }
 
-/// A socket that takes what arrives at this address.
+/// Returns a socket that receives traffic at this address.
 pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
     let local: Endpoint = local.parse().unwrap();
     Socket {
@@ -57,7 +57,7 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     }
 }
 
-/// The flags and the usual product of one socket held by these.
+/// Returns the flags and the usual product of one socket that these processes own.
 fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<Usual>) {
     let observation = seen(vec![socket(local, owner)], processes);
     let report = judge(observation.clone(), Registry::embedded());
@@ -81,21 +81,21 @@ const SYSTEMD: (&str, &str, &str) = ("systemd", "/usr/lib/systemd/systemd", "/sb
 fn usual_programs_make_a_port_unremarkable() {
     for (local, holders, codes, product) in [
         ("tcp/127.0.0.1:9090", vec![("prometheus", "/usr/bin/prometheus", "")], vec![], Some("Prometheus")),
-        // Its own port, which nobody registered.
+        // The program's own port is not registered.
         ("tcp/127.0.0.1:10249", vec![("kube-proxy", "/usr/bin/kube-proxy", "")], vec![], Some("kube-proxy")),
         ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
         ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["unexplained"], None),
-        // One stranger among them makes it remarkable again; so does one that was not read.
+        // One unknown program among them restores the finding; so does a process that could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
-        // What is wrong for another reason stays wrong.
+        // A finding for another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
-        // The kernel's own range needs no explanation, and a datagram socket there is usually a client.
+        // A port in the kernel's own range needs no explanation, and a datagram socket there is usually a client.
         ("tcp/127.0.0.1:40001", vec![PYTHON], vec!["ephemeral"], None),
         ("udp/127.0.0.1:40001", vec![PYTHON], vec![], None),
-        // Outside the kernel's range no outgoing connection can take the port.
+        // Outgoing connections do not use ports outside the kernel's range.
         ("tcp/127.0.0.1:61001", vec![PYTHON], vec![], None),
         // Debian's units give ports to pid 1.
         ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
@@ -114,16 +114,17 @@ fn impostors() {
     for (local, holders, flagged) in [
         ("tcp/127.0.0.1:22", vec![PYTHON], true),
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", "")], false),
-        // A program that holds sockets for others is not accused; the program behind it may be.
+        // A program that owns sockets for other programs gets no finding; the program behind it may get one.
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // An inherited socket: the right one is among them. A holder that was not read may be the right one.
+        // An inherited socket: one of its processes is the right one. A process that could not be read may be the right
+        // one.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),
         ("udp/127.0.0.1:22", vec![PYTHON], false),
-        // Where many programs serve, an unknown script is unfamiliar and no impostor.
+        // On a port that many programs serve, an unknown script is unfamiliar, but not an impostor.
         ("tcp/127.0.0.1:80", vec![PYTHON], false),
         ("tcp/127.0.0.1:80", vec![("myapp", "/srv/myapp", "")], false),
     ] {
@@ -157,7 +158,7 @@ fn an_impostor_is_told_with_its_evidence() {
     }
 }
 
-/// A listing of every connection holds a hundred thousand of each (measured: 20 MiB for 80,000 in all).
+/// A listing of every connection has a hundred thousand of each (measured: 20 MiB for 80,000 in all).
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn what_there_are_many_of_is_small() {

@@ -1,4 +1,4 @@
-//! Programs that are no services: shells, tools for the moment, tools of dual use, and names that deceive.
+//! Programs that are not services: shells, tools for short tasks, dual-use tools, and processes with a false name.
 
 use super::program_identity::{IdentifiedProcess, is_replaceable};
 use super::subject::Subject;
@@ -8,10 +8,10 @@ use crate::model::Process;
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse};
 
-/// Longer command lines are cut here in a sentence, in characters.
+/// A sentence cuts longer command lines here, in characters.
 const LONGEST_COMMAND: usize = 160;
 
-/// The names of kernel threads, up to a number or a slash.
+/// The names of kernel threads, up to the first number or slash.
 const KERNEL_THREADS: [&str; 18] = [
     "kworker",
     "ksoftirqd",
@@ -43,7 +43,7 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the first process that is a tool for the moment and accepted by `wanted`, most severe first.
+/// Returns the most severe process that is a tool for a short task and that `wanted` accepts; the first one of several.
 fn ad_hoc_tool<'s>(
     subject: &'s Subject<'_>,
     wanted: fn(AdHocUse) -> bool,
@@ -53,7 +53,7 @@ fn ad_hoc_tool<'s>(
         .iter()
         .filter_map(|process| Some((process, tools::ad_hoc(&process.command_line()?)?)));
     let tools: Vec<_> = tools.collect();
-    // A shell that inherited the socket of the server that started it is not what listens.
+    // A shell that inherited the socket from the server that started it is not the listener.
     let only_shells = tools.len() == subject.processes.len() && tools.iter().all(|(_, tool)| tool.is_shell);
     let of_use =
         tools.into_iter().filter(|(_, tool)| wanted(tool.used_for) && (!tool.is_shell || only_shells));
@@ -64,21 +64,18 @@ fn severity(subject: &Subject<'_>, tool: AdHocTool) -> crate::model::Severity {
     if subject.listener.exposure.beyond() { tool.beyond_loopback } else { tool.on_loopback }
 }
 
-/// Decides `shell-listener`.
 pub(super) fn shell_listener(subject: &Subject<'_>) -> Option<Evidence> {
     let (process, found) = ad_hoc_tool(subject, |used_for| used_for == AdHocUse::Shell)?;
     let severity = severity(subject, found);
     Some(ShellListener { tool: tool(process), is_shell: found.is_shell, severity }.into())
 }
 
-/// Decides `ad-hoc`.
 pub(super) fn ad_hoc(subject: &Subject<'_>) -> Option<Evidence> {
     let (process, found) = ad_hoc_tool(subject, |used_for| used_for != AdHocUse::Shell)?;
     let severity = severity(subject, found);
     Some(AdHoc { tool: tool(process), used_for: found.used_for.name(), severity }.into())
 }
 
-/// Decides `dual-use`.
 pub(super) fn dual_use(subject: &Subject<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let found = tools::dual_use(&process.command_line()?)?;
@@ -87,8 +84,8 @@ pub(super) fn dual_use(subject: &Subject<'_>) -> Option<Evidence> {
     })
 }
 
-/// Decides `masquerading`: a kernel thread has no program file, and a server is not run from a file of another name that
-/// a user can replace. Interpreters set the name that their script asks for, so their names say nothing.
+/// Decides `masquerading`: a kernel thread has no program file, and a server does not run from a file of another name
+/// that a user can replace. Interpreters set the name that their script asks for, so their names prove nothing.
 pub(super) fn masquerading(subject: &Subject<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;

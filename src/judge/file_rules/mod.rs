@@ -1,4 +1,4 @@
-//! Rules about the program files of the processes. A process that could not be read is not accused.
+//! Rules about the program files of the processes. A process that could not be read gets no finding.
 
 use super::subject::Subject;
 use crate::findings::file::{
@@ -24,7 +24,7 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<Running> {
         .collect()
 }
 
-/// Decides `deleted-executable`: a replaced file is usually an upgrade; a file that is gone is not.
+/// Decides `deleted-executable`. A replaced file is usually an upgrade; a deleted file is not.
 pub(super) fn deleted_executable(subject: &Subject<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -49,7 +49,6 @@ pub(super) fn runs_from_memory(subject: &Subject<'_>) -> Option<Evidence> {
     (!found.is_empty()).then(|| RunsFromMemory { found }.into())
 }
 
-/// Decides `writable-executable`.
 pub(super) fn writable_executable(subject: &Subject<'_>) -> Option<Evidence> {
     let found: Vec<_> = programs(subject.listener)
         .filter(|(_, exe)| exe.state != ExeState::Memfd)
@@ -61,7 +60,8 @@ pub(super) fn writable_executable(subject: &Subject<'_>) -> Option<Evidence> {
     (!found.is_empty()).then(|| WritableExecutable { found }.into())
 }
 
-/// Returns the script, if it is what any user can replace, and the world-writable file or directory.
+/// Returns the script, if a user can replace the script and not the program file, and the world-writable file or
+/// directory.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

@@ -6,7 +6,7 @@ use crate::findings::{Finding, FindingFamily};
 use crate::model::*;
 use crate::registry::Registry;
 
-/// The findings of these rules on one socket.
+/// Returns the findings of these rules on one socket.
 fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
     let observation = seen(vec![socket], processes);
     let report = judge(observation.clone(), Registry::embedded());
@@ -163,7 +163,7 @@ fn held_and_not_listened_on() {
     assert_eq!(codes(&of("tcp/127.0.0.1:80", State::Bound)), [("bound-only", Severity::Info)]);
     assert_eq!(codes(&of("tcp/0.0.0.0:80", State::Bound)), [("bound-only", Severity::Notice)]);
     assert_eq!(codes(&of("tcp/0.0.0.0:80", State::Listen)), []);
-    // An endpoint of SCTP takes associations so.
+    // An SCTP endpoint in this state accepts associations.
     assert_eq!(codes(&of("sctp/0.0.0.0:80", State::Bound)), []);
     for (port, range) in [(80, None), (40000, PortRange::new(32768, 60999))] {
         let findings = of(&format!("tcp/127.0.0.1:{port}"), State::Bound);

@@ -1,21 +1,23 @@
-//! What listeners on one port are to each other: *shared* and *shadowed*.
+//! How listeners on one port relate to each other: *shared* and *shadowed*.
 //!
 //! Listeners are grouped by network namespace, protocol and port, and within a group by address and device, so that
-//! ten thousand of them cost little more than a look at each. Only holders of which user and file could be read are
-//! compared: nobody else is accused.
+//! ten thousand of them cost little more than one look-up each. Only processes whose user and file could be read are
+//! compared; the others get no finding.
 //!
-//! **Shared**: the holders of one address, by one socket or by several (`SO_REUSEPORT`), differ in user or file. These
-//! belong together and are no offence:
-//! - who opens sockets for others (systemd, inetd) and who got it from there: the tenants alone are compared;
-//! - a holder and its descendants that run the same file, whoever they run as: a server that gives up its privileges;
-//! - a holder and its descendants of one suite: their files lie in one folder that is no common one
-//!   (`/usr/lib/postfix/sbin`), or the descendant's below a folder called as the ancestor (`/usr/lib/dovecot/imap-login`),
-//!   or both are known to serve this port;
-//! - datagram sockets on the ports of protocols that ask for one socket a program (mDNS and its like).
+//! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user or file.
+//! These processes belong together and get no finding:
+//! - a program that opens sockets for others (systemd, inetd) and the programs that it passes them to: only the latter
+//!   are compared;
+//! - a process and its descendants that run the same file, as any user: a server that drops its privileges;
+//! - a process and its descendants of one suite: their files lie in one directory that is not a common one
+//!   (`/usr/lib/postfix/sbin`), or the descendant's file lies below a directory named like the ancestor
+//!   (`/usr/lib/dovecot/imap-login`), or both are known to serve this port;
+//! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
-//! **Shadowed**: a socket lies within another's reach ([`Socket::narrows`]) and no holder of the one is a holder of the
-//! other, or runs the same program as the same user, or belongs together with one of the other as above. It is told on
-//! both sides: of one what it takes, of the other what it loses.
+//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the two
+//! are unrelated: no process owns both sockets, runs the same program as the same user as a process of the other, or
+//! belongs together with one as above. Both sockets get the finding: one for the traffic that it takes, the other for
+//! the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -27,34 +29,36 @@ use crate::findings::{Difference, Evidence, ProcessGroup, Processes, Side};
 use crate::join::Entry;
 use crate::model::{Pid, Process, Socket, unmapped};
 
-/// Evidence names so many kinds of holders, and so many sides; how many more there are it counts.
+/// Evidence names this many groups of processes, and this many sides, and counts the rest.
 const FEW: usize = 8;
 
-/// Datagram ports on which every program has a socket of its own and gets a copy of what is sent to the group:
-/// SLP (RFC 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
+/// Datagram ports on which every program has its own socket and gets a copy of what is sent to the group: SLP (RFC
+/// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
 /// The sockets of one group that are bound to one address and device.
 struct Place<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The one that stands for the others: one that takes what arrives, of IPv4 too if any does.
+    /// The socket that represents the others: one that receives traffic, including IPv4 traffic if any of them does.
     socket: &'l Socket,
     pids: HashSet<Pid>,
-    /// The ancestors of those holders.
+    /// The ancestors of the processes.
     above: HashSet<Pid>,
-    /// The holders that can be compared, each once, without those that open sockets for others.
+    /// The processes that can be compared, each once, without those that open sockets for other programs.
     tenants: Vec<IdentifiedProcess<'l>>,
-    /// What those run. This and the next are made when first asked for, and then serve every neighbour.
+    /// The programs of these processes. This field and the next are computed at the first use and kept for later
+    /// comparisons.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     side: OnceCell<Side>,
 }
 
-/// Whether every program on the port has a socket of its own and gets a copy of the traffic.
+/// Returns whether every program on the port has a socket of its own and gets a copy of the traffic.
 fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
-/// What there is to say of listeners, by their number in the list; `known` is what their holders were taken for.
+/// Returns the evidence on each listener, by its index in the list; `known` has the programs that its processes are
+/// identified as.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Identities,
@@ -83,7 +87,7 @@ pub(super) fn evidence<'l>(
     found
 }
 
-/// The places of a group, in the order of the list.
+/// Returns the places of a group, in the order of the list.
 fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<Place<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
@@ -97,13 +101,13 @@ fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<Pla
     lots.into_iter().filter_map(|lot| Place::new(lot, known)).collect()
 }
 
-/// Where a socket is bound.
+/// Returns the address and device that a socket is bound to.
 fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
     (unmapped(socket.local.address), socket.local.device.as_deref())
 }
 
 impl<'l> Place<'l> {
-    /// `None` of no socket at all.
+    /// Returns `None` if there is no socket.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
@@ -125,7 +129,7 @@ impl<'l> Place<'l> {
         Some(place)
     }
 
-    /// The holders that could be read, each once, in rising order of pid.
+    /// Returns the processes that could be read, each once, in rising order of pid.
     fn processes(&self) -> Vec<&'l Process> {
         let mut processes: Vec<&Process> = self
             .sockets
@@ -216,7 +220,7 @@ fn shared<'l>(place: &Place<'l>, known: &mut Identities, found: &mut HashMap<usi
     }
 }
 
-/// What a place takes from others and loses to others, and how many more there are.
+/// The sides that a place takes traffic from, the sides that it loses traffic to, and how many more there are.
 type Sides = (Vec<Side>, Vec<Side>, usize);
 
 fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
@@ -225,7 +229,7 @@ fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
     let mut sides: HashMap<usize, Sides> = HashMap::new();
     for (at, place) in places.iter().enumerate() {
         let (address, device) = spot(place.socket);
-        // Whatever a socket may take from says less of the address, of the device, or of both.
+        // A socket can only take traffic from sockets with a less specific address, a less specific device, or both.
         let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
         let less: HashSet<_> =
             [(address, None), (v4, device), (v4, None), (v6, device), (v6, None)].into_iter().collect();
@@ -257,7 +261,7 @@ fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &P
     }
 }
 
-/// Whether the holders of the two are known, and have nothing to do with each other.
+/// Returns whether the processes of the two places are known and unrelated.
 fn strangers<'l>(place: &Place<'l>, other: &Place<'l>) -> bool {
     if place.tenants.is_empty() || other.tenants.is_empty() || !place.pids.is_disjoint(&other.pids) {
         return false;

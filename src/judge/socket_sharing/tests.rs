@@ -26,7 +26,7 @@ fn process(&(pid, uid, exe, parents): &Who) -> Process {
     }
 }
 
-/// The evidence of these rules on each socket, in the order of the sockets.
+/// Returns the evidence of these rules on each socket, in the order of the sockets.
 fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>> {
     let mut sockets = sockets;
     for (at, socket) in sockets.iter_mut().enumerate() {
@@ -159,7 +159,7 @@ fn sockets_on_one_address() {
     ] {
         assert_eq!(codes(&of(&sockets, &who)), wanted, "{name}");
     }
-    // One socket of mDNS in two hands is shared all the same.
+    // One mDNS socket that two processes own is shared nevertheless.
     let found = of(&[("udp/0.0.0.0:5353", &[7, 8]), ("udp/0.0.0.0:5353", &[7])], &programs);
     assert_eq!(codes(&found), ["[Executable]", ""]);
 }
@@ -216,10 +216,10 @@ fn shadows() {
         let found = of(&[(narrow, &[first]), (wide, &[second])], &who);
         assert_eq!(codes(&found), wanted, "{name}");
     }
-    // Whoever holds both has nothing taken from it.
+    // A process that owns both sockets loses no traffic.
     assert_eq!(codes(&of(&[(local, &[7, 8]), (any, &[8])], &strangers)), ["[Executable]", ""]);
     assert_eq!(codes(&of(&[(local, &[7, 9]), (any, &[8, 9])], &strangers)), ["", ""], "9 could not be read");
-    // Nobody is accused who is not known.
+    // An unknown process gets no finding.
     assert_eq!(codes(&of(&[(local, &[7]), (any, &[9])], &strangers)), ["", ""]);
     let hidden = vec![
         socket(local, Owner::Held(vec![7].into())),
@@ -259,7 +259,7 @@ fn the_evidence_of_a_shadow() {
         ],
         &who,
     );
-    // 9 is another script: what comes to any IPv4 address, and to one of IPv6, does not reach it.
+    // Process 9 runs another script: traffic to any IPv4 address and to one IPv6 address does not reach it.
     assert_eq!(codes(&found), ["takes 2 loses 0", "takes 1 loses 1", "takes 0 loses 3", "takes 1 loses 0"]);
     let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, more: 0, .. }))] =
         &found[0][..]
@@ -282,7 +282,7 @@ fn the_evidence_of_a_shadow() {
     assert_eq!((loses_to.len(), *more), (8, 12));
 }
 
-/// Ten thousand sockets of as many processes on one port, as anybody may make them: the evidence of each stays short.
+/// Any user can open ten thousand sockets of as many processes on one port: the evidence on each must stay short.
 #[test]
 fn a_crowd_on_one_port() {
     let crowd = 5000;
