@@ -117,6 +117,6 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let first = one.cmdline.first()?;
     let claimed = first.split([' ', ':']).next()?.rsplit('/').next()?;
     let file = process.program_name()?;
-    // A file that is called like it and more (`redis-server-7.2`) is the same program.
+    // A file whose name begins with that name (`redis-server-7.2`) is the same program.
     (!file.starts_with(claimed) && programs::serves_a_guarded_port(claimed)).then_some(claimed)
 }

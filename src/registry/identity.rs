@@ -107,7 +107,7 @@ impl Identity {
     }
 }
 
-/// A name as the kernel cuts it; never in the middle of a character.
+/// Returns a name as the kernel cuts it, but never cut inside a character.
 fn cut(name: &str) -> &str {
     let end = (0..=COMM.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
     name.get(..end.unwrap_or(0)).unwrap_or_default()

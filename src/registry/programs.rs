@@ -210,7 +210,7 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
     called.filter_map(|(_, line)| Program::parse(line))
 }
 
-/// Whether a program of this name is known to serve a port that no other program should have.
+/// Returns whether a program of this name is known to serve a port that no other program should have.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
@@ -305,7 +305,7 @@ pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
     })
 }
 
-/// A name without the version at its end: `python3.11` is `python`.
+/// Returns a name without the version at its end: `python3.11` becomes `python`.
 pub(super) fn stem(name: &str) -> &str {
     name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
 }

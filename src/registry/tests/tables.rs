@@ -8,10 +8,10 @@ use super::super::row::Relation;
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{Protocol, Standing, Status};
 
-/// A dead registration: service, standing, and whether the row names who uses the port now.
+/// A dead registration: service, standing, and whether the row names the current user of the port.
 type DeadRow = (&'static str, Standing, bool);
 
-/// The dead registrations of each port and protocol.
+/// Returns the dead registrations of each port and protocol.
 fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
     let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for row in dead() {
