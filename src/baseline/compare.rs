@@ -1,12 +1,12 @@
-//! Two observations compared: what changed, what only passes, and what cannot be compared.
+//! Compares two snapshots: what changed, what is transient, and what cannot be compared.
 //!
-//! Only what holds a port for whoever comes is compared. A datagram socket, or a TCP socket that is bound and does not
-//! listen, on a port that the kernel hands out looks just as a client's does while it waits: such sockets come and go by
-//! the second. Where the same program under the same user had one before and has one now, on whatever ports, nothing
-//! changed; any other is told, but as passing. A TCP listener never passes; but where the kernel picked its port for it,
-//! and the same program under the same user has another such in its stead, it was started again, and nothing changed
-//! either. Where a holder was not seen, on either side, or a network namespace was looked into on one side alone, nothing
-//! can be said, and that is said.
+//! Only sockets that accept traffic from anyone are compared. A datagram socket, or a TCP socket that is bound but does
+//! not listen, on an ephemeral port looks like a client's socket that waits: such sockets come and go within seconds.
+//! If the same program under the same user had one before and has one now, on any ports, nothing changed; any other is
+//! reported, but as transient. A TCP listener is never transient; but if the kernel picked its port, and the same
+//! program under the same user has another such listener instead, the program was restarted, and nothing changed
+//! either. If the process was not visible on either side, or if a network namespace was scanned on one side only, the
+//! comparison is undecided, and the result says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,60 +23,60 @@ pub struct Told<'a> {
     pub change: Change<'a>,
     /// Whether it looks like a client's socket, which comes and goes.
     pub passing: bool,
-    /// Whether the side that lacks the listener saw everything, so that it was or is truly not there.
+    /// Whether the side that lacks the listener saw everything, so that the listener is certainly absent there.
     pub sure: bool,
 }
 
 named! {
     /// Why a listener cannot be compared.
     pub enum Why {
-        /// Its holder was not seen, on one side or both.
+        /// Its process was not visible, on one side or both.
         Holder = "holder-not-seen",
-        /// Some of its holders may not have been seen, on one side or both.
+        /// Some of its processes may not have been visible, on one side or both.
         Holders = "holders-not-all-seen",
-        /// The file that a holder runs was not seen on one side, only its name.
+        /// The program file of a process was not visible on one side, only its name.
         Program = "program-not-seen",
-        /// Its user was not seen on one side.
+        /// Its user was not visible on one side.
         User = "user-not-seen",
-        /// Its network namespace was not looked into on one side.
+        /// Its network namespace was not scanned on one side.
         Namespace = "namespace-not-looked-into",
     }
 }
 
-/// A listener of which cannot be said whether it changed.
+/// A listener of which it is unknown whether it changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsettled<'a> {
     /// As it was; `None` where it was not seen.
     pub before: Option<&'a Entry>,
     /// As it is; `None` where it is not seen.
     pub after: Option<&'a Entry>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
-/// Two observations compared.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
-    /// The earlier one.
+    /// The earlier snapshot.
     pub before: &'a Snapshot,
-    /// The later one.
+    /// The later snapshot.
     pub after: &'a Snapshot,
-    /// How many listeners were compared: of the later one, and what vanished.
+    /// How many listeners were compared: those of the later snapshot, and those that vanished.
     pub compared: usize,
-    /// The changes, in the order of listings; those that pass come last.
+    /// The changes, in the order of listings; transient ones come last.
     pub changes: Vec<Told<'a>>,
     /// What could not be compared.
     pub unsettled: Vec<Unsettled<'a>>,
 }
 
 impl Comparison<'_> {
-    /// Whether anything changed, but for what passes.
+    /// Returns whether anything changed, except for transient sockets.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.changes.iter().any(|told| !told.passing)
     }
 
-    /// Whether everything was seen on both sides and could be compared.
+    /// Returns whether everything was visible on both sides and could be compared.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.before.is_complete() && self.after.is_complete() && self.unsettled.is_empty()
@@ -132,12 +132,12 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
         }
     }
     quieten(&mut changes);
-    // What passes stands last; the rest stays as it was.
+    // Transient changes come last; the other changes keep their order.
     changes.sort_by_key(|told| told.passing);
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, unsettled }
 }
 
-/// What was not seen of two that may be the same.
+/// Returns what was not visible of two listeners that may be the same.
 fn unseen(was: &Entry, is: &Entry) -> Option<Why> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.holders == Holders::Unseen || is.holders == Holders::Unseen {
@@ -151,7 +151,7 @@ fn unseen(was: &Entry, is: &Entry) -> Option<Why> {
     }
 }
 
-/// Whether all that is other is that one side names fewer programs, and did not see every process.
+/// Returns whether the only difference is that one side, which did not see every process, names fewer programs.
 fn may_lack_holders(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
@@ -161,16 +161,16 @@ fn may_lack_holders(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot
     same_user && ((old.is_subset(new) && blind(before)) || (new.is_subset(old) && blind(after)))
 }
 
-/// Whether a gap may be hiding sockets.
+/// Returns whether a gap may hide sockets.
 fn hides_sockets(gap: &Gap) -> bool {
     matches!(gap.stage, Stage::Sockets | Stage::Namespaces)
 }
 
-/// Whether an observation looked into the network namespace of a socket, or would have if it had been there.
+/// Returns whether a scan covered the network namespace of a socket, or would have covered it if it had existed.
 fn looked_into(report: &Report, socket: &Socket) -> bool {
     let observation = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // Whoever asks for one by name may mean its own, and then there is no other.
+        // A namespace that was selected by name may be the observer's own, and then there is no other.
         let called = matches!(observation.scope.namespaces, Namespaces::Called(_));
         return !called || observation.namespaces.is_empty();
     };
@@ -184,7 +184,7 @@ fn looked_into(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Whether a listener looks like a client that waits for an answer.
+/// Returns whether a listener looks like a client that waits for an answer.
 fn passes(judged: &Entry, observation: &Snapshot) -> bool {
     let socket = &judged.socket;
     let waits = match socket.state {
@@ -201,7 +201,8 @@ fn portless<'a>(told: &Told<'a>) -> Fingerprint<'a> {
     Fingerprint { place: Place { port: 0, ..print.place }, ..print }
 }
 
-/// Whether a listener's port is one that the kernel picks for who asks for any, as far as the port tells.
+/// Returns whether a listener's port is one that the kernel picks for programs that ask for any, as far as the port
+/// shows.
 fn was_picked(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))

@@ -1,4 +1,4 @@
-//! Changes since a baseline as findings of an audit: the evidence of each, and how grave it is.
+//! Changes since a baseline as findings of an audit: the evidence and the severity of each.
 
 use std::collections::BTreeSet;
 

@@ -1,11 +1,10 @@
-//! Fingerprints of listeners, and the difference of two observations.
+//! Fingerprints of listeners, and the difference of two snapshots.
 //!
-//! A listener is known again by where it is (protocol, address, port, device, network namespace), by the programs
-//! that hold it and by its user; never by a pid, an inode or a cookie, so that a restart is no change. What could not
-//! be seen differs from nothing: a holder that is hidden in one observation and known in the other has not changed. A
-//! comparison (`compare.rs`) says of how many listeners that is so; the difference alone, for who looks again and again
-//! with the same eyes, does not. Nothing is read, written or told here, and what is remarkable about a listener is
-//! another room's business.
+//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs and by
+//! its user; never by a pid, an inode or a cookie, so that a restart is not a change. An unknown value differs from
+//! nothing: a process that is hidden in one snapshot and known in the other has not changed. A comparison
+//! (`compare.rs`) counts such listeners; the plain difference, for repeated scans with the same privileges, does not.
+//! This module reads, writes and prints nothing, and other modules judge what is remarkable about a listener.
 
 mod compare;
 mod findings;
@@ -21,12 +20,12 @@ pub use self::compare::{Comparison, Told, Unsettled, Why, compare};
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind as Kind;
 
-/// A network namespace by what outlives it: the container it belongs to, else its name, where it has one.
+/// A network namespace by what survives a restart: the container it belongs to, else its name, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Realm<'a> {
     /// The observer's own.
     Own,
-    /// Another, of a socket of this container: started again, it has another namespace and the same id.
+    /// The namespace of a socket of this container: a restarted container has another namespace and the same ID.
     Container(&'a str),
     /// The one of this name.
     Named(&'a str),
@@ -49,28 +48,28 @@ pub struct Place<'a> {
     pub device: Option<&'a str>,
 }
 
-/// A program, by its file, or by its name where the file could not be read.
+/// A program, by its file, or by its name if the file could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Program<'a> {
     /// The path of its file.
     File(&'a str),
-    /// What it calls itself.
+    /// The name that the process gave itself.
     Name(&'a str),
 }
 
-/// What holds a listener.
+/// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holders<'a> {
     /// These programs, at least one.
     Programs(BTreeSet<Program<'a>>),
     /// The kernel itself.
     Kernel,
-    /// Something that could not be seen.
+    /// An owner that was not visible.
     Unseen,
 }
 
 impl Holders<'_> {
-    /// Whether two may be the same programs: a name says nothing of a file.
+    /// Returns whether two owners may be the same programs: a name cannot be compared with a file.
     fn may_be(&self, other: &Self) -> bool {
         let (Holders::Programs(a), Holders::Programs(b)) = (self, other) else { return self == other };
         let is_file = |program: &Program<'_>| matches!(program, Program::File(_));
@@ -79,7 +78,7 @@ impl Holders<'_> {
     }
 }
 
-/// A user, by number where the system counts them.
+/// A user, by number if the system numbers its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User<'a> {
     /// Its number.
@@ -88,19 +87,19 @@ pub enum User<'a> {
     Name(&'a str),
 }
 
-/// By what a listener is known again.
+/// The features by which a listener is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint<'a> {
     /// Where it is.
     pub place: Place<'a>,
     /// The programs that hold it.
     pub holders: Holders<'a>,
-    /// The user it was made under, else that of its holders; `None` where that could not be seen.
+    /// The user that created the socket, else the user of its processes; `None` if that was not visible.
     pub user: Option<User<'a>>,
 }
 
 impl<'a> Fingerprint<'a> {
-    /// The fingerprint of a listener.
+    /// Returns the fingerprint of a listener.
     #[must_use]
     pub fn of(listener: &'a Entry) -> Self {
         let socket = &listener.socket;
@@ -128,7 +127,7 @@ impl<'a> Fingerprint<'a> {
         }
     }
 
-    /// Whether two at the same place may be one and the same, as far as was seen.
+    /// Returns whether two fingerprints at the same place may be the same, as far as was visible.
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.holders == Holders::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
@@ -168,8 +167,8 @@ pub struct Change<'a> {
     pub before: Option<&'a Entry>,
 }
 
-/// What became of the listeners of `before`: nothing, where `after` has the same, in whatever order and however many
-/// sockets share a place and a program. The changes are in the order of listings.
+/// Returns the changes of the listeners of `before`: none if `after` has the same listeners, in any order and with any
+/// number of sockets that share a place and a program. The changes are in the order of listings.
 #[must_use]
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
@@ -194,7 +193,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // What may be the same, as far as was seen, is no difference.
+    // Listeners that may be the same, as far as was visible, are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -202,7 +201,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(Kind::Changed, (was, is))));
     let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
-        // The worst exposure is the least. Who knows whose it is moved nowhere.
+        // Exposure is ordered from most to least exposed. Unknown owners cannot be matched across addresses.
         match reach(b).cmp(&reach(a)) {
             _ if a.holders == Holders::Unseen => None,
             Ordering::Less => Some(Kind::Widened),
@@ -221,7 +220,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
     Matched { same, changes }
 }
 
-/// The listeners whose programs run a file that is no longer at its path, as none of them did before.
+/// Returns the listeners whose programs run a file that is no longer at its path, if none of them did before.
 fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &Printed<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().flat_map(gone).collect();
     let mut found = Printed::new();
@@ -271,8 +270,8 @@ fn printed<'a>(listeners: &'a [Entry]) -> Printed<'a> {
     printed
 }
 
-/// As many pairs are weighed at most of what shares a place, or a service: nothing real has more than 300 listeners of
-/// one service that all change at once, and a file made to have them must not cost their square.
+/// The maximum number of pairs that are compared among listeners that share a place or a service. No real system has
+/// more than 300 listeners of one service that all change at once, and a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
 /// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is on:

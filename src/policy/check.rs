@@ -54,7 +54,7 @@ fn remark(rule: &Allow, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// What is remarkable about a policy by itself, on this day; in its order.
+/// Returns the remarks about a policy by itself, on this day, in the order of the policy.
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -92,8 +92,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// The rules that are in force where this was seen and hold for nothing there; what may hold, as far as was seen, is
-/// not among them.
+/// Returns the rules that were in force on the snapshot's host and match nothing in the snapshot; rules that may match,
+/// as far as was visible, are left out.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let observation = &report.snapshot;
@@ -115,7 +115,7 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
         .collect()
 }
 
-/// Whether whatever `rule` allows, `other` allows; where that is not plain, it does not.
+/// Returns whether `other` allows everything that `rule` allows; false if that is not evident.
 fn covers(other: &Allow, rule: &Allow) -> bool {
     fn within<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
         wide.is_empty()
@@ -161,7 +161,7 @@ fn covers(other: &Allow, rule: &Allow) -> bool {
         )
 }
 
-/// Conditions that no listener fulfils together.
+/// Returns conditions that no listener can fulfil together.
 fn impossible(rule: &Allow) -> Option<&'static str> {
     let exposures = |rule: &Allow| {
         // A device can make any address loopback.

@@ -1,4 +1,4 @@
-//! Whether a rule holds for a listener: yes, no, or not to be told from what was seen.
+//! Whether a rule holds for a listener: yes, no, or unknown because something was not visible.
 
 use jiff::civil::Date;
 
@@ -7,8 +7,8 @@ use crate::join::Entry;
 use crate::model::{Owner, Snapshot, Socket};
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Whether a socket is one that a policy speaks of: it takes what anybody sends. A client may bind a port before it
-/// connects, so one that is only bound is not.
+/// Returns whether a policy applies to a socket: only to one that accepts traffic from anyone. A client may bind a port
+/// before it connects, so a socket that is only bound is excluded.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.accepts_traffic()
 }
@@ -21,22 +21,22 @@ pub(super) struct RuleOnHost<'p> {
     pub(super) is_expired: bool,
 }
 
-/// Whether a rule for these hosts is in force on this one.
+/// Returns whether a rule for these hosts is in force on this one.
 pub(super) fn on_host(hosts: &[Glob], host: Option<&str>) -> Answer {
     match host {
         _ if hosts.is_empty() => Answer::Yes,
         None => Answer::Unknown,
-        // Host names know no case (RFC 4343).
+        // Host names are case-insensitive (RFC 4343).
         Some(host) => Answer::of(hosts.iter().any(|glob| glob.matches(&host.to_ascii_lowercase()))),
     }
 }
 
-/// Whether a rule is over.
+/// Returns whether a rule has expired.
 pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
     expires.is_some_and(|last| last < today)
 }
 
-/// Whether all conditions of a rule hold; cheap ones are asked first.
+/// Returns whether all conditions of a rule hold; cheap conditions are tested first.
 pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
@@ -77,7 +77,7 @@ pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot)
             .any(|exe| is_program(&exe.path))
 }
 
-/// How many conditions do not hold, up to `enough`.
+/// Returns how many conditions do not hold, up to `enough`.
 pub(super) fn distance(rule: &Allow, listener: &Entry, observation: &Snapshot, enough: usize) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, observation).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()

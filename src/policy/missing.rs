@@ -14,7 +14,7 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// So many findings a rule; the last one tells how many more there are.
+/// The maximum number of findings per rule; the last one says how many more there are.
 const MOST: usize = 16;
 
 /// One promise of a rule, by the place of each part in its list; 0 where it names none.
@@ -42,7 +42,7 @@ pub(super) fn missing<'r>(
     (findings, gaps)
 }
 
-/// How many parts a list promises: one where it is empty.
+/// Returns how many parts a list requires: one if it is empty.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
@@ -82,7 +82,7 @@ fn kept(rule: &Allow, listeners: &[&Entry], observation: &Snapshot) -> (HashSet<
     (kept, perhaps)
 }
 
-/// Whether what a rule requires would have been seen.
+/// Returns whether everything that a rule requires would have been visible.
 fn all_seen(rule: &Allow, listeners: &[Entry], observation: &Snapshot) -> bool {
     let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);

@@ -1,9 +1,9 @@
-//! The policy: what may listen, what must, and how grave each kind of finding is here.
+//! The policy: what may listen, what must listen, and the severity of each kind of finding on this host.
 //!
-//! From bytes to a [`Policy`], from a policy and a report to findings, from a report to a policy that allows it. A
-//! rule's conditions are all to hold; the first rule that holds decides. What could not be seen neither fulfils a
-//! condition nor breaks one: such a listener is not allowed and not accused, it is a gap. No file is opened here:
-//! whoever reads a policy hands in what its includes say. The words for people are another room's.
+//! This module turns bytes into a [`Policy`], a policy and a report into findings, and a report into a policy that
+//! allows it. All conditions of a rule must hold; the first rule that holds decides. An unknown value neither fulfils a
+//! condition nor breaks one: such a listener is neither allowed nor flagged, but a gap. This module opens no file: the
+//! caller passes in the included files. The renderers write the texts for people.
 
 mod apply;
 mod check;
@@ -55,10 +55,10 @@ impl fmt::Display for At {
     }
 }
 
-/// Why a policy cannot be used: one line, and where.
+/// Why a policy cannot be used, in one line, with the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Where.
+    /// The position.
     pub at: At,
     /// What is wrong, and the remedy.
     pub what: String,
@@ -77,7 +77,7 @@ impl std::error::Error for Trouble {}
 pub struct Policy {
     /// What may listen, and what must; the first that holds decides.
     pub allow: Vec<Allow>,
-    /// How grave findings are; the first that holds decides.
+    /// The severity of findings; the first rule that holds decides.
     pub rules: Vec<Grade>,
     /// The files it was read from, in the order of their rules.
     pub files: Vec<Arc<str>>,
@@ -98,23 +98,23 @@ pub struct Allow {
     pub protocols: Vec<Protocol>,
     /// Local addresses, as bound.
     pub addresses: Vec<Network>,
-    /// Who can reach it.
+    /// Who can reach the listener.
     pub exposures: Vec<Exposure>,
     /// The device it is bound to.
     pub devices: Vec<Glob>,
-    /// Program files: each holder's must be among them.
+    /// Program files: the file of each process must be among them.
     pub executables: Vec<Program>,
-    /// Each holder's user must be among them; of the kernel's own sockets, the socket's.
+    /// The user of each process must be among them; for the kernel's own sockets, the user of the socket.
     pub users: Vec<User>,
-    /// Each holder's systemd unit must be among them.
+    /// The systemd unit of each process must be among them.
     pub units: Vec<Glob>,
-    /// Each holder's container must be among them.
+    /// The container of each process must be among them.
     pub containers: Vec<Glob>,
     /// Network namespaces; where none is named, the observer's own.
     pub namespaces: Vec<Namespaces>,
     /// Why it may listen.
     pub reason: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for the rule.
     pub owner: Option<String>,
     /// The last day it is in force (UTC).
     pub expires: Option<Date>,
@@ -130,7 +130,7 @@ pub struct Allow {
 pub enum Ports {
     /// These.
     Range(PortRange),
-    /// Those that the kernel of the host hands out to whoever asks for any.
+    /// The ports that the kernel of the host hands out to programs that ask for any.
     Ephemeral,
 }
 
@@ -191,7 +191,7 @@ pub enum Namespaces {
     Named(Glob),
 }
 
-/// A rule of how grave findings are.
+/// A rule about the severity of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grade {
     /// Its name in every verdict.
@@ -202,25 +202,25 @@ pub struct Grade {
     pub hosts: Vec<Glob>,
     /// The findings it is about.
     pub codes: Vec<Flag>,
-    /// How grave they are; `None` where they are no findings here.
+    /// The severity; `None` if these findings are switched off.
     pub severity: Option<Severity>,
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for the rule.
     pub owner: Option<String>,
     /// The last day it is in force (UTC).
     pub expires: Option<Date>,
 }
 
-/// Whether a finding only asks what a port is for: an allowed listener has answered it. What asks who the program is,
-/// and what it does to others, is not answered by being allowed.
+/// Returns whether a finding only questions the purpose of a port: an allowed listener has answered that. Being allowed
+/// does not answer which program it is, and what it does to other programs.
 #[must_use]
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry
 }
 
 impl Allow {
-    /// Whether it asks nothing of a listener but, at most, the protocol, the namespace and the host.
+    /// Returns whether the rule requires nothing of a listener except the protocol, the namespace and the host.
     #[must_use]
     pub fn allows_everything(&self) -> bool {
         let every = |text: &str| text.parse().is_ok_and(|network: Network| self.addresses.contains(&network));

@@ -1,7 +1,7 @@
-//! A policy from the bytes of its files: every word is understood or refused, with file, line and column.
+//! Parses a policy from the bytes of its files: every word is understood or refused, with file, line and column.
 //!
-//! The files are hostile input. Their size and the number of files are bounded by whoever reads them, the number of
-//! rules here; how deep values nest is bounded by the parser of the format.
+//! The files are hostile input. The caller bounds their size and the number of files, this parser bounds the number of
+//! rules, and the TOML parser bounds how deep values nest.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -23,11 +23,11 @@ use crate::query::names::near;
 /// A file of a policy as it was read.
 #[derive(Clone, Debug)]
 pub struct Included {
-    /// As it is named in messages.
+    /// The name in messages.
     pub name: String,
-    /// What it is known again by, whatever it is called.
+    /// The identity of the file, whatever its name.
     pub identity: String,
-    /// What it holds.
+    /// The content.
     pub bytes: Vec<u8>,
 }
 
@@ -145,7 +145,7 @@ impl Reading {
     }
 }
 
-/// One file, to say where something stands in it.
+/// One file, to find the position of a value in it.
 struct File<'s> {
     name: Arc<str>,
     text: &'s str,
@@ -166,7 +166,7 @@ impl<'s> File<'s> {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // One for each character: an offset may point into one.
+        // One column per character: an offset may point into a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         At { file: Arc::clone(&self.name), line, column }
     }
@@ -179,7 +179,7 @@ impl<'s> File<'s> {
         Err(self.trouble(&value.span(), what.into()))
     }
 
-    /// Refuses a key that is none, with the nearest that is one.
+    /// Refuses an unknown key, and names the nearest known one.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), Trouble> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
         // The first in the file, whatever its name.
@@ -326,7 +326,7 @@ impl<'s> File<'s> {
         understand(&text).or_else(|why| self.wrong(value, format!("\"{text}\": {why}")))
     }
 
-    /// Host names know no case.
+    /// Host names are case-insensitive.
     fn hosts(&self, value: &Value<'_>) -> Result<Vec<Glob>, Trouble> {
         self.many(value, |value| self.glob(value, &self.text(value)?.to_ascii_lowercase()))
     }
@@ -464,7 +464,7 @@ fn one_of(names: &[&str]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-/// The name that was likely meant, or all there are.
+/// Returns the name that was probably meant, or all names.
 fn nearest(text: &str, names: &[&str]) -> String {
     match near(text, names.to_vec()).first() {
         Some(name) => format!("did you mean {name}?"),
