@@ -61,10 +61,11 @@ fn clear(lab: &Lab) -> Outcome {
 
 fn findings(lab: &Lab) -> Outcome {
     lab.alone()?;
+    let notice = &["--fail-on", "notice"];
     let _harmless = harmless()?;
-    same!(audit(lab, &[])?.0, Some(0), "before");
+    same!(audit(lab, notice)?.0, Some(0), "before");
     let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
-    let (code, told) = audit(lab, &[])?;
+    let (code, told) = audit(lab, notice)?;
     same!((code, told["verdict"].as_str()), (Some(1), Some("findings")), "{told:#}");
     same!(codes(&told, 3416).contains("orphaned"), true, "{told:#}");
     let found = told["findings"].as_array().into_iter().flatten().find(|found| found["code"] == "orphaned");
@@ -76,14 +77,14 @@ fn findings(lab: &Lab) -> Outcome {
     // `--fail-on critical` is above the severity of the finding.
     same!(audit(lab, &["--fail-on", "critical"])?.0, Some(0));
     // An ordinary user sees less, but still this finding.
-    let (code, told) = audit_as_nobody(lab, &[])?;
+    let (code, told) = audit_as_nobody(lab, notice)?;
     same!(
         (code, told["verdict"].as_str(), &told["complete"]),
         (Some(1), Some("findings"), &false.into()),
         "{told:#}"
     );
     drop(holder);
-    same!(audit(lab, &[])?.0, Some(0), "after");
+    same!(audit(lab, notice)?.0, Some(0), "after");
     Ok(())
 }
 
@@ -130,7 +131,7 @@ fn narrowed(lab: &Lab) -> Outcome {
     let (code, told) = audit(lab, &["tcp/1"])?;
     same!((code, &told["narrowed"]), (Some(0), &"tcp/1".into()), "{told:#}");
     same!((codes(&told, 3416).len(), told["listeners"].as_array().map(Vec::len)), (0, Some(1)), "{told:#}");
-    same!(audit(lab, &["tcp/3416"])?.0, Some(1));
+    same!(audit(lab, &["tcp/3416", "--fail-on", "notice"])?.0, Some(1));
     same!(audit_as_nobody(lab, &["tcp/1"])?.0, Some(3));
     Ok(())
 }

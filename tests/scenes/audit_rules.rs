@@ -80,7 +80,7 @@ fn shadowed(lab: &Lab) -> Outcome {
         let report = lab.json(&[])?;
         complete(&report, 2)?;
         let taker = flag(on(&report, "127.0.0.1")?, "shadowed");
-        same!(taker["severity"], "warning");
+        same!(taker["severity"], "notice");
         same!(taker["evidence"]["takes_from"][0]["address"], "0.0.0.0");
         same!(taker["evidence"]["takes_from"][0]["holders"]["known"][0]["pid"], wide.pid());
         same!(taker["evidence"]["loses_to"], json!([]));
@@ -127,9 +127,10 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
         same!(flags(listener).contains(&"shadowed"), listener["port"] == 8901, "{listener:#}");
     }
     // With a filter by family, each socket is still judged with the other one.
-    for (family, address) in [("-4", "127.0.0.1"), ("-6", "::")] {
+    // IPv4 clients reach the dual-stack socket too.
+    for (family, address, shown) in [("-4", "127.0.0.1", 2), ("-6", "::", 1)] {
         let one = lab.json(&[family, "8901"])?;
-        complete(&one, 1)?;
+        complete(&one, shown)?;
         same!(flags(on(&one, address)?).contains(&"shadowed"), true, "{one:#}");
     }
     Ok(())
@@ -210,7 +211,7 @@ fn shared_by_users(lab: &Lab) -> Outcome {
     complete(&report, 3)?;
     for listener in listeners(&report)? {
         let shared = flag(listener, "shared");
-        same!(shared["severity"], "warning", "{listener:#}");
+        same!(shared["severity"], "notice", "{listener:#}");
         same!(shared["evidence"]["differ_in"], json!(["user"]));
         same!(shared["evidence"]["sockets"], 3);
         let known = shared["evidence"]["holders"]["known"].as_array().ok_or("no holders")?;
@@ -323,13 +324,15 @@ fn kernel(lab: &Lab) -> Outcome {
     crate::wires::vxlan("vx0", 8945)?;
     let _holder = Holder::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;
     let report = lab.json(&[])?;
-    same!(on_port(&report, 8945)?["owner"], "kernel", "{report:#}");
+    // Where a process of this machine cannot be read, the owner is not known.
+    let owner = on_port(&report, 8945)?["owner"].as_str().ok_or("no owner")?;
+    same!(owner == "kernel" || (owner == "hidden" && report["complete"] == false), true, "{report:#}");
     same!(on_port(&report, 8946)?["owner"], "held");
     for code in ["kernel", "unaccounted", "impostor"] {
         same!(flags(on_port(&report, 8945)?).contains(&code), false, "{report:#}");
     }
     let table = String::from_utf8(lab.portolan(["8945"]).output()?.stdout)?;
-    same!(table.matches("(kernel)").count(), 1, "{table}");
+    same!(table.contains("(kernel)"), owner == "kernel", "{table}");
     Ok(())
 }
 
