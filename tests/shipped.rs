@@ -254,7 +254,9 @@ fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option
 /// policy that is drafted from the snapshot passes it and fails on another one.
 fn gates() -> Result<(), Failed> {
     let five = fs::read_to_string(root().join("tests/captures/five.json"))?;
-    let other = five.replacen("\"port\": 3416", "\"port\": 3417", 1);
+    // The program on PostgreSQL's port can be reached by others: a warning, and no rule of the draft allows it.
+    let (loopback, any) = ("\"127.0.0.1\",\n        \"port\": 5432", "\"0.0.0.0\",\n        \"port\": 5432");
+    let other = five.replacen(loopback, any, 1);
     for (file, audits, held) in
         [("examples/github-actions.yml", 4, 2), ("examples/gitlab-ci.yml", 2, 1), ("ci.md", 3, 1)]
     {
@@ -266,12 +268,11 @@ fn gates() -> Result<(), Failed> {
         if done.is_empty() || done.iter().any(|(_, code)| *code != Some(0)) {
             return Err(format!("{done:#?}").into());
         }
-        for (seen, passes) in [(&five, 0), (&other, 1)] {
+        for (seen, code) in [(&five, 0), (&other, 1)] {
             fs::write(&saved, seen)?;
             done = typed(folder.path(), file, "audit ")?;
             let by_policy = |line: &str| line.split("Output").next().is_some_and(|l| l.contains("--policy"));
-            let wrong =
-                done.iter().find(|(line, code)| *code != Some(if by_policy(line) { passes } else { 1 }));
+            let wrong = done.iter().find(|(_, found)| *found != Some(code));
             let by_policy = done.iter().filter(|(line, _)| by_policy(line)).count();
             if wrong.is_some() || (done.len(), by_policy) != (audits, held) {
                 return Err(format!("{} audits, {by_policy} by a policy: {wrong:#?}", done.len()).into());

@@ -24,8 +24,8 @@ A policy is a TOML file that says what may listen, what must, and how grave each
   required = true
 
   [[rule]]
-  id = \"quiet-dormant\"
-  code = \"dormant\"
+  id = \"quiet-unexplained\"
+  code = \"unexplained\"
   severity = \"off\"
   reason = \"the registry's silence means nothing on these hosts\"
 

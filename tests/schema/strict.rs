@@ -86,9 +86,9 @@ fn wrong_values_do_not_pass() {
         ("/listeners/0/owner", json!("hidden")),
         ("/listeners/0/processes", json!([])),
         ("/listeners/0/state", json!("listening")),
-        ("/listeners/0/flags/0/code", json!("orphan")),
-        ("/listeners/0/flags/0/severity", json!("bad")),
-        ("/listeners/0/flags/0/evidence", json!(null)),
+        ("/listeners/1/flags/0/code", json!("orphan")),
+        ("/listeners/1/flags/0/severity", json!("bad")),
+        ("/listeners/1/flags/0/evidence", json!(null)),
         ("/listeners/0/registry/status", json!("dead")),
     ] {
         let mut wrong = document.clone();
