@@ -107,7 +107,7 @@ fn every_width_colour_and_user() {
                 let mut terminal = Terminal::run((width, 60), as_user(*user, arguments), environment);
                 let watched = arguments[0] == "watch";
                 // A user who cannot see the program gets no flag about the program's file.
-                let flag = if user.is_some() { "ephem" } else { &first_flag().0[..5] };
+                let flag = if user.is_some() { "ephem" } else { &first_flag()[..5] };
                 if watched {
                     // The last line that is drawn: about a gap, or the last of the table.
                     terminal.line_with(&[if user.is_some() { "portolan:" } else { flag }]);
@@ -147,7 +147,7 @@ fn twenty_columns_and_fewer() {
             let text = String::from_utf8(terminal.bytes.clone()).unwrap();
             assert!(!text.contains("panicked"), "{text}");
             if width == 20 && arguments.len() == 1 {
-                terminal.line_with(&[&port, &first_flag().0[..5]]);
+                terminal.line_with(&[&port, &first_flag()[..5]]);
             }
         }
     }

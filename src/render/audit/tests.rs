@@ -46,8 +46,10 @@ fn table_for_people() {
         table(&with_missing(&report), Severity::Warning, Some(80)),
         str![[r#"
 Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
-Looked at: 8 listeners, 5 of them reachable from beyond this machine; not
-everything could be seen. Registry of DATE.
+Findings: 2 warnings. Also: 1 notice, 3 info. Not everything could be seen (2
+gaps), so there may be more.
+Judged: 8 listeners, 5 of them reachable from other machines; not everything
+could be seen. Registry of DATE.
 Not seen: 3 ports that could not be tried: permission denied (run as root)
 Not seen: 12 processes: permission denied (run as root)
 Note: 2 other network namespaces
@@ -62,70 +64,34 @@ WARNING
         Presumed: registered February 2002 with a contact at a misspelt Motorola
         domain; Motorola offers no AirMobile today, and no package or maker's
         page knows such a product.
-    Why  Nobody serves there what the port was registered for, so what listens
-         is something else: dead software still running, or a program that hides
-         behind an old name.
-    Do   find out what the program is; it is not what the port was registered
-         for
+    Why  The registered software no longer exists. This is a leftover, or
+         something else using its port.
+    Do   find out what the program is; if it belongs here, allow it in the
+         policy
 
-  shared: holders of one port differ in user or executable
+  missing: a listener that the policy requires is missing
+    nothing listens there
+      tcp, any address, port 443
+        Policy rule \x1b[2J\x0aevil\u{202e} requires tcp/443, and no listener
+        matches it. Reason: customers.
+    Why  A service that somebody depends on does not listen.
+    Do   start the service, or remove the rule from the policy
+
+NOTICE
+  shared: processes that share one port differ in user or program file
     \x1b[2J\x0aevil\u{202e}, \x28kernel), user \x1b[2J\x0aevil\u{202e}, unit
     evil\u{9b}.service, /usr/bin/\x1b[2J\x0aevil\u{202e}
       tcp 127.0.0.1:8003 (pids 1000,1001)
-        The holders of this socket differ in executable: \x1b[2J\x0aevil\u{202e}
-        (user root, /usr/bin/\x1b[2J\x0aevil\u{202e}, pid 1000) and (kernel)
-        (user root, /usr/bin/(kernel), pid 1001).
-    Why  Each holder can accept what was meant for the other, and the port stays
-         taken until the last of them ends.
-    Do   end the holder that does not belong, or keep the socket from being
-         inherited
+        The processes of this socket differ in executable:
+        \x1b[2J\x0aevil\u{202e} (user root, /usr/bin/\x1b[2J\x0aevil\u{202e},
+        pid 1000) and (kernel) (user root, /usr/bin/(kernel), pid 1001).
+    Why  Each process can accept connections meant for the other, and the port
+         stays taken until the last process ends.
+    Do   end the process that does not belong, or prevent it from inheriting the
+         socket (close-on-exec)
 
-  missing: the policy promises a listener that is not there
-    nothing listens there
-      tcp, any address, port 443
-        The rule \x1b[2J\x0aevil\u{202e} of the policy promises tcp/443, and
-        nothing seen is that. Reason: customers.
-    Why  Somebody counts on a service that does not answer.
-    Do   start the service, or take the rule out of the policy
-
-NOTICE
-  other-protocol: registered for the other of TCP and UDP only
-    (hidden), user 65534
-      udp [::]:4913
-        The port is registered for tcp only: lutcp.
-    Why  The registered service speaks the other protocol, so this listener is
-         likely not that service.
-    Do   check that the program is one you know and that the port is meant
-
-  unassigned: nothing is registered for this port and protocol
-    (hidden), user 65534
-      udp [::]:4913
-        Nothing is registered for this port and protocol.
-    Why  The registry does not say what this is: only the program itself does.
-    Do   check that the program is one you know and that the port is meant
-
-  ephemeral: a listener on a port that outgoing connections draw from
-    (kernel), user root
-      udp 0.0.0.0:51820
-        The port lies in 32768-60999, which this kernel hands out to outgoing
-        connections, and in IANA's dynamic range. A client waiting for an answer
-        looks no different.
-    (vanished), user root
-      tcp 127.0.0.1:60417
-        The port lies in 32768-60999, which this kernel hands out to outgoing
-        connections, and in IANA's dynamic range. It is one the kernel itself
-        picks for a program that asks for any port.
-    Why  The kernel may give the port to an outgoing connection first, and then
-         the service cannot start; a port nobody chose is also where what should
-         not be found likes to listen.
-    Do   give the service a fixed port outside the range, or reserve the port in
-         the kernel
-
-For information: 1 dormant, 5 exposed, 1 kernel. Told with --fail-on info, and
-                 in JSON.
-Findings: 3 warning. Below it: 4 notice, 7 info. Not everything could be seen (2
-gaps): there may be more.
-
+For information: 1 ephemeral, 2 unexplained. Use --fail-on info or -o json to
+                 list them.
 "#]],
     );
 }
@@ -142,7 +108,7 @@ fn table_fits_any_terminal() {
         }
         assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told}");
         // Nothing is left out on a narrow terminal: each finding has its flag, its place and its text.
-        for part in ["dormant", "8003", "exposed", "Command port of"] {
+        for part in ["unexplained", "8003", "orphaned", "Command port of"] {
             let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(told.contains(part), "{width}: {part}\n{told}");
         }
@@ -170,8 +136,7 @@ fn one_program_is_told_once_with_its_places() {
     // A file or a pipe gets all of them.
     let kept = table(&audit, Severity::Info, None);
     assert!(kept.contains("127.0.0.1:10334") && kept.contains("127.0.0.1:10361"), "{kept}");
-    let line = told.lines().last().unwrap();
-    assert_eq!(line, "Findings: 40 info.");
+    assert_eq!(told.lines().nth(1), Some("Findings: 40 info."));
 }
 
 #[test]
@@ -193,10 +158,10 @@ fn verdicts_in_words() {
     assert_snapshot(
         lines.join("\n"),
         str![[r#"
-Clear: no finding at warning or above, and everything that was looked for could be seen. Below it: 2 info.
-Incomplete: no finding at critical, but not everything could be seen (1 gap): this is no all-clear. Below it: 2 info.
+Clear: 2 listeners judged, no finding at warning or above, and everything could be seen. Also: 2 info.
+Incomplete: no finding at critical, but not everything could be seen (1 gap). This is not an all-clear. Also: 2 info.
 Findings: 2 info.
-Findings: 2 info. Not everything could be seen (1 gap): there may be more.
+Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
 "#]],
     );
     // The policy's own gap counts too, and a narrowed audit names its filters.
@@ -219,7 +184,7 @@ fn a_connection_is_no_listener() {
     let report = report(&observation);
     let audit = Audit::of(&report);
     assert_eq!(audit.listeners.len(), 1);
-    assert!(table(&audit, Severity::Warning, None).contains("Looked at: 1 listener,"));
+    assert!(table(&audit, Severity::Warning, None).contains("Judged: 1 listener,"));
 }
 
 #[test]
@@ -278,11 +243,11 @@ fn json_holds_the_listing_and_the_findings() {
     }
   ],
   "protocol": "tcp",
-  "remedy": "find out what the program is; it is not what the port was registered for",
+  "remedy": "find out what the program is; if it belongs here, allow it in the policy",
   "rule": null,
   "severity": "warning",
   "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
-  "why": "Nobody serves there what the port was registered for, so what listens is something else: dead software still running, or a program that hides behind an old name."
+  "why": "The registered software no longer exists. This is a leftover, or something else using its port."
 }
 "#]],
     );
@@ -433,13 +398,9 @@ portolan_listeners{exposure="loopback",status="active"} 1
 portolan_listeners{exposure="loopback",status="dormant"} 1
 portolan_listeners{exposure="loopback",status="dynamic"} 1
 portolan_findings{code="orphaned",severity="warning"} 1
-portolan_findings{code="ephemeral",severity="notice"} 2
-portolan_findings{code="unassigned",severity="notice"} 1
-portolan_findings{code="dormant",severity="info"} 1
-portolan_findings{code="other-protocol",severity="notice"} 1
-portolan_findings{code="exposed",severity="info"} 5
-portolan_findings{code="shared",severity="warning"} 1
-portolan_findings{code="kernel",severity="info"} 1
+portolan_findings{code="ephemeral",severity="info"} 1
+portolan_findings{code="unexplained",severity="info"} 2
+portolan_findings{code="shared",severity="notice"} 1
 portolan_findings{code="missing",severity="warning"} 1
 portolan_policy_timestamp_seconds 1795132800
 "#]],

@@ -33,7 +33,7 @@ tcp, udp  orphaned (presumed)
   Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
               python3 (pid 812, user root)
                 python3 -m serve
-              flags: orphaned (warning), exposed (info)
+              flags: orphaned (warning)
 
   To check    portolan 3416
               sudo portolan 3416 (as root it shows every owner)
@@ -67,12 +67,11 @@ tcp  repurposed
               nginx (pids 21, 22, 23, 24, user root)
                 nginx -m serve
               pid 4000025, of which nothing could be read
-              flags: exposed (info)
 
 udp  dormant
-  Why         irdmi is in the registry, but no evidence shows it in use. That
-              does not prove it dead. Wireshark's dissectors name this port as
-              something else.
+  Why         irdmi is registered, but no known software uses the registration.
+              It does not explain the listener. Wireshark's dissectors name this
+              port as something else.
   Registered  irdmi: iRDMI
               dormant; to Gil Shafriri
   Evidence    the port is named as something else by Wireshark's dissectors.
@@ -95,8 +94,8 @@ Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports to
 whoever asks with reason (RFC 6335).
 
 tcp  dormant
-  Why         lutcp is in the registry (untouched since 2007-07-03), but no
-              evidence shows it in use. That does not prove it dead.
+  Why         lutcp is registered (unchanged since 2007-07-03), but no known
+              software uses the registration. It does not explain the listener.
   Registered  lutcp: LUTher Control Protocol
               dormant; to Markus Loeffler; registered 2007-07-03
   Beside it   Markus Loeffler registered 4912-4913 together: 4912 lutap and 4913
@@ -110,9 +109,7 @@ udp  unassigned
   Here now    udp [::]:4913, reachable on every address of this machine
               made by user 65534; its owner is hidden: not every process could
               be read
-              flags: other-protocol (notice), unassigned (notice), exposed
-              (info)
-              The port is registered for tcp only: lutcp.
+              flags: unexplained (info)
 
   To check    portolan 4913
               sudo portolan 4913 (as root it shows every owner)
@@ -159,10 +156,6 @@ udp  dynamic
               port or was given it cannot be told.
   Here now    udp 0.0.0.0:51820, reachable on every address of this machine
               made by user root; the kernel's own: no process holds it
-              flags: ephemeral (notice), exposed (info), kernel (info)
-              The port lies in 32768-60999, which this kernel hands out to
-              outgoing connections, and in IANA's dynamic range. A client
-              waiting for an answer looks no different.
 
   To check    portolan 51820
               sudo portolan 51820 (as root it shows every owner)
@@ -183,7 +176,7 @@ tcp  dormant
   Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
               2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
               (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
-              this protocol too, but is used on UDP only.
+              this protocol too, but it is used on UDP only.
   Registered  l2f: l2f
               orphaned (confirmed); no assignee on record
   Registered  l2tp: l2tp
@@ -293,7 +286,7 @@ tcp, udp  orphaned (presumed)
   Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
               python3 (pid 812, user root)
                 python3 -m serve
-              flags: orphaned (warning), exposed (info)
+              flags: orphaned (warning)
 
   To check    portolan 3416
               sudo portolan 3416 (as root it shows every owner)

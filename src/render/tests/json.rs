@@ -172,16 +172,6 @@ fn a_listing() {
             ]
           },
           "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
-        },
-        {
-          "code": "exposed",
-          "severity": "info",
-          "evidence": {
-            "exposure": "any",
-            "address": "0.0.0.0",
-            "device": null
-          },
-          "text": "Reachable from beyond this machine, on every address of this machine, as far as the address tells."
         }
       ]
     }

@@ -40,16 +40,16 @@ fn a_frame() {
         str![[r#"
 12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
 + 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
-  PROTO  ADDRESS         PORT   SERVICE       PROCESS       PID      USER          FLAGS
+  PROTO  ADDRESS         PORT   SERVICE        PROCESS            PID      USER          FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────
-+ tcp    0.0.0.0         3416   commandport   python3       812      root          orphaned?
-  udp    [::]            4913   -             (hidden)      -        65534         other-protocol +1
-^ tcp    0.0.0.0         8000   ~Django, uv…  nginx ×4, ?   21 +4    root          -
-  udp    0.0.0.0         51820  -             (kernel)      -        root          ephemeral
-v tcp    [fe80::1%eth0]  22     ssh           (unknown)     -        -             -
-~ tcp    127.0.0.1       5432   postgresql    postgres      900      postgres      -
-  tcp    127.0.0.1       8003   mcreport      \x1b[2J\x0a…  1000 +1  \x1b[2J\x0a…  shared +1
-- tcp    127.0.0.1       60417  -             (vanished)    -        root          ephemeral
++ tcp    0.0.0.0         3416   commandport    python3            812      root          orphaned?
+  udp    [::]            4913   -              (hidden)           -        65534         unexplained
+^ tcp    0.0.0.0         8000   ~Django, uvi…  nginx ×4, ?        21 +4    root          -
+  udp    0.0.0.0         51820  -              (kernel)           -        root          -
+v tcp    [fe80::1%eth0]  22     ssh            (unknown)          -        -             -
+~ tcp    127.0.0.1       5432   postgresql     postgres           900      postgres      -
+  tcp    127.0.0.1       8003   mcreport       \x1b[2J\x0aevil\…  1000 +1  \x1b[2J\x0a…  shared +1
+- tcp    127.0.0.1       60417  -              (vanished)         -        root          ephemeral
 portolan: not seen: 12 processes: permission denied (run as root)
 "#]],
     );
@@ -109,8 +109,8 @@ No listeners. Registry of DATE.
         str![[r#"
 12:00:00 UTC  0 listeners  view incomplete (1 gap)  every 1 s  q quits
 
-No listener could be seen. The view is incomplete (1 gap): this is no
-all-clear. Registry of DATE.
+No listener could be seen. Incomplete (1 gap): this is not an all-clear.
+Registry of DATE.
 portolan: not seen: TCP sockets: permission denied (run as root)
 "#]],
     );

@@ -18,12 +18,12 @@ fn in_a_pipe_it_is_whole() {
         str![[r#"
 PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                                               PROCESS                               PID                  USER                     UNIT                FLAGS
 tcp    0.0.0.0         3416   any         commandport                                                                           python3                               812                  root                     -                   orphaned (presumed)
-udp    [::]            4913   any         (unassigned)                                                                          (hidden)                              -                    65534                    -                   other-protocol, unassigned
+udp    [::]            4913   any         (unassigned)                                                                          (hidden)                              -                    65534                    -                   unexplained
 tcp    0.0.0.0         8000   any         ~Django, uvicorn and other development servers, Splunk, Portainer, Hikvision cameras  nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -
-udp    0.0.0.0         51820  any         (dynamic)                                                                             (kernel)                              -                    root                     -                   ephemeral
+udp    0.0.0.0         51820  any         (dynamic)                                                                             (kernel)                              -                    root                     -                   -
 tcp    [fe80::1%eth0]  22     link-local  ssh                                                                                   (unknown)                             -                    -                        -                   -
 tcp    127.0.0.1       5432   loopback    postgresql                                                                            postgres                              900                  postgres                 -                   -
-tcp    127.0.0.1       8003   loopback    mcreport                                                                              \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001            \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, dormant
+tcp    127.0.0.1       8003   loopback    mcreport                                                                              \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001            \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
 tcp    127.0.0.1       60417  loopback    (dynamic)                                                                             (vanished)                            -                    root                     -                   ephemeral
 
 "#]],
@@ -35,19 +35,18 @@ fn at_120_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(120)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS            PID      USER          FLAGS
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE              PROCESS              PID      USER            FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         commandport        python3            812      root          orphaned?
-udp    [::]            4913   any         -                  (hidden)           -        65534         other-protocol +1
-tcp    0.0.0.0         8000   any         ~Django, uvicorn…  nginx ×4, ?        21 +4    root          -
-udp    0.0.0.0         51820  any         -                  (kernel)           -        root          ephemeral
-tcp    [fe80::1%eth0]  22     link-local  ssh                (unknown)          -        -             -
-tcp    127.0.0.1       5432   loopback    postgresql         postgres           900      postgres      -
-tcp    127.0.0.1       8003   loopback    mcreport           \x1b[2J\x0aevil\…  1000 +1  \x1b[2J\x0a…  shared +1
-tcp    127.0.0.1       60417  loopback    -                  (vanished)         -        root          ephemeral
-8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1 shared, 1
-kernel. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is incomplete (1 gap): this is no
-all-clear. Registry of DATE.
+tcp    0.0.0.0         3416   any         commandport          python3              812      root            orphaned?
+udp    [::]            4913   any         -                    (hidden)             -        65534           unexplained
+tcp    0.0.0.0         8000   any         ~Django, uvicorn a…  nginx ×4, ?          21 +4    root            -
+udp    0.0.0.0         51820  any         -                    (kernel)             -        root            -
+tcp    [fe80::1%eth0]  22     link-local  ssh                  (unknown)            -        -               -
+tcp    127.0.0.1       5432   loopback    postgresql           postgres             900      postgres        -
+tcp    127.0.0.1       8003   loopback    mcreport             \x1b[2J\x0aevil\u{…  1000 +1  \x1b[2J\x0aev…  shared +1
+tcp    127.0.0.1       60417  loopback    -                    (vanished)           -        root            ephemeral
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1 owner
+unknown: run as root. Incomplete (1 gap): this is not an all-clear. Registry of DATE.
 
 "#]],
     );
@@ -58,20 +57,19 @@ fn at_80_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(80)),
         str![[r#"
-PROTO  ADDRESS         PORT   SERVICE     PROCESS     PID      FLAGS
+PROTO  ADDRESS         PORT   SERVICE    PROCESS    PID      USER    FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   commandpo…  python3     812      orphaned?
-udp    [::]            4913   -           (hidden)    -        other-protocol +1
-tcp    0.0.0.0         8000   ~Django, …  nginx ×4,…  21 +4    -
-udp    0.0.0.0         51820  -           (kernel)    -        ephemeral
-tcp    [fe80::1%eth0]  22     ssh         (unknown)   -        -
-tcp    127.0.0.1       5432   postgresql  postgres    900      -
-tcp    127.0.0.1       8003   mcreport    \x1b[2J\x…  1000 +1  shared +1
-tcp    127.0.0.1       60417  -           (vanished)  -        ephemeral
-8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1
-other-protocol, 5 exposed, 1 shared, 1 kernel. 1 owner hidden, 1 owner vanished,
-1 owner unknown: run as root. The view is incomplete (1 gap): this is no
-all-clear. Registry of DATE.
+tcp    0.0.0.0         3416   commandp…  python3    812      root    orphaned?
+udp    [::]            4913   -          (hidden)   -        65534   unexplained
+tcp    0.0.0.0         8000   ~Django,…  nginx ×4…  21 +4    root    -
+udp    0.0.0.0         51820  -          (kernel)   -        root    -
+tcp    [fe80::1%eth0]  22     ssh        (unknown)  -        -       -
+tcp    127.0.0.1       5432   postgres…  postgres   900      postg…  -
+tcp    127.0.0.1       8003   mcreport   \x1b[2J\…  1000 +1  \x1b[…  shared +1
+tcp    127.0.0.1       60417  -          (vanishe…  -        root    ephemeral
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1
+owner hidden, 1 owner vanished, 1 owner unknown: run as root. Incomplete (1
+gap): this is not an all-clear. Registry of DATE.
 
 "#]],
     );
@@ -82,21 +80,20 @@ fn at_60_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(60)),
         str![[r#"
-PROTO  ADDRESS       PORT   SERVICE   PROCESS  FLAGS
+PROTO  ADDRESS         PORT   SERVICE  PROCESS   FLAGS
 ────────────────────────────────────────────────────────────
-tcp    0.0.0.0       3416   command…  python3  orphaned?
-udp    [::]          4913   -         (hidde…  other-protoc…
-tcp    0.0.0.0       8000   ~Django…  nginx …  -
-udp    0.0.0.0       51820  -         (kerne…  ephemeral
-tcp    [fe80::1%et…  22     ssh       (unkno…  -
-tcp    127.0.0.1     5432   postgre…  postgr…  -
-tcp    127.0.0.1     8003   mcreport  \x1b[2…  shared +1
-tcp    127.0.0.1     60417  -         (vanis…  ephemeral
-8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1
-unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1
-shared, 1 kernel. 1 owner hidden, 1 owner vanished, 1 owner
-unknown: run as root. The view is incomplete (1 gap): this
-is no all-clear. Registry of DATE.
+tcp    0.0.0.0         3416   comman…  python3   orphaned?
+udp    [::]            4913   -        (hidden)  unexplained
+tcp    0.0.0.0         8000   ~Djang…  nginx ×…  -
+udp    0.0.0.0         51820  -        (kernel)  -
+tcp    [fe80::1%eth0]  22     ssh      (unknow…  -
+tcp    127.0.0.1       5432   postgr…  postgres  -
+tcp    127.0.0.1       8003   mcrepo…  \x1b[2J…  shared +1
+tcp    127.0.0.1       60417  -        (vanish…  ephemeral
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2
+unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1
+owner unknown: run as root. Incomplete (1 gap): this is not
+an all-clear. Registry of DATE.
 
 "#]],
     );
@@ -108,18 +105,18 @@ fn at_200_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(200)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                          PROCESS                               PID             USER                     UNIT                FLAGS
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                 PROCESS                               PID             USER                     UNIT                FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         commandport                      python3                               812             root                     -                   orphaned (presumed)
-udp    [::]            4913   any         (unassigned)                     (hidden)                              -               65534                    -                   other-protocol, unassigned
-tcp    0.0.0.0         8000   any         ~Django, uvicorn and other dev…  nginx ×4, ?                           21,22,23,24 +1  root                     -                   -
-udp    0.0.0.0         51820  any         (dynamic)                        (kernel)                              -               root                     -                   ephemeral
-tcp    [fe80::1%eth0]  22     link-local  ssh                              (unknown)                             -               -                        -                   -
-tcp    127.0.0.1       5432   loopback    postgresql                       postgres                              900             postgres                 -                   -
-tcp    127.0.0.1       8003   loopback    mcreport                         \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, dormant
-tcp    127.0.0.1       60417  loopback    (dynamic)                        (vanished)                            -               root                     -                   ephemeral
-8 listeners: 1 orphaned (1 presumed), 2 ephemeral, 1 unassigned, 1 dormant, 1 other-protocol, 5 exposed, 1 shared, 1 kernel. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. The view is
-incomplete (1 gap): this is no all-clear. Registry of DATE.
+tcp    0.0.0.0         3416   any         commandport                             python3                               812             root                     -                   orphaned (presumed)
+udp    [::]            4913   any         (unassigned)                            (hidden)                              -               65534                    -                   unexplained
+tcp    0.0.0.0         8000   any         ~Django, uvicorn and other developmen…  nginx ×4, ?                           21,22,23,24 +1  root                     -                   -
+udp    0.0.0.0         51820  any         (dynamic)                               (kernel)                              -               root                     -                   -
+tcp    [fe80::1%eth0]  22     link-local  ssh                                     (unknown)                             -               -                        -                   -
+tcp    127.0.0.1       5432   loopback    postgresql                              postgres                              900             postgres                 -                   -
+tcp    127.0.0.1       8003   loopback    mcreport                                \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
+tcp    127.0.0.1       60417  loopback    (dynamic)                               (vanished)                            -               root                     -                   ephemeral
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. Incomplete (1 gap): this is not an all-clear. Registry of
+DATE.
 
 "#]],
     );
@@ -218,7 +215,7 @@ No listeners. Registry of DATE.
     assert_snapshot(
         listing(&snapshot, &terminal(120)),
         str![[r#"
-No listener could be seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE.
+No listener could be seen. Incomplete (1 gap): this is not an all-clear. Registry of DATE.
 
 "#]],
     );

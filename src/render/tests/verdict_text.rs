@@ -33,19 +33,19 @@ Nothing is registered for this port and protocol, and nothing is known to use it
 ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles name it.
 
 33: dormant
-dsp is in the registry, but no evidence shows it in use. That does not prove it dead.
+dsp is registered, but no known software uses the registration. It does not explain the listener.
 
 42: repurposed
 What one meets here today: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
 
 67: dormant
-bootps is registered for this protocol too, but is used on UDP only.
+bootps is registered for this protocol too, but it is used on UDP only.
 
 168: dormant
-rsvd is in the registry (untouched since 2008-05-01), but no evidence shows it in use. That does not prove it dead.
+rsvd is registered (unchanged since 2008-05-01), but no known software uses the registration. It does not explain the listener.
 
 169: dormant
-send is in the registry (last changed 2019-04-22), but no evidence shows it in use. That does not prove it dead.
+send is registered (last changed 2019-04-22), but no known software uses the registration. It does not explain the listener.
 
 269: active
 manet is defined by RFC 5498, and nothing says that it is dead.
@@ -54,10 +54,10 @@ manet is defined by RFC 5498, and nothing says that it is dead.
 The services file of Debian's netbase and the SELinux reference policy agree with each other on what is met here, and it is not what is registered. Registered is rfile.
 
 1528: dormant
-norp is in the registry (there since 2021-04-07), but no evidence shows it in use. That does not prove it dead.
+norp is registered (since 2021-04-07), but no known software uses the registration. It does not explain the listener.
 
 1701: dormant
-l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but is used on UDP only.
+l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but it is used on UDP only.
 
 3416: orphaned (presumed)
 commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
