@@ -225,7 +225,7 @@ No listener could be seen. Incomplete (1 gap): this is not an all-clear. Registr
     assert_snapshot(
         summary(&report),
         str![
-            "No match among the 8 sockets seen. The view is incomplete (1 gap): this is no all-clear. Registry of DATE."
+            "No match among the 8 sockets seen. Incomplete (1 gap): this is not an all-clear. Registry of DATE."
         ],
     );
 }
