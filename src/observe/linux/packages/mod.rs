@@ -208,7 +208,7 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)
 }
 
 /// Answers for the programs below a root directory.
-fn answer(root: &Root, programs: Vec<Program>, sender: &Sender<Answer>) {
+fn answer(root: &Root, programs: &[Program], sender: &Sender<Answer>) {
     let mut wanted = Wanted::new();
     for (at, program) in programs.iter().enumerate() {
         wanted.insert(root.layout.canonical(&program.path), at);
