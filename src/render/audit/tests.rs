@@ -92,6 +92,7 @@ NOTICE
 
 For information: 1 ephemeral, 2 unexplained. Use --fail-on info or -o json to
                  list them.
+
 "#]],
     );
 }
@@ -172,7 +173,7 @@ Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
     assert_snapshot(
         verdict(&audit, Severity::Warning),
         str![[
-            r#"Incomplete: no finding at warning or above, but not everything could be seen (1 gap): this is no all-clear. Below it: 1 info. Told is only of 1 of 2 listeners: tcp/10323 \x1b."#
+            r#"Incomplete: no finding at warning or above, but not everything could be seen (1 gap). This is not an all-clear. Also: 1 info. Showing 1 of 2 listeners (filter: tcp/10323 \x1b)."#
         ]],
     );
 }

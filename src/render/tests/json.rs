@@ -98,6 +98,7 @@ fn a_listing() {
           "exe": "/usr/bin/python3",
           "exe_state": "present",
           "exe_deleted": false,
+          "origin": null,
           "cmdline": [
             "python3",
             "-m",
@@ -201,7 +202,8 @@ fn owners_and_nulls() {
     assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
     assert_eq!(
         holders[4],
-        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": false, "cmdline": [],
+        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": false,
+               "origin": null, "cmdline": [],
                "uid": null, "user": null, "started": null, "parents": [], "unit": null, "container": null})
     );
 }

@@ -159,7 +159,7 @@ fn start(wanted: &[Pid], sender: &Sender<Answer>) {
         let next = move || roots.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let worker = move || {
             while let Some((root, programs)) = next() {
-                answer(&root, programs, &sender);
+                answer(&root, &programs, &sender);
             }
         };
         let _ = std::thread::Builder::new().spawn(worker);
