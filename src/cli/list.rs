@@ -30,8 +30,12 @@ pub struct FilterArgs {
     /// Read before all others: reading an argument takes it out of the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
-    /// A port, address, service or program: 3416, 80,443, 8000-8100, tcp/53, [::1]:80, ssh, nginx
-    #[arg(value_name = "TARGET", help_heading = "Arguments")]
+    /// The targets, any of which a listener must match.
+    #[arg(
+        value_name = "TARGET",
+        help_heading = "Arguments",
+        help = "A port, address, service or program: 3416, 80,443, 8000-8100, tcp/53, [::1]:80, ssh, nginx"
+    )]
     pub targets: Vec<String>,
     /// TCP only
     #[arg(short = 't', long)]

@@ -1,6 +1,6 @@
 //! The columns of every listing: one table of name, heading and function.
 //!
-//! The table for people, `-o wide`, CSV, `--columns`, `--sort` and the shell completions all read [`COLUMNS`], so a new
+//! The table for people, `-o wide`, CSV, `--columns`, `--sort` and the shell completions all read `COLUMNS`, so a new
 //! column is one row here. What the cells hold is in `cells.rs`.
 
 use crate::join::Entry;

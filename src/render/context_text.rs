@@ -1,5 +1,5 @@
 //! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, what an
-//! ephemeral range means on this host, and whether the process is usual there. This file is part of [`super::words`];
+//! ephemeral range means on this host, and whether the process is usual there. This file is part of [`super::verdict_text`];
 //! its texts are not sanitized either.
 
 use super::verdict_text::sources;
