@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use regex_lite::{Regex, RegexBuilder};
 
@@ -62,11 +63,26 @@ impl<'p> CommandLine<'p> {
         self.line.contains(text)
     }
 
-    /// Returns whether an expression matches the joined command line. An expression that does not compile matches
-    /// nothing; a test checks that every expression compiles.
-    pub(super) fn matches(&self, expression: &str) -> bool {
-        compile(expression).is_some_and(|regex| regex.is_match(&self.line))
+    /// Returns whether an expression of a table matches the joined command line. An expression that does not compile
+    /// matches nothing; a test checks that every expression compiles.
+    pub(super) fn matches(&self, expression: &'static str) -> bool {
+        compiled(expression).as_ref().as_ref().is_some_and(|regex| regex.is_match(&self.line))
     }
+
+    /// Returns whether an expression that contains `{port}` matches the joined command line for this port.
+    pub(super) fn matches_port(&self, expression: &str, port: u16) -> bool {
+        let expression = expression.replace("{port}", &port.to_string());
+        compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
+    }
+}
+
+/// Returns the compiled expression. Each expression is compiled once, when it is first used: compiling takes much
+/// longer than matching, and a scan matches some expressions with thousands of processes.
+fn compiled(expression: &'static str) -> Arc<Option<Regex>> {
+    static COMPILED: LazyLock<Mutex<HashMap<&'static str, Arc<Option<Regex>>>>> =
+        LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(compiled.entry(expression).or_insert_with(|| Arc::new(compile(expression))))
 }
 
 /// Returns the compiled expression, with bounded size.

@@ -85,11 +85,7 @@ impl Row {
                 _ => (b'=', expression),
             };
             let names_port = bare.contains("{port}");
-            let found = if names_port {
-                command.matches(&bare.replace("{port}", &port.to_string()))
-            } else {
-                command.matches(bare)
-            };
+            let found = if names_port { command.matches_port(bare, port) } else { command.matches(bare) };
             match kind {
                 _ if !found => {}
                 b'!' => return None,

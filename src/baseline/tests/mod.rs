@@ -211,7 +211,7 @@ fn many_of_one_service() {
     let at = |network: &'static str| {
         let mut many = observation(&[("tcp/127.0.0.1:80", Some(0), &["/bin/web"])]);
         let one = many.sockets[0].clone();
-        let sockets = (0..20_000_u32).map(|host| {
+        let sockets = (0..5_000_u32).map(|host| {
             let local = format!("tcp/{network}.{}.{}:80", host / 250, host % 250 + 1);
             Socket { local: local.parse().unwrap(), ..one.clone() }
         });
@@ -219,7 +219,7 @@ fn many_of_one_service() {
         many
     };
     let told = told(&at("127.0"), &at("10.0"));
-    assert_eq!(told.len(), 40_000);
+    assert_eq!(told.len(), 10_000);
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {

@@ -58,8 +58,8 @@ portolan: not seen: 12 processes: permission denied (run as root)
 /// No line is wider than the terminal and no frame is higher, with colour or without; colour changes nothing else.
 #[test]
 fn fits_every_terminal() {
-    for width in (1..=140).chain([300]) {
-        for height in [1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 40] {
+    for width in (1..=80).step_by(3).chain([100, 140, 300]) {
+        for height in [1, 2, 3, 5, 8, 12, 13, 40] {
             let plain = shown(&scene(), &MARKS, (width, height), false);
             let coloured = shown(&scene(), &MARKS, (width, height), true);
             assert!(plain.len() <= height.into(), "{width}x{height}: {plain:#?}");
