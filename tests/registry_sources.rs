@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use portolan::model::Life;
-use portolan::registry::compile::{Package, Packaged, Sources, compile_with};
+
+#[allow(unused_imports, dead_code, reason = "the generator's own tests run in the example")]
+#[path = "tools/generate-registry/generator/mod.rs"]
+mod generator;
 
 const REGISTRY: &str = include_str!("../src/registry/data/registry.tsv");
 const EVIDENCE: &str = include_str!("../src/registry/data/evidence.tsv");
@@ -22,31 +24,10 @@ fn main() {
     libtest_mimic::run(&arguments, vec![trial]).exit();
 }
 
-fn package(role: &str) -> Result<Package, Failed> {
-    Package::of(role).ok_or_else(|| format!("no package for {role}").into())
-}
-
 fn matches(folder: &Path) -> Result<(), Failed> {
-    let read = |role: &str| -> Result<(Package, Vec<u8>), Failed> {
-        let package = package(role)?;
-        let path = folder.join(package.file);
-        let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok((package, bytes))
-    };
-    let packaged = Life::PACKAGED
-        .into_iter()
-        .map(|kind| {
-            let package = package(kind.name())?;
-            let path = folder.join(package.file);
-            let source = Packaged::read(kind, &path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok((package.dated(), source))
-        })
-        .collect::<Result<Vec<_>, Failed>>()?;
-    let (iana, names) = (read("iana")?, read("names")?);
-    let sources = Sources { iana: iana.0.source(&iana.1), names: Some(names.0.source(&names.1)) };
-    let made = compile_with(sources, &packaged)?;
-    same("registry.tsv", &made.registry, REGISTRY)?;
-    same("evidence.tsv", &made.evidence, EVIDENCE)
+    let generated = generator::generate(folder).map_err(|error| error.to_string())?;
+    same("registry.tsv", &generated.registry, REGISTRY)?;
+    same("evidence.tsv", &generated.evidence, EVIDENCE)
 }
 
 fn same(file: &str, made: &str, committed: &str) -> Result<(), Failed> {

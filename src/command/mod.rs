@@ -21,9 +21,9 @@ use anyhow::{Error, bail};
 
 use self::stdout::Stdout;
 use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
-use crate::model::{Life, Namespaces, Snapshot};
+use crate::model::{Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
-use crate::registry::{Registry, compile::Package};
+use crate::registry::Registry;
 use crate::render::{Style, talk};
 
 pub use stdout::is_broken_pipe;
@@ -97,17 +97,12 @@ pub fn run(cli: &Cli) -> Result<Exit, Error> {
 #[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();
-    let evidence: Vec<String> = Life::PACKAGED
-        .iter()
-        .filter_map(|life| Package::of(life.name()))
-        .map(|package| package.dated())
-        .collect();
     format!(
         "{}\nregistry of {}: {}\nevidence: {}\nsources on {}: {}",
         env!("CARGO_PKG_VERSION"),
         registry.date(),
         registry.provenance(),
-        evidence.join(", "),
+        registry.evidence_provenance(),
         std::env::consts::OS,
         observe::SOURCES
     )

@@ -1,10 +1,9 @@
-//! Reads the sources of the registry: IANA's CSV and a list of names.
+//! Reads IANA's CSV of port assignments.
 //!
 //! Texts are put on one line and into one spelling here, and text that is not a fact about a port is dropped: the
 //! contact column, and electronic addresses inside other columns. Anything that cannot be read is an error with its
 //! position; no row is left out silently.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::{PortRange, Protocol};
@@ -31,28 +30,28 @@ impl std::error::Error for BadSource {}
 
 /// A row of the registry for one protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) ports: PortRange,
-    pub(super) protocol: Protocol,
-    pub(super) content: Content,
+pub struct Entry {
+    pub ports: PortRange,
+    pub protocol: Protocol,
+    pub content: Content,
 }
 
 /// The content of a row, without its ports and protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) service: Option<String>,
-    pub(super) description: Option<String>,
-    pub(super) assignee: Option<String>,
-    pub(super) registered: Option<String>,
-    pub(super) modified: Option<String>,
-    pub(super) reference: Option<String>,
-    pub(super) since: Option<String>,
-    pub(super) notes: Option<String>,
+pub struct Content {
+    pub service: Option<String>,
+    pub description: Option<String>,
+    pub assignee: Option<String>,
+    pub registered: Option<String>,
+    pub modified: Option<String>,
+    pub reference: Option<String>,
+    pub since: Option<String>,
+    pub notes: Option<String>,
 }
 
 impl Content {
     /// Returns a row without a name: the meaning that IANA's description gives to the port, and any further text.
-    pub(super) fn unnamed(description: &str) -> Self {
+    pub fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {
             "reserved" | "iana reserved" | "reserved - iana" => (RESERVED, None),
@@ -64,7 +63,7 @@ impl Content {
     }
 
     /// Adds a sentence to the notes.
-    pub(super) fn note(&mut self, text: &str) {
+    pub fn note(&mut self, text: &str) {
         match &mut self.notes {
             Some(notes) => {
                 notes.push_str("; ");
@@ -75,12 +74,12 @@ impl Content {
     }
 
     /// Returns whether the row only says that the port is unassigned, which a missing row says too.
-    pub(super) fn is_bare(&self) -> bool {
+    pub fn is_bare(&self) -> bool {
         self.service.is_none() && *self == Content::unnamed(UNASSIGNED)
     }
 
     /// Sets the description, and the note that IANA puts at its end.
-    pub(super) fn describe(&mut self, description: &str) {
+    pub fn describe(&mut self, description: &str) {
         const REPLACES: &str = "IANA assigned this well-formed service name as a replacement for";
         self.description = match description.find(REPLACES) {
             Some(at) => {
@@ -97,7 +96,8 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// Returns one line with single blanks and without electronic addresses (`<somebody&example.org>` in IANA's spelling).
-fn tidy(text: &str) -> String {
+#[must_use]
+pub fn tidy(text: &str) -> String {
     let address = |word: &str| word.starts_with('<') && word.ends_with('>') && word.contains(['&', '@']);
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
@@ -113,7 +113,7 @@ fn assignee(text: &str) -> Option<String> {
 }
 
 /// Parses the rows of IANA's CSV that have a port, in its order, one for each protocol.
-pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
+pub fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
     let bad = |line: u64, what: &str| BadSource(format!("line {line}: {what}"));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv);
     let header = reader.byte_headers().map_err(|e| BadSource(e.to_string()))?.clone();
@@ -176,24 +176,6 @@ pub(super) fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
         }));
     }
     Ok(entries)
-}
-
-/// Name (empty if the port is reserved or unassigned) and description of single ports.
-pub(super) type Names = BTreeMap<(u16, Protocol), (String, String)>;
-
-/// Parses a list of names: a JSON object of `"22/tcp": ["ssh", "description"]`.
-pub(super) fn names(json: &[u8]) -> Result<Names, BadSource> {
-    let raw: BTreeMap<String, (String, String)> =
-        serde_json::from_slice(json).map_err(|e| BadSource(e.to_string()))?;
-    raw.into_iter()
-        .map(|(pair, (name, description))| {
-            let place = pair
-                .split_once('/')
-                .and_then(|(port, protocol)| Some((port.parse().ok()?, protocol.parse().ok()?)))
-                .ok_or_else(|| BadSource(format!("\"{pair}\" is no port and protocol")))?;
-            Ok((place, (tidy(&name), tidy(&description))))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -313,7 +295,5 @@ mod tests {
             assert_eq!(read(lines).unwrap_err().to_string(), told);
         }
         assert!(rows(b"a,b\n1,2\n").unwrap_err().to_string().contains("Service Name"));
-        assert!(names(b"{\"x\": [\"a\", \"b\"]}").is_err());
-        assert!(names(b"[]").is_err());
     }
 }

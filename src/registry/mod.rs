@@ -6,13 +6,13 @@
 //! This module does not guess. A date or assignee that the sources do not give stays unknown, missing evidence never
 //! makes a registration dead, only the curated lists call a registration dead, and no presumption becomes a fact.
 
-mod agree;
 pub(crate) mod command_line;
+#[doc(hidden)]
 pub mod compile;
 mod context;
 pub(crate) mod dangers;
-mod evidence;
-mod iana;
+#[doc(hidden)]
+pub mod iana;
 pub mod identity;
 pub mod programs;
 mod row;
@@ -46,6 +46,7 @@ pub struct Registry {
     evidence: Table,
     date: &'static str,
     provenance: &'static str,
+    evidence_provenance: &'static str,
     /// The file that the registry was read from; `None` for the embedded one.
     file: Option<&'static str>,
 }
@@ -63,17 +64,11 @@ impl Registry {
         Registry::of(include_str!("data/registry.tsv"))
     }
 
-    /// Makes a registry from `text`, as [`compile::compile`] returns it, with the embedded curated lists.
-    #[must_use]
-    pub fn of(text: &'static str) -> Self {
+    /// Makes a registry from `text`, as [`compile::write`] returns it, with the embedded curated lists.
+    fn of(text: &'static str) -> Self {
         // The few ranges are at the end, so the search for them starts there.
         let (rows, ranges) = text.rsplit_once(row::RANGES).unwrap_or((text, ""));
-        let header = |key: &str| {
-            text.lines()
-                .take_while(|line| line.starts_with('#'))
-                .find_map(|line| line.strip_prefix(key))
-                .unwrap_or_default()
-        };
+        let evidence = include_str!("data/evidence.tsv");
         Registry {
             rows: Table::new(rows),
             ranges: Table::new(ranges),
@@ -86,9 +81,10 @@ impl Registry {
             dead: Table::new(include_str!("data/orphans.tsv")),
             live: Table::new(include_str!("data/live.tsv")),
             known_uses: Table::new(include_str!("data/known-uses.tsv")),
-            evidence: Table::new(include_str!("data/evidence.tsv")),
-            date: header(compile::DATE),
-            provenance: header(compile::MADE_FROM),
+            evidence: Table::new(evidence),
+            date: header(text, compile::DATE),
+            provenance: header(text, compile::MADE_FROM),
+            evidence_provenance: header(evidence, compile::MADE_FROM),
             file: None,
         }
     }
@@ -99,7 +95,7 @@ impl Registry {
     /// # Errors
     ///
     /// Returns an error if the bytes are not that CSV.
-    pub fn newer(file: &str, csv: &[u8]) -> Result<Self, compile::BadSource> {
+    pub fn newer(file: &str, csv: &[u8]) -> Result<Self, iana::BadSource> {
         let text = compile::compile_newer(file, csv)?;
         Ok(Registry { file: Some(file.to_owned().leak()), ..Registry::of(text.leak()) })
     }
@@ -120,6 +116,12 @@ impl Registry {
     #[must_use]
     pub const fn provenance(&self) -> &'static str {
         self.provenance
+    }
+
+    /// Returns the packages that the evidence is made from, each with its version and date, in one line.
+    #[must_use]
+    pub const fn evidence_provenance(&self) -> &'static str {
+        self.evidence_provenance
     }
 
     /// Returns the verdict on `port` and `protocol`.
@@ -301,6 +303,14 @@ impl Registry {
             }
         }
     }
+}
+
+/// Returns the rest of the header line of `text` that begins with `key`.
+fn header(text: &'static str, key: &str) -> &'static str {
+    text.lines()
+        .take_while(|line| line.starts_with('#'))
+        .find_map(|line| line.strip_prefix(key))
+        .unwrap_or_default()
 }
 
 /// Gives each row that IANA marks as an alias the status, curated row and evidence of the row that it is an alias of.

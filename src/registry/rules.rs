@@ -2,8 +2,8 @@
 
 use crate::model::{Assignment, Basis, Curated, Life, Protocol, Standing};
 
-use super::agree;
 use super::row::Row;
+use super::search::has_whole_word;
 
 /// A registration without evidence of use is untouched if it has not changed for this long.
 const UNTOUCHED_YEARS: u16 = 10;
@@ -82,7 +82,7 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| lives(a.basis));
-    dead.into_iter().any(|text| !living().any(|a| agree::names(text, a.service)))
+    dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
 /// Returns the basis of the status of a port that has registrations, none of which has been replaced. A registration in

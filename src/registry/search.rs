@@ -3,9 +3,9 @@
 //! Every search is one pass over the embedded texts, because an index would not pay for such rare queries. An exact
 //! name is never mixed with similar names.
 
+use super::Registry;
 use super::programs::{self, Program};
 use super::row::{CuratedRow, KnownUse, Row};
-use super::{Registry, agree};
 use crate::model::{PortRange, Protocol};
 
 /// The largest number of suggestions.
@@ -104,13 +104,26 @@ pub fn programs_called(name: &str) -> Vec<Program> {
 fn has_word(text: &str, word: &str) -> bool {
     const SHORT: usize = 3;
     if word.len() <= SHORT {
-        return agree::names(text, word);
+        return has_whole_word(text, word);
     }
     let (text, word) = (text.as_bytes(), word.as_bytes());
     text.windows(word.len()).enumerate().any(|(at, window)| {
         window.eq_ignore_ascii_case(word)
             && !at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(u8::is_ascii_alphanumeric)
     })
+}
+
+/// Returns whether `text` contains `name` as a word, ignoring case: `l2tp` is a word of `L2TP (xl2tpd)`, but `http` is
+/// not a word of `http-alt`.
+pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let (text, name) = (text.as_bytes(), name.as_bytes());
+    !name.is_empty()
+        && text.windows(name.len()).enumerate().any(|(at, window)| {
+            window.eq_ignore_ascii_case(name)
+                && !at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|&b| inside(b))
+                && !text.get(at + name.len()).is_some_and(|&b| inside(b))
+        })
 }
 
 /// Returns how many letters must be added, removed, changed or swapped with the next one; `None` if more than `most`.
@@ -211,6 +224,23 @@ mod tests {
             ("", "ab", 2, Some(2)),
         ] {
             assert_eq!(distance(a, b, most), cost, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn whole_words() {
+        for (text, name, named) in [
+            ("L2TP (xl2tpd, strongSwan setups)", "l2tp", true),
+            ("xl2tpd", "l2tp", false),
+            ("served by http-alt", "http", false),
+            ("http and others", "http", true),
+            ("Grafana, Node.js", "hbci", false),
+            ("an nfs", "nfs", true),
+            ("nfs_4", "nfs", false),
+            ("text", "", false),
+            ("nfs", "longer-than-text", false),
+        ] {
+            assert_eq!(has_whole_word(text, name), named, "{text} {name}");
         }
     }
 }

@@ -5,19 +5,17 @@
 //!
 //! - they are equal, or
 //! - one is the other and a suffix: a number (`snmp2`, `imap4`), or a dash and anything (`sip-tls`, `http-alt`), or
-//! - `data/aliases.tsv` has them in one line.
+//! - `aliases.tsv` has them in one line.
 //!
 //! Nothing else makes names agree. A name that is a part of another (`http` of `pcsync-https`), or its beginning within
 //! a word (`mysql` of `mysqlx`), does not agree with it, and no look-up guesses.
 
 /// Returns whether `a` and `b` are the same name.
-#[must_use]
-pub(super) fn same_name(a: &str, b: &str) -> bool {
+fn same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 /// Returns whether `a` and `b` mean the same service.
-#[must_use]
 pub(super) fn same_service(a: &str, b: &str) -> bool {
     is_or_extends(a, b) || is_or_extends(b, a) || are_aliases(a, b)
 }
@@ -46,26 +44,12 @@ fn is_or_extends(short: &str, long: &str) -> bool {
 }
 
 fn are_aliases(a: &str, b: &str) -> bool {
-    include_str!("data/aliases.tsv").lines().filter(|line| !line.starts_with('#')).any(|line| {
+    include_str!("../aliases.tsv").lines().filter(|line| !line.starts_with('#')).any(|line| {
         let has = |name: &str| {
             line.split('\t').take(2).flat_map(|f| f.split(',')).any(|known| same_name(known, name))
         };
         has(a) && has(b)
     })
-}
-
-/// Returns whether `text` contains `name` as a word, ignoring case: `l2tp` is a word of `L2TP (xl2tpd)`, but `http` is
-/// not a word of `http-alt`.
-#[must_use]
-pub(super) fn names(text: &str, name: &str) -> bool {
-    let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let (text, name) = (text.as_bytes(), name.as_bytes());
-    !name.is_empty()
-        && text.windows(name.len()).enumerate().any(|(at, window)| {
-            window.eq_ignore_ascii_case(name)
-                && !at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|&b| inside(b))
-                && !text.get(at + name.len()).is_some_and(|&b| inside(b))
-        })
 }
 
 #[cfg(test)]
@@ -110,29 +94,12 @@ mod tests {
 
     #[test]
     fn aliases_have_their_shape() {
-        for line in include_str!("data/aliases.tsv").lines().filter(|line| !line.starts_with('#')) {
+        for line in include_str!("../aliases.tsv").lines().filter(|line| !line.starts_with('#')) {
             let fields: Vec<_> = line.split('\t').collect();
             assert_eq!(fields.len(), 3, "{line}");
             assert!(fields.iter().all(|field| !field.is_empty() && field.trim() == *field), "{line}");
             let (name, others) = (fields[0], fields[1]);
             assert!(others.split(',').all(|other| !is_or_extends(name, other)), "needless: {line}");
-        }
-    }
-
-    #[test]
-    fn words() {
-        for (text, name, named) in [
-            ("L2TP (xl2tpd, strongSwan setups)", "l2tp", true),
-            ("xl2tpd", "l2tp", false),
-            ("served by http-alt", "http", false),
-            ("http and others", "http", true),
-            ("Grafana, Node.js", "hbci", false),
-            ("an nfs", "nfs", true),
-            ("nfs_4", "nfs", false),
-            ("text", "", false),
-            ("nfs", "longer-than-text", false),
-        ] {
-            assert_eq!(names(text, name), named, "{text} {name}");
         }
     }
 }

@@ -9,20 +9,21 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::agree;
-use super::iana::{BadSource, Entry};
-use crate::model::{Life, PortRange, Protocol};
+use portolan::model::{Life, PortRange, Protocol};
+use portolan::registry::iana::{BadSource, Entry};
+
+use super::same_service::same_service;
 
 /// Ranges of more ports than this name a purpose and not a service.
 const WIDEST: u16 = 16;
 
 /// A packaged source: its kind and its files, by name.
 #[derive(Clone, Debug)]
-pub struct Packaged {
+pub(super) struct Packaged {
     /// The kind of source.
-    pub kind: Life,
+    pub(super) kind: Life,
     /// The names of the files, without directories, and their contents.
-    pub files: Vec<(String, Vec<u8>)>,
+    pub(super) files: Vec<(String, Vec<u8>)>,
 }
 
 impl Packaged {
@@ -31,7 +32,7 @@ impl Packaged {
     /// # Errors
     ///
     /// Returns an error if one of them cannot be read.
-    pub fn read(kind: Life, path: &Path) -> io::Result<Self> {
+    pub(super) fn read(kind: Life, path: &Path) -> io::Result<Self> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut paths = vec![path.to_owned()];
         if path.is_dir() {
@@ -236,7 +237,7 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
             (ports.low..=ports.high)
                 .filter_map(|port| names.get(&(port, *protocol)))
                 .flatten()
-                .any(|name| agree::same_service(name, service))
+                .any(|name| same_service(name, service))
         };
         let mut kinds: Vec<Life> =
             sources.iter().filter(|(_, names)| names_it(names)).map(|(kind, _)| *kind).collect();
@@ -253,14 +254,14 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
         let otherwise: Vec<(Life, &BTreeSet<String>)> = sources
             .iter()
             .filter_map(|(kind, names)| Some((*kind, names.get(&place)?)))
-            .filter(|(_, names)| !names.iter().any(|n| services.iter().any(|s| agree::same_service(n, s))))
+            .filter(|(_, names)| !names.iter().any(|n| services.iter().any(|s| same_service(n, s))))
             .collect();
         if otherwise.is_empty() {
             continue;
         }
         let agrees = |(kind, names): &(Life, &BTreeSet<String>)| {
             otherwise.iter().any(|(other, theirs)| {
-                other != kind && names.iter().any(|a| theirs.iter().any(|b| agree::same_service(a, b)))
+                other != kind && names.iter().any(|a| theirs.iter().any(|b| same_service(a, b)))
             })
         };
         let mut said = Said {

@@ -1,7 +1,6 @@
 //! The output of the generator for small sources.
 
 use super::*;
-use crate::model::Life;
 
 const HEADER: &str = "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration \
     Date,Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n";
@@ -12,12 +11,9 @@ fn made(csv: &str, names: Option<&str>) -> Vec<String> {
     fn source<'a>(date: &'a str, text: &'a str) -> Source<'a> {
         Source { label: "a source 1.0", date, bytes: text.as_bytes() }
     }
-    let text = compile(Sources {
-        iana: source("2024-06-12", &csv),
-        names: names.map(|text| source("2026-09-17", text)),
-    })
-    .unwrap();
-    text.lines().skip(6).filter(|l| *l != RANGES.trim()).map(|l| l.trim_end().to_owned()).collect()
+    let (iana, names) = (source("2024-06-12", &csv), names.map(|text| source("2026-09-17", text)));
+    let text = generate_from(&iana, names.as_ref(), &[]).unwrap().registry;
+    text.lines().skip(6).filter(|l| !l.starts_with('#')).map(|l| l.trim_end().to_owned()).collect()
 }
 
 #[test]
@@ -39,8 +35,9 @@ fn evidence_is_of_registrations_or_otherwise() {
         (format!("{} 1 (2020)", kind.name()), Packaged { kind, files })
     };
     let iana = Source { label: "a 1", date: "2024-06-12", bytes: csv.as_bytes() };
-    let made = compile_with(
-        Sources { iana, names: None },
+    let made = generate_from(
+        &iana,
+        None,
         &[
             source(Life::Netbase, "ssh 22/tcp\nx11 6001/tcp\nkerberos4 750/tcp\nodd 9/udp\nmine 22/sctp\n"),
             source(
@@ -64,28 +61,7 @@ fn evidence_is_of_registrations_or_otherwise() {
         ]
     );
     assert!(made.evidence.contains("# made from: netbase 1 (2020), selinux 1 (2020), ufw 1 (2020)\n"));
-    assert_eq!(made.registry, compile(Sources { iana, names: None }).unwrap());
-}
-
-#[test]
-fn a_newer_csv_dates_itself() {
-    let csv =
-        format!("\u{feff}{HEADER}ssh,22,tcp,,,,2001-02,2022-02-07,,,,\n,9,,Unassigned,,,2030,soon,,,,\n");
-    let text = compile_newer("FILE", csv.as_bytes()).unwrap();
-    assert!(text.contains("# date: 2030\n"), "{text}");
-    assert!(text.contains("# made from: FILE ("));
-    for (csv, told) in [
-        ("", "empty"),
-        (" \n", "empty"),
-        ("a,b\n1,2\n", "this is not IANA's registry of ports"),
-        (HEADER, "no row names a port"),
-        (&format!("{HEADER},9,,Unassigned,,,,,,,,\n"), "no row names a port"),
-        (&format!("{HEADER}a,x,tcp,,,,,,,,,\n"), "line 2: \"x\" is no port"),
-        ("\0\0", "not text"),
-    ] {
-        let error = compile_newer("FILE", csv.as_bytes()).unwrap_err().to_string();
-        assert!(error.contains(told) && !error.contains('\n'), "{csv:?}: {error}");
-    }
+    assert_eq!(made.registry, generate_from(&iana, None, &[]).unwrap().registry);
 }
 
 #[test]
@@ -148,4 +124,20 @@ fn newer_names_decide() {
         let lines: Vec<String> = lines;
         assert_eq!(made(csv, Some(names)), lines, "{name}");
     }
+}
+
+#[test]
+fn committed_files_name_their_packages() {
+    let (registry, evidence) = (
+        include_str!("../../../../src/registry/data/registry.tsv"),
+        include_str!("../../../../src/registry/data/evidence.tsv"),
+    );
+    let header = |text: &'static str| text.lines().find(|line| line.starts_with(MADE_FROM)).unwrap();
+    for role in ["iana", "names"] {
+        assert!(header(registry).contains(&Package::of(role).unwrap().dated()), "{role}");
+    }
+    for kind in Life::PACKAGED {
+        assert!(header(evidence).contains(&Package::of(kind.name()).unwrap().dated()), "{kind:?}");
+    }
+    assert!(Package::of("nothing").is_err());
 }
