@@ -9,15 +9,76 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Error;
-use crate::model::{Family, Gap, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State};
+use crate::model::{
+    Family, Gap, OLD_SNAPSHOT_SCHEMA, PortRange, Protocol, SNAPSHOT_SCHEMA, Scope, Snapshot, Stage, State,
+};
 
 /// Larger files are refused: 64 MiB hold some 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
+/// Files with more values are refused: the smallest value has 2 bytes in a file and 24 in memory. 50,000 sockets with
+/// their processes have 3 million.
+const MOST_VALUES: usize = 8_000_000;
+/// Files that are nested deeper are refused. A saved snapshot has 7 levels; a later version may have more.
+const DEEPEST: usize = 32;
+/// Files with a longer text are refused. Command lines are saved up to 128 KiB, and each byte may be escaped as 6.
+const LONGEST_TEXT: usize = 1024 * 1024;
+/// Files with more gaps or notes are refused. There is a gap for each cause, not for each socket.
+const MOST_GAPS: usize = 10_000;
 
-/// The schema alone; all other keys are ignored.
+/// The schema alone; all other keys are skipped without building anything.
 #[derive(Deserialize)]
 struct Schema {
-    schema: Option<serde_json::Value>,
+    schema: Option<String>,
+}
+
+/// The shape of a JSON text: what bounds the memory that it takes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shape {
+    depth: usize,
+    values: usize,
+    longest_text: usize,
+}
+
+impl Shape {
+    /// Measures a text, which need not be valid.
+    fn of(bytes: &[u8]) -> Self {
+        let mut shape = Shape::default();
+        let (mut depth, mut text, mut escaped) = (0_usize, None, false);
+        for byte in bytes {
+            match (text, byte) {
+                (Some(_), _) if escaped => escaped = false,
+                (Some(_), b'\\') => escaped = true,
+                (Some(length), b'"') => {
+                    shape.longest_text = shape.longest_text.max(length);
+                    text = None;
+                }
+                (None, b'"') => text = Some(0),
+                (None, b'[' | b'{') => {
+                    depth += 1;
+                    shape.values += 1;
+                    shape.depth = shape.depth.max(depth);
+                }
+                (None, b']' | b'}') => depth = depth.saturating_sub(1),
+                (None, b',') => shape.values += 1,
+                _ => {}
+            }
+            text = text.map(|length| length + 1);
+        }
+        shape
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.depth > DEEPEST {
+            return Err(format!("nested {} levels deep (the limit is {DEEPEST})", self.depth));
+        }
+        if self.values > MOST_VALUES {
+            return Err(format!("{} values (the limit is {MOST_VALUES})", self.values));
+        }
+        if self.longest_text > LONGEST_TEXT {
+            return Err(format!("a text of {} bytes (the limit is 1 MiB)", self.longest_text));
+        }
+        Ok(())
+    }
 }
 
 /// Reads `path`, or standard input if the path is `-`.
@@ -53,18 +114,26 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     let trouble = |error: serde_json::Error| match error.classify() {
         Category::Eof => format!("cut off at line {}, column {}; {REMEDY}", error.line(), error.column()),
         Category::Syntax | Category::Io => format!("not JSON ({error}); {REMEDY}"),
-        Category::Data => format!("not a saved observation ({error}); {REMEDY}"),
+        // The message may quote a text of the file.
+        Category::Data => format!("not a saved observation ({}); {REMEDY}", cut(&error.to_string(), 300)),
     };
-    let schema: Schema = serde_json::from_slice(bytes).map_err(trouble)?;
-    match schema.schema {
-        Some(serde_json::Value::String(schema)) if schema == SNAPSHOT_SCHEMA => {
-            serde_json::from_slice(bytes).map_err(trouble)
-        }
-        Some(serde_json::Value::String(schema)) => {
-            Err(format!("schema \"{schema}\" where \"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}"))
-        }
-        _ => Err(format!("no schema where \"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}")),
+    Shape::of(bytes).check().map_err(|why| format!("not a saved observation: {why}; {REMEDY}"))?;
+    let Schema { schema } = serde_json::from_slice(bytes).map_err(trouble)?;
+    let needed = format!("\"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}");
+    let Some(schema) = schema else { return Err(format!("no schema where {needed}")) };
+    if ![SNAPSHOT_SCHEMA, OLD_SNAPSHOT_SCHEMA].contains(&&*schema) {
+        return Err(format!("schema \"{}\" where {needed}", cut(&schema, 64)));
     }
+    let snapshot: Snapshot = serde_json::from_slice(bytes).map_err(trouble)?;
+    match snapshot.gaps.len().max(snapshot.notes.len()) {
+        ..=MOST_GAPS => Ok(snapshot),
+        count => Err(format!("{count} gaps or notes (the limit is {MOST_GAPS}); {REMEDY}")),
+    }
+}
+
+/// Returns the first characters of a text.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover.
@@ -124,22 +193,48 @@ mod tests {
 
     #[test]
     fn bad_files_say_what_is_wrong() {
+        let saved = String::from_utf8_lossy(include_bytes!("../../tests/captures/five.json"));
+        let gap = r#"{"stage":"host","what":"a","count":null,"why":"b","remedy":null}"#;
+        let gaps = vec![gap; MOST_GAPS + 1];
         for (text, why) in [
             ("", "empty"),
             (" \n", "empty"),
             ("nonsense", "not JSON"),
             ("{\"schema\": \"portolan.observation/1\"", "cut off"),
-            ("{\"schema\": \"portolan/1\"}", "schema \"portolan/1\""),
-            ("{\"schema\": \"portolan.observation/2\"}", "schema \"portolan.observation/2\""),
-            ("{\"schema\": 1}", "no schema"),
+            ("{\"schema\": \"portolan/2\"}", "schema \"portolan/2\""),
+            ("{\"schema\": \"portolan.observation/3\"}", "schema \"portolan.observation/3\""),
+            ("{\"schema\": 1}", "expected a string"),
+            ("{\"schema\": [{\"\": 0}]}", "expected a string"),
             ("{}", "no schema"),
             ("[]", "not a saved observation"),
             ("{\"schema\": \"portolan.observation/1\"}", "not a saved observation (missing field"),
+            ("{\"schema\": \"portolan.observation/2\"}", "not a saved observation (missing field"),
+            (&format!("{{\"schema\": \"{}\"}}", "x".repeat(4096)), "schema \"xxx"),
+            (&format!("{{\"schema\": {}", "[".repeat(100_000)), "nested 100001 levels deep"),
+            (&format!("{{\"a\": \"{}\"}}", "\\\"".repeat(LONGEST_TEXT)), "a text of 2097153 bytes"),
+            (&format!("[{}0]", "0,".repeat(MOST_VALUES)), "8000001 values"),
+            (&saved.replace("\"tcp\"", &format!("\"{}\"", "y".repeat(5000))), "unknown variant `yyy"),
+            (&saved.replace("\"gaps\": []", &format!("\"gaps\": [{}]", gaps.join(","))), "10001 gaps"),
         ] {
             let error = parse(text.as_bytes()).unwrap_err();
-            assert!(error.contains(why), "{text:?}: {error}");
-            assert!(!error.contains('\n'), "{error:?}");
+            assert!(error.contains(why), "{}: {error}", cut(text, 80));
+            assert!(!error.contains('\n') && error.len() < 600, "{error:?}");
         }
+    }
+
+    #[test]
+    fn snapshots_of_both_schemas_are_read() {
+        let saved = String::from_utf8_lossy(include_bytes!("../../tests/captures/five.json"));
+        let new = parse(saved.as_bytes()).unwrap();
+        let mut old: serde_json::Value = serde_json::from_str(&saved).unwrap();
+        old["schema"] = OLD_SNAPSHOT_SCHEMA.into();
+        for key in ["id", "boot", "labels", "scope"] {
+            old["host"].as_object_mut().unwrap().remove(key);
+        }
+        old.as_object_mut().unwrap().remove("tool");
+        let old = parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!((&old.sockets, &old.processes), (&new.sockets, &new.processes));
+        assert_eq!((&old.host.id, &old.host.boot, &old.tool), (&None, &None, &None));
     }
 
     #[test]

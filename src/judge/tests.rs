@@ -36,9 +36,13 @@ pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
 pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
+        tool: None,
         taken: "2026-11-21T12:00:00Z".parse().unwrap(),
         host: Host {
             name: None,
+            id: None,
+            boot: None,
+            labels: Default::default(),
             os: "linux".to_owned(),
             kernel: None,
             privileged: true,

@@ -32,7 +32,8 @@ pub use program::{RestsOn, Usual};
 pub use scope::{Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{
-    EphemeralOf, EphemeralPorts, Gap, Host, HostScope, Namespace, Note, SNAPSHOT_SCHEMA, Snapshot, Stage,
+    EphemeralOf, EphemeralPorts, Gap, Host, HostScope, Namespace, Note, OLD_SNAPSHOT_SCHEMA, SNAPSHOT_SCHEMA,
+    Snapshot, Stage, Tool,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use verdict::{Assignment, Basis, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};

@@ -128,6 +128,9 @@ pub struct Process {
     /// Its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// The name of the nearest version-controlled directory at or above its working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// Its state, such as running, sleeping or stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
@@ -159,6 +162,7 @@ impl Process {
             origin: None,
             script: None,
             cwd: None,
+            project: None,
             state: None,
             cmdline: Vec::new(),
             uid: None,

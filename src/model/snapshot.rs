@@ -1,12 +1,17 @@
 //! A snapshot: what one scan of a machine saw, and what it could not see.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
 
-/// The schema of a saved snapshot; a file with another schema is refused.
-pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
+/// The schema of a saved snapshot.
+pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
+
+/// The older schema that is still read. It lacks the ID, boot, scope and labels of the host, and the tool.
+pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
     /// The part of a scan that a gap is in.
@@ -71,6 +76,16 @@ named! {
 pub struct Host {
     /// Its name.
     pub name: Option<String>,
+    /// Its ID, which two machines of one name do not share: the machine ID hashed for this application, or the name
+    /// that the user gave; `None` if it has none.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The ID of its current boot; `None` if the system gives none.
+    #[serde(default)]
+    pub boot: Option<String>,
+    /// The labels that the user gave.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Its operating system, as Rust names it: `linux`, `macos`, `windows`.
     pub os: String,
     /// The version of its kernel.
@@ -78,7 +93,7 @@ pub struct Host {
     /// Whether the observer was allowed to read every process.
     pub privileged: bool,
     /// The part of the machine that the observer sees; `None` if not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub scope: Option<HostScope>,
     /// The ports that this kernel hands out to outgoing connections, except those in `reserved`; rising.
     pub ephemeral: Vec<PortRange>,
@@ -155,11 +170,29 @@ impl EphemeralPorts<'_> {
     }
 }
 
+/// The program that took a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its version.
+    pub version: String,
+}
+
+impl Tool {
+    /// Returns this program.
+    #[must_use]
+    pub fn this() -> Self {
+        Tool { version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
 /// A snapshot is plain data: it is serialised unchanged, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Its schema, [`SNAPSHOT_SCHEMA`].
     pub schema: String,
+    /// The program that took it; `None` if an older program took it.
+    #[serde(default)]
+    pub tool: Option<Tool>,
     /// The time of the scan, which is the only time in a snapshot that the clock gives.
     pub taken: Timestamp,
     /// The machine that was scanned.
@@ -254,9 +287,13 @@ mod tests {
         let host = |low, high| vec![PortRange { low, high }];
         let snapshot = Snapshot {
             schema: SNAPSHOT_SCHEMA.to_owned(),
+            tool: None,
             taken: Timestamp::UNIX_EPOCH,
             host: Host {
                 name: None,
+                id: None,
+                boot: None,
+                labels: BTreeMap::new(),
                 os: "linux".to_owned(),
                 kernel: None,
                 privileged: true,

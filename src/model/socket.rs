@@ -145,7 +145,7 @@ impl Owner {
 }
 
 /// The user, namespaces and control group of a socket, which many sockets have in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Home {
     /// The ID of the user that created it, if the system gives it.
     pub uid: Option<u32>,
@@ -157,7 +157,7 @@ pub struct Home {
     pub cgroup: Option<String>,
     /// Whether the device that it is bound to is a loopback device, by the flags of the device; `None` if it is bound
     /// to no device, or the system does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
     /// The systemd unit of that control group.
     pub unit: Option<String>,
@@ -168,6 +168,7 @@ pub struct Home {
 /// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
 /// shared [`Home`], and can be read like fields of the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SavedSocket")]
 pub struct Socket {
     /// The local end.
     pub local: Endpoint,
@@ -190,6 +191,38 @@ pub struct Socket {
     pub queues: Option<Queues>,
     /// What is known about its owner.
     pub owner: Owner,
+}
+
+/// A socket as it is saved. A flattened [`Home`] would be read through a tree of everything in the object, which a
+/// hostile file could make large.
+#[derive(Deserialize)]
+struct SavedSocket {
+    local: Endpoint,
+    peer: Option<Peer>,
+    state: State,
+    mptcp: bool,
+    uid: Option<u32>,
+    user: Option<String>,
+    netns: Option<Netns>,
+    cgroup: Option<String>,
+    #[serde(default)]
+    on_loopback: Option<bool>,
+    unit: Option<String>,
+    container: Option<String>,
+    inode: Option<NonZeroU64>,
+    cookie: Option<NonZeroU64>,
+    v6only: Option<bool>,
+    queues: Option<Queues>,
+    owner: Owner,
+}
+
+impl From<SavedSocket> for Socket {
+    fn from(saved: SavedSocket) -> Self {
+        let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
+        let SavedSocket { uid, user, netns, cgroup, on_loopback, unit, container, .. } = saved;
+        let home = Arc::new(Home { uid, user, netns, cgroup, on_loopback, unit, container });
+        Socket { local, peer, state, mptcp, home, inode, cookie, v6only, queues, owner }
+    }
 }
 
 impl Deref for Socket {

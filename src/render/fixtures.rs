@@ -45,9 +45,13 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
 pub(super) fn empty() -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.into(),
+        tool: None,
         taken: "2026-11-21T12:00:00Z".parse().unwrap(),
         host: Host {
             name: Some("box".into()),
+            id: Some("5bd68a4e1c3f4a7a9a0d6a5ce1f0b7c2".into()),
+            boot: Some("6c9a4f7e-1b0d-4f7c-8d3a-2f1e5b7a9c10".into()),
+            labels: [("site".to_owned(), "berlin".to_owned())].into(),
             os: "linux".into(),
             kernel: Some("6.18.0".into()),
             privileged: false,

@@ -193,9 +193,13 @@ fn observe_here(look: &str) -> Snapshot {
 fn observation() -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
+        tool: None,
         taken: Timestamp::UNIX_EPOCH,
         host: Host {
             name: Some("bench".to_owned()),
+            id: None,
+            boot: None,
+            labels: std::collections::BTreeMap::new(),
             os: "linux".to_owned(),
             kernel: Some("6.12.0".to_owned()),
             privileged: true,

@@ -28,9 +28,13 @@ fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
 fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
     let mut observation = Snapshot {
         schema: SNAPSHOT_SCHEMA.into(),
+        tool: None,
         taken: Default::default(),
         host: Host {
             name: None,
+            id: None,
+            boot: None,
+            labels: Default::default(),
             os: "linux".into(),
             kernel: None,
             privileged: true,

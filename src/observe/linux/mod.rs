@@ -12,6 +12,7 @@ mod files;
 mod interpreter;
 mod kernel_services;
 mod links;
+mod machine;
 mod masked;
 mod namespaces;
 mod netlink;
@@ -41,7 +42,7 @@ pub(super) use self::watch::Memory;
 use super::{Error, Scope};
 use crate::model::{
     Gap, Home, Host, Namespace, Namespaces, Note, Owner, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket,
-    Stage,
+    Stage, Tool,
 };
 
 /// Scans this machine.
@@ -99,9 +100,13 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     sockets.shrink_to_fit();
     let observation = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
+        tool: Some(Tool::this()),
         taken,
         host: Host {
             name: sysinfo::System::host_name().ok(),
+            id: machine::id(),
+            boot: machine::boot(),
+            labels: BTreeMap::new(),
             os: std::env::consts::OS.to_owned(),
             kernel,
             privileged,

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::cgroup;
@@ -68,9 +68,11 @@ impl Reader {
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
         let (unit, container) = membership(&process);
         let cwd = readlinkat(&process, "cwd", Vec::new()).ok();
+        let cwd = cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned());
         Some(Process {
             uid: status.as_deref().and_then(effective_uid),
-            cwd: cwd.map(|cwd| String::from_utf8_lossy(cwd.as_bytes()).into_owned()),
+            project: cwd.as_deref().and_then(|cwd| project(&process, cwd)),
+            cwd,
             state: Some(stat.state),
             started: self.started(&stat),
             parents: self.parents(stat.parent),
@@ -181,6 +183,26 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
+/// The directories in which version control systems keep their data.
+const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
+/// The number of directories that are searched for one of them. Real directories lie less deep.
+const LEVELS: usize = 32;
+
+/// Returns the name of the nearest version-controlled directory at or above the working directory of a process, whose
+/// path is `cwd`.
+fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut directory = openat(process, "cwd", flags, Mode::empty()).ok()?;
+    for name in cwd.rsplit('/').take_while(|name| !name.is_empty()).take(LEVELS) {
+        let has = |data: &&str| statat(&directory, *data, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if VERSION_CONTROL.iter().any(|data| has(&data)) {
+            return Some(name.to_owned());
+        }
+        directory = openat(&directory, "..", flags, Mode::empty()).ok()?;
+    }
+    None
+}
+
 /// Returns the unit and the container of a process.
 fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
     let groups = slurp_at(process, "cgroup", 1024, LONGEST).unwrap_or_default();
@@ -225,6 +247,25 @@ mod tests {
         assert_eq!(parse_stat(b"77 x) S 1"), None);
         assert_eq!(parse_stat(b")("), None);
         assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn the_project_is_the_nearest_version_controlled_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap();
+        fs::create_dir_all(path.join("shop/.git/x")).unwrap();
+        fs::create_dir_all(path.join("shop/api/src")).unwrap();
+        for (cwd, project_there) in [("shop", Some("shop")), ("shop/api/src", Some("shop")), ("", None)] {
+            let process = path.join("process");
+            let cwd = path.join(cwd);
+            std::os::unix::fs::symlink(&cwd, &process.with_extension("cwd")).unwrap();
+            fs::create_dir(&process).unwrap();
+            fs::rename(process.with_extension("cwd"), process.join("cwd")).unwrap();
+            let opened = fs::File::open(&process).unwrap().into();
+            let found = project(&opened, cwd.to_str().unwrap());
+            assert_eq!(found.as_deref(), project_there, "{cwd:?}");
+            fs::remove_dir_all(&process).unwrap();
+        }
     }
 
     #[test]

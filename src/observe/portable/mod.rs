@@ -20,7 +20,7 @@ mod owners;
 #[cfg(windows)]
 mod winapi;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -29,7 +29,7 @@ use sysinfo::System;
 use super::{Error, Scope};
 use crate::model::{
     Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, Owner, Peer, Pid, PortRange, Protocol,
-    SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State,
+    SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
 };
 
 /// The ports that outgoing connections use, as read by the file of each system.
@@ -103,9 +103,13 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     gaps.extend(ephemeral.gap);
     Ok(Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
+        tool: Some(Tool::this()),
         taken,
         host: Host {
             name: System::host_name().ok(),
+            id: None,
+            boot: None,
+            labels: BTreeMap::new(),
             os: std::env::consts::OS.to_owned(),
             kernel: System::kernel_version().ok(),
             privileged,
