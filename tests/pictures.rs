@@ -17,7 +17,7 @@ use portolan::baseline::{Kind, difference};
 use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
 use portolan::registry::Registry;
-use portolan::render::screen::{Mark, Scene, Size, frame};
+use portolan::render::screen::{FrameContent, Mark, Size, frame};
 use support::Terminal;
 
 /// The rows of the terminals: more than any output here takes.
@@ -168,7 +168,7 @@ fn the_watch() {
     rows.sort_by(|(a, _), (b, _)| a.order(b));
     let kinds: Vec<Kind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
-    let scene = Scene { report: &is, rows };
+    let scene = FrameContent { report: &is, rows };
     let size = Size { width: 100, height: HEIGHT };
     let lines = frame(&scene, after.taken, Duration::from_secs(1), size, true).unwrap();
     let mut emulator = vt100::Parser::new(HEIGHT, size.width, 0);

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Fingerprint, Holders, Kind, Place, matched};
+use super::{Change, Fingerprint, Kind, ListenerOwner, Place, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report};
@@ -18,7 +18,7 @@ use crate::model::{Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, St
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct ReportedChange<'a> {
     /// The change.
     pub change: Change<'a>,
     /// Whether it looks like a client's socket, which comes and goes.
@@ -28,12 +28,12 @@ pub struct Told<'a> {
 }
 
 named! {
-    /// Why a listener cannot be compared.
-    pub enum Why {
+    /// NotComparedReason a listener cannot be compared.
+    pub enum NotComparedReason {
         /// Its process was not visible, on one side or both.
-        Holder = "holder-not-seen",
+        Process = "holder-not-seen",
         /// Some of its processes may not have been visible, on one side or both.
-        Holders = "holders-not-all-seen",
+        Processes = "owner-not-all-seen",
         /// The program file of a process was not visible on one side, only its name.
         Program = "program-not-seen",
         /// Its user was not visible on one side.
@@ -45,13 +45,13 @@ named! {
 
 /// A listener of which it is unknown whether it changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Unsettled<'a> {
+pub struct NotCompared<'a> {
     /// As it was; `None` where it was not seen.
     pub before: Option<&'a Entry>,
     /// As it is; `None` where it is not seen.
     pub after: Option<&'a Entry>,
     /// The reason.
-    pub why: Why,
+    pub why: NotComparedReason,
 }
 
 /// The result of a comparison.
@@ -64,22 +64,22 @@ pub struct Comparison<'a> {
     /// How many listeners were compared: those of the later snapshot, and those that vanished.
     pub compared: usize,
     /// The changes, in the order of listings; transient ones come last.
-    pub changes: Vec<Told<'a>>,
+    pub changes: Vec<ReportedChange<'a>>,
     /// What could not be compared.
-    pub unsettled: Vec<Unsettled<'a>>,
+    pub not_compared: Vec<NotCompared<'a>>,
 }
 
 impl Comparison<'_> {
     /// Returns whether anything changed, except for transient sockets.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.changes.iter().any(|told| !told.passing)
+        self.changes.iter().any(|reported| !reported.passing)
     }
 
     /// Returns whether everything was visible on both sides and could be compared.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.before.is_complete() && self.after.is_complete() && self.unsettled.is_empty()
+        self.before.is_complete() && self.after.is_complete() && self.not_compared.is_empty()
     }
 }
 
@@ -87,11 +87,11 @@ impl Comparison<'_> {
 #[must_use]
 pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     let found = matched(&before.entries, &after.entries);
-    let mut unsettled: Vec<Unsettled<'a>> = Vec::new();
+    let mut not_compared: Vec<NotCompared<'a>> = Vec::new();
     let holds_port = |judged: &Entry| judged.socket.state.holds_port();
     for (was, is) in found.same.iter().filter(|(_, is)| holds_port(is)) {
         if let Some(why) = unseen(was, is) {
-            unsettled.push(Unsettled { before: Some(was), after: Some(is), why });
+            not_compared.push(NotCompared { before: Some(was), after: Some(is), why });
         }
     }
     let mut compared = found.same.iter().filter(|(_, is)| holds_port(is)).count();
@@ -99,8 +99,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
         let Change { kind, listener, before: was } = change;
         let passing = match kind {
-            Kind::Appeared => passes(listener, &after.snapshot),
-            Kind::Vanished => passes(listener, &before.snapshot),
+            Kind::Appeared => is_transient(listener, &after.snapshot),
+            Kind::Vanished => is_transient(listener, &before.snapshot),
             _ => false,
         };
         let lacks = match kind {
@@ -109,12 +109,12 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
             _ => None,
         };
         let why = match (was, lacks) {
-            (_, Some(lacks)) if !looked_into(lacks, &listener.socket) => Some(Why::Namespace),
+            (_, Some(lacks)) if !was_scanned(lacks, &listener.socket) => Some(NotComparedReason::Namespace),
             (Some(was), _)
                 if kind == Kind::Changed
-                    && may_lack_holders(was, listener, &before.snapshot, &after.snapshot) =>
+                    && may_lack_processes(was, listener, &before.snapshot, &after.snapshot) =>
             {
-                Some(Why::Holders)
+                Some(NotComparedReason::Processes)
             }
             _ => None,
         };
@@ -122,39 +122,41 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
             Some(why) => {
                 let was = was.or((kind == Kind::Vanished).then_some(listener));
                 let is = (kind != Kind::Vanished).then_some(listener);
-                unsettled.push(Unsettled { before: was, after: is, why });
+                not_compared.push(NotCompared { before: was, after: is, why });
             }
             None => {
                 compared += 1;
                 let sure = lacks.is_none_or(|side| side.snapshot.gaps.iter().all(|gap| !hides_sockets(gap)));
-                changes.push(Told { change, passing, sure });
+                changes.push(ReportedChange { change, passing, sure });
             }
         }
     }
-    quieten(&mut changes);
+    drop_restarts(&mut changes);
     // Transient changes come last; the other changes keep their order.
-    changes.sort_by_key(|told| told.passing);
-    Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, unsettled }
+    changes.sort_by_key(|reported| reported.passing);
+    Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
 /// Returns what was not visible of two listeners that may be the same.
-fn unseen(was: &Entry, is: &Entry) -> Option<Why> {
+fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
-    if was.holders == Holders::Unseen || is.holders == Holders::Unseen {
-        Some(Why::Holder)
-    } else if was.holders != is.holders {
-        Some(Why::Program)
+    if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
+        Some(NotComparedReason::Process)
+    } else if was.owner != is.owner {
+        Some(NotComparedReason::Program)
     } else if was.user != is.user {
-        Some(Why::User)
+        Some(NotComparedReason::User)
     } else {
         None
     }
 }
 
 /// Returns whether the only difference is that one side, which did not see every process, names fewer programs.
-fn may_lack_holders(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
+fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
-    let (Holders::Programs(old), Holders::Programs(new)) = (&was.holders, &is.holders) else { return false };
+    let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
+        return false;
+    };
     let blind =
         |side: &Snapshot| side.gaps.iter().any(|gap| matches!(gap.stage, Stage::Owners | Stage::Processes));
     let same_user = was.user == is.user;
@@ -167,7 +169,7 @@ fn hides_sockets(gap: &Gap) -> bool {
 }
 
 /// Returns whether a scan covered the network namespace of a socket, or would have covered it if it had existed.
-fn looked_into(report: &Report, socket: &Socket) -> bool {
+fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let observation = &report.snapshot;
     let Some(netns) = &socket.netns else {
         // A namespace that was selected by name may be the observer's own, and then there is no other.
@@ -185,7 +187,7 @@ fn looked_into(report: &Report, socket: &Socket) -> bool {
 }
 
 /// Returns whether a listener looks like a client that waits for an answer.
-fn passes(judged: &Entry, observation: &Snapshot) -> bool {
+fn is_transient(judged: &Entry, observation: &Snapshot) -> bool {
     let socket = &judged.socket;
     let waits = match socket.state {
         State::Unconnected => socket.local.protocol.is_datagram(),
@@ -195,15 +197,15 @@ fn passes(judged: &Entry, observation: &Snapshot) -> bool {
     waits && observation.ephemeral_range(socket).is_some()
 }
 
-/// By what the program of a socket that passes is known again: its port is not its own choice.
-fn portless<'a>(told: &Told<'a>) -> Fingerprint<'a> {
-    let print = Fingerprint::of(told.change.listener);
+/// By what the program of a socket that is_transient is known again: its port is not its own choice.
+fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
+    let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: Place { port: 0, ..print.place }, ..print }
 }
 
 /// Returns whether a listener's port is one that the kernel picks for programs that ask for any, as far as the port
 /// shows.
-fn was_picked(judged: &Entry) -> bool {
+fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
     };
@@ -211,23 +213,25 @@ fn was_picked(judged: &Entry) -> bool {
 }
 
 /// Drops what came and went on ports that are not its own choice, where the same programs under the same user are on both
-/// sides: of what passes all, of listeners whose port was picked for them as many as the other side has.
-fn quieten(changes: &mut Vec<Told<'_>>) {
+/// sides: of what is_transient all, of listeners whose port was picked for them as many as the other side has.
+fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
-    for (at, told) in changes.iter().enumerate() {
-        let came = match told.change.kind {
+    for (at, reported) in changes.iter().enumerate() {
+        let came = match reported.change.kind {
             Kind::Vanished => 0,
             Kind::Appeared => 1,
             _ => continue,
         };
-        let print = portless(told);
-        let again = match print.holders {
-            Holders::Unseen => false,
-            Holders::Kernel => told.passing,
-            Holders::Programs(_) => told.passing || was_picked(told.change.listener),
+        let print = fingerprint_without_port(reported);
+        let again = match print.owner {
+            ListenerOwner::Unseen => false,
+            ListenerOwner::Kernel => reported.passing,
+            ListenerOwner::Programs(_) => {
+                reported.passing || was_port_picked_by_kernel(reported.change.listener)
+            }
         };
         if again {
-            sides.entry((told.passing, print)).or_default()[came].push(at);
+            sides.entry((reported.passing, print)).or_default()[came].push(at);
         }
     }
     let mut quiet = BTreeSet::new();

@@ -16,13 +16,13 @@ use std::net::IpAddr;
 use crate::judge::Entry;
 use crate::model::{ExeState, Exposure, Netns, Owner, Protocol};
 
-pub use self::compare::{Comparison, Told, Unsettled, Why, compare};
+pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind as Kind;
 
 /// A network namespace by what survives a restart: the container it belongs to, else its name, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Realm<'a> {
+pub enum NetnsIdentity<'a> {
     /// The observer's own.
     Own,
     /// The namespace of a socket of this container: a restarted container has another namespace and the same ID.
@@ -41,7 +41,7 @@ pub struct Place<'a> {
     /// Local port.
     pub port: u16,
     /// Network namespace.
-    pub realm: Realm<'a>,
+    pub netns: NetnsIdentity<'a>,
     /// Local address.
     pub address: IpAddr,
     /// The device it is bound to.
@@ -50,7 +50,7 @@ pub struct Place<'a> {
 
 /// A program, by its file, or by its name if the file could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Program<'a> {
+pub enum ProgramIdentity<'a> {
     /// The path of its file.
     File(&'a str),
     /// The name that the process gave itself.
@@ -59,20 +59,22 @@ pub enum Program<'a> {
 
 /// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holders<'a> {
+pub enum ListenerOwner<'a> {
     /// These programs, at least one.
-    Programs(BTreeSet<Program<'a>>),
+    Programs(BTreeSet<ProgramIdentity<'a>>),
     /// The kernel itself.
     Kernel,
     /// An owner that was not visible.
     Unseen,
 }
 
-impl Holders<'_> {
+impl ListenerOwner<'_> {
     /// Returns whether two owners may be the same programs: a name cannot be compared with a file.
     fn may_be(&self, other: &Self) -> bool {
-        let (Holders::Programs(a), Holders::Programs(b)) = (self, other) else { return self == other };
-        let is_file = |program: &Program<'_>| matches!(program, Program::File(_));
+        let (ListenerOwner::Programs(a), ListenerOwner::Programs(b)) = (self, other) else {
+            return self == other;
+        };
+        let is_file = |program: &ProgramIdentity<'_>| matches!(program, ProgramIdentity::File(_));
         let (files, others) = (a.iter().all(is_file), b.iter().all(is_file));
         a == b || (files != others && !a.is_empty() && !b.is_empty())
     }
@@ -80,7 +82,7 @@ impl Holders<'_> {
 
 /// A user, by number if the system numbers its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum User<'a> {
+pub enum UserIdentity<'a> {
     /// Its number.
     Number(u32),
     /// Its name.
@@ -93,9 +95,9 @@ pub struct Fingerprint<'a> {
     /// Where it is.
     pub place: Place<'a>,
     /// The programs that hold it.
-    pub holders: Holders<'a>,
+    pub owner: ListenerOwner<'a>,
     /// The user that created the socket, else the user of its processes; `None` if that was not visible.
-    pub user: Option<User<'a>>,
+    pub user: Option<UserIdentity<'a>>,
 }
 
 impl<'a> Fingerprint<'a> {
@@ -103,57 +105,57 @@ impl<'a> Fingerprint<'a> {
     #[must_use]
     pub fn of(listener: &'a Entry) -> Self {
         let socket = &listener.socket;
-        let realm = match (&socket.netns, &socket.container) {
-            (None, _) => Realm::Own,
-            (Some(_), Some(container)) => Realm::Container(container),
-            (Some(Netns { name: Some(name), .. }), None) => Realm::Named(name),
-            (Some(Netns { inode, name: None }), None) => Realm::Numbered(*inode),
+        let netns = match (&socket.netns, &socket.container) {
+            (None, _) => NetnsIdentity::Own,
+            (Some(_), Some(container)) => NetnsIdentity::Container(container),
+            (Some(Netns { name: Some(name), .. }), None) => NetnsIdentity::Named(name),
+            (Some(Netns { inode, name: None }), None) => NetnsIdentity::Numbered(*inode),
         };
         let place = Place {
             protocol: socket.local.protocol,
             port: socket.local.port,
-            realm,
+            netns,
             address: socket.local.address,
             device: socket.local.device.as_deref(),
         };
         let user = |number: Option<u32>, name: Option<&'a str>| {
-            number.map(User::Number).or_else(|| name.map(User::Name))
+            number.map(UserIdentity::Number).or_else(|| name.map(UserIdentity::Name))
         };
-        let of_holders = || listener.processes.iter().find_map(|p| user(p.uid, p.user.as_deref()));
+        let of_processes = || listener.processes.iter().find_map(|p| user(p.uid, p.user.as_deref()));
         Fingerprint {
             place,
-            holders: holders(listener),
-            user: user(socket.uid, socket.user.as_deref()).or_else(of_holders),
+            owner: owner(listener),
+            user: user(socket.uid, socket.user.as_deref()).or_else(of_processes),
         }
     }
 
     /// Returns whether two fingerprints at the same place may be the same, as far as was visible.
     fn may_be(&self, other: &Self) -> bool {
-        let unseen = |f: &Self| f.holders == Holders::Unseen;
+        let unseen = |f: &Self| f.owner == ListenerOwner::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
-        users && (self.holders.may_be(&other.holders) || unseen(self) || unseen(other))
+        users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
     /// What stays the same where a service can be reached by more or fewer: all but address and device.
-    fn service(&self) -> (Protocol, u16, Realm<'a>, Holders<'a>, Option<User<'a>>) {
-        (self.place.protocol, self.place.port, self.place.realm, self.holders.clone(), self.user)
+    fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
+        (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
 }
 
-fn holders<'a>(listener: &'a Entry) -> Holders<'a> {
+fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
     if listener.socket.owner == Owner::Kernel {
-        return Holders::Kernel;
+        return ListenerOwner::Kernel;
     }
     let programs: BTreeSet<_> = listener
         .processes
         .iter()
         .filter_map(|process| match (&process.exe, &process.name) {
-            (Some(exe), _) => Some(Program::File(exe.path.as_str())),
-            (None, Some(name)) => Some(Program::Name(name.as_str())),
+            (Some(exe), _) => Some(ProgramIdentity::File(exe.path.as_str())),
+            (None, Some(name)) => Some(ProgramIdentity::Name(name.as_str())),
             (None, None) => None,
         })
         .collect();
-    if programs.is_empty() { Holders::Unseen } else { Holders::Programs(programs) }
+    if programs.is_empty() { ListenerOwner::Unseen } else { ListenerOwner::Programs(programs) }
 }
 
 /// One difference.
@@ -178,15 +180,15 @@ pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>
 type Pair<'a> = (&'a Entry, &'a Entry);
 
 /// The listeners of two observations, matched.
-struct Matched<'a> {
+struct MatchedListeners<'a> {
     /// What is the same, as far as was seen.
     same: Vec<Pair<'a>>,
     /// What is not.
     changes: Vec<Change<'a>>,
 }
 
-fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
-    let (mut old, mut new) = (printed(before), printed(after));
+fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> {
+    let (mut old, mut new) = (by_fingerprint(before), by_fingerprint(after));
     let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
     let mut changes: Vec<_> =
         replaced(before, after, &old).into_iter().map(|pair| change(Kind::Replaced, pair)).collect();
@@ -203,7 +205,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
         // Exposure is ordered from most to least exposed. Unknown owners cannot be matched across addresses.
         match reach(b).cmp(&reach(a)) {
-            _ if a.holders == Holders::Unseen => None,
+            _ if a.owner == ListenerOwner::Unseen => None,
             Ordering::Less => Some(Kind::Widened),
             Ordering::Greater => Some(Kind::Narrowed),
             Ordering::Equal => None,
@@ -217,14 +219,17 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> Matched<'a> {
         let print = Fingerprint::of(change.listener);
         (change.listener.exposure, print.place.port, print, change.kind)
     });
-    Matched { same, changes }
+    MatchedListeners { same, changes }
 }
 
 /// Returns the listeners whose programs run a file that is no longer at its path, if none of them did before.
-fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &Printed<'a>) -> Vec<Pair<'a>> {
-    let known: BTreeSet<_> = before.iter().flat_map(gone).collect();
-    let mut found = Printed::new();
-    for judged in after.iter().filter(|judged| gone(judged).any(|gone| !known.contains(&gone))) {
+fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
+    let known: BTreeSet<_> = before.iter().flat_map(missing_files).collect();
+    let mut found = ByFingerprint::new();
+    for judged in after
+        .iter()
+        .filter(|judged| missing_files(judged).any(|missing_files| !known.contains(&missing_files)))
+    {
         let print = Fingerprint::of(judged);
         if old.contains_key(&print) {
             let first = found.entry(print).or_insert(judged);
@@ -237,7 +242,9 @@ fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &Printed<'a>) -> Vec<
 }
 
 /// The files that are run at a listener and are not at their path, with what became of them.
-fn gone<'a>(judged: &'a Entry) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
+fn missing_files<'a>(
+    judged: &'a Entry,
+) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
     let print = Fingerprint::of(judged);
     let files: BTreeSet<_> = judged
         .processes
@@ -256,18 +263,18 @@ fn gone<'a>(judged: &'a Entry) -> impl Iterator<Item = (Fingerprint<'a>, &'a str
     files.into_iter().map(move |(path, became)| (print.clone(), path, became))
 }
 
-type Printed<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
+type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
 /// The listeners by their fingerprints; where several share one, the first in the order of listings.
-fn printed<'a>(listeners: &'a [Entry]) -> Printed<'a> {
-    let mut printed = Printed::new();
+fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
+    let mut by_fingerprint = ByFingerprint::new();
     for judged in listeners {
-        let first = printed.entry(Fingerprint::of(judged)).or_insert(judged);
+        let first = by_fingerprint.entry(Fingerprint::of(judged)).or_insert(judged);
         if judged.order(first) == Ordering::Less {
             *first = judged;
         }
     }
-    printed
+    by_fingerprint
 }
 
 /// The maximum number of pairs that are compared among listeners that share a place or a service. No real system has
@@ -277,8 +284,8 @@ const MOST_PAIRS: usize = 100_000;
 /// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is on:
 /// so that there and back the same are paired.
 fn pair<'a, K: Ord, T>(
-    old: &mut Printed<'a>,
-    new: &mut Printed<'a>,
+    old: &mut ByFingerprint<'a>,
+    new: &mut ByFingerprint<'a>,
     key: impl Fn(&Fingerprint<'a>) -> K,
     fits: impl Fn(&Fingerprint<'a>, &Fingerprint<'a>) -> Option<T>,
 ) -> Vec<(T, &'a Entry, &'a Entry)> {

@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::model::{Family, Protocol};
 use crate::query::fields::{FIELDS, Field};
-use crate::query::{Asked, Habits};
+use crate::query::{Habits, TypedFilters};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +83,7 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     /// What to ask of entries. With `either_end`, targets may mean either end of a connection.
-    pub(crate) fn asked(&self, either_end: bool) -> Asked<'_> {
+    pub(crate) fn asked(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
             protocols.push(Protocol::Tcp);
@@ -96,7 +96,7 @@ impl FilterArgs {
             (false, true) => vec![Family::Ipv6],
             _ => Vec::new(),
         };
-        Asked {
+        TypedFilters {
             targets: &self.targets,
             fields: &self.fields.values,
             not: &self.not,
@@ -204,7 +204,7 @@ fn pid_after_p(matches: &ArgMatches) -> Option<String> {
 /// What narrows a listing or a watch, and what it reads.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
-pub struct SightArgs {
+pub struct ScanArgs {
     /// What narrows it.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -221,7 +221,7 @@ pub struct SightArgs {
 pub struct ListArgs {
     /// What narrows it, and what it reads.
     #[command(flatten)]
-    pub sight: SightArgs,
+    pub scan: ScanArgs,
     /// Show how many connections each listener has
     #[arg(long, help_heading = "Output")]
     pub group: bool,

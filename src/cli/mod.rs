@@ -14,7 +14,7 @@ use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
-pub use list::{FilterArgs, ListArgs, SightArgs};
+pub use list::{FilterArgs, ListArgs, ScanArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 

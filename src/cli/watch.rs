@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::SightArgs;
+use super::ScanArgs;
 
 pub(super) const ABOUT: &str = "\
 Watches what listens: looks again every second, and shows what appeared, vanished, changed hands (another program or
@@ -37,7 +37,7 @@ ends it as it ends any program.";
 pub struct WatchArgs {
     /// What narrows it and how far it looks, as in a listing.
     #[command(flatten)]
-    pub sight: SightArgs,
+    pub scan: ScanArgs,
     /// Look every so many seconds, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
     #[arg(long, value_name = "SECONDS", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Option<Duration>,

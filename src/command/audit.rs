@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::{Error, Exit, Ui, diff, from, list, newer, observation};
+use super::{Error, Exit, Ui, diff, from, list, observation, registry_source};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
@@ -15,8 +15,8 @@ use crate::model::Namespaces;
 use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::{self, Selection};
-use crate::render::audit::{self as told, json, metrics, rules, sarif, table};
-use crate::render::talk;
+use crate::render::audit::{self as report_text, json, metrics, rules, sarif, table};
+use crate::render::stderr;
 
 pub(super) fn run(
     args: &AuditArgs,
@@ -29,7 +29,7 @@ pub(super) fn run(
     }
     // A bad policy is refused before the system is observed.
     let policy = args.policy.as_deref().map(load).transpose()?;
-    let registry = newer::registry(common)?;
+    let registry = registry_source::registry(common)?;
     let selection = Selection::new(&args.filter.asked(false), &registry).map_err(Error::msg)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
@@ -91,10 +91,10 @@ pub(super) fn run(
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
         // The table has printed the gaps already; a terminal would show them twice.
-        let _ = talk::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
+        let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
     }
     if !on_screen {
-        let _ = writeln!(io::stderr().lock(), "portolan: {}", told::verdict(&audit, args.fail_on));
+        let _ = writeln!(io::stderr().lock(), "portolan: {}", report_text::verdict(&audit, args.fail_on));
     }
     Ok(match outcome {
         Outcome::Clear => Exit::Clear,

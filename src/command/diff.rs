@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Error, Exit, Ui, from, namespaces, newer};
+use super::{Error, Exit, Ui, from, namespaces, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::judge::judge;
 use crate::model::Snapshot;
 use crate::observe::{Scope, observe};
-use crate::render::{diff, talk};
+use crate::render::{diff, stderr};
 
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
-    let registry = newer::registry(common)?;
+    let registry = registry_source::registry(common)?;
     let scope = Scope { details: true, ..Scope::default() };
     let before = from::asked(&args.before, &scope)?;
     let after = match &args.after {
@@ -34,7 +34,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let mut stderr = io::stderr().lock();
     for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
         let gaps: Vec<_> = observation.gaps.iter().map(|gap| diff::on(side, gap)).collect();
-        let _ = talk::unseen(&gaps, &ui.stderr, &mut stderr);
+        let _ = stderr::unseen(&gaps, &ui.stderr, &mut stderr);
     }
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
@@ -83,10 +83,10 @@ pub(super) fn same_host(
     if other_host || (was.is_some() && was == is) {
         return Ok(());
     }
-    let told = |host: Option<String>| host.unwrap_or_else(|| "a host it does not name".to_owned());
+    let report_text = |host: Option<String>| host.unwrap_or_else(|| "a host it does not name".to_owned());
     Err(Error::msg(format!(
         "{name}: taken on {}, not on {}; compare hosts with --other-host",
-        told(was),
-        told(is)
+        report_text(was),
+        report_text(is)
     )))
 }

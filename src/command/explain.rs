@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, list, newer, observation};
+use super::{Error, Exit, Ui, list, observation, registry_source};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
-use crate::judge::{self, Asked, Explained, Report, judge};
+use crate::judge::{self, Explained, Query, Report, judge};
 use crate::model::{Matched, Owner, PortRange, Protocol, RegistryRange, Snapshot, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, Kind};
 use crate::query::{Subject, Target};
 use crate::registry::programs::Program;
 use crate::registry::{Registry, search};
-use crate::render::{self, card, json, sanitize, stats, talk};
+use crate::render::{self, card, json, sanitize, stats, stderr};
 
 pub(super) fn run(
     args: &ExplainArgs,
@@ -24,7 +24,7 @@ pub(super) fn run(
     if !matches!(common.output, Output::Table | Output::Json) {
         return Err(Error::msg("explain prints a card or, with -o json, JSON".to_owned()));
     }
-    let registry = newer::registry(common)?;
+    let registry = registry_source::registry(common)?;
     if args.stats {
         return stats(registry, common, ui, out);
     }
@@ -47,7 +47,7 @@ pub(super) fn run(
     for target in &targets {
         let before = entries.len();
         match name_entries(target, &report, &mut entries) {
-            Some(matched) => asked.push(Asked { text: &target.text, matched, added: entries.len() - before }),
+            Some(matched) => asked.push(Query { text: &target.text, matched, added: entries.len() - before }),
             None => {
                 let line = sanitize(&unknown(target, &report, common)).into_owned();
                 let _ = writeln!(io::stderr().lock(), "portolan: {line}");
@@ -78,7 +78,7 @@ pub(super) fn run(
     out.flush()?;
     ui.tell(&report.snapshot);
     if common.output == Output::Table {
-        talk::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
+        stderr::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
     }
     Ok(Exit::Matched)
 }

@@ -241,7 +241,7 @@ mod tests {
     fn what_was_not_looked_for_is_told() {
         let saved = include_bytes!("../../tests/captures/five.json");
         let mut observation = parse(saved).unwrap();
-        let told = |observation: &Snapshot, change: fn(&mut Scope)| {
+        let report_text = |observation: &Snapshot, change: fn(&mut Scope)| {
             let mut scope = Scope { details: true, ..Scope::default() };
             change(&mut scope);
             beyond(observation, &scope).into_iter().map(|gap| gap.what).collect::<Vec<_>>()
@@ -249,9 +249,9 @@ mod tests {
         let all: fn(&mut Scope) = |scope| scope.states = State::ALL.to_vec();
         let whole = Scope { details: true, ..Scope::default() };
         observation.scope = whole.clone();
-        assert_eq!(told(&observation, |_| {}), [""; 0]);
+        assert_eq!(report_text(&observation, |_| {}), [""; 0]);
         assert_eq!(
-            told(&observation, all),
+            report_text(&observation, all),
             ["sockets in the state established, syn-sent, syn-recv, fin-wait1, fin-wait2, time-wait, \
               close-wait, last-ack, closing, close"]
         );
@@ -264,11 +264,11 @@ mod tests {
             (Scope { details: false, ..whole.clone() }, some, "parents"),
         ] {
             observation.scope = taken;
-            let told = told(&observation, change);
-            assert!(told.len() == 1 && told[0].contains(lost), "{lost}: {told:?}");
+            let report_text = report_text(&observation, change);
+            assert!(report_text.len() == 1 && report_text[0].contains(lost), "{lost}: {report_text:?}");
         }
         observation.scope = Scope { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole };
-        assert_eq!(told(&observation, some), [""; 0]);
-        assert_eq!(told(&observation, |_| {}).len(), 1);
+        assert_eq!(report_text(&observation, some), [""; 0]);
+        assert_eq!(report_text(&observation, |_| {}).len(), 1);
     }
 }

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, newer, observation};
-use crate::cli::{self, CommonArgs, FilterArgs, ListArgs, Output, SightArgs};
+use super::{Error, Exit, Ui, observation, registry_source};
+use crate::cli::{self, CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::judge::{Entry, Report, judge};
 use crate::model::{Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
@@ -15,12 +15,12 @@ use crate::render::columns::{self, Column};
 use crate::render::{csv, json, sanitize, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let registry = newer::registry(common)?;
-    let selection = selection(&args.sight, &registry)?;
+    let registry = registry_source::registry(common)?;
+    let selection = selection(&args.scan, &registry)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
-    let mut scope = sight(&args.sight, &selection);
+    let mut scope = scan_scope(&args.scan, &selection);
     if args.group {
         scope.states = State::ALL.to_vec();
     }
@@ -28,9 +28,9 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let observation = observation(common, scope.clone())?;
     check_users(&selection, &observation)?;
     let mut report = judge(observation, registry);
-    let kept = kept(&report, &scope, &selection, args.group);
-    let unknown = unknown_names(&selection, &kept.matched, &report, common);
-    narrow(&mut report, &kept);
+    let matched_entries = matched_entries(&report, &scope, &selection, args.group);
+    let unknown = unknown_names(&selection, &matched_entries.matched, &report, common);
+    narrow(&mut report, &matched_entries);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
@@ -57,13 +57,13 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     for line in &unknown {
         let _ = writeln!(messages, "portolan: {}", sanitize(line));
     }
-    if kept.undecided > 0 {
-        let _ = writeln!(messages, "portolan: {}", undecided(kept.undecided));
+    if matched_entries.undecided > 0 {
+        let _ = writeln!(messages, "portolan: {}", undecided(matched_entries.undecided));
     }
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;
-    let all_visible = kept.undecided == 0
+    let all_visible = matched_entries.undecided == 0
         && !report.snapshot.gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces))
         && !(args.pids && report.entries.iter().any(hides_pid));
     Ok(match (matched || selection.is_everything(), all_visible) {
@@ -79,7 +79,7 @@ fn undecided(count: usize) -> String {
 }
 
 /// Parses the filters of a listing or a watch.
-pub(super) fn selection(args: &SightArgs, registry: &Registry) -> Result<Selection, Error> {
+pub(super) fn selection(args: &ScanArgs, registry: &Registry) -> Result<Selection, Error> {
     let connections = |(name, values): &(&str, Vec<String>)| {
         *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
     };
@@ -88,7 +88,7 @@ pub(super) fn selection(args: &SightArgs, registry: &Registry) -> Result<Selecti
 }
 
 /// Which entries of a report match the filters.
-pub(super) struct Kept {
+pub(super) struct MatchedEntries {
     /// One value per entry.
     keep: Vec<bool>,
     /// The indices of the targets that matched.
@@ -98,24 +98,35 @@ pub(super) struct Kept {
 }
 
 /// Finds the entries that match the filters.
-pub(super) fn kept(report: &Report, scope: &Scope, selection: &Selection, listeners_only: bool) -> Kept {
-    let mut kept =
-        Kept { keep: Vec::with_capacity(report.entries.len()), matched: HashSet::new(), undecided: 0 };
+pub(super) fn matched_entries(
+    report: &Report,
+    scope: &Scope,
+    selection: &Selection,
+    listeners_only: bool,
+) -> MatchedEntries {
+    let mut matched_entries = MatchedEntries {
+        keep: Vec::with_capacity(report.entries.len()),
+        matched: HashSet::new(),
+        undecided: 0,
+    };
     for entry in &report.entries {
         let state = entry.socket.state;
         // A saved snapshot may hold more states than the scope.
         let in_scope = scope.states.contains(&state) && (!listeners_only || state.holds_port());
-        let answer =
-            if in_scope { selection.test(&Subject::Entry(entry), &mut kept.matched) } else { Answer::No };
-        kept.undecided += usize::from(answer == Answer::Unknown);
-        kept.keep.push(answer.is_yes());
+        let answer = if in_scope {
+            selection.test(&Subject::Entry(entry), &mut matched_entries.matched)
+        } else {
+            Answer::No
+        };
+        matched_entries.undecided += usize::from(answer == Answer::Unknown);
+        matched_entries.keep.push(answer.is_yes());
     }
-    kept
+    matched_entries
 }
 
 /// Keeps the entries that match the filters.
-pub(super) fn narrow(report: &mut Report, kept: &Kept) {
-    let mut keep = kept.keep.iter();
+pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries) {
+    let mut keep = matched_entries.keep.iter();
     report.entries.retain(|_| keep.next() == Some(&true));
 }
 
@@ -201,7 +212,7 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
     if common.output != Output::Table {
         return said("process ids are lines and nothing else; leave out -o");
     }
-    if args.sight.no_holders {
+    if args.scan.no_holders {
         return said("process ids are what --no-holders leaves out");
     }
     if selection.is_everything() {
@@ -217,7 +228,7 @@ fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Returns the scope that the filters need.
-fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
+fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     let details = selection.needs_details();
     let mut scope = Scope { ports: selection.ports(), details, ..Scope::default() };
     if args.tcp || args.udp {
@@ -238,8 +249,8 @@ fn scope(args: &FilterArgs, selection: &Selection) -> Scope {
 }
 
 /// Returns the same scope, limited by the options that restrict the scan.
-pub(super) fn sight(args: &SightArgs, selection: &Selection) -> Scope {
-    let mut scope = scope(&args.filter, selection);
+pub(super) fn scan_scope(args: &ScanArgs, selection: &Selection) -> Scope {
+    let mut scope = filter_scope(&args.filter, selection);
     scope.processes = !args.no_holders;
     if args.all {
         scope.states = State::ALL.to_vec();

@@ -9,8 +9,8 @@ mod explain;
 pub mod from;
 mod list;
 mod man;
-mod newer;
 mod policy;
+mod registry_source;
 pub mod screen;
 mod stdout;
 mod watch;
@@ -24,7 +24,7 @@ use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
 use crate::model::{Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
-use crate::render::{Style, talk};
+use crate::render::{Style, stderr};
 
 pub use stdout::is_broken_pipe;
 
@@ -35,7 +35,7 @@ pub enum Exit {
     Matched,
     /// Nothing matched.
     Nothing,
-    /// An audit found nothing that counts, or a diff found no change, and nothing relevant was out of sight.
+    /// An audit found nothing that counts, or a diff found no change, and nothing relevant was out of scan.
     Clear,
     /// An audit found something that counts, or a diff found a change.
     Findings,
@@ -143,7 +143,7 @@ impl Ui {
     /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
     /// gaps as well.
     pub(crate) fn tell(&self, observation: &Snapshot) {
-        let _ = talk::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
+        let _ = stderr::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
     }
 }
 

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::atomic_write::{self, Existing, Readers};
-use super::{Error, Exit, Ui, newer, observation};
+use super::{Error, Exit, Ui, observation, registry_source};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::judge;
 use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
-use crate::render::policy as told;
+use crate::render::policy as report_text;
 
 /// Larger policies are refused, all files together: 4 MiB hold 5,000 rules of 800 bytes each.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -34,12 +34,12 @@ pub(super) fn run(
 }
 
 fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let registry = newer::registry(common)?;
+    let registry = registry_source::registry(common)?;
     let observation = observation(common, Scope { details: true, ..Scope::default() })?;
     let report = judge(observation, registry);
     let draft = policy::draft(&report);
     let mut bytes = Vec::new();
-    told::draft(&draft, &report.snapshot, &mut bytes)?;
+    report_text::draft(&draft, &report.snapshot, &mut bytes)?;
     match &args.write {
         Some(path) => atomic_write::write(path, &bytes, Existing::Keep, Readers::All)?,
         None => {
@@ -48,7 +48,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
         }
     }
     ui.tell(&report.snapshot);
-    writeln!(io::stderr().lock(), "portolan: {}", told::summary(&draft))?;
+    writeln!(io::stderr().lock(), "portolan: {}", report_text::summary(&draft))?;
     Ok(if !draft.flagged.is_empty() {
         Exit::Findings
     } else if report.snapshot.is_complete() && draft.left_out.is_empty() {
@@ -62,7 +62,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     // All policies are read before anything is reported about one of them.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
-    let registry = newer::registry(common)?;
+    let registry = registry_source::registry(common)?;
     let report = if args.here || common.from.is_some() {
         Some(judge(observation(common, Scope { details: true, ..Scope::default() })?, registry))
     } else {
@@ -73,7 +73,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     for (path, policy) in args.files.iter().zip(&policies) {
         let mut remarks = policy::check(policy, today);
         remarks.extend(report.iter().flat_map(|report| policy::unmatched(policy, report)));
-        told::checked(&path.display().to_string(), policy, &remarks, out)?;
+        report_text::checked(&path.display().to_string(), policy, &remarks, out)?;
     }
     out.flush()?;
     if let Some(report) = &report {

@@ -17,7 +17,7 @@ impl FindingKind for TakenPort {
 
     /// The severity is lower if a socket that is bound and does not listen would look the same.
     fn severity(&self) -> Severity {
-        if self.protocol == Protocol::Tcp && !self.bound_told {
+        if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
         } else {
             Self::RULE.severity
@@ -33,7 +33,7 @@ impl FindingKind for TakenPort {
             in_namespace(self.netns.as_ref()),
             self.tries,
         );
-        if self.protocol == Protocol::Tcp && !self.bound_told {
+        if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             said.push_str(
                 " Bound sockets that do not listen could not be listed here, and one of them would look the same.",
             );
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_may_be_harmless_weighs_less() {
-        for (protocol, bound_told, severity) in [
+        for (protocol, lists_bound_sockets, severity) in [
             (Protocol::Tcp, true, Severity::Critical),
             (Protocol::Tcp, false, Severity::Warning),
             (Protocol::Udp, false, Severity::Critical),
@@ -95,7 +95,7 @@ mod tests {
                 port: 80,
                 netns: None,
                 tries: 81,
-                bound_told,
+                lists_bound_sockets,
             };
             assert_eq!(taken.severity(), severity, "{taken:?}");
         }

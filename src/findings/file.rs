@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use super::text::{FEW, first_of};
-use super::{FindingFamily, FindingKind, OnLoopback, Rule, Running};
+use super::{FindingFamily, FindingKind, OnLoopback, Rule, RunningProgram};
 use crate::model::Severity;
 
 /// A program runs from memory: it has no file, or its file only ever existed in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunsFromMemory {
     /// The processes.
-    pub found: Vec<Running>,
+    pub found: Vec<RunningProgram>,
 }
 
 impl FindingKind for RunsFromMemory {
@@ -26,7 +26,7 @@ impl FindingKind for RunsFromMemory {
 
     fn sentence(&self) -> String {
         let runs = if self.found.len() > 1 { "run" } else { "runs" };
-        format!("{} {runs} from memory, without a file on disk.", Running::list(&self.found))
+        format!("{} {runs} from memory, without a file on disk.", RunningProgram::list(&self.found))
     }
 }
 
@@ -35,7 +35,7 @@ impl FindingKind for RunsFromMemory {
 pub struct WritableProgram {
     /// The process.
     #[serde(flatten)]
-    pub running: Running,
+    pub running: RunningProgram,
     /// The script, jar or class path that any user can replace; `None` if it is the program file.
     pub script: Option<String>,
     /// The world-writable file or directory.
@@ -81,9 +81,9 @@ impl FindingKind for WritableExecutable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeletedExecutable {
     /// Processes whose file was replaced: another file has its path.
-    pub replaced: Vec<Running>,
+    pub replaced: Vec<RunningProgram>,
     /// Processes whose file is gone: no file has its path.
-    pub gone: Vec<Running>,
+    pub gone: Vec<RunningProgram>,
 }
 
 impl FindingKind for DeletedExecutable {
@@ -107,11 +107,11 @@ impl FindingKind for DeletedExecutable {
         if !self.replaced.is_empty() {
             said.push(format!(
                 "The program file was replaced while the program runs, as by an upgrade: {}.",
-                Running::list(&self.replaced)
+                RunningProgram::list(&self.replaced)
             ));
         }
         if !self.gone.is_empty() {
-            said.push(format!("The program file was deleted: {}.", Running::list(&self.gone)));
+            said.push(format!("The program file was deleted: {}.", RunningProgram::list(&self.gone)));
         }
         said.join(" ")
     }
@@ -122,7 +122,7 @@ impl FindingKind for DeletedExecutable {
 pub struct ModifiedProgram {
     /// The process.
     #[serde(flatten)]
-    pub running: Running,
+    pub running: RunningProgram,
     /// The package that installed the file.
     pub package: String,
     /// The version of the package.

@@ -8,7 +8,7 @@ use crate::model::{Pid, RestsOn, Severity};
 
 /// A process that listens on the port of a guarded service and is not known to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stranger {
+pub struct UnknownProcess {
     /// The process.
     pub pid: Pid,
     /// The name of its file, of its script, or of the process.
@@ -27,7 +27,7 @@ pub struct Impostor {
     /// The programs known to serve it.
     pub expected: Vec<&'static str>,
     /// The processes that listen on the port instead.
-    pub found: Vec<Stranger>,
+    pub found: Vec<UnknownProcess>,
     /// Why an unknown program there is suspicious.
     pub why: &'static str,
     /// Whether a user who is not root can replace a file that runs there, or there is no such file.
@@ -61,7 +61,7 @@ impl FindingKind for Impostor {
     fn sentence(&self) -> String {
         // The sentence has one text for each program, even if several processes run it.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
-        for Stranger { program, pid, rests_on, products } in &self.found {
+        for UnknownProcess { program, pid, rests_on, products } in &self.found {
             let mut about = products.join(" or ");
             if *rests_on == RestsOn::Name {
                 about =
@@ -276,7 +276,7 @@ impl FindingKind for Masquerading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
     /// The processes.
-    pub found: Vec<Stranger>,
+    pub found: Vec<UnknownProcess>,
     /// The service that usually has the port; `None` if the port belongs to none.
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.

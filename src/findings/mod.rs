@@ -81,7 +81,7 @@ pub mod registry;
 pub mod socket;
 pub(crate) mod text;
 
-pub use processes::{Difference, ProcessGroup, Processes, Running, Side};
+pub use processes::{Difference, OtherSocket, ProcessGroup, Processes, RunningProgram};
 
 named! {
     /// What kind of question a finding answers.

@@ -37,13 +37,14 @@ pub struct Processes {
 
 /// One of two sockets that claim the same traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Side {
+pub struct OtherSocket {
     /// The address it is bound to.
     pub address: IpAddr,
     /// The device it is bound to.
     pub device: Option<Device>,
     /// The processes that own the socket.
-    pub holders: Processes,
+    #[serde(rename = "holders")]
+    pub processes: Processes,
 }
 
 named! {
@@ -58,7 +59,7 @@ named! {
 
 /// A process and the file that it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Running {
+pub struct RunningProgram {
     /// The process.
     pub pid: Pid,
     /// Its name.
@@ -100,7 +101,7 @@ impl Processes {
     }
 }
 
-impl Side {
+impl OtherSocket {
     /// Returns the address and device: `127.0.0.1%eth0`.
     pub(super) fn place(&self) -> String {
         let device = self.device.as_deref().map(|device| format!("%{device}")).unwrap_or_default();
@@ -108,12 +109,12 @@ impl Side {
     }
 }
 
-impl Running {
+impl RunningProgram {
     pub(super) fn text(&self) -> String {
         format!("{} (pid {}, {})", self.name.as_deref().unwrap_or("?"), self.pid, self.exe)
     }
 
-    pub(super) fn list(those: &[Running]) -> String {
-        first_of(&those.iter().map(Running::text).collect::<Vec<_>>(), FEW)
+    pub(super) fn list(those: &[RunningProgram]) -> String {
+        first_of(&those.iter().map(RunningProgram::text).collect::<Vec<_>>(), FEW)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::{FEW, first_of};
-use super::{Difference, FindingFamily, FindingKind, OnLoopback, Processes, Rule, Side};
+use super::{Difference, FindingFamily, FindingKind, OnLoopback, OtherSocket, Processes, Rule};
 use crate::model::{Device, PortRange, Severity};
 
 /// A specific address takes traffic from another program's wildcard on the same port; both listeners have the finding.
@@ -12,9 +12,9 @@ pub struct Shadowed {
     /// The device that this listener itself is bound to.
     pub device: Option<Device>,
     /// Wider listeners of other programs that lose traffic to this one at its address.
-    pub takes_from: Vec<Side>,
+    pub takes_from: Vec<OtherSocket>,
     /// Narrower listeners of other programs that take the traffic to their addresses from this one.
-    pub loses_to: Vec<Side>,
+    pub loses_to: Vec<OtherSocket>,
     /// The number of sides beyond `takes_from` and `loses_to`.
     pub more: usize,
 }
@@ -36,7 +36,7 @@ impl FindingKind for Shadowed {
             let from: Vec<String> = self
                 .takes_from
                 .iter()
-                .map(|side| format!("{} on {}", side.holders.text(false), side.place()))
+                .map(|side| format!("{} on {}", side.processes.text(false), side.place()))
                 .collect();
             said.push(format!(
                 "Traffic to this address goes to this program, not to {}.",
@@ -47,7 +47,7 @@ impl FindingKind for Shadowed {
             said.push(format!(
                 "Traffic to {} goes to {}, not to this program.",
                 side.place(),
-                side.holders.text(false)
+                side.processes.text(false)
             ));
         }
         match self.more + self.loses_to.len().saturating_sub(FEW) {
@@ -71,7 +71,8 @@ pub struct Shared {
     /// How they differ.
     pub differ_in: Vec<Difference>,
     /// The processes that own the port on this address.
-    pub holders: Processes,
+    #[serde(rename = "holders")]
+    pub processes: Processes,
     /// The number of their sockets.
     pub sockets: usize,
 }
@@ -94,7 +95,7 @@ impl FindingKind for Shared {
         } else {
             "this socket".to_owned()
         };
-        format!("The processes of {on} differ in {}: {}.", differ_in.join(" and "), self.holders.text(true))
+        format!("The processes of {on} differ in {}: {}.", differ_in.join(" and "), self.processes.text(true))
     }
 }
 

@@ -4,12 +4,14 @@ use super::file::{
     DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
     WritableProgram,
 };
-use super::identity::{Impostor, Stranger};
+use super::identity::{Impostor, UnknownProcess};
 use super::policy::{Missing, Unexpected};
 use super::registry::{DeadRegistration, Ephemeral, Orphaned, Unexplained};
 use super::socket::{BacklogFull, BoundOnly, Shadowed, Shared};
-use super::{Difference, Evidence, Finding, FindingFamily, Flag, ProcessGroup, Processes, Running, Side};
-use crate::model::{Confidence, Curated, Device, PortRange, Protocol, RestsOn, Severity, Standing};
+use super::{
+    Difference, Evidence, Finding, FindingFamily, Flag, OtherSocket, ProcessGroup, Processes, RunningProgram,
+};
+use crate::model::{Confidence, Curated, CuratedState, Device, PortRange, Protocol, RestsOn, Severity};
 
 fn say(evidence: impl Into<Evidence>) -> String {
     Finding::new(evidence).sentence()
@@ -30,12 +32,12 @@ fn nginx() -> Processes {
     Processes { known: vec![group(7, 4, "nginx", Some("www-data"))], more: 0, unread: 0 }
 }
 
-fn side(address: &str, device: Option<&str>, holders: Processes) -> Side {
-    Side { address: address.parse().unwrap(), device: device.map(Device::from), holders }
+fn side(address: &str, device: Option<&str>, processes: Processes) -> OtherSocket {
+    OtherSocket { address: address.parse().unwrap(), device: device.map(Device::from), processes }
 }
 
-fn running(pid: u32, exe: &str) -> Running {
-    Running { pid, name: Some("server".to_owned()), exe: exe.to_owned() }
+fn running(pid: u32, exe: &str) -> RunningProgram {
+    RunningProgram { pid, name: Some("server".to_owned()), exe: exe.to_owned() }
 }
 
 fn ephemeral(kernel_would_pick: Option<bool>, kernel_range: Option<PortRange>) -> String {
@@ -71,7 +73,7 @@ fn sentences_of_the_registry() {
         assert_eq!(said, wanted);
     }
     let row = Curated {
-        standing: Standing::Orphaned,
+        standing: CuratedState::Orphaned,
         product: "AirMobile IS",
         ended: None,
         reason: "Nothing is on offer today",
@@ -88,7 +90,7 @@ fn sentences_of_the_registry() {
 
 #[test]
 fn sentences_about_identity() {
-    let stranger = |pid, program: &str, products, rests_on| Stranger {
+    let stranger = |pid, program: &str, products, rests_on| UnknownProcess {
         pid,
         program: program.to_owned(),
         products,
@@ -178,12 +180,12 @@ fn sentences_about_sockets() {
     assert_eq!(
         say(Shared {
             differ_in: vec![Difference::User, Difference::Executable],
-            holders: Processes { more: 3, unread: 1, ..nginx() },
+            processes: Processes { more: 3, unread: 1, ..nginx() },
             sockets: 1
         }),
         "The processes of this socket differ in user and executable: nginx (user www-data, /usr/sbin/nginx, pid 7 and 3 more), and 3 more, and 1 that could not be read."
     );
-    let two = Shared { differ_in: vec![Difference::User], holders: nginx(), sockets: 2 };
+    let two = Shared { differ_in: vec![Difference::User], processes: nginx(), sockets: 2 };
     assert!(say(two).starts_with("The processes of the 2 sockets on this address differ in user: nginx"));
     assert_eq!(
         say(BacklogFull { waiting: 6, limit: 5 }),

@@ -1,7 +1,7 @@
 //! `exposed`: a service that is dangerous if other machines can reach it, and that they can reach.
 
 use super::program_identity::IdentifiedProcess;
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{DangerBasis, Exposed, ServingProcess};
 use crate::model::{Owner, Socket};
@@ -23,7 +23,7 @@ const PUBLISHERS: [&str; 11] = [
 ];
 
 /// Decides `exposed`. If several processes own the socket, the one with the most severe danger counts.
-pub(super) fn exposed(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
     if !entry.exposure.beyond() || !entry.socket.state.accepts_traffic() {
         return None;

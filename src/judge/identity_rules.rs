@@ -1,30 +1,31 @@
 //! Rules about who the process is.
 
 use super::program_identity::{IdentifiedProcess, is_replaceable};
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::identity::{Impostor, Stranger, Unfamiliar};
+use crate::findings::identity::{Impostor, Unfamiliar, UnknownProcess};
 use crate::model::{RestsOn, State};
-use crate::registry::programs::{self, Strangers};
+use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
 /// Decides `impostor`: no process on a guarded port is known to serve it. A program that holds sockets for others is not
 /// accused, nor is a process whose file could not be read and whose name is not known.
-pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
-    let (listener, tenants) = (subject.listener, subject.processes);
+pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
+    let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
-    if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != tenants.len() {
-        return None; // a client may bind before it connects; a holder that was not read may be the right one
+    if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
+    {
+        return None; // a client may bind before it connects; a process that was not read may be the right one
     }
     let guards = programs::guarded(local.port, local.protocol);
-    let rows: Vec<_> = guards.filter(|row| row.strangers == Strangers::Anything).collect();
+    let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
     let first = rows.first()?;
     let mut found = Vec::new();
-    for tenant in tenants {
-        let IdentifiedProcess { process, identity } = tenant;
+    for identified in processes {
+        let IdentifiedProcess { process, identity } = identified;
         let identity = identity.as_ref()?;
         // Netcat and other tools for the moment are named as that.
-        if tenant.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some()) {
+        if identified.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some()) {
             continue;
         }
         // sshd holds ports for others and its own.
@@ -38,7 +39,7 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
         }
         // A fitting name on a file that a user can replace proves nothing.
         if answers.contains(&Some(false)) || is_replaceable {
-            found.push(Stranger {
+            found.push(UnknownProcess {
                 pid: process.pid,
                 program: identity.name.clone(),
                 products: identity.programs.iter().map(|program| program.product).collect(),
@@ -49,12 +50,12 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
     if found.is_empty() {
         return None;
     }
-    let is_replaceable = tenants
+    let is_replaceable = processes
         .iter()
-        .filter(|tenant| found.iter().any(|stranger| stranger.pid == tenant.process.pid))
-        .any(|tenant| is_replaceable(tenant.process));
-    let has_fitting_name = found.iter().all(|stranger| {
-        rows.iter().flat_map(programs::Guarded::programs).any(|program| program == stranger.program)
+        .filter(|identified| found.iter().any(|unknown| unknown.pid == identified.process.pid))
+        .any(|identified| is_replaceable(identified.process));
+    let has_fitting_name = found.iter().all(|unknown| {
+        rows.iter().flat_map(programs::Guarded::programs).any(|program| program == unknown.program)
     });
     let evidence = Impostor {
         service: first.service,
@@ -69,7 +70,7 @@ pub(super) fn impostor(subject: &Subject<'_>) -> Option<Evidence> {
 
 /// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file a
 /// user who is not root can replace, whatever name that file has.
-pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || impostor(subject).is_some()
     {
@@ -78,10 +79,10 @@ pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
     let local = &listener.socket.local;
     let guard = programs::guarded(local.port, local.protocol).next();
     let is_strange = |process: &&IdentifiedProcess<'_>| {
-        let on_guarded_port = guard.is_some_and(|guard| match guard.strangers {
-            Strangers::Soft => true,
-            Strangers::Interpreters => process.is_interpreted(),
-            Strangers::Anything => false,
+        let on_guarded_port = guard.is_some_and(|guard| match guard.strictness {
+            GuardStrictness::Soft => true,
+            GuardStrictness::Interpreters => process.is_interpreted(),
+            GuardStrictness::Anything => false,
         });
         let is_unknown = !process.is_known() && (on_guarded_port || process.is_replaceable());
         is_unknown || process.is_named_like_a_server()
@@ -95,7 +96,7 @@ pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
         return None;
     }
     let evidence = Unfamiliar {
-        found: unknown.iter().map(|process| stranger(process)).collect(),
+        found: unknown.iter().map(|process| unknown_process(process)).collect(),
         service,
         is_replaceable: unknown.iter().any(|process| process.is_replaceable()),
         is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
@@ -103,9 +104,9 @@ pub(super) fn unfamiliar(subject: &Subject<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-fn stranger(process: &IdentifiedProcess<'_>) -> Stranger {
+fn unknown_process(process: &IdentifiedProcess<'_>) -> UnknownProcess {
     let identity = process.identity.as_deref();
-    Stranger {
+    UnknownProcess {
         pid: process.process.pid,
         program: process.program_name().unwrap_or("?").to_owned(),
         products: identity.map(|one| one.programs.iter().map(|p| p.product).collect()).unwrap_or_default(),

@@ -48,8 +48,13 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     for entry in &mut entries {
         let processes = &identities.processes(entry);
         let usual = program_identity::usual(entry, processes);
-        let subject =
-            subject::Subject { listener: entry, processes, usual, snapshot: &snapshot, registry: &registry };
+        let subject = subject::JudgedListener {
+            listener: entry,
+            processes,
+            usual,
+            snapshot: &snapshot,
+            registry: &registry,
+        };
         entry.add_findings(rules::findings(&subject));
         if let Some(usual) = usual {
             entry.set_usual(usual);
@@ -86,7 +91,7 @@ pub struct Explained<'r> {
 
 /// A query, and how it was understood.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct Query<'a> {
     /// As typed.
     pub text: &'a str,
     /// The kind of thing that the text names.

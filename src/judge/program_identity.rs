@@ -106,11 +106,11 @@ const OPENERS: [&str; 8] = [
 
 /// Returns whether a process opened the socket for the other processes to serve: it is the first process of the system,
 /// or an ancestor of all the others.
-pub(super) fn opens_for_others(tenant: &IdentifiedProcess<'_>, holders: &[&Process]) -> bool {
-    let pid = tenant.process.pid;
+pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
+    let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
-    tenant.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
-        && (pid == 1 || holders.iter().filter(|process| process.pid != pid).all(below))
+    process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
+        && (pid == 1 || owners.iter().filter(|process| process.pid != pid).all(below))
 }
 
 /// Directories that contain programs of many packages.
@@ -128,17 +128,17 @@ const COMMON_DIRECTORIES: [&str; 10] = [
 ];
 
 /// Returns whether a process is a worker of its ancestor: it runs the same file, or one of the same suite.
-pub(super) fn belong_together(
+pub(super) fn is_worker_of(
     ancestor: &IdentifiedProcess<'_>,
-    tenant: &IdentifiedProcess<'_>,
+    process: &IdentifiedProcess<'_>,
     port: u16,
     protocol: Protocol,
 ) -> bool {
-    let Some((file, its)) = ancestor.file().zip(tenant.file()) else { return false };
+    let Some((file, its)) = ancestor.file().zip(process.file()) else { return false };
     let interpreted = ancestor.identity.as_deref().is_some_and(Identity::is_interpreter);
     file == its
         || (!interpreted && are_of_one_suite(file, its))
-        || (ancestor.serves(port, protocol) && tenant.serves(port, protocol))
+        || (ancestor.serves(port, protocol) && process.serves(port, protocol))
 }
 
 /// Returns whether the files of a master and its worker are in one directory that is not a common one, or the worker's
@@ -152,31 +152,31 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
 }
 
 /// Returns the program that belongs on the port; `None` unless every process belongs there.
-pub(super) fn usual(listener: &Entry, tenants: &[IdentifiedProcess<'_>]) -> Option<Usual> {
+pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<Usual> {
     let local = &listener.socket.local;
-    if listener.socket.owner.pids().len() != tenants.len() {
+    if listener.socket.owner.pids().len() != processes.len() {
         return None; // one of them could not be read
     }
-    let all = tenants.iter().map(|tenant| belongs(tenant, local.port, local.protocol));
+    let all = processes.iter().map(|process| belongs(process, local.port, local.protocol));
     let found: Vec<Usual> = all.collect::<Option<_>>()?;
     // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-fn belongs(tenant: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
-    let identity = tenant.identity.as_ref()?;
+fn belongs(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
+    let identity = process.identity.as_ref()?;
     let usual = |program: programs::Program, any_port| Usual {
         program: program.name,
         product: program.product,
         rests_on: identity.rests_on,
         any_port,
-        pid: tenant.process.pid,
+        pid: process.process.pid,
     };
     if let Some(program) = identity.serving(port, protocol) {
         return Some(usual(program, false));
     }
     let anywhere = usual(identity.anywhere()?, true);
-    let unit = (tenant.process.pid == 1).then(|| programs::socket_unit(port, protocol)).flatten();
+    let unit = (process.process.pid == 1).then(|| programs::socket_unit(port, protocol)).flatten();
     Some(unit.map_or(anywhere, |unit| Usual { product: unit, any_port: false, ..anywhere }))
 }
 

@@ -1,13 +1,13 @@
 //! Rules about what the registry says about a listener's port.
 
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
 use crate::join::Entry;
 use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State};
 
 /// Decides `orphaned`: every registration is dead, and the process is not known to serve this port.
-pub(super) fn orphaned(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     if verdict.basis != Basis::Ended || subject.is_on_own_port() {
         return None;
@@ -19,8 +19,8 @@ pub(super) fn orphaned(subject: &Subject<'_>) -> Option<Evidence> {
 
 /// Decides `unexplained`: neither a registration nor a known program explains the listener. Inside the kernel's own range
 /// every port is in use without a registration.
-pub(super) fn unexplained(subject: &Subject<'_>) -> Option<Evidence> {
-    let Subject { listener, snapshot, .. } = subject;
+pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
+    let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
         return None;
     }
@@ -40,7 +40,7 @@ pub(super) fn unexplained(subject: &Subject<'_>) -> Option<Evidence> {
 }
 
 /// Returns what is registered for TCP if the listener is UDP, or the reverse.
-fn other_protocol(subject: &Subject<'_>) -> Option<Unexplained> {
+fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
         Protocol::Tcp => Protocol::Udp,
@@ -58,7 +58,7 @@ fn other_protocol(subject: &Subject<'_>) -> Option<Unexplained> {
 /// Decides `ephemeral`: a TCP listener on a port that the kernel gives to outgoing connections. IANA's dynamic range
 /// counts only if the kernel's own range is not known. A datagram socket there is usually a client that waits for an
 /// answer, and a bound socket is usually a client that is about to connect.
-pub(super) fn ephemeral(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (socket, snapshot) = (&subject.listener.socket, subject.snapshot);
     let local = &socket.local;
     if socket.state == State::Bound || local.protocol.is_datagram() || subject.is_on_own_port() {
@@ -70,7 +70,7 @@ pub(super) fn ephemeral(subject: &Subject<'_>) -> Option<Evidence> {
         return None;
     }
     let parity_range = kernel_range.filter(|range| {
-        snapshot.host.os == "linux" && local.protocol == Protocol::Tcp && parity_tells(*range)
+        snapshot.host.os == "linux" && local.protocol == Protocol::Tcp && does_parity_show_who_chose(*range)
     });
     let evidence = Ephemeral {
         kernel_range,
@@ -99,7 +99,7 @@ pub(super) fn ephemeral_here(
     let parity = observation.host.os == "linux" && protocol == Protocol::Tcp;
     let kernel_would_pick = match kernel_range {
         Some(_) if kept_back => Some(false),
-        Some(range) => (parity && parity_tells(range)).then_some(port % 2 != range.low % 2),
+        Some(range) => (parity && does_parity_show_who_chose(range)).then_some(port % 2 != range.low % 2),
         None => Some(false),
     };
     let own = |judged: &&Entry| judged.usual().is_some_and(|usual| !usual.any_port);
@@ -129,6 +129,6 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
 /// Returns whether an odd or even port shows who chose it. For listeners that ask for any port, Linux prefers ports
 /// whose parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times
 /// in 1,500 with the default range). Once these ports are used up, as in a short range, the kernel takes the others.
-fn parity_tells(range: PortRange) -> bool {
+fn does_parity_show_who_chose(range: PortRange) -> bool {
     range.high - range.low >= 1024
 }

@@ -2,12 +2,12 @@
 //!
 //! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use super::{danger_rules, file_rules, identity_rules, registry_rules, severity, socket_rules, tool_rules};
 use crate::findings::{Evidence, Finding};
 
 /// Decides one finding: returns its evidence, or `None` if the listener does not have it.
-type Rule = fn(&Subject<'_>) -> Option<Evidence>;
+type Rule = fn(&JudgedListener<'_>) -> Option<Evidence>;
 
 const RULES: &[Rule] = &[
     registry_rules::orphaned,
@@ -29,7 +29,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Returns every finding on one listener. A connection has none: its port was not chosen on purpose.
-pub(super) fn findings(subject: &Subject<'_>) -> Vec<Finding> {
+pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     if !subject.listener.socket.state.holds_port() {
         return Vec::new();
     }

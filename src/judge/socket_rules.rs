@@ -1,13 +1,13 @@
 //! Rules about the socket itself.
 
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Protocol, State};
 
 /// Decides `backlog-full`. The kernel refuses new connections if more connections wait than the limit, not if as many
 /// wait (`sk_acceptq_is_full` of net/sock.h): one waiting connection at a limit of one is ordinary.
-pub(super) fn backlog_full(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;
     let full = socket.local.protocol == Protocol::Tcp
@@ -16,7 +16,7 @@ pub(super) fn backlog_full(subject: &Subject<'_>) -> Option<Evidence> {
     full.then(|| BacklogFull { waiting: queues.receive, limit: queues.send }.into())
 }
 
-pub(super) fn bound_only(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn bound_only(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     if socket.local.protocol != Protocol::Tcp || socket.state != State::Bound {
         return None;

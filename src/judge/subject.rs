@@ -6,7 +6,7 @@ use crate::model::{Snapshot, Usual};
 use crate::registry::Registry;
 
 /// What a rule may look at.
-pub(super) struct Subject<'s> {
+pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
     /// The processes that hold the socket, as far as they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
@@ -16,7 +16,7 @@ pub(super) struct Subject<'s> {
     pub(super) registry: &'s Registry,
 }
 
-impl Subject<'_> {
+impl JudgedListener<'_> {
     /// Whether the program usually serves this port, and not because it serves any port.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)

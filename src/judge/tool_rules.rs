@@ -1,7 +1,7 @@
 //! Programs that are not services: shells, tools for short tasks, dual-use tools, and processes with a false name.
 
 use super::program_identity::{IdentifiedProcess, is_replaceable};
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::Process;
@@ -45,7 +45,7 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
 
 /// Returns the most severe process that is a tool for a short task and that `wanted` accepts; the first one of several.
 fn ad_hoc_tool<'s>(
-    subject: &'s Subject<'_>,
+    subject: &'s JudgedListener<'_>,
     wanted: fn(AdHocUse) -> bool,
 ) -> Option<(&'s IdentifiedProcess<'s>, AdHocTool)> {
     let tools = subject
@@ -60,23 +60,23 @@ fn ad_hoc_tool<'s>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-fn severity(subject: &Subject<'_>, tool: AdHocTool) -> crate::model::Severity {
+fn severity(subject: &JudgedListener<'_>, tool: AdHocTool) -> crate::model::Severity {
     if subject.listener.exposure.beyond() { tool.beyond_loopback } else { tool.on_loopback }
 }
 
-pub(super) fn shell_listener(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn shell_listener(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (process, found) = ad_hoc_tool(subject, |used_for| used_for == AdHocUse::Shell)?;
     let severity = severity(subject, found);
     Some(ShellListener { tool: tool(process), is_shell: found.is_shell, severity }.into())
 }
 
-pub(super) fn ad_hoc(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn ad_hoc(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (process, found) = ad_hoc_tool(subject, |used_for| used_for != AdHocUse::Shell)?;
     let severity = severity(subject, found);
     Some(AdHoc { tool: tool(process), used_for: found.used_for.name(), severity }.into())
 }
 
-pub(super) fn dual_use(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let found = tools::dual_use(&process.command_line()?)?;
         let tools::DualUseTool { kind, severity, what, attack } = found;
@@ -86,7 +86,7 @@ pub(super) fn dual_use(subject: &Subject<'_>) -> Option<Evidence> {
 
 /// Decides `masquerading`: a kernel thread has no program file, and a server does not run from a file of another name
 /// that a user can replace. Interpreters set the name that their script asks for, so their names prove nothing.
-pub(super) fn masquerading(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
         let (claims, is_kernel_thread_name) = match kernel_thread_name(process.process) {

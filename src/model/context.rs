@@ -27,7 +27,7 @@ pub struct GuardedService {
 
 /// A registration near a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Neighbour {
+pub struct NearbyRegistration {
     /// Its port.
     pub port: u16,
     /// Its service.
@@ -42,24 +42,24 @@ pub struct Block {
     /// The assignee of these ports.
     pub assignee: &'static str,
     /// Their services.
-    pub services: Vec<Neighbour>,
+    pub services: Vec<NearbyRegistration>,
 }
 
 /// What is registered around a port, for the same protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Neighbours {
+pub struct NearbyRegistrations {
     /// The block that contains the port, if the block has more than this port.
     pub block: Option<Block>,
     /// The nearest registration below.
-    pub before: Option<Neighbour>,
+    pub before: Option<NearbyRegistration>,
     /// The nearest registration above.
-    pub after: Option<Neighbour>,
+    pub after: Option<NearbyRegistration>,
 }
 
 /// The kind of an event in the history of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Happening {
+pub enum EventKind {
     /// It was registered.
     Registered,
     /// Its row was changed.
@@ -80,7 +80,7 @@ pub struct Event {
     /// The date, as exactly as the registry or the list gives it; events without a date come first.
     pub date: Option<&'static str>,
     /// The kind of event.
-    pub what: Happening,
+    pub what: EventKind,
     /// The registration that the event belongs to; `None` if it belongs to the port.
     pub service: Option<&'static str>,
     /// IANA's own words, or the product that ended.
@@ -114,7 +114,7 @@ pub struct Context {
     /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,
     /// The registrations around it.
-    pub neighbours: Neighbours,
+    pub neighbours: NearbyRegistrations,
     /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
     /// The meaning of its place in an ephemeral range, if it lies in one.

@@ -55,7 +55,8 @@ pub struct TakenPort {
     pub tries: u32,
     /// Whether the tables would have shown a TCP socket that is bound and does not listen. If not, the port may belong
     /// to such a socket.
-    pub bound_told: bool,
+    #[serde(rename = "bound_told")]
+    pub lists_bound_sockets: bool,
 }
 
 /// Everything that a deep scan found.

@@ -19,8 +19,8 @@ mod socket;
 mod verdict;
 
 pub use context::{
-    Block, Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Matched, Neighbour,
-    Neighbours,
+    Block, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
+    NearbyRegistration, NearbyRegistrations,
 };
 pub use deep::{DeepLook, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
@@ -36,4 +36,6 @@ pub use snapshot::{
     Snapshot, Stage, Tool,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
-pub use verdict::{Assignment, Basis, Confidence, Curated, Life, RegistryRange, Standing, Status, Verdict};
+pub use verdict::{
+    Assignment, Basis, Confidence, Curated, CuratedState, Life, RegistryRange, Status, Verdict,
+};

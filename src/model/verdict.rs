@@ -104,7 +104,7 @@ named! {
 
 /// The state of a registration by a curated list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum CuratedState {
     /// In use today.
     Alive,
     /// Its software or service is dead.
@@ -117,7 +117,7 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Curated {
     /// The state of the registration.
-    pub standing: Standing,
+    pub standing: CuratedState,
     /// The product or protocol the registration was for.
     pub product: &'static str,
     /// When it ended: a year, or a year and month (`2002`, `2002-07`).

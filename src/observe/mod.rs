@@ -20,11 +20,11 @@ mod unsupported;
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(target_os = "linux")]
-use linux::Memory;
+use linux::PollState;
 #[cfg(any(target_os = "macos", windows))]
 use portable as system;
 #[cfg(not(target_os = "linux"))]
-use rescan::Memory;
+use rescan::PollState;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use unsupported as system;
 
@@ -86,14 +86,14 @@ pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
 #[derive(Debug)]
 pub struct Observer {
     scope: Scope,
-    memory: Memory,
+    memory: PollState,
 }
 
 impl Observer {
     /// Makes an observer that has not scanned yet.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Observer { scope, memory: Memory::default() }
+        Observer { scope, memory: PollState::default() }
     }
 
     /// Scans; returns a snapshot, or `None` if everything is unchanged since the last scan.

@@ -22,9 +22,9 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
 
 /// The state that one scan leaves for the next, which is empty here.
 #[derive(Debug, Default)]
-pub(super) struct Memory {}
+pub(super) struct PollState {}
 
-impl Memory {
+impl PollState {
     /// Scans; the caller compares the result with the last snapshot.
     ///
     /// # Errors

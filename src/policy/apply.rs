@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::matching::{self, RuleOnHost};
-use super::{Allow, Grade, Policy, missing, questions_the_port};
+use super::{Allow, Policy, SeverityRule, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
@@ -194,7 +194,7 @@ fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'st
     }
 }
 
-fn in_force<'p>(rules: &'p [Grade], observation: &Snapshot, today: Date) -> Vec<&'p Grade> {
+fn in_force<'p>(rules: &'p [SeverityRule], observation: &Snapshot, today: Date) -> Vec<&'p SeverityRule> {
     let host = observation.host.name.as_deref();
     rules
         .iter()

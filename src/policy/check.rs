@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::apply::day;
 use super::matching;
-use super::{Allow, At, Glob, Namespaces, Policy, Ports, Program};
+use super::{Allow, ExecutablePattern, Glob, Namespaces, Policy, Ports, Position};
 use crate::findings::Flag;
 use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
@@ -45,7 +45,7 @@ pub struct Remark {
     /// The rule.
     pub rule: String,
     /// Where it stands.
-    pub at: At,
+    pub at: Position,
     /// What is remarkable.
     pub kind: RemarkKind,
 }
@@ -133,8 +133,8 @@ fn covers(other: &Allow, rule: &Allow) -> bool {
     let glob = |wide: &Glob, narrow: &Glob| {
         wide == narrow || wide.matches_all() || narrow.literal().is_some_and(|text| wide.matches(text))
     };
-    let program = |wide: &Program, narrow: &Program| match (wide, narrow) {
-        (Program::File(wide), Program::File(narrow)) => glob(wide, narrow),
+    let program = |wide: &ExecutablePattern, narrow: &ExecutablePattern| match (wide, narrow) {
+        (ExecutablePattern::File(wide), ExecutablePattern::File(narrow)) => glob(wide, narrow),
         (wide, narrow) => wide == narrow,
     };
     let namespace = |wide: &Namespaces, narrow: &Namespaces| match (wide, narrow) {
@@ -172,7 +172,8 @@ fn impossible(rule: &Allow) -> Option<&'static str> {
                 network.address().is_none_or(|address| rule.exposures.contains(&Exposure::of(address, None)))
             })
     };
-    let kernel_alone = !rule.executables.is_empty() && rule.executables.iter().all(|p| *p == Program::Kernel);
+    let kernel_alone =
+        !rule.executables.is_empty() && rule.executables.iter().all(|p| *p == ExecutablePattern::Kernel);
     if !exposures(rule) {
         Some("none of its addresses has an exposure that it names")
     } else if kernel_alone && !(rule.units.is_empty() && rule.containers.is_empty()) {

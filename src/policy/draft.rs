@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Allow, Glob, Namespaces, Ports, Program, User, matching, questions_the_port};
+use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User, matching, questions_the_port};
 use crate::findings::registry::Ephemeral;
 use crate::findings::{Finding, Flag};
 use crate::judge::{Entry, Report};
@@ -36,7 +36,7 @@ pub struct Drafted {
     /// The services registered on its ports, each once.
     pub services: Vec<&'static str>,
     /// What whoever reads it should know.
-    pub kept: Vec<Kept>,
+    pub notes: Vec<DraftNote>,
     /// The findings at or above warning on its listeners, most severe first. A rule that has one must not be in force
     /// before somebody has decided.
     pub findings: Vec<FlaggedBy>,
@@ -63,7 +63,7 @@ pub struct FlaggedBy {
 
 /// What a reader of a drafted rule should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kept {
+pub enum DraftNote {
     /// The ports look as if the kernel had given them, these at the time: the rule allows any such port.
     Ephemeral(Vec<u16>),
     /// Its program runs what it is told to: any script of that user fits.
@@ -77,20 +77,20 @@ pub enum Kept {
 
 /// What the sockets of one service share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Service {
+struct DraftService {
     /// Patterns, as are the names below; `kernel` where no process holds it.
     programs: BTreeSet<String>,
     users: BTreeSet<User>,
     unit: Option<String>,
     container: Option<String>,
     device: Option<String>,
-    namespace: Namespace,
+    namespace: DraftNamespace,
     flags: BTreeSet<Flag>,
-    kept: BTreeSet<Kept>,
+    notes: BTreeSet<DraftNote>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Namespace {
+enum DraftNamespace {
     Own,
     Unnamed,
     Named(String),
@@ -98,17 +98,17 @@ enum Namespace {
 
 /// A port of a service: its own, or whatever the kernel gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Port {
+enum DraftPort {
     Own(u16),
     Given,
 }
 
 /// The sockets of a service: port, protocol and address.
-type Places = BTreeMap<(Port, Protocol, IpAddr), Place>;
+type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
 /// What is known about one place of a service.
 #[derive(Default)]
-struct Place {
+struct ServicePlace {
     /// The port numbers now.
     ports: BTreeSet<u16>,
     findings: BTreeSet<FlaggedBy>,
@@ -118,7 +118,7 @@ struct Place {
 #[must_use]
 pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     let (mut left_out, mut flagged) = (Vec::new(), Vec::new());
-    let mut services: BTreeMap<Service, Places> = BTreeMap::new();
+    let mut services: BTreeMap<DraftService, ServicePlaces> = BTreeMap::new();
     for judged in report.entries.iter().filter(|j| matching::is_judged(&j.socket)) {
         let Some(service) = service(judged) else {
             left_out.push(judged);
@@ -126,7 +126,7 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
         };
         let local = &judged.socket.local;
         let given = is_given(judged, &report.snapshot);
-        let port = if given { Port::Given } else { Port::Own(local.port) };
+        let port = if given { DraftPort::Given } else { DraftPort::Own(local.port) };
         if !service.flags.is_empty() {
             flagged.push(judged);
         }
@@ -159,7 +159,7 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
 }
 
 /// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
-fn service(judged: &Entry) -> Option<Service> {
+fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
     let programs: BTreeSet<String> = match &socket.owner {
@@ -172,7 +172,7 @@ fn service(judged: &Entry) -> Option<Service> {
         _ => return None,
     };
     // What no pattern can say makes no rule: leaving it out of one would allow more.
-    if programs.iter().any(|text| Program::named(text).is_err()) {
+    if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
     let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
@@ -201,29 +201,29 @@ fn service(judged: &Entry) -> Option<Service> {
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
     let is_id = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut kept = BTreeSet::new();
+    let mut notes = BTreeSet::new();
     let interprets =
         |process: &Arc<Process>| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
     if listener.processes.iter().any(interprets) {
-        kept.insert(Kept::Interpreter);
+        notes.insert(DraftNote::Interpreter);
     }
     if matches!(&listener.processes[..], [only] if only.pid == 1) {
-        kept.insert(Kept::ForAnother);
+        notes.insert(DraftNote::ForAnother);
     }
     if container.as_ref().is_some_and(is_id) {
-        kept.insert(Kept::Container);
+        notes.insert(DraftNote::Container);
     }
     let device = socket.local.device.as_deref().map(Glob::exactly);
     let namespace = match &socket.netns {
-        None => Namespace::Own,
-        Some(netns) => netns.name.clone().map_or(Namespace::Unnamed, Namespace::Named),
+        None => DraftNamespace::Own,
+        Some(netns) => netns.name.clone().map_or(DraftNamespace::Unnamed, DraftNamespace::Named),
     };
     if device.as_deref().is_some_and(|text| Glob::new(text).is_err())
-        || matches!(&namespace, Namespace::Named(name) if named(name).is_none())
+        || matches!(&namespace, DraftNamespace::Named(name) if named(name).is_none())
     {
         return None;
     }
-    Some(Service {
+    Some(DraftService {
         programs,
         users,
         unit,
@@ -231,7 +231,7 @@ fn service(judged: &Entry) -> Option<Service> {
         device,
         namespace,
         flags: flagging(judged).map(Finding::flag).collect(),
-        kept,
+        notes,
     })
 }
 
@@ -259,54 +259,54 @@ fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
 }
 
 /// Ports, protocols and addresses of which every combination is there.
-struct Block {
-    ports: BTreeSet<Port>,
+struct PortBlock {
+    ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
     addresses: BTreeSet<IpAddr>,
 }
 
-fn blocks(places: &Places) -> Vec<Block> {
-    let mut addresses: BTreeMap<(Port, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
+fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
+    let mut addresses: BTreeMap<(DraftPort, Protocol), BTreeSet<IpAddr>> = BTreeMap::new();
     for (port, protocol, address) in places.keys() {
         addresses.entry((*port, *protocol)).or_default().insert(*address);
     }
-    let mut protocols: BTreeMap<(Port, BTreeSet<IpAddr>), BTreeSet<Protocol>> = BTreeMap::new();
+    let mut protocols: BTreeMap<(DraftPort, BTreeSet<IpAddr>), BTreeSet<Protocol>> = BTreeMap::new();
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
-        if port == Port::Given {
+        if port == DraftPort::Given {
             // A rule of its own: it allows more than what is there, and says so.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
-            blocks.push(Block { ports, protocols, addresses });
+            blocks.push(PortBlock { ports, protocols, addresses });
         } else {
             protocols.entry((port, addresses)).or_default().insert(protocol);
         }
     }
-    let mut ports: BTreeMap<(BTreeSet<Protocol>, BTreeSet<IpAddr>), BTreeSet<Port>> = BTreeMap::new();
+    let mut ports: BTreeMap<(BTreeSet<Protocol>, BTreeSet<IpAddr>), BTreeSet<DraftPort>> = BTreeMap::new();
     for ((port, addresses), protocols) in protocols {
         ports.entry((protocols, addresses)).or_default().insert(port);
     }
-    let own = |((protocols, addresses), ports)| Block { ports, protocols, addresses };
+    let own = |((protocols, addresses), ports)| PortBlock { ports, protocols, addresses };
     blocks.extend(ports.into_iter().map(own));
     blocks
 }
 
-fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -> Drafted {
-    let mut kept: Vec<Kept> = service.kept.iter().cloned().collect();
-    let given = block.ports.contains(&Port::Given);
+fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, report: &Report) -> Drafted {
+    let mut notes: Vec<DraftNote> = service.notes.iter().cloned().collect();
+    let given = block.ports.contains(&DraftPort::Given);
     if given {
         let now: BTreeSet<u16> =
             places_of(block, places).flat_map(|place| place.ports.iter().copied()).collect();
-        kept.insert(0, Kept::Ephemeral(now.into_iter().collect()));
+        notes.insert(0, DraftNote::Ephemeral(now.into_iter().collect()));
     }
-    let port = |port: &Port| match port {
-        Port::Own(port) => Ports::Range(PortRange::single(*port)),
-        Port::Given => Ports::Ephemeral,
+    let port = |port: &DraftPort| match port {
+        DraftPort::Own(port) => Ports::Range(PortRange::single(*port)),
+        DraftPort::Given => Ports::Ephemeral,
     };
     let mut seen = HashSet::new();
     let services = block
         .ports
         .iter()
-        .filter_map(|port| if let Port::Own(port) = port { Some(*port) } else { None })
+        .filter_map(|port| if let DraftPort::Own(port) = port { Some(*port) } else { None })
         .flat_map(|port| block.protocols.iter().map(move |protocol| report.registry.verdict(port, *protocol)))
         .flat_map(|verdict| verdict.assignments.iter().map(|a| a.service).collect::<Vec<_>>())
         .filter(|service| seen.insert(*service))
@@ -318,14 +318,14 @@ fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -
         protocols: block.protocols.iter().copied().collect(),
         addresses: block.addresses.iter().map(|address| Network::single(*address)).collect(),
         devices: service.device.iter().filter_map(glob).collect(),
-        executables: service.programs.iter().filter_map(|text| Program::named(text).ok()).collect(),
+        executables: service.programs.iter().filter_map(|text| ExecutablePattern::named(text).ok()).collect(),
         users: service.users.iter().cloned().collect(),
         units: service.unit.iter().filter_map(glob).collect(),
         containers: service.container.iter().filter_map(glob).collect(),
         namespaces: match &service.namespace {
-            Namespace::Own => Vec::new(),
-            Namespace::Unnamed => vec![Namespaces::Unnamed],
-            Namespace::Named(name) => named(name).into_iter().collect(),
+            DraftNamespace::Own => Vec::new(),
+            DraftNamespace::Unnamed => vec![Namespaces::Unnamed],
+            DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
         // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
@@ -334,10 +334,10 @@ fn drafted(service: &Service, block: &Block, places: &Places, report: &Report) -
     };
     let findings: BTreeSet<FlaggedBy> =
         places_of(block, places).flat_map(|place| place.findings.iter().cloned()).collect();
-    Drafted { rule, services, kept, findings: findings.into_iter().collect() }
+    Drafted { rule, services, notes, findings: findings.into_iter().collect() }
 }
 
-fn places_of<'p>(block: &'p Block, places: &'p Places) -> impl Iterator<Item = &'p Place> {
+fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterator<Item = &'p ServicePlace> {
     places
         .iter()
         .filter(|((port, protocol, address), _)| {
@@ -361,8 +361,8 @@ fn named(name: &str) -> Option<Namespaces> {
 /// The name of the program of a rule, as far as an id may hold it.
 fn base(rule: &Allow) -> String {
     let names = rule.executables.iter().map(|program| match program {
-        Program::Kernel => "kernel",
-        Program::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
+        ExecutablePattern::Kernel => "kernel",
+        ExecutablePattern::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
     });
     let mut names: Vec<&str> = names.collect();
     // Who holds sockets for others gives a rule no name while there is another.

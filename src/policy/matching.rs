@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{Allow, Glob, Namespaces, Ports, Program, User};
+use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User};
 use crate::join::Entry;
 use crate::model::{Owner, Snapshot, Socket};
 use crate::query::{Answer, Quantifier, Subject, conditions};
@@ -64,9 +64,12 @@ pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) ->
 /// Returns whether a rule is for the listener's port or for one of its programs, or names neither.
 pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot) -> bool {
     let is_program = |path: &str| {
-        rule.executables.iter().any(|program| matches!(program, Program::File(glob) if glob.matches(path)))
+        rule.executables
+            .iter()
+            .any(|program| matches!(program, ExecutablePattern::File(glob) if glob.matches(path)))
     };
-    let is_kernel = listener.socket.owner == Owner::Kernel && rule.executables.contains(&Program::Kernel);
+    let is_kernel =
+        listener.socket.owner == Owner::Kernel && rule.executables.contains(&ExecutablePattern::Kernel);
     is_kernel
         || (rule.ports.is_empty() && rule.executables.is_empty())
         || (!rule.ports.is_empty() && !on_port(rule, listener, observation).is_no())
@@ -101,7 +104,7 @@ pub(super) fn wanted(rule: &Allow) -> String {
     said
 }
 
-/// At most three of them in words.
+/// Position most three of them in words.
 fn or_list(values: &[String], word: &str, none: &str) -> String {
     match values {
         [] => none.to_owned(),
@@ -208,9 +211,9 @@ const CONDITIONS: [Condition; 10] = [
         name: "executable",
         asks: by_program,
         wanted: |rule| {
-            let text = |program: &Program| match program {
-                Program::Kernel => "the kernel".to_owned(),
-                Program::File(glob) => glob.to_string(),
+            let text = |program: &ExecutablePattern| match program {
+                ExecutablePattern::Kernel => "the kernel".to_owned(),
+                ExecutablePattern::File(glob) => glob.to_string(),
             };
             rule.executables.iter().map(text).collect()
         },
@@ -291,12 +294,12 @@ fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
         return Answer::Yes;
     }
     if listener.socket.owner == Owner::Kernel {
-        return among(&rule.executables, &Program::Kernel);
+        return among(&rule.executables, &ExecutablePattern::Kernel);
     }
     conditions::executable(&Subject::Entry(listener), Quantifier::Every, |exe| {
         rule.executables
             .iter()
-            .any(|program| matches!(program, Program::File(glob) if glob.matches(&exe.path)))
+            .any(|program| matches!(program, ExecutablePattern::File(glob) if glob.matches(&exe.path)))
     })
 }
 

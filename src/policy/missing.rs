@@ -1,7 +1,7 @@
 //! What a policy requires and nobody sees.
 //!
-//! A required rule promises a listener for each of its protocols, addresses and ports; a range and a block of addresses
-//! are one promise each. Nobody is accused of being absent where not everything that matters was seen.
+//! A required rule requirements a listener for each of its protocols, addresses and ports; a range and a block of addresses
+//! are one requirement each. Nobody is accused of being absent where not everything that matters was seen.
 
 use std::collections::HashSet;
 
@@ -17,8 +17,8 @@ use crate::query::Answer;
 /// The maximum number of findings per rule; the last one says how many more there are.
 const MOST: usize = 16;
 
-/// One promise of a rule, by the place of each part in its list; 0 where it names none.
-type Promise = (usize, usize, usize);
+/// One requirement of a rule, by the place of each part in its list; 0 where it names none.
+type Requirement = (usize, usize, usize);
 
 /// What is surely not there, and what may be and was not seen.
 pub(super) fn missing<'r>(
@@ -29,15 +29,15 @@ pub(super) fn missing<'r>(
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
-        let (kept, perhaps) = kept(rule, &judged, observation);
+        let (met, perhaps_met) = met(rule, &judged, observation);
         let sure = *on_host == Answer::Yes && all_seen(rule, listeners, observation);
-        let broken = promises(rule).filter(|promise| !kept.contains(promise));
-        let (unsure, broken): (Vec<_>, Vec<_>) =
-            broken.take(MOST).partition(|promise| !sure || perhaps.contains(promise));
+        let unmet = requirements(rule).filter(|requirement| !met.contains(requirement));
+        let (unsure, unmet): (Vec<_>, Vec<_>) =
+            unmet.take(MOST).partition(|requirement| !sure || perhaps_met.contains(requirement));
         if !unsure.is_empty() {
             gaps.push(perhaps_missing(rule));
         }
-        findings.extend(broken.into_iter().map(|promise| is_missing(rule, promise)));
+        findings.extend(unmet.into_iter().map(|requirement| missing_finding(rule, requirement)));
     }
     (findings, gaps)
 }
@@ -47,7 +47,7 @@ const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
 
-fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
+fn requirements(rule: &Allow) -> impl Iterator<Item = Requirement> + use<> {
     let (protocols, addresses, ports) =
         (parts(rule.protocols.len()), parts(rule.addresses.len()), parts(rule.ports.len()));
     (0..protocols).flat_map(move |protocol| {
@@ -55,13 +55,17 @@ fn promises(rule: &Allow) -> impl Iterator<Item = Promise> + use<> {
     })
 }
 
-/// The promises that are kept, and those that may be.
-fn kept(rule: &Allow, listeners: &[&Entry], observation: &Snapshot) -> (HashSet<Promise>, HashSet<Promise>) {
-    let (mut kept, mut perhaps) = (HashSet::new(), HashSet::new());
+/// The requirements that are met, and those that may be.
+fn met(
+    rule: &Allow,
+    listeners: &[&Entry],
+    observation: &Snapshot,
+) -> (HashSet<Requirement>, HashSet<Requirement>) {
+    let (mut met, mut perhaps_met) = (HashSet::new(), HashSet::new());
     for listener in listeners {
         let set = match matching::holds(rule, listener, observation) {
-            Answer::Yes => &mut kept,
-            Answer::Unknown => &mut perhaps,
+            Answer::Yes => &mut met,
+            Answer::Unknown => &mut perhaps_met,
             Answer::No => continue,
         };
         let local = &listener.socket.local;
@@ -79,7 +83,7 @@ fn kept(rule: &Allow, listeners: &[&Entry], observation: &Snapshot) -> (HashSet<
             }
         }
     }
-    (kept, perhaps)
+    (met, perhaps_met)
 }
 
 /// Returns whether everything that a rule requires would have been visible.
@@ -95,7 +99,7 @@ fn all_seen(rule: &Allow, listeners: &[Entry], observation: &Snapshot) -> bool {
         && (!elsewhere || (!observation.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
-fn is_missing<'r>(rule: &Allow, (protocol, address, port): Promise) -> AuditFinding<'r> {
+fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> AuditFinding<'r> {
     let part = Allow {
         protocols: rule.protocols.get(protocol).copied().into_iter().collect(),
         addresses: rule.addresses.get(address).copied().into_iter().collect(),

@@ -25,7 +25,7 @@ use crate::model::{Exposure, Network, PortRange, Protocol, Severity};
 
 pub use apply::apply;
 pub use check::{Remark, RemarkKind, check, unmatched};
-pub use draft::{Draft, Drafted, FlaggedBy, Kept, draft, flagging};
+pub use draft::{Draft, DraftNote, Drafted, FlaggedBy, draft, flagging};
 pub use glob::Glob;
 pub use parse::{Included, parse};
 
@@ -40,7 +40,7 @@ pub const MOST_FILES: usize = 64;
 
 /// Where something stands in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct At {
+pub struct Position {
     /// The file as it was named.
     pub file: Arc<str>,
     /// Line, from 1.
@@ -49,7 +49,7 @@ pub struct At {
     pub column: usize,
 }
 
-impl fmt::Display for At {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -57,20 +57,20 @@ impl fmt::Display for At {
 
 /// Why a policy cannot be used, in one line, with the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PolicyError {
     /// The position.
-    pub at: At,
+    pub at: Position,
     /// What is wrong, and the remedy.
     pub what: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.what)
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for PolicyError {}
 
 /// A policy, with everything it includes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -78,7 +78,7 @@ pub struct Policy {
     /// What may listen, and what must; the first that holds decides.
     pub allow: Vec<Allow>,
     /// The severity of findings; the first rule that holds decides.
-    pub rules: Vec<Grade>,
+    pub rules: Vec<SeverityRule>,
     /// The files it was read from, in the order of their rules.
     pub files: Vec<Arc<str>>,
 }
@@ -89,7 +89,7 @@ pub struct Allow {
     /// Its name in every verdict; no two rules share one.
     pub id: String,
     /// Where it stands.
-    pub at: At,
+    pub at: Position,
     /// Hosts on which it is in force; none for all.
     pub hosts: Vec<Glob>,
     /// Ports.
@@ -102,8 +102,8 @@ pub struct Allow {
     pub exposures: Vec<Exposure>,
     /// The device it is bound to.
     pub devices: Vec<Glob>,
-    /// Program files: the file of each process must be among them.
-    pub executables: Vec<Program>,
+    /// ExecutablePattern files: the file of each process must be among them.
+    pub executables: Vec<ExecutablePattern>,
     /// The user of each process must be among them; for the kernel's own sockets, the user of the socket.
     pub users: Vec<User>,
     /// The systemd unit of each process must be among them.
@@ -136,21 +136,21 @@ pub enum Ports {
 
 /// A program of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
+pub enum ExecutablePattern {
     /// No process: the kernel itself.
     Kernel,
     /// The path of its file.
     File(Glob),
 }
 
-impl Program {
+impl ExecutablePattern {
     /// A program by the pattern of its path, or `kernel`.
     ///
     /// # Errors
     /// What is wrong with it: a pattern that no whole path can match is refused.
     pub fn named(text: &str) -> Result<Self, String> {
         if text == "kernel" {
-            return Ok(Program::Kernel);
+            return Ok(ExecutablePattern::Kernel);
         }
         let drive = text.chars().nth(1) == Some(':');
         if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
@@ -158,7 +158,7 @@ impl Program {
                 "\"{text}\" is no whole path: write \"**/{text}\", or \"kernel\" for no process"
             ));
         }
-        Glob::new(text).map(Program::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))
+        Glob::new(text).map(ExecutablePattern::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))
     }
 }
 
@@ -193,11 +193,11 @@ pub enum Namespaces {
 
 /// A rule about the severity of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grade {
+pub struct SeverityRule {
     /// Its name in every verdict.
     pub id: String,
     /// Where it stands.
-    pub at: At,
+    pub at: Position,
     /// Hosts on which it is in force; none for all.
     pub hosts: Vec<Glob>,
     /// The findings it is about.
@@ -228,7 +228,7 @@ impl Allow {
             && (self.addresses.is_empty() || (every("0.0.0.0/0") && every("::/0")))
             && (self.exposures.is_empty() || Exposure::ALL.iter().all(|e| self.exposures.contains(e)))
             && (self.executables.is_empty()
-                || self.executables.iter().any(|p| matches!(p, Program::File(glob) if glob.matches_all())))
+                || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all())))
             && self.users.is_empty()
             // Not every listener has a device, a unit or a container: whatever the pattern, it leaves some out.
             && self.devices.is_empty()

@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Allow, At, Glob, Grade, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy, Ports, Program,
-    Trouble, User,
+    Allow, ExecutablePattern, Glob, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy, PolicyError,
+    Ports, Position, SeverityRule, User,
 };
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, PortRange, Protocol, Severity};
@@ -34,15 +34,15 @@ pub struct Included {
 /// Reads a policy. `read` gives the file that an `include` of the file with this identity names, or says why not.
 ///
 /// # Errors
-/// The first [`Trouble`], in whichever file.
+/// The first [`PolicyError`], in whichever file.
 pub fn parse(
     top: &Included,
     read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,
-) -> Result<Policy, Trouble> {
-    let mut reading =
-        Reading { policy: Policy::default(), ids: HashMap::new(), open: Vec::new(), seen: vec![] };
-    reading.file(top, read)?;
-    Ok(reading.policy)
+) -> Result<Policy, PolicyError> {
+    let mut reader =
+        PolicyReader { policy: Policy::default(), ids: HashMap::new(), open: Vec::new(), seen: vec![] };
+    reader.file(top, read)?;
+    Ok(reader.policy)
 }
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
@@ -67,31 +67,31 @@ const ALLOW: [&str; 17] = [
 ];
 const GRADE: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
 
-struct Reading {
+struct PolicyReader {
     policy: Policy,
-    ids: HashMap<String, At>,
+    ids: HashMap<String, Position>,
     /// The identities of the files that are being read, outermost first.
     open: Vec<String>,
     /// The identities of all files.
     seen: Vec<String>,
 }
 
-impl Reading {
+impl PolicyReader {
     fn file(
         &mut self,
         included: &Included,
         read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PolicyError> {
         let name: Arc<str> = included.name.as_str().into();
         let text = std::str::from_utf8(&included.bytes).map_err(|error| {
             let good = String::from_utf8_lossy(&included.bytes[..error.valid_up_to()]).into_owned();
             let file = File::new(Arc::clone(&name), &good);
-            file.trouble(&(good.len()..good.len()), "not UTF-8, which TOML is".to_owned())
+            file.error(&(good.len()..good.len()), "not UTF-8, which TOML is".to_owned())
         })?;
         let file = File::new(Arc::clone(&name), text);
         let table = DeTable::parse(text).map_err(|error| {
             let what = error.message().trim().replace('\n', ", ");
-            file.trouble(&error.span().unwrap_or_default(), format!("not TOML: {what}"))
+            file.error(&error.span().unwrap_or_default(), format!("not TOML: {what}"))
         })?;
         let table = table.get_ref();
         file.no_others(table, &TOP)?;
@@ -113,16 +113,16 @@ impl Reading {
         let includes =
             table.get("include").map(|value| file.many(value, |value| Ok((file.text(value)?, value.span()))));
         for (path, span) in includes.transpose()?.unwrap_or_default() {
-            let trouble = |what: String| file.trouble(&span, format!("include \"{path}\": {what}"));
+            let error = |what: String| file.error(&span, format!("include \"{path}\": {what}"));
             if self.seen.len() >= MOST_FILES {
-                return Err(trouble(format!("a policy of more than {MOST_FILES} files")));
+                return Err(error(format!("a policy of more than {MOST_FILES} files")));
             }
-            let inner = read(&included.identity, &path).map_err(trouble)?;
+            let inner = read(&included.identity, &path).map_err(error)?;
             if self.open.contains(&inner.identity) {
-                return Err(trouble("it includes itself, at once or in a round".to_owned()));
+                return Err(error("it includes itself, at once or in a round".to_owned()));
             }
             if self.seen.contains(&inner.identity) {
-                return Err(trouble("it is included already".to_owned()));
+                return Err(error("it is included already".to_owned()));
             }
             self.file(&inner, read)?;
         }
@@ -131,16 +131,16 @@ impl Reading {
     }
 
     /// Notes the id of a rule, which must be its own.
-    fn note(&mut self, id: &str, at: &At) -> Result<(), Trouble> {
-        let trouble = |what| Err(Trouble { at: at.clone(), what });
+    fn note(&mut self, id: &str, at: &Position) -> Result<(), PolicyError> {
+        let error = |what| Err(PolicyError { at: at.clone(), what });
         if self.ids.len() >= MOST_RULES {
-            return trouble(format!(
+            return error(format!(
                 "a policy of more than {MOST_RULES} rules: give a rule lists and ranges instead"
             ));
         }
         match self.ids.insert(id.to_owned(), at.clone()) {
             None => Ok(()),
-            Some(first) => trouble(format!("two rules with the id \"{id}\": the other is at {first}")),
+            Some(first) => error(format!("two rules with the id \"{id}\": the other is at {first}")),
         }
     }
 }
@@ -161,37 +161,37 @@ impl<'s> File<'s> {
         File { name, text, lines: std::iter::once(0).chain(ends).collect() }
     }
 
-    fn at(&self, offset: usize) -> At {
+    fn at(&self, offset: usize) -> Position {
         let offset = offset.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
         // One column per character: an offset may point into a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
-        At { file: Arc::clone(&self.name), line, column }
+        Position { file: Arc::clone(&self.name), line, column }
     }
 
-    fn trouble(&self, span: &Range<usize>, what: String) -> Trouble {
-        Trouble { at: self.at(span.start), what }
+    fn error(&self, span: &Range<usize>, what: String) -> PolicyError {
+        PolicyError { at: self.at(span.start), what }
     }
 
-    fn wrong<T>(&self, value: &Value<'_>, what: impl Into<String>) -> Result<T, Trouble> {
-        Err(self.trouble(&value.span(), what.into()))
+    fn wrong<T>(&self, value: &Value<'_>, what: impl Into<String>) -> Result<T, PolicyError> {
+        Err(self.error(&value.span(), what.into()))
     }
 
     /// Refuses an unknown key, and names the nearest known one.
-    fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), Trouble> {
+    fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
         // The first in the file, whatever its name.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
-        Err(self.trouble(&other.span(), what))
+        Err(self.error(&other.span(), what))
     }
 
-    fn schema(&self, table: &DeTable<'_>) -> Result<(), Trouble> {
+    fn schema(&self, table: &DeTable<'_>) -> Result<(), PolicyError> {
         let remedy = format!("write schema = \"{POLICY_SCHEMA}\"");
         match table.get("schema") {
-            None => Err(self.trouble(&(0..0), format!("no schema: {remedy}"))),
+            None => Err(self.error(&(0..0), format!("no schema: {remedy}"))),
             Some(value) => match self.text(value)?.as_str() {
                 POLICY_SCHEMA => Ok(()),
                 other => self.wrong(value, format!("schema \"{other}\" is not known here: {remedy}")),
@@ -204,7 +204,7 @@ impl<'s> File<'s> {
         &self,
         table: &'t DeTable<'i>,
         key: &str,
-    ) -> Result<Vec<(&'t DeTable<'i>, At)>, Trouble> {
+    ) -> Result<Vec<(&'t DeTable<'i>, Position)>, PolicyError> {
         let Some(value) = table.get(key) else { return Ok(Vec::new()) };
         let DeValue::Array(array) = value.get_ref() else {
             return self.wrong(value, format!("rules are written [[{key}]], each with its keys below it"));
@@ -216,7 +216,7 @@ impl<'s> File<'s> {
         array.iter().map(one).collect()
     }
 
-    fn text(&self, value: &Value<'_>) -> Result<String, Trouble> {
+    fn text(&self, value: &Value<'_>) -> Result<String, PolicyError> {
         match value.get_ref() {
             DeValue::String(text) if text.is_empty() => self.wrong(value, "an empty text: leave the key out"),
             DeValue::String(text) => Ok(text.clone().into_owned()),
@@ -228,8 +228,8 @@ impl<'s> File<'s> {
     fn many<T>(
         &self,
         value: &Value<'_>,
-        one: impl Fn(&Value<'_>) -> Result<T, Trouble>,
-    ) -> Result<Vec<T>, Trouble> {
+        one: impl Fn(&Value<'_>) -> Result<T, PolicyError>,
+    ) -> Result<Vec<T>, PolicyError> {
         match value.get_ref() {
             DeValue::Array(array) if array.is_empty() => {
                 self.wrong(value, "an empty list matches nothing: leave the key out")
@@ -239,18 +239,18 @@ impl<'s> File<'s> {
         }
     }
 
-    fn globs(&self, value: &Value<'_>) -> Result<Vec<Glob>, Trouble> {
+    fn globs(&self, value: &Value<'_>) -> Result<Vec<Glob>, PolicyError> {
         self.many(value, |value| self.glob(value, &self.text(value)?))
     }
 
-    fn glob(&self, value: &Value<'_>, text: &str) -> Result<Glob, Trouble> {
+    fn glob(&self, value: &Value<'_>, text: &str) -> Result<Glob, PolicyError> {
         Glob::new(text).or_else(|why| self.wrong(value, format!("bad pattern \"{text}\": {why}")))
     }
 
-    fn id(&self, table: &DeTable<'_>, at: &At) -> Result<String, Trouble> {
+    fn id(&self, table: &DeTable<'_>, at: &Position) -> Result<String, PolicyError> {
         let Some(value) = table.get("id") else {
             let what = "a rule without id: every verdict names its rule; write id = \"some-name\"".to_owned();
-            return Err(Trouble { at: at.clone(), what });
+            return Err(PolicyError { at: at.clone(), what });
         };
         let id = self.text(value)?;
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
@@ -260,7 +260,7 @@ impl<'s> File<'s> {
         Ok(id)
     }
 
-    fn allow(&self, (table, at): (&DeTable<'_>, At)) -> Result<Allow, Trouble> {
+    fn allow(&self, (table, at): (&DeTable<'_>, Position)) -> Result<Allow, PolicyError> {
         self.no_others(table, &ALLOW)?;
         let mut rule = Allow { id: self.id(table, &at)?, at, ..Allow::default() };
         for (key, value) in table {
@@ -293,18 +293,19 @@ impl<'s> File<'s> {
         Ok(rule)
     }
 
-    fn grade(&self, (table, at): (&DeTable<'_>, At)) -> Result<Grade, Trouble> {
+    fn grade(&self, (table, at): (&DeTable<'_>, Position)) -> Result<SeverityRule, PolicyError> {
         self.no_others(table, &GRADE)?;
         let id = self.id(table, &at)?;
         let needed = |key: &str, why: &str| {
-            table
-                .get(key)
-                .ok_or_else(|| Trouble { at: at.clone(), what: format!("rule \"{id}\" has no {key}: {why}") })
+            table.get(key).ok_or_else(|| PolicyError {
+                at: at.clone(),
+                what: format!("rule \"{id}\" has no {key}: {why}"),
+            })
         };
         let codes = needed("code", "write the code of a finding, or a list of them")?;
         let severity = needed("severity", "write off, info, notice, warning or critical")?;
         let reason = needed("reason", "say why these findings weigh differently here")?;
-        Ok(Grade {
+        Ok(SeverityRule {
             hosts: table.get("hosts").map(|value| self.hosts(value)).transpose()?.unwrap_or_default(),
             codes: self.many(codes, |value| self.parsed(value, flag))?,
             severity: self.parsed(severity, grade)?,
@@ -321,17 +322,17 @@ impl<'s> File<'s> {
         &self,
         value: &Value<'_>,
         understand: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, PolicyError> {
         let text = self.text(value)?;
         understand(&text).or_else(|why| self.wrong(value, format!("\"{text}\": {why}")))
     }
 
     /// Host names are case-insensitive.
-    fn hosts(&self, value: &Value<'_>) -> Result<Vec<Glob>, Trouble> {
+    fn hosts(&self, value: &Value<'_>) -> Result<Vec<Glob>, PolicyError> {
         self.many(value, |value| self.glob(value, &self.text(value)?.to_ascii_lowercase()))
     }
 
-    fn ports(&self, value: &Value<'_>) -> Result<Ports, Trouble> {
+    fn ports(&self, value: &Value<'_>) -> Result<Ports, PolicyError> {
         const PORTS: &str = "ports are 1 to 65535";
         let single = |port: Option<u16>| port.filter(|port| *port > 0);
         match value.get_ref() {
@@ -366,12 +367,12 @@ impl<'s> File<'s> {
         }
     }
 
-    fn program(&self, value: &Value<'_>) -> Result<Program, Trouble> {
+    fn program(&self, value: &Value<'_>) -> Result<ExecutablePattern, PolicyError> {
         let text = self.text(value)?;
-        Program::named(&text).or_else(|why| self.wrong(value, why))
+        ExecutablePattern::named(&text).or_else(|why| self.wrong(value, why))
     }
 
-    fn user(&self, value: &Value<'_>) -> Result<User, Trouble> {
+    fn user(&self, value: &Value<'_>) -> Result<User, PolicyError> {
         match value.get_ref() {
             DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
                 .map(User::Number)
@@ -380,7 +381,7 @@ impl<'s> File<'s> {
         }
     }
 
-    fn namespaces(&self, value: &Value<'_>) -> Result<Namespaces, Trouble> {
+    fn namespaces(&self, value: &Value<'_>) -> Result<Namespaces, PolicyError> {
         let text = self.text(value)?;
         Ok(match text.as_str() {
             "own" => Namespaces::Own,
@@ -389,7 +390,7 @@ impl<'s> File<'s> {
         })
     }
 
-    fn accepted(&self, value: &Value<'_>) -> Result<Flag, Trouble> {
+    fn accepted(&self, value: &Value<'_>) -> Result<Flag, PolicyError> {
         match self.parsed(value, flag)? {
             flag if flag.family() == FindingFamily::Policy => {
                 self.wrong(value, format!("\"{}\" is not found on what a rule allows", flag.code()))
@@ -398,14 +399,14 @@ impl<'s> File<'s> {
         }
     }
 
-    fn boolean(&self, value: &Value<'_>) -> Result<bool, Trouble> {
+    fn boolean(&self, value: &Value<'_>) -> Result<bool, PolicyError> {
         match value.get_ref() {
             DeValue::Boolean(yes) => Ok(*yes),
             other => self.wrong(value, format!("true or false is needed, not {}", kind(other))),
         }
     }
 
-    fn date(&self, value: &Value<'_>) -> Result<Date, Trouble> {
+    fn date(&self, value: &Value<'_>) -> Result<Date, PolicyError> {
         let date = match value.get_ref() {
             DeValue::Datetime(moment) if moment.time.is_none() && moment.offset.is_none() => {
                 let small = |n: u8| i8::try_from(n).ok();

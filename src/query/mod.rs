@@ -18,6 +18,6 @@ mod tests;
 
 pub(crate) use answer::Answer;
 pub(crate) use habits::Habits;
-pub(crate) use selection::{Asked, Selection};
+pub(crate) use selection::{Selection, TypedFilters};
 pub(crate) use subject::{Quantifier, Subject};
 pub(crate) use target::Target;

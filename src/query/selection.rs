@@ -12,7 +12,7 @@ use crate::registry::Registry;
 
 /// The filters of a command line, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct TypedFilters<'a> {
     pub(crate) targets: &'a [String],
     /// The values of each filter that was used, by its name.
     pub(crate) fields: &'a [(&'static str, Vec<String>)],
@@ -36,7 +36,7 @@ pub(crate) struct Selection {
 
 impl Selection {
     /// Parses what was typed. The error is one line that names the option.
-    pub(crate) fn new(asked: &Asked<'_>, registry: &Registry) -> Result<Self, String> {
+    pub(crate) fn new(asked: &TypedFilters<'_>, registry: &Registry) -> Result<Self, String> {
         habits::refuse(&asked.habits)?;
         let targets = match habits::ss_filter(asked.targets)? {
             Some(targets) => target::parse_all(&targets, registry)?,

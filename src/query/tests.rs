@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Answer::{self, No, Unknown, Yes};
-use super::{Asked, Selection, Subject, Target};
+use super::{Selection, Subject, Target, TypedFilters};
 use crate::join::{Entry, join};
 use crate::model::{Endpoint, Family, Home, Owner, Peer, Protocol, Socket, State};
 use crate::registry::Registry;
@@ -28,7 +28,7 @@ fn entry(socket: Socket) -> Entry {
     join(vec![socket], Vec::new(), &Registry::embedded()).remove(0)
 }
 
-fn selected(asked: &Asked<'_>, subject: &Subject<'_>) -> Answer {
+fn selected(asked: &TypedFilters<'_>, subject: &Subject<'_>) -> Answer {
     let selection = Selection::new(asked, &Registry::embedded()).unwrap();
     selection.test(subject, &mut HashSet::new())
 }
@@ -67,7 +67,7 @@ fn a_family_means_the_clients_that_reach_a_socket() {
         (Family::Ipv6, "tcp/[::]:80", None, Yes),
         (Family::Ipv6, "tcp/0.0.0.0:80", None, No),
     ] {
-        let asked = Asked { families: vec![family], ..Asked::default() };
+        let asked = TypedFilters { families: vec![family], ..TypedFilters::default() };
         let entry = entry(socket(local, v6only));
         assert_eq!(selected(&asked, &Subject::Entry(&entry)), answer, "{family:?} {local} {v6only:?}");
     }
@@ -110,12 +110,12 @@ fn missing_evidence_is_unknown() {
         ("state", "listen", Yes, Yes, Unknown),
     ] {
         let fields = [(field, vec![value.to_owned()])];
-        let asked = Asked { fields: &fields, ..Asked::default() };
+        let asked = TypedFilters { fields: &fields, ..TypedFilters::default() };
         let subjects = [Subject::Entry(&hidden), Subject::Entry(&kernel), place];
         let answers = subjects.map(|subject| selected(&asked, &subject));
         assert_eq!(answers, [of_hidden, of_kernel, of_place], "--{field} {value}");
         let not = [format!("{field}={value}")];
-        let asked = Asked { not: &not, ..Asked::default() };
+        let asked = TypedFilters { not: &not, ..TypedFilters::default() };
         assert_eq!(
             subjects.map(|subject| selected(&asked, &subject)),
             answers.map(|a| !a),

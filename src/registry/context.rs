@@ -3,8 +3,8 @@
 use super::row::{KnownUse, Row};
 use super::{Registry, programs};
 use crate::model::{
-    Assignment, Block, Context, Event, GuardedService, Happening, KnownProgram, Neighbour, Neighbours,
-    PortRange, Protocol, Verdict,
+    Assignment, Block, Context, Event, EventKind, GuardedService, KnownProgram, NearbyRegistration,
+    NearbyRegistrations, PortRange, Protocol, Verdict,
 };
 
 /// These assignees are not vendors: their adjacent ports are not a block of one product.
@@ -38,13 +38,13 @@ impl Registry {
         }
     }
 
-    fn neighbours(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Neighbours {
+    fn neighbours(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> NearbyRegistrations {
         let named = |line: &'static str| {
             let row = Row::parse(line)?;
             let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
-            Some(Neighbour { port: row.ports.low, service })
+            Some(NearbyRegistration { port: row.ports.low, service })
         };
-        Neighbours {
+        NearbyRegistrations {
             block: verdict.assignments.iter().find_map(|a| self.block(a, port, protocol)),
             before: self.rows.before(port).find_map(named),
             after: self.rows.after(port).find_map(named),
@@ -57,28 +57,28 @@ impl Registry {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
         if let Some(remark) = verdict.remark {
-            add(None, Happening::Noted, None, Some(remark));
+            add(None, EventKind::Noted, None, Some(remark));
         }
         let uses = self.known_uses.at(port).filter_map(KnownUse::parse);
         for malware in uses.filter(|known| known.protocol == protocol).filter_map(|known| known.abused_by) {
-            add(None, Happening::Abused, None, Some(malware));
+            add(None, EventKind::Abused, None, Some(malware));
         }
         for a in &verdict.assignments {
             let service = Some(a.service);
             if let Some(date) = a.registered {
-                add(Some(date), Happening::Registered, service, None);
+                add(Some(date), EventKind::Registered, service, None);
             }
             if let Some(date) = a.modified {
-                add(Some(date), Happening::Changed, service, None);
+                add(Some(date), EventKind::Changed, service, None);
             }
             if let Some(row) = a.curated
                 && let Some(ended) = row.ended
             {
-                add(Some(ended), Happening::Ended, service, Some(row.product));
+                add(Some(ended), EventKind::Ended, service, Some(row.product));
             }
             if let Some(notes) = a.notes {
                 let renamed = ["formerly ", "named between "].iter().any(|begin| notes.contains(begin));
-                add(None, if renamed { Happening::Renamed } else { Happening::Noted }, service, Some(notes));
+                add(None, if renamed { EventKind::Renamed } else { EventKind::Noted }, service, Some(notes));
             }
         }
         events.sort();
@@ -91,9 +91,9 @@ impl Registry {
         let of = |port: u16| {
             let rows = self.rows.at(port).filter_map(Row::parse);
             let mut of_it = rows.filter(|row| row.assignee == Some(assignee) && row.covers(port, protocol));
-            of_it.find_map(|row| Some(Neighbour { port, service: row.service? }))
+            of_it.find_map(|row| Some(NearbyRegistration { port, service: row.service? }))
         };
-        let mut services: Vec<Neighbour> =
+        let mut services: Vec<NearbyRegistration> =
             (port.saturating_sub(FAR)..port).rev().map_while(of).collect::<Vec<_>>();
         services.reverse();
         services.extend((port..=port.saturating_add(FAR)).map_while(of));
@@ -139,14 +139,14 @@ mod tests {
     #[test]
     fn histories() {
         let ended = context(2408).history;
-        assert!(ended.iter().any(|e| e.what == Happening::Ended && e.date == Some("2024-01")), "{ended:?}");
+        assert!(ended.iter().any(|e| e.what == EventKind::Ended && e.date == Some("2024-01")), "{ended:?}");
         let dated = context(3416).history;
         assert!(
-            dated.iter().any(|e| e.what == Happening::Registered && e.date == Some("2002-02")),
+            dated.iter().any(|e| e.what == EventKind::Registered && e.date == Some("2002-02")),
             "{dated:?}"
         );
         assert!(ended.is_sorted());
-        assert!(context(1980).history.iter().any(|e| e.what == Happening::Renamed));
+        assert!(context(1980).history.iter().any(|e| e.what == EventKind::Renamed));
         assert_eq!(context(15).history[0].text, Some("Unassigned [was netstat]"));
     }
 }

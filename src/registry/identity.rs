@@ -3,7 +3,7 @@
 //! A match rests on the program file if that could be read. The process's own name is trusted only without a file, and
 //! no program is chosen if a name fits several.
 
-use super::programs::{self, Guarded, Match, Program, Strangers, pairs, stem};
+use super::programs::{self, GuardStrictness, Guarded, Match, Program, pairs, stem};
 use crate::model::{Process, Protocol, RestsOn};
 
 /// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
@@ -83,7 +83,7 @@ impl Identity {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);
         }
-        if guarded.strangers == Strangers::Interpreters {
+        if guarded.strictness == GuardStrictness::Interpreters {
             return Some(!self.is_bare());
         }
         if self.rests_on == RestsOn::Name && self.programs.is_empty() && self.interpreter.is_empty() {

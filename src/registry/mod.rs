@@ -26,7 +26,7 @@ pub(crate) mod tools;
 
 use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, Verdict};
 
-pub use stats::{Count, Spoken, Stats};
+pub use stats::{Count, SourceCount, Stats};
 
 use row::{CuratedRow, Evidence, KnownUse, RESERVED, Relation, Row};
 use table::Table;

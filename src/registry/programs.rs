@@ -114,12 +114,12 @@ pub struct Guarded {
     pub(super) ports: &'static str,
     programs: &'static str,
     /// Which other programs on the port are suspicious.
-    pub strangers: Strangers,
+    pub strictness: GuardStrictness,
 }
 
 /// Which programs are suspicious on the port of a guarded service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strangers {
+pub enum GuardStrictness {
     /// Every program that is not known to serve it.
     Anything,
     /// The same, but the port has no single owner, so an unknown program is a notice and not more.
@@ -135,10 +135,10 @@ impl Guarded {
             service: fields.next()?,
             ports: fields.next()?,
             programs: fields.next()?,
-            strangers: match fields.next()? {
-                "anything" => Strangers::Anything,
-                "soft" => Strangers::Soft,
-                "interpreters" => Strangers::Interpreters,
+            strictness: match fields.next()? {
+                "anything" => GuardStrictness::Anything,
+                "soft" => GuardStrictness::Soft,
+                "interpreters" => GuardStrictness::Interpreters,
                 _ => return None,
             },
             why: fields.next()?,
@@ -214,7 +214,7 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
-    let mut strict = rows.filter(|row| row.strangers == Strangers::Anything);
+    let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
     strict.any(|row| row.programs().any(|program| program == name))
 }
 

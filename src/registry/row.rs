@@ -3,7 +3,7 @@
 //! A field that is empty in the file is `None` here. A line that cannot be read is left out instead of stopping the
 //! program; tests check that the embedded files have no such line.
 
-use crate::model::{Confidence, Curated, Life, PortRange, Protocol, Standing};
+use crate::model::{Confidence, Curated, CuratedState, Life, PortRange, Protocol};
 
 /// Column names of `registry.tsv`, in order.
 pub(super) const COLUMNS: [&str; 10] = [
@@ -182,9 +182,9 @@ impl CuratedRow {
             curated: Curated {
                 product: text(fields.next())?,
                 standing: match fields.next()? {
-                    "alive" => Standing::Alive,
-                    "orphaned" => Standing::Orphaned,
-                    "legacy" => Standing::Legacy,
+                    "alive" => CuratedState::Alive,
+                    "orphaned" => CuratedState::Orphaned,
+                    "legacy" => CuratedState::Legacy,
                     _ => return None,
                 },
                 ended: if with_end { text(fields.next()) } else { None },
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_curated_row_is_on_one_registration() {
         let curated = CuratedRow::dead("7-9\ttcp\ta\tA\tlegacy\t\tR.\t\tpresumed\t\tb").unwrap();
-        assert_eq!(curated.curated.standing, Standing::Legacy);
+        assert_eq!(curated.curated.standing, CuratedState::Legacy);
         for (line, protocol, on) in [
             ("7-9\ttcp,udp\ta", Protocol::Tcp, true),
             ("7-9\ttcp,udp\ta", Protocol::Udp, false),

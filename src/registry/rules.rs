@@ -1,6 +1,6 @@
 //! The rules by which registrations and ports get their status. They are pure.
 
-use crate::model::{Assignment, Basis, Curated, Life, Protocol, Standing};
+use crate::model::{Assignment, Basis, Curated, CuratedState, Life, Protocol};
 
 use super::row::Row;
 use super::search::has_whole_word;
@@ -15,7 +15,7 @@ pub(super) const fn lives(basis: Basis) -> bool {
 
 /// Returns whether the row calls the registration dead.
 pub(super) const fn dead(curated: &Curated) -> bool {
-    matches!(curated.standing, Standing::Orphaned | Standing::Legacy)
+    matches!(curated.standing, CuratedState::Orphaned | CuratedState::Legacy)
 }
 
 /// Returns whether these kinds of source show that a service is used on the protocol they name. The SELinux policy
@@ -35,9 +35,9 @@ pub(super) fn of_registration(
     date: &str,
 ) -> Basis {
     match curated.map(|curated| curated.standing) {
-        Some(Standing::Orphaned) => Basis::Ended,
-        Some(Standing::Legacy) => Basis::Legacy,
-        Some(Standing::Alive) => Basis::Evidence,
+        Some(CuratedState::Orphaned) => Basis::Ended,
+        Some(CuratedState::Legacy) => Basis::Legacy,
+        Some(CuratedState::Alive) => Basis::Evidence,
         None if show_use(life) => Basis::Evidence,
         None if !used_on.is_empty() => Basis::OtherProtocol,
         None if !life.is_empty() => Basis::Evidence,
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    fn curated(standing: Standing, now_used_by: Option<&'static str>) -> Curated {
+    fn curated(standing: CuratedState, now_used_by: Option<&'static str>) -> Curated {
         Curated {
             standing,
             product: "P",
@@ -129,9 +129,9 @@ mod tests {
 
     fn assignment(service: &'static str, basis: Basis, now_used_by: Option<&'static str>) -> Assignment {
         let standing = match basis {
-            Basis::Ended => Some(Standing::Orphaned),
-            Basis::Legacy => Some(Standing::Legacy),
-            Basis::Evidence => Some(Standing::Alive),
+            Basis::Ended => Some(CuratedState::Orphaned),
+            Basis::Legacy => Some(CuratedState::Legacy),
+            Basis::Evidence => Some(CuratedState::Alive),
             _ => None,
         };
         Assignment {
@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn registrations() {
         let rfc = Row { reference: Some("[RFC1]"), ..row() };
-        let orphaned = curated(Standing::Orphaned, None);
-        let legacy = curated(Standing::Legacy, None);
-        let alive = curated(Standing::Alive, None);
+        let orphaned = curated(CuratedState::Orphaned, None);
+        let legacy = curated(CuratedState::Legacy, None);
+        let alive = curated(CuratedState::Alive, None);
         let named = [Life::Netbase];
         for (name, row, curated, life, status) in [
             ("plain", row(), None, &[][..], Basis::Obscure),
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_registration_used_on_another_protocol() {
         let rfc = Row { reference: Some("[RFC1]"), ..row() };
-        let alive = curated(Standing::Alive, None);
+        let alive = curated(CuratedState::Alive, None);
         for (name, row, curated, life, basis) in [
             ("by its RFC alone", rfc, None, &[][..], Basis::OtherProtocol),
             ("by the SELinux policy alone", row(), None, &[Life::Selinux][..], Basis::OtherProtocol),

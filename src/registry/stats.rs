@@ -2,7 +2,7 @@
 
 use super::Registry;
 use super::row::{CuratedRow, Evidence};
-use crate::model::{Life, Protocol, RegistryRange, Standing, Status, Verdict};
+use crate::model::{CuratedState, Life, Protocol, RegistryRange, Status, Verdict};
 
 /// The number of ports and protocols of one status within one part of the port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Count {
 
 /// The number of names that one kind of source gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spoken {
+pub struct SourceCount {
     /// The kind.
     pub kind: Life,
     /// The number of registrations (port, protocol and name) that it names.
@@ -32,7 +32,7 @@ pub struct Stats {
     /// Statuses by range, for TCP and UDP; without those that have no ports.
     pub statuses: Vec<Count>,
     /// Evidence by kind.
-    pub evidence: Vec<Spoken>,
+    pub evidence: Vec<SourceCount>,
     /// The number of rows in the curated lists: orphaned, legacy, living.
     pub curated: [usize; 3],
     /// The number of rows in the list of known uses.
@@ -46,8 +46,8 @@ impl Registry {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];
-        let mut spoken: Vec<Spoken> =
-            Life::ALL.into_iter().map(|kind| Spoken { kind, names: 0, otherwise: 0 }).collect();
+        let mut spoken: Vec<SourceCount> =
+            Life::ALL.into_iter().map(|kind| SourceCount { kind, names: 0, otherwise: 0 }).collect();
         let place = |verdict: &Verdict| {
             let range = verdict.range as usize;
             range * Status::ALL.len() + verdict.status as usize
@@ -92,7 +92,7 @@ impl Registry {
                 .map(|((range, status), ports)| Count { range, status, ports })
                 .collect(),
             evidence: spoken,
-            curated: [dead(Standing::Orphaned), dead(Standing::Legacy), self.live.lines().count()],
+            curated: [dead(CuratedState::Orphaned), dead(CuratedState::Legacy), self.live.lines().count()],
             known_uses: self.known_uses.lines().count(),
             programs: super::programs::programs().count(),
         }

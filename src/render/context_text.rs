@@ -6,7 +6,8 @@ use super::verdict_text::sources;
 use crate::findings::identity::identified;
 use crate::findings::text::{first_of, list, sentence};
 use crate::model::{
-    Context, EphemeralHere, Event, GuardedService, Happening, KnownProgram, Life, Neighbours, Usual, Verdict,
+    Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Life, NearbyRegistrations, Usual,
+    Verdict,
 };
 
 /// How many names are shown; the rest is counted.
@@ -48,8 +49,8 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
 }
 
 /// Returns the block of ports that a vendor registered, else what is registered next to the port.
-pub(super) fn neighbours(neighbours: &Neighbours) -> Option<String> {
-    let one = |n: &crate::model::Neighbour| format!("{} {}", n.port, n.service);
+pub(super) fn neighbours(neighbours: &NearbyRegistrations) -> Option<String> {
+    let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &neighbours.block {
         let services: Vec<String> = block.services.iter().map(one).collect();
         return Some(sentence(&format!(
@@ -66,19 +67,19 @@ pub(super) fn neighbours(neighbours: &Neighbours) -> Option<String> {
 
 /// Returns what happened to the registrations, if anything happened since they were made.
 pub(super) fn history(events: &[Event]) -> Option<String> {
-    if events.iter().all(|event| matches!(event.what, Happening::Registered | Happening::Noted)) {
+    if events.iter().all(|event| matches!(event.what, EventKind::Registered | EventKind::Noted)) {
         return None;
     }
-    let told = events.iter().filter(|event| event.what != Happening::Noted).map(|event| {
+    let told = events.iter().filter(|event| event.what != EventKind::Noted).map(|event| {
         let of = event.service.map(|service| format!(" {service}")).unwrap_or_default();
         let text = event.text.map(|text| format!(" ({text})")).unwrap_or_default();
         let what = match event.what {
-            Happening::Registered => "registered",
-            Happening::Changed => "changed",
-            Happening::Renamed => "renamed",
-            Happening::Ended => "ended",
-            Happening::Noted => "noted",
-            Happening::Abused => "used by malware",
+            EventKind::Registered => "registered",
+            EventKind::Changed => "changed",
+            EventKind::Renamed => "renamed",
+            EventKind::Ended => "ended",
+            EventKind::Noted => "noted",
+            EventKind::Abused => "used by malware",
         };
         let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
         format!("{date}{what}{of}{text}")
@@ -121,12 +122,12 @@ pub(super) fn usual(usual: &Usual) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Neighbour, PortRange};
+    use crate::model::{NearbyRegistration, PortRange};
 
     #[test]
     fn neighbours_are_told() {
-        let one = |port, service| Neighbour { port, service };
-        let mut around = Neighbours {
+        let one = |port, service| NearbyRegistration { port, service };
+        let mut around = NearbyRegistrations {
             block: None,
             before: Some(one(3414, "wip-port")),
             after: Some(one(3416, "commandport")),
@@ -138,7 +139,7 @@ mod tests {
             services: vec![one(1, "a"), one(2, "b")],
         });
         assert_eq!(neighbours(&around).unwrap(), "Somebody registered 1-2 together: 1 a and 2 b.");
-        assert_eq!(neighbours(&Neighbours::default()), None);
+        assert_eq!(neighbours(&NearbyRegistrations::default()), None);
     }
 
     #[test]
@@ -165,9 +166,9 @@ mod tests {
     #[test]
     fn history_is_told_where_there_is_one() {
         let event = |date, what| Event { date, what, service: Some("a"), text: None };
-        assert_eq!(history(&[event(Some("2002"), Happening::Registered)]), None);
+        assert_eq!(history(&[event(Some("2002"), EventKind::Registered)]), None);
         assert_eq!(
-            history(&[event(Some("2002"), Happening::Registered), event(Some("2010"), Happening::Ended)])
+            history(&[event(Some("2002"), EventKind::Registered), event(Some("2010"), EventKind::Ended)])
                 .unwrap(),
             "2002 registered a; 2010 ended a."
         );

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
-use crate::baseline::{Comparison, Told, Unsettled, Why, since};
+use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange, since};
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState};
 use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
@@ -22,7 +22,7 @@ use super::{Style, Tone, csv, sanitize, table};
 
 /// One side of a comparison.
 #[derive(Serialize)]
-struct Side<'a> {
+struct SnapshotHead<'a> {
     taken: Timestamp,
     host: &'a Host,
     complete: bool,
@@ -30,9 +30,9 @@ struct Side<'a> {
     notes: &'a [Note],
 }
 
-impl<'a> Side<'a> {
+impl<'a> SnapshotHead<'a> {
     fn new(observation: &'a Snapshot) -> Self {
-        Side {
+        SnapshotHead {
             taken: observation.taken,
             host: &observation.host,
             complete: observation.is_complete(),
@@ -54,14 +54,14 @@ struct Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn new(told: &'a Told<'_>, comparison: &Comparison<'_>) -> Self {
+    fn new(reported: &'a ReportedChange<'_>, comparison: &Comparison<'_>) -> Self {
         Changed {
-            change: told.change.kind,
-            passing: told.passing,
-            sure: told.sure,
-            listener: told.change.listener,
-            before: told.change.before,
-            text: since(told, comparison).sentence(),
+            change: reported.change.kind,
+            passing: reported.passing,
+            sure: reported.sure,
+            listener: reported.change.listener,
+            before: reported.change.before,
+            text: since(reported, comparison).sentence(),
         }
     }
 }
@@ -75,12 +75,12 @@ struct NotComparable<'a> {
 }
 
 impl<'a> NotComparable<'a> {
-    fn new(unsettled: &'a Unsettled<'_>) -> Self {
+    fn new(not_compared: &'a NotCompared<'_>) -> Self {
         NotComparable {
-            why: unsettled.why.name(),
-            before: unsettled.before,
-            after: unsettled.after,
-            text: why(unsettled.why),
+            why: not_compared.why.name(),
+            before: not_compared.before,
+            after: not_compared.after,
+            text: why(not_compared.why),
         }
     }
 }
@@ -93,8 +93,8 @@ pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()
     #[derive(Serialize)]
     struct Document<'a> {
         schema: &'static str,
-        before: Side<'a>,
-        after: Side<'a>,
+        before: SnapshotHead<'a>,
+        after: SnapshotHead<'a>,
         complete: bool,
         changed: bool,
         compared: usize,
@@ -103,13 +103,13 @@ pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()
     }
     let document = Document {
         schema: "portolan.diff/1",
-        before: Side::new(comparison.before),
-        after: Side::new(comparison.after),
+        before: SnapshotHead::new(comparison.before),
+        after: SnapshotHead::new(comparison.after),
         complete: comparison.is_complete(),
         changed: comparison.changed(),
         compared: comparison.compared,
-        changes: comparison.changes.iter().map(|told| Changed::new(told, comparison)).collect(),
-        not_comparable: comparison.unsettled.iter().map(NotComparable::new).collect(),
+        changes: comparison.changes.iter().map(|reported| Changed::new(reported, comparison)).collect(),
+        not_comparable: comparison.not_compared.iter().map(NotComparable::new).collect(),
     };
     json::write(&document, w)
 }
@@ -139,12 +139,12 @@ pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     let (host, complete) = (&comparison.after.host, comparison.is_complete());
     let schema = "portolan.diff/1";
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    for told in &comparison.changes {
-        let what = Changed::new(told, comparison);
+    for reported in &comparison.changes {
+        let what = Changed::new(reported, comparison);
         json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
     }
-    for unsettled in &comparison.unsettled {
-        let what = Unknown { change: (), what: NotComparable::new(unsettled) };
+    for not_compared in &comparison.not_compared {
+        let what = Unknown { change: (), what: NotComparable::new(not_compared) };
         json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
     }
     w.flush()
@@ -159,8 +159,8 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
         "change", "passing", "sure", "protocol", "address", "port", "device", "netns", "before", "after",
         "text",
     ];
-    let rows = comparison.changes.iter().map(|told| {
-        let since = since(told, comparison);
+    let rows = comparison.changes.iter().map(|reported| {
+        let since = since(reported, comparison);
         let held = since.after.as_ref().or(since.before.as_ref());
         let of = |text: &dyn Fn(&ListenerState) -> String| held.map(text).unwrap_or_default();
         let who =
@@ -190,7 +190,7 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// If a line cannot be written.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<_> = comparison.changes.iter().map(|told| row(&since(told, comparison))).collect();
+    let rows: Vec<_> = comparison.changes.iter().map(|reported| row(&since(reported, comparison))).collect();
     if !rows.is_empty() {
         table::wrapped(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?;
     }
@@ -241,22 +241,22 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    let told = comparison.changes.iter().filter(|told| !told.passing).count();
-    let passing = comparison.changes.len() - told;
-    let unsettled = comparison.unsettled.len();
+    let reported = comparison.changes.iter().filter(|reported| !reported.passing).count();
+    let passing = comparison.changes.len() - reported;
+    let not_compared = comparison.not_compared.len();
     let complete = comparison.is_complete();
-    let mut said = vec![match (told, complete) {
+    let mut said = vec![match (reported, complete) {
         (0, true) => {
             format!("No changes since {when} ({} compared).", counted(comparison.compared, "listener"))
         }
         (0, false) => format!("No change is seen since {when}, but not everything could be compared."),
-        _ => format!("{} since {when}.", counted(told, "change")),
+        _ => format!("{} since {when}.", counted(reported, "change")),
     }];
     if passing > 0 {
         said.push(format!("{} came or went, as clients' do.", counted(passing, "passing socket")));
     }
-    if unsettled > 0 {
-        said.push(format!("{} cannot be compared.", counted(unsettled, "listener")));
+    if not_compared > 0 {
+        said.push(format!("{} cannot be compared.", counted(not_compared, "listener")));
     }
     for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
         if !observation.is_complete() {
@@ -276,13 +276,13 @@ pub fn on(side: &str, gap: &Gap) -> Gap {
 }
 
 /// Returns why something could not be compared, as a phrase.
-const fn why(why: Why) -> &'static str {
+const fn why(why: NotComparedReason) -> &'static str {
     match why {
-        Why::Holder => "the holder was not seen on both sides",
-        Why::Holders => "not every holder was seen on both sides",
-        Why::Program => "the file of the program was not seen on both sides",
-        Why::User => "the user was not seen on both sides",
-        Why::Namespace => "the network namespace was not looked into on both sides",
+        NotComparedReason::Process => "the holder was not seen on both sides",
+        NotComparedReason::Processes => "not every holder was seen on both sides",
+        NotComparedReason::Program => "the file of the program was not seen on both sides",
+        NotComparedReason::User => "the user was not seen on both sides",
+        NotComparedReason::Namespace => "the network namespace was not looked into on both sides",
     }
 }
 
@@ -292,8 +292,8 @@ const fn why(why: Why) -> &'static str {
 /// If a line cannot be written.
 pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut reasons: BTreeMap<_, usize> = BTreeMap::new();
-    for unsettled in &comparison.unsettled {
-        *reasons.entry(unsettled.why).or_default() += 1;
+    for not_compared in &comparison.not_compared {
+        *reasons.entry(not_compared.why).or_default() += 1;
     }
     for (reason, count) in reasons {
         let what = if count == 1 { "listener" } else { "listeners" };

@@ -12,12 +12,12 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
-use crate::judge::{Asked, Explained, Report};
+use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, Basis, Confidence, Curated, Direction, EphemeralHere, Event, ExeState, Exposure, Family, Gap,
-    GuardedService, Host, KnownProgram, Life, Matched, Namespace, Neighbours, Netns, Note, Origin,
-    OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Severity, Snapshot,
-    Standing, State, Status, Usual, Verdict,
+    Assignment, Basis, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, ExeState,
+    Exposure, Family, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, NearbyRegistrations,
+    Netns, Note, Origin, OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange,
+    Severity, Snapshot, State, Status, Usual, Verdict,
 };
 
 use super::verdict_text;
@@ -37,7 +37,7 @@ pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 /// Writes what the registry says about ports, and the listeners on them.
 pub fn explain(
     ports: &[Explained<'_>],
-    asked: &[Asked<'_>],
+    asked: &[Query<'_>],
     report: &Report,
     w: &mut dyn Write,
 ) -> io::Result<()> {
@@ -177,7 +177,7 @@ struct Row<'a> {
     container: Option<&'a str>,
     exposure: Exposure,
     owner: &'static str,
-    processes: Vec<Holder<'a>>,
+    processes: Vec<ProcessRow<'a>>,
     registry: Registered<'a>,
     usual: Option<&'a Usual>,
     flags: Vec<Flag<'a>>,
@@ -187,9 +187,9 @@ impl<'a> Row<'a> {
     fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
         // A process that could not be read is listed too: its pid is known.
-        let holder = |pid: &Pid| {
+        let process_row = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
-            known.map_or_else(|| Holder::unread(*pid), |process| Holder::new(process))
+            known.map_or_else(|| ProcessRow::unread(*pid), |process| ProcessRow::new(process))
         };
         Row {
             protocol: socket.local.protocol,
@@ -214,7 +214,7 @@ impl<'a> Row<'a> {
             container: socket.container.as_deref(),
             exposure: judged.exposure,
             owner: socket.owner.name(),
-            processes: socket.owner.pids().iter().map(holder).collect(),
+            processes: socket.owner.pids().iter().map(process_row).collect(),
             registry: Registered::new(&judged.verdict),
             usual: judged.usual(),
             flags: judged.findings().iter().map(Flag::new).collect(),
@@ -223,7 +223,7 @@ impl<'a> Row<'a> {
 }
 
 #[derive(Serialize)]
-struct Holder<'a> {
+struct ProcessRow<'a> {
     pid: Pid,
     name: Option<&'a str>,
     exe: Option<&'a str>,
@@ -239,10 +239,10 @@ struct Holder<'a> {
     container: Option<&'a str>,
 }
 
-impl<'a> Holder<'a> {
+impl<'a> ProcessRow<'a> {
     fn new(process: &'a Process) -> Self {
         let exe = process.exe.as_ref();
-        Holder {
+        ProcessRow {
             pid: process.pid,
             name: process.name.as_deref(),
             exe: exe.map(|exe| exe.path.as_str()),
@@ -260,7 +260,7 @@ impl<'a> Holder<'a> {
     }
 
     const fn unread(pid: Pid) -> Self {
-        Holder {
+        ProcessRow {
             pid,
             name: None,
             exe: None,
@@ -378,9 +378,9 @@ impl CuratedRow {
     const fn new(row: &Curated) -> Self {
         CuratedRow {
             standing: match row.standing {
-                Standing::Alive => "alive",
-                Standing::Orphaned => "orphaned",
-                Standing::Legacy => "legacy",
+                CuratedState::Alive => "alive",
+                CuratedState::Orphaned => "orphaned",
+                CuratedState::Legacy => "legacy",
             },
             product: row.product,
             ended: row.ended,
@@ -424,7 +424,7 @@ struct Port<'a> {
     together: &'a [Life],
     programs: &'a [KnownProgram],
     guarded: Option<&'a GuardedService>,
-    neighbours: &'a Neighbours,
+    neighbours: &'a NearbyRegistrations,
     history: &'a [Event],
     ephemeral: Option<&'a EphemeralHere>,
     connections: &'a [&'a Entry],

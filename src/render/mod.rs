@@ -20,9 +20,9 @@ pub mod policy;
 mod sanitize;
 pub mod screen;
 pub mod stats;
+pub mod stderr;
 mod summary;
 pub mod table;
-pub mod talk;
 #[cfg(test)]
 mod tests;
 mod verdict_text;

@@ -14,8 +14,8 @@ use crate::findings::text::first_of;
 use crate::judge::Entry;
 use crate::model::Snapshot;
 use crate::policy::{
-    Allow, Draft, Drafted, FlaggedBy, Glob, Grade, Kept, Namespaces, POLICY_SCHEMA, Policy, Ports, Program,
-    Remark, RemarkKind, User, flagging,
+    Allow, Draft, DraftNote, Drafted, ExecutablePattern, FlaggedBy, Glob, Namespaces, POLICY_SCHEMA, Policy,
+    Ports, Remark, RemarkKind, SeverityRule, User, flagging,
 };
 
 /// As many values are named in a comment or in the summary, and the rest counted.
@@ -55,7 +55,7 @@ fn allow(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
     if rule.required { writeln!(w, "required = true") } else { Ok(()) }
 }
 
-fn grade(rule: &Grade, w: &mut dyn Write) -> io::Result<()> {
+fn grade(rule: &SeverityRule, w: &mut dyn Write) -> io::Result<()> {
     writeln!(w, "[[rule]]\nid = {}", quoted(&rule.id))?;
     list("hosts", &rule.hosts, glob, w)?;
     list("code", &rule.codes, |flag| quoted(flag.code()), w)?;
@@ -96,10 +96,10 @@ fn port(ports: &Ports) -> String {
     }
 }
 
-fn program(program: &Program) -> String {
+fn program(program: &ExecutablePattern) -> String {
     match program {
-        Program::Kernel => quoted("kernel"),
-        Program::File(path) => glob(path),
+        ExecutablePattern::Kernel => quoted("kernel"),
+        ExecutablePattern::File(path) => glob(path),
     }
 }
 
@@ -163,7 +163,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
     for drafted in &draft.rules {
-        let Drafted { rule, services, kept, findings } = drafted;
+        let Drafted { rule, services, notes, findings } = drafted;
         writeln!(w)?;
         for FlaggedBy { severity, flag, sentence } in findings {
             writeln!(w, "# {} {}: {}", severity.0.name().to_uppercase(), flag.code(), sanitize(sentence))?;
@@ -177,8 +177,8 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
         if !services.is_empty() {
             writeln!(w, "# registered there: {}", few(services))?;
         }
-        for note in kept {
-            keep(note, w)?;
+        for note in notes {
+            write_note(note, w)?;
         }
         if drafted.needs_decision() {
             commented_out(rule, w)?;
@@ -230,25 +230,25 @@ fn flagged(judged: &Entry) -> String {
     )
 }
 
-fn keep(note: &Kept, w: &mut dyn Write) -> io::Result<()> {
+fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
     match note {
-        Kept::Ephemeral(ports) => writeln!(
+        DraftNote::Ephemeral(ports) => writeln!(
             w,
             "# On {} now. The kernel seems to give these ports, others after each start, so the rule allows any such\n\
              # port to this program and user. Where a port is fixed, write it instead.",
             few(ports)
         ),
-        Kept::Interpreter => writeln!(
+        DraftNote::Interpreter => writeln!(
             w,
             "# The program runs what it is told to: whatever it runs as this user fits. A unit of its own would tell\n\
              # it apart."
         ),
-        Kept::ForAnother => writeln!(
+        DraftNote::ForAnother => writeln!(
             w,
             "# Held for a service that is started when needed. It holds the port too once it runs: add its executable,\n\
              # its user and its unit."
         ),
-        Kept::Container => {
+        DraftNote::Container => {
             writeln!(w, "# In a container that has a number and no name: the rule does not ask which.")
         }
     }

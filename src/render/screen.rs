@@ -16,7 +16,7 @@ use crate::judge::{Entry, Report};
 
 use super::summary::plural;
 use super::wrap::clip;
-use super::{Style, Tone, table, talk};
+use super::{Style, Tone, stderr, table};
 
 /// A recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Mark {
 
 /// The content of a frame.
 #[derive(Debug)]
-pub struct Scene<'a> {
+pub struct FrameContent<'a> {
     /// The current report.
     pub report: &'a Report,
     /// The rows with their marks, including the listeners that vanished, in the order of listings.
@@ -38,18 +38,18 @@ pub struct Scene<'a> {
 
 /// The numbers in the status line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ScanCounts {
     /// The listeners that are watched.
     pub listeners: usize,
     /// The gaps.
     pub gaps: usize,
 }
 
-impl Tally {
+impl ScanCounts {
     /// Counts a report.
     #[must_use]
     pub fn of(report: &Report) -> Self {
-        Tally { listeners: report.entries.len(), gaps: report.snapshot.gaps.len() }
+        ScanCounts { listeners: report.entries.len(), gaps: report.snapshot.gaps.len() }
     }
 }
 
@@ -85,7 +85,7 @@ const fn sign(kind: Kind) -> (&'static str, Tone) {
 /// # Errors
 /// Never in practice: the frame is made in memory.
 pub fn frame(
-    scene: &Scene<'_>,
+    scene: &FrameContent<'_>,
     now: Timestamp,
     interval: Duration,
     size: Size,
@@ -93,7 +93,8 @@ pub fn frame(
 ) -> io::Result<Vec<String>> {
     let style = Style { width: Some(size.width.saturating_sub(MARK)), color };
     let (width, height) = (usize::from(size.width), usize::from(size.height));
-    let mut lines = vec![status(Tally::of(scene.report), now, interval, size.width), changes(scene, &style)];
+    let mut lines =
+        vec![status(ScanCounts::of(scene.report), now, interval, size.width), changes(scene, &style)];
     let gaps = if height >= 12 { gaps(scene.report, &style)? } else { Vec::new() };
     let room = height.saturating_sub(HEAD + gaps.len());
     let chosen = chosen(scene, room);
@@ -137,7 +138,7 @@ pub fn frame(
 }
 
 /// Returns as many rows as fit, in their order; rows with a mark take precedence.
-fn chosen<'s>(scene: &'s Scene<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>)> {
+fn chosen<'s>(scene: &'s FrameContent<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>)> {
     if scene.rows.len() <= room {
         return scene.rows.iter().collect();
     }
@@ -157,8 +158,8 @@ fn chosen<'s>(scene: &'s Scene<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>
 /// quit. If the line is too long, the least important parts are left out; the word that the view is incomplete is the
 /// last to go.
 #[must_use]
-pub fn status(tally: Tally, now: Timestamp, interval: Duration, width: u16) -> String {
-    let Tally { listeners, gaps } = tally;
+pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, width: u16) -> String {
+    let ScanCounts { listeners, gaps } = counts;
     let mut parts = [
         Some(now.strftime("%H:%M:%S UTC").to_string()),
         Some(plural(listeners, "listener")),
@@ -180,7 +181,7 @@ pub fn status(tally: Tally, now: Timestamp, interval: Duration, width: u16) -> S
 }
 
 /// Returns the second line: the signs in use, with their meaning and their counts.
-fn changes(scene: &Scene<'_>, style: &Style) -> String {
+fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
     let told = Kind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
         let (sign, tone) = sign(kind);
@@ -193,7 +194,7 @@ fn changes(scene: &Scene<'_>, style: &Style) -> String {
 fn gaps(report: &Report, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     let observation = &report.snapshot;
-    talk::unseen(&observation.gaps, style, &mut bytes)?;
+    stderr::unseen(&observation.gaps, style, &mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }

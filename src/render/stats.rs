@@ -40,10 +40,10 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
         }
     }
     writeln!(w, "\n{}", heading("Evidence: registrations named, and ports named as something else"))?;
-    for spoken in evidence {
-        let otherwise = if spoken.otherwise > 0 { spoken.otherwise.to_string() } else { String::new() };
+    for sources in evidence {
+        let otherwise = if sources.otherwise > 0 { sources.otherwise.to_string() } else { String::new() };
         let line =
-            format!("  {:<45} {:>6} {otherwise:>6}", verdict_text::sources(&[spoken.kind]), spoken.names);
+            format!("  {:<45} {:>6} {otherwise:>6}", verdict_text::sources(&[sources.kind]), sources.names);
         writeln!(w, "{}", line.trim_end())?;
     }
     writeln!(w, "\n{}", heading("Curated lists, in rows"))?;
@@ -69,7 +69,7 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
         ports: usize,
     }
     #[derive(Serialize)]
-    struct Spoken {
+    struct SourceCount {
         kind: &'static str,
         names: usize,
         otherwise: usize,
@@ -83,21 +83,21 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
         programs: usize,
     }
     #[derive(Serialize)]
-    struct Sums<'a> {
+    struct Totals<'a> {
         date: &'a str,
         file: Option<&'a str>,
         made_from: &'a str,
         age_days: Option<i64>,
         old: Option<bool>,
         statuses: Vec<Count>,
-        evidence: Vec<Spoken>,
+        evidence: Vec<SourceCount>,
         curated: Curated,
     }
     #[derive(Serialize)]
     struct Document<'a> {
         #[serde(flatten)]
         head: Head<'a>,
-        stats: Sums<'a>,
+        stats: Totals<'a>,
         ports: [(); 0],
     }
     let registry = &report.registry;
@@ -105,19 +105,22 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
     let [orphaned, legacy, live] = stats.curated;
     let count =
         |c: &crate::registry::Count| Count { range: c.range.name(), status: c.status.name(), ports: c.ports };
-    let spoken =
-        |s: &crate::registry::Spoken| Spoken { kind: s.kind.name(), names: s.names, otherwise: s.otherwise };
+    let sources = |s: &crate::registry::SourceCount| SourceCount {
+        kind: s.kind.name(),
+        names: s.names,
+        otherwise: s.otherwise,
+    };
     write(
         &Document {
             head: Head::new("portolan.explain/1", report),
-            stats: Sums {
+            stats: Totals {
                 date: registry.date(),
                 file: registry.file(),
                 made_from: registry.provenance(),
                 age_days,
                 old: age_days.map(|days| days > OLD),
                 statuses: stats.statuses.iter().map(count).collect(),
-                evidence: stats.evidence.iter().map(spoken).collect(),
+                evidence: stats.evidence.iter().map(sources).collect(),
                 curated: Curated {
                     orphaned,
                     legacy,
@@ -140,14 +143,14 @@ mod tests {
     #[test]
     fn old_data_is_said_to_be_old() {
         let mut observation = empty();
-        let spoken = |kind, otherwise| crate::registry::Spoken { kind, names: 7, otherwise };
+        let sources = |kind, otherwise| crate::registry::SourceCount { kind, names: 7, otherwise };
         let stats = Stats {
             statuses: vec![crate::registry::Count {
                 range: RegistryRange::System,
                 status: crate::model::Status::Orphaned,
                 ports: 33,
             }],
-            evidence: vec![spoken(crate::model::Life::Curated, 0), spoken(crate::model::Life::Ufw, 5)],
+            evidence: vec![sources(crate::model::Life::Curated, 0), sources(crate::model::Life::Ufw, 5)],
             curated: [1, 2, 3],
             known_uses: 4,
             programs: 6,

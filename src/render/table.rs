@@ -87,7 +87,7 @@ const LOT: usize = 256;
 /// Writes a listing; on a terminal its last line is the summary.
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let Layout { columns, form, widths } = &Layout::of(report, style);
+    let TableLayout { columns, form, widths } = &TableLayout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
     let row = |entry| columns.iter().map(move |column| shown(column, entry, *form));
     // A listing without entries has no header either.
@@ -203,18 +203,18 @@ pub(super) fn wrapped<const N: usize>(
 }
 
 /// What all rows have in common.
-struct Layout {
+struct TableLayout {
     columns: Vec<&'static Column>,
     form: Form,
     /// One width per column; 0 hides it.
     widths: Vec<u16>,
 }
 
-impl Layout {
+impl TableLayout {
     fn of(report: &Report, style: &Style) -> Self {
         let columns = columns::of_table(&report.entries);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
-        let mut layout = Layout { widths: natural(&report.entries, &columns, form), columns, form };
+        let mut layout = TableLayout { widths: natural(&report.entries, &columns, form), columns, form };
         if let Some(room) = style.width.map(usize::from) {
             fit(&layout.columns, &mut layout.widths, room, &STEPS[..LONG_STEPS]);
             if taken(&layout.widths) > room {

@@ -6,7 +6,7 @@
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
 use crate::findings::text::{list, sentence};
 use crate::model::{
-    Assignment, Basis, Confidence, Exposure, Life, Owner, RegistryRange, Standing, Status, Verdict,
+    Assignment, Basis, Confidence, CuratedState, Exposure, Life, Owner, RegistryRange, Status, Verdict,
 };
 
 /// Returns the name of a part of the port space (RFC 6335, sections 6 and 8).
@@ -204,7 +204,7 @@ fn alive(a: &Assignment) -> String {
     };
     // If other sources confirm it, the basis of the curated list adds nothing.
     let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
-    match a.curated.as_ref().filter(|row| alone && row.standing == Standing::Alive) {
+    match a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive) {
         Some(row) => {
             format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
         }
@@ -216,9 +216,9 @@ fn alive(a: &Assignment) -> String {
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let how = match row.standing {
-        Standing::Alive => return None,
-        Standing::Orphaned => "dead",
-        Standing::Legacy => "withdrawn but still met",
+        CuratedState::Alive => return None,
+        CuratedState::Orphaned => "dead",
+        CuratedState::Legacy => "withdrawn but still met",
     };
     let died = DeadRegistration::new(a.service, row).sentence(how);
     let packaged: Vec<Life> = a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();

@@ -2,23 +2,23 @@
 
 use portolan::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
 use portolan::findings::identity::{
-    AdHoc, DualUse, Impostor, Masquerading, ShellListener, Stranger, Tool, Unfamiliar,
+    AdHoc, DualUse, Impostor, Masquerading, ShellListener, Tool, Unfamiliar, UnknownProcess,
 };
 use portolan::findings::reach::{DangerBasis, Exposed, ServingProcess};
 use portolan::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
-use portolan::findings::{Evidence, Finding, Running};
+use portolan::findings::{Evidence, Finding, RunningProgram};
 use portolan::model::{Basis, Confidence, Exposure, Protocol, RestsOn, Severity};
 use serde_json::{Value, json};
 
 use crate::strict::objects;
 use crate::{holds, schema, validator};
 
-fn stranger() -> Stranger {
-    Stranger { pid: 41, program: "xyzzy".to_owned(), products: vec!["Xyzzy"], rests_on: RestsOn::Exe }
+fn stranger() -> UnknownProcess {
+    UnknownProcess { pid: 41, program: "xyzzy".to_owned(), products: vec!["Xyzzy"], rests_on: RestsOn::Exe }
 }
 
-fn running() -> Running {
-    Running { pid: 41, name: None, exe: "/tmp/x".to_owned() }
+fn running() -> RunningProgram {
+    RunningProgram { pid: 41, name: None, exe: "/tmp/x".to_owned() }
 }
 
 fn tool() -> Tool {

@@ -1,12 +1,12 @@
 //! The schemas accept nothing else, and every list of words in them is the program's own.
 
-use portolan::baseline::{Kind, Why};
+use portolan::baseline::{Kind, NotComparedReason};
 use portolan::findings::Flag;
 use portolan::findings::change::ChangeKind;
 use portolan::judge::judge;
 use portolan::model::{
-    Basis, Confidence, Direction, ExeState, Exposure, Family, Happening, Life, Matched, OriginKind, Owner,
-    Protocol, RegistryRange, RestsOn, Severity, Stage, Standing, State, Status,
+    Basis, Confidence, CuratedState, Direction, EventKind, ExeState, Exposure, Family, Life, Matched,
+    OriginKind, Owner, Protocol, RegistryRange, RestsOn, Severity, Stage, State, Status,
 };
 use portolan::registry::Registry;
 use portolan::render::events;
@@ -135,7 +135,7 @@ fn lists_of_words_are_the_programs_own() {
         Owner::Vanished,
         Owner::Unknown,
     ];
-    let standings = every!(Standing: Alive Orphaned Legacy);
+    let standings = every!(CuratedState: Alive Orphaned Legacy);
     let views = ["start", "incomplete", "complete"].map(str::to_owned);
     for (file, list, words) in [
         (listing, "flag-code", Flag::all().map(|flag| flag.code().to_owned()).collect()),
@@ -165,10 +165,13 @@ fn lists_of_words_are_the_programs_own() {
         (
             "portolan.diff-1.json",
             "why",
-            owned(every!(Why: Holder Holders Program User Namespace).map(Why::name)),
+            owned(
+                every!(NotComparedReason: Process Processes Program User Namespace)
+                    .map(NotComparedReason::name),
+            ),
         ),
         (explain, "matched", names(every!(Matched: Port Service Program Text))),
-        (explain, "happening", names(every!(Happening: Registered Changed Renamed Ended Noted Abused))),
+        (explain, "happening", names(every!(EventKind: Registered Changed Renamed Ended Noted Abused))),
         (
             "portolan.event-1.json",
             "event",

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::baseline::{Comparison, Why, add_to, compare, since};
+use crate::baseline::{Comparison, NotComparedReason, add_to, compare, since};
 use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
@@ -21,11 +21,11 @@ fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         let text = if told.sure { text } else { format!("{text} +") };
         if told.passing { format!("({text})") } else { text }
     });
-    let unsettled = comparison.unsettled.iter().map(|unsettled| {
-        let listener = unsettled.after.or(unsettled.before).unwrap();
-        format!("{} {}", unsettled.why.name(), listener.socket.local)
+    let not_compared = comparison.not_compared.iter().map(|not_compared| {
+        let listener = not_compared.after.or(not_compared.before).unwrap();
+        format!("{} {}", not_compared.why.name(), listener.socket.local)
     });
-    told.chain(unsettled).collect()
+    told.chain(not_compared).collect()
 }
 
 fn gap(stage: Stage) -> Gap {
@@ -412,8 +412,8 @@ proptest! {
         if ports(&before) != ports(&after) {
             prop_assert!(comparison.changed() || !comparison.is_complete());
         }
-        let hidden = |unsettled: &Unsettled<'_>| unsettled.why == Why::Holder;
-        if comparison.unsettled.iter().any(hidden) {
+        let hidden = |not_compared: &NotCompared<'_>| not_compared.why == NotComparedReason::Process;
+        if comparison.not_compared.iter().any(hidden) {
             prop_assert!(!comparison.is_complete());
         }
     }

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::command::screen::{Input, Screen, end_by, inputs};
-use crate::render::screen::{Scene, Size, frame, status};
+use crate::render::screen::{FrameContent, Size, frame, status};
 
 /// Shows the listeners until the user or a signal ends it.
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
@@ -71,10 +71,10 @@ fn draw(
     let Some(last) = &watch.last else { return Ok(()) };
     let now = Timestamp::now();
     if anew {
-        let scene = Scene { rows: marks.rows(last), report: last };
+        let scene = FrameContent { rows: marks.rows(last), report: last };
         screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
     } else {
-        screen.show_first(&status(watch.tally, now, interval, size.width)).context("terminal")?;
+        screen.show_first(&status(watch.counts, now, interval, size.width)).context("terminal")?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::{Error, Exit, Ui, list, namespaces, newer, stdout};
+use super::{Error, Exit, Ui, list, namespaces, registry_source, stdout};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
 use crate::judge::{Report, judge};
@@ -20,8 +20,8 @@ use crate::model::{Snapshot, Stage};
 use crate::observe::{Observer, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
-use crate::render::screen::Tally;
-use crate::render::{events, talk};
+use crate::render::screen::ScanCounts;
+use crate::render::{events, stderr};
 
 /// The time between two scans unless the user sets one.
 const USUAL: Duration = Duration::from_secs(1);
@@ -47,9 +47,9 @@ pub(super) fn run(
     if args.timeout.is_some() && !waits {
         return Err(Error::msg("--timeout goes with --until-listening or --until-free".to_owned()));
     }
-    let registry = newer::registry(common)?;
-    let selection = list::selection(&args.sight, &registry)?;
-    let mut scope = list::sight(&args.sight, &selection);
+    let registry = registry_source::registry(common)?;
+    let selection = list::selection(&args.scan, &registry)?;
+    let mut scope = list::scan_scope(&args.scan, &selection);
     scope.namespaces = namespaces(common);
     // Programs and users distinguish a restart from a change of owner.
     scope.details = true;
@@ -83,7 +83,7 @@ struct Watch {
     last: Option<Report>,
     /// How many entries of the last scan the filters could not decide.
     undecided: usize,
-    tally: Tally,
+    counts: ScanCounts,
 }
 
 /// What a scan found.
@@ -97,7 +97,15 @@ enum WatchUpdate<'a> {
 impl Watch {
     fn new(selection: Selection, scope: Scope, registry: Registry) -> Self {
         let observer = Observer::new(scope.clone());
-        Watch { selection, scope, registry, observer, last: None, undecided: 0, tally: Tally::default() }
+        Watch {
+            selection,
+            scope,
+            registry,
+            observer,
+            last: None,
+            undecided: 0,
+            counts: ScanCounts::default(),
+        }
     }
 
     /// Skips the process lookup, for a wait that needs only the ports.
@@ -110,9 +118,9 @@ impl Watch {
     /// Joins and judges a snapshot, and keeps the entries that are watched.
     fn report(&mut self, snapshot: Snapshot) -> Report {
         let mut report = judge(snapshot, self.registry);
-        let kept = list::kept(&report, &self.scope, &self.selection, false);
-        list::narrow(&mut report, &kept);
-        self.undecided = kept.undecided;
+        let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, false);
+        list::narrow(&mut report, &matched_entries);
+        self.undecided = matched_entries.undecided;
         report
     }
 
@@ -128,7 +136,7 @@ impl Watch {
         } else {
             tell(WatchUpdate::Start(&report))?;
         }
-        self.tally = Tally::of(&report);
+        self.counts = ScanCounts::of(&report);
         self.last = Some(report);
         Ok(())
     }
@@ -156,7 +164,7 @@ impl WatchUpdate<'_> {
                 }
                 if *other_gaps {
                     events::view(&report.snapshot, out)?;
-                    let _ = talk::unseen(&report.snapshot.gaps, &ui.stderr, &mut io::stderr().lock());
+                    let _ = stderr::unseen(&report.snapshot.gaps, &ui.stderr, &mut io::stderr().lock());
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Waiting: until something listens on every target, or until the ports of all targets are free.
 //!
-//! A port is never reported as free while sockets may be out of sight. Waiting makes no connection.
+//! A port is never reported as free while sockets may be out of scan. Waiting makes no connection.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::cli::WatchArgs;
 use crate::judge::Report;
 use crate::model::Stage;
 use crate::query::{Subject, Target};
-use crate::render::talk;
+use crate::render::stderr;
 
 /// The time between two scans unless the user sets one: a scan without the process lookup takes a fraction of a
 /// millisecond.
@@ -23,7 +23,7 @@ const BLIND_LOOKS: u32 = 5;
 enum Answer {
     Yes,
     No,
-    /// No socket was found, but sockets are out of sight.
+    /// No socket was found, but sockets are out of scan.
     Blind,
 }
 
@@ -66,10 +66,11 @@ pub(super) fn run(
         let late = given_up.is_some_and(|end| end <= Instant::now());
         if blind == BLIND_LOOKS || (late && blind > 0) {
             ui.tell(&last.snapshot);
-            return Err(Error::msg("sockets are out of sight, so nothing can be called free".to_owned()));
+            return Err(Error::msg("sockets are out of scan, so nothing can be called free".to_owned()));
         }
         if late {
-            let _ = talk::gave_up(&args.sight.filter.targets, args.until_free, &mut std::io::stderr().lock());
+            let _ =
+                stderr::gave_up(&args.scan.filter.targets, args.until_free, &mut std::io::stderr().lock());
             return Ok(Exit::Nothing);
         }
         // The last scan is at the end of the time, not before it.

@@ -1,23 +1,23 @@
 //! Rules about the program files of the processes. A process that could not be read gets no finding.
 
-use super::subject::Subject;
+use super::subject::JudgedListener;
 use crate::findings::file::{
     DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
     WritableProgram,
 };
-use crate::findings::{Evidence, Running};
+use crate::findings::{Evidence, RunningProgram};
 use crate::join::Entry;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process};
 
-fn running(process: &Process, exe: &Exe) -> Running {
-    Running { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
+fn running(process: &Process, exe: &Exe) -> RunningProgram {
+    RunningProgram { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
 }
 
 fn programs(listener: &Entry) -> impl Iterator<Item = (&Process, &Exe)> {
     listener.processes.iter().filter_map(|process| Some((&**process, process.exe.as_ref()?)))
 }
 
-fn with_state(entry: &Entry, state: ExeState) -> Vec<Running> {
+fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
     programs(entry)
         .filter(|(_, exe)| exe.state == state)
         .map(|(process, exe)| running(process, exe))
@@ -25,14 +25,14 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<Running> {
 }
 
 /// Decides `deleted-executable`. A replaced file is usually an upgrade; a deleted file is not.
-pub(super) fn deleted_executable(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
     (!replaced.is_empty() || !gone.is_empty()).then(|| DeletedExecutable { replaced, gone }.into())
 }
 
 /// Decides `modified-executable`. A file that its package has no checksum of is not judged.
-pub(super) fn modified_executable(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn modified_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found: Vec<_> = programs(subject.listener)
         .filter_map(|(process, exe)| {
             let origin = process.origin.as_ref().filter(|origin| origin.modified == Some(true))?;
@@ -44,12 +44,12 @@ pub(super) fn modified_executable(subject: &Subject<'_>) -> Option<Evidence> {
 }
 
 /// Decides `runs-from-memory`.
-pub(super) fn runs_from_memory(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn runs_from_memory(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found = with_state(subject.listener, ExeState::Memfd);
     (!found.is_empty()).then(|| RunsFromMemory { found }.into())
 }
 
-pub(super) fn writable_executable(subject: &Subject<'_>) -> Option<Evidence> {
+pub(super) fn writable_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found: Vec<_> = programs(subject.listener)
         .filter(|(_, exe)| exe.state != ExeState::Memfd)
         .filter_map(|(process, exe)| {

@@ -23,9 +23,9 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::program_identity::{IdentifiedProcess, Identities, RunAs, belong_together, opens_for_others};
+use super::program_identity::{IdentifiedProcess, Identities, RunAs, is_worker_of, opens_sockets_for_others};
 use crate::findings::socket::{Shadowed, Shared};
-use crate::findings::{Difference, Evidence, ProcessGroup, Processes, Side};
+use crate::findings::{Difference, Evidence, OtherSocket, ProcessGroup, Processes};
 use crate::join::Entry;
 use crate::model::{Pid, Process, Socket, unmapped};
 
@@ -37,7 +37,7 @@ const FEW: usize = 8;
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
 /// The sockets of one group that are bound to one address and device.
-struct Place<'l> {
+struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
     /// The socket that represents the others: one that receives traffic, including IPv4 traffic if any of them does.
     socket: &'l Socket,
@@ -45,11 +45,11 @@ struct Place<'l> {
     /// The ancestors of the processes.
     above: HashSet<Pid>,
     /// The processes that can be compared, each once, without those that open sockets for other programs.
-    tenants: Vec<IdentifiedProcess<'l>>,
+    compared: Vec<IdentifiedProcess<'l>>,
     /// The programs of these processes. This field and the next are computed at the first use and kept for later
     /// comparisons.
     programs: OnceCell<HashSet<RunAs<'l>>>,
-    side: OnceCell<Side>,
+    side: OnceCell<OtherSocket>,
 }
 
 /// Returns whether every program on the port has a socket of its own and gets a copy of the traffic.
@@ -88,44 +88,44 @@ pub(super) fn evidence<'l>(
 }
 
 /// Returns the places of a group, in the order of the list.
-fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<Place<'l>> {
+fn places<'l>(group: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Vec<AddressGroup<'l>> {
     let mut at_place: HashMap<_, usize> = HashMap::new();
     let mut lots: Vec<Vec<(usize, &'l Entry)>> = Vec::new();
     for (at, listener) in group {
-        let lot = *at_place.entry(spot(&listener.socket)).or_insert_with(|| {
+        let lot = *at_place.entry(bound_to(&listener.socket)).or_insert_with(|| {
             lots.push(Vec::new());
             lots.len() - 1
         });
         lots[lot].push((at, listener));
     }
-    lots.into_iter().filter_map(|lot| Place::new(lot, known)).collect()
+    lots.into_iter().filter_map(|lot| AddressGroup::new(lot, known)).collect()
 }
 
 /// Returns the address and device that a socket is bound to.
-fn spot(socket: &Socket) -> (IpAddr, Option<&str>) {
+fn bound_to(socket: &Socket) -> (IpAddr, Option<&str>) {
     (unmapped(socket.local.address), socket.local.device.as_deref())
 }
 
-impl<'l> Place<'l> {
+impl<'l> AddressGroup<'l> {
     /// Returns `None` if there is no socket.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;
         let pids: HashSet<Pid> = sockets.iter().flat_map(|(_, l)| l.socket.owner.pids()).copied().collect();
-        let mut place = Place {
+        let mut place = AddressGroup {
             sockets,
             socket,
             pids,
             above: HashSet::new(),
-            tenants: Vec::new(),
+            compared: Vec::new(),
             programs: OnceCell::new(),
             side: OnceCell::new(),
         };
         let processes = place.processes();
         place.above.extend(processes.iter().flat_map(|process| &process.parents).map(|parent| parent.pid));
         let comparable = processes.iter().filter(|process| process.exe.is_some() && process.uid.is_some());
-        let tenants = comparable.map(|process| known.identify(process));
-        place.tenants = tenants.filter(|tenant| !opens_for_others(tenant, &processes)).collect();
+        let compared = comparable.map(|process| known.identify(process));
+        place.compared = compared.filter(|process| !opens_sockets_for_others(process, &processes)).collect();
         Some(place)
     }
 
@@ -141,7 +141,7 @@ impl<'l> Place<'l> {
         processes
     }
 
-    fn holders(&self) -> Processes {
+    fn process_groups(&self) -> Processes {
         let processes = self.processes();
         let mut known: Vec<ProcessGroup> = Vec::new();
         let mut kinds = HashMap::new();
@@ -149,8 +149,8 @@ impl<'l> Place<'l> {
             let exe = process.exe.as_ref().map(|exe| exe.path.as_str());
             let kind = (process.name.as_deref(), process.uid, exe);
             if let Some(&at) = kinds.get(&kind) {
-                let holder: &mut ProcessGroup = &mut known[at];
-                holder.count += 1;
+                let group: &mut ProcessGroup = &mut known[at];
+                group.count += 1;
                 continue;
             }
             kinds.insert(kind, known.len());
@@ -169,39 +169,40 @@ impl<'l> Place<'l> {
     }
 
     fn programs(&self) -> &HashSet<RunAs<'l>> {
-        self.programs.get_or_init(|| self.tenants.iter().map(IdentifiedProcess::program).collect())
+        self.programs.get_or_init(|| self.compared.iter().map(IdentifiedProcess::program).collect())
     }
 
-    fn side(&self) -> &Side {
+    fn side(&self) -> &OtherSocket {
         let local = &self.socket.local;
-        self.side.get_or_init(|| Side {
+        self.side.get_or_init(|| OtherSocket {
             address: local.address,
             device: local.device.clone(),
-            holders: self.holders(),
+            processes: self.process_groups(),
         })
     }
 }
 
-fn shared<'l>(place: &Place<'l>, known: &mut Identities, found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut HashMap<usize, Vec<Evidence>>) {
     let local = &place.socket.local;
     if place.sockets.len() > 1 && is_discovery(place.socket) {
         for alone in &place.sockets {
-            if let Some(place) = Place::new(vec![*alone], known) {
+            if let Some(place) = AddressGroup::new(vec![*alone], known) {
                 shared(&place, known, found);
             }
         }
         return;
     }
-    if place.tenants.len() < 2 {
+    if place.compared.len() < 2 {
         return;
     }
     let by_pid: HashMap<Pid, &IdentifiedProcess<'l>> =
-        place.tenants.iter().map(|tenant| (tenant.process.pid, tenant)).collect();
-    let is_anothers = |tenant: &&IdentifiedProcess<'l>| {
-        let mut above = tenant.process.parents.iter().filter_map(|parent| by_pid.get(&parent.pid));
-        above.any(|ancestor| belong_together(ancestor, tenant, local.port, local.protocol))
+        place.compared.iter().map(|process| (process.process.pid, process)).collect();
+    let is_anothers = |process: &&IdentifiedProcess<'l>| {
+        let mut above = process.process.parents.iter().filter_map(|parent| by_pid.get(&parent.pid));
+        above.any(|ancestor| is_worker_of(ancestor, process, local.port, local.protocol))
     };
-    let heads = || place.tenants.iter().filter(|tenant| !is_anothers(tenant)).map(|tenant| tenant.process);
+    let heads =
+        || place.compared.iter().filter(|process| !is_anothers(process)).map(|process| process.process);
     let users: HashSet<_> = heads().map(|process| process.uid).collect();
     let files: HashSet<_> = heads().map(|p| p.exe.as_ref().map(|exe| exe.path.as_str())).collect();
     let mut differ_in = Vec::new();
@@ -214,30 +215,31 @@ fn shared<'l>(place: &Place<'l>, known: &mut Identities, found: &mut HashMap<usi
     if differ_in.is_empty() {
         return;
     }
-    let evidence = Shared { differ_in, holders: place.holders(), sockets: place.sockets.len() };
+    let evidence = Shared { differ_in, processes: place.process_groups(), sockets: place.sockets.len() };
     for (at, _) in &place.sockets {
         found.entry(*at).or_default().push(evidence.clone().into());
     }
 }
 
 /// The sides that a place takes traffic from, the sides that it loses traffic to, and how many more there are.
-type Sides = (Vec<Side>, Vec<Side>, usize);
+type OtherSockets = (Vec<OtherSocket>, Vec<OtherSocket>, usize);
 
-fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
+fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
     let by_spot: HashMap<_, usize> =
-        places.iter().enumerate().map(|(at, place)| (spot(place.socket), at)).collect();
-    let mut sides: HashMap<usize, Sides> = HashMap::new();
+        places.iter().enumerate().map(|(at, place)| (bound_to(place.socket), at)).collect();
+    let mut sides: HashMap<usize, OtherSockets> = HashMap::new();
     for (at, place) in places.iter().enumerate() {
-        let (address, device) = spot(place.socket);
+        let (address, device) = bound_to(place.socket);
         // A socket can only take traffic from sockets with a less specific address, a less specific device, or both.
         let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
         let less: HashSet<_> =
             [(address, None), (v4, device), (v4, None), (v6, device), (v6, None)].into_iter().collect();
-        let mut wider: Vec<usize> = less.iter().filter_map(|spot| by_spot.get(spot)).copied().collect();
+        let mut wider: Vec<usize> =
+            less.iter().filter_map(|bound_to| by_spot.get(bound_to)).copied().collect();
         wider.sort_unstable();
         for wide_at in wider {
             let wide = &places[wide_at];
-            if !place.socket.narrows(wide.socket) || !strangers(place, wide) {
+            if !place.socket.narrows(wide.socket) || !are_unrelated(place, wide) {
                 continue;
             }
             add(sides.entry(at).or_default(), |sides| &mut sides.0, wide);
@@ -253,7 +255,11 @@ fn shadowed(places: &[Place<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {
     }
 }
 
-fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &Place<'_>) {
+fn add(
+    sides: &mut OtherSockets,
+    list: impl Fn(&mut OtherSockets) -> &mut Vec<OtherSocket>,
+    place: &AddressGroup<'_>,
+) {
     if list(sides).len() < FEW {
         list(sides).push(place.side().clone());
     } else {
@@ -262,20 +268,21 @@ fn add(sides: &mut Sides, list: impl Fn(&mut Sides) -> &mut Vec<Side>, place: &P
 }
 
 /// Returns whether the processes of the two places are known and unrelated.
-fn strangers<'l>(place: &Place<'l>, other: &Place<'l>) -> bool {
-    if place.tenants.is_empty() || other.tenants.is_empty() || !place.pids.is_disjoint(&other.pids) {
+fn are_unrelated<'l>(place: &AddressGroup<'l>, other: &AddressGroup<'l>) -> bool {
+    if place.compared.is_empty() || other.compared.is_empty() || !place.pids.is_disjoint(&other.pids) {
         return false;
     }
     if !place.programs().is_disjoint(other.programs()) {
         return false;
     }
     let local = &place.socket.local;
-    let is_above = |a: &Place<'l>, b: &Place<'l>| {
+    let is_above = |a: &AddressGroup<'l>, b: &AddressGroup<'l>| {
         !b.above.is_disjoint(&a.pids)
-            && b.tenants.iter().any(|child| {
+            && b.compared.iter().any(|child| {
                 let parents = || child.process.parents.iter().map(|parent| parent.pid);
-                let above = a.tenants.iter().filter(|tenant| parents().any(|pid| pid == tenant.process.pid));
-                above.into_iter().any(|tenant| belong_together(tenant, child, local.port, local.protocol))
+                let above =
+                    a.compared.iter().filter(|process| parents().any(|pid| pid == process.process.pid));
+                above.into_iter().any(|process| is_worker_of(process, child, local.port, local.protocol))
             })
     };
     !is_above(place, other) && !is_above(other, place)

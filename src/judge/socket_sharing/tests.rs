@@ -89,7 +89,7 @@ fn holders_of_one_socket() {
         ),
         ("systemd and a service", vec![SYSTEMD, (7, 5, NGINX, &[1])], ""),
         (
-            "systemd and two strangers",
+            "systemd and two are_unrelated",
             vec![SYSTEMD, (7, 5, NGINX, &[1]), (8, 5, PYTHON, &[1])],
             "[Executable]",
         ),
@@ -168,27 +168,28 @@ fn sockets_on_one_address() {
 fn the_evidence_of_sharing() {
     let who = [(7, 0, NGINX, &[1][..]), (8, 33, NGINX, &[7]), (9, 33, NGINX, &[7]), (10, 6, PYTHON, &[1])];
     let found = of(&[("tcp/0.0.0.0:80", &[7, 8, 9, 10, 11])], &who);
-    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, holders, sockets: 1 }))] =
+    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { differ_in, processes, sockets: 1 }))] =
         &found[0][..]
     else {
         panic!("{found:?}")
     };
     assert_eq!(differ_in, &[Difference::User, Difference::Executable]);
-    let told: Vec<_> = holders.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
+    let told: Vec<_> = processes.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
     assert_eq!(told, [(7, 1, Some(0)), (8, 2, Some(33)), (10, 1, Some(6))]);
-    assert_eq!((holders.more, holders.unread), (0, 1));
+    assert_eq!((processes.more, processes.unread), (0, 1));
     let crowd: Vec<Who> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
     let pids: Vec<Pid> = (1..=30).collect();
     let found = of(&[("tcp/0.0.0.0:80", &pids)], &crowd);
-    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { holders, .. }))] = &found[0][..] else {
+    let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { processes, .. }))] = &found[0][..]
+    else {
         panic!("{found:?}")
     };
-    assert_eq!((holders.known.len(), holders.more), (8, 22));
+    assert_eq!((processes.known.len(), processes.more), (8, 22));
 }
 
 #[test]
 fn shadows() {
-    let strangers = [(7, 5, NGINX, &[1][..]), (8, 5, PYTHON, &[1])];
+    let are_unrelated = [(7, 5, NGINX, &[1][..]), (8, 5, PYTHON, &[1])];
     let scripts = [(7, 5, PYTHON, &[1][..]), (8, 5, PYTHON, &[1])];
     let users = [(7, 0, NGINX, &[1][..]), (8, 33, NGINX, &[1])];
     let same = [(7, 5, NGINX, &[1][..]), (8, 5, NGINX, &[1])];
@@ -198,36 +199,40 @@ fn shadows() {
     let both = ["takes 1 loses 0", "takes 0 loses 1"];
     let (local, any) = ("tcp/127.0.0.1:8080", "tcp/0.0.0.0:8080");
     for (name, narrow, wide, who, wanted) in [
-        ("another program", local, any, strangers, both),
+        ("another program", local, any, are_unrelated, both),
         ("another script", local, any, scripts, both),
         ("another user", local, any, users, both),
         ("one program, one user", local, any, same, ["", ""]),
         ("a worker", local, any, family, ["", ""]),
         ("a master", local, any, reverse, ["", ""]),
         ("for whom systemd opened it is not known", local, any, opened, ["", ""]),
-        ("both families", local, "tcp/[::]:8080", strangers, both),
-        ("IPv4 beside both families", any, "tcp/[::]:8080", strangers, both),
-        ("another port", local, "tcp/0.0.0.0:8081", strangers, ["", ""]),
-        ("a device", "udp/0.0.0.0%lo:8080", "udp/0.0.0.0:8080", strangers, both),
-        ("a device and no wildcard", "udp/127.0.0.1%lo:8080", "udp/127.0.0.1:8080", strangers, both),
-        ("a group", "udp/224.0.0.251:5353", "udp/0.0.0.0:5353", strangers, ["", ""]),
+        ("both families", local, "tcp/[::]:8080", are_unrelated, both),
+        ("IPv4 beside both families", any, "tcp/[::]:8080", are_unrelated, both),
+        ("another port", local, "tcp/0.0.0.0:8081", are_unrelated, ["", ""]),
+        ("a device", "udp/0.0.0.0%lo:8080", "udp/0.0.0.0:8080", are_unrelated, both),
+        ("a device and no wildcard", "udp/127.0.0.1%lo:8080", "udp/127.0.0.1:8080", are_unrelated, both),
+        ("a group", "udp/224.0.0.251:5353", "udp/0.0.0.0:5353", are_unrelated, ["", ""]),
     ] {
         let [first, second] = [who[0].0, who[1].0];
         let found = of(&[(narrow, &[first]), (wide, &[second])], &who);
         assert_eq!(codes(&found), wanted, "{name}");
     }
     // A process that owns both sockets loses no traffic.
-    assert_eq!(codes(&of(&[(local, &[7, 8]), (any, &[8])], &strangers)), ["[Executable]", ""]);
-    assert_eq!(codes(&of(&[(local, &[7, 9]), (any, &[8, 9])], &strangers)), ["", ""], "9 could not be read");
+    assert_eq!(codes(&of(&[(local, &[7, 8]), (any, &[8])], &are_unrelated)), ["[Executable]", ""]);
+    assert_eq!(
+        codes(&of(&[(local, &[7, 9]), (any, &[8, 9])], &are_unrelated)),
+        ["", ""],
+        "9 could not be read"
+    );
     // An unknown process gets no finding.
-    assert_eq!(codes(&of(&[(local, &[7]), (any, &[9])], &strangers)), ["", ""]);
+    assert_eq!(codes(&of(&[(local, &[7]), (any, &[9])], &are_unrelated)), ["", ""]);
     let hidden = vec![
         socket(local, Owner::Held(vec![7].into())),
         socket(any, Owner::Hidden),
         socket("tcp/[::]:8080", Owner::Kernel),
     ];
-    assert_eq!(codes(&evidence(hidden, vec![process(&strangers[0])])), ["", "", ""]);
-    let mut bare = strangers.map(|who| process(&who));
+    assert_eq!(codes(&evidence(hidden, vec![process(&are_unrelated[0])])), ["", "", ""]);
+    let mut bare = are_unrelated.map(|who| process(&who));
     bare[1].uid = None;
     let sockets = vec![socket(local, Owner::Held(vec![7].into())), socket(any, Owner::Held(vec![8].into()))];
     assert_eq!(codes(&evidence(sockets, bare.to_vec())), ["", ""]);
@@ -235,7 +240,7 @@ fn shadows() {
 
 #[test]
 fn a_namespace_is_a_network_of_its_own() {
-    let strangers = [(7, 5, NGINX, &[1][..]), (8, 6, PYTHON, &[1])].map(|who| process(&who));
+    let are_unrelated = [(7, 5, NGINX, &[1][..]), (8, 6, PYTHON, &[1])].map(|who| process(&who));
     let netns = Some(Netns { inode: 7, name: None });
     let elsewhere: Arc<Home> = Home { netns, ..Home::default() }.into();
     for (first, second) in [("tcp/127.0.0.1:80", "tcp/0.0.0.0:80"), ("tcp/0.0.0.0:80", "tcp/0.0.0.0:80")] {
@@ -243,7 +248,7 @@ fn a_namespace_is_a_network_of_its_own() {
             Socket { home: elsewhere.clone(), ..socket(first, Owner::Held(vec![7].into())) },
             socket(second, Owner::Held(vec![8].into())),
         ];
-        assert_eq!(codes(&evidence(sockets, strangers.to_vec())), ["", ""]);
+        assert_eq!(codes(&evidence(sockets, are_unrelated.to_vec())), ["", ""]);
     }
 }
 
@@ -267,7 +272,7 @@ fn the_evidence_of_a_shadow() {
         panic!("{found:?}")
     };
     assert_eq!(takes_from[0].address.to_string(), "0.0.0.0");
-    assert_eq!(takes_from[0].holders.known[0].pid, 8);
+    assert_eq!(takes_from[0].processes.known[0].pid, 8);
     let mut sockets = vec![("udp/0.0.0.0:9".to_owned(), 8)];
     sockets.extend((1..=20).map(|n| (format!("udp/127.0.0.{n}:9"), 7)));
     let sockets: Vec<(&str, Vec<Pid>)> =

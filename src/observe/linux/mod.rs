@@ -38,7 +38,7 @@ use self::namespaces::Known;
 use self::owners::{Place, Walk};
 use self::reading::Job;
 use self::sockets::{Found, Listed};
-pub(super) use self::watch::Memory;
+pub(super) use self::watch::PollState;
 use super::{Error, Scope};
 use crate::model::{
     Gap, Home, Host, Namespace, Namespaces, Note, Owner, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket,
@@ -57,7 +57,7 @@ pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 
 /// A snapshot, and the data that makes the next scan cheaper.
 #[derive(Debug)]
-struct Seen {
+struct ScanResult {
     observation: Snapshot,
     view: View,
     /// The gaps in the list of sockets alone.
@@ -65,13 +65,13 @@ struct Seen {
     places: Vec<Place>,
 }
 
-fn look(scope: &Scope) -> Result<Seen, Error> {
+fn look(scope: &Scope) -> Result<ScanResult, Error> {
     let taken = Timestamp::now();
     let privileged = settings::privileged();
     let ephemeral = settings::ephemeral();
     let kernel = sysinfo::System::kernel_version().ok();
     let view = View::open(scope)?;
-    let Sight { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
+    let SocketScan { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
     let blind = gaps.clone();
     let mut places = Vec::new();
     gaps.extend(ephemeral.gaps);
@@ -89,7 +89,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
     }
     notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
-    name_homes(&mut found, &mut users);
+    resolve_users_and_cgroups(&mut found, &mut users);
     let mut processes = processes(scope, &mut found, &mut users, &mut gaps);
     if scope.packages {
         let (package_gaps, package_notes) = packages::look_up(&mut processes);
@@ -123,7 +123,7 @@ fn look(scope: &Scope) -> Result<Seen, Error> {
         gaps,
         notes,
     };
-    Ok(Seen { observation, view, blind, places })
+    Ok(ScanResult { observation, view, blind, places })
 }
 
 /// The network namespaces of a scope.
@@ -135,7 +135,7 @@ struct View {
 
 /// The sockets in these namespaces.
 #[derive(Default)]
-struct Sight {
+struct SocketScan {
     found: Vec<Found>,
     namespaces: Vec<Namespace>,
     gaps: Vec<Gap>,
@@ -163,8 +163,8 @@ impl View {
     }
 
     /// Lists the sockets of all these namespaces.
-    fn look(&self, scope: &Scope) -> Sight {
-        let mut sight = Sight::default();
+    fn look(&self, scope: &Scope) -> SocketScan {
+        let mut sight = SocketScan::default();
         if self.own {
             sight.add(sockets::list(scope, None));
         }
@@ -206,8 +206,8 @@ impl View {
     }
 
     /// Returns the kernel services that run, as far as they can be seen from here and inside the other namespaces.
-    fn kernel_services(&self) -> kernel_services::Running {
-        let mut running = kernel_services::Running::find();
+    fn kernel_services(&self) -> kernel_services::RunningProgram {
+        let mut running = kernel_services::RunningProgram::find();
         for known in &self.others {
             let links = known.enter(links::list).and_then(|links| links).unwrap_or_default();
             running.add(Some(known.netns.inode), links);
@@ -232,7 +232,7 @@ impl View {
     }
 }
 
-impl Sight {
+impl SocketScan {
     fn add(&mut self, listed: Listed) {
         if self.found.is_empty() {
             self.found = listed.found; // not twice in memory, even for a moment
@@ -272,7 +272,7 @@ fn find_holders(
     found: &mut [Found],
     Asked { privileged, closely }: Asked,
     look: impl Fn() -> Option<Vec<Found>>,
-    kernel_services: impl FnOnce() -> kernel_services::Running,
+    kernel_services: impl FnOnce() -> kernel_services::RunningProgram,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     gaps.extend(hidden_by_proc(privileged));
@@ -295,7 +295,7 @@ fn find_holders(
             return None;
         }
     };
-    if closely && let Err(errno) = owners::closer_look(&mut walk, &open) {
+    if closely && let Err(errno) = owners::search_threads_and_io_uring(&mut walk, &open) {
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
@@ -325,7 +325,7 @@ fn find_holders(
         drop_the_gone(&mut open);
         if !open.is_empty() {
             let blind = !walk.unread.is_empty();
-            let hidden = if closely { Ok(()) } else { owners::closer_look(&mut walk, &open) };
+            let hidden = if closely { Ok(()) } else { owners::search_threads_and_io_uring(&mut walk, &open) };
             let second = hidden
                 // A second walk cannot help if not every process may be read.
                 .and_then(|()| if blind { Ok(Walk::default()) } else { owners::walk(&open) });
@@ -353,7 +353,7 @@ fn find_holders(
     // If not every process was seen, the owner of the remaining sockets is unknown.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services =
-        if open.is_empty() || blind { kernel_services::Running::default() } else { kernel_services() };
+        if open.is_empty() || blind { kernel_services::RunningProgram::default() } else { kernel_services() };
     let mut unaccounted = 0;
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
@@ -472,7 +472,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
 }
 
 /// Looks up the users of sockets, and turns the IDs of their control groups into paths, units and containers.
-fn name_homes(found: &mut [Found], users: &mut users::Users) {
+fn resolve_users_and_cgroups(found: &mut [Found], users: &mut users::Users) {
     let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).map(u64::from).collect();
     let paths = if wanted.is_empty() { HashMap::new() } else { cgroup::paths(&wanted) };
     let mut named = HashMap::new();
@@ -512,7 +512,7 @@ fn processes(
         gaps.push(unread_processes("command line", silent, "the process did not answer in time".to_owned()));
     }
     if scope.details {
-        name_homes_by_owner(found, &processes);
+        resolve_missing_users_and_cgroups(found, &processes);
     }
     processes
 }
@@ -548,7 +548,7 @@ fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
 }
 
 /// Uses the control group of the first owner if the socket's own group has no name (cgroup v1).
-fn name_homes_by_owner(found: &mut [Found], processes: &[Process]) {
+fn resolve_missing_users_and_cgroups(found: &mut [Found], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<Home>> = HashSet::new();
     for f in found.iter_mut().filter(|f| f.socket.cgroup.is_none()) {
@@ -595,7 +595,8 @@ mod tests {
         let told = |again: fn() -> Option<Vec<Found>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
             let asked = Asked { privileged: true, closely: false };
-            find_holders(&mut one, asked, again, kernel_services::Running::default, &mut gaps).unwrap();
+            find_holders(&mut one, asked, again, kernel_services::RunningProgram::default, &mut gaps)
+                .unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
             (one[0].socket.owner.clone(), failed)
         };

@@ -33,7 +33,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
             }
             Trouble::Interrupted => f.write_str("the tables changed under every attempt"),
-            Trouble::Unsettled => f.write_str("the tables kept changing, and no two answers agreed"),
+            Trouble::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),
             Trouble::Truncated => f.write_str("the kernel lost messages"),
             Trouble::Malformed => f.write_str("the kernel's answer was not understood"),
         }
@@ -111,7 +111,7 @@ impl Netlink {
                 return Ok(None);
             }
         }
-        Ok(trouble.or(Some(Trouble::Unsettled)))
+        Ok(trouble.or(Some(Trouble::NotCompared)))
     }
 
     /// Sends one request; returns the sockets, and whether a single datagram carried them all.

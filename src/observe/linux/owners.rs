@@ -100,19 +100,19 @@ pub(super) struct Place {
 /// The descriptor directories of owners, kept open. Reading through an open directory costs half as much as by its
 /// path, and the directory of a process that has ended stays empty, even if another process gets its pid.
 #[derive(Debug, Default)]
-pub(super) struct Folders(HashMap<Pid, OwnedFd>);
+pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 
 /// The number of directories that are kept open: a process may usually open 1,024 files.
 const KEPT: usize = 256;
 
-impl Folders {
+impl OpenDirectories {
     /// Opens the directories of the first owners, as far as permitted.
     pub(super) fn of(places: &[Place]) -> Self {
         let mut pids: Vec<Pid> = places.iter().map(|place| place.pid).collect();
         pids.dedup();
         let open =
             |pid: Pid| Some((pid, openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).ok()?));
-        Folders(pids.into_iter().take(KEPT).filter_map(open).collect())
+        OpenDirectories(pids.into_iter().take(KEPT).filter_map(open).collect())
     }
 
     /// Keeps the directories of these processes and closes the others.
@@ -237,7 +237,7 @@ fn says_in_flight(fdinfo: &[u8]) -> bool {
 
 /// Searches the places outside the descriptors of a process: threads with their own descriptor table, threads of a
 /// process whose first thread has ended, and the fixed files of an io_uring.
-pub(super) fn closer_look(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
+pub(super) fn search_threads_and_io_uring(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
     for &(pid, ring) in &walk.rings {

@@ -176,7 +176,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         ));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
-        && kernel.is_some_and(|version| !tells_bound(version))
+        && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
         notes.push(note(
             "this kernel does not tell of TCP sockets bound but not listening; Linux 6.8 does",
@@ -194,7 +194,7 @@ fn is_preloaded() -> bool {
 }
 
 /// Returns whether a kernel of this version lists sockets that are bound and not listening: from 6.8 on.
-fn tells_bound(version: &str) -> bool {
+fn lists_bound_sockets(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 8),
@@ -216,7 +216,7 @@ mod tests {
             ("6.1.0-40-amd64", false),
             ("5.10", false),
         ] {
-            assert_eq!(tells_bound(version), tells, "{version}");
+            assert_eq!(lists_bound_sockets(version), tells, "{version}");
         }
     }
 

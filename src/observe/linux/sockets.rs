@@ -271,11 +271,11 @@ impl Lister<'_> {
                 remedy: Some("mount /proc".to_owned()),
             });
         }
-        self.tell_refusals();
+        self.note_refusals();
     }
 
     /// Adds the refusals of all kinds as one gap: the tables that answered instead show less.
-    fn tell_refusals(&mut self) {
+    fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
         self.listed.notes.push(Note {

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::owners::{Folders, Place};
+use super::owners::{OpenDirectories, Place};
 use super::sockets::{Found, Identity};
-use super::{Seen, Sight, look};
+use super::{ScanResult, SocketScan, look};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
@@ -43,14 +43,14 @@ const PROGRAMS_EVERY: u32 = 5;
 
 /// The state that one scan leaves for the next.
 #[derive(Debug, Default)]
-pub(in crate::observe) struct Memory {
-    last: Option<Last>,
+pub(in crate::observe) struct PollState {
+    last: Option<LastScan>,
 }
 
 #[derive(Debug)]
-struct Last {
-    seen: Seen,
-    folders: Folders,
+struct LastScan {
+    seen: ScanResult,
+    directories: OpenDirectories,
     /// The program that each process ran, if it may be read.
     programs: Vec<(Pid, Option<PathBuf>)>,
     /// The time of the next full scan, unless something requires one earlier.
@@ -62,7 +62,7 @@ struct Last {
 }
 
 /// The result of a cheap scan.
-enum Cheap {
+enum QuickScan {
     /// Everything is unchanged.
     Same,
     /// These sockets are gone, and nothing else changed.
@@ -71,7 +71,7 @@ enum Cheap {
     Whole,
 }
 
-impl Memory {
+impl PollState {
     /// Scans; returns a snapshot, or `None` if everything is unchanged.
     ///
     /// # Errors
@@ -88,12 +88,12 @@ impl Memory {
             && now < last.due
         {
             match last.cheap(scope) {
-                Cheap::Same => return Ok(None),
-                Cheap::Gone(gone) => {
+                QuickScan::Same => return Ok(None),
+                QuickScan::Gone(gone) => {
                     last.forget(&gone);
                     return Ok(Some(last.seen.observation.clone()));
                 }
-                Cheap::Whole => {}
+                QuickScan::Whole => {}
             }
         }
         let began = Instant::now();
@@ -105,24 +105,24 @@ impl Memory {
         seen.places.dedup_by_key(|place| (place.pid, place.inode));
         let programs = seen.observation.processes.iter().map(|process| (process.pid, program(process.pid)));
         let programs = programs.collect();
-        let folders = Folders::of(&seen.places);
+        let directories = OpenDirectories::of(&seen.places);
         let observation = seen.observation.clone();
         let other = self.last.as_ref().is_none_or(|last| last.seen.is_other(&seen));
         let restless = if other { restless + 1 } else { 0 };
         let due = began + NOW_AND_THEN.max(cost * SPARING);
-        self.last = Some(Last { seen, folders, programs, due, cheap_looks: 0, restless });
+        self.last = Some(LastScan { seen, directories, programs, due, cheap_looks: 0, restless });
         Ok(Some(observation))
     }
 }
 
-impl Seen {
+impl ScanResult {
     /// Returns whether sockets, owners or gaps differ, so that more may be about to change.
-    fn is_other(&self, new: &Seen) -> bool {
-        let held = |seen: &Seen| {
+    fn is_other(&self, new: &ScanResult) -> bool {
+        let held = |seen: &ScanResult| {
             let sockets = seen.observation.sockets.iter();
             sockets.map(|socket| (socket.cookie, socket.owner.clone())).collect::<Vec<_>>()
         };
-        let gaps = |seen: &Seen| {
+        let gaps = |seen: &ScanResult| {
             let gaps = seen.observation.gaps.iter();
             gaps.map(|gap| (gap.stage, gap.why.clone())).collect::<Vec<_>>()
         };
@@ -130,19 +130,19 @@ impl Seen {
     }
 }
 
-impl Last {
-    fn cheap(&mut self, scope: &Scope) -> Cheap {
+impl LastScan {
+    fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
-        let Seen { observation, view, blind, places } = &self.seen;
+        let ScanResult { observation, view, blind, places } = &self.seen;
         // If no process is known that could be checked, this is the only way to notice that a process is gone.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
         scope.states.retain(|state| bound || *state != State::Bound);
         let scope = &scope;
-        let Sight { found, gaps, .. } = view.look(scope);
+        let SocketScan { found, gaps, .. } = view.look(scope);
         if if bound { gaps != *blind } else { gaps.iter().any(|gap| !blind.contains(gap)) } {
-            return Cheap::Whole;
+            return QuickScan::Whole;
         }
         let known: HashSet<Key<'_>> = observation.sockets.iter().map(key).collect();
         let mut present: HashSet<Key<'_>> = found.iter().map(|found| key(&found.socket)).collect();
@@ -151,7 +151,7 @@ impl Last {
             present.extend(unasked.map(key));
         }
         if !present.is_subset(&known) {
-            return Cheap::Whole;
+            return QuickScan::Whole;
         }
         let again: Vec<Found>;
         if present.len() < known.len() {
@@ -163,7 +163,7 @@ impl Last {
         let gone: HashSet<usize> =
             sockets().filter(|(_, socket)| !present.contains(&key(socket))).map(|(at, _)| at).collect();
         if present.len() > known.len() {
-            return Cheap::Whole; // the second dump names a new one
+            return QuickScan::Whole; // the second dump names a new one
         }
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| observation.sockets.get(*at)?.inode).map(u64::from).collect();
@@ -177,10 +177,10 @@ impl Last {
         let asked = places.clone().cycle().skip(turn % places.clone().count().max(1)).take(part);
         let run_others = self.cheap_looks.is_multiple_of(PROGRAMS_EVERY)
             && programs.any(|(pid, was)| program(*pid) != *was);
-        if run_others || !self.folders.hold(asked) {
-            return Cheap::Whole;
+        if run_others || !self.directories.hold(asked) {
+            return QuickScan::Whole;
         }
-        if gone.is_empty() { Cheap::Same } else { Cheap::Gone(gone) }
+        if gone.is_empty() { QuickScan::Same } else { QuickScan::Gone(gone) }
     }
 
     /// Removes sockets from the snapshot, and the processes that owned no other socket.
@@ -192,7 +192,7 @@ impl Last {
         let inodes: HashSet<u64> = sockets.iter().filter_map(|socket| socket.inode).map(u64::from).collect();
         processes.retain(|process| holders.contains(&process.pid));
         self.programs.retain(|(pid, _)| holders.contains(pid));
-        self.folders.retain(&holders);
+        self.directories.retain(&holders);
         self.seen.places.retain(|Place { inode, .. }| inodes.contains(inode));
         *taken = Timestamp::now();
     }

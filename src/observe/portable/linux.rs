@@ -25,7 +25,7 @@ pub(super) fn privileged() -> bool {
 }
 
 /// Adds the names of the sockets' users, and a gap for what an ordinary user cannot see.
-pub(super) fn tell(
+pub(super) fn add_system_details(
     _: &Scope,
     privileged: bool,
     sockets: &mut [Socket],

@@ -45,7 +45,7 @@ pub(super) fn privileged() -> bool {
 
 /// The obstacles during a scan.
 #[derive(Default)]
-struct Met {
+struct Obstacles {
     /// Processes that may not be read.
     closed: u64,
     /// The number of processes and descriptors that were not read for another reason, and the last such reason.
@@ -53,7 +53,7 @@ struct Met {
     why: String,
 }
 
-impl Met {
+impl Obstacles {
     fn failed(&mut self, why: String) {
         self.failed += 1;
         self.why = why;
@@ -77,7 +77,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
             return Vec::new();
         }
     };
-    let mut met = Met::default();
+    let mut met = Obstacles::default();
     let mut found: Vec<(Socket, BTreeSet<Pid>)> = Vec::new();
     let mut places: HashMap<(u64, u64), usize> = HashMap::new();
     // The kernel itself (0) has no descriptors.
@@ -118,7 +118,7 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
 }
 
 /// Returns the sockets of one process, each with its identity in the kernel.
-fn of_process(pid: Pid, met: &mut Met) -> Vec<((u64, u64), Socket)> {
+fn of_process(pid: Pid, met: &mut Obstacles) -> Vec<((u64, u64), Socket)> {
     let Ok(id) = i32::try_from(pid) else { return Vec::new() };
     let descriptors = match descriptors(id) {
         Ok(descriptors) => descriptors,
@@ -239,7 +239,13 @@ fn tcp_state(code: i32, remote: u16) -> Option<State> {
 }
 
 /// Adds the launchd jobs of the processes, if all details are wanted.
-pub(super) fn tell(scope: &Scope, _: bool, _: &mut [Socket], processes: &mut [Process], gaps: &mut Vec<Gap>) {
+pub(super) fn add_system_details(
+    scope: &Scope,
+    _: bool,
+    _: &mut [Socket],
+    processes: &mut [Process],
+    gaps: &mut Vec<Gap>,
+) {
     if !scope.details || processes.is_empty() {
         return;
     }

@@ -83,7 +83,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let mut sockets = own::sockets(scope, &mut gaps);
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
-    own::tell(scope, privileged, &mut sockets, &mut processes, &mut gaps);
+    own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
     // Processes that own no socket, or that are not to be listed, are removed.
     let holders: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| holders.contains(&process.pid));
@@ -95,7 +95,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             what: "sockets for which the system names no process".to_owned(),
             count: u64::try_from(nameless).ok(),
             pids: Vec::new(),
-            why: "its table of sockets does not tell".to_owned(),
+            why: "its table of sockets does not add_system_details".to_owned(),
             remedy: None,
         });
     }

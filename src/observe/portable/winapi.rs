@@ -165,7 +165,7 @@ pub(super) fn is_elevated() -> io::Result<bool> {
 }
 
 /// Returns the directory of the system's own programs.
-pub(super) fn system_folder() -> io::Result<PathBuf> {
+pub(super) fn system_directory() -> io::Result<PathBuf> {
     let mut path = vec![0; LONGEST_PATH as usize];
     // SAFETY: `path` has the stated number of units, and the call writes no more.
     let length = unsafe { GetSystemDirectoryW(path.as_mut_ptr(), LONGEST_PATH) };
@@ -288,6 +288,6 @@ mod tests {
 
     #[test]
     fn the_system_has_a_folder() {
-        assert!(system_folder().unwrap().is_dir());
+        assert!(system_directory().unwrap().is_dir());
     }
 }

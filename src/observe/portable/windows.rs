@@ -25,7 +25,7 @@ use crate::observe::Scope;
 
 /// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] = &[
-    "this system's tables tell neither the peers of UDP sockets, which are listed as if they took from anybody, nor \
+    "this system's tables add_system_details neither the peers of UDP sockets, which are listed as if they took from anybody, nor \
      TCP sockets that are bound and do not listen",
 ];
 
@@ -66,7 +66,7 @@ fn open(pid: Pid) -> Opened {
 }
 
 /// Adds the owners of the sockets, and the details of the processes.
-pub(super) fn tell(
+pub(super) fn add_system_details(
     scope: &Scope,
     privileged: bool,
     sockets: &mut [Socket],
@@ -132,7 +132,7 @@ pub(super) fn tell(
             what: "the program files of processes".to_owned(),
             count: Some(unread),
             pids: Vec::new(),
-            why: "the system does not tell them".to_owned(),
+            why: "the system does not add_system_details them".to_owned(),
             remedy: remedy(privileged),
         });
     }
@@ -203,7 +203,7 @@ pub(super) fn ephemeral() -> Ephemeral {
 }
 
 fn setting() -> Result<Vec<EphemeralOf>, String> {
-    let tool = winapi::system_folder().map_err(|error| error.to_string())?.join("netsh.exe");
+    let tool = winapi::system_directory().map_err(|error| error.to_string())?.join("netsh.exe");
     let ask = |protocol: Protocol, family: Family| {
         let question = ["int", family.name(), "show", "dynamicport", protocol.name()];
         let said = format!("netsh {}", question.join(" "));

@@ -74,7 +74,7 @@ fn bad_policies_say_where_and_why() {
 }
 
 /// Files by their names, and whether they are read.
-fn files(files: &[(&str, &str)]) -> Result<Policy, Trouble> {
+fn files(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
     let files: HashMap<&str, String> =
         files.iter().map(|(name, text)| (*name, format!("schema = \"portolan.policy/1\"\n{text}"))).collect();
     let mut read =

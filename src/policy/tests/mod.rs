@@ -19,7 +19,7 @@ fn included(name: &str, text: &str) -> Included {
 }
 
 /// A policy of one file, its schema put in front on the same line.
-pub(super) fn read(text: &str) -> Result<Policy, Trouble> {
+pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     let text = format!("schema = \"portolan.policy/1\"\n{text}");
     parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, Relation, Row, UNASSIGNED};
 use super::*;
-use crate::model::{Basis, Confidence, Life, PortRange, Standing, Status};
+use crate::model::{Basis, Confidence, CuratedState, Life, PortRange, Status};
 
 fn is_date(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
@@ -93,7 +93,7 @@ fn curated_lists_have_their_shape() {
             let protocols: Vec<_> = row.protocols.split('+').collect();
             assert!([&["tcp"][..], &["udp"], &["tcp", "udp"]].contains(&&protocols[..]), "{line}");
             assert!(c.ended.is_none_or(|ended| is_date(ended) && ended.len() <= 7), "{line}");
-            assert_eq!(c.standing == Standing::Alive, columns == 10, "{line}");
+            assert_eq!(c.standing == CuratedState::Alive, columns == 10, "{line}");
         }
         assert!(rows.is_sorted_by_key(|row| (row.ports.low, row.service)) || columns == 10);
         assert!(rows.is_sorted_by_key(|row| row.ports.low));
@@ -166,9 +166,9 @@ fn the_dead_are_told_as_dead() {
     let registry = Registry::embedded();
     for row in dead() {
         let own = match row.curated.standing {
-            Standing::Orphaned => Basis::Ended,
-            Standing::Legacy => Basis::Legacy,
-            Standing::Alive => panic!("alive in orphans.tsv: {row:?}"),
+            CuratedState::Orphaned => Basis::Ended,
+            CuratedState::Legacy => Basis::Legacy,
+            CuratedState::Alive => panic!("alive in orphans.tsv: {row:?}"),
         };
         for (port, protocol) in pairs(&row) {
             let verdict = registry.verdict(port, protocol);

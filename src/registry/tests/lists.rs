@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::super::row::CuratedRow;
 use super::super::{Registry, rules};
 use super::{body, pairs};
-use crate::model::{Confidence, Life, Protocol, Standing};
+use crate::model::{Confidence, CuratedState, Life, Protocol};
 
 /// Returns the errors in these lists of dead and living registrations.
 fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
@@ -33,7 +33,7 @@ fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
             }
             _ => {}
         }
-        if is_dead == (curated.standing == Standing::Alive) {
+        if is_dead == (curated.standing == CuratedState::Alive) {
             complain("in the wrong list");
         }
         let mut despite: Vec<Life> = Vec::new();

@@ -6,10 +6,10 @@ use super::super::Registry;
 use super::super::programs::{called, pairs as port_list, programs};
 use super::super::row::Relation;
 use super::{body, dead, known_uses, live, pairs, verdict};
-use crate::model::{Protocol, Standing, Status};
+use crate::model::{CuratedState, Protocol, Status};
 
 /// A dead registration: service, standing, and whether the row names the current user of the port.
-type DeadRow = (&'static str, Standing, bool);
+type DeadRow = (&'static str, CuratedState, bool);
 
 /// Returns the dead registrations of each port and protocol.
 fn dead_by_port() -> BTreeMap<(u16, Protocol), Vec<DeadRow>> {
@@ -45,7 +45,7 @@ fn program_conflicts(programs_tsv: &'static str) -> Vec<String> {
                 let mut conflict =
                     |what: &str| conflicts.push(format!("{port}/{protocol} {}: {what}", fields[0]));
                 for (service, standing, used) in dead.get(&(port, protocol)).into_iter().flatten() {
-                    if own.contains(service) && *standing == Standing::Orphaned {
+                    if own.contains(service) && *standing == CuratedState::Orphaned {
                         conflict(&format!("serves {service}, which is called orphaned"));
                     } else if !own.contains(service) && !used {
                         conflict(&format!("{service} is dead there, and its row has no now_used_by"));
@@ -89,7 +89,7 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
         let is_own = known.relation != Relation::Other;
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
             // If a port has several registrations, the use belongs to one that is not orphaned.
-            let own = is_own && *standing != Standing::Orphaned && known.is(service);
+            let own = is_own && *standing != CuratedState::Orphaned && known.is(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
     }
@@ -166,7 +166,7 @@ fn sources_are_first_hand() {
         let ended = row.curated.ended.unwrap_or("1960");
         assert!(("1960".."2027").contains(&ended), "{} {}: {ended}", row.ports, row.service);
         assert!(
-            row.curated.standing != Standing::Alive
+            row.curated.standing != CuratedState::Alive
                 || row.curated.basis.is_none_or(|basis| !basis.contains('=')),
             "{}",
             row.service

@@ -60,7 +60,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     let document = Document {
         head,
         listeners: &audit.listeners,
-        findings: Seq(|| audit.findings.iter().map(Found::new)),
+        findings: Seq(|| audit.findings.iter().map(FindingRow::new)),
         verdict: Verdict::new(audit, fail_on),
     };
     write(&document, w)
@@ -77,7 +77,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
         host: &'a Host,
         complete: bool,
         #[serde(flatten)]
-        found: Found<'a>,
+        found: FindingRow<'a>,
     }
     #[derive(Serialize)]
     struct Last<'a> {
@@ -95,7 +95,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     (head.complete, head.gaps) = (audit.is_complete(), &gaps);
     for found in &audit.findings {
         let (taken, host, complete) = (head.taken, head.host, head.complete);
-        serialize(&Line { taken, host, complete, found: Found::new(found) }, CompactFormatter, &mut w)?;
+        serialize(&Line { taken, host, complete, found: FindingRow::new(found) }, CompactFormatter, &mut w)?;
     }
     let (listeners, findings) = (audit.listeners.len(), audit.findings.len());
     let last = Last { head, listeners, findings, verdict: Verdict::new(audit, fail_on) };
@@ -105,7 +105,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
 
 /// A finding: the flag's own object, the place, the processes, why it matters and what to do.
 #[derive(Serialize)]
-struct Found<'a> {
+struct FindingRow<'a> {
     code: &'static str,
     severity: Severity,
     evidence: &'a Evidence,
@@ -117,7 +117,7 @@ struct Found<'a> {
     netns: Option<&'a Netns>,
     exposure: Option<Exposure>,
     owner: Option<&'static str>,
-    processes: Vec<Holder<'a>>,
+    processes: Vec<ProcessSummary<'a>>,
     rule: Option<&'a str>,
     why: &'static str,
     remedy: &'static str,
@@ -127,22 +127,22 @@ struct Found<'a> {
 
 /// Enough of a process to find it in the listing, or to understand the finding without the listing.
 #[derive(Serialize)]
-struct Holder<'a> {
+struct ProcessSummary<'a> {
     pid: Pid,
     name: Option<&'a str>,
     exe: Option<&'a str>,
     user: Option<&'a str>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FindingRow<'a> {
     fn new(found: &'a AuditFinding<'_>) -> Self {
         let judged = match found.subject {
             Subject::Listener(judged) => Some(judged),
             Subject::Place { .. } => None,
         };
-        let holder = |pid: &Pid| {
+        let process_summary = |pid: &Pid| {
             let known = judged.and_then(|j| j.processes.iter().find(|process| process.pid == *pid));
-            Holder {
+            ProcessSummary {
                 pid: *pid,
                 name: known.and_then(|process| process.name.as_deref()),
                 exe: known.and_then(|process| process.exe.as_ref()).map(|exe| exe.path.as_str()),
@@ -151,7 +151,7 @@ impl<'a> Found<'a> {
         };
         let socket = judged.map(|judged| &judged.socket);
         let flag = found.finding.flag();
-        Found {
+        FindingRow {
             code: flag.code(),
             severity: found.finding.severity,
             evidence: &found.finding.evidence,
@@ -163,7 +163,7 @@ impl<'a> Found<'a> {
             netns: socket.and_then(|socket| socket.netns.as_ref()),
             exposure: judged.map(|judged| judged.exposure),
             owner: socket.map(|socket| socket.owner.name()),
-            processes: socket.iter().flat_map(|socket| socket.owner.pids()).map(holder).collect(),
+            processes: socket.iter().flat_map(|socket| socket.owner.pids()).map(process_summary).collect(),
             rule: found.rule.as_deref(),
             why: flag.why(),
             remedy: flag.remedy(),

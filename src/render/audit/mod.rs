@@ -10,7 +10,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::baseline::{Fingerprint, Holders, Program, Realm, User};
+use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
@@ -81,22 +81,23 @@ fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
         Subject::Listener(judged) => {
-            let Fingerprint { place, holders, user } = Fingerprint::of(judged);
-            let realm = match place.realm {
-                Realm::Own => None,
-                Realm::Container(name) | Realm::Named(name) => Some(name.to_owned()),
-                Realm::Numbered(inode) => Some(inode.to_string()),
+            let Fingerprint { place, owner, user } = Fingerprint::of(judged);
+            let netns = match place.netns {
+                NetnsIdentity::Own => None,
+                NetnsIdentity::Container(name) | NetnsIdentity::Named(name) => Some(name.to_owned()),
+                NetnsIdentity::Numbered(inode) => Some(inode.to_string()),
             };
-            let holders: Vec<&str> = match &holders {
-                Holders::Programs(programs) => {
-                    programs.iter().map(|(Program::File(text) | Program::Name(text))| *text).collect()
-                }
-                Holders::Kernel => vec!["(kernel)"],
-                Holders::Unseen => Vec::new(),
+            let owner: Vec<&str> = match &owner {
+                ListenerOwner::Programs(programs) => programs
+                    .iter()
+                    .map(|(ProgramIdentity::File(text) | ProgramIdentity::Name(text))| *text)
+                    .collect(),
+                ListenerOwner::Kernel => vec!["(kernel)"],
+                ListenerOwner::Unseen => Vec::new(),
             };
             let user = user.map(|user| match user {
-                User::Number(number) => number.to_string(),
-                User::Name(name) => name.to_owned(),
+                UserIdentity::Number(number) => number.to_string(),
+                UserIdentity::Name(name) => name.to_owned(),
             });
             serde_json::json!([
                 code,
@@ -104,8 +105,8 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 place.address,
                 place.port,
                 place.device,
-                realm,
-                holders,
+                netns,
+                owner,
                 user
             ])
         }
@@ -113,15 +114,15 @@ fn identity(found: &AuditFinding<'_>) -> String {
             let rest = match &found.finding.evidence {
                 Evidence::Policy(policy::Evidence::Missing(missing)) => serde_json::json!(missing.rule),
                 Evidence::Deep(deep::Evidence::TakenPort(taken)) => {
-                    serde_json::json!([taken.family, taken.netns.as_ref().map(realm)])
+                    serde_json::json!([taken.family, taken.netns.as_ref().map(netns)])
                 }
                 Evidence::Deep(deep::Evidence::Disagreement(found)) => {
-                    serde_json::json!([found.missing_from, found.netns.as_ref().map(realm)])
+                    serde_json::json!([found.missing_from, found.netns.as_ref().map(netns)])
                 }
                 Evidence::Change(evidence) => evidence.change().before.as_ref().map_or_else(
                     || serde_json::json!(found.rule),
                     |was| {
-                        serde_json::json!([was.device, was.netns.as_ref().map(realm), was.programs, was.user])
+                        serde_json::json!([was.device, was.netns.as_ref().map(netns), was.programs, was.user])
                     },
                 ),
                 _ => serde_json::json!(found.rule),
@@ -133,7 +134,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
 }
 
 /// Returns the name of a network namespace that survives a restart.
-fn realm(netns: &Netns) -> String {
+fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
@@ -151,14 +152,14 @@ fn place(subject: &Subject<'_>) -> String {
     match subject {
         Subject::Listener(judged) => {
             let socket = &judged.socket;
-            let realm = match &socket.netns {
+            let netns = match &socket.netns {
                 None => String::new(),
                 Some(Netns { name: Some(name), .. }) => {
                     format!(" in the network namespace {}", sanitize(name))
                 }
                 Some(Netns { inode, name: None }) => format!(" in the network namespace {inode}"),
             };
-            format!("{} {}:{}{realm}", socket.local.protocol.name(), address(socket), socket.local.port)
+            format!("{} {}:{}{netns}", socket.local.protocol.name(), address(socket), socket.local.port)
         }
         Subject::Place { protocol, address, port } => format!(
             "{}, {}, {}",

@@ -15,7 +15,7 @@ use crate::model::{Host, Severity};
 use crate::render::cells::{self, Form};
 use crate::render::summary::plural;
 use crate::render::wrap::wrap;
-use crate::render::{Style, Tone, registry, sanitize, talk};
+use crate::render::{Style, Tone, registry, sanitize, stderr};
 
 use super::{nobody, place, verdict, who};
 
@@ -30,15 +30,15 @@ const FEW: usize = 12;
 /// # Errors
 /// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mut out = Out { style, w: BufWriter::with_capacity(1 << 16, w) };
+    let mut out = AuditWriter { style, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
-    let told: Vec<_> = audit
+    let listed: Vec<_> = audit
         .findings
         .iter()
         .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
     let mut last = None;
-    for block in blocks(&told) {
+    for block in blocks(&listed) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
@@ -46,41 +46,41 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         out.block(&block)?;
     }
     out.accepted(audit)?;
-    out.folded(audit, told.len())?;
+    out.folded(audit, listed.len())?;
     out.w.flush()
 }
 
 /// The findings with one flag and one severity.
-struct Block<'f> {
+struct FindingGroup<'f> {
     severity: Severity,
     flag: Flag,
     presumed: bool,
-    programs: Vec<Program<'f>>,
+    programs: Vec<ProgramGroup<'f>>,
 }
 
 /// The findings of one program.
-struct Program<'f> {
+struct ProgramGroup<'f> {
     who: String,
-    told: Vec<Told<'f>>,
+    evidence: Vec<EvidenceGroup<'f>>,
 }
 
 /// The evidence of some findings, and the places it applies to.
-struct Told<'f> {
+struct EvidenceGroup<'f> {
     text: String,
     /// The rule of the policy that decided.
     rule: Option<&'f str>,
     places: Vec<String>,
 }
 
-fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
-    let mut blocks: Vec<Block<'f>> = Vec::new();
+fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<FindingGroup<'f>> {
+    let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
     // The indices of each block, program and text, so that the time is not quadratic in the number of findings.
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
         let presumed = found.finding.is_presumed();
         let b = *of_block.entry((severity, flag, presumed)).or_insert_with(|| {
-            blocks.push(Block { severity, flag, presumed, programs: Vec::new() });
+            blocks.push(FindingGroup { severity, flag, presumed, programs: Vec::new() });
             blocks.len() - 1
         });
         let (who, place) = match found.subject {
@@ -89,16 +89,16 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<Block<'f>> {
         };
         let programs = &mut blocks[b].programs;
         let e = *of_program.entry((b, who.clone())).or_insert_with(|| {
-            programs.push(Program { who, told: Vec::new() });
+            programs.push(ProgramGroup { who, evidence: Vec::new() });
             programs.len() - 1
         });
-        let (told, rule) = (&mut programs[e].told, found.rule.as_deref());
+        let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
         let text = found.finding.sentence();
         let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
-            told.push(Told { text, rule, places: Vec::new() });
-            told.len() - 1
+            evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
+            evidence.len() - 1
         });
-        told[t].places.push(place);
+        evidence[t].places.push(place);
     }
     blocks
 }
@@ -113,12 +113,12 @@ fn with_pids(place: String, judged: &Entry) -> String {
     }
 }
 
-struct Out<'a> {
+struct AuditWriter<'a> {
     style: &'a Style,
     w: BufWriter<&'a mut dyn Write>,
 }
 
-impl Out<'_> {
+impl AuditWriter<'_> {
     fn width(&self) -> Option<u16> {
         self.style.width.or(Some(MEASURE))
     }
@@ -173,10 +173,10 @@ impl Out<'_> {
         });
         self.prose(Tone::Plain, "", &format!("{looked} {}", registry(&audit.report.registry)))?;
         for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
-            self.prose(Tone::Warning, "Not seen: ", &talk::gap(gap))?;
+            self.prose(Tone::Warning, "Not seen: ", &stderr::gap(gap))?;
         }
         for note in observation.notes.iter().collect::<BTreeSet<_>>() {
-            self.prose(Tone::Quiet, "Note: ", &talk::note(note))?;
+            self.prose(Tone::Quiet, "Note: ", &stderr::note(note))?;
         }
         Ok(())
     }
@@ -197,13 +197,13 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn block(&mut self, block: &Block<'_>) -> io::Result<()> {
+    fn block(&mut self, block: &FindingGroup<'_>) -> io::Result<()> {
         let presumed = if block.presumed { " (presumed)" } else { "" };
         let heading = format!("{}{presumed}: {}", block.flag.code(), block.flag.description());
         self.prose(block.severity.into(), "  ", &heading)?;
-        for Program { who, told } in &block.programs {
+        for ProgramGroup { who, evidence } in &block.programs {
             self.prose(Tone::Plain, "    ", who)?;
-            for Told { text, rule, places } in told {
+            for EvidenceGroup { text, rule, places } in evidence {
                 let most = if self.style.width.is_some() { FEW } else { usize::MAX };
                 let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
                 if places.len() > most {
@@ -221,8 +221,8 @@ impl Out<'_> {
     }
 
     /// Writes how many findings are for information only.
-    fn folded(&mut self, audit: &Audit<'_>, told: usize) -> io::Result<()> {
-        if told == audit.findings.len() {
+    fn folded(&mut self, audit: &Audit<'_>, listed: usize) -> io::Result<()> {
+        if listed == audit.findings.len() {
             return Ok(());
         }
         self.blank()?;

@@ -3,7 +3,7 @@ use snapbox::str;
 
 use super::super::fixtures::*;
 use super::super::*;
-use crate::judge::Asked;
+use crate::judge::Query;
 use crate::model::*;
 
 fn listing(observation: &Snapshot) -> (String, Value) {
@@ -250,7 +250,7 @@ fn explanations() {
     let report = report(&observation);
     let ports = explained(&report, &[22, 3416]);
     let explained: Value = serde_json::from_str(&text(|w| {
-        json::explain(&ports, &[Asked { text: "22", matched: Matched::Port, added: 2 }], &report, w)
+        json::explain(&ports, &[Query { text: "22", matched: Matched::Port, added: 2 }], &report, w)
     }))
     .unwrap();
     assert_eq!(explained["schema"], "portolan.explain/1");

@@ -28,8 +28,8 @@ fn printed(policy: &Policy) -> String {
 /// Returns the same policy without the positions in the file.
 fn placeless(mut policy: Policy) -> Policy {
     policy.files.clear();
-    policy.allow.iter_mut().for_each(|rule| rule.at = At::default());
-    policy.rules.iter_mut().for_each(|rule| rule.at = At::default());
+    policy.allow.iter_mut().for_each(|rule| rule.at = Position::default());
+    policy.rules.iter_mut().for_each(|rule| rule.at = Position::default());
     policy
 }
 
@@ -64,8 +64,8 @@ fn rules() -> impl Strategy<Value = Allow> {
             .prop_map(|(bits, n)| format!("{}/{n}", std::net::Ipv4Addr::from(bits)).parse().unwrap()),
     ];
     let program = prop_oneof![
-        Just(Program::Kernel),
-        word().prop_filter_map("a path", |text| Program::named(&format!("/{text}")).ok()),
+        Just(ExecutablePattern::Kernel),
+        word().prop_filter_map("a path", |text| ExecutablePattern::named(&format!("/{text}")).ok()),
     ];
     let user = prop_oneof![any::<u32>().prop_map(User::Number), word().prop_map(|text| User::named(&text))];
     let netns = prop_oneof![
@@ -92,7 +92,7 @@ fn rules() -> impl Strategy<Value = Allow> {
         (proptest::option::of(word()), proptest::option::of(word()), dates(), some(&accepted), any::<bool>());
     (first, second, third).prop_map(|(first, second, third)| Allow {
         id: String::new(),
-        at: At::default(),
+        at: Position::default(),
         ports: first.0,
         protocols: first.1,
         addresses: first.2,
@@ -112,13 +112,13 @@ fn rules() -> impl Strategy<Value = Allow> {
     })
 }
 
-fn grades() -> impl Strategy<Value = Grade> {
+fn grades() -> impl Strategy<Value = SeverityRule> {
     let severity = proptest::option::of(proptest::sample::select(Severity::ALL.to_vec()));
     let codes = proptest::sample::subsequence(Flag::all().collect::<Vec<_>>(), 1..4);
     (severity, codes, word(), proptest::option::of(word()), dates()).prop_map(
         |(severity, codes, reason, owner, expires)| {
-            let (id, at, hosts) = (String::new(), At::default(), Vec::new());
-            Grade { id, at, hosts, codes, severity, reason, owner, expires }
+            let (id, at, hosts) = (String::new(), Position::default(), Vec::new());
+            SeverityRule { id, at, hosts, codes, severity, reason, owner, expires }
         },
     )
 }

@@ -4,7 +4,7 @@ use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
-use super::super::screen::{Mark, Scene, Size, Tally, frame, status};
+use super::super::screen::{FrameContent, Mark, ScanCounts, Size, frame, status};
 use super::bleached;
 use crate::baseline::Kind;
 use crate::model::*;
@@ -19,7 +19,7 @@ fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color:
         let mark = mark(judged.socket.local.port);
         (judged.clone(), mark.map(|(_, kind)| Mark { kind: *kind, fading: false }))
     });
-    let scene = Scene { report: &report, rows: rows.collect() };
+    let scene = FrameContent { report: &report, rows: rows.collect() };
     let size = Size { width: size.0, height: size.1 };
     frame(&scene, observation.taken, SECOND, size, color).unwrap()
 }
@@ -121,8 +121,8 @@ portolan: not seen: TCP sockets: permission denied (run as root)
 #[test]
 fn status_lines() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
-    let tally = Tally { listeners: 37, gaps: 2 };
-    let line = |width| status(tally, now, Duration::from_millis(500), width);
+    let counts = ScanCounts { listeners: 37, gaps: 2 };
+    let line = |width| status(counts, now, Duration::from_millis(500), width);
     assert_snapshot(
         [80, 70, 50, 40, 30, 20].map(line).join("\n"),
         str![[r#"

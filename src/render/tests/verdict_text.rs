@@ -88,12 +88,12 @@ fn a_presumption_stays_one() {
 
 /// Each gap appears once, with its remedy; text from outside is escaped.
 #[test]
-fn talk() {
+fn stderr() {
     let mut observation = scene();
     observation.gaps.push(observation.gaps[0].clone());
     observation.gaps.push(Gap { remedy: None, ..gap(Stage::Sockets, "TCP\nsockets", None) });
     assert_snapshot(
-        text(|w| talk::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
+        text(|w| stderr::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
         str![[r#"
 portolan: not seen: TCP\x0asockets: permission denied
 portolan: not seen: 12 processes: permission denied (run as root)
@@ -102,8 +102,8 @@ portolan: note: 2 other network namespaces
 "#]],
     );
     let coloured =
-        text(|w| talk::gaps(&observation.gaps, &observation.notes, &Style { color: true, ..PLAIN }, w));
-    assert_eq!(bleached(&coloured), text(|w| talk::gaps(&observation.gaps, &observation.notes, &PLAIN, w)));
+        text(|w| stderr::gaps(&observation.gaps, &observation.notes, &Style { color: true, ..PLAIN }, w));
+    assert_eq!(bleached(&coloured), text(|w| stderr::gaps(&observation.gaps, &observation.notes, &PLAIN, w)));
     assert!(coloured.contains("\x1b[33mnot seen:"));
 }
 

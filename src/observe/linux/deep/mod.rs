@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 
-pub use self::sweep::{PORTS, Port, Shown, Swept, sweep};
+pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
 use super::View;
 use crate::model::{DeepLook, Gap, Namespaces, Netns, Note, Stage, TakenPort};
@@ -80,7 +80,7 @@ fn limits() -> Note {
 /// Scans the network namespace of the calling thread, which is `netns`.
 fn here(netns: Option<&Netns>) -> DeepLook {
     let compared = tables::compare(netns);
-    let bound_told = bound_is_told();
+    let lists_bound_sockets = lists_bound_sockets_here();
     let swept = sweep(PORTS, &mut shown);
     let mut gaps = compared.gaps;
     gaps.extend(not_tried(&swept, netns));
@@ -90,7 +90,7 @@ fn here(netns: Option<&Netns>) -> DeepLook {
         port,
         netns: netns.cloned(),
         tries,
-        bound_told,
+        lists_bound_sockets,
     });
     DeepLook {
         sockets: compared.sockets,
@@ -104,7 +104,7 @@ fn here(netns: Option<&Netns>) -> DeepLook {
 
 /// Returns whether this kernel lists TCP sockets that are bound and do not listen: one is made, searched for and
 /// closed.
-fn bound_is_told() -> bool {
+fn lists_bound_sockets_here() -> bool {
     let bound =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
             bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
@@ -115,7 +115,7 @@ fn bound_is_told() -> bool {
 }
 
 /// Returns the gaps for ports that could not be tried, one for each reason.
-fn not_tried(swept: &Swept, netns: Option<&Netns>) -> Vec<Gap> {
+fn not_tried(swept: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let mut gaps = Vec::new();
     for (errno, count) in &swept.refused {

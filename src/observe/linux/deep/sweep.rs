@@ -40,9 +40,9 @@ const KINDS: [(Protocol, Family); 4] = [
 
 /// The ports that tables show as taken, by protocol and by the family in which they block a wildcard `bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown(HashSet<(Protocol, Family, u16)>);
+pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
-impl Shown {
+impl ListedPorts {
     /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known not to: a socket
     /// that `bind` gave an address leaves IPv4 free, and a socket that only connected takes it, regardless of its
     /// address. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
@@ -75,7 +75,7 @@ pub type Port = (Protocol, Family, u16);
 
 /// The result of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepResult {
     /// The number of ports that were tried.
     pub tried: u64,
     /// The ports that are taken and not shown, and how often each was tried.
@@ -87,7 +87,7 @@ pub struct Swept {
 }
 
 /// The result of an attempt.
-enum Tried {
+enum BindResult {
     Free,
     Taken,
     Refused(Errno),
@@ -95,8 +95,8 @@ enum Tried {
 
 /// Tries `ports`. `shown` reads the tables and returns `None` if they cannot be read completely; it is called several
 /// times.
-pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown>) -> Swept {
-    let mut swept = Swept::default();
+pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<ListedPorts>) -> SweepResult {
+    let mut swept = SweepResult::default();
     let mut suspects: Vec<Port> = Vec::new();
     for (protocol, family) in KINDS {
         if !exists(protocol, family) {
@@ -115,9 +115,9 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown
             }
             swept.tried += 1;
             match attempt(port) {
-                Tried::Free => {}
-                Tried::Taken => suspects.push(port),
-                Tried::Refused(errno) => *swept.refused.entry(errno.raw_os_error()).or_default() += 1,
+                BindResult::Free => {}
+                BindResult::Taken => suspects.push(port),
+                BindResult::Refused(errno) => *swept.refused.entry(errno.raw_os_error()).or_default() += 1,
             }
         }
     }
@@ -140,13 +140,13 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Shown
     swept
 }
 
-fn unsure(mut swept: Swept, suspects: &[Port]) -> Swept {
+fn unsure(mut swept: SweepResult, suspects: &[Port]) -> SweepResult {
     swept.unsure += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
     swept
 }
 
 fn taken_throughout(port: Port) -> bool {
-    (0..BURST).all(|_| matches!(attempt(port), Tried::Taken))
+    (0..BURST).all(|_| matches!(attempt(port), BindResult::Taken))
 }
 
 const fn domain(family: Family) -> AddressFamily {
@@ -170,7 +170,7 @@ pub(super) fn exists(protocol: Protocol, family: Family) -> bool {
 }
 
 /// Binds a port and releases it.
-fn attempt((protocol, family, port): Port) -> Tried {
+fn attempt((protocol, family, port): Port) -> BindResult {
     let made = socket_with(domain(family), kind(protocol), SocketFlags::CLOEXEC, None).and_then(|socket| {
         if family == Family::Ipv6 {
             // IPv4 is tried separately.
@@ -180,7 +180,7 @@ fn attempt((protocol, family, port): Port) -> Tried {
     });
     let socket = match made {
         Ok(socket) => socket,
-        Err(errno) => return Tried::Refused(errno),
+        Err(errno) => return BindResult::Refused(errno),
     };
     let address: IpAddr = match family {
         Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -189,9 +189,9 @@ fn attempt((protocol, family, port): Port) -> Tried {
     let bound = bind(&socket, &SocketAddr::new(address, port));
     drop(socket);
     match bound {
-        Ok(()) => Tried::Free,
-        Err(Errno::ADDRINUSE) => Tried::Taken,
-        Err(errno) => Tried::Refused(errno),
+        Ok(()) => BindResult::Free,
+        Err(Errno::ADDRINUSE) => BindResult::Taken,
+        Err(errno) => BindResult::Refused(errno),
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
             ("::ffff:127.0.0.1", Some(false), true, false),
             ("fe80::1", None, true, true),
         ] {
-            let mut shown = Shown::default();
+            let mut shown = ListedPorts::default();
             shown.add(Protocol::Tcp, address.parse().unwrap(), 80, v6only);
             assert_eq!(shown.has((Protocol::Tcp, Family::Ipv4, 80)), four, "{address} in IPv4");
             assert_eq!(shown.has((Protocol::Tcp, Family::Ipv6, 80)), six, "{address} in IPv6");
@@ -236,7 +236,7 @@ mod tests {
         let mut readings = 0;
         let swept = sweep(port..=port, &mut || {
             readings += 1;
-            (readings <= 4).then(Shown::default)
+            (readings <= 4).then(ListedPorts::default)
         });
         assert_eq!(swept.taken, []);
         assert_eq!(swept.unsure, 1, "{swept:?}");

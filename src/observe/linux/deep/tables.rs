@@ -13,7 +13,7 @@ use super::super::diag::{Record, Trouble};
 use super::super::netlink::{Netlink, Question};
 use super::super::procnet;
 use super::super::sockets::state;
-use super::sweep::{Shown, exists};
+use super::sweep::{ListedPorts, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
 
@@ -95,7 +95,7 @@ fn dump(
     let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
         // The comparison is repeated until it stands, so that a socket missed once accuses nobody.
-        None | Some(Trouble::Unsettled) => Ok(records),
+        None | Some(Trouble::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
 }
@@ -144,7 +144,7 @@ pub(super) struct Compared {
 /// Compares the sources in the network namespace of the calling thread, which is `netns`.
 pub(super) fn compare(netns: Option<&Netns>) -> Compared {
     let mut compared = Compared::default();
-    let mut missed: BTreeMap<Key, Missed> = BTreeMap::new();
+    let mut missed: BTreeMap<Key, MissingSocket> = BTreeMap::new();
     for round in 0..ROUNDS {
         let first = Source::ALL.map(read);
         let second = Source::ALL.map(read);
@@ -160,7 +160,7 @@ pub(super) fn compare(netns: Option<&Netns>) -> Compared {
                     let is = now.get(&key)?;
                     let still: Vec<Source> =
                         was.by.into_iter().filter(|source| is.by.contains(source)).collect();
-                    (!still.is_empty()).then(|| (key, Missed { by: still, ..is.clone() }))
+                    (!still.is_empty()).then(|| (key, MissingSocket { by: still, ..is.clone() }))
                 })
                 .collect();
         }
@@ -186,7 +186,7 @@ pub(super) fn compare(netns: Option<&Netns>) -> Compared {
 
 /// A socket that some source does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Missed {
+struct MissingSocket {
     by: Vec<Source>,
     shown: Vec<Source>,
     state: u8,
@@ -195,14 +195,14 @@ struct Missed {
 /// Returns the sockets that differ between two series of readings, each of every source in turn. A socket that a source
 /// shows in both series existed during each reading in between, so the readings of the other sources in between must
 /// show it.
-fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, Missed> {
+fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
         for (key, state) in before.sockets.iter().filter(|(key, _)| after.sockets.contains_key(*key)) {
             for (other, source) in Source::ALL.into_iter().enumerate().filter(|(other, _)| *other != at) {
                 let between = if other > at { &first[other] } else { &second[other] };
                 if between.answered.contains(&key.0) && !between.sockets.contains_key(key) {
-                    let entry = missed.entry(*key).or_insert_with(|| Missed {
+                    let entry = missed.entry(*key).or_insert_with(|| MissingSocket {
                         by: Vec::new(),
                         shown: shown_by(key, first),
                         state: *state,
@@ -255,8 +255,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
 /// Returns the ports that any table shows as taken in the network namespace of the calling thread; `None` if, for some
 /// protocol, neither the text table nor the kernel's diagnosis could be read completely.
 #[must_use]
-pub fn shown() -> Option<Shown> {
-    let mut shown = Shown::default();
+pub fn shown() -> Option<ListedPorts> {
+    let mut shown = ListedPorts::default();
     let mut add = |protocol, records: Vec<Record>| {
         for record in records {
             shown.add(protocol, record.local.0, record.local.1, record.v6only);

@@ -50,7 +50,7 @@ pub enum Trouble {
     /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
     /// No two dumps agreed, so that a socket may have been missed in each.
-    Unsettled,
+    NotCompared,
 }
 
 /// The progress of a dump after a datagram.

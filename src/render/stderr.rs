@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use crate::judge::Asked;
+use crate::judge::Query;
 use crate::model::{Gap, Matched, Note};
 
 use super::wrap::wrap;
@@ -64,8 +64,8 @@ pub(super) fn note(note: &Note) -> String {
 }
 
 /// Writes what a name stands for, if its form does not show it.
-pub fn asked(asked: &[Asked<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    for Asked { text, matched, added } in asked {
+pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    for Query { text, matched, added } in asked {
         let what = match matched {
             Matched::Port | Matched::Service => continue,
             Matched::Program => "no service of this name; shown is what the program of this name uses",
