@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use imports::{Sources, top_level};
+use imports::{Sources, read_sources, top_level};
 
 /// The modules from the lowest to the highest, each with the modules that it may import.
 const MODULES: [(&str, &[&str]); 12] = [
@@ -118,6 +118,19 @@ fn no_files_import_each_other_in_a_circle() {
         .filter(|known| !circles.iter().any(|c| known.contains(&c[0].as_str())))
         .collect();
     assert!(gone.is_empty(), "these circles are gone; remove them from the list: {gone:#?}");
+}
+
+/// A file of more lines has more than one job.
+const LONGEST: usize = 500;
+
+#[test]
+fn files_are_short() {
+    let long: Vec<_> = read_sources(&root().join("src"))
+        .into_iter()
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST)
+        .collect();
+    assert!(long.is_empty(), "files of more than {LONGEST} lines: {long:?}");
 }
 
 #[test]

@@ -93,9 +93,7 @@ impl Source {
 
 impl Sources {
     pub(crate) fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
-        read_directory(root, root, &mut files);
-        Self::of(&files)
+        Self::of(&read_sources(root))
     }
 
     /// Parses sources, given by their path and text.
@@ -159,6 +157,13 @@ fn reachable(imports: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
         open.extend(imports[at].iter().copied().filter(|next| reached.insert(*next)));
     }
     reached
+}
+
+/// Returns the path and text of every source file below `root`.
+pub(crate) fn read_sources(root: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    read_directory(root, root, &mut files);
+    files
 }
 
 fn read_directory(root: &Path, directory: &Path, files: &mut Vec<(String, String)>) {

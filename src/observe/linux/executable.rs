@@ -7,7 +7,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat
 use rustix::io::Errno;
 
 use super::interpreter::{self, Runs};
-use super::origin::{Origins, Tree, is_same};
+use super::origin::Origins;
+use super::tree::{Tree, is_same};
 use crate::model::{Exe, ExeState, Origin, OriginKind, Script};
 
 /// The number of threads that are tried for a process whose first thread has ended.

@@ -10,18 +10,16 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::ffi::CString;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, openat, openat2, readlinkat,
-    readlinkat_raw, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 
 use super::files::slurp;
+use super::fuse::{fuse_owner, is_fuse};
+use super::tree::{PATH_ONLY, Tree, is_same, namespace_of};
 use crate::model::{Origin, OriginKind, Script};
 
 /// Directories are checked to this depth. The kernel's longest path can have 2,048 of them; real programs have far
@@ -29,47 +27,10 @@ use crate::model::{Origin, OriginKind, Script};
 const DEEPEST: usize = 64;
 /// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
-/// `FUSE_SUPER_MAGIC` (linux/magic.h).
-const FUSE: i64 = 0x6573_5546;
 /// The ID that stands for a user without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
-/// Long enough for a mount table of several thousand mounts.
-const LONGEST_MOUNTS: usize = 1024 * 1024;
-
-const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-
-/// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
-/// root of the mount namespace, not at the root of the process, which a server may have changed.
-#[derive(Clone, Debug)]
-pub(super) struct Tree {
-    pub(super) root: Rc<OwnedFd>,
-    /// The path of `root` itself; empty for `/`.
-    prefix: Vec<u8>,
-    /// The mount namespace, by its inode.
-    namespace: u64,
-    /// Device and inode of `root`.
-    pub(super) root_id: (u64, u64),
-    /// Whether the tree belongs to a container or jail that a user other than root may have made.
-    users_own: bool,
-}
-
-impl Tree {
-    /// Returns where a path leads from the root; `None` where the path lies outside it.
-    pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
-        let rest = path.strip_prefix(&*self.prefix)?;
-        let rest = match rest {
-            [] | b"/" => b".",
-            [b'/', rest @ ..] => rest,
-            _ => return None,
-        };
-        CString::new(rest).ok()
-    }
-
-    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, Errno> {
-        let path = self.below_root(path).ok_or(Errno::XDEV)?;
-        statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)
-    }
-}
+/// Long enough for several thousand groups.
+const LONGEST_GROUPS: usize = 1024 * 1024;
 
 /// What the directories above a file permit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,28 +54,6 @@ pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
     administrators: OnceCell<Vec<u32>>,
     above: HashMap<Place, Above>,
-}
-
-/// Returns whether two files are the same.
-pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
-    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-}
-
-/// Returns the number in a link such as `mnt:[4026531841]`.
-fn namespace_of(process: impl AsFd, link: &str) -> Option<u64> {
-    let mut buffer = [MaybeUninit::uninit(); 64];
-    let (link, _) = readlinkat_raw(process, link, &mut buffer).ok()?;
-    let digits = link.strip_suffix(b"]")?.rsplit(|byte| *byte == b'[').next()?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-impl Tree {
-    fn open(at: impl AsFd, root: &str, prefix: Vec<u8>, namespace: u64) -> Option<Self> {
-        let root = openat(at, root, PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
-        let stat = fstat(&root).ok()?;
-        let root_id = (stat.st_dev, stat.st_ino);
-        Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
-    }
 }
 
 impl Origins {
@@ -205,7 +144,7 @@ impl Origins {
 
     fn administrators(&self) -> &[u32] {
         self.administrators.get_or_init(|| {
-            let text = slurp("/etc/group", 4096, LONGEST_MOUNTS).unwrap_or_default();
+            let text = slurp("/etc/group", 4096, LONGEST_GROUPS).unwrap_or_default();
             administrators_in(&String::from_utf8_lossy(&text))
         })
     }
@@ -319,35 +258,6 @@ impl Origins {
             _ => Some(resolved),
         }
     }
-}
-
-fn is_fuse(tree: &Tree, directory: &CString) -> bool {
-    let opened = openat(&*tree.root, directory.as_c_str(), PATH_ONLY | OFlags::DIRECTORY, Mode::empty());
-    opened.and_then(fstatfs).is_ok_and(|fs| fs.f_type == FUSE)
-}
-
-/// Returns the user who mounted the FUSE file system that contains `path`, by this process's mounts.
-fn fuse_owner(path: &[u8]) -> Option<u32> {
-    let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).ok()?;
-    fuse_owner_in(&String::from_utf8_lossy(&mounts), &String::from_utf8_lossy(path))
-}
-
-/// Returns the same from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE
-/// SUPER-OPTIONS`).
-fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
-    let covering = mounts.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?.replace("\\040", " ");
-        let rest = path.strip_prefix(point.strip_suffix('/').unwrap_or(&point))?;
-        (rest.is_empty() || rest.starts_with('/')).then_some((point.len(), file_system))
-    });
-    let (_, file_system) = covering.max_by_key(|(length, _)| *length)?;
-    let mut fields = file_system.split(' ');
-    let kind = fields.next()?;
-    if !(kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk") {
-        return None;
-    }
-    fields.nth(1)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
 }
 
 /// Returns the numbers of the groups of administrators in `/etc/group` (`NAME:PASSWORD:GID:MEMBERS`).
@@ -489,23 +399,6 @@ mod tests {
         assert_eq!(Origins::default().of(&jail, b"/srv/jail/a/x", None), None);
         let open = Origins::default().of(&jail, b"/srv/jail/a/open/x", None).unwrap();
         assert_eq!(open.writable.as_deref(), Some("/srv/jail/a/open"));
-    }
-
-    #[test]
-    fn owners_of_fuse_mounts() {
-        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            90 22 0:50 / /tmp/.mount_App\\0401 ro,nosuid - fuse.App.AppImage App ro,user_id=1000,group_id=1000\n\
-            91 22 0:51 / /mnt/share rw - fuse.sshfs host: rw,user_id=0,group_id=0\n\
-            92 22 0:52 / /mnt/vm rw - virtiofs root rw\nshort - x\n";
-        for (path, uid) in [
-            ("/tmp/.mount_App 1/bin/app", Some(1000)),
-            ("/tmp/.mount_App 12/bin/app", None),
-            ("/mnt/share/x", Some(0)),
-            ("/mnt/vm/x", None),
-            ("/usr/bin/x", None),
-        ] {
-            assert_eq!(fuse_owner_in(mounts, path), uid, "{path}");
-        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ use jiff::Timestamp;
 
 use super::owners::{OpenDirectories, Place};
 use super::sockets::{Found, Identity};
-use super::{ScanResult, SocketScan, look};
+use super::view::SocketScan;
+use super::{ScanResult, look};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 

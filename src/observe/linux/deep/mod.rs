@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 
 pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
-use super::View;
+use super::view::View;
 use crate::model::{DeepLook, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope};
 

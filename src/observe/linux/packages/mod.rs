@@ -25,8 +25,9 @@ use rustix::fs::{AtFlags, readlinkat, statat};
 use self::checksum::Checksum;
 use self::root::{Layout, Root, identity};
 use super::executable::living_thread;
-use super::origin::{Origins, is_same};
+use super::origin::Origins;
 use super::process;
+use super::tree::is_same;
 use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
 
 /// How long all look-ups together may take. With 70 servers they take about 0.1 s.

@@ -1,0 +1,284 @@
+//! Finds the owner of every socket, and reports what stood in the way.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::owners::{self, Walk};
+use super::sockets::{Found, Identity};
+use super::{kernel_services, settings};
+use crate::model::{Gap, Owner, Pid, Stage};
+
+/// How to look for owners.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// Whether every process that can be seen can be read.
+    pub(super) privileged: bool,
+    /// Whether to search threads and io_urings also if another process is known to own the socket.
+    pub(super) closely: bool,
+}
+
+/// Fills in the owner of every socket and adds the obstacles to the gaps. `look` lists the sockets again.
+pub(super) fn find_owners(
+    found: &mut [Found],
+    Asked { privileged, closely }: Asked,
+    look: impl Fn() -> Option<Vec<Found>>,
+    kernel_services: impl FnOnce() -> kernel_services::RunningProgram,
+    gaps: &mut Vec<Gap>,
+) -> Option<Walk> {
+    gaps.extend(hidden_by_proc(privileged));
+    if found.is_empty() {
+        return owners::namespaces_only().ok();
+    }
+    let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
+    let mut walk = match owners::walk(&open) {
+        Ok(walk) => walk,
+        Err(errno) => {
+            found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
+            gaps.push(Gap {
+                stage: Stage::Owners,
+                what: "the processes that hold the sockets".to_owned(),
+                count: None,
+                pids: Vec::new(),
+                why: format!("/proc: {errno}"),
+                remedy: Some("mount /proc".to_owned()),
+            });
+            return None;
+        }
+    };
+    if closely && let Err(errno) = owners::search_threads_and_io_uring(&mut walk, &open) {
+        walk.unread.insert(0, errno);
+    }
+    open.retain(|inode| !walk.is_held(*inode));
+    // The second look removes sockets that are gone by now. The remaining sockets are searched for where descriptors
+    // hide, and once more in the ordinary descriptors, because a socket may have moved to another process during the
+    // walk.
+    let mut gone = HashSet::new();
+    let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, look());
+    if !open.is_empty() {
+        let blind = !walk.unread.is_empty();
+        let hidden = if closely { Ok(()) } else { owners::search_threads_and_io_uring(&mut walk, &open) };
+        let second = hidden
+            // A second walk cannot help if not every process may be read.
+            .and_then(|()| if blind { Ok(Walk::default()) } else { owners::walk(&open) });
+        match second {
+            Ok(second) => walk.absorb(second),
+            Err(errno) => _ = walk.unread.insert(0, errno),
+        }
+        open.retain(|inode| !walk.is_held(*inode));
+        unsure |= !drop_vanished(found, &mut open, &mut gone, look());
+    }
+    gaps.extend(unread(&walk, privileged));
+    gaps.extend(masked_processes(&walk));
+    if unsure {
+        gaps.push(Gap {
+            stage: Stage::Owners,
+            what: "whether sockets without a holder were still there".to_owned(),
+            count: None,
+            pids: Vec::new(),
+            why: "they could not be listed again".to_owned(),
+            remedy: Some("run again".to_owned()),
+        });
+    }
+    gaps.extend(outside_the_namespace(open.len()));
+    // If not every process was seen, the owner of the remaining sockets is unknown.
+    let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
+    let services =
+        if open.is_empty() || blind { kernel_services::RunningProgram::default() } else { kernel_services() };
+    let unaccounted = assign(found, &walk, &gone, blind, &services);
+    gaps.extend(unaccounted_sockets(unaccounted, &walk));
+    Some(walk)
+}
+
+/// Removes the sockets that are no longer listed from the inodes in `open` and adds them to `gone`; returns `false` if
+/// the sockets could not be listed again.
+fn drop_vanished(
+    found: &[Found],
+    open: &mut HashSet<u64>,
+    gone: &mut HashSet<Identity>,
+    listed: Option<Vec<Found>>,
+) -> bool {
+    let Some(listed) = listed else { return false };
+    let present: HashSet<_> = listed.iter().map(Found::identity).collect();
+    let mut still = HashSet::new();
+    for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get()))) {
+        if present.contains(&f.identity()) {
+            still.extend(f.socket.inode.map(u64::from));
+        } else {
+            gone.insert(f.identity());
+        }
+    }
+    *open = still;
+    true
+}
+
+/// Sets the owner of every socket; returns the number of sockets whose owner is unaccounted for.
+fn assign(
+    found: &mut [Found],
+    walk: &Walk,
+    gone: &HashSet<Identity>,
+    blind: bool,
+    services: &kernel_services::RunningProgram,
+) -> u64 {
+    let mut unaccounted = 0;
+    let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
+    for f in found {
+        let Some(inode) = f.socket.inode else {
+            f.socket.owner = Owner::Kernel; // no file stands for it, so no process can hold it
+            continue;
+        };
+        let pids = walk.holders(inode.get());
+        f.socket.owner = match (gone.contains(&f.identity()), blind) {
+            _ if !pids.is_empty() => {
+                let pids = shared.get(&pids).cloned().unwrap_or_else(|| Arc::new(pids));
+                shared.insert(Arc::clone(&pids));
+                Owner::Held(pids)
+            }
+            (true, _) => Owner::Vanished,
+            (false, true) => Owner::Hidden,
+            (false, false) if services.explains(&f.socket) => Owner::Kernel,
+            (false, false) => {
+                unaccounted += 1;
+                Owner::Unaccounted
+            }
+        };
+    }
+    unaccounted
+}
+
+/// Returns a gap for the sockets that no process holds although every process was read.
+fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
+    if count == 0 {
+        return None;
+    }
+    let pids = owners::candidates(walk);
+    Some(Gap {
+        stage: Stage::Owners,
+        what: format!("owner{} of sockets that no process holds", if count == 1 { "" } else { "s" }),
+        count: Some(count),
+        why: match &*pids {
+            [] => "every process was read, and no kernel service explains them".to_owned(),
+            pids => format!(
+                "no kernel service explains them; a process can hold a socket in an io_uring, or while it passes it on: {}",
+                pids.iter().take(NAMED).map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ")
+            ),
+        },
+        pids,
+        remedy: None,
+    })
+}
+
+/// The text of a gap names this many processes; its `pids` contain all of them.
+const NAMED: usize = 8;
+
+/// Returns a gap if `/proc` hides the processes of other users. There is a gap even if every socket has an owner,
+/// because a hidden process may own the socket too.
+fn hidden_by_proc(privileged: bool) -> Option<Gap> {
+    settings::hides_others(privileged).then(|| Gap {
+        stage: Stage::Owners,
+        what: "processes of other users".to_owned(),
+        count: None,
+        pids: Vec::new(),
+        why: "/proc is mounted with hidepid: the processes of others are not shown".to_owned(),
+        remedy: Some("run as root".to_owned()),
+    })
+}
+
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. [`Host::scope`] shows that
+/// limit of the view, also if every socket has an owner.
+fn outside_the_namespace(sockets: usize) -> Option<Gap> {
+    let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
+    Some(Gap {
+        stage: Stage::Owners,
+        what: format!("owner{} of sockets out of sight", if sockets == 1 { "" } else { "s" }),
+        count: u64::try_from(sockets).ok(),
+        pids: Vec::new(),
+        why: why.to_owned(),
+        remedy: Some(remedy.to_owned()),
+    })
+}
+
+/// Returns one gap that names the processes hidden by a mount.
+fn masked_processes(walk: &Walk) -> Option<Gap> {
+    let first = walk.masked.first()?;
+    let count = walk.masked.len();
+    Some(Gap {
+        stage: Stage::Owners,
+        what: format!("process{} hidden by a mount over /proc/PID", if count == 1 { "" } else { "es" }),
+        count: u64::try_from(count).ok(),
+        pids: walk.masked.clone(),
+        why: format!("/proc/self/mountinfo shows a mount over /proc/{first}"),
+        remedy: Some(format!("umount /proc/{first}")),
+    })
+}
+
+/// Returns the gaps for processes that a walk could not read, one for each reason.
+fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
+    let mut reasons: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
+    for (pid, errno) in &walk.unread {
+        let refusal = matches!(*errno, Errno::ACCESS | Errno::PERM);
+        reasons.entry(if refusal { Errno::ACCESS } else { *errno }.raw_os_error()).or_default().push(*pid);
+    }
+    let gap = |(errno, mut pids): (i32, Vec<Pid>)| {
+        let count = u64::try_from(pids.len()).unwrap_or(u64::MAX);
+        pids.retain(|pid| *pid != 0); // stands for /proc itself
+        pids.sort_unstable();
+        let errno = Errno::from_raw_os_error(errno);
+        let refused = errno == Errno::ACCESS;
+        Gap {
+            stage: Stage::Owners,
+            what: format!(
+                "process{} whose open sockets could not be read",
+                if count == 1 { "" } else { "es" }
+            ),
+            count: Some(count),
+            pids,
+            why: if refused { "permission denied".to_owned() } else { errno.to_string() },
+            // A user with every privilege gets no remedy.
+            remedy: (refused && !privileged)
+                .then(|| "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned()),
+        }
+    };
+    reasons.into_iter().map(gap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Endpoint, Home, Socket, State};
+
+    /// Returns a socket that no process owns.
+    fn found() -> Found {
+        let local: Endpoint = "tcp/127.0.0.1:9".parse().unwrap();
+        let socket = Socket {
+            local,
+            peer: None,
+            state: State::Listen,
+            mptcp: false,
+            home: Home::default().into(),
+            inode: u64::MAX.try_into().ok(),
+            cookie: u64::MAX.try_into().ok(),
+            v6only: None,
+            queues: None,
+            owner: Owner::Unknown,
+        };
+        Found { socket, cgroup: None }
+    }
+
+    #[test]
+    fn a_second_listing_that_fails_proves_nothing_gone() {
+        let told = |again: fn() -> Option<Vec<Found>>| {
+            let (mut one, mut gaps) = ([found()], Vec::new());
+            let asked = Asked { privileged: true, closely: false };
+            find_owners(&mut one, asked, again, kernel_services::RunningProgram::default, &mut gaps).unwrap();
+            let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
+            (one[0].socket.owner.clone(), failed)
+        };
+        assert_eq!(told(|| None), (Owner::Hidden, true));
+        assert_eq!(told(|| Some(Vec::new())), (Owner::Vanished, false));
+        let (owner, failed) = told(|| Some(vec![found()]));
+        // If another process may not be read, that process may own the socket.
+        assert!(matches!(owner, Owner::Unaccounted | Owner::Hidden) && !failed, "{owner:?}");
+    }
+}

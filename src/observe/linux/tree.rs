@@ -1,0 +1,64 @@
+//! The directory tree in which the kernel's paths of a process are followed.
+
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
+
+pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
+/// root of the mount namespace, not at the root of the process, which a server may have changed.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    pub(super) root: Rc<OwnedFd>,
+    /// The path of `root` itself; empty for `/`.
+    pub(super) prefix: Vec<u8>,
+    /// The mount namespace, by its inode.
+    pub(super) namespace: u64,
+    /// Device and inode of `root`.
+    pub(super) root_id: (u64, u64),
+    /// Whether the tree belongs to a container or jail that a user other than root may have made.
+    pub(super) users_own: bool,
+}
+
+impl Tree {
+    pub(super) fn open(at: impl AsFd, root: &str, prefix: Vec<u8>, namespace: u64) -> Option<Self> {
+        let root = openat(at, root, PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
+        let stat = fstat(&root).ok()?;
+        let root_id = (stat.st_dev, stat.st_ino);
+        Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
+    }
+
+    /// Returns where a path leads from the root; `None` where the path lies outside it.
+    pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
+        let rest = path.strip_prefix(&*self.prefix)?;
+        let rest = match rest {
+            [] | b"/" => b".",
+            [b'/', rest @ ..] => rest,
+            _ => return None,
+        };
+        CString::new(rest).ok()
+    }
+
+    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, Errno> {
+        let path = self.below_root(path).ok_or(Errno::XDEV)?;
+        statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+/// Returns whether two files are the same.
+pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Returns the number in a link such as `mnt:[4026531841]`.
+pub(super) fn namespace_of(process: impl AsFd, link: &str) -> Option<u64> {
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    let (link, _) = readlinkat_raw(process, link, &mut buffer).ok()?;
+    let digits = link.strip_suffix(b"]")?.rsplit(|byte| *byte == b'[').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

@@ -1,0 +1,128 @@
+//! The network namespaces of a scan, and the lists of their sockets.
+
+use std::collections::HashSet;
+
+use super::namespaces::{self, Known};
+use super::owners::Walk;
+use super::sockets::{self, Found, Listed};
+use super::{kernel_services, links};
+use crate::model::{Gap, Namespace, Namespaces, Note, Stage};
+use crate::observe::{Error, Scope};
+
+/// The network namespaces of a scope.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) own: bool,
+    pub(super) others: Vec<Known>,
+}
+
+/// The sockets in these namespaces.
+#[derive(Default)]
+pub(super) struct SocketScan {
+    pub(super) found: Vec<Found>,
+    pub(super) namespaces: Vec<Namespace>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) notes: Vec<Note>,
+}
+
+impl View {
+    pub(super) fn open(scope: &Scope) -> Result<Self, Error> {
+        if scope.namespaces == Namespaces::Own {
+            return Ok(View { own: true, others: Vec::new() });
+        }
+        let mut known = namespaces::discover();
+        let own = namespaces::own().and_then(|inode| known.remove(&inode));
+        let Namespaces::Called(name) = &scope.namespaces else {
+            return Ok(View { own: true, others: known.into_values().collect() });
+        };
+        known.retain(|_, known| known.is_called(name));
+        let own = own.is_some_and(|own| own.is_called(name));
+        if !own && known.is_empty() {
+            return Err(Error(format!(
+                "{name}: no network namespace of this name, inode or process is to be found"
+            )));
+        }
+        Ok(View { own, others: known.into_values().collect() })
+    }
+
+    /// Lists the sockets of all these namespaces.
+    pub(super) fn look(&self, scope: &Scope) -> SocketScan {
+        let mut sight = SocketScan::default();
+        if self.own {
+            sight.add(sockets::list(scope, None));
+        }
+        for known in &self.others {
+            match known.look(scope) {
+                Ok((listed, mut ephemeral)) => {
+                    sight.add(listed);
+                    for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
+                        gap.what.push_str(&format!(" (network namespace {})", known.netns.inode));
+                        sight.gaps.push(gap);
+                    }
+                    sight.namespaces.push(Namespace {
+                        netns: known.netns.clone(),
+                        ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),
+                        reserved: ephemeral.iter().flat_map(|ephemeral| ephemeral.reserved.clone()).collect(),
+                        ephemeral_source: ephemeral
+                            .map_or("not readable from outside it", |e| e.source)
+                            .to_owned(),
+                    });
+                }
+                Err(why) => sight.gaps.push(Gap {
+                    stage: Stage::Namespaces,
+                    what: format!("the network namespace {}", known.netns.inode),
+                    count: None,
+                    pids: Vec::new(),
+                    why: why.to_string(),
+                    remedy: Some("run as root".to_owned()),
+                }),
+            }
+        }
+        sight
+    }
+
+    /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
+    /// a missing socket proves nothing.
+    pub(super) fn look_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
+        let again = self.look(scope);
+        again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
+    }
+
+    /// Returns the kernel services that run, as far as they can be seen from here and inside the other namespaces.
+    pub(super) fn kernel_services(&self) -> kernel_services::RunningProgram {
+        let mut running = kernel_services::RunningProgram::find();
+        for known in &self.others {
+            let links = known.enter(links::list).and_then(|links| links).unwrap_or_default();
+            running.add(Some(known.netns.inode), links);
+        }
+        running
+    }
+
+    /// Returns a note about the namespaces that were not asked for.
+    pub(super) fn unseen(&self, walk: &Walk) -> Option<Note> {
+        let own = namespaces::own();
+        let looked_into = |inode: &u64| {
+            (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
+        };
+        let mounted = namespaces::mounted().into_iter().map(|(inode, _)| inode);
+        let known: HashSet<_> = walk.namespaces.iter().copied().chain(mounted).collect();
+        let count = known.iter().filter(|inode| !looked_into(inode)).count();
+        (count > 0).then(|| Note {
+            what: format!("other network namespace{}, not looked into", if count == 1 { "" } else { "s" }),
+            count: u64::try_from(count).ok(),
+            remedy: Some("--netns all".to_owned()),
+        })
+    }
+}
+
+impl SocketScan {
+    fn add(&mut self, listed: Listed) {
+        if self.found.is_empty() {
+            self.found = listed.found; // not twice in memory, even for a moment
+        } else {
+            self.found.extend(listed.found);
+        }
+        self.gaps.extend(listed.gaps);
+        self.notes.extend(listed.notes);
+    }
+}
