@@ -30,12 +30,34 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// Why an unknown program there is suspicious.
     pub why: &'static str,
-    /// Whether a user who is not root can replace a file that runs there, or there is no such file.
+    /// Who can have put the files there that run; the least trustworthy of them.
     #[serde(skip)]
-    pub is_replaceable: bool,
-    /// Whether every process has the name of a program that serves it.
+    pub file: ReplaceableBy,
+    /// Which program all the processes are at least named like.
     #[serde(skip)]
-    pub has_fitting_name: bool,
+    pub fitting_name: FittingName,
+}
+
+/// Who can replace the file of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplaceableBy {
+    /// Only root.
+    Root,
+    /// A user who is not root.
+    User,
+    /// Anyone; or the file is gone, or never was one.
+    Anyone,
+}
+
+/// Which program the name of a process fits; in rising order of what the name explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FittingName {
+    /// No program that could be expected there.
+    None,
+    /// A program that holds ports for others.
+    Forwarder,
+    /// A program that serves the port.
+    Server,
 }
 
 /// A sentence names this many expected programs and counts the rest.
@@ -52,10 +74,13 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
-    /// The severity is critical if a user who is not root can have put the program there and the program's name does
-    /// not fit either.
+    /// The severity is critical if anyone can have put the program there, or if a user who is not root can and the
+    /// program's name does not fit either: people do run such servers and forwarders from their home directories.
     fn severity(&self) -> Severity {
-        if self.is_replaceable && !self.has_fitting_name { Severity::Critical } else { Self::RULE.severity }
+        match (self.file, self.fitting_name) {
+            (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
+            _ => Self::RULE.severity,
+        }
     }
 
     fn sentence(&self) -> String {
@@ -82,10 +107,18 @@ impl FindingKind for Impostor {
             .collect();
         let expected: Vec<String> = self.expected.iter().map(|&name| name.to_owned()).collect();
         let (listens, is) = if found.len() > 1 { ("listen", "are") } else { ("listens", "is") };
-        if self.has_fitting_name {
+        let named_like = match self.fitting_name {
+            FittingName::Server => Some("its server"),
+            FittingName::Forwarder => Some("a program that forwards ports"),
+            FittingName::None => None,
+        };
+        if let Some(named_like) = named_like {
+            let but = match self.file {
+                ReplaceableBy::Anyone => "anyone can have put the program file there",
+                _ => "a user who is not root can replace the program file",
+            };
             return format!(
-                "{} {listens} on the port of {} and {is} named like its server, but a user who is not root can replace \
-                 the program file. {}",
+                "{} {listens} on the port of {} and {is} named like {named_like}, but {but}. {}",
                 list(&found),
                 self.service,
                 sentence(self.why)
@@ -247,6 +280,8 @@ pub struct Masquerading {
     pub exe: String,
     /// Whether it calls itself a kernel thread.
     pub is_kernel_thread_name: bool,
+    /// Whether the file that runs is mounted over the file of that name.
+    pub is_mounted_over: bool,
 }
 
 impl FindingKind for Masquerading {
@@ -261,8 +296,12 @@ impl FindingKind for Masquerading {
     };
 
     fn sentence(&self) -> String {
-        let Masquerading { pid, claims, exe, is_kernel_thread_name } = self;
-        if *is_kernel_thread_name {
+        let Masquerading { pid, claims, exe, is_kernel_thread_name, is_mounted_over } = self;
+        if *is_mounted_over {
+            format!(
+                "Process {pid} runs as {exe}, but the file at that path is another one: something is mounted there."
+            )
+        } else if *is_kernel_thread_name {
             format!(
                 "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
             )

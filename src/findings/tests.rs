@@ -4,7 +4,7 @@ use super::file::{
     DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
     WritableProgram,
 };
-use super::identity::{Impostor, UnknownProcess};
+use super::identity::{FittingName, Impostor, ReplaceableBy, UnknownProcess};
 use super::policy::{Missing, Unexpected};
 use super::registry::{DeadRegistration, Ephemeral, Orphaned, Unexplained};
 use super::socket::{BacklogFull, BoundOnly, Shadowed, Shared};
@@ -90,7 +90,7 @@ fn sentences_of_the_registry() {
 
 #[test]
 fn sentences_about_identity() {
-    let stranger = |pid, program: &str, products, rests_on| UnknownProcess {
+    let unknown_process = |pid, program: &str, products, rests_on| UnknownProcess {
         pid,
         program: program.to_owned(),
         products,
@@ -101,23 +101,39 @@ fn sentences_about_identity() {
         expected: vec!["postgres", "pgbouncer"],
         found,
         why: "Clients send passwords",
-        is_replaceable: false,
-        has_fitting_name: false,
+        file: ReplaceableBy::Root,
+        fitting_name: FittingName::None,
     };
     assert_eq!(
-        say(impostor(vec![stranger(4714, "sleep", vec![], RestsOn::Exe)])),
+        say(impostor(vec![unknown_process(4714, "sleep", vec![], RestsOn::Exe)])),
         "sleep (pid 4714) listens on the port of PostgreSQL, but is not known to serve it (known: postgres and pgbouncer). Clients send passwords."
     );
     let two = vec![
-        stranger(7, "nc", vec!["netcat"], RestsOn::Name),
-        stranger(8, "nc", vec!["netcat"], RestsOn::Name),
-        stranger(9, "x", vec![], RestsOn::Exe),
+        unknown_process(7, "nc", vec!["netcat"], RestsOn::Name),
+        unknown_process(8, "nc", vec!["netcat"], RestsOn::Name),
+        unknown_process(9, "x", vec![], RestsOn::Exe),
     ];
     assert!(say(impostor(two)).starts_with(
         "nc [netcat; identified by its name only] (pid 7 and 1 more) and x (pid 9) listen on the port of PostgreSQL, but are"
     ));
-    let replaceable = Impostor { is_replaceable: true, ..impostor(vec![]) };
-    assert_eq!(Finding::new(replaceable).severity, Severity::Critical);
+    for (file, fitting_name, severity) in [
+        (ReplaceableBy::Root, FittingName::None, Severity::Warning),
+        (ReplaceableBy::User, FittingName::None, Severity::Critical),
+        (ReplaceableBy::User, FittingName::Server, Severity::Warning),
+        (ReplaceableBy::User, FittingName::Forwarder, Severity::Warning),
+        (ReplaceableBy::Anyone, FittingName::Server, Severity::Critical),
+    ] {
+        let finding = Finding::new(Impostor { file, fitting_name, ..impostor(vec![]) });
+        assert_eq!(finding.severity, severity, "{file:?} {fitting_name:?}");
+    }
+    let forwarder = Impostor {
+        file: ReplaceableBy::User,
+        fitting_name: FittingName::Forwarder,
+        ..impostor(vec![unknown_process(7, "docker-proxy", vec![], RestsOn::Exe)])
+    };
+    assert!(
+        say(forwarder).contains("named like a program that forwards ports, but a user who is not root can")
+    );
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 fn danger(process: &IdentifiedProcess<'_>, socket: &Socket, chosen_by_kernel: bool) -> Option<Danger> {
     let (port, protocol) = (socket.local.port, socket.local.protocol);
-    if process.program_name().is_some_and(|name| PUBLISHERS.contains(&name)) {
+    if !process.is_replaceable() && process.program_name().is_some_and(|name| PUBLISHERS.contains(&name)) {
         return dangers::behind_published_port(port, protocol);
     }
     dangers::danger(&process.command_line()?, port, protocol, chosen_by_kernel)

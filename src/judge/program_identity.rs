@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, Origin, OriginKind, Pid, Process, Protocol, RestsOn, Usual};
+use crate::model::{Exe, ExeState, OriginKind, Pid, Process, Protocol, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
@@ -43,9 +43,14 @@ impl<'o> IdentifiedProcess<'o> {
         Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
     }
 
-    /// Whether a user who is not root can replace the program file, or there is none.
+    /// Whether a user who is not root can have put the program file or script there, or there is none.
     pub(super) fn is_replaceable(&self) -> bool {
-        is_replaceable(self.process)
+        placed_by(self.process) != PlacedBy::Root
+    }
+
+    /// Whether the name of the program file says which program it is: only root can have put a file of that name there.
+    fn has_genuine_file(&self) -> bool {
+        file_placed_by(self.process) == PlacedBy::Root
     }
 
     /// Whether the file has the name of a well-known server, but a user who is not root can have put it there.
@@ -69,7 +74,8 @@ impl<'o> IdentifiedProcess<'o> {
     }
 
     fn serves(&self, port: u16, protocol: Protocol) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.serving(port, protocol).is_some())
+        self.has_genuine_file()
+            && self.identity.as_ref().is_some_and(|identity| identity.serving(port, protocol).is_some())
     }
 }
 
@@ -109,7 +115,8 @@ const OPENERS: [&str; 8] = [
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
-    process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
+    process.has_genuine_file()
+        && process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
         && (pid == 1 || owners.iter().filter(|process| process.pid != pid).all(below))
 }
 
@@ -165,6 +172,10 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
 
 fn belongs(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
     let identity = process.identity.as_ref()?;
+    // Any user can give a file any name. Words in a command line only make a port less remarkable, so they may count.
+    if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
+        return None;
+    }
     let usual = |program: programs::Program, any_port| Usual {
         program: program.name,
         product: program.product,
@@ -180,21 +191,54 @@ fn belongs(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Op
     Some(unit.map_or(anywhere, |unit| Usual { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Directories in which every user has files of their own.
-const USER_DIRECTORIES: [&str; 7] =
-    ["/home/", "/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/Users/", r"C:\Users\"];
+/// Directories in which a user who is not root has files.
+const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Users\"];
+/// Directories in which every user can create files.
+const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 
-/// Returns whether a user who is not root can have put the program or script of a process there, or there is no such file.
-pub(super) fn is_replaceable(process: &Process) -> bool {
+/// Who can have put a file where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PlacedBy {
+    /// Only root, as far as is known.
+    Root,
+    /// A user who is not root.
+    User,
+    /// Anyone; or no file at its path is the one that runs, so that nothing is known about who made it.
+    Anyone,
+}
+
+/// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
+pub(super) fn placed_by(process: &Process) -> PlacedBy {
     let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
-    let by_user =
-        |origin: &Origin| matches!(origin.kind, OriginKind::User | OriginKind::Open | OriginKind::Memory);
-    let by_path = |exe: &Exe| {
-        let is_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
-        is_open || USER_DIRECTORIES.iter().any(|directory| exe.path.starts_with(directory))
-    };
-    let exe = process.exe.as_ref();
-    exe.is_some_and(|exe| matches!(exe.state, ExeState::Deleted | ExeState::Memfd))
-        || script.is_some_and(by_user)
-        || process.origin.as_ref().map_or_else(|| exe.is_some_and(by_path), by_user)
+    let script = script.map_or(PlacedBy::Root, |origin| match origin.kind {
+        OriginKind::User => PlacedBy::User,
+        OriginKind::Open | OriginKind::Memory => PlacedBy::Anyone,
+        _ => PlacedBy::Root,
+    });
+    file_placed_by(process).max(script)
+}
+
+/// Returns who can have put the program file of a process there; by its path if nothing else is known.
+fn file_placed_by(process: &Process) -> PlacedBy {
+    let Some(exe) = &process.exe else { return PlacedBy::Root };
+    if matches!(exe.state, ExeState::Deleted | ExeState::Memfd) {
+        return PlacedBy::Anyone;
+    }
+    match process.origin.as_ref().map(|origin| origin.kind) {
+        Some(OriginKind::Package | OriginKind::System) => PlacedBy::Root,
+        Some(OriginKind::User) => PlacedBy::User,
+        Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => PlacedBy::Anyone,
+        // An upgrade replaced the file: its directory says who can have put it there.
+        Some(OriginKind::Deleted) | None => placed_by_path(exe),
+    }
+}
+
+fn placed_by_path(exe: &Exe) -> PlacedBy {
+    let is_below = |directories: &[&str]| directories.iter().any(|directory| exe.path.starts_with(directory));
+    let has_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
+    match () {
+        () if has_open || is_below(&OPEN_DIRECTORIES) => PlacedBy::Anyone,
+        () if is_below(&USER_DIRECTORIES) => PlacedBy::User,
+        () => PlacedBy::Root,
+    }
 }

@@ -139,7 +139,7 @@ mod tests {
         for (name, process, trust_is) in [
             ("of its user", with_origin("/usr/sbin/nginx", OriginKind::User), Trust::Replaceable),
             ("of the system, at home", with_origin("/home/u/nginx", OriginKind::System), Trust::Installed),
-            ("mounted over", with_origin("/usr/sbin/nginx", OriginKind::Elsewhere), Trust::Unproven),
+            ("mounted over", with_origin("/usr/sbin/nginx", OriginKind::Elsewhere), Trust::Replaceable),
             ("packaged", holder(1, "nginx", "/usr/sbin/nginx", "nginx"), Trust::Installed),
             ("known, elsewhere", holder(1, "nginx", "/srv/nginx", "nginx"), Trust::Unproven),
             ("known, at home", holder(1, "nginx", "/home/u/nginx", "nginx"), Trust::Replaceable),

@@ -1,10 +1,10 @@
 //! Programs that are not services: shells, tools for short tasks, dual-use tools, and processes with a false name.
 
-use super::program_identity::{IdentifiedProcess, is_replaceable};
+use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, DualUse, Masquerading, ShellListener, Tool};
-use crate::model::Process;
+use crate::model::{OriginKind, Process};
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse};
 
@@ -84,17 +84,22 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Decides `masquerading`: a kernel thread has no program file, and a server does not run from a file of another name
-/// that a user can replace. Interpreters set the name that their script asks for, so their names prove nothing.
+/// Decides `masquerading`: a kernel thread has no program file, and a server runs neither from a file of another name
+/// that a user can replace nor from a file that is mounted over its own. Interpreters set the name that their script asks for, so their names prove nothing.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
-        let (claims, is_kernel_thread_name) = match kernel_thread_name(process.process) {
-            Some(name) => (name, true),
-            None => (claimed_server(process)?, false),
+        let kernel_thread = kernel_thread_name(process.process);
+        let covered = covered_server(process);
+        let claims = kernel_thread.or(covered).or_else(|| claimed_server(process))?;
+        let evidence = Masquerading {
+            pid: process.process.pid,
+            claims: claims.to_owned(),
+            exe: exe.path.clone(),
+            is_kernel_thread_name: kernel_thread.is_some(),
+            is_mounted_over: kernel_thread.is_none() && covered.is_some(),
         };
-        let (pid, exe) = (process.process.pid, exe.path.clone());
-        Some(Masquerading { pid, claims: claims.to_owned(), exe, is_kernel_thread_name }.into())
+        Some(evidence.into())
     })
 }
 
@@ -108,10 +113,17 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     bracketed.or_else(|| process.name.as_deref().filter(is_thread))
 }
 
+/// Returns the well-known server at whose path another file runs.
+fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
+    let is_elsewhere =
+        process.process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere);
+    process.program_name().filter(|name| is_elsewhere && programs::serves_a_guarded_port(name))
+}
+
 /// Returns the well-known server that a process calls itself, if its file has another name and a user can replace it.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
-    if process.is_interpreted() || !is_replaceable(one) {
+    if process.is_interpreted() || !process.is_replaceable() {
         return None;
     }
     let first = one.cmdline.first()?;

@@ -2,7 +2,8 @@
 
 use portolan::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
 use portolan::findings::identity::{
-    AdHoc, DualUse, Impostor, Masquerading, ShellListener, Tool, Unfamiliar, UnknownProcess,
+    AdHoc, DualUse, FittingName, Impostor, Masquerading, ReplaceableBy, ShellListener, Tool, Unfamiliar,
+    UnknownProcess,
 };
 use portolan::findings::reach::{DangerBasis, Exposed, ServingProcess};
 use portolan::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::strict::objects;
 use crate::{holds, schema, validator};
 
-fn stranger() -> UnknownProcess {
+fn unknown_process() -> UnknownProcess {
     UnknownProcess { pid: 41, program: "xyzzy".to_owned(), products: vec!["Xyzzy"], rests_on: RestsOn::Exe }
 }
 
@@ -54,14 +55,14 @@ fn samples() -> Vec<Evidence> {
         Impostor {
             service: "ssh",
             expected: vec!["sshd"],
-            found: vec![stranger()],
+            found: vec![unknown_process()],
             why: "why",
-            is_replaceable: false,
-            has_fitting_name: false,
+            file: ReplaceableBy::Root,
+            fitting_name: FittingName::None,
         }
         .into(),
         Unfamiliar {
-            found: vec![stranger()],
+            found: vec![unknown_process()],
             service: None,
             is_replaceable: true,
             is_named_like_a_server: false,
@@ -72,6 +73,7 @@ fn samples() -> Vec<Evidence> {
             claims: "[kworker/0:1]".to_owned(),
             exe: "/tmp/x".to_owned(),
             is_kernel_thread_name: true,
+            is_mounted_over: false,
         }
         .into(),
         ShellListener { tool: tool(), is_shell: false, severity }.into(),

@@ -106,7 +106,12 @@ fn executable(
     };
     let origin = match state {
         ExeState::Memfd => Some(Origin::of(OriginKind::Memory)),
-        ExeState::Deleted | ExeState::Replaced => Some(Origin::of(OriginKind::Deleted)),
+        ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
+        // Who can replace the new file could replace the old one.
+        ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
+            OriginKind::User | OriginKind::Open => origin,
+            _ => Origin::of(OriginKind::Deleted),
+        }),
         ExeState::Present => running.and_then(|running| origins.of(tree, path, Some(running))),
     };
     let open_folders = match state {

@@ -1,15 +1,16 @@
 //! Rules about who the process is.
 
-use super::program_identity::{IdentifiedProcess, is_replaceable};
+use super::program_identity::{IdentifiedProcess, PlacedBy, placed_by};
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::identity::{Impostor, Unfamiliar, UnknownProcess};
-use crate::model::{RestsOn, State};
+use crate::findings::identity::{FittingName, Impostor, ReplaceableBy, Unfamiliar, UnknownProcess};
+use crate::model::{RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
 /// Decides `impostor`: no process on a guarded port is known to serve it. A program that holds sockets for others is not
-/// accused, nor is a process whose file could not be read and whose name is not known.
+/// accused, nor is a process whose file could not be read and whose name is not known. A name acquits only together with
+/// a file that only root can have put there.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -20,52 +21,57 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
     let first = rows.first()?;
-    let mut found = Vec::new();
-    for identified in processes {
-        let IdentifiedProcess { process, identity } = identified;
-        let identity = identity.as_ref()?;
-        // Netcat and other tools for the moment are named as that.
-        if identified.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some()) {
+    let (mut found, mut placed, mut names) = (Vec::new(), PlacedBy::Root, Vec::new());
+    for process in processes {
+        let identity = process.identity.as_ref()?;
+        let placed_by = placed_by(process.process);
+        let is_replaceable = placed_by != PlacedBy::Root;
+        if is_named_as_a_tool(process) {
             continue;
         }
         // sshd holds ports for others and its own.
-        if identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none() {
+        let is_holder = identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none();
+        if is_holder && !is_replaceable {
             continue;
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.belongs(row)).collect();
-        let is_replaceable = is_replaceable(process);
-        if answers.contains(&Some(true)) && !is_replaceable {
+        let is_server = answers.contains(&Some(true));
+        if is_server && !is_replaceable {
             return None; // a socket may be inherited; that it is shared is another question
         }
-        // A fitting name on a file that a user can replace proves nothing.
         if answers.contains(&Some(false)) || is_replaceable {
-            found.push(UnknownProcess {
-                pid: process.pid,
-                program: identity.name.clone(),
-                products: identity.programs.iter().map(|program| program.product).collect(),
-                rests_on: identity.rests_on,
+            found.push(unknown_process(process));
+            placed = placed.max(placed_by);
+            names.push(match (is_server, is_holder) {
+                (true, _) => FittingName::Server,
+                (_, true) => FittingName::Forwarder,
+                _ => FittingName::None,
             });
         }
     }
-    if found.is_empty() {
-        return None;
-    }
-    let is_replaceable = processes
-        .iter()
-        .filter(|identified| found.iter().any(|unknown| unknown.pid == identified.process.pid))
-        .any(|identified| is_replaceable(identified.process));
-    let has_fitting_name = found.iter().all(|unknown| {
-        rows.iter().flat_map(programs::Guarded::programs).any(|program| program == unknown.program)
-    });
     let evidence = Impostor {
         service: first.service,
         expected: rows.iter().flat_map(programs::Guarded::programs).collect(),
         found,
         why: first.why,
-        is_replaceable,
-        has_fitting_name,
+        file: match placed {
+            PlacedBy::Root => ReplaceableBy::Root,
+            PlacedBy::User => ReplaceableBy::User,
+            PlacedBy::Anyone => ReplaceableBy::Anyone,
+        },
+        fitting_name: names.into_iter().min()?,
     };
     Some(evidence.into())
+}
+
+/// Returns whether `ad-hoc` or `shell-listener` already accuses the process: netcat and other tools for the moment are
+/// named as that. An interpreter is not such a tool, and neither is a file of that name that a user can have put there
+/// if the tool alone is not worth a warning.
+fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
+    let tool = process.command_line().and_then(|command| tools::ad_hoc(&command));
+    tool.is_some_and(|tool| {
+        !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
+    })
 }
 
 /// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file a
@@ -108,8 +114,14 @@ fn unknown_process(process: &IdentifiedProcess<'_>) -> UnknownProcess {
     let identity = process.identity.as_deref();
     UnknownProcess {
         pid: process.process.pid,
-        program: process.program_name().unwrap_or("?").to_owned(),
+        program: identity
+            .map(|identity| identity.name.clone())
+            .or_else(|| process.program_name().map(str::to_owned))
+            .unwrap_or_else(|| "?".to_owned()),
         products: identity.map(|one| one.programs.iter().map(|p| p.product).collect()).unwrap_or_default(),
         rests_on: identity.map_or(RestsOn::Name, |identity| identity.rests_on),
     }
 }
+
+#[cfg(test)]
+mod tests;

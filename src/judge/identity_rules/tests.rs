@@ -1,0 +1,129 @@
+//! A name acquits only together with a file that only root can have put there: each acquittal against each origin.
+
+use std::sync::Arc;
+
+use super::super::judge;
+use super::super::tests::{holder, seen, socket};
+use crate::model::*;
+use crate::registry::Registry;
+
+/// Where the file of a program is: the directory, its state, and its origin.
+type Place = (&'static str, &'static str, ExeState, OriginKind);
+
+const GENUINE: [Place; 3] = [
+    ("package path", "/usr/sbin/", ExeState::Present, OriginKind::Package),
+    ("root-only path", "/srv/tools/", ExeState::Present, OriginKind::System),
+    ("upgraded", "/usr/sbin/", ExeState::Replaced, OriginKind::Deleted),
+];
+
+const REPLACEABLE: [Place; 7] = [
+    ("user's home", "/home/u/bin/", ExeState::Present, OriginKind::User),
+    ("user's directory elsewhere", "/srv/app/", ExeState::Present, OriginKind::User),
+    ("replaced in a home", "/home/u/bin/", ExeState::Replaced, OriginKind::Deleted),
+    ("world-writable directory", "/var/tmp/", ExeState::Present, OriginKind::Open),
+    ("memory", "/memfd:", ExeState::Memfd, OriginKind::Memory),
+    ("deleted", "/usr/sbin/", ExeState::Deleted, OriginKind::Deleted),
+    ("mounted over", "/usr/sbin/", ExeState::Present, OriginKind::Elsewhere),
+];
+
+fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): Place) -> Process {
+    let path = format!("{directory}{name}");
+    Process {
+        exe: Some(Exe { path, state, open_folders: None }),
+        origin: Some(Origin::of(kind)),
+        uid: Some(1000),
+        ..holder(pid, name, "", cmdline)
+    }
+}
+
+/// Returns the severity of the finding `code` on a listener of these processes.
+fn severity(local: &str, processes: Vec<Process>, code: &str) -> Option<Severity> {
+    let pids = processes.iter().map(|process| process.pid).collect();
+    let snapshot = seen(vec![socket(local, Owner::Held(Arc::new(pids)))], processes);
+    let report = judge(snapshot, Registry::embedded());
+    let mut findings = report.entries[0].findings().iter();
+    findings.find(|finding| finding.flag().code() == code).map(|finding| finding.severity)
+}
+
+#[test]
+fn a_name_acquits_only_with_a_file_that_users_cannot_replace() {
+    let impostor = |local, name, cmdline| (local, name, cmdline, "impostor");
+    for (local, name, cmdline, code) in [
+        impostor("tcp/0.0.0.0:22", "sshd", "sshd -D"),
+        impostor("tcp/0.0.0.0:5432", "postgres", "postgres -D /srv"),
+        impostor("tcp/0.0.0.0:22", "docker-proxy", "docker-proxy -proto tcp"),
+        impostor("tcp/0.0.0.0:22", "rootlessport", "rootlessport"),
+        impostor("tcp/0.0.0.0:22", "slirp4netns", "slirp4netns 7 tap0"),
+        impostor("tcp/0.0.0.0:22", "pasta", "pasta -t 22"),
+        impostor("tcp/0.0.0.0:22", "conmon", "conmon"),
+        impostor("tcp/0.0.0.0:5432", "haproxy", "haproxy -f x.cfg"),
+        impostor("tcp/0.0.0.0:22", "systemd", "systemd --user"),
+        impostor("tcp/0.0.0.0:22", "inetd", "inetd"),
+        impostor("tcp/0.0.0.0:22", "systemd-socket-proxyd", "systemd-socket-proxyd 10.0.0.1:22"),
+        ("tcp/0.0.0.0:4", "nginx", "nginx", "unexplained"),
+        ("tcp/0.0.0.0:51413", "transmission-daemon", "transmission-daemon -f", "ephemeral"),
+    ] {
+        let on = |place| severity(local, vec![process(7, name, cmdline, place)], code);
+        for place in GENUINE {
+            assert_eq!(on(place), None, "{code}: {name}, {}", place.0);
+        }
+        for place in REPLACEABLE {
+            let found = on(place);
+            assert!(found.is_some(), "{code}: {name}, {}", place.0);
+            assert!(code != "impostor" || found >= Some(Severity::Warning), "{name}, {}: {found:?}", place.0);
+        }
+    }
+}
+
+/// A super-server that passes its socket on is not compared with the service, unless a user can have made both.
+#[test]
+fn a_name_does_not_excuse_sharing() {
+    for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
+        for place in places {
+            let inetd = Process { uid: Some(0), ..process(7, "inetd", "inetd", *place) };
+            let parents = vec![Parent { pid: 7, name: "inetd".to_owned() }];
+            let ftpd = Process { parents, ..process(8, "in.ftpd", "in.ftpd", GENUINE[0]) };
+            let found = severity("tcp/0.0.0.0:2121", vec![inetd, ftpd], "shared");
+            assert_eq!(found, shared, "{}", place.0);
+        }
+    }
+}
+
+#[test]
+fn impostors_by_severity() {
+    let [package, ..] = GENUINE;
+    let [home, _, _, open, memory, deleted, covered] = REPLACEABLE;
+    let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+    for (name, place, cmdline, severity_is) in [
+        ("sleep", package, "sleep 9", warning),
+        ("sleep", home, "sleep 9", critical),
+        ("sshd", home, "sshd -D", warning),
+        ("docker-proxy", home, "docker-proxy", warning),
+        ("docker-proxy", open, "docker-proxy", critical),
+        ("sshd", memory, "sshd -D", critical),
+        ("sshd", deleted, "sshd -D", critical),
+        ("sshd", covered, "sshd -D", critical),
+        // A tool for the moment is named as that, an interpreter is not such a tool.
+        ("nc", package, "nc -lp 22", None),
+        ("nc", home, "nc -lp 22", None),
+        ("socat", package, "socat TCP-L:22,fork TCP:10.0.0.1:22", None),
+        ("socat", home, "socat TCP-L:22,fork TCP:10.0.0.1:22", critical),
+        ("python3", package, "python3 -c import socket", warning),
+        ("python3", package, "python3 -c from multiprocessing.spawn import spawn_main", warning),
+        // Words in the arguments never acquit.
+        ("python3", package, "python3 x.py sshd", warning),
+        ("python3", home, "python3 -m sshd", critical),
+    ] {
+        let found = severity("tcp/0.0.0.0:22", vec![process(7, name, cmdline, place)], "impostor");
+        assert_eq!(found, severity_is, "{name}, {}, {cmdline}", place.0);
+    }
+}
+
+#[test]
+fn a_file_mounted_over_a_servers_path_masquerades() {
+    let covered = REPLACEABLE[6];
+    for (name, severity_is) in [("sshd", Some(Severity::Critical)), ("editor", None)] {
+        let found = severity("tcp/127.0.0.1:22", vec![process(7, name, name, covered)], "masquerading");
+        assert_eq!(found, severity_is, "{name}");
+    }
+}
