@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use memchr::memchr;
 use regex_lite::{Regex, RegexBuilder};
 
-use super::programs::stem;
+use super::programs::{first_letters, stem};
 
 /// Longer command lines are cut here, in bytes: four times the length that a person writes, and fast to search.
 const LONGEST_LINE: usize = 1 << 16;
@@ -103,39 +104,54 @@ fn script(arguments: &[String]) -> Option<&str> {
 }
 
 /// The rows of a table, indexed by the programs that they name.
+///
+/// Every listing builds the index, so it takes one allocation and leaves the conditions unread.
 pub(super) struct Programs {
-    /// For each program name, the conditions that its rows add, with the number of the row.
-    rows: HashMap<&'static str, Vec<(usize, Condition)>>,
+    /// Sorted by the first letters of the name, then by row.
+    entries: Vec<Entry>,
 }
 
-/// The condition that a row adds to the program's name.
+/// A program that a row names.
 #[derive(Clone, Copy, Debug)]
-enum Condition {
-    None,
-    /// Digits and dots may follow the name, as in `lua5.4`.
-    Version,
-    Text(&'static str),
-    Regex(&'static str),
+struct Entry {
+    /// See [`first_letters`].
+    letters: u64,
+    row: u16,
+    name: &'static str,
+    /// The text after the colon: a condition on the command line; empty if there is none.
+    condition: &'static str,
+    /// Whether digits and dots may follow the name, as in `lua5.4`.
+    versioned: bool,
+}
+
+impl Entry {
+    fn read(row: u16, program: &'static str) -> Self {
+        let (name, condition) = match memchr(b':', program.as_bytes()) {
+            Some(colon) => (&program[..colon], &program[colon + 1..]),
+            None => (program, ""),
+        };
+        let (name, versioned) = name.strip_suffix("[0-9.]*").map_or((name, false), |name| (name, true));
+        Entry { letters: first_letters(name), row, name, condition, versioned }
+    }
+
+    /// Returns whether the command line meets the row's condition.
+    fn applies_to(&self, command: &CommandLine<'_>) -> bool {
+        match self.condition.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+            Some(regex) => command.matches(regex),
+            None => command.contains(self.condition),
+        }
+    }
 }
 
 impl Programs {
     /// Reads the program column of every row.
     pub(super) fn new(columns: impl Iterator<Item = &'static str>) -> Self {
-        let mut rows: HashMap<&'static str, Vec<(usize, Condition)>> = HashMap::with_capacity(1024);
-        for (row, column) in columns.enumerate() {
-            for program in column.split(',') {
-                let (name, rest) = program.split_once(':').unwrap_or((program, ""));
-                let regex = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-                let (name, condition) = match (name.strip_suffix("[0-9.]*"), regex) {
-                    (Some(name), _) => (name, Condition::Version),
-                    (None, Some(regex)) => (name, Condition::Regex(regex)),
-                    (None, None) if rest.is_empty() => (name, Condition::None),
-                    (None, None) => (name, Condition::Text(rest)),
-                };
-                rows.entry(name).or_default().push((row, condition));
-            }
+        let mut entries = Vec::with_capacity(1024);
+        for (row, column) in (0..).zip(columns) {
+            entries.extend(column.split(',').map(|program| Entry::read(row, program)));
         }
-        Programs { rows }
+        entries.sort_unstable_by_key(|entry| (entry.letters, entry.row));
+        Programs { entries }
     }
 
     /// Returns the numbers of the rows that name the program, in the order of the table.
@@ -157,21 +173,20 @@ impl Programs {
 
     /// Returns the numbers of the rows that name any program.
     pub(super) fn any(&self) -> impl Iterator<Item = usize> {
-        self.rows.get("*").into_iter().flatten().map(|(row, _)| *row)
+        self.named("*").map(|entry| usize::from(entry.row))
+    }
+
+    /// Returns the entries with this name.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        let letters = first_letters(name);
+        let first = self.entries.partition_point(|entry| entry.letters < letters);
+        let entries = self.entries[first..].iter().take_while(move |entry| entry.letters == letters);
+        entries.filter(move |entry| entry.name == name)
     }
 
     /// Adds the rows that name `name`; if `versioned`, only rows that allow a version after the name.
     fn add(&self, name: &str, versioned: bool, command: &CommandLine<'_>, found: &mut Vec<usize>) {
-        for (row, condition) in self.rows.get(name).into_iter().flatten() {
-            let applies = match condition {
-                Condition::Version => true,
-                Condition::None => !versioned,
-                Condition::Text(text) => !versioned && command.contains(text),
-                Condition::Regex(regex) => !versioned && command.matches(regex),
-            };
-            if applies {
-                found.push(*row);
-            }
-        }
+        let entries = self.named(name).filter(|entry| entry.versioned || !versioned);
+        found.extend(entries.filter(|entry| entry.applies_to(command)).map(|entry| usize::from(entry.row)));
     }
 }

@@ -52,6 +52,15 @@ struct Row {
 }
 
 impl Row {
+    fn read(line: &'static str) -> Option<Self> {
+        let mut fields = [""; 13];
+        let mut columns = line.split('\t');
+        for field in &mut fields {
+            *field = columns.next()?;
+        }
+        columns.next().is_none().then_some(Row { fields })
+    }
+
     fn service(&self) -> &'static str {
         self.fields[0]
     }
@@ -113,7 +122,8 @@ impl Row {
 }
 
 struct Dangers {
-    rows: Vec<Row>,
+    /// A row is read when it is used.
+    lines: Vec<&'static str>,
     programs: Programs,
 }
 
@@ -121,16 +131,15 @@ impl Dangers {
     fn read() -> &'static Self {
         static DANGERS: OnceLock<Dangers> = OnceLock::new();
         DANGERS.get_or_init(|| {
-            let lines = Table::new(include_str!("data/dangers.tsv")).lines();
-            let rows: Vec<Row> = lines
-                .filter_map(|line| {
-                    let fields: Vec<&'static str> = line.split('\t').collect();
-                    fields.try_into().ok().map(|fields| Row { fields })
-                })
-                .collect();
-            let programs = Programs::new(rows.iter().map(|row| row.fields[2]));
-            Dangers { rows, programs }
+            let lines: Vec<_> = Table::new(include_str!("data/dangers.tsv")).lines().collect();
+            let programs =
+                Programs::new(lines.iter().map(|line| line.split('\t').nth(2).unwrap_or_default()));
+            Dangers { lines, programs }
         })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Row> {
+        self.lines.iter().filter_map(|line| Row::read(line))
     }
 }
 
@@ -143,8 +152,8 @@ pub(crate) fn danger(
     protocol: Protocol,
     chosen_by_kernel: bool,
 ) -> Option<Danger> {
-    let Dangers { rows, programs } = Dangers::read();
-    let judge = |row: usize| rows.get(row)?.judge(command, port, protocol);
+    let Dangers { lines, programs } = Dangers::read();
+    let judge = |row: usize| Row::read(lines.get(row)?)?.judge(command, port, protocol);
     let by_name = programs.naming(command).into_iter().filter_map(judge);
     let by_port = programs.any().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;
@@ -159,7 +168,7 @@ pub(crate) fn danger(
 /// Returns what the kernel's own service on `port` allows its clients to do.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = Dangers::read().rows.iter();
+    let rows = Dangers::read().rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
     let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(|row| row.severity())?;
     Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
@@ -191,7 +200,7 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// one level lower than if the service itself were seen.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = Dangers::read().rows.iter();
+    let rows = Dangers::read().rows();
     let row = rows
         .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
         .find(|row| row.lists(port, protocol))?;

@@ -46,22 +46,22 @@ pub(crate) struct DualUseTool {
 }
 
 struct Rows<const N: usize> {
-    rows: Vec<[&'static str; N]>,
+    /// A row is read when it is used.
+    lines: Vec<&'static str>,
     programs: Programs,
 }
 
 impl<const N: usize> Rows<N> {
     fn read(text: &'static str) -> Self {
-        let lines = Table::new(text).lines();
-        let fields = lines.filter_map(|line| line.split('\t').collect::<Vec<_>>().try_into().ok());
-        let rows: Vec<[&'static str; N]> = fields.collect();
-        let programs = Programs::new(rows.iter().map(|row| row[0]));
-        Rows { rows, programs }
+        let lines: Vec<_> = Table::new(text).lines().collect();
+        let programs = Programs::new(lines.iter().map(|line| line.split('\t').next().unwrap_or_default()));
+        Rows { lines, programs }
     }
 
     /// Returns the rows that name the program, in the order of the table.
-    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = &[&'static str; N]> {
-        self.programs.naming(command).into_iter().filter_map(|row| self.rows.get(row))
+    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = [&'static str; N]> {
+        let lines = self.programs.naming(command).into_iter().filter_map(|row| self.lines.get(row));
+        lines.filter_map(|line| line.split('\t').collect::<Vec<_>>().try_into().ok())
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let [programs, _, used_for, beyond, loopback] =
         rows.of(command).find(|row| row[1].is_empty() || command.matches(row[1]))?;
     Some(AdHocTool {
-        used_for: AdHocUse::ALL.into_iter().find(|known| known.name() == *used_for)?,
+        used_for: AdHocUse::ALL.into_iter().find(|known| known.name() == used_for)?,
         beyond_loopback: severity(beyond),
         on_loopback: severity(loopback),
         is_shell: programs.split(',').any(|program| program == "sh"),
