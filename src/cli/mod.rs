@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::model::HostScope;
+
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
 pub use list::{FilterArgs, ListArgs, ScanArgs};
@@ -216,6 +218,17 @@ pub struct CommonArgs {
     /// Network namespace: name, inode, process ID, or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
+    /// Part of the machine that must be visible: machine (default of audit), namespace (default elsewhere) or container; a
+    /// smaller part is a gap (Linux)
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "PART",
+        value_parser = part(),
+        help_heading = "Source"
+    )]
+    pub scope: Option<HostScope>,
     /// Newer registry to use: the CSV file of IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
@@ -237,6 +250,11 @@ impl CommonArgs {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }
     }
+}
+
+fn part() -> impl TypedValueParser<Value = HostScope> {
+    PossibleValuesParser::new(HostScope::ALL.map(HostScope::name))
+        .try_map(|name| HostScope::ALL.into_iter().find(|part| part.name() == name).ok_or("no such part"))
 }
 
 /// How to print.

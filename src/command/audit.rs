@@ -11,7 +11,7 @@ use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{self, judge};
-use crate::model::Namespaces;
+use crate::model::{HostScope, Namespaces};
 use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::{self, Selection};
@@ -35,9 +35,9 @@ pub(super) fn run(
     check(args, common, &selection, asked.is_some())?;
     // The filters do not limit the scan: another socket on the same port may be of the other family, and what a policy
     // requires is missing only if no listener has it.
-    let baseline =
-        args.baseline.as_deref().map(|path| from::asked(path, &Scope { details: true, ..Scope::default() }));
-    let baseline = baseline.transpose()?;
+    let mut scope = Scope { details: true, ..Scope::default() };
+    scope.part = common.scope.unwrap_or(scope.part);
+    let baseline = args.baseline.as_deref().map(|path| from::asked(path, &scope)).transpose()?;
     let namespaces = match &baseline {
         _ if args.deep => observe::EVERYWHERE,
         Some(baseline) => baseline.scope.namespaces.clone(),
@@ -47,7 +47,7 @@ pub(super) fn run(
     // compared.
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
-    let scope = Scope { details, namespaces, packages: true, ..Scope::default() };
+    let scope = Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
     let mut observation = observation(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
         diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;

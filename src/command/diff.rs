@@ -14,7 +14,8 @@ use crate::render::{diff, stderr};
 pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     check(args, common)?;
     let registry = registry_source::registry(common)?;
-    let scope = Scope { details: true, ..Scope::default() };
+    let mut scope = Scope { details: true, ..Scope::default() };
+    scope.part = common.scope.unwrap_or(scope.part);
     let before = from::asked(&args.before, &scope)?;
     let after = match &args.after {
         Some(path) => from::asked(path, &scope)?,
@@ -65,7 +66,8 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 /// Observes this machine now, with the scope of `before`.
 fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
-    let scope = Scope { namespaces: asked, details: true, ..Scope::default() };
+    let part = common.scope.unwrap_or(before.scope.part);
+    let scope = Scope { namespaces: asked, details: true, part, ..Scope::default() };
     observe(&scope).map_err(Error::msg)
 }
 

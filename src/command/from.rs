@@ -136,10 +136,16 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. How much of the machine must
+/// be visible is decided by `scope` alone.
 pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut observation = read(path)?;
-    let gaps = beyond(&observation, scope);
+    let mut gaps = beyond(&observation, scope);
+    if let Some(part) = observation.host.scope {
+        observation.gaps.retain(|gap| gap.stage != Stage::Scope);
+        let namespaces = observation.scope.namespaces.clone();
+        gaps.extend(part.gap(&Scope { namespaces, ..scope.clone() }));
+    }
     observation.gaps.extend(gaps);
     Ok(observation)
 }
@@ -154,7 +160,7 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         why: "the saved observation was taken without them".to_owned(),
         remedy: None,
     };
-    let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _ } =
+    let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
         &observation.scope;
     let mut gaps = Vec::new();
     for (of, lost) in [

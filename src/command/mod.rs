@@ -152,6 +152,7 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
     }
+    scope.part = common.scope.unwrap_or(scope.part);
     match &common.from {
         Some(_) if common.netns.is_some() => {
             Err(Error::msg("--netns asks this machine, --from does not: name one of them".to_owned()))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, PortRange, Protocol, State};
+use super::{Family, HostScope, PortRange, Protocol, State};
 
 /// Which network namespaces to scan (Linux).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,18 @@ pub struct Scope {
     /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
     #[serde(default)]
     pub packages: bool,
+    /// The part of the machine that must be visible: a smaller part is a gap.
+    #[serde(default = "own_namespace", skip_serializing_if = "is_own_namespace")]
+    pub part: HostScope,
+}
+
+const fn own_namespace() -> HostScope {
+    HostScope::Namespace
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_own_namespace(part: &HostScope) -> bool {
+    *part == HostScope::Namespace
 }
 
 impl Default for Scope {
@@ -54,6 +66,7 @@ impl Default for Scope {
             processes: true,
             details: false,
             packages: false,
+            part: own_namespace(),
         }
     }
 }

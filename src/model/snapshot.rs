@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
+use super::{Family, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
 
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
@@ -27,6 +27,8 @@ named! {
         Namespaces = "namespaces",
         /// Reading the machine's own settings.
         Host = "host",
+        /// Seeing the machine and not only a part of it: see [`HostScope`].
+        Scope = "scope",
     }
 }
 
@@ -60,14 +62,44 @@ pub struct Note {
 }
 
 named! {
-    /// The part of a machine that an observer sees.
+    /// The part of a machine that an observer sees, the largest first.
     pub enum HostScope {
         /// The whole machine, as far as the observer's privileges allow.
         Machine = "machine",
-        /// The processes of a container: the observer is in a pid namespace of its own.
-        Container = "container",
         /// Every process, but only the sockets of a network namespace of its own.
         Namespace = "namespace",
+        /// The processes of a container: the observer is in a pid namespace of its own.
+        Container = "container",
+    }
+}
+
+impl HostScope {
+    /// Returns the gap in the view of an observer that sees this part of the machine, if `asked` covers more.
+    #[must_use]
+    pub fn gap(self, asked: &Scope) -> Option<Gap> {
+        let (what, why, elsewhere) = match self {
+            _ if self <= asked.part => return None,
+            HostScope::Namespace if asked.namespaces == Namespaces::All => return None,
+            HostScope::Machine => return None,
+            HostScope::Namespace => (
+                "the sockets outside this network namespace",
+                "portolan runs in a network namespace of its own",
+                "run it with --netns all",
+            ),
+            HostScope::Container => (
+                "the processes and sockets outside this container",
+                "portolan runs in a pid namespace of its own",
+                "run it outside the container",
+            ),
+        };
+        Some(Gap {
+            stage: Stage::Scope,
+            what: what.to_owned(),
+            count: None,
+            pids: Vec::new(),
+            why: why.to_owned(),
+            remedy: Some(format!("{elsewhere}, or accept this with --scope {}", self.name())),
+        })
     }
 }
 

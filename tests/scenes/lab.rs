@@ -29,6 +29,9 @@ use crate::wires::loopback_up;
 /// A scene with its name.
 pub type Scene = (&'static str, fn(&Lab) -> Outcome);
 
+/// A scene sees only its own namespaces, which is not a gap.
+const SCOPE: [&str; 2] = ["--scope", "container"];
+
 /// The user and group that own nothing.
 pub const NOBODY: u32 = 65534;
 
@@ -223,7 +226,7 @@ impl Lab {
     ) -> Command {
         let program = self.folder.path().join("portolan");
         let mut command = self.as_helper([OsStr::new("run"), OsStr::new(circumstance), program.as_ref()]);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(SCOPE).args(arguments).stdin(Stdio::null());
         command
     }
 
@@ -234,6 +237,13 @@ impl Lab {
 
     /// Returns the command for the program, with an environment that does not colour or narrow its output.
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(self.folder.path().join("portolan"));
+        command.args(SCOPE).args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
+        command
+    }
+
+    /// Returns the same command, but the scene's namespaces are not accepted as the whole machine.
+    pub fn portolan_on_a_machine<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.folder.path().join("portolan"));
         command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
         command

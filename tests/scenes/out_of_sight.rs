@@ -19,8 +19,13 @@ use crate::report::{gap, on_port, summary};
 use crate::same;
 
 /// The scenes of this file.
-pub const SCENES: &[Scene] =
-    &[("masked_process", masked_process), ("socket_in_flight", socket_in_flight), ("origins", origins)];
+pub const SCENES: &[Scene] = &[
+    ("masked_process", masked_process),
+    ("socket_in_flight", socket_in_flight),
+    ("origins", origins),
+    ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
+    ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
+];
 
 /// A process that a mount hides is named, and its listener does not pass for the kernel's.
 fn masked_process(lab: &Lab) -> Outcome {
@@ -82,4 +87,49 @@ fn origin<'c>(capture: &'c Value, holder: &Holder) -> Result<&'c Value, Failed> 
     let processes = capture["processes"].as_array().ok_or("no processes")?;
     let process = processes.iter().find(|process| process["pid"] == holder.pid()).ok_or("not captured")?;
     Ok(&process["origin"])
+}
+
+/// Every socket has a visible owner, but the processes outside the container are not visible.
+fn in_a_container(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])?;
+    let output = lab.portolan_on_a_machine(["audit"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    same!(output.status.code(), Some(3), "{text}");
+    same!(text.lines().next().is_some_and(|line| line.contains("this container only")), true, "{text}");
+    same!(text.contains("--scope container"), true, "{text}");
+    let metrics = lab.portolan_on_a_machine(["audit", "-o", "metrics"]).output()?;
+    let metrics = String::from_utf8(metrics.stdout)?;
+    for line in ["portolan_complete 0", "portolan_scope{scope=\"container\"} 1"] {
+        same!(metrics.lines().any(|other| other == line), true, "{line}\n{metrics}");
+    }
+    let output = lab.portolan_on_a_machine(["-o", "json"]).output()?;
+    let listing: Value = serde_json::from_slice(&output.stdout)?;
+    same!(listing["host"]["scope"], "container");
+    gap(&listing, "scope", "pid namespace")?;
+    let output = lab.portolan(["audit"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    same!(output.status.code(), Some(0), "{text}");
+    let text = text.replace('\n', " ");
+    same!(text.contains("everything in this container could be seen"), true, "{text}");
+    Ok(())
+}
+
+/// Every process is visible, but the sockets of the machine's own network namespace are not.
+fn in_a_network_namespace(lab: &Lab) -> Outcome {
+    let audit = |part| -> Result<Value, Failed> {
+        let output = lab.portolan_on_a_machine(["audit", "-o", "json", "--scope", part]).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let has_scope_gap = |report: &Value| {
+        report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(|gap| gap["stage"] == "scope"))
+    };
+    let whole = audit("machine")?;
+    if whole["host"]["scope"] == "container" {
+        return Ok(()); // the scenes themselves run in a container
+    }
+    same!(whole["host"]["scope"], "namespace");
+    gap(&whole, "scope", "network namespace")?;
+    same!(has_scope_gap(&audit("namespace")?), false);
+    Ok(())
 }

@@ -160,7 +160,7 @@ fn lists_of_words_are_the_programs_own() {
         ),
         (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
         (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name))),
-        (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host))),
+        (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host Scope))),
         ("portolan.diff-1.json", "change", owned(ChangeKind::ALL.map(ChangeKind::name))),
         (
             "portolan.diff-1.json",

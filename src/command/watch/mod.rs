@@ -51,6 +51,7 @@ pub(super) fn run(
     let selection = list::selection(&args.scan, &registry)?;
     let mut scope = list::scan_scope(&args.scan, &selection);
     scope.namespaces = namespaces(common);
+    scope.part = common.scope.unwrap_or(scope.part);
     // Programs and users distinguish a restart from a change of owner.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);

@@ -89,6 +89,10 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
         notes.extend(view.unseen(&walk));
         places = walk.places;
     }
+    let part = settings::host_scope();
+    if scope.processes {
+        gaps.extend(part.and_then(|part| part.gap(scope)));
+    }
     notes.extend(settings::limits(scope, kernel.as_deref()));
     let mut users = users::Users::load();
     resolve_users_and_cgroups(&mut found, &mut users);
@@ -112,7 +116,7 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
             os: std::env::consts::OS.to_owned(),
             kernel,
             privileged,
-            scope: settings::host_scope(),
+            scope: part,
             ephemeral: vec![ephemeral.range],
             reserved: ephemeral.reserved,
             ephemeral_of: Vec::new(),

@@ -139,6 +139,12 @@ pub(super) fn kernel_threads() -> HashSet<String> {
     pids.filter_map(thread).collect()
 }
 
+/// Returns whether a process is the parent of the kernel's threads.
+pub(super) fn is_kthreadd(pid: Pid) -> bool {
+    let stat = slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok();
+    stat.and_then(|stat| parse_stat(&stat)).is_some_and(|stat| stat.is_kernel_thread && stat.parent == 0)
+}
+
 /// `PF_KTHREAD` (linux/sched.h), among the flags of a task.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 

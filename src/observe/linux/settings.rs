@@ -5,6 +5,7 @@ use std::fs;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::files::slurp;
+use super::process;
 use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
@@ -100,6 +101,8 @@ pub(super) fn privileged() -> bool {
 /// Inodes of the namespaces that the kernel starts with (include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// From Linux 6.18 on (include/uapi/linux/nsfs.h); older kernels choose another number.
+const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
 fn in_first(kind: &str, first: u64) -> bool {
     fs::read_link(format!("/proc/self/ns/{kind}"))
@@ -129,12 +132,16 @@ pub(super) fn hides_others(privileged: bool) -> bool {
 
 /// Returns the part of the machine that this process sees; `None` if that cannot be read.
 pub(super) fn host_scope() -> Option<HostScope> {
-    if !in_first("pid", FIRST_PID_NAMESPACE) {
+    if processes_outside().is_some() {
         return Some(HostScope::Container);
     }
+    if in_first("net", FIRST_NETWORK_NAMESPACE) {
+        return Some(HostScope::Machine);
+    }
     let netns = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    let is_first = netns("1")? == netns("self")?;
-    Some(if is_first { HostScope::Machine } else { HostScope::Namespace })
+    // The parent of the kernel's threads is in the first namespace too, and can be read if process 1 cannot.
+    let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
+    Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
 
 /// Returns whether the last mount on `/proc` hides processes, by the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT POINT

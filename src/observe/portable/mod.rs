@@ -28,8 +28,8 @@ use sysinfo::System;
 
 use super::{Error, Scope};
 use crate::model::{
-    Endpoint, EphemeralOf, Gap, Home, Host, Namespaces, Note, Owner, Peer, Pid, PortRange, Protocol,
-    SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
+    Endpoint, EphemeralOf, Gap, Home, Host, HostScope, Namespaces, Note, Owner, Peer, Pid, PortRange,
+    Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
 };
 
 /// The ports that outgoing connections use, as read by the file of each system.
@@ -113,7 +113,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             os: std::env::consts::OS.to_owned(),
             kernel: System::kernel_version().ok(),
             privileged,
-            scope: None,
+            scope: (!cfg!(target_os = "linux")).then_some(HostScope::Machine),
             ephemeral: ephemeral.ranges,
             ephemeral_of: ephemeral.of,
             reserved: Vec::new(),

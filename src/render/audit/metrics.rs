@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::findings::Flag;
 use crate::judge::audit::{Audit, Outcome};
-use crate::model::{Exposure, Severity, Status};
+use crate::model::{Exposure, HostScope, Severity, Status};
 
 /// Writes the metrics of an audit.
 ///
@@ -32,6 +32,11 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
 
     family(&mut out, "complete", "Whether everything that was looked for could be seen: 1 yes, 0 no.");
     sample(&mut out, "complete", &[], one(audit.is_complete()));
+
+    family(&mut out, "scope", "The part of the machine that was visible: 1 for that part, 0 for the others.");
+    for scope in HostScope::ALL {
+        sample(&mut out, "scope", &[("scope", scope.name())], one(observation.host.scope == Some(scope)));
+    }
 
     family(&mut out, "gaps", "The kinds of things that should have been seen and could not.");
     sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));

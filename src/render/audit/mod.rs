@@ -14,7 +14,7 @@ use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
-use crate::model::{Netns, Severity};
+use crate::model::{HostScope, Netns, Severity, Stage};
 
 use super::cells::{self, Form};
 use super::summary::plural;
@@ -40,13 +40,16 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         _ => format!("{} or above", fail_on.name()),
     };
     let gaps = plural(audit.all_gaps().count(), "gap");
+    let within = part(audit.report.snapshot.host.scope).map(|part| format!(" in {part}")).unwrap_or_default();
     let mut said = match audit.outcome(fail_on) {
         Outcome::Findings => {
             format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
         }
         Outcome::Clear => {
             let judged = plural(audit.listeners.len(), "listener");
-            format!("Clear: {judged} judged, no finding at {at}, and everything could be seen.{below}")
+            format!(
+                "Clear: {judged} judged, no finding at {at}, and everything{within} could be seen.{below}"
+            )
         }
         Outcome::Incomplete => format!(
             "Incomplete: no finding at {at}, but not everything could be seen ({gaps}). This is not an all-clear.{below}"
@@ -54,6 +57,10 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     };
     if audit.outcome(fail_on) == Outcome::Findings && !audit.is_complete() {
         said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more."));
+    }
+    if let Some(part) = audit.all_gaps().find(|gap| gap.stage == Stage::Scope) {
+        said.push_str(&format!(" Not visible: {}.", sanitize(&part.what)));
+        said.extend(part.remedy.iter().map(|remedy| format!(" To go on, {}.", sanitize(remedy))));
     }
     if let Some(asked) = &audit.narrowed {
         said.push_str(&format!(
@@ -64,6 +71,15 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         ));
     }
     said
+}
+
+/// Returns the name of the only part of the machine that was visible, if it was not the whole machine.
+const fn part(scope: Option<HostScope>) -> Option<&'static str> {
+    match scope {
+        None | Some(HostScope::Machine) => None,
+        Some(HostScope::Namespace) => Some("this network namespace"),
+        Some(HostScope::Container) => Some("this container"),
+    }
 }
 
 /// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.

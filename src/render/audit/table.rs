@@ -17,7 +17,7 @@ use crate::render::summary::plural;
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, sanitize, stderr};
 
-use super::{nobody, place, verdict, who};
+use super::{nobody, part, place, verdict, who};
 
 /// The width of prose without a terminal, in columns: people read that output too.
 pub(super) const MEASURE: u16 = 100;
@@ -146,8 +146,11 @@ impl AuditWriter<'_> {
             Some(kernel) => format!("{} {}", sanitize(os), sanitize(kernel)),
             None => sanitize(os).into_owned(),
         };
-        let heading =
-            format!("Audit of {name} ({system}), {}", observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        let heading = format!(
+            "Audit of {name} ({system}){}, {}",
+            part(observation.host.scope).map(|part| format!(", {part} only")).unwrap_or_default(),
+            observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC")
+        );
         self.prose(Tone::Heading, "", &heading)?;
         let tone = match audit.outcome(fail_on) {
             Outcome::Clear => Tone::Good,
@@ -166,10 +169,10 @@ impl AuditWriter<'_> {
                 looked.push_str(&format!(", in this network namespace and {}", plural(others, "other")));
             }
         }
-        looked.push_str(if audit.is_complete() {
-            "; everything could be seen."
-        } else {
-            "; not everything could be seen."
+        looked.push_str(&match (audit.is_complete(), part(observation.host.scope)) {
+            (false, _) => "; not everything could be seen.".to_owned(),
+            (true, None) => "; everything could be seen.".to_owned(),
+            (true, Some(part)) => format!("; everything in {part} could be seen."),
         });
         self.prose(Tone::Plain, "", &format!("{looked} {}", registry(&audit.report.registry)))?;
         for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
