@@ -29,11 +29,11 @@ pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
 pub use process::{Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script};
 pub use program::{RestsOn, Usual};
-pub use scope::{Namespaces, Scope};
+pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{
-    EphemeralOf, EphemeralPorts, Gap, Host, HostScope, Namespace, Note, OLD_SNAPSHOT_SCHEMA, SNAPSHOT_SCHEMA,
-    Snapshot, Stage, Tool,
+    EphemeralOf, EphemeralPorts, Gap, Host, Namespace, Note, OLD_SNAPSHOT_SCHEMA, SNAPSHOT_SCHEMA, Snapshot,
+    Stage, Tool,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use verdict::{

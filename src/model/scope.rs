@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, HostScope, PortRange, Protocol, State};
+use super::{Family, PortRange, Protocol, State, named};
+
+named! {
+    /// The part of a machine that an observer sees, the largest first.
+    pub enum HostScope {
+        /// The whole machine, as far as the observer's privileges allow.
+        Machine = "machine",
+        /// Every process, but only the sockets of a network namespace of its own.
+        Namespace = "namespace",
+        /// The processes of a container: the observer is in a pid namespace of its own.
+        Container = "container",
+    }
+}
 
 /// Which network namespaces to scan (Linux).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

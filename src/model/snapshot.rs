@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
+use super::{Family, HostScope, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
 
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
@@ -59,18 +59,6 @@ pub struct Note {
     pub count: Option<u64>,
     /// What would show more, if anything would.
     pub remedy: Option<String>,
-}
-
-named! {
-    /// The part of a machine that an observer sees, the largest first.
-    pub enum HostScope {
-        /// The whole machine, as far as the observer's privileges allow.
-        Machine = "machine",
-        /// Every process, but only the sockets of a network namespace of its own.
-        Namespace = "namespace",
-        /// The processes of a container: the observer is in a pid namespace of its own.
-        Container = "container",
-    }
 }
 
 impl HostScope {
