@@ -1,18 +1,66 @@
 //! Portolan lists what listens on this machine, joins it with the registry of port assignments and with the processes
 //! that own the sockets, and reports listeners that should not be there.
 //!
-//! Data flows in one direction: [`observe`], [`join`], [`judge`], [`render`]. `tests/architecture.rs` enforces which
-//! module may import which.
+//! [`observe`](observe::observe) scans the machine, and [`judge`](judge::judge) joins the snapshot with the
+//! [`Registry`] and adds the findings:
+//!
+//! ```
+//! use portolan::Registry;
+//! use portolan::judge::judge;
+//! use portolan::observe::{Scope, observe};
+//!
+//! let snapshot = observe(&Scope::default())?;
+//! let report = judge(snapshot, Registry::embedded());
+//! for gap in &report.snapshot.gaps {
+//!     eprintln!("not seen: {}: {}", gap.what, gap.why);
+//! }
+//! for entry in &report.entries {
+//!     let processes: Vec<&str> = entry.processes.iter().filter_map(|process| process.name.as_deref()).collect();
+//!     println!("{} {} {processes:?}", entry.socket.local, entry.verdict.status.name());
+//!     for finding in entry.findings() {
+//!         println!("  {}: {}", finding.severity.name(), finding.sentence());
+//!     }
+//! }
+//! # Ok::<(), portolan::observe::Error>(())
+//! ```
+//!
+//! A [`Snapshot`](model::Snapshot) is plain data that can be saved and judged later. `tests/architecture.rs` enforces
+//! which module may import which.
 
-pub mod baseline;
-pub mod cli;
-pub mod command;
-pub mod findings;
-pub mod join;
+mod baseline;
+mod cli;
+mod command;
+mod findings;
+mod join;
 pub mod judge;
 pub mod model;
 pub mod observe;
-pub mod policy;
+mod policy;
 mod query;
-pub mod registry;
-pub mod render;
+mod registry;
+mod render;
+
+pub use command::run;
+pub use registry::Registry;
+
+/// What the tests, benchmarks, fuzz targets and tools of this repository use beyond the public interface. It may change
+/// at any time.
+#[doc(hidden)]
+pub mod internals {
+    pub mod findings {
+        pub use crate::findings::{
+            Evidence, Finding, FindingKind, Flag, RunningProgram, change, file, identity, policy, reach,
+            registry,
+        };
+    }
+
+    pub use crate::baseline::{Kind, NotComparedReason, difference};
+    pub use crate::cli::Cli;
+    pub use crate::command::from;
+    pub use crate::command::screen::Screen;
+    pub use crate::join::join;
+    pub use crate::policy::{Included, Policy, apply, check, parse};
+    pub use crate::registry::{compile, iana};
+    pub use crate::render::screen::{FrameContent, Mark, Size, frame};
+    pub use crate::render::{Style, events, is_unsafe, json, policy as policy_text, sanitize, table};
+}

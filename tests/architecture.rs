@@ -51,7 +51,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     // The colours of the table, and the screen of `watch`.
     ("crossterm", &["render/table.rs", "command/screen.rs"]),
     ("signal_hook", &["command/screen.rs"]),
-    ("clap", &["cli/", "main.rs", "command/completions.rs", "command/man.rs"]),
+    ("clap", &["cli/", "command/program.rs", "command/completions.rs", "command/man.rs"]),
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),

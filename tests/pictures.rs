@@ -13,11 +13,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use portolan::baseline::{Kind, difference};
+use portolan::Registry;
+use portolan::internals::{FrameContent, Kind, Mark, Size, difference, frame};
 use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
-use portolan::registry::Registry;
-use portolan::render::screen::{FrameContent, Mark, Size, frame};
 use support::Terminal;
 
 /// The rows of the terminals: more than any output here takes.

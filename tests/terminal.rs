@@ -120,7 +120,7 @@ fn stopped_by_force_and_back() {
 
 /// Runs on a terminal for the test below: the test starts itself with a variable in the environment.
 fn panic_with_the_screen_up() -> ! {
-    let mut screen = portolan::command::screen::Screen::enter().unwrap();
+    let mut screen = portolan::internals::Screen::enter().unwrap();
     screen.show(&["the screen is up".to_owned()]).unwrap();
     let mut key = [0];
     std::io::stdin().read_exact(&mut key).unwrap();

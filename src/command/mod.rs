@@ -10,6 +10,7 @@ pub mod from;
 mod list;
 mod man;
 mod policy;
+mod program;
 mod registry_source;
 pub mod screen;
 mod stdout;
@@ -26,7 +27,7 @@ use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, stderr};
 
-pub use stdout::is_broken_pipe;
+pub use self::program::run;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Exit {
 ///
 /// # Errors
 /// An error is exit code 2, unless [`is_broken_pipe`].
-pub fn run(cli: &Cli) -> Result<Exit, Error> {
+fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
     if cli.command.is_some() && cli.list != ListArgs::default() {

@@ -19,6 +19,7 @@ mod tool_rules;
 use std::mem;
 
 pub use self::severity::usual_severity;
+pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
 use crate::model::{Context, Matched, Protocol, Snapshot, Verdict};

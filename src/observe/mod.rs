@@ -9,8 +9,10 @@ pub use crate::model::Scope;
 use crate::model::{DeepLook, Namespaces, Snapshot};
 
 #[cfg(target_os = "linux")]
+#[doc(hidden)]
 pub mod linux;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[doc(hidden)]
 pub mod portable;
 #[cfg(not(target_os = "linux"))]
 mod rescan;

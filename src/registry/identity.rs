@@ -35,13 +35,6 @@ impl Identity {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the program that picks ports from a range around `port`: this explains the port, but the port is not its
-    /// own.
-    #[must_use]
-    pub fn picking(&self, port: u16, protocol: Protocol) -> Option<Program> {
-        self.programs.iter().chain(&self.also).find(|program| program.picks(port, protocol)).copied()
-    }
-
     /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
     #[must_use]
     pub fn anywhere(&self) -> Option<Program> {

@@ -37,7 +37,6 @@ pub struct Program {
     pub rank: u8,
     pub(super) matches: Match,
     ports: &'static str,
-    picks_from: &'static str,
 }
 
 impl Program {
@@ -53,15 +52,7 @@ impl Program {
         let (product, ports) = (fields.next()?, fields.next()?);
         let any_port = fields.nth(1)? == "yes";
         let rank = fields.nth(2)?.parse().ok()?;
-        let picks_from = fields.next()?;
-        Some(Program { name, product, any_port, rank, matches, ports, picks_from })
-    }
-
-    /// Returns whether the port is in a wide range that the program picks ports from. That explains the port, but the
-    /// program does not belong on each port of the range.
-    #[must_use]
-    pub fn picks(&self, port: u16, protocol: Protocol) -> bool {
-        lists(self.picks_from, port, protocol)
+        Some(Program { name, product, any_port, rank, matches, ports })
     }
 
     /// Returns whether the port is one of its own.

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use jiff::Timestamp;
-use portolan::findings::FindingKind;
-use portolan::findings::policy::Unexpected;
-use portolan::join::join;
+use portolan::Registry;
+use portolan::internals::findings::FindingKind;
+use portolan::internals::findings::policy::Unexpected;
+use portolan::internals::{Included, Policy, Style, apply, join, json, parse, table};
 use portolan::judge::audit::Audit;
 use portolan::judge::judge;
 use portolan::model::{
@@ -22,9 +23,6 @@ use portolan::model::{
     SNAPSHOT_SCHEMA, Snapshot, Socket, State,
 };
 use portolan::observe::{Scope, observe};
-use portolan::policy::{self, Included, Policy};
-use portolan::registry::Registry;
-use portolan::render::{Style, json, table};
 
 const LISTENERS: u32 = 10_000;
 const PROCESSES: u32 = 1_000;
@@ -103,7 +101,7 @@ fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
         |audit: &Audit<'_>| audit.findings.iter().filter(|f| f.finding.flag() == Unexpected::FLAG).count();
     bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| Audit::of(&report)).bench_local_values(
         |mut audit| {
-            policy::apply(&policy, &mut audit);
+            apply(&policy, &mut audit);
             let expected = match kind {
                 "by port" => LISTENERS - RULES,
                 "by program" => 0,
@@ -121,13 +119,13 @@ fn policy_parse(bencher: Bencher<'_, '_>) {
     let file = rules_file("by port");
     bencher
         .counter(BytesCount::of_slice(&file.bytes))
-        .bench_local(|| policy::parse(&file, &mut |_, _| Err(String::new())));
+        .bench_local(|| parse(&file, &mut |_, _| Err(String::new())));
 }
 
 const RULES: u32 = 5_000;
 
 fn rules(kind: &str) -> Policy {
-    policy::parse(&rules_file(kind), &mut |_, _| Err(String::new())).unwrap()
+    parse(&rules_file(kind), &mut |_, _| Err(String::new())).unwrap()
 }
 
 fn rules_file(kind: &str) -> Included {

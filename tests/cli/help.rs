@@ -34,7 +34,7 @@ fn versions() {
 #[test]
 fn the_examples_of_every_help_can_be_typed() {
     use clap::{CommandFactory, Parser};
-    use portolan::cli::Cli;
+    use portolan::internals::Cli;
 
     let mut command = Cli::command();
     command.build();
@@ -77,7 +77,7 @@ fn the_manual_page_tells_all_and_passes_the_linters() {
     ] {
         assert_eq!(text.matches(&format!(".SH {heading}\n")).count(), 1, "{heading}: {text}");
     }
-    let command = portolan::cli::Cli::command();
+    let command = portolan::internals::Cli::command();
     for sub in command.get_subcommands() {
         assert!(text.contains(&format!(".SS {}\n", sub.get_name())), "{sub}");
         assert!(text.contains(&format!("portolan {}", sub.get_name())), "{sub}: usage or example");

@@ -1,13 +1,17 @@
 //! The schema of evidence lets pass what the program's own findings serialise to, and nothing else.
 
-use portolan::findings::file::{DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram};
-use portolan::findings::identity::{
+use portolan::internals::findings::file::{
+    DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram,
+};
+use portolan::internals::findings::identity::{
     AdHoc, DualUse, FittingName, Impostor, Masquerading, ReplaceableBy, ShellListener, Tool, Unfamiliar,
     UnknownProcess,
 };
-use portolan::findings::reach::{DangerBasis, Exposed, ServingProcess};
-use portolan::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
-use portolan::findings::{Evidence, Finding, RunningProgram};
+use portolan::internals::findings::reach::{DangerBasis, Exposed, ServingProcess};
+use portolan::internals::findings::registry::{
+    DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
+};
+use portolan::internals::findings::{Evidence, Finding, RunningProgram};
 use portolan::model::{Basis, Confidence, Exposure, Protocol, RestsOn, Severity};
 use serde_json::{Value, json};
 

@@ -12,13 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use jsonschema::Validator;
-use portolan::baseline::difference;
+use portolan::Registry;
+use portolan::internals::{difference, events, json};
 use portolan::judge::judge;
 use portolan::model::{
     EphemeralOf, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, Snapshot, Stage, State,
 };
-use portolan::registry::Registry;
-use portolan::render::{events, json};
 use serde_json::{Value, json};
 
 const SCHEMAS: [&str; 10] = [

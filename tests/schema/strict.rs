@@ -1,15 +1,14 @@
 //! The schemas accept nothing else, and every list of words in them is the program's own.
 
-use portolan::baseline::{Kind, NotComparedReason};
-use portolan::findings::Flag;
-use portolan::findings::change::ChangeKind;
+use portolan::Registry;
+use portolan::internals::findings::Flag;
+use portolan::internals::findings::change::ChangeKind;
+use portolan::internals::{Kind, NotComparedReason, events};
 use portolan::judge::judge;
 use portolan::model::{
     Basis, Confidence, CuratedState, Direction, EventKind, ExeState, Exposure, Family, Life, Matched,
     OriginKind, Owner, Protocol, RegistryRange, RestsOn, Severity, Stage, State, Status,
 };
-use portolan::registry::Registry;
-use portolan::render::events;
 use serde_json::{Value, json};
 
 use crate::{differences, everything, five, holds, listing, printed, schema, validator};

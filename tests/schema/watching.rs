@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use portolan::baseline::Kind;
+use portolan::internals::Kind;
 use serde_json::Value;
 
 use crate::{holds, portolan, validator};

@@ -125,10 +125,6 @@ fn holders_and_guards_are_known_programs() {
         assert!(["anything", "soft", "interpreters"].contains(&fields[3]) && !fields[4].is_empty(), "{line}");
         assert_eq!(port_list(fields[1]).count(), fields[1].split(',').count(), "{line}");
     }
-    assert!(
-        programs()
-            .any(|program| program.picks(60001, Protocol::Udp) && !program.serves(60001, Protocol::Udp))
-    );
 }
 
 /// Pages that copy each other, and encyclopaedias, confirm nothing.

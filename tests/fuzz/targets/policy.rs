@@ -3,8 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portolan::policy::{Included, check, parse};
-use portolan::render::{is_unsafe, policy as written};
+use portolan::internals::{Included, check, is_unsafe, parse, policy_text};
 
 fn file(name: &str, bytes: &[u8]) -> Included {
     Included { name: name.to_owned(), identity: name.to_owned(), bytes: bytes.to_vec() }
@@ -27,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = check(&policy, "2026-11-21".parse().unwrap());
     let print = |policy: &_| {
         let mut text = Vec::new();
-        written::policy(policy, &mut text).unwrap();
+        policy_text::policy(policy, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     };
     let text = print(&policy);

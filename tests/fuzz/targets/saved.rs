@@ -3,10 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portolan::command::from;
+use portolan::Registry;
+use portolan::internals::{Style, from, is_unsafe, json, table};
 use portolan::judge::judge;
-use portolan::registry::Registry;
-use portolan::render::{Style, is_unsafe, json, table};
 
 fuzz_target!(|bytes: &[u8]| {
     // The error quotes the file, and is sanitized where it is printed.

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use portolan::internals::iana::{BadSource, Entry};
 use portolan::model::{Life, PortRange, Protocol};
-use portolan::registry::iana::{BadSource, Entry};
 
 use super::same_service::same_service;
 

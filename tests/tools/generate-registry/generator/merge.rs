@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use portolan::internals::iana::{BadSource, Content, Entry, tidy};
 use portolan::model::{PortRange, Protocol};
-use portolan::registry::iana::{BadSource, Content, Entry, tidy};
 
 /// Name (empty if the port is reserved or unassigned) and description of single ports.
 pub(super) type Names = BTreeMap<(u16, Protocol), (String, String)>;

@@ -13,9 +13,9 @@ mod tests;
 use std::error::Error;
 use std::path::Path;
 
+use portolan::internals::compile::{MADE_FROM, write};
+use portolan::internals::iana::{self, BadSource};
 use portolan::model::Life;
-use portolan::registry::compile::{MADE_FROM, write};
-use portolan::registry::iana::{self, BadSource};
 
 use self::evidence::Packaged;
 use self::merge::{merge, names};
