@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Registry;
-use super::super::programs::{called, pairs as port_list, programs};
+use super::super::programs::{called, pairs as port_list};
 use super::super::row::Relation;
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{CuratedState, Protocol, Status};
