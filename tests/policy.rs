@@ -228,7 +228,7 @@ fn what_is_remarkable_about_a_good_policy_is_told() {
     assert_eq!(
         lines,
         [
-            "p.toml:3:1: rule all allows everything: it asks for no port, address, exposure, device, executable, user, unit or container",
+            "p.toml:3:1: rule all allows everything: it asks for no port, address, exposure, device, executable, runs, user, unit or container",
             "p.toml:7:1: rule web never decides: what it allows, rule all before it allows",
             "base.toml:2:1: rule old is out of force since its last day, 2020-01-01",
             "base.toml:6:1: rule no never matches: none of its addresses has an exposure that it names",

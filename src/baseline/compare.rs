@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, Fingerprint, Kind, ListenerOwner, Place, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
-use crate::judge::{Entry, Report};
-use crate::model::{Gap, Namespaces, Netns, Protocol, Snapshot, Socket, Stage, State, named};
+use crate::judge::{Entry, Report, picked_from};
+use crate::model::{Gap, Namespaces, Netns, Snapshot, Socket, Stage, named};
 
 /// A change, and how much it tells.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ named! {
         Process = "holder-not-seen",
         /// Some of its processes may not have been visible, on one side or both.
         Processes = "owner-not-all-seen",
-        /// The program file of a process was not visible on one side, only its name.
+        /// The program file of a process, or what an interpreter runs, was not visible on one side.
         Program = "program-not-seen",
         /// Its user was not visible on one side.
         User = "user-not-seen",
@@ -99,8 +99,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
         let Change { kind, listener, before: was } = change;
         let passing = match kind {
-            Kind::Appeared => is_transient(listener, &after.snapshot),
-            Kind::Vanished => is_transient(listener, &before.snapshot),
+            Kind::Appeared => after.snapshot.may_be_client(&listener.socket),
+            Kind::Vanished => before.snapshot.may_be_client(&listener.socket),
             _ => false,
         };
         let lacks = match kind {
@@ -186,34 +186,23 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns whether a listener looks like a client that waits for an answer.
-fn is_transient(judged: &Entry, observation: &Snapshot) -> bool {
-    let socket = &judged.socket;
-    let waits = match socket.state {
-        State::Unconnected => socket.local.protocol.is_datagram(),
-        State::Bound => socket.local.protocol == Protocol::Tcp,
-        _ => false,
-    };
-    waits && observation.ephemeral_range(socket).is_some()
-}
-
-/// By what the program of a socket that is_transient is known again: its port is not its own choice.
+/// Returns what identifies the program of a socket whose port is not its own choice.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: Place { port: 0, ..print.place }, ..print }
 }
 
-/// Returns whether a listener's port is one that the kernel picks for programs that ask for any, as far as the port
-/// shows.
-fn was_port_picked_by_kernel(judged: &Entry) -> bool {
+/// Returns whether a listener's port will be another one after a restart, as far as the port shows: the kernel picks it
+/// for programs that ask for any, or the program picks it from a range of its own.
+fn is_port_picked_anew(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
     };
-    judged.findings().iter().any(picked)
+    judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
 /// Drops what came and went on ports that are not its own choice, where the same programs under the same user are on both
-/// sides: of what is_transient all, of listeners whose port was picked for them as many as the other side has.
+/// sides: of transient sockets all, of listeners whose port was picked for them as many as the other side has.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {
@@ -226,9 +215,7 @@ fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
         let again = match print.owner {
             ListenerOwner::Unseen => false,
             ListenerOwner::Kernel => reported.passing,
-            ListenerOwner::Programs(_) => {
-                reported.passing || was_port_picked_by_kernel(reported.change.listener)
-            }
+            ListenerOwner::Programs(_) => reported.passing || is_port_picked_anew(reported.change.listener),
         };
         if again {
             sides.entry((reported.passing, print)).or_default()[came].push(at);

@@ -7,7 +7,7 @@ use crate::findings::Finding;
 use crate::findings::change::{BaselineChange, ListenerState};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::{ExeState, Gap, Stage};
+use crate::model::{ExeState, Gap, RunTarget, Stage};
 
 /// A change as evidence.
 #[must_use]
@@ -44,6 +44,11 @@ fn state_of(judged: &Entry) -> ListenerState {
         .processes
         .iter()
         .find_map(|process| process.user.clone().or_else(|| process.uid.map(|uid| uid.to_string())));
+    let runs: BTreeSet<String> = listener
+        .processes
+        .iter()
+        .filter_map(|process| RunTarget::of(process).text().map(str::to_owned))
+        .collect();
     ListenerState {
         protocol: socket.local.protocol,
         address: socket.local.address,
@@ -53,6 +58,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         exposure: listener.exposure,
         owner: socket.owner.name(),
         programs: programs.into_iter().map(str::to_owned).collect(),
+        runs: runs.into_iter().collect(),
         executable: states.max_by_key(rank),
         user: socket.user.clone().or_else(|| socket.uid.map(|uid| uid.to_string())).or(of_process),
     }

@@ -1,7 +1,7 @@
 //! Fingerprints of listeners, and the difference of two snapshots.
 //!
-//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs and by
-//! its user; never by a pid, an inode or a cookie, so that a restart is not a change. An unknown value differs from
+//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs with what
+//! an interpreter or a relay runs, and by its user; never by a pid, an inode or a cookie, so that a restart is not a change. An unknown value differs from
 //! nothing: a process that is hidden in one snapshot and known in the other has not changed. A comparison
 //! (`compare.rs`) counts such listeners; the plain difference, for repeated scans with the same privileges, does not.
 //! This module reads, writes and prints nothing, and other modules judge what is remarkable about a listener.
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::judge::Entry;
-use crate::model::{ExeState, Exposure, Netns, Owner, Protocol};
+use crate::model::{ExeState, Exposure, Netns, OriginKind, Owner, Protocol, RunTarget};
 
 pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
 pub use self::findings::{add_to, since};
@@ -49,12 +49,32 @@ pub struct Place<'a> {
 }
 
 /// A program, by its file, or by its name if the file could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProgramIdentity<'a> {
-    /// The path of its file.
-    File(&'a str),
+    /// Its file.
+    File {
+        /// The path of its file.
+        path: &'a str,
+        /// What it runs if it is an interpreter or a relay.
+        runs: RunTarget,
+        /// Whether the file that runs is not the one that the path leads to: several files share the path.
+        is_elsewhere: bool,
+    },
     /// The name that the process gave itself.
     Name(&'a str),
+}
+
+impl ProgramIdentity<'_> {
+    /// Returns whether two programs may be the same: what an interpreter runs is not known if its command line is not.
+    fn may_be(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                ProgramIdentity::File { path, runs, is_elsewhere },
+                ProgramIdentity::File { path: its_path, runs: its_runs, is_elsewhere: it_is_elsewhere },
+            ) => path == its_path && is_elsewhere == it_is_elsewhere && runs.may_be(its_runs),
+            _ => self == other,
+        }
+    }
 }
 
 /// The owner of a listener.
@@ -74,9 +94,11 @@ impl ListenerOwner<'_> {
         let (ListenerOwner::Programs(a), ListenerOwner::Programs(b)) = (self, other) else {
             return self == other;
         };
-        let is_file = |program: &ProgramIdentity<'_>| matches!(program, ProgramIdentity::File(_));
+        let is_file = |program: &ProgramIdentity<'_>| matches!(program, ProgramIdentity::File { .. });
         let (files, others) = (a.iter().all(is_file), b.iter().all(is_file));
-        a == b || (files != others && !a.is_empty() && !b.is_empty())
+        let has = |all: &BTreeSet<ProgramIdentity<'_>>, one| all.iter().any(|other| other.may_be(one));
+        (a.iter().all(|one| has(b, one)) && b.iter().all(|one| has(a, one)))
+            || (files != others && !a.is_empty() && !b.is_empty())
     }
 }
 
@@ -150,7 +172,14 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
         .processes
         .iter()
         .filter_map(|process| match (&process.exe, &process.name) {
-            (Some(exe), _) => Some(ProgramIdentity::File(exe.path.as_str())),
+            (Some(exe), _) => Some(ProgramIdentity::File {
+                path: exe.path.as_str(),
+                runs: RunTarget::of(process),
+                is_elsewhere: process
+                    .origin
+                    .as_ref()
+                    .is_some_and(|origin| origin.kind == OriginKind::Elsewhere),
+            }),
             (None, Some(name)) => Some(ProgramIdentity::Name(name.as_str())),
             (None, None) => None,
         })

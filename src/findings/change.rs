@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::text::list;
 use super::{FindingFamily, FindingKind, OnLoopback, Rule};
 use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, named};
 
@@ -45,11 +46,17 @@ pub struct ListenerState {
     pub owner: &'static str,
     /// The programs that hold it, by file or else by name; each once.
     pub programs: Vec<String>,
+    /// What the interpreters and relays among them run; each once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
     /// The state of their program files, the most suspicious one of several; `None` if no file could be read.
     pub executable: Option<ExeState>,
     /// Its user, by name or else by number.
     pub user: Option<String>,
 }
+
+/// A sentence cuts longer texts of what an interpreter runs here, in characters.
+const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
     /// Returns the programs and their user: `/usr/sbin/nginx as root`.
@@ -69,7 +76,16 @@ impl ListenerState {
             Some(ExeState::Memfd) => " (in memory)",
         };
         let user = self.user.as_deref().map(|user| format!(" as {user}")).unwrap_or_default();
-        format!("{who}{file}{user}")
+        let runs = if self.runs.is_empty() {
+            String::new()
+        } else {
+            let cut = |run: &String| match run.char_indices().nth(LONGEST_RUN) {
+                Some((end, _)) => format!("{}…", run.get(..end).unwrap_or_default()),
+                None => run.clone(),
+            };
+            format!(" running {}", list(&self.runs.iter().map(cut).collect::<Vec<_>>()))
+        };
+        format!("{who}{runs}{file}{user}")
     }
 
     /// Returns protocol, address and port: `tcp [::]:80`, with device and network namespace.

@@ -297,8 +297,15 @@ impl Finding {
     /// by exposure and process.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
-        let evidence = evidence.into();
-        let severity = match &evidence {
+        let mut finding = Finding { severity: Severity::Info, evidence: evidence.into() };
+        finding.severity = finding.evidence_severity();
+        finding
+    }
+
+    /// Returns the severity that its evidence has on an address that other machines can reach.
+    #[must_use]
+    pub fn evidence_severity(&self) -> Severity {
+        match &self.evidence {
             Evidence::Registry(evidence) => evidence.severity(),
             Evidence::Identity(evidence) => evidence.severity(),
             Evidence::File(evidence) => evidence.severity(),
@@ -307,8 +314,7 @@ impl Finding {
             Evidence::Policy(evidence) => evidence.severity(),
             Evidence::Change(evidence) => evidence.severity(),
             Evidence::Deep(evidence) => evidence.severity(),
-        };
-        Finding { severity, evidence }
+        }
     }
 
     /// Returns the flag that names the kind of this finding.

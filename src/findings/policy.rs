@@ -15,6 +15,11 @@ pub struct Unexpected {
     pub differs: Vec<String>,
     /// The date on which that rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
+    /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
+    pub passing: bool,
+    /// Whether the socket accepts traffic; it is only bound otherwise.
+    #[serde(skip)]
+    pub accepts_traffic: bool,
 }
 
 impl FindingKind for Unexpected {
@@ -28,7 +33,26 @@ impl FindingKind for Unexpected {
         remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
 
+    /// The severity is that of a change since a baseline if no client can reach the socket.
+    fn severity(&self) -> Severity {
+        match (self.passing, self.accepts_traffic) {
+            (true, _) => Severity::Info,
+            (false, true) => Self::RULE.severity,
+            (false, false) => Severity::Warning,
+        }
+    }
+
     fn sentence(&self) -> String {
+        let mut text = self.why_not_allowed();
+        if self.passing {
+            text.push_str(" It may be a client that waits for an answer: such sockets come and go.");
+        }
+        text
+    }
+}
+
+impl Unexpected {
+    fn why_not_allowed(&self) -> String {
         match (&self.nearest, &self.expired) {
             (None, _) => "No policy rule allows this listener.".to_owned(),
             (Some(rule), Some(when)) => {

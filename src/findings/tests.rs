@@ -216,7 +216,23 @@ fn unexpected(nearest: Option<&str>, differs: &[&str], expired: Option<&str>) ->
         nearest: nearest.map(str::to_owned),
         differs: differs.iter().map(|text| (*text).to_owned()).collect(),
         expired: expired.map(str::to_owned),
+        passing: false,
+        accepts_traffic: true,
     })
+}
+
+#[test]
+fn an_unexpected_socket_that_no_client_reaches_is_less_severe() {
+    for (passing, accepts_traffic, severity) in [
+        (false, true, Severity::Critical),
+        (false, false, Severity::Warning),
+        (true, false, Severity::Info),
+        (true, true, Severity::Info),
+    ] {
+        let unexpected =
+            Unexpected { nearest: None, differs: Vec::new(), expired: None, passing, accepts_traffic };
+        assert_eq!(Finding::new(unexpected).severity, severity, "{passing} {accepts_traffic}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod tool_rules;
 
 use std::mem;
 
+pub use self::program_identity::picked_from;
 pub use self::severity::usual_severity;
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, OriginKind, Pid, Process, Protocol, RestsOn, Usual};
+use crate::model::{Pid, PlacedBy, PortRange, Process, Protocol, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
@@ -45,12 +45,12 @@ impl<'o> IdentifiedProcess<'o> {
 
     /// Whether a user who is not root can have put the program file or script there, or there is none.
     pub(super) fn is_replaceable(&self) -> bool {
-        placed_by(self.process) != PlacedBy::Root
+        PlacedBy::of(self.process) != PlacedBy::Root
     }
 
     /// Whether the name of the program file says which program it is: only root can have put a file of that name there.
     fn has_genuine_file(&self) -> bool {
-        file_placed_by(self.process) == PlacedBy::Root
+        PlacedBy::of_file(self.process) == PlacedBy::Root
     }
 
     /// Whether the file has the name of a well-known server, but a user who is not root can have put it there.
@@ -191,54 +191,19 @@ fn belongs(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Op
     Some(unit.map_or(anywhere, |unit| Usual { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Directories in which a user who is not root has files.
-const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Users\"];
-/// Directories in which every user can create files.
-const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
-
-/// Who can have put a file where it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum PlacedBy {
-    /// Only root, as far as is known.
-    Root,
-    /// A user who is not root.
-    User,
-    /// Anyone; or no file at its path is the one that runs, so that nothing is known about who made it.
-    Anyone,
-}
-
-/// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
-pub(super) fn placed_by(process: &Process) -> PlacedBy {
-    let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
-    let script = script.map_or(PlacedBy::Root, |origin| match origin.kind {
-        OriginKind::User => PlacedBy::User,
-        OriginKind::Open | OriginKind::Memory => PlacedBy::Anyone,
-        _ => PlacedBy::Root,
+/// Returns the range that all processes of a listener pick its port from, another one at each start.
+#[must_use]
+pub fn picked_from(listener: &Entry) -> Option<PortRange> {
+    let local = &listener.socket.local;
+    if listener.processes.is_empty() || listener.socket.owner.pids().len() != listener.processes.len() {
+        return None;
+    }
+    let mut identities = Identities::default();
+    let processes = identities.processes(listener);
+    let mut ranges = processes.iter().map(|process| {
+        let identity = process.identity.as_deref().filter(|_| process.has_genuine_file())?;
+        identity.picks_from(local.port, local.protocol)
     });
-    file_placed_by(process).max(script)
-}
-
-/// Returns who can have put the program file of a process there; by its path if nothing else is known.
-fn file_placed_by(process: &Process) -> PlacedBy {
-    let Some(exe) = &process.exe else { return PlacedBy::Root };
-    if matches!(exe.state, ExeState::Deleted | ExeState::Memfd) {
-        return PlacedBy::Anyone;
-    }
-    match process.origin.as_ref().map(|origin| origin.kind) {
-        Some(OriginKind::Package | OriginKind::System) => PlacedBy::Root,
-        Some(OriginKind::User) => PlacedBy::User,
-        Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => PlacedBy::Anyone,
-        // An upgrade replaced the file: its directory says who can have put it there.
-        Some(OriginKind::Deleted) | None => placed_by_path(exe),
-    }
-}
-
-fn placed_by_path(exe: &Exe) -> PlacedBy {
-    let is_below = |directories: &[&str]| directories.iter().any(|directory| exe.path.starts_with(directory));
-    let has_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
-    match () {
-        () if has_open || is_below(&OPEN_DIRECTORIES) => PlacedBy::Anyone,
-        () if is_below(&USER_DIRECTORIES) => PlacedBy::User,
-        () => PlacedBy::Root,
-    }
+    let first = ranges.next().flatten()?;
+    ranges.all(|range| range == Some(first)).then_some(first)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, HostScope, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, named};
+use super::{
+    Family, HostScope, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, State, named,
+};
 
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
@@ -239,6 +241,19 @@ impl Snapshot {
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
+    }
+
+    /// Returns whether a socket looks like that of a client that waits for an answer: such sockets come and go. It is a
+    /// datagram socket, or a TCP socket that is bound and does not listen, on a port that the kernel gives to outgoing
+    /// connections.
+    #[must_use]
+    pub fn may_be_client(&self, socket: &Socket) -> bool {
+        let waits = match socket.state {
+            State::Unconnected => socket.local.protocol.is_datagram(),
+            State::Bound => socket.local.protocol == Protocol::Tcp,
+            _ => false,
+        };
+        waits && self.ephemeral_range(socket).is_some()
     }
 
     /// Returns whether the ports that the kernel gives to outgoing connections are known in the namespace of `socket`.

@@ -216,6 +216,8 @@ fn unexpected<'r>(
         nearest: nearest.map(|rule| rule.id.clone()),
         differs: nearest.map(|rule| matching::differs(rule, listener, observation)).unwrap_or_default(),
         expired: over.and_then(|rule| rule.expires).map(|date| date.to_string()),
+        passing: observation.may_be_client(&listener.socket),
+        accepts_traffic: listener.socket.state.accepts_traffic(),
     };
     AuditFinding {
         subject: Subject::Listener(listener),

@@ -151,6 +151,7 @@ fn covers(other: &Allow, rule: &Allow) -> bool {
         && within(&other.addresses, &rule.addresses, |wide, narrow| wide.covers(*narrow))
         && within(&other.hosts, &rule.hosts, glob)
         && within(&other.devices, &rule.devices, glob)
+        && within(&other.runs, &rule.runs, glob)
         && within(&other.units, &rule.units, glob)
         && within(&other.containers, &rule.containers, glob)
         && within(&other.executables, &rule.executables, program)

@@ -8,14 +8,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User, matching, questions_the_port};
 use crate::findings::registry::Ephemeral;
-use crate::findings::{Finding, Flag};
-use crate::judge::{Entry, Report};
-use crate::model::{Network, Owner, PortRange, Process, Protocol, RestsOn, Severity, Snapshot};
-use crate::registry::identity::identify;
+use crate::findings::{Finding, FindingFamily, Flag};
+use crate::judge::{Entry, Report, picked_from};
+use crate::model::{Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot};
 
 /// A drafted policy.
 #[derive(Clone, Debug)]
@@ -66,7 +64,9 @@ pub struct FlaggedBy {
 pub enum DraftNote {
     /// The ports look as if the kernel had given them, these at the time: the rule allows any such port.
     Ephemeral(Vec<u16>),
-    /// Its program runs what it is told to: any script of that user fits.
+    /// The program picks its ports from the range of the rule, these at the time.
+    Picked(Vec<u16>),
+    /// Its program is an interpreter or a relay, and no condition says what it runs.
     Interpreter,
     /// The first process of the system holds it for a service that it starts when needed; that service's program is
     /// not in the rule.
@@ -80,6 +80,8 @@ pub enum DraftNote {
 struct DraftService {
     /// Patterns, as are the names below; `kernel` where no process holds it.
     programs: BTreeSet<String>,
+    /// What the interpreters and relays among them run, as patterns.
+    runs: BTreeSet<String>,
     users: BTreeSet<User>,
     unit: Option<String>,
     container: Option<String>,
@@ -96,11 +98,13 @@ enum DraftNamespace {
     Named(String),
 }
 
-/// A port of a service: its own, or whatever the kernel gives it.
+/// A port of a service: its own, or another one after each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DraftPort {
     Own(u16),
     Given,
+    /// One of a range from which the program picks another port at each start.
+    Picked(PortRange),
 }
 
 /// The sockets of a service: port, protocol and address.
@@ -111,6 +115,8 @@ type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 struct ServicePlace {
     /// The port numbers now.
     ports: BTreeSet<u16>,
+    /// Whether a socket of it accepts traffic; one that is only bound is no service.
+    accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
 
@@ -125,14 +131,18 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
             continue;
         };
         let local = &judged.socket.local;
-        let given = is_given(judged, &report.snapshot);
-        let port = if given { DraftPort::Given } else { DraftPort::Own(local.port) };
+        let port = match picked_from(judged) {
+            _ if is_given(judged, &report.snapshot) => DraftPort::Given,
+            Some(range) => DraftPort::Picked(range),
+            None => DraftPort::Own(local.port),
+        };
         if !service.flags.is_empty() {
             flagged.push(judged);
         }
         let places = services.entry(service).or_default();
         let place = places.entry((port, local.protocol, local.address)).or_default();
         place.ports.insert(local.port);
+        place.accepts_traffic |= judged.socket.state.accepts_traffic();
         place.findings.extend(flagging(judged).map(|finding| FlaggedBy {
             severity: Reverse(finding.severity),
             flag: finding.flag(),
@@ -153,9 +163,15 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that somebody must decide about before a policy allows the listener.
+/// Returns the findings that somebody must decide about before a policy allows the listener. Which program it is matters
+/// on loopback as well, although the finding is less urgent there.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
-    judged.findings().iter().filter(|finding| finding.severity >= Severity::Warning)
+    judged.findings().iter().filter(|finding| {
+        let is_about_program =
+            matches!(finding.flag().family(), FindingFamily::Identity | FindingFamily::File);
+        let beyond = if is_about_program { finding.evidence_severity() } else { finding.severity };
+        finding.severity.max(beyond) >= Severity::Warning
+    })
 }
 
 /// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
@@ -202,9 +218,11 @@ fn service(judged: &Entry) -> Option<DraftService> {
     let container = shared(|process| process.container.as_deref());
     let is_id = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
     let mut notes = BTreeSet::new();
-    let interprets =
-        |process: &Arc<Process>| identify(process).is_some_and(|i| i.rests_on == RestsOn::Cmdline);
-    if listener.processes.iter().any(interprets) {
+    let targets = listener.processes.iter().map(|process| RunTarget::of(process));
+    let targets: Vec<RunTarget> = targets.filter(|target| *target != RunTarget::None).collect();
+    let runs = targets.iter().map(|target| Some(Glob::exactly(target.text()?)));
+    let runs = runs.map(|text| text.filter(|text| Glob::new(text).is_ok())).collect::<Option<BTreeSet<_>>>();
+    if runs.is_none() {
         notes.insert(DraftNote::Interpreter);
     }
     if matches!(&listener.processes[..], [only] if only.pid == 1) {
@@ -225,6 +243,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     }
     Some(DraftService {
         programs,
+        runs: runs.unwrap_or_default(),
         users,
         unit,
         container: container.filter(|name| !is_id(name)),
@@ -238,7 +257,8 @@ fn service(judged: &Entry) -> Option<DraftService> {
 /// Whether a unit has the same name after a restart: a service has, unless it was made for one run; what a manager
 /// names after a session or a container has not.
 fn stays(unit: &str) -> bool {
-    unit.ends_with(".service") && !unit.starts_with("run-")
+    let name = unit.rsplit('/').next().unwrap_or(unit);
+    name.ends_with(".service") && !name.starts_with("run-")
 }
 
 /// Whether a port looks as if the kernel had given it, and will give another next time. A port that the kernel would
@@ -273,7 +293,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut protocols: BTreeMap<(DraftPort, BTreeSet<IpAddr>), BTreeSet<Protocol>> = BTreeMap::new();
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
-        if port == DraftPort::Given {
+        if !matches!(port, DraftPort::Own(_)) {
             // A rule of its own: it allows more than what is there, and says so.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
@@ -293,13 +313,17 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
 fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, report: &Report) -> Drafted {
     let mut notes: Vec<DraftNote> = service.notes.iter().cloned().collect();
     let given = block.ports.contains(&DraftPort::Given);
+    let now: BTreeSet<u16> = places_of(block, places).flat_map(|place| place.ports.iter().copied()).collect();
+    let now = now.into_iter().collect();
+    let picked = block.ports.iter().any(|port| matches!(port, DraftPort::Picked(_)));
     if given {
-        let now: BTreeSet<u16> =
-            places_of(block, places).flat_map(|place| place.ports.iter().copied()).collect();
-        notes.insert(0, DraftNote::Ephemeral(now.into_iter().collect()));
+        notes.insert(0, DraftNote::Ephemeral(now));
+    } else if picked {
+        notes.insert(0, DraftNote::Picked(now));
     }
     let port = |port: &DraftPort| match port {
         DraftPort::Own(port) => Ports::Range(PortRange::single(*port)),
+        DraftPort::Picked(range) => Ports::Range(*range),
         DraftPort::Given => Ports::Ephemeral,
     };
     let mut seen = HashSet::new();
@@ -319,6 +343,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         addresses: block.addresses.iter().map(|address| Network::single(*address)).collect(),
         devices: service.device.iter().filter_map(glob).collect(),
         executables: service.programs.iter().filter_map(|text| ExecutablePattern::named(text).ok()).collect(),
+        runs: service.runs.iter().filter_map(glob).collect(),
         users: service.users.iter().cloned().collect(),
         units: service.unit.iter().filter_map(glob).collect(),
         containers: service.container.iter().filter_map(glob).collect(),
@@ -329,7 +354,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
         // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
-        required: !given || !block.protocols.iter().any(|protocol| protocol.is_datagram()),
+        required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
+            && places_of(block, places).all(|place| place.accepts_traffic),
         ..Allow::default()
     };
     let findings: BTreeSet<FlaggedBy> =

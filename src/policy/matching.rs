@@ -4,13 +4,13 @@ use jiff::civil::Date;
 
 use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User};
 use crate::join::Entry;
-use crate::model::{Owner, Snapshot, Socket};
+use crate::model::{Exe, ExeState, OriginKind, Owner, PlacedBy, Process, RunTarget, Snapshot, Socket};
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Returns whether a policy applies to a socket: only to one that accepts traffic from anyone. A client may bind a port
-/// before it connects, so a socket that is only bound is excluded.
+/// Returns whether a policy applies to a socket: to one that occupies its port without a connection, as in a comparison
+/// with a baseline.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
-    socket.state.accepts_traffic()
+    socket.state.holds_port()
 }
 
 /// An allow rule that applies to this host today, or did until it expired.
@@ -139,7 +139,7 @@ fn protocols(rule: &Allow) -> Vec<String> {
     texts(&rule.protocols)
 }
 
-const CONDITIONS: [Condition; 10] = [
+const CONDITIONS: [Condition; 11] = [
     Condition {
         name: "port",
         asks: on_port,
@@ -221,7 +221,15 @@ const CONDITIONS: [Condition; 10] = [
             if listener.socket.owner == Owner::Kernel {
                 return vec!["the kernel".to_owned()];
             }
-            each_once(listener.processes.iter().filter_map(|p| Some(p.exe.as_ref()?.path.clone())))
+            each_once(listener.processes.iter().filter_map(|p| Some(shown_executable(p, p.exe.as_ref()?))))
+        },
+    },
+    Condition {
+        name: "what it runs",
+        asks: by_runs,
+        wanted: |rule| texts(&rule.runs),
+        found: |listener| {
+            each_once(listener.processes.iter().filter_map(|p| Some(RunTarget::of(p).text()?.to_owned())))
         },
     },
     Condition {
@@ -296,10 +304,44 @@ fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if listener.socket.owner == Owner::Kernel {
         return among(&rule.executables, &ExecutablePattern::Kernel);
     }
-    conditions::executable(&Subject::Entry(listener), Quantifier::Every, |exe| {
-        rule.executables
-            .iter()
-            .any(|program| matches!(program, ExecutablePattern::File(glob) if glob.matches(&exe.path)))
+    conditions::executable(&Subject::Entry(listener), Quantifier::Every, |process, exe| {
+        rule.executables.iter().any(|program| is_program(program, process, exe))
+    })
+}
+
+/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, so a
+/// file in memory or one that is mounted over the path does not match. A pattern that begins with a wildcard names no
+/// directory, so it only matches files that users cannot have put there: anyone can give a file any name.
+fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe) -> bool {
+    let ExecutablePattern::File(glob) = program else { return false };
+    let is_at_path = exe.state != ExeState::Memfd && !is_elsewhere(process);
+    let names_directory = !glob.as_str().starts_with(['*', '?', '[', '{']);
+    is_at_path && glob.matches(&exe.path) && (names_directory || PlacedBy::of_file(process) == PlacedBy::Root)
+}
+
+fn is_elsewhere(process: &Process) -> bool {
+    process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
+}
+
+/// Returns the path of a program file, and why a rule for that path may not match it.
+fn shown_executable(process: &Process, exe: &Exe) -> String {
+    let path = &exe.path;
+    match PlacedBy::of_file(process) {
+        _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
+        _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
+        PlacedBy::Root => path.clone(),
+        PlacedBy::User | PlacedBy::Anyone => format!("{path} (a user can replace it)"),
+    }
+}
+
+fn by_runs(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+    if rule.runs.is_empty() {
+        return Answer::Yes;
+    }
+    conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
+        Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
+        // The other programs of the rule run nothing else.
+        None => !rule.executables.is_empty(),
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn missing<'r>(
     observation: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    let judged: Vec<&Entry> = listeners.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
+    // A socket that is only bound serves nobody.
+    let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps_met) = met(rule, &judged, observation);
         let sure = *on_host == Answer::Yes && all_seen(rule, listeners, observation);

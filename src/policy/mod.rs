@@ -104,6 +104,8 @@ pub struct Allow {
     pub devices: Vec<Glob>,
     /// ExecutablePattern files: the file of each process must be among them.
     pub executables: Vec<ExecutablePattern>,
+    /// What interpreters and relays run: the script, module, class, code or destination of each must be among them.
+    pub runs: Vec<Glob>,
     /// The user of each process must be among them; for the kernel's own sockets, the user of the socket.
     pub users: Vec<User>,
     /// The systemd unit of each process must be among them.
@@ -230,6 +232,7 @@ impl Allow {
             && (self.executables.is_empty()
                 || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all())))
             && self.users.is_empty()
+            && self.runs.is_empty()
             // Not every listener has a device, a unit or a container: whatever the pattern, it leaves some out.
             && self.devices.is_empty()
             && self.units.is_empty()

@@ -46,7 +46,7 @@ pub fn parse(
 }
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
-const ALLOW: [&str; 17] = [
+const ALLOW: [&str; 18] = [
     "id",
     "hosts",
     "port",
@@ -55,6 +55,7 @@ const ALLOW: [&str; 17] = [
     "exposure",
     "device",
     "executable",
+    "runs",
     "user",
     "unit",
     "container",
@@ -278,6 +279,7 @@ impl<'s> File<'s> {
                 "exposure" => rule.exposures = self.many(value, |value| self.parsed(value, exposure))?,
                 "device" => rule.devices = self.globs(value)?,
                 "executable" => rule.executables = self.many(value, |value| self.program(value))?,
+                "runs" => rule.runs = self.globs(value)?,
                 "user" => rule.users = self.many(value, |value| self.user(value))?,
                 "unit" => rule.units = self.globs(value)?,
                 "container" => rule.containers = self.globs(value)?,

@@ -4,7 +4,7 @@
 //! of a policy with its patterns.
 
 use super::{Answer, Quantifier, Subject};
-use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, unmapped};
+use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, unmapped};
 
 /// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too unless it is
 /// v6only.
@@ -59,8 +59,27 @@ pub(crate) fn user(
 }
 
 /// Asks about the program files of the processes.
-pub(crate) fn executable(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&Exe) -> bool) -> Answer {
-    subject.ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), &is))
+pub(crate) fn executable(
+    subject: &Subject<'_>,
+    quantifier: Quantifier,
+    is: impl Fn(&Process, &Exe) -> bool,
+) -> Answer {
+    subject
+        .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
+}
+
+/// Asks about what the interpreters and relays among the processes run; other programs run nothing else.
+pub(crate) fn runs(
+    subject: &Subject<'_>,
+    quantifier: Quantifier,
+    is: impl Fn(Option<&str>) -> bool,
+) -> Answer {
+    subject.ask_processes(quantifier, |process| match RunTarget::of(process) {
+        RunTarget::None if process.exe.is_none() && process.name.is_none() => Answer::Unknown,
+        RunTarget::None => Answer::of(is(None)),
+        RunTarget::Unknown => Answer::Unknown,
+        RunTarget::Target(text) => Answer::of(is(Some(&text))),
+    })
 }
 
 /// Asks about the systemd units of the processes.

@@ -216,7 +216,11 @@ fn unit(typed: &str) -> Result<Test, String> {
     let wanted = non_empty(typed)?;
     let is = move |names: &str| {
         // Several Windows services may share a process; the name of a systemd unit never contains a comma.
-        names.split(", ").any(|name| name == wanted || name.strip_suffix(".service") == Some(&wanted))
+        names.split(", ").any(|name| {
+            name == wanted
+                || in_group(name) == wanted
+                || in_group(name).strip_suffix(".service") == Some(&wanted)
+        })
     };
     Ok(Box::new(move |subject| conditions::unit(subject, Quantifier::Any, &is)))
 }
@@ -226,9 +230,17 @@ fn container(typed: &str) -> Result<Test, String> {
     const PRINTED: usize = 12;
     let wanted = non_empty(typed)?;
     let is = move |name: &str| {
-        name == wanted || (name.len() == 64 && wanted.len() >= PRINTED && name.starts_with(&wanted))
+        let id = in_group(name);
+        name == wanted
+            || id == wanted
+            || (id.len() == 64 && wanted.len() >= PRINTED && id.starts_with(&wanted))
     };
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
+}
+
+/// Returns the name of a unit or container without the unit of the user or service whose manager made it.
+fn in_group(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn non_empty(typed: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@
 //! no program is chosen if a name fits several.
 
 use super::programs::{self, GuardStrictness, Guarded, Match, Program, pairs, stem};
-use crate::model::{Process, Protocol, RestsOn};
+use crate::model::{PortRange, Process, Protocol, RestsOn};
 
 /// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
@@ -35,6 +35,16 @@ impl Identity {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
+<<<<<<< HEAD
+=======
+    /// Returns the range around `port` that the program picks ports from, others at each start: this explains the port, but
+    /// the port is not its own.
+    #[must_use]
+    pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
+        self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
+    }
+
+>>>>>>> 650e2ea (baseline, policy: identity by what an interpreter runs, by the whole path of a unit, and by the file at a path)
     /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
     #[must_use]
     pub fn anywhere(&self) -> Option<Program> {

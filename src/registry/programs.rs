@@ -52,7 +52,20 @@ impl Program {
         let (product, ports) = (fields.next()?, fields.next()?);
         let any_port = fields.nth(1)? == "yes";
         let rank = fields.nth(2)?.parse().ok()?;
+<<<<<<< HEAD
         Some(Program { name, product, any_port, rank, matches, ports })
+=======
+        let picks_from = fields.next()?;
+        Some(Program { name, product, any_port, rank, matches, ports, picks_from })
+    }
+
+    /// Returns the wide range around the port that the program picks ports from. That explains the port, but the program
+    /// does not belong on each port of the range.
+    #[must_use]
+    pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
+        let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
+        ranges.map(|(range, _)| range).find(|range| range.contains(port))
+>>>>>>> 650e2ea (baseline, policy: identity by what an interpreter runs, by the whole path of a unit, and by the file at a path)
     }
 
     /// Returns whether the port is one of its own.

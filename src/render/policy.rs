@@ -44,6 +44,7 @@ fn allow(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
     list("exposure", &rule.exposures, |exposure| quoted(exposure.name()), w)?;
     list("device", &rule.devices, glob, w)?;
     list("executable", &rule.executables, program, w)?;
+    list("runs", &rule.runs, glob, w)?;
     list("user", &rule.users, user, w)?;
     list("unit", &rule.units, glob, w)?;
     list("container", &rule.containers, glob, w)?;
@@ -238,10 +239,15 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
              # port to this program and user. Where a port is fixed, write it instead.",
             few(ports)
         ),
+        DraftNote::Picked(ports) => writeln!(
+            w,
+            "# On {} now. The program picks another port of this range at each start.",
+            few(ports)
+        ),
         DraftNote::Interpreter => writeln!(
             w,
-            "# The program runs what it is told to: whatever it runs as this user fits. A unit of its own would tell\n\
-             # it apart."
+            "# The program is an interpreter or a relay, and what it runs could not be put into the rule: anything that it\n\
+             # runs as this user matches."
         ),
         DraftNote::ForAnother => writeln!(
             w,
@@ -264,7 +270,7 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
     for Remark { rule, at, kind } in remarks {
         let text = match kind {
             RemarkKind::AllowsEverything => {
-                "allows everything: it asks for no port, address, exposure, device, executable, user, unit or container"
+                "allows everything: it asks for no port, address, exposure, device, executable, runs, user, unit or container"
                     .to_owned()
             }
             RemarkKind::Shadowed { by } => format!("never decides: what it allows, rule {by} before it allows"),

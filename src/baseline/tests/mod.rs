@@ -95,6 +95,38 @@ fn told(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         .collect()
 }
 
+/// What an interpreter or a relay runs is part of the program; what is not known of it differs from nothing.
+#[test]
+fn scripts_modules_and_destinations_are_identity() {
+    let running = |exe: &str, cmdline: &str| {
+        let mut snapshot = observation(&[("tcp/127.0.0.1:80", Some(7), &["/placeholder"])]);
+        let process = &mut snapshot.processes[0];
+        process.exe.as_mut().unwrap().path = exe.to_owned();
+        process.cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        snapshot
+    };
+    let python = "/usr/bin/python3.11";
+    let changed = vec!["changed tcp/127.0.0.1:80".to_owned()];
+    for (name, exe, before, after, is_changed) in [
+        ("the same script", python, "python3 /srv/server.py -v", "python3 /srv/server.py", false),
+        ("another script", python, "python3 /srv/server.py", "python3 /srv/evil.py", true),
+        ("a script in place of none", python, "python3", "python3 /srv/evil.py", true),
+        ("another module", python, "python3 -m http.server", "python3 -m pty", true),
+        ("a worker with other descriptors", python, "python3 -c main(5)", "python3 -c main(17)", false),
+        ("not known before", python, "", "python3 /srv/evil.py", false),
+        ("another jar", "/usr/bin/java", "java -jar /a.jar", "java -jar /b.jar", true),
+        ("another destination", "/usr/bin/socat", "socat TCP-L:80 TCP:a:1", "socat TCP-L:80 TCP:b:1", true),
+        ("a server's arguments", "/usr/sbin/nginx", "nginx -c a", "nginx -c b", false),
+    ] {
+        let found = told(&running(exe, before), &running(exe, after));
+        assert_eq!(found, if is_changed { changed.clone() } else { vec![] }, "{name}");
+    }
+    let nginx = running("/usr/sbin/nginx", "nginx");
+    let mut covered = nginx.clone();
+    covered.processes[0].origin = Some(Origin::of(OriginKind::Elsewhere));
+    assert_eq!(told(&nginx, &covered), changed, "another file at the path");
+}
+
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
 
 /// A name, the listeners before and after, and what is told.

@@ -1,10 +1,10 @@
 //! Rules about who the process is.
 
-use super::program_identity::{IdentifiedProcess, PlacedBy, placed_by};
+use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{FittingName, Impostor, ReplaceableBy, Unfamiliar, UnknownProcess};
-use crate::model::{RestsOn, Severity, State};
+use crate::model::{PlacedBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
@@ -24,7 +24,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (mut found, mut placed, mut names) = (Vec::new(), PlacedBy::Root, Vec::new());
     for process in processes {
         let identity = process.identity.as_ref()?;
-        let placed_by = placed_by(process.process);
+        let placed_by = PlacedBy::of(process.process);
         let is_replaceable = placed_by != PlacedBy::Root;
         if is_named_as_a_tool(process) {
             continue;

@@ -66,40 +66,128 @@ fn descend(
     }
 }
 
-/// Returns the systemd unit of a path: the innermost service, scope or socket in it.
+/// Returns the first group of a path that is not a slice: a unit of the system's manager, or a group that root made.
+/// Everything below it may have been made by another manager, such as that of a user.
+fn outermost(path: &str) -> Option<&str> {
+    path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
+}
+
+/// Returns the systemd unit of a path: the innermost service, scope or socket in it. A unit of another manager than that
+/// of the system is preceded by the system's unit, as `user@1000.service/ssh.service`: any user can start a unit that is
+/// called `ssh.service`.
 #[must_use]
-pub(super) fn unit(path: &str) -> Option<&str> {
-    path.split('/').rfind(|part| {
+pub(super) fn unit(path: &str) -> Option<String> {
+    let is_unit = |part: &&str| {
         [".service", ".scope", ".socket", ".mount", ".swap"]
             .iter()
             .any(|kind| part.len() > kind.len() && part.ends_with(kind))
-    })
+    };
+    let innermost = path.split('/').rfind(is_unit)?;
+    match outermost(path) {
+        Some(outermost) if outermost != innermost => Some(format!("{outermost}/{innermost}")),
+        _ => Some(innermost.to_owned()),
+    }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. The name is
+/// preceded by the unit that it lies in if root does not own the group in which it lies: any user can give any name to a
+/// group of the user's own.
+#[must_use]
+pub(super) fn container(path: &str) -> Option<String> {
+    container_in(path, is_roots)
+}
+
+fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Option<String> {
+    let (name, parent) = container_name(path)?;
+    match outermost(path) {
+        Some(outermost) if !is_roots(parent) => Some(format!("{outermost}/{name}")),
+        _ => Some(name),
+    }
+}
+
+/// Returns whether root owns a group, so that nobody else can have made the groups in it. If the tree cannot be seen, the
+/// path decides: systemd gives a user the groups below the user's manager.
+fn is_roots(group: &str) -> bool {
+    let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, format!("/sys/fs/cgroup{hierarchy}{group}"), flags, Mode::empty());
+        Some(fstat(opened.ok()?).ok()?.st_uid)
+    });
+    let owners: Vec<u32> = if group.contains("..") { Vec::new() } else { owners.collect() };
+    if owners.is_empty() { !group.contains("/user@") } else { owners.iter().all(|uid| *uid == 0) }
+}
+
+/// Returns the name of the container of a path, and the path of the group in which the group of that name lies.
 ///
 /// Forms: `docker-ID.scope`, `/docker/ID`, `libpod-ID.scope`, `libpod-payload-ID`, `cri-containerd-ID.scope`,
 /// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`, `machine-NAME.scope`
-/// (systemd-nspawn).
-#[must_use]
-pub(super) fn container(path: &str) -> Option<&str> {
-    let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
+/// and `systemd-nspawn@NAME.service` (systemd-nspawn), `machine-lxc\x2dN\x2dNAME.scope` (libvirt), `/ecs/TASK/TASK-N`
+/// (AWS Fargate). A virtual machine (`machine-qemu…`) is not a container.
+fn container_name(path: &str) -> Option<(String, &str)> {
     let mut found = None;
-    while let Some(part) = parts.next() {
+    let mut above = None;
+    let mut end = 0;
+    for part in path.split('/') {
+        let parent = &path[..end];
+        end += part.len() + usize::from(end + part.len() < path.len());
         let bare = part.strip_suffix(".scope").or_else(|| part.strip_suffix(".service")).unwrap_or(part);
         let id = bare.rsplit(['-', ':']).next().unwrap_or(bare);
-        if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            found = Some(id);
+        let name = if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Some(id.to_owned())
         } else if let Some(name) = part.strip_prefix("lxc.payload.") {
-            found = Some(name);
-        } else if part == "lxc" {
-            found = parts.peek().copied().or(found);
+            Some(name.to_owned())
+        } else if above == Some("lxc") || is_fargate_task(part) {
+            Some(part.to_owned())
         } else if let Some(name) = part.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"))
         {
-            found = Some(name);
+            machine(&unescaped(name))
+        } else {
+            let name = part.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"));
+            name.map(unescaped)
+        };
+        found = name.filter(|name| !name.is_empty()).map(|name| (name, parent)).or(found);
+        above = Some(part);
+    }
+    found
+}
+
+/// Returns the container of a machine that systemd-machined or libvirt registered; `None` for a virtual machine.
+fn machine(name: &str) -> Option<String> {
+    if name.starts_with("qemu-") {
+        return None;
+    }
+    let of_libvirt = name.strip_prefix("lxc-").and_then(|rest| rest.split_once('-'));
+    Some(of_libvirt.map_or(name, |(_, name)| name).to_owned())
+}
+
+/// Whether a group has the name of a container of AWS Fargate: the task's 32 hexadecimal digits, and a number.
+fn is_fargate_task(part: &str) -> bool {
+    part.split_once('-').is_some_and(|(task, number)| {
+        task.len() == 32
+            && task.bytes().all(|b| b.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// Returns the name that systemd escaped for the name of a unit: `my\x2dweb` is `my-web`.
+fn unescaped(name: &str) -> String {
+    let mut text = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.strip_prefix(b"x").and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()).filter(|_| *first == b'\\') {
+            Some(byte) => {
+                text.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                text.push(*first);
+                rest = after;
+            }
         }
     }
-    found.filter(|name| !name.is_empty())
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]
@@ -113,7 +201,13 @@ mod tests {
         for (path, unit) in [
             ("/system.slice/nginx.service", Some("nginx.service")),
             ("/system.slice/system-getty.slice/getty@tty1.service", Some("getty@tty1.service")),
-            ("/user.slice/user-1000.slice/user@1000.service/app.slice/dev.service", Some("dev.service")),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/ssh.service",
+                Some("user@1000.service/ssh.service"),
+            ),
+            ("/system.slice/app.service/ssh.service", Some("app.service/ssh.service")),
+            ("/lxc.payload.web/system.slice/ssh.service", Some("lxc.payload.web/ssh.service")),
+            ("/../system.slice/ssh.service", Some("ssh.service")),
             ("/user.slice/user-1000.slice/session-4.scope", Some("session-4.scope")),
             ("/system.slice/foo.service/payload", Some("foo.service")),
             ("/system.slice/ssh.socket", Some("ssh.socket")),
@@ -123,7 +217,7 @@ mod tests {
             ("/", None),
             ("", None),
         ] {
-            assert_eq!(super::unit(path), unit, "{path}");
+            assert_eq!(super::unit(path).as_deref(), unit, "{path}");
         }
     }
 
@@ -144,11 +238,37 @@ mod tests {
             ("/lxc.payload.web1/system.slice/x.service".to_owned(), Some("web1")),
             ("/lxc/web2/system.slice".to_owned(), Some("web2")),
             ("/machine.slice/machine-deb.scope".to_owned(), Some("deb")),
+            (r"/machine.slice/machine-my\x2dweb.scope/payload".to_owned(), Some("my-web")),
+            (r"/machine.slice/systemd-nspawn@my\x2dweb.service/payload".to_owned(), Some("my-web")),
+            (r"/machine.slice/machine-qemu\x2d1\x2dwin.scope/libvirt/emulator".to_owned(), None),
+            (r"/machine.slice/machine-lxc\x2d7\x2dold\x2dweb.scope".to_owned(), Some("old-web")),
+            (
+                format!("/ecs/{0}/{0}-265927825", &ID[..32]),
+                Some(concat!("4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e", "-265927825")),
+            ),
+            (r"/machine.slice/machine-x\x2.scope".to_owned(), Some(r"x\x2")),
             ("/system.slice/nginx.service".to_owned(), None),
             (format!("/x/{}", &ID[1..]), None),
             ("/lxc".to_owned(), None),
         ] {
-            assert_eq!(container(&path), name, "{path}");
+            assert_eq!(container_in(&path, |_| true).as_deref(), name, "{path}");
         }
+    }
+
+    #[test]
+    fn a_container_in_a_group_of_a_user_keeps_the_users_unit() {
+        let below = |group: &str| format!("{group}/docker-{ID}.scope");
+        for (group, is_owned_by_root, name) in [
+            ("/system.slice", true, ID.to_owned()),
+            ("/system.slice/app.service", false, format!("app.service/{ID}")),
+            ("/user.slice/user-1.slice/user@1.service", false, format!("user@1.service/{ID}")),
+        ] {
+            let owns = |parent: &str| {
+                assert_eq!(parent.trim_end_matches('/'), group);
+                is_owned_by_root
+            };
+            assert_eq!(container_in(&below(group), owns), Some(name), "{group}");
+        }
+        assert!(!is_roots("/no-such-group/user@1.service"), "the path decides if there is no tree");
     }
 }

@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::interpreter::{self, Runs};
 use super::origin::Origins;
 use super::tree::{Tree, is_same};
+use crate::model::interpreter::{self, Runs};
 use crate::model::{Exe, ExeState, Origin, OriginKind, Script};
 
 /// The number of threads that are tried for a process whose first thread has ended.
@@ -146,7 +146,7 @@ fn script(
     let program = exe?.path.rsplit('/').next()?;
     match interpreter::runs(program, cmdline)? {
         Runs::File(path) => origins.script(process, tree, path),
-        Runs::ClassPath(elements) => {
+        Runs::ClassPath(elements, _) => {
             let elements = elements.into_iter().take(CLASS_PATH);
             let scripts = elements.filter_map(|element| origins.script(process, tree, element));
             // An element that does not exist is ignored, as Java does.
@@ -155,6 +155,7 @@ fn script(
             };
             scripts.filter(exists).max_by_key(|script| script.origin.as_ref().map(|origin| origin.kind))
         }
+        Runs::Module(_) | Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => None,
     }
 }
 

@@ -17,8 +17,8 @@ pub(super) fn resolve_users_and_cgroups(found: &mut [Found], users: &mut users::
             let path = cgroup.and_then(|id| paths.get(&id.get()));
             Arc::new(Home {
                 user: socket.uid.and_then(|uid| users.name(uid)),
-                unit: path.and_then(|path| cgroup::unit(path)).map(str::to_owned),
-                container: path.and_then(|path| cgroup::container(path)).map(str::to_owned),
+                unit: path.and_then(|path| cgroup::unit(path)),
+                container: path.and_then(|path| cgroup::container(path)),
                 cgroup: path.cloned(),
                 ..(*socket.home).clone()
             })

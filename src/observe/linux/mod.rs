@@ -12,7 +12,6 @@ mod files;
 mod find_owners;
 mod fuse;
 mod homes;
-mod interpreter;
 mod kernel_services;
 mod links;
 mod machine;

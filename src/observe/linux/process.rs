@@ -229,7 +229,7 @@ fn membership_in(text: &str) -> (Option<String>, Option<String>) {
         }
         container = container.or_else(|| cgroup::container(path));
     }
-    (unit.map(str::to_owned), container.map(str::to_owned))
+    (unit, container)
 }
 
 #[cfg(test)]

@@ -90,6 +90,20 @@ fn counted_severity(count: usize, severity: Severity) -> String {
     }
 }
 
+/// Returns what identifies a program: its file or name, and what it runs if it is an interpreter or a relay.
+fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
+    match program {
+        ProgramIdentity::File { path, runs, is_elsewhere: false } => match runs.text() {
+            Some(runs) => serde_json::json!([path, runs]),
+            None => serde_json::json!(path),
+        },
+        ProgramIdentity::File { path, runs, is_elsewhere: true } => {
+            serde_json::json!([path, runs.text(), "elsewhere"])
+        }
+        ProgramIdentity::Name(name) => serde_json::json!(name),
+    }
+}
+
 /// By what a finding is known again: its flag, and the listener's place, programs and user, or the rule that promised
 /// what is not there. No pid, inode or time is in it, so that a restart keeps it. It is JSON, so that no text in it can
 /// pass for another part of it.
@@ -103,12 +117,9 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 NetnsIdentity::Container(name) | NetnsIdentity::Named(name) => Some(name.to_owned()),
                 NetnsIdentity::Numbered(inode) => Some(inode.to_string()),
             };
-            let owner: Vec<&str> = match &owner {
-                ListenerOwner::Programs(programs) => programs
-                    .iter()
-                    .map(|(ProgramIdentity::File(text) | ProgramIdentity::Name(text))| *text)
-                    .collect(),
-                ListenerOwner::Kernel => vec!["(kernel)"],
+            let owner: Vec<serde_json::Value> = match &owner {
+                ListenerOwner::Programs(programs) => programs.iter().map(program).collect(),
+                ListenerOwner::Kernel => vec!["(kernel)".into()],
                 ListenerOwner::Unseen => Vec::new(),
             };
             let user = user.map(|user| match user {

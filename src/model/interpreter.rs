@@ -1,0 +1,374 @@
+//! What an interpreter or a relay runs, by its command line: such a program is not known by its file alone.
+
+use super::Process;
+
+/// What an interpreter or a relay runs, by its command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Runs<'c> {
+    /// A script, or a jar.
+    File(&'c str),
+    /// The directories and jars of a Java class path, and the class or module that starts.
+    ClassPath(Vec<&'c str>, &'c str),
+    /// A module of the interpreter's own path.
+    Module(&'c str),
+    /// Code on the command line.
+    Code(&'c str),
+    /// The arguments of a relay.
+    Relay(&'c [String]),
+    /// Nothing that the command line names, such as standard input.
+    Nothing,
+}
+
+/// Programs that serve what their arguments say: another program, or another address.
+const RELAYS: [&str; 19] = [
+    "socat",
+    "socat1",
+    "socat2",
+    "nc",
+    "nc.traditional",
+    "nc.openbsd",
+    "ncat",
+    "netcat",
+    "websocat",
+    "redir",
+    "simpleproxy",
+    "systemd-socket-proxyd",
+    "ssh",
+    "busybox",
+    "toybox",
+    "tcpserver",
+    "tcpsvd",
+    "udpsvd",
+    "systemd-socket-activate",
+];
+
+/// What a process runs beyond its program file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunTarget {
+    /// Its program is neither an interpreter nor a relay.
+    None,
+    /// Its program is one, but its command line is not known.
+    Unknown,
+    /// The script, module, class, code or destination; empty if the command line names none. It contains nothing that
+    /// changes with each start.
+    Target(String),
+}
+
+impl RunTarget {
+    /// Returns what a process runs beyond its program file.
+    #[must_use]
+    pub fn of(process: &Process) -> Self {
+        let path = process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref());
+        let name = path.and_then(|path| path.rsplit(['/', '\\']).next()).unwrap_or_default();
+        let name = name.strip_suffix(".exe").unwrap_or(name);
+        if !is_interpreter_or_relay(name) {
+            return RunTarget::None;
+        }
+        let script = process.script.as_ref().map(|script| script.path.as_str());
+        let text = match runs(name, &process.cmdline) {
+            None => script.map(str::to_owned),
+            Some(Runs::File(file)) => Some(script.unwrap_or(file).to_owned()),
+            Some(Runs::ClassPath(_, class)) => Some(class.to_owned()),
+            Some(Runs::Module(module)) => Some(format!("-m {module}")),
+            Some(Runs::Code(code)) => Some(format!("-c {}", without_numbers(code))),
+            Some(Runs::Relay(arguments)) => Some(arguments.join(" ")),
+            Some(Runs::Nothing) => Some(String::new()),
+        };
+        text.map_or(RunTarget::Unknown, RunTarget::Target)
+    }
+
+    /// Returns whether two processes with the same program file may run the same.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        self == other || [self, other].contains(&&RunTarget::Unknown)
+    }
+
+    /// Returns the text, if there is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            RunTarget::Target(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the code with one `#` for each number: descriptors and process IDs in it differ at each start.
+fn without_numbers(code: &str) -> String {
+    let mut text = String::with_capacity(code.len());
+    for c in code.chars() {
+        if !c.is_ascii_digit() {
+            text.push(c);
+        } else if !text.ends_with('#') {
+            text.push('#');
+        }
+    }
+    text
+}
+
+/// Returns the name of an interpreter without its version: `python3.11` becomes `python`.
+fn without_version(program: &str) -> &str {
+    program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
+}
+
+fn is_interpreter_or_relay(program: &str) -> bool {
+    let name = without_version(program);
+    name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
+}
+
+/// The way in which an interpreter reads its command line.
+struct Syntax {
+    /// Names of its programs, without a version.
+    names: &'static [&'static str],
+    /// Options after which no file follows: code, a module, or standard input. A short option may end a cluster (`-Sc`).
+    no_file: &'static [&'static str],
+    /// Options whose value is the next argument.
+    with_value: &'static [&'static str],
+    /// Options whose value is the file.
+    file: &'static [&'static str],
+    /// Subcommands before the file.
+    commands: &'static [&'static str],
+}
+
+const NONE: &[&str] = &[];
+
+/// Taken from the manual of each interpreter; `java` is read by [`class_path`].
+const SYNTAXES: [Syntax; 11] = [
+    Syntax {
+        names: &["python", "pypy"],
+        no_file: &["-c", "-m", "-"],
+        with_value: &["-X", "-W", "-Q", "--check-hash-based-pycs"],
+        file: NONE,
+        commands: NONE,
+    },
+    Syntax {
+        names: &["node", "nodejs"],
+        no_file: &["-e", "--eval", "-p", "--print", "-"],
+        with_value: &[
+            "-r",
+            "--require",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+            "-C",
+            "--conditions",
+        ],
+        file: NONE,
+        commands: &["inspect"],
+    },
+    Syntax {
+        names: &["bun"],
+        no_file: &["-e", "--eval", "-p", "--print", "-"],
+        with_value: &["-r", "--preload", "--cwd", "-c", "--config"],
+        file: NONE,
+        commands: &["run"],
+    },
+    Syntax {
+        names: &["deno"],
+        no_file: &["eval", "repl", "-"],
+        with_value: &["-c", "--config", "--import-map", "--env-file"],
+        file: NONE,
+        commands: &["run", "serve"],
+    },
+    Syntax { names: &["perl"], no_file: &["-e", "-E", "-"], with_value: &["-I"], file: NONE, commands: NONE },
+    Syntax {
+        names: &["ruby"],
+        no_file: &["-e", "-"],
+        with_value: &["-I", "-r", "-C", "-E"],
+        file: NONE,
+        commands: NONE,
+    },
+    Syntax {
+        names: &["php", "php-cgi"],
+        no_file: &["-r", "-B", "-R", "-E"],
+        with_value: &["-S", "-t", "-c", "-d", "-z"],
+        file: &["-f", "-F"],
+        commands: NONE,
+    },
+    Syntax {
+        names: &["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash"],
+        no_file: &["-c", "-s", "-"],
+        with_value: &["-o", "+o", "-O", "+O", "--rcfile", "--init-file"],
+        file: NONE,
+        commands: NONE,
+    },
+    Syntax {
+        names: &["lua", "luajit"],
+        no_file: &["-e", "-"],
+        with_value: &["-l"],
+        file: NONE,
+        commands: NONE,
+    },
+    Syntax {
+        names: &["tclsh", "wish", "Rscript", "julia"],
+        no_file: &["-e"],
+        with_value: NONE,
+        file: NONE,
+        commands: NONE,
+    },
+    Syntax { names: &["mono", "dotnet"], no_file: NONE, with_value: NONE, file: NONE, commands: &["exec"] },
+];
+
+/// Returns what the interpreter or relay `program` (the name of its file) runs; `None` if it is neither, or if its
+/// command line is not known.
+pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>> {
+    let arguments = cmdline.get(1..)?;
+    if RELAYS.contains(&program) {
+        return Some(Runs::Relay(arguments));
+    }
+    let name = without_version(program);
+    if name == "java" {
+        return Some(class_path(arguments));
+    }
+    let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name))?;
+    let mut rest = arguments.iter().map(String::as_str);
+    while let Some(argument) = rest.next() {
+        let file = |next: Option<&'c str>| next.map_or(Runs::Nothing, Runs::File);
+        if syntax.file.contains(&argument) {
+            return Some(file(rest.next()));
+        }
+        if syntax.no_file.contains(&argument) || ends_cluster(argument, syntax.no_file) {
+            return Some(match rest.next() {
+                _ if matches!(argument, "-" | "-s" | "repl") => Runs::Nothing,
+                Some(module) if argument.ends_with('m') => Runs::Module(module),
+                Some(code) => Runs::Code(code),
+                None => Runs::Nothing,
+            });
+        }
+        let assigned = argument.split_once('=').filter(|(option, _)| syntax.no_file.contains(option));
+        if let Some((_, code)) = assigned {
+            return Some(Runs::Code(code));
+        }
+        if syntax.with_value.contains(&argument) {
+            rest.next();
+        } else if argument == "--" {
+            return Some(file(rest.next()));
+        } else if !argument.starts_with(['-', '+']) && !syntax.commands.contains(&argument) {
+            return Some(file(Some(argument).filter(|file| !file.is_empty())));
+        }
+    }
+    Some(Runs::Nothing)
+}
+
+/// Returns whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
+fn ends_cluster(argument: &str, options: &[&str]) -> bool {
+    let letters =
+        argument.strip_prefix('-').filter(|letters| letters.chars().all(|c| c.is_ascii_alphabetic()));
+    letters.is_some_and(|letters| {
+        letters.len() > 1
+            && letters.len() < 5
+            && options
+                .iter()
+                .any(|option| option.len() == 2 && letters.ends_with(option.trim_start_matches('-')))
+    })
+}
+
+/// Returns the jar of `java -jar`, or else the class path: the working directory if none is given.
+fn class_path(arguments: &[String]) -> Runs<'_> {
+    let mut elements = vec!["."];
+    let mut rest = arguments.iter().map(String::as_str);
+    while let Some(argument) = rest.next() {
+        match argument {
+            "-jar" => return rest.next().map_or(Runs::Nothing, Runs::File),
+            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" => {
+                // A class path element `lib/*` stands for every jar in `lib`.
+                let parts = rest.next().unwrap_or_default().split(':');
+                let parts = parts.map(|part| part.strip_suffix("/*").unwrap_or(part));
+                elements = parts.map(|part| if part.is_empty() { "." } else { part }).collect();
+            }
+            "-m" | "--module" => return Runs::ClassPath(elements, rest.next().unwrap_or_default()),
+            _ if argument.starts_with('-') || argument.starts_with('@') => {}
+            _ if argument.ends_with(".java") => return Runs::File(argument),
+            _ => return Runs::ClassPath(elements, argument),
+        }
+    }
+    Runs::Nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::model::{Exe, ExeState, Script};
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_interpreters_run() {
+        use Runs::{Code, File, Module, Nothing};
+        for (program, line, runs_is) in [
+            ("python3.11", "python3 server.py --port 80", Some(File("server.py"))),
+            ("python3", "python3 -u -X dev /srv/app.py", Some(File("/srv/app.py"))),
+            ("python3", "python3 -m http.server", Some(Module("http.server"))),
+            ("python3", "python3 -Im http.server", Some(Module("http.server"))),
+            ("python3", "python3 -c import", Some(Code("import"))),
+            ("python3", "python3 - x", Some(Nothing)),
+            ("python3", "python3", Some(Nothing)),
+            ("node", "node --inspect=0.0.0.0 server.js", Some(File("server.js"))),
+            ("node", "node -r dotenv/config server.js", Some(File("server.js"))),
+            ("node", "node -e code", Some(Code("code"))),
+            ("node", "node --eval=code", Some(Code("code"))),
+            ("deno", "deno run --allow-net x.ts", Some(File("x.ts"))),
+            ("perl5.36", "perl -w -I lib x.pl", Some(File("x.pl"))),
+            ("perl", "perl -we code", Some(Code("code"))),
+            ("php8.2", "php -S 0.0.0.0:80 -t /srv router.php", Some(File("router.php"))),
+            ("php8.2", "php -S 0.0.0.0:80 -t /srv", Some(Nothing)),
+            ("php", "php -f x.php", Some(File("x.php"))),
+            ("bash", "bash -e run.sh", Some(File("run.sh"))),
+            ("bash", "bash -ec run", Some(Code("run"))),
+            ("bash", "bash -- run.sh", Some(File("run.sh"))),
+            ("java", "java -Xmx1g -jar app.jar", Some(File("app.jar"))),
+            ("java", "java Main.java", Some(File("Main.java"))),
+            ("java", "java -jar", Some(Nothing)),
+            ("nginx", "nginx -c x", None),
+        ] {
+            assert_eq!(runs(program, &words(line)), runs_is, "{line}");
+        }
+        assert_eq!(runs("python3", &[]), None, "its command line is not known");
+    }
+
+    #[test]
+    fn class_paths() {
+        for (line, elements, class) in [
+            ("java -cp /a:/lib/*:x.jar Main", vec!["/a", "/lib", "x.jar"], "Main"),
+            ("java -server Main arg -jar", vec!["."], "Main"),
+            ("java -p mods -m m/Main", vec!["mods"], "m/Main"),
+        ] {
+            assert_eq!(runs("java", &words(line)), Some(Runs::ClassPath(elements, class)), "{line}");
+        }
+    }
+
+    #[test]
+    fn targets_outlive_a_restart_and_differ_by_script() {
+        let process = |exe: &str, line: &str, script: Option<&str>| Process {
+            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None }),
+            cmdline: if line.is_empty() { Vec::new() } else { words(line) },
+            script: script.map(|path| Script { path: path.to_owned(), origin: None }),
+            ..Process::unknown(7)
+        };
+        let target = |text: &str| RunTarget::Target(text.to_owned());
+        for (name, exe, line, script, is) in [
+            ("script", "/usr/bin/python3", "python3 a.py", Some("/srv/a.py"), target("/srv/a.py")),
+            (
+                "script of which only the path was kept",
+                "/usr/bin/python3",
+                "",
+                Some("/srv/a.py"),
+                target("/srv/a.py"),
+            ),
+            ("module", "/usr/bin/python3", "python3 -m http.server 80", None, target("-m http.server")),
+            ("code", "/usr/bin/python3", "python3 -c f(5,123)", None, target("-c f(#,#)")),
+            ("class", "/opt/java/bin/java", "java -cp /a Main x", Some("/a"), target("Main")),
+            ("relay", "/usr/bin/socat", "socat TCP-L:80 TCP:db:5432", None, target("TCP-L:80 TCP:db:5432")),
+            ("standard input", "/usr/bin/python3", "python3", None, target("")),
+            ("unknown", "/usr/bin/python3", "", None, RunTarget::Unknown),
+            ("server", "/usr/sbin/nginx", "nginx -g x", None, RunTarget::None),
+        ] {
+            assert_eq!(RunTarget::of(&process(exe, line, script)), is, "{name}");
+        }
+        assert!(!target("/srv/a.py").may_be(&target("/srv/evil.py")));
+        assert!(target("/srv/a.py").may_be(&RunTarget::Unknown));
+    }
+}

@@ -1,0 +1,60 @@
+//! Who can have put a file where it runs.
+
+use super::{Exe, ExeState, OriginKind, Process};
+
+/// Directories in which a user who is not root has files.
+const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Users\"];
+/// Directories in which every user can create files.
+const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
+
+/// Who can have put a file where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PlacedBy {
+    /// Only root, as far as is known.
+    Root,
+    /// A user who is not root.
+    User,
+    /// Anyone; or no file at its path is the one that runs, so that nothing is known about who made it.
+    Anyone,
+}
+
+impl PlacedBy {
+    /// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
+    #[must_use]
+    pub fn of(process: &Process) -> Self {
+        let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
+        let script = script.map_or(PlacedBy::Root, |origin| match origin.kind {
+            OriginKind::User => PlacedBy::User,
+            OriginKind::Open | OriginKind::Memory => PlacedBy::Anyone,
+            _ => PlacedBy::Root,
+        });
+        Self::of_file(process).max(script)
+    }
+
+    /// Returns who can have put the program file of a process there; by its path if nothing else is known.
+    #[must_use]
+    pub fn of_file(process: &Process) -> Self {
+        let Some(exe) = &process.exe else { return PlacedBy::Root };
+        if matches!(exe.state, ExeState::Deleted | ExeState::Memfd) {
+            return PlacedBy::Anyone;
+        }
+        match process.origin.as_ref().map(|origin| origin.kind) {
+            Some(OriginKind::Package | OriginKind::System) => PlacedBy::Root,
+            Some(OriginKind::User) => PlacedBy::User,
+            Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => PlacedBy::Anyone,
+            // An upgrade replaced the file: its directory says who can have put it there.
+            Some(OriginKind::Deleted) | None => Self::of_path(exe),
+        }
+    }
+
+    fn of_path(exe: &Exe) -> Self {
+        let is_below =
+            |directories: &[&str]| directories.iter().any(|directory| exe.path.starts_with(directory));
+        let has_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
+        match () {
+            () if has_open || is_below(&OPEN_DIRECTORIES) => PlacedBy::Anyone,
+            () if is_below(&USER_DIRECTORIES) => PlacedBy::User,
+            () => PlacedBy::Root,
+        }
+    }
+}
