@@ -82,6 +82,29 @@ impl FindingKind for Exposed {
     }
 
     fn sentence(&self) -> String {
+        format!("{} {} {}", self.accepts(), self.consequence(), self.closing())
+    }
+}
+
+impl Exposed {
+    /// Returns which service it is, and what anyone who connects can do: `Redis: reads and changes every key.`
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let probably = if self.basis == DangerBasis::Port { "probably " } else { "" };
+        format!("{probably}{}: {}", self.title, sentence(self.outsider_gets))
+    }
+
+    /// Returns whether the danger is certain, and the setting that closes the service.
+    #[must_use]
+    pub fn closing(&self) -> String {
+        let fix = format!("Fix: {}", sentence(self.remedy));
+        match self.certainty() {
+            "" => fix,
+            certainty => format!("{certainty} {fix}"),
+        }
+    }
+
+    fn accepts(&self) -> String {
         let Exposed { title, protocol, port, .. } = self;
         let process = match &self.process {
             None => "the kernel".to_owned(),
@@ -90,7 +113,7 @@ impl FindingKind for Exposed {
             }
             Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
         };
-        let presumed = if self.basis == DangerBasis::Port { "Presumed by the port: " } else { "" };
+        let presumed = if self.basis == DangerBasis::Port { "Probably, by its port: " } else { "" };
         let sources = match self.exposure {
             Exposure::Any => "any address",
             Exposure::Public => "the internet",
@@ -98,17 +121,9 @@ impl FindingKind for Exposed {
             _ => "other machines on its network",
         };
         let traffic = if protocol.is_datagram() { "data" } else { "connections" };
-        let accepts =
-            format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.");
-        let fix = format!("Fix: {}", sentence(self.remedy));
-        match self.certainty() {
-            "" => format!("{accepts} {} {fix}", self.consequence()),
-            certainty => format!("{accepts} {} {certainty} {fix}", self.consequence()),
-        }
+        format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.")
     }
-}
 
-impl Exposed {
     fn consequence(&self) -> String {
         let mut gets = self.outsider_gets.chars();
         let first = gets.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();

@@ -35,8 +35,6 @@ impl Identity {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-<<<<<<< HEAD
-=======
     /// Returns the range around `port` that the program picks ports from, others at each start: this explains the port, but
     /// the port is not its own.
     #[must_use]
@@ -44,7 +42,6 @@ impl Identity {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
->>>>>>> 650e2ea (baseline, policy: identity by what an interpreter runs, by the whole path of a unit, and by the file at a path)
     /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
     #[must_use]
     pub fn anywhere(&self) -> Option<Program> {

@@ -37,6 +37,7 @@ pub struct Program {
     pub rank: u8,
     pub(super) matches: Match,
     ports: &'static str,
+    picks_from: &'static str,
 }
 
 impl Program {
@@ -52,9 +53,6 @@ impl Program {
         let (product, ports) = (fields.next()?, fields.next()?);
         let any_port = fields.nth(1)? == "yes";
         let rank = fields.nth(2)?.parse().ok()?;
-<<<<<<< HEAD
-        Some(Program { name, product, any_port, rank, matches, ports })
-=======
         let picks_from = fields.next()?;
         Some(Program { name, product, any_port, rank, matches, ports, picks_from })
     }
@@ -65,7 +63,6 @@ impl Program {
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
->>>>>>> 650e2ea (baseline, policy: identity by what an interpreter runs, by the whole path of a unit, and by the file at a path)
     }
 
     /// Returns whether the port is one of its own.

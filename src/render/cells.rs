@@ -15,9 +15,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::findings::Finding;
+use crate::findings::{Finding, FindingFamily};
 use crate::join::Entry;
-use crate::model::{Assignment, Basis, Direction, Exe, Pid, Process, State, Status};
+use crate::model::{Assignment, Basis, Direction, Exe, Pid, Process, Severity, State, Status};
 
 use super::{
     Tone, address as local_address, owner_mark, process_name, sanitize, user as user_name, verdict_text,
@@ -258,8 +258,22 @@ pub(super) fn exe_state(entry: &Entry, _: Form) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-pub(super) fn cmdline(entry: &Entry, _: Form) -> Field {
-    Field::list(entry.processes.iter().flat_map(|process| &process.cmdline))
+pub(super) fn cmdline(entry: &Entry, form: Form) -> Field {
+    if form == Form::Data {
+        return Field::list(entry.processes.iter().flat_map(|process| &process.cmdline));
+    }
+    let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
+    let lines = lines.map(|process| joined(process.cmdline.iter().map(|word| shell_word(word)), " "));
+    Field::list(lines)
+}
+
+/// Returns a word of a command line as a shell takes it.
+fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
 }
 
 pub(super) fn process_uids(entry: &Entry, _: Form) -> Field {
@@ -382,6 +396,8 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
         (Status::Dynamic, _) => none("(dynamic)"),
         (Status::Unassigned, _) if verdict.basis == Basis::Reserved => none("(reserved)"),
         (Status::Unassigned, _) => none("(unassigned)"),
+        // What other programs use the port for explains no tool that a person left open, and no impostor.
+        (Status::Repurposed, _) if is_accused(entry) => none("(unknown)"),
         // `explain` shows the other uses.
         (Status::Repurposed, _) => match verdict.known_use.first() {
             Some(first) => Field::plain(format!("~{}", sanitize(first))),
@@ -390,6 +406,13 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
         },
         _ => registered_services(entry, form),
     }
+}
+
+/// Returns whether a finding at or above warning says that the program is not what the port suggests.
+fn is_accused(entry: &Entry) -> bool {
+    entry.findings().iter().any(|finding| {
+        finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning
+    })
 }
 
 /// Returns the names of the processes, each once, with how many have it: `nginx ×4, sh`.

@@ -125,13 +125,8 @@ fn holders_and_guards_are_known_programs() {
         assert!(["anything", "soft", "interpreters"].contains(&fields[3]) && !fields[4].is_empty(), "{line}");
         assert_eq!(port_list(fields[1]).count(), fields[1].split(',').count(), "{line}");
     }
-<<<<<<< HEAD
-=======
-    assert!(
-        programs().any(|program| program.picks_from(60001, Protocol::Udp).is_some()
-            && !program.serves(60001, Protocol::Udp))
-    );
->>>>>>> 650e2ea (baseline, policy: identity by what an interpreter runs, by the whole path of a unit, and by the file at a path)
+    let mosh = called("mosh-server").next().unwrap();
+    assert!(mosh.picks_from(60001, Protocol::Udp).is_some() && !mosh.serves(60001, Protocol::Udp));
 }
 
 /// Pages that copy each other, and encyclopaedias, confirm nothing.

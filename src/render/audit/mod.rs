@@ -4,6 +4,7 @@
 
 pub mod json;
 pub mod metrics;
+mod reachable;
 pub mod rules;
 pub mod sarif;
 pub mod table;
@@ -197,22 +198,34 @@ fn place(subject: &Subject<'_>) -> String {
     }
 }
 
+/// Returns the program and the user of a listener's processes, sanitized and without pids.
+fn service_owner(judged: &Entry) -> String {
+    let socket = &judged.socket;
+    let mut said = cells::process(judged, Form::Complete).text.into_owned();
+    let user = user(socket.user.as_deref(), socket.uid).or_else(|| {
+        let first = judged.processes.first();
+        first.and_then(|process| user(process.user.as_deref(), process.uid))
+    });
+    if let Some(user) = user {
+        said.push_str(&format!(", user {user}"));
+    }
+    said
+}
+
 /// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized and without
 /// pids.
 fn who(judged: &Entry) -> String {
     let listener = judged;
     let socket = &listener.socket;
-    let mut said = cells::process(judged, Form::Complete).text.into_owned();
+    let mut said = service_owner(judged);
     let first = listener.processes.first();
-    let of = user(socket.user.as_deref(), socket.uid)
-        .or_else(|| first.and_then(|process| user(process.user.as_deref(), process.uid)));
     let run_by = |socket: &Option<String>, process: Option<&String>| {
         socket.as_ref().or(process).map(|name| sanitize(name).into_owned())
     };
     let unit = run_by(&socket.unit, first.and_then(|process| process.unit.as_ref()));
     let container = run_by(&socket.container, first.and_then(|process| process.container.as_ref()));
     let exe = first.and_then(|process| process.exe.as_ref()).map(|exe| sanitize(&exe.path).into_owned());
-    for (label, text) in [("user ", of), ("unit ", unit), ("container ", container), ("", exe)] {
+    for (label, text) in [("unit ", unit), ("container ", container), ("", exe)] {
         if let Some(text) = text {
             said.push_str(&format!(", {label}{text}"));
         }

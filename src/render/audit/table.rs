@@ -1,14 +1,16 @@
 //! The audit for people, readable by somebody who did not run it.
 //!
-//! The verdict comes first, then what was judged and what could not be seen, then the findings by severity. Within a
+//! The verdict comes first, then what could not be seen, then the services that other machines can reach, then the
+//! findings by severity. What the list of services says, the findings do not repeat. Within a
 //! severity each flag appears once, with why it matters and what to do, and under it each program once, with its
 //! places. Findings for information only are counted. Prose is wrapped to the terminal, and in a pipe to a readable
 //! width; on a terminal a long list of places is cut, and the rest counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
+use crate::findings::reach::Exposed;
 use crate::judge::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Host, Severity};
@@ -17,6 +19,7 @@ use crate::render::summary::plural;
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, sanitize, stderr};
 
+use super::reachable::{self, Reachable, ReachableService};
 use super::{nobody, part, place, verdict, who};
 
 /// The width of prose without a terminal, in columns: people read that output too.
@@ -24,6 +27,8 @@ pub(super) const MEASURE: u16 = 100;
 
 /// How many places of one program a terminal shows.
 const FEW: usize = 12;
+/// How many places of one reachable service a terminal shows.
+const FEW_REACHABLE: usize = 3;
 
 /// Writes an audit.
 ///
@@ -32,13 +37,17 @@ const FEW: usize = 12;
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = AuditWriter { style, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
+    let reachable = reachable::services(audit);
+    out.reachable(&reachable, audit)?;
+    let summaries: HashSet<String> =
+        reachable.listed.into_iter().filter_map(|service| service.gets).collect();
     let listed: Vec<_> = audit
         .findings
         .iter()
         .filter(|f| f.finding.severity > Severity::Info || fail_on == Severity::Info)
         .collect();
     let mut last = None;
-    for block in blocks(&listed) {
+    for block in blocks(&listed, &summaries) {
         out.blank()?;
         if last.replace(block.severity) != Some(block.severity) {
             out.line(block.severity.into(), &block.severity.name().to_uppercase())?;
@@ -72,7 +81,9 @@ struct EvidenceGroup<'f> {
     places: Vec<String>,
 }
 
-fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<FindingGroup<'f>> {
+/// Groups the findings; `summaries` has the reachable services of which the list above the findings says what an outsider
+/// gets.
+fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) -> Vec<FindingGroup<'f>> {
     let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
     // The indices of each block, program and text, so that the time is not quadratic in the number of findings.
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -93,7 +104,9 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>]) -> Vec<FindingGroup<'f>> {
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        let text = found.finding.sentence();
+        let listed =
+            Exposed::of(&found.finding.evidence).filter(|exposed| summaries.contains(&exposed.summary()));
+        let text = listed.map_or_else(|| found.finding.sentence(), Exposed::closing);
         let t = *of_text.entry((b, e, text.clone(), rule)).or_insert_with(|| {
             evidence.push(EvidenceGroup { text, rule, places: Vec::new() });
             evidence.len() - 1
@@ -111,6 +124,16 @@ fn with_pids(place: String, judged: &Entry) -> String {
         [pid] => format!("{place} (pid {pid})"),
         many => format!("{place} (pids {})", cells::pids(many, Form::Long)),
     }
+}
+
+/// Returns the first places, and how many more there are.
+fn few(places: &[String], most: Option<usize>) -> String {
+    let most = most.unwrap_or(usize::MAX);
+    let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if places.len() > most {
+        line.push_str(&format!(" and {} more", places.len() - most));
+    }
+    line
 }
 
 struct AuditWriter<'a> {
@@ -158,28 +181,40 @@ impl AuditWriter<'_> {
             Outcome::Incomplete => Tone::Warning,
         };
         self.prose(tone, "", &verdict(audit, fail_on))?;
-        let beyond = audit.everything().filter(|judged| judged.exposure.beyond()).count();
-        let mut looked = format!(
-            "Judged: {}, {beyond} of them reachable from other machines",
-            plural(audit.everything().count(), "listener")
-        );
-        match observation.namespaces.len() {
-            0 => {}
-            others => {
-                looked.push_str(&format!(", in this network namespace and {}", plural(others, "other")));
-            }
-        }
-        looked.push_str(&match (audit.is_complete(), part(observation.host.scope)) {
-            (false, _) => "; not everything could be seen.".to_owned(),
-            (true, None) => "; everything could be seen.".to_owned(),
-            (true, Some(part)) => format!("; everything in {part} could be seen."),
-        });
-        self.prose(Tone::Plain, "", &format!("{looked} {}", registry(&audit.report.registry)))?;
+        let others = match observation.namespaces.len() {
+            0 => String::new(),
+            others => format!("Judged: this network namespace and {}. ", plural(others, "other")),
+        };
+        self.prose(Tone::Plain, "", &format!("{others}{}", registry(&audit.report.registry)))?;
         for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
             self.prose(Tone::Warning, "Not seen: ", &stderr::gap(gap))?;
         }
         for note in observation.notes.iter().collect::<BTreeSet<_>>() {
             self.prose(Tone::Quiet, "Note: ", &stderr::note(note))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the services that other machines can reach, the most dangerous first.
+    fn reachable(&mut self, reachable: &Reachable, audit: &Audit<'_>) -> io::Result<()> {
+        self.blank()?;
+        let all = plural(audit.listeners.len(), "listener");
+        let count = match reachable.listeners {
+            0 => "none".to_owned(),
+            count => count.to_string(),
+        };
+        self.prose(Tone::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
+        for ReachableService { severity, places, program, gets } in &reachable.listed {
+            let mut line = format!("{}: {program}", few(places, self.style.width.map(|_| FEW_REACHABLE)));
+            if let Some(gets) = gets {
+                line.push_str(&format!(". {gets}"));
+            }
+            let tone = severity.map_or(Tone::Plain, Tone::from);
+            self.prose(tone, "  ", &line)?;
+        }
+        if reachable.more > 0 {
+            let more = plural(reachable.more, "other service");
+            self.prose(Tone::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
         }
         Ok(())
     }
@@ -207,11 +242,7 @@ impl AuditWriter<'_> {
         for ProgramGroup { who, evidence } in &block.programs {
             self.prose(Tone::Plain, "    ", who)?;
             for EvidenceGroup { text, rule, places } in evidence {
-                let most = if self.style.width.is_some() { FEW } else { usize::MAX };
-                let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
-                if places.len() > most {
-                    line.push_str(&format!(" and {} more", places.len() - most));
-                }
+                let line = few(places, self.style.width.map(|_| FEW));
                 self.prose(Tone::Plain, "      ", &line)?;
                 // The text about a rule that requires a listener names the rule already.
                 let rule = rule.filter(|rule| !text.contains(rule));

@@ -48,11 +48,17 @@ fn table_for_people() {
 Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
 Findings: 2 warnings. Also: 1 notice, 3 info. Not everything could be seen (2
 gaps), so there may be more.
-Judged: 8 listeners, 5 of them reachable from other machines; not everything
-could be seen. Registry of DATE.
+Registry of DATE.
 Not seen: 3 ports that could not be tried: permission denied (run as root)
 Not seen: 12 processes: permission denied (run as root)
 Note: 2 other network namespaces
+
+Reachable from other machines: 5 of 8 listeners
+  tcp 0.0.0.0:3416: python3, user root
+  udp [::]:4913: (hidden), user 65534
+  tcp 0.0.0.0:8000: nginx ×4, ?, user root
+  udp 0.0.0.0:51820: (kernel), user root
+  tcp [fe80::1%eth0]:22: (unknown)
 
 WARNING
   orphaned (presumed): every service registered for this port is dead
@@ -185,7 +191,7 @@ fn a_connection_is_no_listener() {
     let report = report(&observation);
     let audit = Audit::of(&report);
     assert_eq!(audit.listeners.len(), 1);
-    assert!(table(&audit, Severity::Warning, None).contains("Judged: 1 listener,"));
+    assert!(table(&audit, Severity::Warning, None).contains("1 listener judged,"));
 }
 
 #[test]
@@ -231,7 +237,7 @@ fn json_holds_the_listing_and_the_findings() {
     ]
   },
   "exposure": "any",
-  "identity": "[\"orphaned\",\"tcp\",\"0.0.0.0\",3416,null,null,[\"/usr/bin/python3\"],\"0\"]",
+  "identity": "[\"orphaned\",\"tcp\",\"0.0.0.0\",3416,null,null,[[\"/usr/bin/python3\",\"-m serve\"]],\"0\"]",
   "netns": null,
   "owner": "held",
   "port": 3416,

@@ -33,9 +33,15 @@ fn a_listing() {
   "taken": "2026-11-21T12:00:00Z",
   "host": {
     "name": "box",
+    "id": "5bd68a4e1c3f4a7a9a0d6a5ce1f0b7c2",
+    "boot": "6c9a4f7e-1b0d-4f7c-8d3a-2f1e5b7a9c10",
+    "labels": {
+      "site": "berlin"
+    },
     "os": "linux",
     "kernel": "6.18.0",
     "privileged": false,
+    "scope": null,
     "ephemeral": [
       {
         "low": 32768,

@@ -1,0 +1,134 @@
+//! The services that other machines can reach: which program, where, and what anyone who connects gets.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::{place, service_owner};
+use crate::findings::reach::Exposed;
+use crate::judge::Entry;
+use crate::judge::audit::{Audit, Subject};
+use crate::model::Severity;
+
+/// The list names this many services and counts the rest.
+const LISTED: usize = 10;
+
+/// A service that other machines can reach, on one or several addresses and ports.
+pub(super) struct ReachableService {
+    /// The worst severity of its findings; `None` if there is none above information.
+    pub(super) severity: Option<Severity>,
+    pub(super) places: Vec<String>,
+    pub(super) program: String,
+    /// What anyone who connects gets; `None` if the program is not in the table of dangerous services.
+    pub(super) gets: Option<String>,
+}
+
+/// The reachable services of an audit.
+pub(super) struct Reachable {
+    /// The services to list, the most dangerous first.
+    pub(super) listed: Vec<ReachableService>,
+    /// How many more services there are.
+    pub(super) more: usize,
+    /// How many listeners other machines can reach.
+    pub(super) listeners: usize,
+}
+
+/// Returns the services of an audit that other machines can reach: the dangerous ones first, then those with another
+/// finding, then the rest in the order of listings.
+pub(super) fn services(audit: &Audit<'_>) -> Reachable {
+    let reachable: Vec<&Entry> =
+        audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
+    let mut severities: HashMap<*const Entry, Severity> = HashMap::new();
+    for found in &audit.findings {
+        if let Subject::Listener(judged) = found.subject
+            && found.finding.severity > Severity::Info
+        {
+            let worst = severities.entry(std::ptr::from_ref(judged)).or_insert(found.finding.severity);
+            *worst = (*worst).max(found.finding.severity);
+        }
+    }
+    let mut services: Vec<ReachableService> = Vec::new();
+    let mut known = HashMap::new();
+    for judged in &reachable {
+        let severity = severities.get(&std::ptr::from_ref(*judged)).copied();
+        let (program, gets) = (service_owner(judged), gets(judged));
+        let at = *known.entry((program.clone(), gets.clone(), severity)).or_insert_with(|| {
+            services.push(ReachableService { severity, places: Vec::new(), program, gets });
+            services.len() - 1
+        });
+        services[at].places.push(place(&Subject::Listener(judged)));
+    }
+    services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
+    let more = services.len().saturating_sub(LISTED);
+    services.truncate(LISTED);
+    Reachable { listed: services, more, listeners: reachable.len() }
+}
+
+/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing.
+pub(super) fn is_reachable(judged: &Entry) -> bool {
+    judged.exposure.beyond() && judged.socket.state.accepts_traffic()
+}
+
+fn gets(judged: &Entry) -> Option<String> {
+    judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Owner, Severity, Snapshot, State};
+    use crate::render::Style;
+    use crate::render::audit::table;
+    use crate::render::fixtures::{empty, process, report, socket, text};
+
+    /// Two addresses of a Redis, a socket that is only bound, a service on loopback, and this many web servers.
+    fn observation(others: u32) -> Snapshot {
+        let held = |pid: u32| Owner::Held(vec![pid].into());
+        let mut bound = socket("tcp/0.0.0.0:7000", held(7));
+        bound.state = State::Bound;
+        let mut sockets = vec![
+            socket("tcp/0.0.0.0:6379", held(6)),
+            socket("tcp/[::]:6379", held(6)),
+            bound,
+            socket("tcp/127.0.0.1:8080", held(7)),
+        ];
+        let mut processes = vec![process(6, "redis-server"), process(7, "nginx")];
+        for other in 0..others {
+            sockets.push(socket(&format!("tcp/0.0.0.0:{}", 80 + other), held(100 + other)));
+            processes.push(process(100 + other, &format!("server{other}")));
+        }
+        Snapshot { sockets, processes, ..empty() }
+    }
+
+    #[test]
+    fn dangerous_services_come_first_and_the_rest_is_counted() {
+        for (others, listed, more) in [(0, 1, 0), (9, 10, 0), (12, 10, 3)] {
+            let report = report(&observation(others));
+            let reachable = services(&Audit::of(&report));
+            assert_eq!((reachable.listed.len(), reachable.more), (listed, more), "{others}");
+            assert_eq!(
+                reachable.listeners,
+                2 + usize::try_from(others).unwrap(),
+                "bound and loopback are not reachable"
+            );
+            let first = &reachable.listed[0];
+            assert_eq!(first.places, ["tcp 0.0.0.0:6379", "tcp [::]:6379"]);
+            assert_eq!(first.program, "redis-server, user root");
+            assert_eq!(first.severity, Some(Severity::Critical));
+            assert!(first.gets.as_ref().is_some_and(|gets| gets.starts_with("Redis")), "{:?}", first.gets);
+        }
+    }
+
+    #[test]
+    fn what_an_outsider_gets_is_written_once() {
+        let report = report(&observation(0));
+        let audit = Audit::of(&report);
+        let gets = services(&audit).listed[0].gets.clone().unwrap();
+        let style = Style { width: None, color: false };
+        let page = text(|w| table::document(&audit, Severity::Warning, &style, w));
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains("Reachable from other machines: 2 of 4 listeners"), "{page}");
+        let gets = gets.split_once(": ").unwrap().1;
+        assert_eq!(page.to_lowercase().matches(&gets.to_lowercase()).count(), 1, "{page}");
+        assert!(page.contains("Fix: "), "{page}");
+    }
+}
