@@ -1,0 +1,111 @@
+//! Which program a rule allows: by its file, by what it runs, and by the state of its socket.
+
+use super::*;
+
+/// A bound socket is judged as in a comparison with a baseline; one that may be a client's is information at most.
+#[test]
+fn bound_sockets_and_clients() {
+    for (local, state, severity) in [
+        ("tcp/0.0.0.0:80", State::Bound, Severity::Warning),
+        ("tcp/0.0.0.0:50001", State::Bound, Severity::Info),
+        ("udp/0.0.0.0:50001", State::Unconnected, Severity::Info),
+        ("udp/0.0.0.0:5300", State::Unconnected, Severity::Critical),
+        ("tcp/0.0.0.0:50001", State::Listen, Severity::Critical),
+    ] {
+        let mut observation = one(local, "root", &[NGINX]);
+        observation.sockets[0].state = state;
+        let report = judge(observation, Registry::embedded());
+        let mut audit = Audit::of(&report);
+        apply(&read("[[allow]]\nid = \"r\"\nport = 81").unwrap(), &mut audit);
+        let unexpected = audit.findings.iter().find(|found| found.finding.flag() == Unexpected::FLAG);
+        assert_eq!(unexpected.map(|found| found.finding.severity), Some(severity), "{local} {state:?}");
+    }
+}
+
+/// A path stands for the file that it leads to on this machine, and a pattern without a directory for no file of a user.
+#[test]
+fn an_executable_is_more_than_its_path() {
+    let at = |path: &str, kind, state| {
+        let mut observation = one("tcp/0.0.0.0:8080", "root", &[(10, path, "root")]);
+        observation.processes[0].origin = Some(Origin::of(kind));
+        observation.processes[0].exe.as_mut().unwrap().state = state;
+        observation
+    };
+    use ExeState::{Memfd, Present, Replaced};
+    use OriginKind::{Deleted, Elsewhere, Memory, Open, Package, System, User};
+    for (name, path, kind, state, exact, anchored, anywhere) in [
+        ("of a package", "/usr/sbin/nginx", Package, Present, true, true, true),
+        ("root-only", "/usr/sbin/nginx", System, Present, true, true, true),
+        ("upgraded", "/usr/sbin/nginx", Deleted, Replaced, true, true, true),
+        ("of a user", "/usr/sbin/nginx", User, Present, true, true, false),
+        ("world-writable", "/usr/sbin/nginx", Open, Present, true, true, false),
+        ("mounted over", "/usr/sbin/nginx", Elsewhere, Present, false, false, false),
+        ("in memory", "/usr/sbin/nginx", Memory, Memfd, false, false, false),
+    ] {
+        let observation = at(path, kind, state);
+        for (pattern, allowed) in [("/usr/sbin/nginx", exact), ("/usr/**", anchored), ("**/nginx", anywhere)]
+        {
+            let allows = |conditions: &str| {
+                let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
+                !told(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"))
+            };
+            assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
+        }
+    }
+    let (_, differs, _) = evidence(
+        "[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"",
+        &at("/usr/sbin/nginx", Elsewhere, Present),
+    );
+    assert_eq!(differs, ["executable is /usr/sbin/nginx (another file, mounted there), not /usr/sbin/nginx"]);
+}
+
+#[test]
+fn what_an_interpreter_runs_is_a_condition() {
+    let running = |script: Option<&str>| {
+        let mut observation = one("tcp/0.0.0.0:8080", "root", &[(10, "/usr/bin/python3.11", "root")]);
+        let process = &mut observation.processes[0];
+        process.cmdline =
+            script.map(|script| vec!["python3".to_owned(), script.to_owned()]).unwrap_or_default();
+        observation
+    };
+    for (conditions, script, allowed) in [
+        ("runs = \"/srv/server.py\"", Some("/srv/server.py"), Some(true)),
+        ("runs = \"/srv/*.py\"", Some("/srv/server.py"), Some(true)),
+        ("runs = \"/srv/server.py\"", Some("/srv/evil.py"), Some(false)),
+        ("executable = \"/usr/bin/python3.11\"", Some("/srv/evil.py"), Some(true)),
+        ("runs = \"/srv/server.py\"", None, None),
+    ] {
+        assert_eq!(allows(conditions, &running(script)), allowed, "{conditions} {script:?}");
+    }
+    let web = one("tcp/0.0.0.0:8080", "root", &[NGINX]);
+    assert_eq!(allows("runs = \"/srv/server.py\"", &web), Some(false), "no interpreter");
+    let both = "executable = \"/usr/sbin/nginx\"\nruns = \"/srv/server.py\"";
+    assert_eq!(allows(both, &web), Some(true), "the executable says which");
+
+    let report = judge(running(Some("/srv/server.py")), Registry::embedded());
+    let drafted = draft(&report);
+    assert_eq!(drafted.rules[0].rule.runs, [Glob::new("/srv/server.py").unwrap()]);
+    assert!(drafted.rules[0].notes.is_empty(), "{:?}", drafted.rules[0].notes);
+}
+
+/// A draft allows no program that may be an impostor, on loopback as little as elsewhere.
+#[test]
+fn a_draft_allows_no_impostor_on_loopback() {
+    for address in ["0.0.0.0", "127.0.0.1"] {
+        let observation = one(&format!("tcp/{address}:22"), "root", &[(10, "/usr/bin/sleep", "root")]);
+        let report = judge(observation, Registry::embedded());
+        let drafted = draft(&report);
+        assert!(drafted.rules.iter().all(Drafted::needs_decision), "{address}");
+        assert_eq!(drafted.flagged.len(), 1, "{address}");
+    }
+}
+
+/// rpc.statd binds another privileged port at each start.
+#[test]
+fn a_draft_allows_the_ports_that_a_program_picks_anew() {
+    let observation = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);
+    let report = judge(observation, Registry::embedded());
+    let drafted = draft(&report);
+    assert_eq!(drafted.rules[0].rule.ports, [Ports::Range(PortRange { low: 512, high: 1023 })]);
+    assert!(!drafted.rules[0].rule.required);
+}
