@@ -15,6 +15,8 @@ named! {
         Default = "default",
         /// The command line sets a password or asks for a certificate.
         Password = "password",
+        /// The configuration file says so.
+        Configuration = "configuration",
         /// The service is presumed from its port alone.
         Port = "port",
     }
@@ -29,6 +31,15 @@ pub struct ServingProcess {
     pub program: String,
     /// The name of its user, else the user ID.
     pub user: Option<String>,
+}
+
+/// The setting in a configuration file that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfiguredAccess {
+    /// The file.
+    pub path: String,
+    /// The setting in short, without a secret value.
+    pub setting: String,
 }
 
 /// A service that is dangerous if other machines can reach it, and that they can reach.
@@ -57,6 +68,9 @@ pub struct Exposed {
     pub encryption: &'static str,
     /// What the danger rests on.
     pub basis: DangerBasis,
+    /// The setting that decides, if the basis is the configuration file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfiguredAccess>,
     /// The setting that closes the service.
     pub remedy: &'static str,
     /// The techniques of MITRE ATT&CK.
@@ -98,6 +112,9 @@ impl Exposed {
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(self.remedy));
+        if let Some(ConfiguredAccess { path, setting }) = &self.configuration {
+            return format!("Its configuration says so ({path}: {setting}). {fix}");
+        }
         match self.certainty() {
             "" => fix,
             certainty => format!("{certainty} {fix}"),

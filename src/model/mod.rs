@@ -31,7 +31,9 @@ pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
 pub use placed_by::PlacedBy;
-pub use process::{Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script};
+pub use process::{
+    AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
+};
 pub use program::{RestsOn, Usual};
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;

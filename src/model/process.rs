@@ -101,6 +101,26 @@ pub struct Script {
     pub origin: Option<Origin>,
 }
 
+/// What the configuration file of a server says about who may connect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The path as the process knows it.
+    pub path: String,
+    /// The settings that decide, at least one.
+    pub settings: Vec<AccessSetting>,
+}
+
+/// A setting that decides whether clients must authenticate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AccessSetting {
+    /// The port that it is for; `None` for every port of the server.
+    pub port: Option<u16>,
+    /// The setting in short, without a secret value.
+    pub setting: String,
+    /// Whether the server asks for a password or a certificate.
+    pub authenticates: bool,
+}
+
 /// An ancestor of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parent {
@@ -149,6 +169,9 @@ pub struct Process {
     pub unit: Option<String>,
     /// The container that it runs in (Linux).
     pub container: Option<String>,
+    /// What its configuration file says about who may connect. Only an audit reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Configuration>,
 }
 
 impl Process {
@@ -171,6 +194,7 @@ impl Process {
             parents: Vec::new(),
             unit: None,
             container: None,
+            configuration: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use portolan::internals::findings::identity::{
     AdHoc, DualUse, FittingName, Impostor, Masquerading, ReplaceableBy, ShellListener, Tool, Unfamiliar,
     UnknownProcess,
 };
-use portolan::internals::findings::reach::{DangerBasis, Exposed, ServingProcess};
+use portolan::internals::findings::reach::{ConfiguredAccess, DangerBasis, Exposed, ServingProcess};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
@@ -93,7 +93,11 @@ fn samples() -> Vec<Evidence> {
             outsider_gets: "Can read everything",
             authentication: "none-by-default",
             encryption: "optional",
-            basis: DangerBasis::Default,
+            basis: DangerBasis::Configuration,
+            configuration: Some(ConfiguredAccess {
+                path: "/etc/redis/redis.conf".to_owned(),
+                setting: "no requirepass".to_owned(),
+            }),
             remedy: "bind 127.0.0.1",
             attack: vec!["T1190"],
             severity,

@@ -5,6 +5,7 @@
 //! second time before it is reported as owned by the kernel or as gone.
 
 mod cgroup;
+pub mod configuration;
 pub mod deep;
 pub mod diag;
 mod executable;
@@ -100,6 +101,7 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
         let (package_gaps, package_notes) = packages::look_up(&mut processes);
         gaps.extend(package_gaps);
         notes.extend(package_notes);
+        configuration::look_up(&mut processes);
     }
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();

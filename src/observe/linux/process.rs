@@ -209,6 +209,11 @@ fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
     None
 }
 
+/// Returns the systemd unit of a process.
+pub(super) fn unit(pid: Pid) -> Option<String> {
+    membership(open(pid).ok()?).0
+}
+
 /// Returns the unit and the container of a process.
 fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
     let groups = slurp_at(process, "cgroup", 1024, LONGEST).unwrap_or_default();

@@ -11,7 +11,7 @@ mod apk;
 mod checksum;
 mod dpkg;
 mod pacman;
-mod root;
+pub(super) mod root;
 mod rpm;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -19,7 +19,7 @@ const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// A root directory, and what of its package databases has been read.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(in super::super) struct Root {
     directory: OwnedFd,
     /// Whether it is the root of the observer, whose symbolic links and devices only root of this machine can make.
     is_own: bool,
@@ -52,7 +52,7 @@ pub(super) fn trouble(path: &str, why: impl std::fmt::Display) -> String {
 }
 
 impl Root {
-    pub(super) fn new(directory: OwnedFd, is_own: bool) -> Self {
+    pub(in super::super) fn new(directory: OwnedFd, is_own: bool) -> Self {
         let is_link = |top: &&&str| {
             statat(&directory, **top, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
@@ -87,7 +87,7 @@ impl Root {
     }
 
     /// Reads a file of up to `most` bytes; `None` if there is none.
-    pub(super) fn read(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
+    pub(in super::super) fn read(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
         let file = match self.open(path, FileType::RegularFile) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),

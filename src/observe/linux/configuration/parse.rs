@@ -1,0 +1,364 @@
+//! The configuration files of some servers: whether clients must authenticate.
+//!
+//! A file is hostile input. Each parser accepts any bytes and returns nothing if the file does not decide: if it includes
+//! another file, or uses what the parser does not know. No value that may be a secret is returned.
+
+use std::collections::HashMap;
+
+use crate::model::AccessSetting;
+
+fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
+    vec![AccessSetting { port: None, setting: text.to_owned(), authenticates }]
+}
+
+/// Returns the lines of a file without those that begin with `#`; bytes that are not UTF-8 are U+FFFD.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#'))
+}
+
+fn unquoted(text: &str) -> &str {
+    text.trim().trim_matches(['"', '\''])
+}
+
+/// Parses `redis.conf`, which Valkey and KeyDB have as well: one directive on each line; the last one counts.
+pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes);
+    let (mut password, mut acl, mut is_protected) = (false, None, true);
+    for line in lines(&text) {
+        let (directive, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        let value = value.trim();
+        match directive.to_ascii_lowercase().as_str() {
+            "requirepass" => password = !unquoted(value).is_empty(),
+            "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
+            "user" => acl = default_user(value).or(acl),
+            // The other file may set a password or take it back.
+            "include" | "aclfile" => return Vec::new(),
+            _ => {}
+        }
+    }
+    match (password, acl) {
+        (_, Some(false)) => setting("user default nopass", false),
+        (_, Some(true)) => setting("user default", true),
+        (true, None) => setting("requirepass", true),
+        (false, None) if !is_protected => setting("protected-mode no", false),
+        (false, None) => setting("no requirepass", false),
+    }
+}
+
+/// Returns whether the rules of the user `default` ask for a password; `None` if they are of another user.
+fn default_user(rules: &str) -> Option<bool> {
+    let mut rules = rules.split_whitespace();
+    if rules.next() != Some("default") {
+        return None;
+    }
+    let mut authenticates = None;
+    for rule in rules {
+        match rule.as_bytes().first() {
+            _ if rule.eq_ignore_ascii_case("nopass") => authenticates = Some(false),
+            _ if rule.eq_ignore_ascii_case("off") => authenticates = Some(true),
+            Some(b'>' | b'#') => authenticates = Some(true),
+            _ => {}
+        }
+    }
+    authenticates
+}
+
+/// Parses `mongod.conf`: YAML, of which only the block `security` in its usual form is read, or the older form
+/// `auth = true`.
+pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in lines(&text) {
+        let line = line.split(" #").next().unwrap_or_default();
+        let is_indented = line.starts_with([' ', '\t']);
+        let Some((key, value)) = line.split_once([':', '=']) else { continue };
+        let (key, value) = (unquoted(key), unquoted(value));
+        if !is_indented {
+            key.clone_into(&mut section);
+        }
+        let key = if is_indented { format!("{section}.{key}") } else { key.to_owned() };
+        match (key.as_str(), value) {
+            // A flow mapping or an expanded value may say anything.
+            ("security", value) if !value.is_empty() => return Vec::new(),
+            (key, _) if key.ends_with("__exec") || key.ends_with("__rest") => return Vec::new(),
+            ("security.authorization", "enabled") => found = setting("security.authorization: enabled", true),
+            ("security.authorization", _) => found = setting("security.authorization: disabled", false),
+            ("security.keyFile" | "keyFile", path) if !path.is_empty() => {
+                found = setting("security.keyFile", true);
+            }
+            ("auth", "true") => found = setting("auth = true", true),
+            ("noauth", "true") => found = setting("noauth = true", false),
+            _ => {}
+        }
+    }
+    if found.is_empty() { setting("no security.authorization", false) } else { found }
+}
+
+/// Parses the configuration of nats-server: keys, each with a value or a block in braces.
+pub(super) fn nats(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut blocks: Vec<&str> = Vec::new();
+    let (mut found, mut is_undecided) = (None, false);
+    for NatsKey { depth, key } in NatsKeys::new(&text) {
+        blocks.truncate(depth);
+        let outermost = blocks.first().copied().unwrap_or(key);
+        match (depth, outermost, key) {
+            (_, _, "no_auth_user") => return setting("no_auth_user", false),
+            (_, _, "include") | (_, "tls", "verify" | "verify_and_map") => return Vec::new(),
+            (0, _, "operator") => found = Some("operator"),
+            (1.., "authorization", "user" | "users" | "password" | "token" | "nkey" | "auth_callout") => {
+                found = Some("authorization");
+            }
+            (2.., "accounts", "users") => found = Some("accounts"),
+            (0, _, "authorization" | "accounts" | "trusted" | "trusted_keys") => is_undecided = true,
+            _ => {}
+        }
+        blocks.push(key);
+    }
+    match found {
+        Some(key) => setting(key, true),
+        None if is_undecided => Vec::new(),
+        None => setting("no authorization", false),
+    }
+}
+
+/// A key of a NATS configuration, and the number of blocks around it.
+struct NatsKey<'t> {
+    depth: usize,
+    key: &'t str,
+}
+
+/// Returns the keys of a NATS configuration: the first word of each line and of each part between braces, commas and
+/// semicolons. Comments and quoted values are skipped.
+struct NatsKeys<'t> {
+    rest: &'t str,
+    depth: usize,
+    has_key: bool,
+}
+
+impl<'t> NatsKeys<'t> {
+    const fn new(text: &'t str) -> Self {
+        NatsKeys { rest: text, depth: 0, has_key: false }
+    }
+
+    /// Skips the text up to the first of these characters.
+    fn skip_to(&mut self, end: &[char]) {
+        self.rest = self.rest.find(end).and_then(|at| self.rest.get(at..)).unwrap_or_default();
+    }
+}
+
+impl<'t> Iterator for NatsKeys<'t> {
+    type Item = NatsKey<'t>;
+
+    fn next(&mut self) -> Option<NatsKey<'t>> {
+        loop {
+            let first = self.rest.chars().next()?;
+            let after = self.rest.get(first.len_utf8()..).unwrap_or_default();
+            match first {
+                '#' => self.skip_to(&['\n']),
+                '/' if after.starts_with('/') => self.skip_to(&['\n']),
+                '"' | '\'' => {
+                    let end = after.find(first).and_then(|at| after.get(at + 1..)).unwrap_or_default();
+                    let quoted = after.get(..after.len() - end.len()).unwrap_or_default();
+                    self.rest = end;
+                    if !std::mem::replace(&mut self.has_key, true) {
+                        return Some(NatsKey { depth: self.depth, key: unquoted(quoted) });
+                    }
+                }
+                '{' | '}' | '\n' | ',' | ';' | '[' | ']' => {
+                    match first {
+                        '{' => self.depth = self.depth.saturating_add(1),
+                        '}' => self.depth = self.depth.saturating_sub(1),
+                        _ => {}
+                    }
+                    self.has_key = false;
+                    self.rest = after;
+                }
+                first if first.is_whitespace() || matches!(first, ':' | '=') => self.rest = after,
+                _ => {
+                    let is_end = |c: char| c.is_whitespace() || ":={}[],;\"'".contains(c);
+                    let end = self.rest.find(is_end).unwrap_or(self.rest.len()).max(first.len_utf8());
+                    let (word, rest) = self.rest.split_at(end);
+                    self.rest = rest;
+                    if !std::mem::replace(&mut self.has_key, true) {
+                        return Some(NatsKey { depth: self.depth, key: word });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Parses `server.properties` of Kafka: what each listener asks of its clients.
+pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes).replace("\\\n", "").replace("\\\r\n", "");
+    let properties: HashMap<&str, &str> = lines(&text)
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .collect();
+    let protocols: HashMap<&str, &str> = properties
+        .get("listener.security.protocol.map")
+        .map(|map| map.split(',').filter_map(|pair| pair.trim().split_once(':')).collect())
+        .unwrap_or_default();
+    let listeners = properties.get("listeners").copied().unwrap_or("PLAINTEXT://:9092");
+    let access = listeners.split(',').filter_map(|listener| {
+        let (name, address) = listener.trim().split_once("://")?;
+        let port = address.rsplit(':').next()?.parse().ok()?;
+        let protocol = protocols.get(name).copied().unwrap_or(name).trim().to_ascii_uppercase();
+        let own = format!("listener.name.{}.ssl.client.auth", name.to_ascii_lowercase());
+        let client = properties.get(own.as_str()).or_else(|| properties.get("ssl.client.auth"));
+        let asks_for_certificate = client.is_some_and(|value| value.eq_ignore_ascii_case("required"));
+        let (setting, authenticates) = match protocol.as_str() {
+            "SASL_SSL" => ("listener SASL_SSL", true),
+            "SASL_PLAINTEXT" => ("listener SASL_PLAINTEXT", true),
+            "SSL" if asks_for_certificate => ("listener SSL, ssl.client.auth=required", true),
+            "SSL" => ("listener SSL, no ssl.client.auth", false),
+            "PLAINTEXT" => ("listener PLAINTEXT", false),
+            _ => return None,
+        };
+        Some(AccessSetting { port: Some(port), setting: setting.to_owned(), authenticates })
+    });
+    access.take(MOST_LISTENERS).collect()
+}
+
+/// Real brokers have two to five listeners.
+const MOST_LISTENERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Parser = fn(&[u8]) -> Vec<AccessSetting>;
+
+    fn found(parser: Parser, text: &str) -> Vec<(Option<u16>, String, bool)> {
+        parser(text.as_bytes()).into_iter().map(|one| (one.port, one.setting, one.authenticates)).collect()
+    }
+
+    #[test]
+    fn one_setting_decides() {
+        for (name, parser, text, is) in [
+            ("redis, empty", redis as Parser, "", Some(("no requirepass", false))),
+            ("redis, password", redis, "port 6379\nrequirepass secret\n", Some(("requirepass", true))),
+            ("redis, a comment", redis, "# requirepass foobared\n", Some(("no requirepass", false))),
+            (
+                "redis, an empty password",
+                redis,
+                "requirepass secret\nrequirepass \"\"\n",
+                Some(("no requirepass", false)),
+            ),
+            ("redis, open", redis, "protected-mode no\n", Some(("protected-mode no", false))),
+            ("redis, user", redis, "user default on >secret ~* +@all\n", Some(("user default", true))),
+            ("redis, user off", redis, "user default off\n", Some(("user default", true))),
+            (
+                "redis, nopass",
+                redis,
+                "requirepass x\nuser default on nopass ~*\n",
+                Some(("user default nopass", false)),
+            ),
+            ("redis, another user", redis, "user ann on >x\n", Some(("no requirepass", false))),
+            ("redis, include", redis, "requirepass x\ninclude /etc/other.conf\n", None),
+            ("redis, aclfile", redis, "aclfile /etc/redis/users.acl\n", None),
+            ("mongod", mongod, "net:\n  port: 27017\n", Some(("no security.authorization", false))),
+            (
+                "mongod, enabled",
+                mongod,
+                "security:\n  authorization: \"enabled\" # yes\n",
+                Some(("security.authorization: enabled", true)),
+            ),
+            (
+                "mongod, disabled",
+                mongod,
+                "security:\n  authorization: disabled\n",
+                Some(("security.authorization: disabled", false)),
+            ),
+            (
+                "mongod, another block",
+                mongod,
+                "x:\n  authorization: enabled\n",
+                Some(("no security.authorization", false)),
+            ),
+            (
+                "mongod, key file",
+                mongod,
+                "security:\n  keyFile: /etc/key\n",
+                Some(("security.keyFile", true)),
+            ),
+            (
+                "mongod, dotted",
+                mongod,
+                "security.authorization: enabled\n",
+                Some(("security.authorization: enabled", true)),
+            ),
+            ("mongod, flow", mongod, "security: {authorization: enabled}\n", None),
+            ("mongod, expansion", mongod, "security:\n  __exec: x\n", None),
+            ("mongod, old form", mongod, "auth = true\n", Some(("auth = true", true))),
+            ("nats", nats, "port: 4222\nserver_name: operator\n", Some(("no authorization", false))),
+            (
+                "nats, user",
+                nats,
+                "authorization {\n  user: a\n  password: b\n}\n",
+                Some(("authorization", true)),
+            ),
+            ("nats, one line", nats, "authorization: { token = \"t\" }", Some(("authorization", true))),
+            (
+                "nats, of a cluster",
+                nats,
+                "cluster { authorization { user: a } }",
+                Some(("no authorization", false)),
+            ),
+            (
+                "nats, a comment",
+                nats,
+                "# authorization { user: a }\n// operator: x\n",
+                Some(("no authorization", false)),
+            ),
+            (
+                "nats, no_auth_user",
+                nats,
+                "authorization { users = [{user: a}] }\nno_auth_user: a\n",
+                Some(("no_auth_user", false)),
+            ),
+            ("nats, accounts", nats, "accounts { A { users: [{user: a}] } }", Some(("accounts", true))),
+            ("nats, accounts without users", nats, "accounts { A {} }", None),
+            ("nats, operator", nats, "operator: /etc/op.jwt\n", Some(("operator", true))),
+            ("nats, certificates", nats, "tls { verify: true }", None),
+            ("nats, include", nats, "include ./auth.conf\n", None),
+        ] {
+            let is = is.map(|(setting, authenticates)| (None, setting.to_owned(), authenticates));
+            assert_eq!(found(parser, text), is.into_iter().collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_listener_of_kafka_decides_for_its_port() {
+        let text = "# x\nlisteners=PLAINTEXT://:9092,SASL_SSL://0.0.0.0:9093,\\\nIN://[::]:9094,TLS://:9095,X://:9096\n\
+                    listener.security.protocol.map=IN:SASL_PLAINTEXT,TLS:SSL,X:NEW\n\
+                    listener.name.tls.ssl.client.auth=required\n";
+        let listener = |port, setting: &str, authenticates| (Some(port), setting.to_owned(), authenticates);
+        assert_eq!(
+            found(kafka, text),
+            [
+                listener(9092, "listener PLAINTEXT", false),
+                listener(9093, "listener SASL_SSL", true),
+                listener(9094, "listener SASL_PLAINTEXT", true),
+                listener(9095, "listener SSL, ssl.client.auth=required", true),
+            ]
+        );
+        assert_eq!(found(kafka, ""), [listener(9092, "listener PLAINTEXT", false)]);
+        let open = found(kafka, "listeners=SSL://:1\n");
+        assert_eq!(open, [listener(1, "listener SSL, no ssl.client.auth", false)]);
+    }
+
+    #[test]
+    fn any_bytes_are_parsed() {
+        for text in
+            ["", "{", "}}}}", "\"", "'x", "a\\\n", "\u{fffd}{\u{fffd}", "listeners=://:", "user default"]
+        {
+            for parser in [redis as Parser, mongod, nats, kafka] {
+                let cut = &text.as_bytes()[..text.len().saturating_sub(1)];
+                assert!(parser(text.as_bytes()).len() + parser(cut).len() <= 2 * MOST_LISTENERS, "{text}");
+            }
+        }
+    }
+}
