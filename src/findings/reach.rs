@@ -113,7 +113,9 @@ impl Exposed {
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(self.remedy));
         if let Some(ConfiguredAccess { path, setting }) = &self.configuration {
-            return format!("Its configuration says so ({path}: {setting}). {fix}");
+            let says =
+                if self.authentication == "password" { "asks for a password" } else { "asks for none" };
+            return format!("Its configuration {says} ({path}: {setting}). {fix}");
         }
         match self.certainty() {
             "" => fix,

@@ -15,6 +15,7 @@ mod subject;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tool_rules;
+mod unjudged;
 
 use std::mem;
 
@@ -71,6 +72,8 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
                 .map(|evidence| severity::finding(evidence, exposure, severity::Trust::Unproven)),
         );
     }
+    let unjudged = unjudged::gaps(&entries, &snapshot.gaps);
+    snapshot.gaps.extend(unjudged);
     Report { snapshot, seen, entries, registry }
 }
 

@@ -6,10 +6,12 @@ use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegi
 use crate::join::Entry;
 use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State};
 
-/// Decides `orphaned`: every registration is dead, and the process is not known to serve this port.
+/// Decides `orphaned`: every registration is dead, and the process is not known to serve this port. Inside the kernel's
+/// own range every port is in use without a registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
-    if verdict.basis != Basis::Ended || subject.is_on_own_port() {
+    let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
+    if verdict.basis != Basis::Ended || subject.is_on_own_port() || is_in_kernel_range {
         return None;
     }
     let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));

@@ -96,7 +96,9 @@ fn usual_programs_make_a_port_unremarkable() {
         // A finding for another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
-        // A port in the kernel's own range needs no explanation, and a datagram socket there is usually a client.
+        // A port in the kernel's own range needs no explanation, whatever is registered there.
+        ("tcp/127.0.0.1:40841", vec![PYTHON], vec!["ephemeral"], None),
+        // A datagram socket there is usually a client.
         ("tcp/127.0.0.1:40001", vec![PYTHON], vec!["ephemeral"], None),
         ("udp/127.0.0.1:40001", vec![PYTHON], vec![], None),
         // Outgoing connections do not use ports outside the kernel's range.

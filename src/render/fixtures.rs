@@ -118,7 +118,7 @@ pub(super) fn scene() -> Snapshot {
             // Process 4,000,025 could not be read.
         ],
         namespaces: Vec::new(),
-        gaps: vec![gap(Stage::Owners, "processes", Some(12))],
+        gaps: vec![Gap { pids: vec![4_000_025], ..gap(Stage::Owners, "processes", Some(12)) }],
         notes: vec![Note { what: "other network namespaces".into(), count: Some(2), remedy: None }],
         ..empty()
     }

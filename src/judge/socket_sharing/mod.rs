@@ -15,8 +15,9 @@
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
 //! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the two
-//! are unrelated: no process owns both sockets, runs the same program as the same user as a process of the other, or
-//! belongs together with one as above. Both sockets get the finding: one for the traffic that it takes, the other for
+//! are unrelated: no process owns both sockets or belongs together with a process of the other as above, and if both run
+//! the same program as the same user, they are not the children of one process of that name. Two instances of one program
+//! on different addresses take traffic from each other as well. Both sockets get the finding: one for the traffic that it takes, the other for
 //! the traffic that it loses.
 
 use std::cell::OnceCell;
@@ -27,7 +28,7 @@ use super::program_identity::{IdentifiedProcess, Identities, RunAs, is_worker_of
 use crate::findings::socket::{Shadowed, Shared};
 use crate::findings::{Difference, Evidence, OtherSocket, ProcessGroup, Processes};
 use crate::join::Entry;
-use crate::model::{Pid, Process, Socket, unmapped};
+use crate::model::{Parent, Pid, Process, Socket, unmapped};
 
 /// Evidence names this many groups of processes, and this many sides, and counts the rest.
 const FEW: usize = 8;
@@ -46,9 +47,10 @@ struct AddressGroup<'l> {
     above: HashSet<Pid>,
     /// The processes that can be compared, each once, without those that open sockets for other programs.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes. This field and the next are computed at the first use and kept for later
+    /// The programs of these processes. This field and those below are computed at the first use and kept for later
     /// comparisons.
     programs: OnceCell<HashSet<RunAs<'l>>>,
+    masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
 }
 
@@ -119,6 +121,7 @@ impl<'l> AddressGroup<'l> {
             above: HashSet::new(),
             compared: Vec::new(),
             programs: OnceCell::new(),
+            masters: OnceCell::new(),
             side: OnceCell::new(),
         };
         let processes = place.processes();
@@ -166,6 +169,18 @@ impl<'l> AddressGroup<'l> {
         let more = known.len().saturating_sub(FEW);
         known.truncate(FEW);
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
+    }
+
+    /// Returns the processes of the same name that started these.
+    fn masters(&self) -> &HashSet<&'l Parent> {
+        self.masters.get_or_init(|| {
+            let masters = self.compared.iter().filter_map(|compared| {
+                let process = compared.process;
+                let parent = process.parents.first().filter(|parent| parent.pid != 1)?;
+                (Some(parent.name.as_str()) == process.name.as_deref()).then_some(parent)
+            });
+            masters.collect()
+        })
     }
 
     fn programs(&self) -> &HashSet<RunAs<'l>> {
@@ -272,7 +287,10 @@ fn are_unrelated<'l>(place: &AddressGroup<'l>, other: &AddressGroup<'l>) -> bool
     if place.compared.is_empty() || other.compared.is_empty() || !place.pids.is_disjoint(&other.pids) {
         return false;
     }
-    if !place.programs().is_disjoint(other.programs()) {
+    if !place.programs().is_disjoint(other.programs())
+        && (bound_to(place.socket).0 == bound_to(other.socket).0
+            || !place.masters().is_disjoint(other.masters()))
+    {
         return false;
     }
     let local = &place.socket.local;

@@ -202,7 +202,8 @@ fn shadows() {
         ("another program", local, any, are_unrelated, both),
         ("another script", local, any, scripts, both),
         ("another user", local, any, users, both),
-        ("one program, one user", local, any, same, ["", ""]),
+        ("two instances of one program", local, any, same, both),
+        ("two instances, one address", "udp/127.0.0.1%lo:8080", "udp/127.0.0.1:8080", same, ["", ""]),
         ("a worker", local, any, family, ["", ""]),
         ("a master", local, any, reverse, ["", ""]),
         ("for whom systemd opened it is not known", local, any, opened, ["", ""]),
@@ -217,6 +218,13 @@ fn shadows() {
         let found = of(&[(narrow, &[first]), (wide, &[second])], &who);
         assert_eq!(codes(&found), wanted, "{name}");
     }
+    // Two workers of one master are one instance.
+    let workers = [7, 8].map(|pid| {
+        let parents = vec![Parent { pid: 3, name: "nginx".to_owned() }];
+        Process { parents, ..process(&(pid, 5, NGINX, &[])) }
+    });
+    let sockets = [(local, 7), (any, 8)].map(|(local, pid)| socket(local, Owner::Held(vec![pid].into())));
+    assert_eq!(codes(&evidence(sockets.to_vec(), workers.to_vec())), ["", ""], "workers");
     // A process that owns both sockets loses no traffic.
     assert_eq!(codes(&of(&[(local, &[7, 8]), (any, &[8])], &are_unrelated)), ["[Executable]", ""]);
     assert_eq!(

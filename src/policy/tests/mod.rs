@@ -32,6 +32,7 @@ fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
     Process {
         name: Some("x".to_owned()),
         exe,
+        cmdline: vec!["x".to_owned()],
         user: Some(user.to_owned()),
         uid: Some(u32::from(user != "root") * 100),
         unit: (pid % 2 == 0).then(|| "x.service".to_owned()),

@@ -57,6 +57,9 @@ fn a_listing() {
       "stage": "owners",
       "what": "processes",
       "count": 12,
+      "pids": [
+        4000025
+      ],
       "why": "permission denied",
       "remedy": "run as root"
     }

@@ -1,0 +1,105 @@
+//! What the rules could not judge for want of evidence, as gaps: the absence of a finding is no evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::join::Entry;
+use crate::model::{Gap, Pid, Process, RunTarget, Stage};
+
+/// The evidence that is missing: what it is missing of, and the rules that need it.
+type Missing = (&'static str, &'static str);
+
+const PROCESS: Missing =
+    ("of a listener that could not be read", "it ended during the scan, or may not be read");
+const COMMAND_LINE: Missing =
+    ("with an unknown command line", "it is an interpreter or a relay, and what it runs decides");
+const SCRIPT: Missing = ("whose script was not found", "who can replace the script could not be checked");
+
+/// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
+pub(super) fn gaps(entries: &[Entry], known: &[Gap]) -> Vec<Gap> {
+    let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
+    let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
+        let unread =
+            entry.socket.owner.pids().iter().filter(|pid| {
+                entry.processes.iter().all(|process| process.pid != **pid || is_unread(process))
+            });
+        for pid in unread {
+            missing.entry(PROCESS).or_default().insert(*pid);
+        }
+        for process in entry.processes.iter() {
+            if RunTarget::of(process) == RunTarget::Unknown {
+                missing.entry(COMMAND_LINE).or_default().insert(process.pid);
+            }
+            if process.script.as_ref().is_some_and(|script| script.origin.is_none()) {
+                missing.entry(SCRIPT).or_default().insert(process.pid);
+            }
+        }
+    }
+    let gaps = missing.into_iter().filter_map(|((what, why), pids)| {
+        let pids: Vec<Pid> = pids.difference(&named).copied().collect();
+        let count = u64::try_from(pids.len()).ok();
+        let noun = if pids.len() == 1 { "process" } else { "processes" };
+        let what = format!("{noun} {what}");
+        (!pids.is_empty()).then(|| Gap {
+            stage: Stage::Processes,
+            what,
+            count,
+            pids,
+            why: why.to_owned(),
+            remedy: None,
+        })
+    });
+    gaps.collect()
+}
+
+fn is_unread(process: &Process) -> bool {
+    process.exe.is_none() && process.name.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge;
+    use super::super::tests::{holder, seen, socket};
+    use super::*;
+    use crate::model::{Origin, OriginKind, Owner, Script};
+    use crate::registry::Registry;
+
+    #[test]
+    fn evidence_that_is_missing_is_a_gap() {
+        let python = |line: &str| holder(7, "python3", "/usr/bin/python3.11", line);
+        let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin });
+        for (name, process, why) in [
+            ("a server", holder(7, "nginx", "/usr/sbin/nginx", ""), None),
+            ("a script", python("python3 x.py"), None),
+            ("no command line", python(""), Some(COMMAND_LINE.1)),
+            ("a relay without command line", holder(7, "socat", "/usr/bin/socat", ""), Some(COMMAND_LINE.1)),
+            ("ended", Process::unknown(7), Some(PROCESS.1)),
+            ("a name only", holder(7, "nginx", "", ""), None),
+            (
+                "a script whose origin is known",
+                Process { script: script(Some(Origin::of(OriginKind::System))), ..python("python3 x.py") },
+                None,
+            ),
+            (
+                "a script that was not found",
+                Process { script: script(None), ..python("python3 x.py") },
+                Some(SCRIPT.1),
+            ),
+        ] {
+            let snapshot = seen(vec![socket("tcp/0.0.0.0:8000", Owner::Held(vec![7].into()))], vec![process]);
+            let gaps = judge(snapshot.clone(), Registry::embedded()).snapshot.gaps;
+            let found: Vec<_> = gaps.iter().map(|gap| (gap.why.as_str(), gap.pids.clone())).collect();
+            assert_eq!(found, why.into_iter().map(|why| (why, vec![7])).collect::<Vec<_>>(), "{name}");
+            // A gap of the observation that names the process is enough.
+            let mut named = snapshot;
+            named.gaps = gaps.clone();
+            assert_eq!(judge(named, Registry::embedded()).snapshot.gaps.len(), gaps.len(), "{name}");
+        }
+        let absent = seen(
+            vec![socket("tcp/0.0.0.0:22", Owner::Held(vec![7, 8].into()))],
+            vec![holder(7, "sleep", "/usr/bin/sleep", "sleep")],
+        );
+        let gaps = judge(absent, Registry::embedded()).snapshot.gaps;
+        assert_eq!((gaps.len(), &gaps[0].pids[..]), (1, &[8][..]), "the process that `impostor` waits for");
+    }
+}
