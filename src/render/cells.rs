@@ -258,10 +258,8 @@ pub(super) fn exe_state(entry: &Entry, _: Form) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-pub(super) fn cmdline(entry: &Entry, form: Form) -> Field {
-    if form == Form::Data {
-        return Field::list(entry.processes.iter().flat_map(|process| &process.cmdline));
-    }
+/// Returns the command line of each process as a shell takes it: a word may contain a comma.
+pub(super) fn cmdline(entry: &Entry, _: Form) -> Field {
     let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
     let lines = lines.map(|process| joined(process.cmdline.iter().map(|word| shell_word(word)), " "));
     Field::list(lines)

@@ -222,7 +222,9 @@ mod tests {
         let report = report(&scene());
         for entry in &report.entries {
             let json = serde_json::to_value(entry).unwrap();
-            for column in COLUMNS.iter().filter(|column| column.name.contains('.')) {
+            // A command line is written as a shell takes it.
+            let is_list = |column: &&Column| column.name.contains('.') && column.name != "processes.cmdline";
+            for column in COLUMNS.iter().filter(is_list) {
                 let path = match column.name {
                     "processes.parents" => "processes.parents.name",
                     "registry.assignments" => "registry.assignments.service",
@@ -233,6 +235,23 @@ mod tests {
                 let wanted = crate::render::sanitize(&values.join(",")).into_owned();
                 assert_eq!((column.cell)(entry, Form::Data).text, wanted, "{}", column.name);
             }
+        }
+    }
+
+    #[test]
+    fn a_command_line_can_be_pasted() {
+        let mut snapshot = scene();
+        for (words, line) in [
+            (&["/bin/sh", "-c", "it's a"][..], r"/bin/sh -c 'it'\''s a'"),
+            (&["server", "--listen=a,b", ""], "server --listen=a,b ''"),
+            (&["x", "$(y)"], "x '$(y)'"),
+        ] {
+            for process in &mut snapshot.processes {
+                process.cmdline = words.iter().map(|&word| word.to_owned()).collect();
+            }
+            let report = report(&snapshot);
+            let entry = report.entries.iter().find(|entry| entry.processes.len() == 1).unwrap();
+            assert_eq!(cells::cmdline(entry, Form::Data).text, crate::render::sanitize(line));
         }
     }
 

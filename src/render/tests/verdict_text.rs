@@ -112,5 +112,8 @@ fn summaries() {
     let mut observation = empty();
     observation.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
     let report = report(&observation);
-    assert_snapshot(summary(&report), str!["1 listener, none flagged. Incomplete (1 gap): this is not an all-clear. Registry of DATE."]);
+    assert_snapshot(
+        summary(&report),
+        str!["1 listener, none flagged. Incomplete (1 gap): this is not an all-clear. Registry of DATE."],
+    );
 }
