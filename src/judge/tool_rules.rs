@@ -52,12 +52,20 @@ fn ad_hoc_tool<'s>(
         .processes
         .iter()
         .filter_map(|process| Some((process, tools::ad_hoc(&process.command_line()?)?)));
-    let tools: Vec<_> = tools.collect();
-    // A shell that inherited the socket from the server that started it is not the listener.
-    let only_shells = tools.len() == subject.processes.len() && tools.iter().all(|(_, tool)| tool.is_shell);
-    let of_use =
-        tools.into_iter().filter(|(_, tool)| wanted(tool.used_for) && (!tool.is_shell || only_shells));
+    let of_use = tools.filter(|(process, tool)| {
+        wanted(tool.used_for) && (!tool.is_shell || !inherited_socket(process, subject.processes))
+    });
+    // `max_by_key` returns the last of equal elements, but the first process is to count.
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
+}
+
+/// Returns whether a shell has the socket from a server that has it as well: then the shell is not the listener. A process
+/// that the shell started is not such a server.
+fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
+    owners.iter().any(|owner| {
+        let is_tool = owner.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some());
+        !is_tool && owner.process.parents.iter().all(|parent| parent.pid != shell.process.pid)
+    })
 }
 
 fn severity(subject: &JudgedListener<'_>, tool: AdHocTool) -> crate::model::Severity {
@@ -131,4 +139,40 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let file = process.program_name()?;
     // A file whose name begins with that name (`redis-server-7.2`) is the same program.
     (!file.starts_with(claimed) && programs::serves_a_guarded_port(claimed)).then_some(claimed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge;
+    use super::super::tests::{holder, seen, socket};
+    use crate::model::{Owner, Parent, Process};
+    use crate::registry::Registry;
+
+    #[test]
+    fn a_shell_is_the_listener_unless_a_server_started_it() {
+        let shell = |parents: &[u32]| {
+            let parents = parents.iter().map(|&pid| Parent { pid, name: "x".to_owned() }).collect();
+            Process { parents, ..holder(8, "bash", "/bin/bash", "bash -i") }
+        };
+        let server = holder(7, "server", "/usr/sbin/server", "server");
+        let child = Process {
+            parents: vec![Parent { pid: 8, name: "bash".to_owned() }],
+            ..holder(9, "cat", "/bin/cat", "cat")
+        };
+        for (name, processes, is_listener) in [
+            ("a shell alone", vec![shell(&[1])], true),
+            ("of a server", vec![server.clone(), shell(&[7, 1])], false),
+            ("with a child", vec![shell(&[1]), child], true),
+            ("beside another program", vec![server.clone(), shell(&[1])], false),
+            ("of unknown ancestors", vec![server, shell(&[])], false),
+        ] {
+            let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
+            let report = judge(
+                seen(vec![socket("tcp/0.0.0.0:4444", Owner::Held(pids.into()))], processes),
+                Registry::embedded(),
+            );
+            let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "shell-listener");
+            assert_eq!(found, is_listener, "{name}");
+        }
+    }
 }

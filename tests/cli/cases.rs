@@ -148,7 +148,7 @@ fn write_captures(directory: &Path) {
         ("other-host.json", five.replace("\"harbour\"", "\"haven\"")),
         ("no-host.json", five.replace("\"harbour\"", "null")),
         ("windows.json", with("\"os\": \"linux\"", "\"os\": \"windows\"")),
-        ("other-schema.json", with("observation/1", "observation/9")),
+        ("other-schema.json", with("observation/2", "observation/9")),
         ("listing.json", r#"{"schema": "portolan/1"}"#.to_owned()),
         ("pids-twice.json", with("\"held\": [", "\"held\": [9, 9, ")),
         ("cut.json", five[..five.len() / 2].to_owned()),

@@ -197,6 +197,9 @@ impl AuditWriter<'_> {
 
     /// Writes the services that other machines can reach, the most dangerous first.
     fn reachable(&mut self, reachable: &Reachable, audit: &Audit<'_>) -> io::Result<()> {
+        if audit.listeners.is_empty() {
+            return Ok(());
+        }
         self.blank()?;
         let all = plural(audit.listeners.len(), "listener");
         let count = match reachable.listeners {
