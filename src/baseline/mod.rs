@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::judge::Entry;
-use crate::model::{ExeState, Exposure, Netns, OriginKind, Owner, Protocol, RunTarget};
+use crate::model::{ExeState, Exposure, Netns, Owner, Protocol, RunTarget};
 
 pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
 pub use self::findings::{add_to, since};
@@ -57,7 +57,8 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// What it runs if it is an interpreter or a relay.
         runs: RunTarget,
-        /// Whether the file that runs is not the one that the path leads to: several files share the path.
+        /// Whether the file that runs is not the one that the path leads to, and a user can have chosen it: several files
+        /// share the path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
@@ -175,10 +176,7 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
             (Some(exe), _) => Some(ProgramIdentity::File {
                 path: exe.path.as_str(),
                 runs: RunTarget::of(process),
-                is_elsewhere: process
-                    .origin
-                    .as_ref()
-                    .is_some_and(|origin| origin.kind == OriginKind::Elsewhere),
+                is_elsewhere: !process.has_vouched_path(),
             }),
             (None, Some(name)) => Some(ProgramIdentity::Name(name.as_str())),
             (None, None) => None,

@@ -31,7 +31,7 @@ A policy is a TOML file that says what may listen, what must, and how grave each
 
 Every condition of a rule must hold, and the first rule that holds decides. Conditions: port (443, \"8000-8100\",
 \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern of the whole path, or
-\"kernel\"), user, unit, container, netns. Each may be a list, of which one must hold.";
+\"kernel\"), runs (what an interpreter or a relay runs), user, unit, container, netns. Each may be a list, of which one must hold.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

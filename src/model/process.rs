@@ -82,13 +82,25 @@ pub struct Origin {
     /// Whether it differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
+    /// Whether its path, followed from the observer's root directory, leads to another file or to none: the process is
+    /// in a container or in another directory tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_in_other_tree: bool,
 }
 
 impl Origin {
     /// Returns an origin of which only the kind is known.
     #[must_use]
     pub const fn of(kind: OriginKind) -> Self {
-        Origin { kind, writable: None, uid: None, package: None, version: None, modified: None }
+        Origin {
+            kind,
+            writable: None,
+            uid: None,
+            package: None,
+            version: None,
+            modified: None,
+            is_in_other_tree: false,
+        }
     }
 }
 
@@ -175,6 +187,21 @@ pub struct Process {
 }
 
 impl Process {
+    /// Returns whether the path of its program file stands for the same file on the observer's machine, or for a file that
+    /// only root can have put there: root makes the containers and system services that have a directory tree of their
+    /// own. A user can make a directory tree with any file at any path.
+    #[must_use]
+    pub fn has_vouched_path(&self) -> bool {
+        let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
+        let is_service = self.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"));
+        self.origin.as_ref().is_none_or(|origin| {
+            origin.kind != OriginKind::Elsewhere
+                && (!origin.is_in_other_tree
+                    || is_roots(&self.container)
+                    || (is_service && is_roots(&self.unit)))
+        })
+    }
+
     /// Returns a process of which only the process ID is known.
     #[must_use]
     pub const fn unknown(pid: Pid) -> Self {

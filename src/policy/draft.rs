@@ -216,7 +216,14 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    // A rule for a path does not match a file in the directory tree of a user, unless it names the container.
+    if container.is_none() && listener.processes.iter().any(|process| !process.has_vouched_path()) {
+        return None;
+    }
+    let is_id = |name: &String| {
+        let id = name.rsplit('/').next().unwrap_or(name);
+        id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())
+    };
     let mut notes = BTreeSet::new();
     let targets = listener.processes.iter().map(|process| RunTarget::of(process));
     let targets: Vec<RunTarget> = targets.filter(|target| *target != RunTarget::None).collect();
@@ -246,12 +253,18 @@ fn service(judged: &Entry) -> Option<DraftService> {
         runs: runs.unwrap_or_default(),
         users,
         unit,
-        container: container.filter(|name| !is_id(name)),
+        container: container.and_then(|name| if is_id(&name) { any_in_group(&name) } else { Some(name) }),
         device,
         namespace,
         flags: flagging(judged).map(Finding::flag).collect(),
         notes,
     })
+}
+
+/// Returns a pattern for any container of the same user or service; `None` for a container of the system, which the rule
+/// need not name.
+fn any_in_group(container: &str) -> Option<String> {
+    container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
 /// Whether a unit has the same name after a restart: a service has, unless it was made for one run; what a manager

@@ -304,17 +304,21 @@ fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     if listener.socket.owner == Owner::Kernel {
         return among(&rule.executables, &ExecutablePattern::Kernel);
     }
+    let names_container = !rule.containers.is_empty();
     conditions::executable(&Subject::Entry(listener), Quantifier::Every, |process, exe| {
-        rule.executables.iter().any(|program| is_program(program, process, exe))
+        rule.executables.iter().any(|program| is_program(program, process, exe, names_container))
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, so a
-/// file in memory or one that is mounted over the path does not match. A pattern that begins with a wildcard names no
+/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, or in
+/// the container that the rule names, so a file in memory, one that is mounted over the path or one in the directory tree
+/// of a user does not match. A pattern that begins with a wildcard names no
 /// directory, so it only matches files that users cannot have put there: anyone can give a file any name.
-fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe) -> bool {
+fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
-    let is_at_path = exe.state != ExeState::Memfd && !is_elsewhere(process);
+    let is_at_path = exe.state != ExeState::Memfd
+        && !is_elsewhere(process)
+        && (names_container || process.has_vouched_path());
     let names_directory = !glob.as_str().starts_with(['*', '?', '[', '{']);
     is_at_path && glob.matches(&exe.path) && (names_directory || PlacedBy::of_file(process) == PlacedBy::Root)
 }
@@ -328,6 +332,7 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match PlacedBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
+        _ if !process.has_vouched_path() => format!("{path} (in a directory tree of its own)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         PlacedBy::Root => path.clone(),
         PlacedBy::User | PlacedBy::Anyone => format!("{path} (a user can replace it)"),

@@ -155,7 +155,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
     }
     for judged in &draft.left_out {
         let socket = &judged.socket;
-        let mark = owner_mark(&socket.owner).unwrap_or("(not wholly read)");
+        let mark = owner_mark(&socket.owner).unwrap_or("(not wholly read, or in a directory tree of a user)");
         let local = &socket.local;
         writeln!(w, "#   no rule for {} {}:{}, held by {mark}", local.protocol, address(socket), local.port)?;
     }

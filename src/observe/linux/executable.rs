@@ -112,7 +112,10 @@ fn executable(
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
         }),
-        ExeState::Present => running.and_then(|running| origins.of(tree, path, Some(running))),
+        ExeState::Present => running.and_then(|running| {
+            let origin = origins.of(tree, path, Some(running))?;
+            Some(Origin { is_in_other_tree: origins.is_in_other_tree(tree, path, running), ..origin })
+        }),
     };
     let open_folders = match state {
         ExeState::Memfd => None,

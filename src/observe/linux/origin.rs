@@ -125,6 +125,13 @@ impl Origins {
         })
     }
 
+    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the one that runs,
+    /// or to none.
+    pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
+        let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
+        !own.stat(path).is_ok_and(|host| is_same(&host, running))
+    }
+
     /// Returns whether a process that shares the host's root directory, but not its mounts, sees another file at
     /// `path`.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {

@@ -52,6 +52,23 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
+    // A user can make a directory tree with any file at any path; root makes containers and system services.
+    for (name, container, unit, allowed) in [
+        ("of a session", None, Some("session-4.scope"), false),
+        ("of a user's manager", None, Some("user@1000.service/ssh.service"), false),
+        ("of a user's container", Some("user@1000.service/web"), None, false),
+        ("of a container", Some("web"), None, true),
+        ("of a system service", None, Some("ssh.service"), true),
+    ] {
+        let mut observation = at("/usr/sbin/nginx", User, Present);
+        let process = &mut observation.processes[0];
+        process.origin.as_mut().unwrap().is_in_other_tree = true;
+        process.container = container.map(str::to_owned);
+        process.unit = unit.map(str::to_owned);
+        let policy = read("[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"").unwrap();
+        let is_unexpected = told(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"));
+        assert_eq!(is_unexpected, !allowed, "{name}");
+    }
     let (_, differs, _) = evidence(
         "[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"",
         &at("/usr/sbin/nginx", Elsewhere, Present),

@@ -333,7 +333,7 @@ fn a_draft_is_written_for_its_reader() {
 #
 # INCOMPLETE: not everything could be seen. What is missing here has no rule.
 #   no rule for tcp 0.0.0.0:25, held by (hidden)
-#   no rule for tcp 0.0.0.0:26, held by (not wholly read)
+#   no rule for tcp 0.0.0.0:26, held by (not wholly read, or in a directory tree of a user)
 #   (run it as root)
 
 schema = "portolan.policy/1"
