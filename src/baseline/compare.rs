@@ -33,7 +33,7 @@ named! {
         /// Its process was not visible, on one side or both.
         Process = "holder-not-seen",
         /// Some of its processes may not have been visible, on one side or both.
-        Processes = "owner-not-all-seen",
+        Processes = "holders-not-all-seen",
         /// The program file of a process, or what an interpreter runs, was not visible on one side.
         Program = "program-not-seen",
         /// Its user was not visible on one side.
@@ -194,15 +194,15 @@ fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a
 
 /// Returns whether a listener's port will be another one after a restart, as far as the port shows: the kernel picks it
 /// for programs that ask for any, or the program picks it from a range of its own.
-fn is_port_picked_anew(judged: &Entry) -> bool {
+fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
     };
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Drops what came and went on ports that are not its own choice, where the same programs under the same user are on both
-/// sides: of transient sockets all, of listeners whose port was picked for them as many as the other side has.
+/// Drops pairs of changes in which the same programs under the same user vanished on one port and appeared on another,
+/// because they did not choose the port: all transient sockets, and as many listeners as both sides have.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {
@@ -215,7 +215,7 @@ fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
         let again = match print.owner {
             ListenerOwner::Unseen => false,
             ListenerOwner::Kernel => reported.passing,
-            ListenerOwner::Programs(_) => reported.passing || is_port_picked_anew(reported.change.listener),
+            ListenerOwner::Programs(_) => reported.passing || was_port_picked_by_kernel(reported.change.listener),
         };
         if again {
             sides.entry((reported.passing, print)).or_default()[came].push(at);

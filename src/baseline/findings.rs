@@ -89,7 +89,7 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             what: "listeners that cannot be compared with the baseline".to_owned(),
             count: u64::try_from(comparison.not_compared.len()).ok(),
             pids: Vec::new(),
-            why: "of_process, user or network namespace was not seen on both sides".to_owned(),
+            why: "the process, user or network namespace was not visible on both sides".to_owned(),
             remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
         });
     }

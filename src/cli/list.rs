@@ -1,4 +1,4 @@
-//! The options of a listing, as typed. A watch takes the filters and what to read, an audit the filters.
+//! The options of a listing, as typed. `watch` shares the filters and the scan options, `audit` shares the filters.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
@@ -17,13 +17,13 @@ Examples:
   portolan list --group                         connections per listener
   portolan list --columns port,exe --sort port  these columns, in this order
   portolan list -o csv --no-header              for a spreadsheet
-  kill $(portolan list --pids 3000)             the process IDs alone
+  kill $(portolan list --pids 3000)             print only the process IDs
 
 Several targets, and several values of one option, are alternatives. Different options narrow.
 
-Exit codes: 0 something matched, or nothing was asked for; 1 nothing matched, and everything could be seen; 2 a usage or other error; 3 nothing matched, but not everything could be seen.";
+Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.";
 
-/// What narrows a listing, a watch and an audit.
+/// The filters of `list`, `watch` and `audit`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
@@ -43,16 +43,16 @@ pub struct FilterArgs {
     /// UDP and UDP-Lite only
     #[arg(short = 'u', long)]
     pub udp: bool,
-    /// Sockets that IPv4 clients reach
+    /// Sockets that IPv4 clients can reach
     #[arg(short = '4', long)]
     pub ipv4: bool,
-    /// Sockets that IPv6 clients reach
+    /// Sockets that IPv6 clients can reach
     #[arg(short = '6', long)]
     pub ipv6: bool,
     /// One option for each field of a query.
     #[command(flatten)]
     pub fields: FieldArgs,
-    /// Leave these out: --not ssh, --not user=root
+    /// Exclude these: --not ssh, --not user=root
     #[arg(long, value_name = "TARGET|KEY=VALUE")]
     pub not: Vec<String>,
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
@@ -82,7 +82,7 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// What to ask of entries. With `either_end`, targets may mean either end of a connection.
+    /// Returns the filters as typed. With `either_end`, targets may mean either end of a connection.
     pub(crate) fn asked(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
@@ -113,7 +113,7 @@ impl FilterArgs {
         }
     }
 
-    /// What narrows, as typed; `None` if nothing does.
+    /// Returns the filters as one text, as typed; `None` if there are none.
     pub(crate) fn typed(&self) -> Option<String> {
         let flags = [("-t", self.tcp), ("-u", self.udp), ("-4", self.ipv4), ("-6", self.ipv6)];
         let mut words: Vec<String> = self.targets.clone();
@@ -164,7 +164,7 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The number of `-p 4711`, which means a process for lsof. After `-tl`, `-ul` and the like, `-p` is the one of ss, and the
+/// The number after `-p`: lsof would read it as a process ID. After `-t`, `-u` or `-l`, `-p` is the option of ss, and the
 /// number is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
@@ -201,11 +201,11 @@ fn pid_after_p(matches: &ArgMatches) -> Option<String> {
     target.bytes().all(|byte| byte.is_ascii_digit()).then(|| target.clone())
 }
 
-/// What narrows a listing or a watch, and what it reads.
+/// The filters and the scan options of `list` and `watch`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct ScanArgs {
-    /// What narrows it.
+    /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Include connections; a target then means either end
@@ -216,10 +216,10 @@ pub struct ScanArgs {
     pub no_holders: bool,
 }
 
-/// What a listing takes.
+/// The arguments of `list`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListArgs {
-    /// What narrows it, and what it reads.
+    /// The filters and the scan options.
     #[command(flatten)]
     pub scan: ScanArgs,
     /// Show how many connections each listener has
@@ -234,7 +234,7 @@ pub struct ListArgs {
     /// Leave out the header line (table and CSV)
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub no_header: bool,
-    /// Process IDs alone: kill $(portolan --pids 3000)
+    /// Print only process IDs: kill $(portolan --pids 3000)
     #[arg(long, help_heading = "Output")]
     pub pids: bool,
 }

@@ -1,5 +1,5 @@
-//! The command line: exactly what was typed. No environment is read here, no default needs the machine, and
-//! targets stay text until the command that takes them judges them.
+//! The command line, exactly as typed. Nothing is read from the environment or the machine here, and targets stay text
+//! until a command parses them.
 
 mod audit;
 mod diff;
@@ -20,7 +20,7 @@ pub use list::{FilterArgs, ListArgs, ScanArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 
-/// What was typed.
+/// A parsed command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "portolan",
@@ -78,9 +78,9 @@ Examples:
   portolan diff host.json    changes since a snapshot (see portolan diff --help)
   portolan man | man -l -    the manual page; for completions see portolan completions --help
 
-Exit codes: 0 something matched, or nothing was asked for; 1 nothing matched, and everything could be seen; 2 a usage or other error; 3 nothing matched, but not everything could be seen.
+Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.
 
-Portolan inspects sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP. It does not inspect Raw, packet, ICMP (ping), Unix, vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets.";
+Portolan inspects sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP. It does not inspect raw, packet, ICMP (ping), Unix, vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -125,7 +125,7 @@ Examples:
   portolan explain 0-65535 -o json  the whole registry, for scripts
   portolan explain --stats          the registry in figures, with its date
 
-Exit codes: 0 something matched; 1 no such port, service or program, and everything could be seen; 2 a usage or other error; 3 no such name, but not every process could be seen.";
+Exit codes: 0 something matched; 1 no such port, service or program, and everything could be seen; 2 usage or other error; 3 no such name, but not every process could be seen.";
 
 const CAPTURED: &str = "\
 Examples:
@@ -141,9 +141,9 @@ pub fn commands() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
-/// Whether a listing takes this option.
+/// Returns whether `portolan list` accepts this option.
 #[must_use]
-pub fn is_of_a_listing(option: &str) -> bool {
+pub fn is_list_option(option: &str) -> bool {
     Cli::command().get_arguments().any(|arg| match option.strip_prefix("--") {
         Some(long) => arg.get_long() == Some(long),
         None => arg.get_short().is_some_and(|short| option.strip_prefix('-') == Some(&*short.to_string())),
@@ -160,7 +160,7 @@ Examples:
 
 The shell asks portolan for each completion, so it offers services, processes, users and flags as they are now. After an upgrade no new script is needed.";
 
-/// What `completions` takes.
+/// The arguments of `completions`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CompletionsArgs {
     /// The shell
@@ -183,7 +183,7 @@ pub enum Shell {
     Elvish,
 }
 
-/// What `explain` takes.
+/// The arguments of `explain`.
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
     /// A port, range, service, program or words: 3416, 8000-8100, tcp/3416, ssh, postgres, kazaa
@@ -229,7 +229,7 @@ pub struct CommonArgs {
         help_heading = "Source"
     )]
     pub scope: Option<HostScope>,
-    /// Newer registry to use: the CSV file of IANA (or set PORTOLAN_REGISTRY)
+    /// Use this newer registry, the CSV file of IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
     /// When to use colour; NO_COLOR is honoured
@@ -266,9 +266,9 @@ pub enum Output {
     Wide,
     /// For machines.
     Json,
-    /// A listener a line.
+    /// One listener per line.
     Ndjson,
-    /// For spreadsheets: a row a listener and holder.
+    /// For spreadsheets: one row per listener and process.
     Csv,
     /// For code-scanning dashboards (audit).
     Sarif,

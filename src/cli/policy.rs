@@ -1,12 +1,13 @@
-//! What `policy` takes, exactly as typed, and what its help says.
+//! The arguments of `policy`, exactly as typed, and its help.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 pub(super) const ABOUT: &str = "\
-A policy is a TOML file that says what may listen, what must, and how grave each kind of finding is; `portolan audit
---policy FILE` judges by it. `init` writes one from what listens now, `check` says whether a file is good.
+A policy is a TOML file that says what may listen, what must listen, and how severe each kind of finding is. \
+`portolan audit --policy FILE` compares the listeners with it, `init` writes a policy from the current listeners, \
+`check` validates policy files.
 
   schema = \"portolan.policy/1\"
   include = [\"base.toml\"]
@@ -27,71 +28,72 @@ A policy is a TOML file that says what may listen, what must, and how grave each
   id = \"quiet-unexplained\"
   code = \"unexplained\"
   severity = \"off\"
-  reason = \"the registry's silence means nothing on these hosts\"
+  reason = \"most programs on these hosts are in-house\"
 
-Every condition of a rule must hold, and the first rule that holds decides. Conditions: port (443, \"8000-8100\",
-\"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern of the whole path, or
-\"kernel\"), runs (what an interpreter or a relay runs), user, unit, container, netns. Each may be a list, of which one must hold.";
+A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \
+\"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for \
+the absolute path, or \"kernel\"), runs (what an interpreter or a relay runs), user, unit, container, netns. A condition may be a list: then one of its values \
+must match.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  portolan policy init                              a policy of what listens now
-  sudo portolan policy init --write policy.toml     the same into a new file
-  portolan policy init --from host.json             of what another machine listened on
-  portolan policy check policy.toml                 is it good? do rules never match?
-  sudo portolan policy check --here policy.toml     the same, and which rules match nothing here now
-  sudo portolan audit --policy policy.toml          judge by it
+  portolan policy init                              print a policy for the current listeners
+  sudo portolan policy init --write policy.toml     write it to a new file
+  portolan policy init --from host.json             a policy for the listeners of a snapshot
+  portolan policy check policy.toml                 is it valid? which rules can never match?
+  sudo portolan policy check --here policy.toml     also: which rules match no current listener?
+  sudo portolan audit --policy policy.toml          compare the listeners with it
 
-Exit codes: 0 done (check: the files are valid, with or without remarks); 1 init: listeners with findings at or above
-warning need your decision; 2 usage or other error, or an invalid policy; 3 init: not every process could be read, so the
-policy is incomplete.";
+Exit codes: 0 done (check: the files are valid, with or without remarks); 1 init: listeners with findings at or \
+above warning need your decision; 2 usage or other error, or an invalid policy; 3 init: not every process could be \
+read, so the policy is incomplete.";
 
 pub(super) const INIT: &str = "\
 Examples:
-  portolan policy init                                 to read first
-  sudo portolan policy init --write policy.toml        into a new file, with every holder seen
+  portolan policy init                                 print it, to read it first
+  sudo portolan policy init --write policy.toml        write a new file; root can see every process
   portolan policy init --from host.json --write host.toml
 
 Listeners with findings at or above warning are written as commented-out rules: a draft approves nothing suspicious.
 
-Exit codes: 0 written; 1 written, and listeners need your decision; 2 usage or other error; 3 written, but not every
+Exit codes: 0 written; 1 written, and listeners need your decision; 2 usage or other error; 3 written, but not every \
 process could be read, so the policy is incomplete.";
 
 pub(super) const CHECK: &str = "\
 Examples:
-  portolan policy check policy.toml                    is it good? do rules never match?
-  portolan policy check web.toml database.toml         each by itself
-  sudo portolan policy check --here policy.toml        and which rules match nothing here now?
-  portolan policy check --from host.json policy.toml   nothing there then?
+  portolan policy check policy.toml                    is it valid? which rules can never match?
+  portolan policy check web.toml database.toml         two policies, each by itself
+  sudo portolan policy check --here policy.toml        also: which rules match no current listener?
+  portolan policy check --from host.json policy.toml   also: which rules match nothing in a snapshot?
 
-Exit codes: 0 the files are good, whatever there is to remark; 2 a usage or other error, a bad policy included.";
+Exit codes: 0 the files are valid, with or without remarks; 2 usage or other error, or an invalid policy.";
 
-/// What `policy` does.
+/// The subcommands of `policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Write a policy of what listens now
+    /// Write a policy for the current listeners
     #[command(after_long_help = INIT)]
     Init(PolicyInitArgs),
-    /// Say whether policy files are good, and which rules never match
+    /// Validate policy files, and name rules that never match
     #[command(after_long_help = CHECK)]
     Check(PolicyCheckArgs),
 }
 
-/// What `policy init` takes.
+/// The arguments of `policy init`.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyInitArgs {
-    /// Write to this new file instead of standard output; one that is there is never replaced
+    /// Write to this new file instead of standard output; an existing file is never replaced
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }
 
-/// What `policy check` takes.
+/// The arguments of `policy check`.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyCheckArgs {
-    /// The files; what they include is read with them
+    /// Policy files; included files are read too
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Name the rules that match nothing on this machine now; with --from, on that one then
+    /// Also name the rules that match no current listener of this machine
     #[arg(long, conflicts_with = "from")]
     pub here: bool,
 }

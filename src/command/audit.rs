@@ -110,7 +110,7 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
     match common.output {
         Output::Table => rules::text(&style(args, ui), &mut bytes)?,
         Output::Json => rules::document(&mut bytes)?,
-        _ => return Err(Error::msg("--rules prints text or, with -o json, JSON".to_owned())),
+        _ => return Err(Error::msg("--rules: no such output format (expected table or json)".to_owned())),
     }
     deliver(args, common, &bytes, out)?;
     Ok(Exit::Clear)
@@ -140,22 +140,22 @@ fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Wr
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if args.deep && common.from.is_some() {
-        return said("--deep tries this machine, --from does not: name one of them");
+        return said("--deep scans this machine, and --from reads a file: use only one of them");
     }
     if args.baseline.as_deref() == Some(Path::new("-")) && common.from.as_deref() == Some(Path::new("-")) {
-        return said("standard input can be the baseline or the observation, not both");
+        return said("standard input can be only one of --baseline and --from");
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return said("audit prints a table, json, ndjson, sarif or metrics");
+        return said("audit: no such output format (expected table, json, ndjson, sarif or metrics)");
     }
     if selection.states().any(|state| !state.holds_port()) {
-        return said("an audit is of what holds a port: connections are none of it; see portolan -a");
+        return said("audit covers listeners only; to list connections use portolan -a");
     }
     if selection.values("flag").next().is_some() {
-        return said("flag: an audit shows every finding; choose by severity with --fail-on");
+        return said("--flag: an audit shows every finding; to choose by severity use --fail-on");
     }
     if narrowed && common.output == Output::Metrics {
-        return said("-o metrics is of the whole machine: leave out what narrows it");
+        return said("-o metrics covers the whole machine; leave out targets and filters");
     }
     Ok(())
 }

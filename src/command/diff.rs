@@ -52,13 +52,13 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if common.from.is_some() {
-        return said("--from: diff takes its files as they are: portolan diff BEFORE AFTER");
+        return said("--from: diff takes the files themselves: portolan diff BEFORE AFTER");
     }
     if args.after.is_some() && common.netns.is_some() {
-        return said("--netns asks this machine, and both sides of this diff are files: name one of them");
+        return said("--netns: both sides of this diff are files; leave out --netns");
     }
     if args.before.as_os_str() == "-" && args.after.as_deref() == Some(Path::new("-")) {
-        return said("standard input can be one side of a diff, not both");
+        return said("standard input can be only one side of a diff");
     }
     Ok(())
 }
@@ -85,10 +85,10 @@ pub(super) fn same_host(
     if other_host || (was.is_some() && was == is) {
         return Ok(());
     }
-    let report_text = |host: Option<String>| host.unwrap_or_else(|| "a host it does not name".to_owned());
+    let name_of = |host: Option<String>| host.unwrap_or_else(|| "a host without a name".to_owned());
     Err(Error::msg(format!(
         "{name}: taken on {}, not on {}; compare hosts with --other-host",
-        report_text(was),
-        report_text(is)
+        name_of(was),
+        name_of(is)
     )))
 }

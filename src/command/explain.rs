@@ -22,7 +22,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if !matches!(common.output, Output::Table | Output::Json) {
-        return Err(Error::msg("explain prints a card or, with -o json, JSON".to_owned()));
+        return Err(Error::msg("explain: no such output format (expected table or json)".to_owned()));
     }
     let registry = registry_source::registry(common)?;
     if args.stats {

@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<Snapshot, Error> {
     let said = |why: &str| Error::msg(format!("{name}: {why}"));
     let bytes = bytes.map_err(|error| said(&error.to_string()))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(said("too large for a saved observation (the limit is 64 MiB)"));
+        return Err(said("too large for a snapshot (the limit is 64 MiB)"));
     }
     parse(&bytes).map_err(|why| said(&why))
 }
@@ -115,14 +115,14 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
         Category::Eof => format!("cut off at line {}, column {}; {REMEDY}", error.line(), error.column()),
         Category::Syntax | Category::Io => format!("not JSON ({error}); {REMEDY}"),
         // The message may quote a text of the file.
-        Category::Data => format!("not a saved observation ({}); {REMEDY}", cut(&error.to_string(), 300)),
+        Category::Data => format!("not a snapshot ({}); {REMEDY}", cut(&error.to_string(), 300)),
     };
-    Shape::of(bytes).check().map_err(|why| format!("not a saved observation: {why}; {REMEDY}"))?;
+    Shape::of(bytes).check().map_err(|why| format!("not a snapshot: {why}; {REMEDY}"))?;
     let Schema { schema } = serde_json::from_slice(bytes).map_err(trouble)?;
-    let needed = format!("\"{SNAPSHOT_SCHEMA}\" is needed; {REMEDY}");
-    let Some(schema) = schema else { return Err(format!("no schema where {needed}")) };
+    let expected = format!("(expected \"{SNAPSHOT_SCHEMA}\"); {REMEDY}");
+    let Some(schema) = schema else { return Err(format!("no schema {expected}")) };
     if ![SNAPSHOT_SCHEMA, OLD_SNAPSHOT_SCHEMA].contains(&&*schema) {
-        return Err(format!("schema \"{}\" where {needed}", cut(&schema, 64)));
+        return Err(format!("unknown schema \"{}\" {expected}", cut(&schema, 64)));
     }
     let snapshot: Snapshot = serde_json::from_slice(bytes).map_err(trouble)?;
     match snapshot.gaps.len().max(snapshot.notes.len()) {
@@ -157,7 +157,7 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         what,
         count: None,
         pids: Vec::new(),
-        why: "the saved observation was taken without them".to_owned(),
+        why: "the snapshot was taken without them".to_owned(),
         remedy: None,
     };
     let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
@@ -212,9 +212,9 @@ mod tests {
             ("{\"schema\": 1}", "expected a string"),
             ("{\"schema\": [{\"\": 0}]}", "expected a string"),
             ("{}", "no schema"),
-            ("[]", "not a saved observation"),
-            ("{\"schema\": \"portolan.observation/1\"}", "not a saved observation (missing field"),
-            ("{\"schema\": \"portolan.observation/2\"}", "not a saved observation (missing field"),
+            ("[]", "not a snapshot"),
+            ("{\"schema\": \"portolan.observation/1\"}", "not a snapshot (missing field"),
+            ("{\"schema\": \"portolan.observation/2\"}", "not a snapshot (missing field"),
             (&format!("{{\"schema\": \"{}\"}}", "x".repeat(4096)), "schema \"xxx"),
             (&format!("{{\"schema\": {}", "[".repeat(100_000)), "nested 100001 levels deep"),
             (&format!("{{\"a\": \"{}\"}}", "\\\"".repeat(LONGEST_TEXT)), "a text of 2097153 bytes"),

@@ -210,13 +210,13 @@ fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
 fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(format!("--pids: {why}")));
     if common.output != Output::Table {
-        return said("process ids are lines and nothing else; leave out -o");
+        return said("prints one process ID per line; leave out -o");
     }
     if args.scan.no_holders {
-        return said("process ids are what --no-holders leaves out");
+        return said("needs the process lookup; leave out --no-holders");
     }
     if selection.is_everything() {
-        return said("name what to match, for example portolan --pids 3000");
+        return said("needs a target or a filter, for example portolan --pids 3000");
     }
     Ok(())
 }

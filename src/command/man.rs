@@ -19,17 +19,17 @@ const CODES: &str = "Exit codes";
 
 /// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("NO_COLOR", "If set and not empty, nothing is coloured, unless --color asks for it."),
-    ("PORTOLAN_COMPLETE", "Set by the completions of a shell, and by nothing else."),
-    ("PORTOLAN_REGISTRY", "A registry to judge by, as with --registry. An empty one is none."),
-    ("TERM", "Where it is dumb, nothing is coloured and watch draws no screen."),
+    ("NO_COLOR", "If set and not empty, the output has no colour, unless --color is given."),
+    ("PORTOLAN_COMPLETE", "Used by the shell completions only."),
+    ("PORTOLAN_REGISTRY", "The registry to use, as with --registry. An empty value is ignored."),
+    ("TERM", "If it is dumb, the output has no colour and watch shows no screen."),
 ];
 
 /// The files that the program reads.
 const FILES: [(&str, &str); 3] = [
-    ("/proc", "Sockets and processes, on Linux. Those of other users can be read by root only."),
+    ("/proc", "Sockets and processes, on Linux. Only root can read the processes of other users."),
     ("/run/netns", "The names of network namespaces."),
-    ("/etc/passwd", "The names of users, with whatever else the system asks for them."),
+    ("/etc/passwd", "The names of users. The other user databases of the system are used too."),
 ];
 
 const SEE_ALSO: [(&str, u8); 6] =
@@ -82,12 +82,9 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
                 command.get_arguments().filter(|arg| arg.get_id() != "version" && !takes(arg.get_id()));
             let left_out: Vec<_> =
                 left_out.filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
-            let but = if left_out.is_empty() {
-                String::new()
-            } else {
-                format!(", but for {}", left_out.join(", "))
-            };
-            roff.text([roman(format!("It takes the targets and options of a listing{but}."))]);
+            let but =
+                if left_out.is_empty() { String::new() } else { format!(", except {}", left_out.join(", ")) };
+            roff.text([roman(format!("It accepts the targets and options of portolan list{but}."))]);
         }
         sub.get_arguments().filter(|arg| !is_told(arg)).for_each(|arg| option(&mut roff, arg));
         for (heading, text) in sections(sub).filter(|(heading, _)| *heading != EXAMPLES) {

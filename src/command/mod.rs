@@ -36,7 +36,7 @@ pub enum Exit {
     Matched,
     /// Nothing matched.
     Nothing,
-    /// An audit found nothing that counts, or a diff found no change, and nothing relevant was out of scan.
+    /// An audit found nothing that counts, or a diff found no change, and everything relevant was visible.
     Clear,
     /// An audit found something that counts, or a diff found a change.
     Findings,
@@ -155,9 +155,9 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
     }
     scope.part = common.scope.unwrap_or(scope.part);
     match &common.from {
-        Some(_) if common.netns.is_some() => {
-            Err(Error::msg("--netns asks this machine, --from does not: name one of them".to_owned()))
-        }
+        Some(_) if common.netns.is_some() => Err(Error::msg(
+            "--netns scans this machine, and --from reads a file: use only one of them".to_owned(),
+        )),
         Some(path) => from::asked(path, &scope),
         None => observe(&scope).map_err(Error::msg),
     }

@@ -25,7 +25,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
     if common.output != Output::Table {
-        return Err(Error::msg("policy prints text of one shape: leave out -o".to_owned()));
+        return Err(Error::msg("policy: prints only text; leave out -o".to_owned()));
     }
     match command {
         PolicyCommand::Init(args) => init(args, common, ui, out),
@@ -117,7 +117,7 @@ fn included(
     shown: &Path,
     left: &mut u64,
 ) -> Result<(Included, Option<Timestamp>), String> {
-    const OUTSIDE: &str = "it lies outside the folder of the policy, which what it includes may not";
+    const OUTSIDE: &str = "outside the directory of the policy (an included file must lie inside it)";
     if Path::new(include).has_root() {
         return Err(OUTSIDE.to_owned());
     }
@@ -133,7 +133,7 @@ fn included(
 /// Opens a regular file; an included pipe would block.
 fn regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     File::open(path)
 }

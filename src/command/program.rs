@@ -28,7 +28,7 @@ pub fn run() -> ExitCode {
         }
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => {
-            return complain(&of_a_listing(&error).unwrap_or_else(|| one_line(&error.render().to_string())));
+            return complain(&list_option_error(&error).unwrap_or_else(|| one_line(&error.render().to_string())));
         }
     };
     match run_command(&cli) {
@@ -56,10 +56,10 @@ fn complain(line: &str) -> ExitCode {
 
 /// Returns an error message for an option of a listing that this command does not accept: the similar option that the
 /// parser suggests would mislead.
-fn of_a_listing(error: &clap::Error) -> Option<String> {
+fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
-            if error.kind() == ErrorKind::UnknownArgument && cli::is_of_a_listing(option) =>
+            if error.kind() == ErrorKind::UnknownArgument && cli::is_list_option(option) =>
         {
             Some(format!("unexpected argument '{option}' found: a listing takes it, this command does not"))
         }

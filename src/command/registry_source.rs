@@ -1,4 +1,4 @@
-//! Loads the registry: the embedded one, or a registry_source CSV file from IANA that an option names.
+//! Loads the registry: the embedded one, or a newer CSV file from IANA that an option names.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -16,7 +16,7 @@ named! {
         Appeared = "appeared",
         /// It is gone.
         Vanished = "vanished",
-        /// Other programs or another user hold the same address and port.
+        /// Other programs or another user own the same address and port.
         Changed = "changed",
         /// The path of the program is the same, but the running file is no longer at that path.
         Replaced = "replaced",
@@ -42,9 +42,9 @@ pub struct ListenerState {
     pub netns: Option<Netns>,
     /// Who can reach it.
     pub exposure: Exposure,
-    /// What is known of its processes: `held`, `hidden`, ….
+    /// What is known about its processes: `held`, `hidden`, ….
     pub owner: &'static str,
-    /// The programs that hold it, by file or else by name; each once.
+    /// The programs that own it, by file or else by name; each once.
     pub programs: Vec<String>,
     /// What the interpreters and relays among them run; each once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -256,7 +256,7 @@ impl FindingKind for Vanished {
     }
 }
 
-/// Another program or user holds the port than in the baseline.
+/// Another program or user has the port than in the baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed(pub BaselineChange);
 

@@ -73,7 +73,7 @@ impl FindingKind for WritableExecutable {
 
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
-        format!("Any user can replace what runs: {}.", first_of(&programs, FEW))
+        format!("Any user can replace the program or script: {}.", first_of(&programs, FEW))
     }
 }
 
@@ -150,7 +150,7 @@ impl FindingKind for ModifiedExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "the program file is not the one its package installed (audit)",
-        why: "Package managers replace whole files, so another hand changed this one: a backdoor looks like this.",
+        why: "Package managers replace whole files, so something else changed this one: a backdoor looks like this.",
         remedy: "keep a copy of the file, find out who changed it, then reinstall the package; if the change is yours, divert the packaged file",
     };
 

@@ -69,7 +69,7 @@ impl FindingKind for Impostor {
         family: FindingFamily::Identity,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "a program listens on the port of a well-known service and is not known to serve it",
+        description: "a program listens on the port of a well-known service and is not a known server of it",
         why: "Clients send passwords and data to this port without checking which program answers.",
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
@@ -125,7 +125,7 @@ impl FindingKind for Impostor {
             );
         }
         format!(
-            "{} {listens} on the port of {}, but {is} not known to serve it (known: {}). {}",
+            "{} {listens} on the port of {}, but {is} not a known server of it ({}). {}",
             list(&found),
             self.service,
             first_of(&expected, EXPECTED),
@@ -170,7 +170,7 @@ impl FindingKind for ShellListener {
         family: FindingFamily::Identity,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "a shell, or a program told to run commands for those who connect, holds the socket",
+        description: "a shell, or a program that runs commands for its clients, owns the socket",
         why: "Anyone who connects can run commands as the user of the process.",
         remedy: "end the process with kill, and find out who started it",
     };
@@ -180,11 +180,8 @@ impl FindingKind for ShellListener {
     }
 
     fn sentence(&self) -> String {
-        let does = if self.is_shell {
-            "is a shell and holds the socket"
-        } else {
-            "runs commands for those who connect"
-        };
+        let does =
+            if self.is_shell { "is a shell and owns the socket" } else { "runs commands for its clients" };
         format!("{} {does}. Its command line: {}", self.tool.text(), sentence(&self.tool.command))
     }
 }
@@ -208,9 +205,9 @@ impl FindingKind for AdHoc {
         family: FindingFamily::Identity,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "netcat, socat or code given on the command line listens: a tool for the moment, not a service",
-        why: "Nobody maintains a tool for the moment, and it has no access control of its own.",
-        remedy: "end the process if it is forgotten; if it belongs here, make it a service and allow it in the policy",
+        description: "netcat, socat or code given on the command line listens: a temporary tool, not a service",
+        why: "A temporary tool is not maintained and has no access control.",
+        remedy: "end the process if it is no longer needed; if it belongs here, make it a service and allow it in the policy",
     };
 
     fn severity(&self) -> Severity {
@@ -218,9 +215,9 @@ impl FindingKind for AdHoc {
     }
 
     fn sentence(&self) -> String {
-        let does = if self.used_for == "relay" { "passes connections on" } else { "waits for data" };
+        let does = if self.used_for == "relay" { "forwards connections" } else { "waits for data" };
         format!(
-            "{} is a tool for the moment and {does}. Its command line: {}",
+            "{} is a temporary tool and {does}. Its command line: {}",
             self.tool.text(),
             sentence(&self.tool.command)
         )
@@ -331,7 +328,7 @@ impl FindingKind for Unfamiliar {
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
         description: "other machines can reach a program that is not known",
-        why: "The program is not one that is known to be a service, so nothing vouches for it.",
+        why: "The program is not a known service, so its purpose is unclear.",
         remedy: "check that you know the program and that other machines should reach it",
     };
 

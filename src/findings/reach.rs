@@ -86,8 +86,8 @@ impl FindingKind for Exposed {
         family: FindingFamily::Reach,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "a service that is dangerous when others can reach it accepts connections from other machines",
-        why: "The service trusts those who can reach it, or is a common way into a machine.",
+        description: "other machines can reach a service that is dangerous to expose",
+        why: "The service trusts everyone who can reach it, or is a common way into a machine.",
         remedy: "bind the service to a loopback address, close its port in the firewall, or make it ask for a password",
     };
 
@@ -143,23 +143,18 @@ impl Exposed {
         format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.")
     }
 
+    /// Returns what a client can do, and whether that is certain.
     fn consequence(&self) -> String {
-        let mut gets = self.outsider_gets.chars();
+        let mut gets = self.outsider_gets.trim_end_matches('.').chars();
         let first = gets.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
-        format!("Anyone who connects {first}{}", gets.as_str())
-    }
-
-    /// Returns a phrase that says whether the danger is certain.
-    const fn certainty(&self) -> &'static str {
-        match (self.basis, self.authentication.as_bytes()) {
-            (DangerBasis::CommandLine, _) => "Its command line says so.",
-            (DangerBasis::Password, _) => "Its command line asks for a password or a certificate.",
-            (_, b"none-by-default" | b"optional") => {
-                "That is its default; whether a password is set was not checked."
-            }
-            (_, b"password") => "It asks for a password.",
-            _ => "",
-        }
+        let certainty = match (self.basis, self.authentication.as_bytes()) {
+            (DangerBasis::CommandLine, _) => ". Its command line says so.",
+            (DangerBasis::Password, _) => ". Its command line asks for a password or a certificate.",
+            (_, b"none-by-default" | b"optional") => ", unless a password is set (not checked).",
+            (_, b"password") => ". It asks for a password.",
+            _ => ".",
+        };
+        format!("Anyone who connects {first}{}{certainty}", gets.as_str())
     }
 }
 

@@ -122,7 +122,7 @@ impl QuietRegistration {
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!(
-            "{} is registered{facts}, but no known software uses the registration. It does not explain the listener.",
+            "{} is registered{facts}. No known software uses this registration, so it does not explain the listener.",
             self.service
         )
     }
@@ -183,9 +183,12 @@ impl FindingKind for Ephemeral {
                 .into(),
         };
         match self.kernel_would_pick {
-            Some(true) => format!("{place} The kernel probably picked this port for the program."),
+            Some(true) => format!("{place} The kernel probably chose this port for the program."),
             Some(false) => {
-                format!("{place} This port was chosen on purpose: the kernel picks other ports here.")
+                let picks = if self.odd == Some(true) { "even" } else { "odd" };
+                format!(
+                    "{place} This port was chosen on purpose: the kernel hands out {picks} port numbers here."
+                )
             }
             None => place,
         }

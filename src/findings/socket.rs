@@ -149,12 +149,12 @@ impl FindingKind for BoundOnly {
     };
 
     fn sentence(&self) -> String {
-        let held = "The port is bound, but nothing listens on it.";
+        let bound = "The port is bound, but nothing listens on it.";
         match self.kernel_range {
             Some(range) => format!(
-                "{held} The kernel gives ports {range} to outgoing connections: a program that is about to connect looks the same."
+                "{bound} The kernel gives ports {range} to outgoing connections: a program that is about to connect looks the same."
             ),
-            None => held.to_owned(),
+            None => bound.to_owned(),
         }
     }
 }

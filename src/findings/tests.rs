@@ -50,11 +50,11 @@ fn sentences_of_the_registry() {
     for (said, wanted) in [
         (
             ephemeral(Some(true), range),
-            "The kernel gives ports 32768-60999 to outgoing connections. The kernel probably picked this port for the program.",
+            "The kernel gives ports 32768-60999 to outgoing connections. The kernel probably chose this port for the program.",
         ),
         (
             ephemeral(Some(false), range),
-            "The kernel gives ports 32768-60999 to outgoing connections. This port was chosen on purpose: the kernel picks other ports here.",
+            "The kernel gives ports 32768-60999 to outgoing connections. This port was chosen on purpose: the kernel hands out odd port numbers here.",
         ),
         (
             ephemeral(None, None),
@@ -106,7 +106,7 @@ fn sentences_about_identity() {
     };
     assert_eq!(
         say(impostor(vec![unknown_process(4714, "sleep", vec![], RestsOn::Exe)])),
-        "sleep (pid 4714) listens on the port of PostgreSQL, but is not known to serve it (known: postgres and pgbouncer). Clients send passwords."
+        "sleep (pid 4714) listens on the port of PostgreSQL, but is not a known server of it (postgres and pgbouncer). Clients send passwords."
     );
     let two = vec![
         unknown_process(7, "nc", vec!["netcat"], RestsOn::Name),
@@ -168,7 +168,7 @@ fn sentences_about_files() {
     };
     assert_eq!(
         say(WritableExecutable { found: vec![program(None), program(Some("/tmp/z.py"))] }),
-        "Any user can replace what runs: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
+        "Any user can replace the program or script: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
     );
 }
 

@@ -115,7 +115,7 @@ pub enum Owner {
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
-        return Err(serde::de::Error::custom("holders must be in rising order, at least one"));
+        return Err(serde::de::Error::custom("pids must be in rising order, at least one"));
     }
     Ok(Arc::new(pids))
 }

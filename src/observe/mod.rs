@@ -38,7 +38,7 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
 } else if cfg!(windows) {
     "the tables of the IP Helper (netstat2), processes (sysinfo), accounts, services, netsh"
 } else {
-    "none: only saved observations (--from)"
+    "none: only snapshots (--from)"
 };
 
 /// The namespaces that contain every listener: all namespaces, if the system has namespaces.

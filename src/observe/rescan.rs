@@ -11,10 +11,10 @@ use crate::model::{DeepLook, Gap, Namespaces, Snapshot, Stage};
 pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
     let gap = Gap {
         stage: Stage::Sockets,
-        what: "the deep look".to_owned(),
+        what: "the deep scan".to_owned(),
         count: None,
         pids: Vec::new(),
-        why: format!("there is none for {}", std::env::consts::OS),
+        why: format!("not supported on {}", std::env::consts::OS),
         remedy: Some("leave out --deep".to_owned()),
     };
     Ok(DeepLook { gaps: vec![gap], ..DeepLook::default() })

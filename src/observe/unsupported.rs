@@ -10,7 +10,7 @@ use crate::model::Snapshot;
 /// Always returns an error.
 pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
     Err(Error(format!(
-        "{}: no source of sockets for this system; use --from with a capture of another",
+        "{}: this system is not supported; use --from with a snapshot of another machine",
         std::env::consts::OS
     )))
 }

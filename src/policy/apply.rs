@@ -1,4 +1,4 @@
-//! Applies a policy to an audit: what is allowed, what is not, what is missing, and how grave the rest is.
+//! Applies a policy to an audit: what is allowed, what is not, what is missing, and the severity of the rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
@@ -20,7 +20,7 @@ pub(super) fn day(observation: &Snapshot) -> Date {
     observation.taken.to_zoned(TimeZone::UTC).date()
 }
 
-/// Returns the rules that are for this host, in the order of the policy.
+/// Returns the rules for this host, in the order of the policy.
 pub(super) fn rules_on_host<'p>(
     rules: &'p [Allow],
     observation: &Snapshot,
@@ -38,20 +38,20 @@ pub(super) fn rules_on_host<'p>(
         .collect()
 }
 
-/// What a policy decides about a listener.
+/// The decision of a policy about a listener.
 pub(super) enum Decision<'p> {
-    /// This rule allows it.
+    /// This rule allows the listener.
     Allowed(&'p Allow),
-    /// No rule surely allows it; this is the first that may.
+    /// No rule certainly allows the listener; this is the first rule that may.
     Undecided(&'p Allow),
-    /// No rule allows it.
+    /// No rule allows the listener.
     Refused {
-        /// The first rule that would allow it if it had not expired.
+        /// The first rule that would allow the listener if the rule had not expired.
         over: Option<&'p Allow>,
     },
 }
 
-/// The first rule that holds decides.
+/// Returns the decision: the first rule that applies decides.
 pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
@@ -65,8 +65,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule that fails in the fewest conditions, the first of several, of those for the listener's port or
-/// program and those that name neither.
+/// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program of
+/// the listener count, and rules that name neither.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Option<&'p Allow> {
     let mut nearest: Option<(usize, &'p Allow)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -82,12 +82,12 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapsho
     nearest.map(|(_, rule)| rule)
 }
 
-/// Judges an audit by a policy. The report must be of everything that was observed: what was left out of it would be
-/// missed.
+/// Applies a policy to an audit. The report must contain everything that was observed: a listener that was filtered out
+/// would count as missing.
 ///
-/// A finding that an allowed listener has answered, or that its rule accepts, stays as *info* and names the rule; one
-/// that the policy grades otherwise has that severity and names that rule; one that it switches off is gone. What no
-/// rule allows is `unexpected`, what a rule promises and nobody sees is `missing`; what could not be decided is a gap.
+/// On an allowed listener, a finding about the port, or one that the rule accepts, becomes *info* and names the rule. A
+/// severity rule changes the severity of a finding and is named in it, or removes the finding. A listener that no rule
+/// allows is `unexpected`, a required listener that does not exist is `missing`, and anything undecided is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let observation = &report.snapshot;
@@ -128,7 +128,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
-            // What is missing, and what an expired rule no longer allows, is decided by that rule first.
+            // A finding that names a rule already (missing, or expired) keeps it.
             found.rule.get_or_insert_with(|| grade.id.clone());
         }
         grade.severity.is_some()
@@ -137,7 +137,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns what an audit must name: a finding at or above warning that a rule lowers to `to`, or switches off.
+/// Returns the entry for the list of accepted findings if a rule lowers a finding at or above warning to `to`, or removes
+/// it.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -154,10 +155,10 @@ fn lowered<'r>(
     })
 }
 
-/// So many rules are named by a gap each; what others may allow is one more.
+/// The maximum number of rules that get a gap each; one more gap counts the listeners of all other rules.
 const MOST_NAMED: usize = 8;
 
-/// What could not be decided, by the rule that may allow it and why that is not known.
+/// Returns the gaps for undecided listeners, by the rule that may allow them and by the reason.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| Gap {
         stage: Stage::Owners,
@@ -168,7 +169,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
         count: Some(count),
         pids: Vec::new(),
         why: why.to_owned(),
-        remedy: Some("run as root, or allow them by what can be seen".to_owned()),
+        remedy: Some("run as root, or use conditions that need no process".to_owned()),
     };
     let mut undecided = undecided.into_iter();
     let mut gaps: Vec<Gap> = undecided
@@ -183,14 +184,14 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     gaps
 }
 
-/// Why a rule that may hold does not surely hold.
+/// Returns why it is not known whether a rule applies.
 fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Unknown {
-        "the rule is for named hosts, and the name of this one is not known"
+        "the rule names hosts, and the name of this host is not known"
     } else if !observation.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
-        "the holder, or the range of ephemeral ports, is not known"
+        "the process or the ephemeral port range is not known"
     } else {
-        "it asks who holds them, and that could not be seen"
+        "the rule names a process, and the process could not be seen"
     }
 }
 
@@ -199,7 +200,7 @@ fn in_force<'p>(rules: &'p [SeverityRule], observation: &Snapshot, today: Date) 
     rules
         .iter()
         .filter(|rule| {
-            // A rule for other hosts makes nothing here less grave, and one that may be for another makes nothing so.
+            // A rule changes severities only if it is certainly for this host.
             matching::on_host(&rule.hosts, host) == Answer::Yes && !matching::is_over(rule.expires, today)
         })
         .collect()

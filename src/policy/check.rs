@@ -176,9 +176,9 @@ fn impossible(rule: &Allow) -> Option<&'static str> {
     let kernel_alone =
         !rule.executables.is_empty() && rule.executables.iter().all(|p| *p == ExecutablePattern::Kernel);
     if !exposures(rule) {
-        Some("none of its addresses has an exposure that it names")
+        Some("none of its addresses has one of its exposures")
     } else if kernel_alone && !(rule.units.is_empty() && rule.containers.is_empty()) {
-        Some("the kernel itself is in no unit and in no container")
+        Some("sockets of the kernel are in no unit and no container")
     } else {
         None
     }

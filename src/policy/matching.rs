@@ -91,7 +91,7 @@ pub(super) fn wanted(rule: &Allow) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
         (true, true) => "a listener".to_owned(),
-        (false, true) => format!("a listener of {}", list(protocols(rule))),
+        (false, true) => format!("a {} listener", list(protocols(rule))),
         (true, false) => format!("port {}", list(ports(rule))),
         (false, false) => format!("{}/{}", list(protocols(rule)), list(ports(rule))),
     };

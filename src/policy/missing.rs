@@ -1,7 +1,7 @@
-//! What a policy requires and nobody sees.
+//! Required listeners that are missing.
 //!
-//! A required rule requirements a listener for each of its protocols, addresses and ports; a range and a block of addresses
-//! are one requirement each. Nobody is accused of being absent where not everything that matters was seen.
+//! A required rule needs a listener for each combination of its protocols, addresses and ports; a port range and a block
+//! of addresses count as one requirement. If not everything relevant was visible, there is a gap instead of a finding.
 
 use std::collections::HashSet;
 
@@ -17,10 +17,10 @@ use crate::query::Answer;
 /// The maximum number of findings per rule; the last one says how many more there are.
 const MOST: usize = 16;
 
-/// One requirement of a rule, by the place of each part in its list; 0 where it names none.
+/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule; 0 for an empty list.
 type Requirement = (usize, usize, usize);
 
-/// What is surely not there, and what may be and was not seen.
+/// Returns the findings for missing listeners, and the gaps for those that may exist but were not visible.
 pub(super) fn missing<'r>(
     rules: &[RuleOnHost<'_>],
     listeners: &[Entry],
@@ -56,7 +56,7 @@ fn requirements(rule: &Allow) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// The requirements that are met, and those that may be.
+/// Returns the requirements that are met, and those that may be.
 fn met(
     rule: &Allow,
     listeners: &[&Entry],
@@ -92,7 +92,7 @@ fn all_seen(rule: &Allow, listeners: &[Entry], observation: &Snapshot) -> bool {
     let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
-    // Where another namespace alone was asked for, nothing of the own one was seen.
+    // If only another namespace was scanned, nothing in the own namespace was visible.
     let own_seen =
         observation.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)
@@ -127,10 +127,10 @@ fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> 
 fn perhaps_missing(rule: &Allow) -> Gap {
     Gap {
         stage: Stage::Sockets,
-        what: format!("whether all is there that rule \"{}\" of the policy requires", rule.id),
+        what: format!("whether every listener that policy rule \"{}\" requires exists", rule.id),
         count: None,
         pids: Vec::new(),
-        why: "not everything it asks for could be seen".to_owned(),
-        remedy: Some("run as root; with --netns all where it is in another network namespace".to_owned()),
+        why: "not everything that the rule names could be seen".to_owned(),
+        remedy: Some("run as root, with --netns all for other network namespaces".to_owned()),
     }
 }

@@ -157,7 +157,7 @@ impl ExecutablePattern {
         let drive = text.chars().nth(1) == Some(':');
         if !text.starts_with(['/', '\\', '*', '?', '[']) && !drive {
             return Err(format!(
-                "\"{text}\" is no whole path: write \"**/{text}\", or \"kernel\" for no process"
+                "\"{text}\" must be an absolute path: write \"**/{text}\", or \"kernel\" for sockets of the kernel"
             ));
         }
         Glob::new(text).map(ExecutablePattern::File).map_err(|why| format!("bad pattern \"{text}\": {why}"))

@@ -87,7 +87,7 @@ impl PolicyReader {
         let text = std::str::from_utf8(&included.bytes).map_err(|error| {
             let good = String::from_utf8_lossy(&included.bytes[..error.valid_up_to()]).into_owned();
             let file = File::new(Arc::clone(&name), &good);
-            file.error(&(good.len()..good.len()), "not UTF-8, which TOML is".to_owned())
+            file.error(&(good.len()..good.len()), "not UTF-8 (a TOML file must be UTF-8)".to_owned())
         })?;
         let file = File::new(Arc::clone(&name), text);
         let table = DeTable::parse(text).map_err(|error| {
@@ -116,11 +116,11 @@ impl PolicyReader {
         for (path, span) in includes.transpose()?.unwrap_or_default() {
             let error = |what: String| file.error(&span, format!("include \"{path}\": {what}"));
             if self.seen.len() >= MOST_FILES {
-                return Err(error(format!("a policy of more than {MOST_FILES} files")));
+                return Err(error(format!("too many files (the limit is {MOST_FILES})")));
             }
             let inner = read(&included.identity, &path).map_err(error)?;
             if self.open.contains(&inner.identity) {
-                return Err(error("it includes itself, at once or in a round".to_owned()));
+                return Err(error("it includes itself, directly or through another file".to_owned()));
             }
             if self.seen.contains(&inner.identity) {
                 return Err(error("it is included already".to_owned()));
@@ -135,9 +135,7 @@ impl PolicyReader {
     fn note(&mut self, id: &str, at: &Position) -> Result<(), PolicyError> {
         let error = |what| Err(PolicyError { at: at.clone(), what });
         if self.ids.len() >= MOST_RULES {
-            return error(format!(
-                "a policy of more than {MOST_RULES} rules: give a rule lists and ranges instead"
-            ));
+            return error(format!("too many rules (the limit is {MOST_RULES}): use lists and ranges"));
         }
         match self.ids.insert(id.to_owned(), at.clone()) {
             None => Ok(()),
@@ -195,7 +193,7 @@ impl<'s> File<'s> {
             None => Err(self.error(&(0..0), format!("no schema: {remedy}"))),
             Some(value) => match self.text(value)?.as_str() {
                 POLICY_SCHEMA => Ok(()),
-                other => self.wrong(value, format!("schema \"{other}\" is not known here: {remedy}")),
+                other => self.wrong(value, format!("unknown schema \"{other}\": {remedy}")),
             },
         }
     }
@@ -208,20 +206,20 @@ impl<'s> File<'s> {
     ) -> Result<Vec<(&'t DeTable<'i>, Position)>, PolicyError> {
         let Some(value) = table.get(key) else { return Ok(Vec::new()) };
         let DeValue::Array(array) = value.get_ref() else {
-            return self.wrong(value, format!("rules are written [[{key}]], each with its keys below it"));
+            return self.wrong(value, format!("expected [[{key}]] tables, each with its keys below it"));
         };
         let one = |element: &'t Value<'i>| match element.get_ref() {
             DeValue::Table(table) => Ok((table, self.at(element.span().start))),
-            _ => self.wrong(element, format!("rules are written [[{key}]], each with its keys below it")),
+            _ => self.wrong(element, format!("expected [[{key}]] tables, each with its keys below it")),
         };
         array.iter().map(one).collect()
     }
 
     fn text(&self, value: &Value<'_>) -> Result<String, PolicyError> {
         match value.get_ref() {
-            DeValue::String(text) if text.is_empty() => self.wrong(value, "an empty text: leave the key out"),
+            DeValue::String(text) if text.is_empty() => self.wrong(value, "empty text: leave the key out"),
             DeValue::String(text) => Ok(text.clone().into_owned()),
-            other => self.wrong(value, format!("a text in quotes is needed, not {}", kind(other))),
+            other => self.wrong(value, format!("expected a text in quotes, not {}", kind(other))),
         }
     }
 
@@ -250,13 +248,14 @@ impl<'s> File<'s> {
 
     fn id(&self, table: &DeTable<'_>, at: &Position) -> Result<String, PolicyError> {
         let Some(value) = table.get("id") else {
-            let what = "a rule without id: every verdict names its rule; write id = \"some-name\"".to_owned();
+            let what = "a rule without an id: write id = \"some-name\"".to_owned();
             return Err(PolicyError { at: at.clone(), what });
         };
         let id = self.text(value)?;
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
         if id.len() > 128 || !id.chars().all(good) {
-            return self.wrong(value, format!("bad id \"{id}\": letters, digits and -_.:/@+, 128 at most"));
+            return self
+                .wrong(value, format!("bad id \"{id}\" (expected up to 128 letters, digits and -_.:/@+)"));
         }
         Ok(id)
     }
@@ -306,7 +305,7 @@ impl<'s> File<'s> {
         };
         let codes = needed("code", "write the code of a finding, or a list of them")?;
         let severity = needed("severity", "write off, info, notice, warning or critical")?;
-        let reason = needed("reason", "say why these findings weigh differently here")?;
+        let reason = needed("reason", "say why the severity differs here")?;
         Ok(SeverityRule {
             hosts: table.get("hosts").map(|value| self.hosts(value)).transpose()?.unwrap_or_default(),
             codes: self.many(codes, |value| self.parsed(value, flag))?,
@@ -358,7 +357,7 @@ impl<'s> File<'s> {
                     ),
                     _ => self.wrong(
                         value,
-                        format!("no such port: \"{text}\"; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" is what the kernel hands out"),
+                        format!("no such port: \"{text}\"; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" means the ports that the kernel gives"),
                     ),
                 }
             }
@@ -394,9 +393,10 @@ impl<'s> File<'s> {
 
     fn accepted(&self, value: &Value<'_>) -> Result<Flag, PolicyError> {
         match self.parsed(value, flag)? {
-            flag if flag.family() == FindingFamily::Policy => {
-                self.wrong(value, format!("\"{}\" is not found on what a rule allows", flag.code()))
-            }
+            flag if flag.family() == FindingFamily::Policy => self.wrong(
+                value,
+                format!("\"{}\" cannot be accepted: an allowed listener never has it", flag.code()),
+            ),
             flag => Ok(flag),
         }
     }
@@ -404,7 +404,7 @@ impl<'s> File<'s> {
     fn boolean(&self, value: &Value<'_>) -> Result<bool, PolicyError> {
         match value.get_ref() {
             DeValue::Boolean(yes) => Ok(*yes),
-            other => self.wrong(value, format!("true or false is needed, not {}", kind(other))),
+            other => self.wrong(value, format!("expected true or false, not {}", kind(other))),
         }
     }
 
@@ -420,7 +420,7 @@ impl<'s> File<'s> {
             DeValue::String(text) if text.len() == 10 => text.parse().ok(),
             _ => None,
         };
-        date.map_or_else(|| self.wrong(value, "no such date: the last day is written 2027-01-31"), Ok)
+        date.map_or_else(|| self.wrong(value, "not a date (expected the last day, such as 2027-01-31)"), Ok)
     }
 }
 
@@ -428,7 +428,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",

@@ -91,30 +91,31 @@ impl Card<'_> {
         }
         // For a repurposed port, the reason contains the known use already.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
-            self.item("Met here", &sanitize(&verdict.known_use.join("; ")))?;
+            self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
-        self.beside(group)?;
+        self.context_items(group)?;
         self.listeners(group)
     }
 
     /// Writes the context: what is worth showing in addition to the verdict.
-    fn beside(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    fn context_items(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let contexts = || group.contexts.iter().copied();
         // For a port in use, the reason contains the evidence already.
-        let told_already = group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
-        let evidence = context_text::evidence(group.verdict).filter(|_| !told_already);
-        let told = [
+        let reason_has_evidence =
+            group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
+        let evidence = context_text::evidence(group.verdict).filter(|_| !reason_has_evidence);
+        let items = [
             ("Evidence", evidence),
             ("Usually", context_text::programs(contexts())),
             ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(context_text::guarded)),
-            ("Beside it", contexts().find_map(|context| context_text::neighbours(&context.neighbours))),
+            ("Nearby", contexts().find_map(|context| context_text::neighbours(&context.neighbours))),
             ("History", contexts().find_map(|context| context_text::history(&context.history))),
             (
                 "Ephemeral",
                 contexts().find_map(|context| context.ephemeral.as_ref()).map(context_text::ephemeral),
             ),
         ];
-        for (label, text) in told {
+        for (label, text) in items {
             if let Some(text) = text {
                 self.item(label, &sanitize(&text))?;
             }
@@ -128,7 +129,7 @@ impl Card<'_> {
                 socket.local.protocol,
                 address(socket),
                 socket.local.port,
-                peer.unwrap_or_else(|| "nobody".into()),
+                peer.unwrap_or_else(|| "no peer".into()),
                 socket.state.name(),
                 cells::process(judged, Form::Complete).text,
             );
@@ -155,7 +156,7 @@ impl Card<'_> {
         self.item("Registered", &sanitize(&title(a)))?;
         let mut facts = vec![verdict_text::standing(a)];
         facts.push(match a.assignee {
-            Some(assignee) => format!("to {}", plain_names(assignee)),
+            Some(assignee) => format!("assigned to {}", plain_names(assignee)),
             None => "no assignee on record".into(),
         });
         facts.extend(a.registered.map(|date| format!("registered {date}")));
@@ -173,7 +174,7 @@ impl Card<'_> {
 
     fn listeners(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         if group.listeners.is_empty() {
-            return self.item("Here now", &sanitize(&self.nobody()));
+            return self.item("Here now", &sanitize(&self.no_listener_text()));
         }
         for (at, judged) in group.listeners.iter().enumerate() {
             let listener = judged;
@@ -188,7 +189,7 @@ impl Card<'_> {
                     verdict_text::exposure(listener.exposure)
                 ),
             )?;
-            self.holders(judged)?;
+            self.processes(judged)?;
             if let Some(usual) = judged.usual() {
                 self.item("", &sanitize(&context_text::usual(usual)))?;
             }
@@ -197,11 +198,11 @@ impl Card<'_> {
         Ok(())
     }
 
-    fn holders(&mut self, judged: &Entry) -> io::Result<()> {
+    fn processes(&mut self, judged: &Entry) -> io::Result<()> {
         let socket = &judged.socket;
         if !matches!(socket.owner, Owner::Held(_)) {
             let user = user(socket.user.as_deref(), socket.uid);
-            let user = user.map(|user| format!("made by user {user}; ")).unwrap_or_default();
+            let user = user.map(|user| format!("created by user {user}; ")).unwrap_or_default();
             return self.item("", &format!("{user}{}", verdict_text::owner(&socket.owner)));
         }
         let known = |pid: &Pid| judged.processes.iter().map(|process| &**process).find(|p| p.pid == *pid);
@@ -217,7 +218,7 @@ impl Card<'_> {
             let pids = format!("pid{} {}", if pids.len() > 1 { "s" } else { "" }, pids.join(", "));
             match process {
                 Some(process) => self.process(process, &pids)?,
-                None => self.item("", &format!("{pids}, of which nothing could be read"))?,
+                None => self.item("", &format!("{pids} (could not be read)"))?,
             }
         }
         Ok(())
@@ -236,8 +237,9 @@ impl Card<'_> {
         if command.is_empty() {
             return Ok(());
         }
-        let room = self.style.width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(INDENT + 2).max(20));
-        let command = self.style.paint(Tone::Quiet, &clip(&command, room));
+        let width =
+            self.style.width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(INDENT + 2).max(20));
+        let command = self.style.paint(Tone::Quiet, &clip(&command, width));
         writeln!(self.w, "{:INDENT$}  {command}", "")
     }
 
@@ -255,24 +257,24 @@ impl Card<'_> {
         for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
             writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
         }
-        for finding in judged.findings().iter().filter(|finding| !is_told_already(finding.flag())) {
+        for finding in judged.findings().iter().filter(|finding| !is_in_verdict(finding.flag())) {
             self.item("", &sanitize(&finding.sentence()))?;
         }
         Ok(())
     }
 
     /// Returns the text for a port without a known listener. Owners that could not be read hide no listener.
-    fn nobody(&self) -> String {
+    fn no_listener_text(&self) -> String {
         let unseen = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
         match self.report.snapshot.gaps.iter().find(|gap| unseen(gap.stage)) {
             Some(gap) => {
                 let remedy = gap.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
                 format!(
-                    "nothing was seen, but something may listen: {} not seen, {}{remedy}.",
+                    "no listener seen, but not everything could be seen: {}: {}{remedy}.",
                     gap.what, gap.why
                 )
             }
-            None => "nothing listens on it.".into(),
+            None => "nothing listens on this port.".into(),
         }
     }
 
@@ -282,8 +284,8 @@ impl Card<'_> {
         let host = &self.report.snapshot.host;
         match (host.privileged, host.os.as_str()) {
             (true, _) => Ok(()),
-            (false, "windows") => self.item("", "as administrator it shows every owner"),
-            (false, _) => self.item("", &format!("sudo portolan {port}   (as root it shows every owner)")),
+            (false, "windows") => self.item("", "run it as administrator to see every process"),
+            (false, _) => self.item("", &format!("sudo portolan {port}   (shows every process)")),
         }
     }
 
@@ -294,8 +296,7 @@ impl Card<'_> {
             false => format!("{}, {}", title(a), verdict_text::standing(a)),
         };
         let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
-        let met = verdict.known_use.join("; ");
-        let met = if met.is_empty() { met } else { format!("met here: {met}") };
+        let known_use = verdict_text::known_use(verdict);
         writeln!(
             self.w,
             "{}  {}  {}",
@@ -303,7 +304,7 @@ impl Card<'_> {
             group.protocols.join(","),
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict)),
         )?;
-        for text in [services, met] {
+        for text in [services, known_use] {
             if !text.is_empty() {
                 self.item("", &sanitize(&text))?;
             }
@@ -323,7 +324,7 @@ impl Card<'_> {
 }
 
 /// Returns whether the card's verdict already contains the evidence of the finding.
-fn is_told_already(flag: Flag) -> bool {
+fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 

@@ -20,11 +20,11 @@ pub(super) fn evidence(verdict: &Verdict) -> Option<String> {
         let packaged: Vec<Life> =
             a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
         if !packaged.is_empty() {
-            said.push(format!("{} is named by {}", a.service, sources(&packaged)));
+            said.push(format!("{} is listed by {}", a.service, sources(&packaged)));
         }
     }
     if !verdict.otherwise.is_empty() {
-        said.push(format!("the port is named as something else by {}", sources(&verdict.otherwise)));
+        said.push(format!("another service is listed by {}", sources(&verdict.otherwise)));
     }
     (!said.is_empty()).then(|| sentence(&said.join("; ")))
 }
@@ -45,7 +45,7 @@ pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Optio
 pub(super) fn guarded(guarded: &GuardedService) -> String {
     let GuardedService { service, programs, why } = guarded;
     let names: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();
-    format!("as {service}; known to serve it: {}. {}", first_of(&names, FEW), sentence(why))
+    format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
 /// Returns the block of ports that a vendor registered, else what is registered next to the port.
@@ -54,7 +54,7 @@ pub(super) fn neighbours(neighbours: &NearbyRegistrations) -> Option<String> {
     if let Some(block) = &neighbours.block {
         let services: Vec<String> = block.services.iter().map(one).collect();
         return Some(sentence(&format!(
-            "{} registered {} together: {}",
+            "{} registered the block {}: {}",
             block.assignee,
             block.ports,
             first_of(&services, FEW)
@@ -70,7 +70,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     if events.iter().all(|event| matches!(event.what, EventKind::Registered | EventKind::Noted)) {
         return None;
     }
-    let told = events.iter().filter(|event| event.what != EventKind::Noted).map(|event| {
+    let listed = events.iter().filter(|event| event.what != EventKind::Noted).map(|event| {
         let of = event.service.map(|service| format!(" {service}")).unwrap_or_default();
         let text = event.text.map(|text| format!(" ({text})")).unwrap_or_default();
         let what = match event.what {
@@ -84,7 +84,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
         let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
         format!("{date}{what}{of}{text}")
     });
-    Some(sentence(&told.collect::<Vec<_>>().join("; ")))
+    Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
 /// Returns what lying in an ephemeral range means on this host, and whether the port was likely chosen.
@@ -92,22 +92,25 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.kept_back => {
             format!(
-                "in {range}, which this kernel hands out to outgoing connections, but this port is kept back."
+                "in {range}, from which this kernel gives ports to outgoing connections, but this port is reserved."
             )
         }
         (Some(range), _) => {
-            format!("in {range}, which this kernel hands out to outgoing connections ({}).", here.source)
+            format!(
+                "in {range}, from which this kernel gives ports to outgoing connections ({}).",
+                here.source
+            )
         }
-        (None, _) => "in IANA's dynamic range, though not in this kernel's own.".to_owned(),
+        (None, _) => "in IANA's dynamic range, but not in the range of this kernel.".to_owned(),
     };
     said.push_str(match (here.likely_chosen, here.kernel_would_pick) {
-        (Some(true), _) => " Who listens here likely chose the port.",
-        (Some(false), _) => " Who listens here likely took what the kernel gave.",
-        (None, Some(true)) => " The kernel gives such a port to a listener that asks for any.",
+        (Some(true), _) => " The program here probably chose the port.",
+        (Some(false), _) => " The kernel probably gave the port to the program here.",
+        (None, Some(true)) => " The kernel gives such a port to a program that asks for any port.",
         (None, Some(false)) => {
-            " A listener here would have chosen the port: the kernel does not give it by itself."
+            " The kernel does not pick this port by itself, so a listener here has chosen it."
         }
-        (None, None) => " Whether a listener chose the port or was given it cannot be told.",
+        (None, None) => " It is not known whether a listener here chose the port or the kernel gave it.",
     });
     said
 }
@@ -116,7 +119,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
 pub(super) fn usual(usual: &Usual) -> String {
     let Usual { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
-    sentence(&format!("{program} ({product}) {where_}; known {}", identified(*rests_on)))
+    sentence(&format!("{program} ({product}) {where_}; identified {}", identified(*rests_on)))
 }
 
 #[cfg(test)]
@@ -125,7 +128,7 @@ mod tests {
     use crate::model::{NearbyRegistration, PortRange};
 
     #[test]
-    fn neighbours_are_told() {
+    fn nearby_registrations_are_listed() {
         let one = |port, service| NearbyRegistration { port, service };
         let mut around = NearbyRegistrations {
             block: None,
@@ -135,15 +138,15 @@ mod tests {
         assert_eq!(neighbours(&around).unwrap(), "3414 wip-port and 3416 commandport.");
         around.block = Some(crate::model::Block {
             ports: PortRange { low: 1, high: 2 },
-            assignee: "Somebody",
+            assignee: "Someone",
             services: vec![one(1, "a"), one(2, "b")],
         });
-        assert_eq!(neighbours(&around).unwrap(), "Somebody registered 1-2 together: 1 a and 2 b.");
+        assert_eq!(neighbours(&around).unwrap(), "Someone registered the block 1-2: 1 a and 2 b.");
         assert_eq!(neighbours(&NearbyRegistrations::default()), None);
     }
 
     #[test]
-    fn ephemeral_ports_are_told() {
+    fn ephemeral_ports_are_explained() {
         let here = |kernel_would_pick, likely_chosen| EphemeralHere {
             kernel_range: PortRange::new(32768, 60999),
             source: "a setting".to_owned(),
@@ -152,19 +155,19 @@ mod tests {
             kernel_would_pick,
             likely_chosen,
         };
-        for (picks, chosen, told) in [
+        for (picks, chosen, listed) in [
             (Some(true), None, "gives such a port"),
-            (Some(false), None, "would have chosen"),
-            (None, None, "cannot be told"),
-            (Some(true), Some(false), "took what the kernel gave"),
-            (Some(false), Some(true), "likely chose the port"),
+            (Some(false), None, "has chosen it"),
+            (None, None, "It is not known whether"),
+            (Some(true), Some(false), "kernel probably gave"),
+            (Some(false), Some(true), "probably chose the port"),
         ] {
-            assert!(ephemeral(&here(picks, chosen)).contains(told), "{picks:?} {chosen:?}");
+            assert!(ephemeral(&here(picks, chosen)).contains(listed), "{picks:?} {chosen:?}");
         }
     }
 
     #[test]
-    fn history_is_told_where_there_is_one() {
+    fn history_is_shown_if_there_is_one() {
         let event = |date, what| Event { date, what, service: Some("a"), text: None };
         assert_eq!(history(&[event(Some("2002"), EventKind::Registered)]), None);
         assert_eq!(

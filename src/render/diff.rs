@@ -249,22 +249,28 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
         (0, true) => {
             format!("No changes since {when} ({} compared).", counted(comparison.compared, "listener"))
         }
-        (0, false) => format!("No change is seen since {when}, but not everything could be compared."),
+        (0, false) => format!("No change seen since {when}, but not everything could be compared."),
         _ => format!("{} since {when}.", counted(reported, "change")),
     }];
     if passing > 0 {
-        said.push(format!("{} came or went, as clients' do.", counted(passing, "passing socket")));
+        said.push(format!(
+            "{} appeared or vanished, as clients' sockets do.",
+            counted(passing, "passing socket")
+        ));
     }
     if not_compared > 0 {
         said.push(format!("{} cannot be compared.", counted(not_compared, "listener")));
     }
     for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
         if !observation.is_complete() {
-            said.push(format!("The view {side} is incomplete ({}).", counted(observation.gaps.len(), "gap")));
+            said.push(format!(
+                "The snapshot {side} is incomplete ({}).",
+                counted(observation.gaps.len(), "gap")
+            ));
         }
     }
     if !complete {
-        said.push("This is no all-clear.".to_owned());
+        said.push("This is not an all-clear.".to_owned());
     }
     said.join(" ")
 }
@@ -278,11 +284,11 @@ pub fn on(side: &str, gap: &Gap) -> Gap {
 /// Returns why something could not be compared, as a phrase.
 const fn why(why: NotComparedReason) -> &'static str {
     match why {
-        NotComparedReason::Process => "the holder was not seen on both sides",
-        NotComparedReason::Processes => "not every holder was seen on both sides",
-        NotComparedReason::Program => "the file of the program was not seen on both sides",
-        NotComparedReason::User => "the user was not seen on both sides",
-        NotComparedReason::Namespace => "the network namespace was not looked into on both sides",
+        NotComparedReason::Process => "the process was not visible on both sides",
+        NotComparedReason::Processes => "not every process was visible on both sides",
+        NotComparedReason::Program => "the program file was not visible on both sides",
+        NotComparedReason::User => "the user was not visible on both sides",
+        NotComparedReason::Namespace => "the network namespace was not scanned on both sides",
     }
 }
 

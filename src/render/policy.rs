@@ -18,7 +18,7 @@ use crate::policy::{
     Ports, Remark, RemarkKind, SeverityRule, User, flagging,
 };
 
-/// As many values are named in a comment or in the summary, and the rest counted.
+/// A comment or the summary names this many values and counts the rest.
 const MOST_NAMED: usize = 8;
 
 /// Writes a policy with everything it includes as one file.
@@ -151,16 +151,19 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
          # others:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
     )?;
     if !(observation.gaps.is_empty() && draft.left_out.is_empty()) {
-        writeln!(w, "#\n# INCOMPLETE: not everything could be seen. What is missing here has no rule.")?;
+        writeln!(
+            w,
+            "#\n# INCOMPLETE: not everything could be seen. A listener that could not be read has no rule."
+        )?;
     }
     for judged in &draft.left_out {
         let socket = &judged.socket;
-        let mark = owner_mark(&socket.owner).unwrap_or("(not wholly read, or in a directory tree of a user)");
+        let mark = owner_mark(&socket.owner).unwrap_or("(partly read, or in a root directory that a user can change)");
         let local = &socket.local;
-        writeln!(w, "#   no rule for {} {}:{}, held by {mark}", local.protocol, address(socket), local.port)?;
+        writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
     }
     if !draft.left_out.is_empty() {
-        writeln!(w, "#   (run it as root)")?;
+        writeln!(w, "#   Run as root to include them.")?;
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
     for drafted in &draft.rules {
@@ -176,7 +179,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
             )?;
         }
         if !services.is_empty() {
-            writeln!(w, "# registered there: {}", few(services))?;
+            writeln!(w, "# registered services: {}", few(services))?;
         }
         for note in notes {
             write_note(note, w)?;
@@ -235,8 +238,8 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
     match note {
         DraftNote::Ephemeral(ports) => writeln!(
             w,
-            "# On {} now. The kernel seems to give these ports, others after each start, so the rule allows any such\n\
-             # port to this program and user. Where a port is fixed, write it instead.",
+            "# On {} now. The kernel probably picks these ports at each start, so the rule allows this program and\n\
+            # user any ephemeral port. If a port is fixed, write its number instead.",
             few(ports)
         ),
         DraftNote::Picked(ports) => writeln!(
@@ -246,16 +249,16 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
         ),
         DraftNote::Interpreter => writeln!(
             w,
-            "# The program is an interpreter or a relay, and what it runs could not be put into the rule: anything that it\n\
-             # runs as this user matches."
+            "# The program is an interpreter or a relay, and the rule does not say what it runs: it allows everything that\n\
+             # this program runs as this user."
         ),
         DraftNote::ForAnother => writeln!(
             w,
-            "# Held for a service that is started when needed. It holds the port too once it runs: add its executable,\n\
-             # its user and its unit."
+            "# Process 1 opened this socket for a service that starts on demand. The service then owns the socket too:\n\
+            # add its executable, user and unit."
         ),
         DraftNote::Container => {
-            writeln!(w, "# In a container that has a number and no name: the rule does not ask which.")
+            writeln!(w, "# The container has an ID and no name, so the rule does not name the container.")
         }
     }
 }
@@ -265,22 +268,22 @@ fn few<T: Display>(values: &[T]) -> String {
     first_of(&values, MOST_NAMED)
 }
 
-/// Writes the remarks on a valid policy, one per line, and a line that the policy is valid.
+/// Writes the remarks on a valid policy, one per line, and then a line that says that the policy is valid.
 pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Write) -> io::Result<()> {
     for Remark { rule, at, kind } in remarks {
         let text = match kind {
             RemarkKind::AllowsEverything => {
-                "allows everything: it asks for no port, address, exposure, device, executable, runs, user, unit or container"
+                "allows everything: it names no port, address, exposure, device, executable, runs, user, unit or container"
                     .to_owned()
             }
-            RemarkKind::Shadowed { by } => format!("never decides: what it allows, rule {by} before it allows"),
-            RemarkKind::Expired { on } => format!("is out of force since its last day, {on}"),
+            RemarkKind::Shadowed { by } => format!("never applies: the earlier rule {by} allows the same listeners"),
+            RemarkKind::Expired { on } => format!("expired on {on}"),
             RemarkKind::Impossible { why } => format!("never matches: {why}"),
             RemarkKind::AcceptsWithoutReason { flags } => {
                 let codes: Vec<&str> = flags.iter().map(|flag| flag.code()).collect();
                 format!("accepts {} without a reason", codes.join(", "))
             }
-            RemarkKind::Unmatched => "matches nothing that listens".to_owned(),
+            RemarkKind::Unmatched => "matches no listener".to_owned(),
         };
         writeln!(w, "{}: rule {rule} {text}", sanitize(&at.to_string()))?;
     }
@@ -293,9 +296,9 @@ pub fn checked(name: &str, policy: &Policy, remarks: &[Remark], w: &mut dyn Writ
         rules => format!("{rules} rules"),
     };
     let remarks = match remarks.len() {
-        0 => "nothing to remark".to_owned(),
+        0 => "no remarks".to_owned(),
         1 => "1 remark".to_owned(),
         more => format!("{more} remarks"),
     };
-    writeln!(w, "{}: good: {rules}{files}, {remarks}", sanitize(name))
+    writeln!(w, "{}: valid: {rules}{files}, {remarks}", sanitize(name))
 }

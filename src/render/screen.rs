@@ -129,7 +129,7 @@ pub fn frame(
     if left_out > 0 {
         lines.push(style.paint(
             Tone::Warning,
-            &format!("{} not shown: the terminal is too low", plural(left_out, "row")),
+            &format!("{} not shown: the terminal has too few lines", plural(left_out, "row")),
         ));
     }
     lines.extend(gaps);

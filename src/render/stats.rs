@@ -28,18 +28,17 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
     writeln!(w, "{}", summary::registry(&report.registry))?;
     writeln!(w, "Made from {}.", super::sanitize(report.registry.provenance()))?;
     if let Some(days) = age(report.registry.date(), report.snapshot.taken).filter(|days| *days > OLD) {
-        let line = format!(
-            "The data is {days} days old, more than a year: take a newer release, or IANA's own CSV with --registry."
-        );
+        let line =
+            format!("The data is {days} days old. Use a newer release, or IANA's own CSV with --registry.");
         writeln!(w, "{}", style.paint(Tone::Warning, &line))?;
     }
-    writeln!(w, "\n{}", heading("Ports by range and status, TCP and UDP counted apart"))?;
+    writeln!(w, "\n{}", heading("Ports by range and status (TCP and UDP counted separately)"))?;
     for range in [RegistryRange::System, RegistryRange::Registered, RegistryRange::Dynamic] {
         for count in statuses.iter().filter(|count| count.range == range) {
             writeln!(w, "  {:<11} {:<11} {:>6}", range.name(), count.status.name(), count.ports)?;
         }
     }
-    writeln!(w, "\n{}", heading("Evidence: registrations named, and ports named as something else"))?;
+    writeln!(w, "\n{}", heading("Evidence: registrations listed, and ports listed with another service"))?;
     for sources in evidence {
         let otherwise = if sources.otherwise > 0 { sources.otherwise.to_string() } else { String::new() };
         let line =
@@ -159,7 +158,7 @@ mod tests {
             observation.taken = taken.parse().unwrap();
             let report = report(&observation);
             let shown = text(|w| table(&report, &stats, &Style::default(), w));
-            assert_eq!(shown.contains("more than a year"), old, "{shown}");
+            assert_eq!(shown.contains("days old"), old, "{shown}");
             assert!(
                 shown.contains(report.registry.date()) && shown.contains("system      orphaned        33"),
                 "{shown}"

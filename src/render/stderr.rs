@@ -68,8 +68,10 @@ pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
     for Query { text, matched, added } in asked {
         let what = match matched {
             Matched::Port | Matched::Service => continue,
-            Matched::Program => "no service of this name; shown is what the program of this name uses",
-            Matched::Text => "no service or program of this name; shown is what tells of these words",
+            Matched::Program => "not the name of a service; showing the ports of the program with this name",
+            Matched::Text => {
+                "not the name of a service or program; showing registrations that contain these words"
+            }
         };
         let ports = if *added == 1 { "1 port".to_owned() } else { format!("{added} ports") };
         remark(&format!("{}: {what} ({ports})", sanitize(text)), style, w)?;
@@ -82,8 +84,8 @@ pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
 /// # Errors
 /// If the line cannot be written.
 pub fn gave_up(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
-    let what = if free { "still held" } else { "nothing listens" };
-    writeln!(w, "portolan: {}: {what} after the time given", sanitize(&targets.join(" ")))
+    let what = if free { "still in use" } else { "nothing listens" };
+    writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
 }
 
 fn counted(what: &str, count: Option<u64>) -> String {

@@ -16,10 +16,10 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
             "the system range, 0 to 1023: IANA assigns these ports after review by the IETF (RFC 6335)"
         }
         RegistryRange::Registered => {
-            "the registered range, 1024 to 49151: IANA assigns these ports to whoever asks with reason (RFC 6335)"
+            "the registered range, 1024 to 49151: IANA assigns these ports on request (RFC 6335)"
         }
         RegistryRange::Dynamic => {
-            "the dynamic range, 49152 to 65535: nothing is ever assigned here, any program may use it for a while (RFC 6335)"
+            "the dynamic range, 49152 to 65535: IANA assigns none of these ports, and any program may use one for a while (RFC 6335)"
         }
     }
 }
@@ -39,12 +39,12 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
 /// Returns what is known about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
-        Owner::Held(_) => "held by a process",
-        Owner::Hidden => "its owner is hidden: not every process could be read",
-        Owner::Unaccounted => "no process holds it, and no kernel service explains it",
-        Owner::Kernel => "the kernel's own: no process holds it",
-        Owner::Vanished => "it vanished, with its owner, while this was looked up",
-        Owner::Unknown => "its owner is unknown: this system does not say",
+        Owner::Held(_) => "owned by a process",
+        Owner::Hidden => "owner hidden: not every process could be read",
+        Owner::Unaccounted => "no process owns it, and no kernel service explains it",
+        Owner::Kernel => "owned by the kernel, not by a process",
+        Owner::Vanished => "closed during the scan",
+        Owner::Unknown => "owner unknown: this system does not report it",
     }
 }
 
@@ -93,6 +93,14 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     }
 }
 
+/// Returns the known uses of a port as a phrase; empty if there are none.
+pub(super) fn known_use(verdict: &Verdict) -> String {
+    match verdict.known_use.as_slice() {
+        [] => String::new(),
+        uses => format!("Commonly used by: {}", uses.join("; ")),
+    }
+}
+
 /// Returns why a port and protocol has its status.
 pub(super) fn reason(verdict: &Verdict) -> String {
     let mut said: Vec<String> = Vec::new();
@@ -101,26 +109,22 @@ pub(super) fn reason(verdict: &Verdict) -> String {
     };
     match verdict.status {
         Status::Dynamic => {
-            said.push("IANA assigns nothing from 49152 up: programs use these ports for a while.".into());
+            said.push("IANA assigns no port from 49152 on: programs use these ports for a while.".into());
         }
         Status::Unassigned if verdict.basis == Basis::Reserved => {
             said.push("IANA reserves this port: it is assigned to no service.".into());
             remark(&mut said);
         }
         Status::Unassigned => {
-            said.push(
-                "Nothing is registered for this port and protocol, and nothing is known to use it.".into(),
-            );
+            said.push("Nothing is registered for this port and protocol, and no common use is known.".into());
             remark(&mut said);
         }
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = capital(&sources(&verdict.together));
-                said.push(format!(
-                    "{who} agree with each other on what is met here, and it is not what is registered."
-                ));
+                said.push(format!("{who} agree on another service for this port than the registered one."));
             } else {
-                said.push(sentence(&format!("What one meets here today: {}", verdict.known_use.join("; "))));
+                said.push(sentence(&known_use(verdict)));
             }
             if verdict.assignments.is_empty() {
                 said.push("Nothing is registered.".into());
@@ -136,9 +140,9 @@ pub(super) fn reason(verdict: &Verdict) -> String {
         Status::Active => {
             let standard = verdict.assignments.iter().filter(|a| a.basis == Basis::Standard);
             said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
-                [] => format!("{} is defined by an RFC, and nothing says that it is dead.", a.service),
+                [] => format!("{} is defined by an RFC and not known to be dead.", a.service),
                 rfcs => {
-                    format!("{} is defined by {}, and nothing says that it is dead.", a.service, list(rfcs))
+                    format!("{} is defined by {} and not known to be dead.", a.service, list(rfcs))
                 }
             }));
             said.extend(verdict.assignments.iter().filter_map(dead));
@@ -156,8 +160,8 @@ pub(super) fn reason(verdict: &Verdict) -> String {
         }
     }
     if verdict.status != Status::Repurposed && !verdict.otherwise.is_empty() && lacks_life(verdict) {
-        let (who, verb) = (capital(&sources(&verdict.otherwise)), names(&verdict.otherwise));
-        said.push(format!("{who} {verb} this port as something else."));
+        let (who, verb) = (capital(&sources(&verdict.otherwise)), lists(&verdict.otherwise));
+        said.push(format!("{who} {verb} another service for this port."));
     }
     said.join(" ")
 }
@@ -188,11 +192,11 @@ pub(super) fn sources(life: &[Life]) -> String {
     list(&names)
 }
 
-/// Returns `names` or `name`, to agree with the text for these kinds.
-fn names(life: &[Life]) -> &'static str {
+/// Returns `lists` or `list`, to agree in number with the text for these kinds.
+fn lists(life: &[Life]) -> &'static str {
     match life {
-        [Life::Curated | Life::KnownUse | Life::Netbase | Life::Selinux] => "names",
-        _ => "name",
+        [Life::Curated | Life::KnownUse | Life::Netbase | Life::Selinux] => "lists",
+        _ => "list",
     }
 }
 
@@ -200,7 +204,7 @@ fn alive(a: &Assignment) -> String {
     let named = if a.life.is_empty() {
         format!("{} is in use.", a.service)
     } else {
-        format!("{} is in use: {} {} it.", a.service, sources(&a.life), names(&a.life))
+        format!("{} is in use: {} {} it.", a.service, sources(&a.life), lists(&a.life))
     };
     // If other sources confirm it, the basis of the curated list adds nothing.
     let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
@@ -218,7 +222,7 @@ fn dead(a: &Assignment) -> Option<String> {
     let how = match row.standing {
         CuratedState::Alive => return None,
         CuratedState::Orphaned => "dead",
-        CuratedState::Legacy => "withdrawn but still met",
+        CuratedState::Legacy => "withdrawn but still in use",
     };
     let died = DeadRegistration::new(a.service, row).sentence(how);
     let packaged: Vec<Life> = a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
@@ -226,16 +230,16 @@ fn dead(a: &Assignment) -> Option<String> {
         return Some(died);
     }
     Some(format!(
-        "{died} {} still {} it, which shows no life.",
+        "{died} {} still {} it, but that does not prove that it is used.",
         capital(&sources(&packaged)),
-        names(&packaged)
+        lists(&packaged)
     ))
 }
 
 fn registered(a: &Assignment) -> String {
     match a.description.filter(|d| !d.is_empty()) {
-        Some(description) => sentence(&format!("Registered is {}: {description}", a.service)),
-        None => format!("Registered is {}.", a.service),
+        Some(description) => sentence(&format!("{} is registered here: {description}", a.service)),
+        None => format!("{} is registered here.", a.service),
     }
 }
 

@@ -19,9 +19,9 @@ fn a_diff_with_gaps_is_no_all_clear() {
         for format in ["table", "json", "ndjson", "csv"] {
             let output = run(["diff", "-o", format].iter().chain(&arguments));
             assert_eq!(output.status.code(), Some(3), "{format} {arguments:?}");
-            let talk = stderr(&output);
-            assert!(talk.contains("not seen:") && talk.contains("no all-clear"), "{talk}");
-            assert!(!talk.contains("No changes"), "{talk}");
+            let messages = stderr(&output);
+            assert!(messages.contains("not seen:") && messages.contains("not an all-clear"), "{messages}");
+            assert!(!messages.contains("No changes"), "{messages}");
             let allowed = run(["diff", "--allow-incomplete", "-o", format].iter().chain(&arguments));
             assert_eq!(allowed.status.code(), Some(0), "{format} {arguments:?}");
         }

@@ -1,7 +1,7 @@
 //! Recent changes: the marks on the screen, and the listeners that vanished but are still shown.
 //!
 //! A mark is stored under the fingerprint of its listener, so that it follows the listener. It fades after a few scans
-//! and at least some seconds. A listener that vanished is matched_entries as it was at the last scan that saw it.
+//! and at least some seconds. A listener that vanished is kept as it was at the last scan that saw it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -34,18 +34,15 @@ pub(super) fn run(
 ) -> Result<Exit, Error> {
     if common.from.is_some() {
         return Err(Error::msg(
-            "--from: a saved observation does not change, so there is nothing to watch".to_owned(),
+            "--from: a snapshot does not change, so there is nothing to watch".to_owned(),
         ));
     }
     if matches!(common.output, Output::Csv | Output::Wide) {
-        return Err(Error::msg(
-            "watch draws a screen or, with -o ndjson, writes events: no other shape of output goes with it"
-                .to_owned(),
-        ));
+        return Err(Error::msg("watch: no such output format (expected table, json or ndjson)".to_owned()));
     }
     let waits = args.until_listening || args.until_free;
     if args.timeout.is_some() && !waits {
-        return Err(Error::msg("--timeout goes with --until-listening or --until-free".to_owned()));
+        return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
     }
     let registry = registry_source::registry(common)?;
     let selection = list::selection(&args.scan, &registry)?;

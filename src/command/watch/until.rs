@@ -1,6 +1,6 @@
 //! Waiting: until something listens on every target, or until the ports of all targets are free.
 //!
-//! A port is never reported as free while sockets may be out of scan. Waiting makes no connection.
+//! A port is never reported as free if sockets may be missing from a scan. Waiting makes no connection.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const BLIND_LOOKS: u32 = 5;
 enum Answer {
     Yes,
     No,
-    /// No socket was found, but sockets are out of scan.
+    /// No socket was found, but sockets may be missing from the scan.
     Blind,
 }
 
@@ -39,12 +39,12 @@ pub(super) fn run(
     match watch.selection.targets().iter().find(|target| !target.names_ports()) {
         Some(other) => {
             return Err(Error::msg(format!(
-                "{}: {option} waits for ports: name one, such as 3000 or 127.0.0.1:3000",
+                "{}: not a port ({option} needs ports, such as 3000 or 127.0.0.1:3000)",
                 other.text
             )));
         }
         None if watch.selection.targets().is_empty() => {
-            return Err(Error::msg(format!("{option} needs a target that names ports, such as 3000")));
+            return Err(Error::msg(format!("{option} needs a port, such as 3000")));
         }
         None => {}
     }
@@ -66,7 +66,9 @@ pub(super) fn run(
         let late = given_up.is_some_and(|end| end <= Instant::now());
         if blind == BLIND_LOOKS || (late && blind > 0) {
             ui.tell(&last.snapshot);
-            return Err(Error::msg("sockets are out of scan, so nothing can be called free".to_owned()));
+            return Err(Error::msg(
+                "not every socket can be seen, so no port can be reported as free".to_owned(),
+            ));
         }
         if late {
             let _ =

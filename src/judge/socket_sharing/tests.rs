@@ -89,7 +89,7 @@ fn holders_of_one_socket() {
         ),
         ("systemd and a service", vec![SYSTEMD, (7, 5, NGINX, &[1])], ""),
         (
-            "systemd and two are_unrelated",
+            "systemd and two unrelated programs",
             vec![SYSTEMD, (7, 5, NGINX, &[1]), (8, 5, PYTHON, &[1])],
             "[Executable]",
         ),

@@ -24,7 +24,7 @@ pub(super) fn find_owners(
     found: &mut [Found],
     Asked { privileged, closely }: Asked,
     look: impl Fn() -> Option<Vec<Found>>,
-    kernel_services: impl FnOnce() -> kernel_services::RunningProgram,
+    kernel_services: impl FnOnce() -> kernel_services::RunningServices,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     gaps.extend(hidden_by_proc(privileged));
@@ -38,7 +38,7 @@ pub(super) fn find_owners(
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
             gaps.push(Gap {
                 stage: Stage::Owners,
-                what: "the processes that hold the sockets".to_owned(),
+                what: "the processes that own the sockets".to_owned(),
                 count: None,
                 pids: Vec::new(),
                 why: format!("/proc: {errno}"),
@@ -74,7 +74,7 @@ pub(super) fn find_owners(
     if unsure {
         gaps.push(Gap {
             stage: Stage::Owners,
-            what: "whether sockets without a holder were still there".to_owned(),
+            what: "whether sockets without a process still existed".to_owned(),
             count: None,
             pids: Vec::new(),
             why: "they could not be listed again".to_owned(),
@@ -84,8 +84,11 @@ pub(super) fn find_owners(
     gaps.extend(outside_the_namespace(open.len()));
     // If not every process was seen, the owner of the remaining sockets is unknown.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
-    let services =
-        if open.is_empty() || blind { kernel_services::RunningProgram::default() } else { kernel_services() };
+    let services = if open.is_empty() || blind {
+        kernel_services::RunningServices::default()
+    } else {
+        kernel_services()
+    };
     let unaccounted = assign(found, &walk, &gone, blind, &services);
     gaps.extend(unaccounted_sockets(unaccounted, &walk));
     Some(walk)
@@ -119,7 +122,7 @@ fn assign(
     walk: &Walk,
     gone: &HashSet<Identity>,
     blind: bool,
-    services: &kernel_services::RunningProgram,
+    services: &kernel_services::RunningServices,
 ) -> u64 {
     let mut unaccounted = 0;
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
@@ -128,7 +131,7 @@ fn assign(
             f.socket.owner = Owner::Kernel; // no file stands for it, so no process can hold it
             continue;
         };
-        let pids = walk.holders(inode.get());
+        let pids = walk.owners_of(inode.get());
         f.socket.owner = match (gone.contains(&f.identity()), blind) {
             _ if !pids.is_empty() => {
                 let pids = shared.get(&pids).cloned().unwrap_or_else(|| Arc::new(pids));
@@ -147,7 +150,7 @@ fn assign(
     unaccounted
 }
 
-/// Returns a gap for the sockets that no process holds although every process was read.
+/// Returns a gap for the sockets that no process owns although every process was read.
 fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     if count == 0 {
         return None;
@@ -155,12 +158,12 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     let pids = owners::candidates(walk);
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets that no process holds", if count == 1 { "" } else { "s" }),
+        what: format!("owner{} of sockets that no process has", if count == 1 { "" } else { "s" }),
         count: Some(count),
         why: match &*pids {
             [] => "every process was read, and no kernel service explains them".to_owned(),
             pids => format!(
-                "no kernel service explains them; a process can hold a socket in an io_uring, or while it passes it on: {}",
+                "no kernel service explains them; these processes may own them, in an io_uring or while they pass a socket on: {}",
                 pids.iter().take(NAMED).map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ")
             ),
         },
@@ -180,7 +183,7 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
         what: "processes of other users".to_owned(),
         count: None,
         pids: Vec::new(),
-        why: "/proc is mounted with hidepid: the processes of others are not shown".to_owned(),
+        why: "/proc is mounted with hidepid, which hides the processes of other users".to_owned(),
         remedy: Some("run as root".to_owned()),
     })
 }
@@ -191,7 +194,7 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets out of sight", if sockets == 1 { "" } else { "s" }),
+        what: format!("owner{} of sockets outside the view", if sockets == 1 { "" } else { "s" }),
         count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
@@ -271,7 +274,8 @@ mod tests {
         let told = |again: fn() -> Option<Vec<Found>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
             let asked = Asked { privileged: true, closely: false };
-            find_owners(&mut one, asked, again, kernel_services::RunningProgram::default, &mut gaps).unwrap();
+            find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
+                .unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
             (one[0].socket.owner.clone(), failed)
         };

@@ -57,16 +57,16 @@ const SERVICES: [Service; 21] = [
 
 /// The kernel services that run, as far as there is evidence.
 #[derive(Debug, Default)]
-pub(super) struct RunningProgram {
+pub(super) struct RunningServices {
     threads: HashSet<String>,
     /// Kinds of devices, by the inode of the namespace they are in (`None`: the observer's own).
     devices: HashSet<(Option<u64>, String)>,
 }
 
-impl RunningProgram {
+impl RunningServices {
     /// Looks for kernel threads, and for the devices of this namespace.
     pub(super) fn find() -> Self {
-        let mut running = RunningProgram { threads: process::kernel_threads(), devices: HashSet::new() };
+        let mut running = RunningServices { threads: process::kernel_threads(), devices: HashSet::new() };
         running.add(None, links::list().unwrap_or_default());
         running
     }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn only_a_service_that_runs_explains_a_socket() {
         let mut running =
-            RunningProgram { threads: HashSet::from(["nfsd".to_owned()]), ..RunningProgram::default() };
+            RunningServices { threads: HashSet::from(["nfsd".to_owned()]), ..RunningServices::default() };
         let link =
             |kind: &str| Link { index: 2, name: "x".into(), is_loopback: false, kind: Some(kind.into()) };
         running.add(Some(7), vec![link("vxlan")]);

@@ -59,7 +59,7 @@ impl Walk {
     }
 
     /// Returns the processes that own an inode, in rising order.
-    pub(super) fn holders(&self, inode: u64) -> Vec<Pid> {
+    pub(super) fn owners_of(&self, inode: u64) -> Vec<Pid> {
         let places = self.places.get(self.places.partition_point(|place| place.inode < inode)..);
         let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
         let places = places.into_iter().flatten().take_while(|place| place.inode == inode);

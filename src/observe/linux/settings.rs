@@ -44,9 +44,9 @@ pub(super) fn ephemeral() -> Ephemeral {
         });
     };
     if let Err(why) = &mut range {
-        lost("this kernel's ephemeral port range; 32768-60999, the default, is assumed", why);
+        lost("the ephemeral port range of this kernel; the default, 32768-60999, is assumed", why);
     } else if let Err(why) = &mut reserved {
-        lost("the ports this kernel keeps back from its ephemeral range; none is assumed", why);
+        lost("the reserved ports of this kernel; none are assumed", why);
     }
     Ephemeral {
         source: if range.is_ok() {
@@ -174,19 +174,16 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         ));
     }
     if !scope.processes {
-        notes.push(note("owners were not looked for", Some("leave out --no-holders")));
+        notes.push(note("processes were not looked up", Some("leave out --no-holders")));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
-        notes.push(note(
-            "sockets bound but not listening were not looked for",
-            Some("leave out --no-holders"),
-        ));
+        notes.push(note("bound sockets that do not listen were not listed", Some("leave out --no-holders")));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
         notes.push(note(
-            "this kernel does not tell of TCP sockets bound but not listening; Linux 6.8 does",
+            "this kernel does not list bound TCP sockets that do not listen (Linux 6.8 and later do)",
             None,
         ));
     }

@@ -173,7 +173,7 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
         Errno::NOENT => format!("modprobe {modules}"),
-        _ => "allow NETLINK_SOCK_DIAG sockets to this process".to_owned(),
+        _ => "allow NETLINK_SOCK_DIAG sockets for this process".to_owned(),
     }
 }
 
@@ -283,7 +283,7 @@ impl Lister<'_> {
             count: None,
             remedy: None,
         });
-        let in_part = if kinds.len() > 1 { "" } else { " in part" };
+        let partly = if kinds.len() > 1 { "" } else { "partly " };
         let mut modules: Vec<_> = self.refusals.iter().map(|(kind, ..)| kind.module).collect();
         modules.dedup();
         self.listed.gaps.push(Gap {
@@ -292,8 +292,8 @@ impl Lister<'_> {
             count: None,
             pids: Vec::new(),
             why: match *why {
-                Errno::NOENT => format!("the kernel's socket diagnosis is not loaded{in_part}"),
-                why => format!("the kernel's socket diagnosis (netlink) is refused{in_part}: {why}"),
+                Errno::NOENT => format!("the kernel's socket diagnosis is {partly}not loaded"),
+                why => format!("the kernel's socket diagnosis (netlink) is {partly}refused: {why}"),
             },
             remedy: Some(remedy(*why, &modules.join(" "))),
         });

@@ -39,7 +39,7 @@ impl View {
         let own = own.is_some_and(|own| own.is_called(name));
         if !own && known.is_empty() {
             return Err(Error(format!(
-                "{name}: no network namespace of this name, inode or process is to be found"
+                "{name}: no such network namespace (expected a name, an inode or a process ID)"
             )));
         }
         Ok(View { own, others: known.into_values().collect() })
@@ -89,8 +89,8 @@ impl View {
     }
 
     /// Returns the kernel services that run, as far as they can be seen from here and inside the other namespaces.
-    pub(super) fn kernel_services(&self) -> kernel_services::RunningProgram {
-        let mut running = kernel_services::RunningProgram::find();
+    pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
+        let mut running = kernel_services::RunningServices::find();
         for known in &self.others {
             let links = known.enter(links::list).and_then(|links| links).unwrap_or_default();
             running.add(Some(known.netns.inode), links);
@@ -101,14 +101,14 @@ impl View {
     /// Returns a note about the namespaces that were not asked for.
     pub(super) fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
-        let looked_into = |inode: &u64| {
+        let is_scanned = |inode: &u64| {
             (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
         };
         let mounted = namespaces::mounted().into_iter().map(|(inode, _)| inode);
         let known: HashSet<_> = walk.namespaces.iter().copied().chain(mounted).collect();
-        let count = known.iter().filter(|inode| !looked_into(inode)).count();
+        let count = known.iter().filter(|inode| !is_scanned(inode)).count();
         (count > 0).then(|| Note {
-            what: format!("other network namespace{}, not looked into", if count == 1 { "" } else { "s" }),
+            what: format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }),
             count: u64::try_from(count).ok(),
             remedy: Some("--netns all".to_owned()),
         })

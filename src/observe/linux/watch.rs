@@ -189,11 +189,12 @@ impl LastScan {
         let Snapshot { sockets, processes, taken, .. } = &mut self.seen.observation;
         let mut at = 0..;
         sockets.retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
-        let holders: HashSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
+        let owners_of: HashSet<Pid> =
+            sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
         let inodes: HashSet<u64> = sockets.iter().filter_map(|socket| socket.inode).map(u64::from).collect();
-        processes.retain(|process| holders.contains(&process.pid));
-        self.programs.retain(|(pid, _)| holders.contains(pid));
-        self.directories.retain(&holders);
+        processes.retain(|process| owners_of.contains(&process.pid));
+        self.programs.retain(|(pid, _)| owners_of.contains(pid));
+        self.directories.retain(&owners_of);
         self.seen.places.retain(|Place { inode, .. }| inodes.contains(inode));
         *taken = Timestamp::now();
     }

@@ -11,7 +11,7 @@ use crate::observe::Scope;
 
 /// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] =
-    &["UDP sockets that are connected to a peer are listed as if they took from anybody"];
+    &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 
 /// Returns whether every process may be read: true for root, by this process's user in sysinfo.
 pub(super) fn privileged() -> bool {
@@ -40,7 +40,7 @@ pub(super) fn add_system_details(
     if !privileged {
         gaps.push(Gap {
             stage: Stage::Owners,
-            what: "sockets held by processes of other users".to_owned(),
+            what: "sockets of other users' processes".to_owned(),
             count: None,
             pids: Vec::new(),
             why: "permission denied".to_owned(),

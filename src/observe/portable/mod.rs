@@ -56,7 +56,7 @@ impl Ephemeral {
 fn assumed(range: PortRange, why: String) -> Gap {
     Gap {
         stage: Stage::Host,
-        what: format!("this system's ephemeral port range; {range}, the default, is assumed"),
+        what: format!("the ephemeral port range of this system; the default, {range}, is assumed"),
         count: None,
         pids: Vec::new(),
         why,
@@ -76,7 +76,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
         Namespaces::Called(name) => Some(name.as_str()),
     };
     if let Some(name) = named {
-        return Err(Error(format!("--netns {name}: network namespaces are a thing of Linux")));
+        return Err(Error(format!("--netns {name}: network namespaces exist only on Linux")));
     }
     let taken = Timestamp::now();
     let mut gaps = Vec::new();
@@ -95,7 +95,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             what: "sockets for which the system names no process".to_owned(),
             count: u64::try_from(nameless).ok(),
             pids: Vec::new(),
-            why: "its table of sockets does not add_system_details".to_owned(),
+            why: "the socket table of the system does not name it".to_owned(),
             remedy: None,
         });
     }

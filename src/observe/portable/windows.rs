@@ -25,8 +25,8 @@ use crate::observe::Scope;
 
 /// The facts that the reader of every snapshot should know.
 pub(super) const NOTES: &[&str] = &[
-    "this system's tables add_system_details neither the peers of UDP sockets, which are listed as if they took from anybody, nor \
-     TCP sockets that are bound and do not listen",
+    "this system does not report the peers of UDP sockets, so connected ones are listed as if they accepted traffic \
+     from anyone, and it does not list bound TCP sockets that do not listen",
 ];
 
 /// The process IDs of the System Idle Process and of System.
@@ -132,7 +132,7 @@ pub(super) fn add_system_details(
             what: "the program files of processes".to_owned(),
             count: Some(unread),
             pids: Vec::new(),
-            why: "the system does not add_system_details them".to_owned(),
+            why: "the system does not report them".to_owned(),
             remedy: remedy(privileged),
         });
     }

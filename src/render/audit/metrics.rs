@@ -27,10 +27,10 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     family(&mut out, "build_info", "The version of portolan that wrote this; the value is always 1.");
     sample(&mut out, "build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
 
-    family(&mut out, "last_run_timestamp_seconds", "When this machine was looked at, in seconds since 1970.");
+    family(&mut out, "last_run_timestamp_seconds", "When this machine was scanned, in seconds since 1970.");
     sample(&mut out, "last_run_timestamp_seconds", &[], observation.taken.as_second());
 
-    family(&mut out, "complete", "Whether everything that was looked for could be seen: 1 yes, 0 no.");
+    family(&mut out, "complete", "Whether everything could be seen: 1 yes, 0 no.");
     sample(&mut out, "complete", &[], one(audit.is_complete()));
 
     family(&mut out, "scope", "The part of the machine that was visible: 1 for that part, 0 for the others.");
@@ -38,20 +38,16 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         sample(&mut out, "scope", &[("scope", scope.name())], one(observation.host.scope == Some(scope)));
     }
 
-    family(&mut out, "gaps", "The kinds of things that should have been seen and could not.");
+    family(&mut out, "gaps", "The number of gaps, which are kinds of things that could not be seen.");
     sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));
 
     let verdict = audit.outcome(fail_on);
-    family(&mut out, "verdict", "What the audit comes to: 1 for the verdict that holds, 0 for the others.");
+    family(&mut out, "verdict", "The verdict of the audit: 1 for the current verdict, 0 for the others.");
     for outcome in [Outcome::Clear, Outcome::Findings, Outcome::Incomplete] {
         sample(&mut out, "verdict", &[("verdict", outcome.name())], one(outcome == verdict));
     }
 
-    family(
-        &mut out,
-        "listeners",
-        "What listens, by who can reach it and by the status of its port in the registry.",
-    );
+    family(&mut out, "listeners", "Listeners by exposure and by the status of the port in the registry.");
     for exposure in Exposure::ALL {
         for status in Status::ALL {
             let those = audit
@@ -63,7 +59,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         }
     }
 
-    family(&mut out, "findings", "What an audit finds, by the code of the rule and by how grave it is.");
+    family(&mut out, "findings", "Findings by code and severity.");
     for flag in Flag::all() {
         for severity in Severity::ALL {
             let those = audit.findings.iter().map(|found| &found.finding);

@@ -167,10 +167,10 @@ fn netns(netns: &Netns) -> String {
 }
 
 /// Returns the text in place of a process, where no listener is seen.
-const fn nobody(finding: &Finding) -> &'static str {
+const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
-        Evidence::Deep(deep::Evidence::TakenPort(_)) => "nobody that any table shows",
-        Evidence::Deep(deep::Evidence::Disagreement(_)) => "a socket that not every table shows",
+        Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",
+        Evidence::Deep(deep::Evidence::Disagreement(_)) => "a socket that one table does not show",
         _ => "nothing listens there",
     }
 }

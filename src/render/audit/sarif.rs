@@ -17,7 +17,7 @@ use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Gap, Severity};
 use crate::render::json::{Seq, write};
 
-use super::{identity, nobody, place, verdict, who};
+use super::{identity, place, text_without_listener, verdict, who};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -103,7 +103,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
     let place = place(&found.subject);
     let who = match found.subject {
         Subject::Listener(judged) => who(judged),
-        Subject::Place { .. } => nobody(&found.finding).to_owned(),
+        Subject::Place { .. } => text_without_listener(&found.finding).to_owned(),
     };
     let known_by = identity(found);
     let digest = Sha256::digest(known_by.as_bytes());
@@ -112,7 +112,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         "ruleId": flag.code(),
         "ruleIndex": flag.position(),
         "level": level(found.finding.severity),
-        "message": { "text": format!("{place}, held by {who}: {} What to do: {}.", found.finding.sentence(), flag.remedy()) },
+        "message": { "text": format!("{place}, {who}: {} What to do: {}.", found.finding.sentence(), flag.remedy()) },
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": port },

@@ -20,7 +20,7 @@ use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, sanitize, stderr};
 
 use super::reachable::{self, Reachable, ReachableService};
-use super::{nobody, part, place, verdict, who};
+use super::{part, place, text_without_listener, verdict, who};
 
 /// The width of prose without a terminal, in columns: people read that output too.
 pub(super) const MEASURE: u16 = 100;
@@ -96,7 +96,9 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) ->
         });
         let (who, place) = match found.subject {
             Subject::Listener(judged) => (who(judged), with_pids(place(&found.subject), judged)),
-            Subject::Place { .. } => (nobody(&found.finding).to_owned(), place(&found.subject)),
+            Subject::Place { .. } => {
+                (text_without_listener(&found.finding).to_owned(), place(&found.subject))
+            }
         };
         let programs = &mut blocks[b].programs;
         let e = *of_program.entry((b, who.clone())).or_insert_with(|| {

@@ -17,8 +17,8 @@ fn orphaned() {
     assert_snapshot(
         card(&scene(), &[3416], &terminal(80)),
         str![[r#"
-Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports to
-whoever asks with reason (RFC 6335).
+Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
+request (RFC 6335).
 
 tcp, udp  orphaned (presumed)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
@@ -28,15 +28,15 @@ tcp, udp  orphaned (presumed)
               Motorola domain; Motorola offers no AirMobile today, and no
               package or maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
-              orphaned (presumed); to Mike Klein; registered 2002-02
-  Beside it   3415 bcinameservice and 3417 csvr.
+              orphaned (presumed); assigned to Mike Klein; registered 2002-02
+  Nearby      3415 bcinameservice and 3417 csvr.
   Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
               python3 (pid 812, user root)
                 python3 -m serve
               flags: orphaned (warning)
 
   To check    portolan 3416
-              sudo portolan 3416 (as root it shows every owner)
+              sudo portolan 3416 (shows every process)
 
 "#]],
     );
@@ -47,39 +47,39 @@ fn repurposed_with_several_holders() {
     assert_snapshot(
         card(&scene(), &[8000], &terminal(80)),
         str![[r#"
-Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports to
-whoever asks with reason (RFC 6335).
+Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports on
+request (RFC 6335).
 
 tcp  repurposed
-  Why         What one meets here today: Django, uvicorn and other development
-              servers, Splunk, Portainer, Hikvision cameras. Registered is
-              irdmi: iRDMI.
+  Why         Commonly used by: Django, uvicorn and other development servers,
+              Splunk, Portainer, Hikvision cameras. irdmi is registered here:
+              iRDMI.
   Registered  irdmi: iRDMI
-              dormant; to Gil Shafriri
-  Evidence    the port is named as something else by the SELinux reference
-              policy and firewalld's services.
+              dormant; assigned to Gil Shafriri
+  Evidence    another service is listed by the SELinux reference policy and
+              firewalld's services.
   Usually     served by Gunicorn [gunicorn], Uvicorn [uvicorn], Django
               development server [manage.py runserver], Python http.server
               [http.server], Portainer [portainer], Laravel development server
               [artisan serve] and 29 more.
-  Beside it   7999 irdmi2 and 8001 vcom-tunnel.
+  Nearby      7999 irdmi2 and 8001 vcom-tunnel.
   Here now    tcp 0.0.0.0:8000, reachable on every address of this machine
               nginx (pids 21, 22, 23, 24, user root)
                 nginx -m serve
-              pid 4000025, of which nothing could be read
+              pid 4000025 (could not be read)
 
 udp  dormant
-  Why         irdmi is registered, but no known software uses the registration.
-              It does not explain the listener. Wireshark's dissectors name this
-              port as something else.
+  Why         irdmi is registered. No known software uses this registration, so
+              it does not explain the listener. Wireshark's dissectors list
+              another service for this port.
   Registered  irdmi: iRDMI
-              dormant; to Gil Shafriri
-  Evidence    the port is named as something else by Wireshark's dissectors.
-  Beside it   7999 irdmi2 and 8001 vcom-tunnel.
-  Here now    nothing listens on it.
+              dormant; assigned to Gil Shafriri
+  Evidence    another service is listed by Wireshark's dissectors.
+  Nearby      7999 irdmi2 and 8001 vcom-tunnel.
+  Here now    nothing listens on this port.
 
   To check    portolan 8000
-              sudo portolan 8000 (as root it shows every owner)
+              sudo portolan 8000 (shows every process)
 
 "#]],
     );
@@ -90,29 +90,30 @@ fn unassigned_and_hidden() {
     assert_snapshot(
         card(&scene(), &[4913], &terminal(80)),
         str![[r#"
-Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports to
-whoever asks with reason (RFC 6335).
+Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports on
+request (RFC 6335).
 
 tcp  dormant
-  Why         lutcp is registered (unchanged since 2007-07-03), but no known
-              software uses the registration. It does not explain the listener.
+  Why         lutcp is registered (unchanged since 2007-07-03). No known
+              software uses this registration, so it does not explain the
+              listener.
   Registered  lutcp: LUTher Control Protocol
-              dormant; to Markus Loeffler; registered 2007-07-03
-  Beside it   Markus Loeffler registered 4912-4913 together: 4912 lutap and 4913
-              lutcp.
-  Here now    nothing listens on it.
+              dormant; assigned to Markus Loeffler; registered 2007-07-03
+  Nearby      Markus Loeffler registered the block 4912-4913: 4912 lutap and
+              4913 lutcp.
+  Here now    nothing listens on this port.
 
 udp  unassigned
-  Why         Nothing is registered for this port and protocol, and nothing is
-              known to use it.
-  Beside it   4900 hfcs and 4914 bones.
+  Why         Nothing is registered for this port and protocol, and no common
+              use is known.
+  Nearby      4900 hfcs and 4914 bones.
   Here now    udp [::]:4913, reachable on every address of this machine
-              made by user 65534; its owner is hidden: not every process could
-              be read
+              created by user 65534; owner hidden: not every process could be
+              read
               flags: unexplained (info)
 
   To check    portolan 4913
-              sudo portolan 4913 (as root it shows every owner)
+              sudo portolan 4913 (shows every process)
 
 "#]],
     );
@@ -123,42 +124,42 @@ fn dynamic_and_the_kernels() {
     assert_snapshot(
         card(&scene(), &[51820], &terminal(80)),
         str![[r#"
-Port 51820 is in the dynamic range, 49152 to 65535: nothing is ever assigned
-here, any program may use it for a while (RFC 6335).
+Port 51820 is in the dynamic range, 49152 to 65535: IANA assigns none of these
+ports, and any program may use one for a while (RFC 6335).
 
 tcp  dynamic
-  Why         IANA assigns nothing from 49152 up: programs use these ports for a
+  Why         IANA assigns no port from 49152 on: programs use these ports for a
               while.
-  Beside it   49150 inspider.
-  Ephemeral   in 32768-60999, which this kernel hands out to outgoing
-              connections (ip_local_port_range). A listener here would have
-              chosen the port: the kernel does not give it by itself.
-  Here now    nothing listens on it.
+  Nearby      49150 inspider.
+  Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
+              connections (ip_local_port_range). The kernel does not pick this
+              port by itself, so a listener here has chosen it.
+  Here now    nothing listens on this port.
 
 udp  dynamic
-  Why         IANA assigns nothing from 49152 up: programs use these ports for a
-              while. Firewalld's services and nDPI's protocols name this port as
-              something else.
-  Met here    WireGuard
-  Evidence    the port is named as something else by firewalld's services and
-              nDPI's protocols.
+  Why         IANA assigns no port from 49152 on: programs use these ports for a
+              while. Firewalld's services and nDPI's protocols list another
+              service for this port.
+  Known use   Commonly used by: WireGuard
+  Evidence    another service is listed by firewalld's services and nDPI's
+              protocols.
   Usually     served by WireGuard in the kernel (no owning process)
               [[wireguard]], WireGuard userspace [wireguard-go], flannel
               [flanneld], BoringTun WireGuard userspace [boringtun-cli] and
               NetBird [netbird].
-  Guarded     as wireguard; known to serve it: [wireguard], wireguard-go,
+  Guarded     wireguard; known servers: [wireguard], wireguard-go,
               boringtun-cli, netbird, flanneld, mullvad-daemon and 2 more. The
               kernel tunnel has no owning process; many VPN programs bring their
               own.
-  Beside it   49001 nusdp-disc.
-  Ephemeral   in 32768-60999, which this kernel hands out to outgoing
-              connections (ip_local_port_range). Whether a listener chose the
-              port or was given it cannot be told.
+  Nearby      49001 nusdp-disc.
+  Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
+              connections (ip_local_port_range). It is not known whether a
+              listener here chose the port or the kernel gave it.
   Here now    udp 0.0.0.0:51820, reachable on every address of this machine
-              made by user root; the kernel's own: no process holds it
+              created by user root; owned by the kernel, not by a process
 
   To check    portolan 51820
-              sudo portolan 51820 (as root it shows every owner)
+              sudo portolan 51820 (shows every process)
 
 "#]],
     );
@@ -169,8 +170,8 @@ fn active_beside_a_dead_registration_with_nobody_there() {
     assert_snapshot(
         card(&scene(), &[1701], &terminal(80)),
         str![[r#"
-Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports to
-whoever asks with reason (RFC 6335).
+Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports on
+request (RFC 6335).
 
 tcp  dormant
   Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
@@ -180,30 +181,30 @@ tcp  dormant
   Registered  l2f: l2f
               orphaned (confirmed); no assignee on record
   Registered  l2tp: l2tp
-              dormant; to Andy Valencia
-  Evidence    l2tp is named by the SELinux reference policy.
-  Beside it   1700 mps-raft and 1702 deskshare.
-  Here now    nothing listens on it.
+              dormant; assigned to Andy Valencia
+  Evidence    l2tp is listed by the SELinux reference policy.
+  Nearby      1700 mps-raft and 1702 deskshare.
+  Here now    nothing listens on this port.
 
 udp  active
   Why         l2tp is in use: the curated list of living services, the services
               file of Debian's netbase, Wireshark's dissectors and the SELinux
-              reference policy name it. l2f was registered for Cisco Layer Two
+              reference policy list it. l2f was registered for Cisco Layer Two
               Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP
               replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341).
-              The services file of Debian's netbase still names it, which shows
-              no life.
+              The services file of Debian's netbase still lists it, but that
+              does not prove that it is used.
   Registered  l2tp: l2tp
-              active; to Andy Valencia
+              active; assigned to Andy Valencia
   Registered  l2f: l2f
               orphaned (confirmed); no assignee on record
-  Met here    L2TP (xl2tpd, strongSwan setups)
+  Known use   Commonly used by: L2TP (xl2tpd, strongSwan setups)
   Usually     served by xl2tpd [xl2tpd] and l2tpns [l2tpns].
-  Beside it   1700 mps-raft and 1702 deskshare.
-  Here now    nothing listens on it.
+  Nearby      1700 mps-raft and 1702 deskshare.
+  Here now    nothing listens on this port.
 
   To check    portolan 1701
-              sudo portolan 1701 (as root it shows every owner)
+              sudo portolan 1701 (shows every process)
 
 "#]],
     );
@@ -224,15 +225,15 @@ fn many_ports_in_blocks() {
               here now: tcp 0.0.0.0:3416 python3 (pid 812)
 8000         tcp  repurposed
               irdmi: iRDMI, dormant
-              met here: Django, uvicorn and other development servers, Splunk,
-              Portainer, Hikvision cameras
+              Commonly used by: Django, uvicorn and other development servers,
+              Splunk, Portainer, Hikvision cameras
               here now: tcp 0.0.0.0:8000 nginx ×4, ? (pid 21, 22, 23, 24,
               4000025)
 8000         udp  dormant
               irdmi: iRDMI
 8001         tcp  repurposed
               vcom-tunnel: VCOM Tunnel, dormant
-              met here: kubectl proxy, Kong admin, development servers
+              Commonly used by: kubectl proxy, Kong admin, development servers
 8001         udp  dormant
               vcom-tunnel: VCOM Tunnel
 8002         tcp  dormant
@@ -270,8 +271,8 @@ fn in_a_pipe() {
     assert_snapshot(
         card(&scene(), &[3416], &PLAIN),
         str![[r#"
-Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports to
-whoever asks with reason (RFC 6335).
+Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
+request (RFC 6335).
 
 tcp, udp  orphaned (presumed)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
@@ -281,15 +282,15 @@ tcp, udp  orphaned (presumed)
               Motorola domain; Motorola offers no AirMobile today, and no
               package or maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
-              orphaned (presumed); to Mike Klein; registered 2002-02
-  Beside it   3415 bcinameservice and 3417 csvr.
+              orphaned (presumed); assigned to Mike Klein; registered 2002-02
+  Nearby      3415 bcinameservice and 3417 csvr.
   Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
               python3 (pid 812, user root)
                 python3 -m serve
               flags: orphaned (warning)
 
   To check    portolan 3416
-              sudo portolan 3416 (as root it shows every owner)
+              sudo portolan 3416 (shows every process)
 
 "#]],
     );
@@ -307,17 +308,17 @@ by the IETF (RFC 6335).
 
 tcp, udp  active
   Why         discard is in use: the curated list of living services and the
-              services file of Debian's netbase name it.
+              services file of Debian's netbase list it.
   Registered  discard: Discard
-              active; to Jon Postel
-  Evidence    discard is named by the services file of Debian's netbase; the
-              port is named as something else by the SELinux reference policy.
+              active; assigned to Jon Postel
+  Evidence    discard is listed by the services file of Debian's netbase;
+              another service is listed by the SELinux reference policy.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Beside it   7 echo and 11 systat.
-  Here now    nothing listens on it.
+  Nearby      7 echo and 11 systat.
+  Here now    nothing listens on this port.
 
   To check    portolan 9
-              sudo portolan 9 (as root it shows every owner)
+              sudo portolan 9 (shows every process)
 
 "#]],
     );
@@ -332,18 +333,18 @@ by the IETF (RFC 6335).
 
 tcp, udp  active
   Why         discard is in use: the curated list of living services and the
-              services file of Debian's netbase name it.
+              services file of Debian's netbase list it.
   Registered  discard: Discard
-              active; to Jon Postel
-  Evidence    discard is named by the services file of Debian's netbase; the
-              port is named as something else by the SELinux reference policy.
+              active; assigned to Jon Postel
+  Evidence    discard is listed by the services file of Debian's netbase;
+              another service is listed by the SELinux reference policy.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Beside it   7 echo and 11 systat.
-  Here now    nothing was seen, but something may listen: TCP sockets not seen,
+  Nearby      7 echo and 11 systat.
+  Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
 
   To check    portolan 9
-              sudo portolan 9 (as root it shows every owner)
+              sudo portolan 9 (shows every process)
 
 "#]],
     );
@@ -365,10 +366,10 @@ fn how_to_look() {
 linux, privileged true:    portolan 60000
 
 linux, privileged false:    portolan 60000
-              sudo portolan 60000 (as root it shows every owner)
+              sudo portolan 60000 (shows every process)
 
 windows, privileged false:    portolan 60000
-              as administrator it shows every owner
+              run it as administrator to see every process
 
 
 "#]],

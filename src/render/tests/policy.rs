@@ -331,10 +331,10 @@ fn a_draft_is_written_for_its_reader() {
 # Delete the rules that you do not want, and `required = true` where a service need not always run. Add to the
 # others:   reason = "..."   owner = "..."   expires = 2027-12-31
 #
-# INCOMPLETE: not everything could be seen. What is missing here has no rule.
-#   no rule for tcp 0.0.0.0:25, held by (hidden)
-#   no rule for tcp 0.0.0.0:26, held by (not wholly read, or in a directory tree of a user)
-#   (run it as root)
+# INCOMPLETE: not everything could be seen. A listener that could not be read has no rule.
+#   no rule for tcp 0.0.0.0:25, owner (hidden)
+#   no rule for tcp 0.0.0.0:26, owner (partly read, or in a root directory that a user can change)
+#   Run as root to include them.
 
 schema = "portolan.policy/1"
 
@@ -353,7 +353,7 @@ schema = "portolan.policy/1"
 # accept = "impostor"
 # required = true
 
-# registered there: http, www and www-http
+# registered services: http, www and www-http
 [[allow]]
 id = "a-80"
 port = [80, 81]
@@ -382,8 +382,8 @@ executable = "kernel"
 user = "web"
 required = true
 
-# On 40001 and 40003 now. The kernel seems to give these ports, others after each start, so the rule allows any such
-# port to this program and user. Where a port is fixed, write it instead.
+# On 40001 and 40003 now. The kernel probably picks these ports at each start, so the rule allows this program and
+# user any ephemeral port. If a port is fixed, write its number instead.
 [[allow]]
 id = "d-ephemeral"
 port = "ephemeral"

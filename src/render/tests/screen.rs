@@ -87,7 +87,7 @@ fn too_many_rows() {
   tcp    0.0.0.0    3416   commandport  python3     812  root      orphaned?
 ~ tcp    127.0.0.1  5432   postgresql   postgres    900  postgres  -
 - tcp    127.0.0.1  60417  -            (vanished)  -    root      ephemeral
-5 rows not shown: the terminal is too low
+5 rows not shown: the terminal has too few lines
 "#]],
     );
 }

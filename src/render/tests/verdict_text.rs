@@ -21,40 +21,40 @@ fn reasons() {
 IANA reserves this port: it is assigned to no service.
 
 1: orphaned (confirmed)
-tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still met, ended 2016: RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Confirmed (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still names it, which shows no life.
+tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016: RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Confirmed (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but that does not prove that it is used.
 
 2: unassigned (reserved)
 IANA reserves this port: it is assigned to no service. IANA remarks: registered as compressnet until after 2024-06-12.
 
 4: unassigned
-Nothing is registered for this port and protocol, and nothing is known to use it.
+Nothing is registered for this port and protocol, and no common use is known.
 
 22: active
-ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles name it.
+ssh is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services, nDPI's protocols and ufw's application profiles list it.
 
 33: dormant
-dsp is registered, but no known software uses the registration. It does not explain the listener.
+dsp is registered. No known software uses this registration, so it does not explain the listener.
 
 42: repurposed
-What one meets here today: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
+Commonly used by: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
 
 67: dormant
 bootps is registered for this protocol too, but it is used on UDP only.
 
 168: dormant
-rsvd is registered (unchanged since 2008-05-01), but no known software uses the registration. It does not explain the listener.
+rsvd is registered (unchanged since 2008-05-01). No known software uses this registration, so it does not explain the listener.
 
 169: dormant
-send is registered (last changed 2019-04-22), but no known software uses the registration. It does not explain the listener.
+send is registered (last changed 2019-04-22). No known software uses this registration, so it does not explain the listener.
 
 269: active
-manet is defined by RFC 5498, and nothing says that it is dead.
+manet is defined by RFC 5498 and not known to be dead.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy agree with each other on what is met here, and it is not what is registered. Registered is rfile.
+The services file of Debian's netbase and the SELinux reference policy agree on another service for this port than the registered one. rfile is registered here.
 
 1528: dormant
-norp is registered (since 2021-04-07), but no known software uses the registration. It does not explain the listener.
+norp is registered (since 2021-04-07). No known software uses this registration, so it does not explain the listener.
 
 1701: dormant
 l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but it is used on UDP only.
@@ -63,10 +63,10 @@ l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is
 commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
 
 5432: active
-postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols name it.
+postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols list it.
 
 60000: dynamic
-IANA assigns nothing from 49152 up: programs use these ports for a while. The SELinux reference policy names this port as something else.
+IANA assigns no port from 49152 on: programs use these ports for a while. The SELinux reference policy lists another service for this port.
 
 
 "#]],

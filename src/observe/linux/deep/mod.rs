@@ -35,7 +35,7 @@ pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Erro
             Ok(found) => add(&mut deep, found),
             Err(why) => deep.gaps.push(Gap {
                 stage: Stage::Namespaces,
-                what: format!("the deep look into the network namespace {}", known.netns.inode),
+                what: format!("the deep scan of network namespace {}", known.netns.inode),
                 count: None,
                 pids: Vec::new(),
                 why: why.to_string(),
@@ -44,8 +44,8 @@ pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Erro
         }
     }
     deep.notes = vec![
-        done("ports tried by the deep look, a protocol and family each", deep.ports),
-        done("sockets on which netlink, /proc/net and netstat2 were compared", deep.sockets),
+        done("ports tried by the deep scan, counted per protocol and family", deep.ports),
+        done("sockets compared between netlink, /proc/net and netstat2", deep.sockets),
         limits(),
     ];
     Ok(deep)
@@ -68,8 +68,8 @@ fn add(deep: &mut DeepLook, found: DeepLook) {
 /// Returns the note about what no deep scan can find.
 fn limits() -> Note {
     Note {
-        what: "a deep look does not find raw and packet sockets, a second socket behind a port that is shown as taken, \
-               hidden ports of UDP-Lite, SCTP and DCCP, what a changed kernel keeps from bind too, or a network \
+        what: "a deep scan cannot find raw and packet sockets, a second socket on a port that is shown as taken, \
+               hidden ports of UDP-Lite, SCTP and DCCP, ports that a modified kernel also hides from bind, or a network \
                namespace that only a socket keeps alive"
             .to_owned(),
         count: None,
@@ -123,7 +123,7 @@ fn not_tried(swept: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
         let refused = matches!(errno, Errno::ACCESS | Errno::PERM);
         gaps.push(Gap {
             stage: Stage::Sockets,
-            what: format!("ports{place} that could not be tried, a protocol and family each"),
+            what: format!("ports{place} that could not be tried, counted per protocol and family"),
             count: Some(*count),
             pids: Vec::new(),
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
@@ -135,11 +135,11 @@ fn not_tried(swept: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     if swept.unsure > 0 {
         gaps.push(Gap {
             stage: Stage::Sockets,
-            what: format!("ports{place} that could not be tried, a protocol and family each"),
+            what: format!("ports{place} that could not be tried, counted per protocol and family"),
             count: Some(swept.unsure),
             pids: Vec::new(),
             why: "the tables that would explain them could not be read".to_owned(),
-            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+            remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),
         });
     }
     gaps

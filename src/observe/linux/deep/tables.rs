@@ -239,14 +239,14 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
         Some(Gap {
             stage: Stage::Sockets,
             what: format!(
-                "{} of {}{place}, to compare with the other tables",
+                "{} sockets in {}{place}, for the comparison of the tables",
                 names.join(", "),
                 source.name()
             ),
             count: None,
             pids: Vec::new(),
             why,
-            remedy: Some("mount /proc, and allow NETLINK_SOCK_DIAG sockets to this process".to_owned()),
+            remedy: Some("mount /proc, and allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),
         })
     };
     readings.iter().zip(Source::ALL).filter_map(|(reading, source)| gap(source, &reading.refused)).collect()
