@@ -14,7 +14,7 @@ fn bad_policies_say_where_and_why() {
         ("allow = 1".to_owned(), "2:9", "[[allow]]"),
         ("allow = [1]".to_owned(), "2:10", "[[allow]]"),
         ("[allow]\nid = \"a\"".to_owned(), "2:1", "[[allow]]"),
-        ("[[allow]]\nport = 80".to_owned(), "2:1", "without id"),
+        ("[[allow]]\nport = 80".to_owned(), "2:1", "without an id"),
         ("[[allow]]\nid = \"\"".to_owned(), "3:6", "empty text"),
         ("[[allow]]\nid = \"a b\"".to_owned(), "3:6", "bad id"),
         (allow("prot = 80"), "4:1", "did you mean port?"),
