@@ -215,7 +215,9 @@ fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
         let again = match print.owner {
             ListenerOwner::Unseen => false,
             ListenerOwner::Kernel => reported.passing,
-            ListenerOwner::Programs(_) => reported.passing || was_port_picked_by_kernel(reported.change.listener),
+            ListenerOwner::Programs(_) => {
+                reported.passing || was_port_picked_by_kernel(reported.change.listener)
+            }
         };
         if again {
             sides.entry((reported.passing, print)).or_default()[came].push(at);

@@ -28,7 +28,9 @@ pub fn run() -> ExitCode {
         }
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => {
-            return complain(&list_option_error(&error).unwrap_or_else(|| one_line(&error.render().to_string())));
+            return complain(
+                &list_option_error(&error).unwrap_or_else(|| one_line(&error.render().to_string())),
+            );
         }
     };
     match run_command(&cli) {
@@ -61,7 +63,9 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
         Some(ContextValue::String(option))
             if error.kind() == ErrorKind::UnknownArgument && cli::is_list_option(option) =>
         {
-            Some(format!("unexpected argument '{option}' found: a listing takes it, this command does not"))
+            Some(format!(
+                "unexpected argument '{option}': it is an option of portolan list, not of this command"
+            ))
         }
         _ => None,
     }

@@ -105,22 +105,17 @@ impl Exposed {
     #[must_use]
     pub fn summary(&self) -> String {
         let probably = if self.basis == DangerBasis::Port { "probably " } else { "" };
-        format!("{probably}{}: {}", self.title, sentence(self.outsider_gets))
+        format!("{probably}{}: {}", self.title, self.outcome())
     }
 
-    /// Returns whether the danger is certain, and the setting that closes the service.
+    /// Returns the setting that closes the service.
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(self.remedy));
-        if let Some(ConfiguredAccess { path, setting }) = &self.configuration {
-            let says =
-                if self.authentication == "password" { "asks for a password" } else { "asks for none" };
-            return format!("Its configuration {says} ({path}: {setting}). {fix}");
-        }
-        match self.certainty() {
-            "" => fix,
-            certainty => format!("{certainty} {fix}"),
-        }
+        let Some(ConfiguredAccess { path, setting }) = &self.configuration else { return fix };
+        let says =
+            if self.authentication == "password" { "requires a password" } else { "requires no password" };
+        format!("Its configuration {says} ({path}: {setting}). {fix}")
     }
 
     fn accepts(&self) -> String {
@@ -143,18 +138,27 @@ impl Exposed {
         format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.")
     }
 
-    /// Returns what a client can do, and whether that is certain.
     fn consequence(&self) -> String {
-        let mut gets = self.outsider_gets.trim_end_matches('.').chars();
-        let first = gets.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
-        let certainty = match (self.basis, self.authentication.as_bytes()) {
+        let outcome = self.outcome();
+        let mut letters = outcome.chars();
+        let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+        format!("Anyone who connects {first}{}", letters.as_str())
+    }
+
+    /// Returns what a client can do, and whether that is certain.
+    fn outcome(&self) -> String {
+        let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". Its command line says so.",
             (DangerBasis::Password, _) => ". Its command line asks for a password or a certificate.",
-            (_, b"none-by-default" | b"optional") => ", unless a password is set (not checked).",
-            (_, b"password") => ". It asks for a password.",
+            (DangerBasis::Configuration, _) => ".",
+            (_, "none-by-default" | "optional") if self.outsider_gets.to_lowercase().contains("unless") => {
+                " (not checked)."
+            }
+            (_, "none-by-default" | "optional") => ", unless a password is set (not checked).",
+            (_, "password") => ". It asks for a password.",
             _ => ".",
         };
-        format!("Anyone who connects {first}{}{certainty}", gets.as_str())
+        format!("{}{certainty}", self.outsider_gets.trim_end_matches('.'))
     }
 }
 
