@@ -93,11 +93,11 @@ pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     // Included files are looked up in the directory of the file itself, not in the directory of a link to it.
     let identity = path.canonicalize().map_err(said)?;
-    let folder = identity.parent().unwrap_or(Path::new("/")).to_owned();
+    let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();
     let top = Included { name: name.clone(), identity: text(&identity), bytes };
     let mut read = |from: &str, include: &str| {
-        let (inner, date) = included(from, include, &folder, &shown, &mut left)?;
+        let (inner, date) = included(from, include, &directory, &shown, &mut left)?;
         changed = changed.max(date);
         Ok(inner)
     };
@@ -113,17 +113,17 @@ fn changed(file: &File) -> Option<Timestamp> {
 fn included(
     from: &str,
     include: &str,
-    folder: &Path,
+    directory: &Path,
     shown: &Path,
     left: &mut u64,
 ) -> Result<(Included, Option<Timestamp>), String> {
-    const OUTSIDE: &str = "outside the directory of the policy (an included file must lie inside it)";
+    const OUTSIDE: &str = "it lies outside the directory of the policy";
     if Path::new(include).has_root() {
         return Err(OUTSIDE.to_owned());
     }
-    let beside = Path::new(from).parent().unwrap_or(folder);
-    let path = beside.join(include).canonicalize().map_err(|error| error.to_string())?;
-    let within = path.strip_prefix(folder).map_err(|_| OUTSIDE.to_owned())?;
+    let base = Path::new(from).parent().unwrap_or(directory);
+    let path = base.join(include).canonicalize().map_err(|error| error.to_string())?;
+    let within = path.strip_prefix(directory).map_err(|_| OUTSIDE.to_owned())?;
     let file = regular(&path).map_err(|error| error.to_string())?;
     let date = changed(&file);
     let bytes = bounded(file, left).map_err(|error| error.to_string())?;

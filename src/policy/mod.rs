@@ -102,9 +102,9 @@ pub struct Allow {
     pub exposures: Vec<Exposure>,
     /// The device it is bound to.
     pub devices: Vec<Glob>,
-    /// ExecutablePattern files: the file of each process must be among them.
+    /// Program files: the file of each process must match one.
     pub executables: Vec<ExecutablePattern>,
-    /// What interpreters and relays run: the script, module, class, code or destination of each must be among them.
+    /// What interpreters and relays run: the script, module, class, code or destination of each process must match one.
     pub runs: Vec<Glob>,
     /// The user of each process must be among them; for the kernel's own sockets, the user of the socket.
     pub users: Vec<User>,

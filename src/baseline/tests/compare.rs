@@ -198,8 +198,8 @@ fn what_is_not_sure_or_cannot_be_compared() {
     assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
     // One holder more, where not every process could be read before.
     let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
-    assert_eq!(compared(&blind(&[WEB], Stage::Owners), &seen(&two)), ["owner-not-all-seen tcp/0.0.0.0:80"]);
-    assert_eq!(compared(&seen(&two), &blind(&[WEB], Stage::Owners)), ["owner-not-all-seen tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&blind(&[WEB], Stage::Owners), &seen(&two)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
+    assert_eq!(compared(&seen(&two), &blind(&[WEB], Stage::Owners)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
     assert_eq!(compared(&blind(&two, Stage::Owners), &seen(&[WEB])), ["changed tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&[WEB]), &seen(&two)), ["changed tcp/0.0.0.0:80"]);
 }
