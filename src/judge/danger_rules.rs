@@ -165,9 +165,9 @@ mod tests {
             let (found, exposed) = found("tcp/0.0.0.0:6379", redis(exe, configuration)).unwrap();
             assert_eq!((found, exposed.basis), (severity, basis), "{name}");
             assert_eq!(exposed.configuration.is_some(), basis == Configuration, "{name}");
-            let closing = exposed.closing();
-            let said = if basis == Configuration { "/etc/redis/redis.conf: " } else { "was not checked" };
-            assert!(closing.contains(said), "{name}: {closing}");
+            let text = format!("{} {}", exposed.summary(), exposed.closing());
+            let expected = if basis == Configuration { "/etc/redis/redis.conf: " } else { "(not checked)" };
+            assert!(text.contains(expected), "{name}: {text}");
         }
     }
 
