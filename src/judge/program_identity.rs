@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
+use crate::model::interpreter::command_words;
 use crate::model::{Pid, PlacedBy, PortRange, Process, Protocol, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
@@ -46,6 +47,19 @@ impl<'o> IdentifiedProcess<'o> {
     /// Whether a user who is not root can have put the program file or script there, or there is none.
     pub(super) fn is_replaceable(&self) -> bool {
         PlacedBy::of(self.process) != PlacedBy::Root
+    }
+
+    /// Whether the words that identify the program say what runs, and are not arguments of what runs: any program can be
+    /// given any arguments.
+    pub(super) fn is_identified_by_what_runs(&self) -> bool {
+        let Some(identity) = self.identity.as_deref() else { return false };
+        if !identity.is_interpreter() || identity.rests_on != RestsOn::Cmdline {
+            return true;
+        }
+        let words = self.program_name().and_then(|name| command_words(name, &self.process.cmdline));
+        words
+            .map(|words| words.join(" "))
+            .is_none_or(|line| identity.programs.iter().any(|program| line.contains(program.mark())))
     }
 
     /// Whether the name of the program file says which program it is: only root can have put a file of that name there.

@@ -250,6 +250,19 @@ pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>>
     Some(Runs::Nothing)
 }
 
+/// Returns the words of an interpreter's command line up to the script, module or class that it runs, without the
+/// arguments of that: only these words say what runs. There are none if it runs code or standard input. `None` if
+/// `program` is not a known interpreter, or its command line is not known.
+pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
+    let target = match runs(program, cmdline)? {
+        Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) => target,
+        Runs::Code(_) | Runs::Nothing => return Some(&[]),
+        Runs::Relay(_) => return None,
+    };
+    let end = cmdline.iter().position(|word| std::ptr::eq(word.as_str(), target))?;
+    cmdline.get(..=end)
+}
+
 /// Returns whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
 fn ends_cluster(argument: &str, options: &[&str]) -> bool {
     let letters =
@@ -291,7 +304,7 @@ mod tests {
 
     use crate::model::{Exe, ExeState, Script};
 
-    fn words(line: &str) -> Vec<String> {
+    fn words_of(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
     }
 
@@ -324,9 +337,24 @@ mod tests {
             ("java", "java -jar", Some(Nothing)),
             ("nginx", "nginx -c x", None),
         ] {
-            assert_eq!(runs(program, &words(line)), runs_is, "{line}");
+            assert_eq!(runs(program, &words_of(line)), runs_is, "{line}");
         }
         assert_eq!(runs("python3", &[]), None, "its command line is not known");
+    }
+
+    #[test]
+    fn words_that_say_what_runs() {
+        for (program, line, words) in [
+            ("python3", "python3 -u /srv/x.py salt-master", Some("python3 -u /srv/x.py")),
+            ("python3", "python3 -m salt.master -d", Some("python3 -m salt.master")),
+            ("python3", "python3 -c code salt-master", Some("")),
+            ("java", "java -Xmx1g -cp /a org.x.Main org.y.Main", Some("java -Xmx1g -cp /a org.x.Main")),
+            ("beam.smp", "beam.smp -s rabbit", None),
+        ] {
+            let line = words_of(line);
+            let found = command_words(program, &line).map(|words| words.join(" "));
+            assert_eq!(found.as_deref(), words, "{line:?}");
+        }
     }
 
     #[test]
@@ -336,7 +364,7 @@ mod tests {
             ("java -server Main arg -jar", vec!["."], "Main"),
             ("java -p mods -m m/Main", vec!["mods"], "m/Main"),
         ] {
-            assert_eq!(runs("java", &words(line)), Some(Runs::ClassPath(elements, class)), "{line}");
+            assert_eq!(runs("java", &words_of(line)), Some(Runs::ClassPath(elements, class)), "{line}");
         }
     }
 
@@ -344,7 +372,7 @@ mod tests {
     fn targets_outlive_a_restart_and_differ_by_script() {
         let process = |exe: &str, line: &str, script: Option<&str>| Process {
             exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None }),
-            cmdline: if line.is_empty() { Vec::new() } else { words(line) },
+            cmdline: if line.is_empty() { Vec::new() } else { words_of(line) },
             script: script.map(|path| Script { path: path.to_owned(), origin: None }),
             ..Process::unknown(7)
         };

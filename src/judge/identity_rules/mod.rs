@@ -26,23 +26,25 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         let identity = process.identity.as_ref()?;
         let placed_by = PlacedBy::of(process.process);
         let is_replaceable = placed_by != PlacedBy::Root;
+        let is_identified = process.is_identified_by_what_runs();
         if is_named_as_a_tool(process) {
             continue;
         }
         // sshd holds ports for others and its own.
         let is_holder = identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none();
-        if is_holder && !is_replaceable {
+        if is_holder && !is_replaceable && is_identified {
             continue;
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.belongs(row)).collect();
         let is_server = answers.contains(&Some(true));
-        if is_server && !is_replaceable {
+        if is_server && !is_replaceable && is_identified {
             return None; // a socket may be inherited; that it is shared is another question
         }
-        if answers.contains(&Some(false)) || is_replaceable {
+        if answers.contains(&Some(false)) || is_replaceable || !is_identified {
             found.push(unknown_process(process));
             placed = placed.max(placed_by);
             names.push(match (is_server, is_holder) {
+                _ if !is_identified => FittingName::None,
                 (true, _) => FittingName::Server,
                 (_, true) => FittingName::Forwarder,
                 _ => FittingName::None,

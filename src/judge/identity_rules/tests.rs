@@ -119,6 +119,28 @@ fn impostors_by_severity() {
     }
 }
 
+/// Any program can be given any arguments: only the words that say what an interpreter runs identify it.
+#[test]
+fn arguments_of_a_script_do_not_vouch() {
+    let package = GENUINE[0];
+    for (local, name, cmdline, severity_is) in [
+        ("tcp/0.0.0.0:4505", "python3", "python3 /usr/bin/salt-master -d", None),
+        ("tcp/0.0.0.0:4505", "python3", "python3 /usr/lib/x.py salt-master", Some(Severity::Warning)),
+        ("tcp/0.0.0.0:4505", "python3", "python3 -c code salt-master", Some(Severity::Warning)),
+        (
+            "tcp/0.0.0.0:2181",
+            "java",
+            "java -cp /x org.apache.zookeeper.server.quorum.QuorumPeerMain z.cfg",
+            None,
+        ),
+        ("tcp/0.0.0.0:2181", "java", "java -cp /x Evil org.apache.zookeeper.server", Some(Severity::Warning)),
+        ("tcp/0.0.0.0:5672", "beam.smp", "beam.smp -W w -s rabbit boot -noshell", None),
+    ] {
+        let found = severity(local, vec![process(7, name, cmdline, package)], "impostor");
+        assert_eq!(found, severity_is, "{cmdline}");
+    }
+}
+
 #[test]
 fn a_file_mounted_over_a_servers_path_masquerades() {
     let covered = REPLACEABLE[6];
