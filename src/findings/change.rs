@@ -47,7 +47,6 @@ pub struct ListenerState {
     /// The programs that own it, by file or else by name; each once.
     pub programs: Vec<String>,
     /// What the interpreters and relays among them run; each once.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<String>,
     /// The state of their program files, the most suspicious one of several; `None` if no file could be read.
     pub executable: Option<ExeState>,

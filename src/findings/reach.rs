@@ -69,7 +69,6 @@ pub struct Exposed {
     /// What the danger rests on.
     pub basis: DangerBasis,
     /// The setting that decides, if the basis is the configuration file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ConfiguredAccess>,
     /// The setting that closes the service.
     pub remedy: &'static str,
