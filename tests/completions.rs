@@ -28,8 +28,8 @@ const LINES: [(&str, &str); 9] = [
 
 /// Returns a PATH on which the shell finds the program, as a user's shell does.
 fn path() -> String {
-    let folder = Path::new(env!("CARGO_BIN_EXE_portolan")).parent().unwrap().to_str().unwrap();
-    format!("{folder}:{}", std::env::var("PATH").unwrap())
+    let directory = Path::new(env!("CARGO_BIN_EXE_portolan")).parent().unwrap().to_str().unwrap();
+    format!("{directory}:{}", std::env::var("PATH").unwrap())
 }
 
 /// Starts a shell, loads the completions with the line from the help, and types.

@@ -16,16 +16,16 @@ const EVIDENCE: &str = include_str!("../src/registry/data/evidence.tsv");
 
 fn main() {
     let arguments = Arguments::from_args();
-    let folder = std::env::var_os("PORTOLAN_REGISTRY_SOURCES").map(PathBuf::from).filter(|f| f.is_dir());
-    let absent = folder.is_none();
-    let folder = folder.unwrap_or_default();
-    let trial = Trial::test("committed_registry_is_what_its_packages_make", move || matches(&folder))
+    let directory = std::env::var_os("PORTOLAN_REGISTRY_SOURCES").map(PathBuf::from).filter(|f| f.is_dir());
+    let absent = directory.is_none();
+    let directory = directory.unwrap_or_default();
+    let trial = Trial::test("committed_registry_is_what_its_packages_make", move || matches(&directory))
         .with_ignored_flag(absent);
     libtest_mimic::run(&arguments, vec![trial]).exit();
 }
 
-fn matches(folder: &Path) -> Result<(), Failed> {
-    let generated = generator::generate(folder).map_err(|error| error.to_string())?;
+fn matches(directory: &Path) -> Result<(), Failed> {
+    let generated = generator::generate(directory).map_err(|error| error.to_string())?;
     same("registry.tsv", &generated.registry, REGISTRY)?;
     same("evidence.tsv", &generated.evidence, EVIDENCE)
 }

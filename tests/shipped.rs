@@ -18,7 +18,7 @@ type Test = fn(&Path) -> Result<(), Failed>;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tools = std::env::var_os("PORTOLAN_TOOLS").map(PathBuf::from).filter(|folder| folder.is_dir());
+    let tools = std::env::var_os("PORTOLAN_TOOLS").map(PathBuf::from).filter(|directory| directory.is_dir());
     let absent = tools.is_none();
     let tools = tools.unwrap_or_default();
     let with_tools: [(&str, Test); 5] = [
@@ -59,7 +59,7 @@ fn audit(capture: &Path, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
 }
 
 /// Returns the saved snapshot of the tests, and a variant of it with gaps and hostile names.
-fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
+fn captures(directory: &Path) -> Result<[PathBuf; 2], Failed> {
     let good = root().join("tests/captures/five.json");
     let mut bad: Value = serde_json::from_slice(&fs::read(&good)?)?;
     let evil = "\u{1b}[2J\"\\\n\u{202e}";
@@ -69,7 +69,7 @@ fn captures(folder: &Path) -> Result<[PathBuf; 2], Failed> {
         process["name"] = evil.into();
         process["exe"]["path"] = evil.into();
     }
-    let path = folder.join("bad.json");
+    let path = directory.join("bad.json");
     fs::write(&path, bad.to_string())?;
     Ok([good, path])
 }
@@ -88,8 +88,8 @@ fn sarif(tools: &Path) -> Result<(), Failed> {
     // valid.
     let schema: Value = serde_json::from_str(&schema.replace("{2}]?$", "{2}$"))?;
     let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
-    let folder = tempfile::tempdir()?;
-    for capture in captures(folder.path())? {
+    let directory = tempfile::tempdir()?;
+    for capture in captures(directory.path())? {
         for arguments in
             [&[][..], &["-t", "3416"], &["9"], &["--fail-on", "info"], &["--fail-on", "critical"]]
         {
@@ -121,9 +121,9 @@ fn sarif(tools: &Path) -> Result<(), Failed> {
 }
 
 fn metrics(tools: &Path) -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    for capture in captures(folder.path())? {
-        let path = folder.path().join("portolan.prom");
+    let directory = tempfile::tempdir()?;
+    for capture in captures(directory.path())? {
+        let path = directory.path().join("portolan.prom");
         fs::write(&path, audit(&capture, &["-o", "metrics"])?)?;
         let mut promtool = Command::new(tools.join("promtool"));
         let output = promtool.args(["check", "metrics"]).stdin(fs::File::open(&path)?).output()?;
@@ -139,10 +139,10 @@ fn metrics(tools: &Path) -> Result<(), Failed> {
 fn alerts(tools: &Path) -> Result<(), Failed> {
     let rules = share("prometheus/portolan.rules.yml");
     run(Command::new(tools.join("promtool")).args(["check", "rules"]).arg(&rules))?;
-    let folder = tempfile::tempdir()?;
-    let test = folder.path().join("alerts.test.yml");
+    let directory = tempfile::tempdir()?;
+    let test = directory.path().join("alerts.test.yml");
     fs::copy(root().join("tests/monitoring/alerts.test.yml"), &test)?;
-    fs::copy(&rules, folder.path().join("portolan.rules.yml"))?;
+    fs::copy(&rules, directory.path().join("portolan.rules.yml"))?;
     run(Command::new(tools.join("promtool")).args(["test", "rules"]).arg(&test))?;
     Ok(())
 }
@@ -172,21 +172,21 @@ fn dashboard(tools: &Path) -> Result<(), Failed> {
         .collect();
     // JSON is valid YAML.
     let file = json!({"groups": [{"name": "dashboard", "rules": rules}]});
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("dashboard.yml");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("dashboard.yml");
     fs::write(&path, file.to_string())?;
     run(Command::new(tools.join("promtool")).args(["check", "rules"]).arg(&path))?;
     Ok(())
 }
 
 fn units(tools: &Path) -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mut verify = Command::new(tools.join("systemd-analyze"));
     verify.arg("verify");
     for unit in ["portolan-audit.service", "portolan-audit.timer"] {
         // The tool checks whether the program exists.
         let text = fs::read_to_string(share("systemd").join(unit))?;
-        let path = folder.path().join(unit);
+        let path = directory.path().join(unit);
         fs::write(&path, text.replace("/usr/bin/portolan", env!("CARGO_BIN_EXE_portolan")))?;
         verify.arg(path);
     }
@@ -234,7 +234,7 @@ fn names() -> Result<(), Failed> {
 
 /// Runs every command of the examples in a directory with a saved snapshot, and returns the results by the file, the
 /// line and the exit code.
-fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option<i32>)>, Failed> {
+fn typed(directory: &Path, file: &str, command: &str) -> Result<Vec<(String, Option<i32>)>, Failed> {
     let mut done = Vec::new();
     for line in fs::read_to_string(root().join("src/docs").join(file))?.lines() {
         // In a sentence, a command is in backticks.
@@ -244,7 +244,7 @@ fn typed(folder: &Path, file: &str, command: &str) -> Result<Vec<(String, Option
         }
         let arguments = arguments.split(['|', '#']).next().unwrap_or_default().split_whitespace();
         let mut portolan = Command::new(env!("CARGO_BIN_EXE_portolan"));
-        let output = portolan.args(arguments).current_dir(folder).output()?;
+        let output = portolan.args(arguments).current_dir(directory).output()?;
         done.push((format!("{file}: {line}: {output:?}"), output.status.code()));
     }
     Ok(done)
@@ -260,17 +260,17 @@ fn gates() -> Result<(), Failed> {
     for (file, audits, held) in
         [("examples/github-actions.yml", 4, 2), ("examples/gitlab-ci.yml", 2, 1), ("ci.md", 3, 1)]
     {
-        let folder = tempfile::tempdir()?;
-        fs::create_dir(folder.path().join("deploy"))?;
-        let saved = folder.path().join("listeners.json");
+        let directory = tempfile::tempdir()?;
+        fs::create_dir(directory.path().join("deploy"))?;
+        let saved = directory.path().join("listeners.json");
         fs::write(&saved, &five)?;
-        let mut done: Vec<_> = typed(folder.path(), file, "policy ")?;
+        let mut done: Vec<_> = typed(directory.path(), file, "policy ")?;
         if done.is_empty() || done.iter().any(|(_, code)| *code != Some(0)) {
             return Err(format!("{done:#?}").into());
         }
         for (seen, code) in [(&five, 0), (&other, 1)] {
             fs::write(&saved, seen)?;
-            done = typed(folder.path(), file, "audit ")?;
+            done = typed(directory.path(), file, "audit ")?;
             let by_policy = |line: &str| line.split("Output").next().is_some_and(|l| l.contains("--policy"));
             let wrong = done.iter().find(|(_, found)| *found != Some(code));
             let by_policy = done.iter().filter(|(line, _)| by_policy(line)).count();

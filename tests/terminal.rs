@@ -266,9 +266,9 @@ fn tables_and_cards_fit_every_terminal() {
     let (_listener, port, _) = listener();
     let port = port.to_string();
     // The checkout may lie where the user nobody cannot reach it.
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let program = folder.path().join("portolan");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = directory.path().join("portolan");
     std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
     let root = rustix::process::geteuid().is_root();
     let users: &[&[&str]] =

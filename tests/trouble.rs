@@ -39,18 +39,19 @@ fn portolan(line: &str) -> Command {
 #[track_caller]
 fn ended(line: &str, output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
-    let talk = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(!talk.contains("panicked"), "{line}: {talk}");
-    talk
+    let messages = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(!messages.contains("panicked"), "{line}: {messages}");
+    messages
 }
 
 #[test]
 fn a_full_disk() {
     for line in LINES {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let talk = ended(line, &portolan(line).stdout(full).output().unwrap(), 2);
-        let told = talk.lines().filter(|line| line.starts_with("portolan: standard output: No space left"));
-        assert_eq!(told.count(), 1, "{line}: {talk}");
+        let messages = ended(line, &portolan(line).stdout(full).output().unwrap(), 2);
+        let printed =
+            messages.lines().filter(|line| line.starts_with("portolan: standard output: No space left"));
+        assert_eq!(printed.count(), 1, "{line}: {messages}");
     }
 }
 
@@ -59,8 +60,8 @@ fn a_reader_that_has_left() {
     for line in LINES {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let talk = ended(line, &portolan(line).stdout(writer).output().unwrap(), 0);
-        assert!(!talk.contains("standard output"), "{line}: {talk}");
+        let messages = ended(line, &portolan(line).stdout(writer).output().unwrap(), 0);
+        assert!(!messages.contains("standard output"), "{line}: {messages}");
     }
 }
 
@@ -78,7 +79,7 @@ fn a_closed_output() {
 
 /// If no stream can be written, the exit code alone reports the error.
 #[test]
-fn nobody_to_tell() {
+fn nobody_reads_it() {
     for line in LINES {
         let full = || File::options().write(true).open("/dev/full").unwrap();
         ended(line, &portolan(line).stderr(full()).output().unwrap(), 0);

@@ -26,11 +26,11 @@ fn listener() -> (TcpListener, u16, String) {
 /// The program in a place that every user can reach, because the checkout may lie where the user nobody cannot reach
 /// it.
 static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir_in("/tmp").unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("portolan");
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("portolan");
     std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
-    (folder, program)
+    (directory, program)
 });
 
 /// Returns the users that run the program: the user of the tests, and nobody too if the tests run as root.
@@ -116,11 +116,15 @@ fn every_width_colour_and_user() {
                     assert_eq!(terminal.ended().code(), Some(0), "{about}: {:#?}", terminal.lines());
                 }
                 let shown = terminal.lines().join(" ");
-                let told = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+                let printed = shown.split_whitespace().collect::<Vec<_>>().join(" ");
                 if user.is_some() {
-                    let gap = told.contains("portolan: not seen:") && told.contains("could not be read");
+                    let gap =
+                        printed.contains("portolan: not seen:") && printed.contains("could not be read");
                     assert!(gap, "{about}: {shown}");
-                    assert!(told.contains("(hidden)") || told.contains("is hidden"), "{about}: {shown}");
+                    assert!(
+                        printed.contains("(hidden)") || printed.contains("is hidden"),
+                        "{about}: {shown}"
+                    );
                 }
                 terminal.is_well_drawn(colour, &about);
                 if arguments[0] != "explain" {
@@ -183,18 +187,18 @@ fn no_reader() {
         let mut closed = Command::new("sh");
         closed.args(["-c", "exec timeout 1 \"$0\" \"$@\" >&-"]).arg(&ANYWHERE.1).args(arguments);
         let output = closed.stderr(Stdio::piped()).output().unwrap();
-        let talk = String::from_utf8(output.stderr).unwrap();
-        assert!(!talk.contains("panicked"), "{arguments:?}: {talk}");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert!(!messages.contains("panicked"), "{arguments:?}: {messages}");
         // The reader has closed the pipe.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let gone = Command::new("timeout").arg("20").arg(&ANYWHERE.1).args(arguments).stdout(writer).output();
         let gone = gone.unwrap();
-        let talk = String::from_utf8(gone.stderr).unwrap();
+        let messages = String::from_utf8(gone.stderr).unwrap();
         assert_eq!(
-            (gone.status.code(), talk.contains("standard output")),
+            (gone.status.code(), messages.contains("standard output")),
             (Some(0), false),
-            "{arguments:?}: {talk}"
+            "{arguments:?}: {messages}"
         );
     }
 }

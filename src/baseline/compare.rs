@@ -16,7 +16,7 @@ use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
 use crate::model::{Gap, Namespaces, Netns, Snapshot, Socket, Stage, named};
 
-/// A change, and how much it tells.
+/// A change, and how certain it is.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
     /// The change.

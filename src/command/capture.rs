@@ -11,7 +11,7 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
     let observation = observation(common, Scope { details: true, ..Scope::default() })?;
     json::observation(&observation, out)?;
     out.flush()?;
-    ui.tell(&observation);
+    ui.print_notices(&observation);
     // An empty snapshot is a success too.
     Ok(Exit::Matched)
 }

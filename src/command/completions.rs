@@ -52,10 +52,10 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
 /// # Errors
 /// If the shell is not known, or if the answer cannot be written.
 pub fn answered() -> Result<bool, Error> {
-    let folder = std::env::current_dir().ok();
+    let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(|| completing(Cli::command()))
         .var(ASKED)
-        .try_complete(std::env::args_os(), folder.as_deref())
+        .try_complete(std::env::args_os(), directory.as_deref())
         .map_err(|error| {
             let error = error.to_string();
             Error::msg(format!("{ASKED}: {}", error.trim_start_matches("error: ").trim_end()))

@@ -55,7 +55,7 @@ pub(super) fn run(
         }
     }
     if asked.is_empty() {
-        ui.tell(&report.snapshot);
+        ui.print_notices(&report.snapshot);
         // A process that is not visible may have the name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner));
@@ -76,7 +76,7 @@ pub(super) fn run(
         }
     }
     out.flush()?;
-    ui.tell(&report.snapshot);
+    ui.print_notices(&report.snapshot);
     if common.output == Output::Table {
         stderr::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
     }

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_looked_for_is_told() {
+    fn what_was_not_scanned_is_a_gap() {
         let saved = include_bytes!("../../tests/captures/five.json");
         let mut observation = parse(saved).unwrap();
         let report_text = |observation: &Snapshot, change: fn(&mut Scope)| {

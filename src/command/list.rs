@@ -47,7 +47,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         }
     }
     out.flush()?;
-    ui.tell(&report.snapshot);
+    ui.print_notices(&report.snapshot);
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if matches!(common.output, Output::Table | Output::Wide) && !summed && !args.pids {
         // Standard output holds the rows alone; the summary goes to standard error.
@@ -240,7 +240,7 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.holds_port()) {
-        // Which end of a connection was meant is known only if the listeners are there too.
+        // The direction of a connection is known only if the scan covers the listeners too.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;

@@ -72,7 +72,7 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
         // The page has listed the global options already, and the options of a listing.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
-        let is_told = |arg: &Arg| {
+        let is_in_the_synopsis = |arg: &Arg| {
             let above = command.get_arguments().any(|other| other.get_id() == arg.get_id());
             arg.is_hide_set() || arg.get_id() == "help" || (above && (lists || arg.is_global_set()))
         };
@@ -86,7 +86,7 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
                 if left_out.is_empty() { String::new() } else { format!(", except {}", left_out.join(", ")) };
             roff.text([roman(format!("It accepts the targets and options of portolan list{but}."))]);
         }
-        sub.get_arguments().filter(|arg| !is_told(arg)).for_each(|arg| option(&mut roff, arg));
+        sub.get_arguments().filter(|arg| !is_in_the_synopsis(arg)).for_each(|arg| option(&mut roff, arg));
         for (heading, text) in sections(sub).filter(|(heading, _)| *heading != EXAMPLES) {
             roff.control("PP", []);
             roff.text([roman(if heading.is_empty() { text } else { format!("{heading}: {text}") })]);

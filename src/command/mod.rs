@@ -143,7 +143,7 @@ impl Ui {
 
     /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
     /// gaps as well.
-    pub(crate) fn tell(&self, observation: &Snapshot) {
+    pub(crate) fn print_notices(&self, observation: &Snapshot) {
         let _ = stderr::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
     }
 }

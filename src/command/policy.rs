@@ -47,7 +47,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
             out.flush()?;
         }
     }
-    ui.tell(&report.snapshot);
+    ui.print_notices(&report.snapshot);
     writeln!(io::stderr().lock(), "portolan: {}", report_text::summary(&draft))?;
     Ok(if !draft.flagged.is_empty() {
         Exit::Findings
@@ -77,7 +77,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     }
     out.flush()?;
     if let Some(report) = &report {
-        ui.tell(&report.snapshot);
+        ui.print_notices(&report.snapshot);
     }
     Ok(Exit::Matched)
 }

@@ -40,17 +40,17 @@ mod tests {
 
     #[test]
     fn bad_files_say_what_is_wrong() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             path
         };
         let huge = vec![b'x'; usize::try_from(LARGEST).unwrap() + 1];
         for (path, why) in [
-            (folder.path().join("missing"), "(os error 2)"),
+            (directory.path().join("missing"), "(os error 2)"),
             // Windows reports a directory that is opened as a file as "access denied" (os error 5).
-            (folder.path().to_owned(), if cfg!(windows) { "(os error 5)" } else { "irectory" }),
+            (directory.path().to_owned(), if cfg!(windows) { "(os error 5)" } else { "irectory" }),
             (file("empty", b""), "empty"),
             (file("json", b"{\"schema\": 1}"), "not IANA's registry"),
             (file("other.csv", b"a,b\n1,2\n"), "not IANA's registry"),
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn the_option_comes_before_the_variable() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.csv");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.csv");
         let csv = "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
             Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\n\
             brand-new,4,tcp,Something,[X],[X],2031-01-02,,,,,\ncommandport,3416,tcp,,,,,,,,,\n";

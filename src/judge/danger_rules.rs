@@ -121,7 +121,7 @@ fn serving(process: &IdentifiedProcess<'_>) -> ServingProcess {
 #[cfg(test)]
 mod tests {
     use super::super::judge;
-    use super::super::tests::{holder, seen, socket};
+    use super::super::tests::{program_process, seen, socket};
     use super::*;
     use crate::model::{Configuration, Process, State};
     use crate::registry::Registry;
@@ -141,7 +141,7 @@ mod tests {
             path: "/etc/redis/redis.conf".to_owned(),
             settings: vec![AccessSetting { port: None, setting: setting.to_owned(), authenticates }],
         });
-        Process { configuration, ..holder(7, "redis-server", exe, "redis-server *:6379") }
+        Process { configuration, ..program_process(7, "redis-server", exe, "redis-server *:6379") }
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
                 authenticates,
             });
             let configuration = Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec() });
-            let process = holder(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
+            let process = program_process(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
             found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap().1.basis
         };
         let basis = [9092, 9093, 9094].map(kafka);
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_published_port_is_presumed_one_grade_lower() {
-        let proxy = |exe: &str| holder(7, "docker-proxy", exe, "docker-proxy -proto tcp");
+        let proxy = |exe: &str| program_process(7, "docker-proxy", exe, "docker-proxy -proto tcp");
         let (severity, exposed) = found("tcp/0.0.0.0:6379", proxy("/usr/bin/docker-proxy")).unwrap();
         assert_eq!((severity, exposed.basis), (Severity::Warning, DangerBasis::Port));
         assert!(exposed.summary().starts_with("probably Redis"), "{}", exposed.summary());
@@ -209,7 +209,7 @@ mod tests {
     /// An industrial protocol is presumed by its port alone, but not if the kernel chose the port.
     #[test]
     fn a_port_that_the_kernel_chose_matches_no_row() {
-        let unknown = |local: &str| found(local, holder(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));
+        let unknown = |local: &str| found(local, program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));
         assert_eq!(unknown("tcp/0.0.0.0:502").map(|(_, exposed)| exposed.basis), Some(DangerBasis::Port));
         assert!(unknown("tcp/0.0.0.0:44818").is_none(), "EtherNet/IP, inside the kernel's range");
     }

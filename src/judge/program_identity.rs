@@ -165,11 +165,12 @@ pub(super) fn is_worker_of(
 /// Returns whether the files of a master and its worker are in one directory that is not a common one, or the worker's
 /// is below a directory named like the master.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
-    let Some(((folder, name), (its_folder, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/')) else {
+    let Some(((directory, name), (its_directory, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/'))
+    else {
         return false;
     };
-    (folder == its_folder && !COMMON_DIRECTORIES.contains(&folder))
-        || (!name.is_empty() && its_folder.split('/').any(|part| part == name))
+    (directory == its_directory && !COMMON_DIRECTORIES.contains(&directory))
+        || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
 /// Returns the program that belongs on the port; `None` unless every process belongs there.

@@ -97,10 +97,10 @@ pub(super) fn ephemeral_here(
     if kernel_range.is_none() && !iana_dynamic {
         return None;
     }
-    let kept_back = ports.is_reserved(port);
+    let is_reserved = ports.is_reserved(port);
     let parity = observation.host.os == "linux" && protocol == Protocol::Tcp;
     let kernel_would_pick = match kernel_range {
-        Some(_) if kept_back => Some(false),
+        Some(_) if is_reserved => Some(false),
         Some(range) => (parity && does_parity_show_who_chose(range)).then_some(port % 2 != range.low % 2),
         None => Some(false),
     };
@@ -114,7 +114,7 @@ pub(super) fn ephemeral_here(
     Some(EphemeralHere {
         kernel_range,
         source: ports.source.to_owned(),
-        kept_back,
+        is_reserved,
         iana_dynamic,
         kernel_would_pick,
         likely_chosen,

@@ -100,7 +100,7 @@ pub fn usual_severity(flag: Flag, exposure: Exposure) -> Severity {
 #[cfg(test)]
 mod tests {
     use super::super::program_identity::Identities;
-    use super::super::tests::holder;
+    use super::super::tests::program_process;
     use super::*;
     use crate::findings::FindingKind;
     use crate::findings::identity::Impostor;
@@ -131,22 +131,36 @@ mod tests {
     #[test]
     fn trust_rests_on_program_and_file() {
         let open = |process: Process| Process {
-            exe: process.exe.map(|exe| Exe { open_folders: Some(vec!["/usr/x".to_owned()]), ..exe }),
+            exe: process.exe.map(|exe| Exe { open_directories: Some(vec!["/usr/x".to_owned()]), ..exe }),
             ..process
         };
-        let with_origin =
-            |exe: &str, kind| Process { origin: Some(Origin::of(kind)), ..holder(1, "nginx", exe, "nginx") };
+        let with_origin = |exe: &str, kind| Process {
+            origin: Some(Origin::of(kind)),
+            ..program_process(1, "nginx", exe, "nginx")
+        };
         for (name, process, trust_is) in [
             ("of its user", with_origin("/usr/sbin/nginx", OriginKind::User), Trust::Replaceable),
             ("of the system, at home", with_origin("/home/u/nginx", OriginKind::System), Trust::Installed),
             ("mounted over", with_origin("/usr/sbin/nginx", OriginKind::Elsewhere), Trust::Replaceable),
-            ("packaged", holder(1, "nginx", "/usr/sbin/nginx", "nginx"), Trust::Installed),
-            ("known, elsewhere", holder(1, "nginx", "/srv/nginx", "nginx"), Trust::Unproven),
-            ("known, at home", holder(1, "nginx", "/home/u/nginx", "nginx"), Trust::Replaceable),
-            ("unknown, of the system", holder(1, "xyzzy", "/usr/bin/xyzzy", "xyzzy"), Trust::Unproven),
-            ("unknown", holder(1, "xyzzy", "/srv/xyzzy", "xyzzy"), Trust::Unknown),
-            ("a script", holder(1, "python3", "/usr/bin/python3.11", "python3 x.py"), Trust::Unknown),
-            ("world-writable", open(holder(1, "nginx", "/usr/x/nginx", "nginx")), Trust::Replaceable),
+            ("packaged", program_process(1, "nginx", "/usr/sbin/nginx", "nginx"), Trust::Installed),
+            ("known, elsewhere", program_process(1, "nginx", "/srv/nginx", "nginx"), Trust::Unproven),
+            ("known, at home", program_process(1, "nginx", "/home/u/nginx", "nginx"), Trust::Replaceable),
+            (
+                "unknown, of the system",
+                program_process(1, "xyzzy", "/usr/bin/xyzzy", "xyzzy"),
+                Trust::Unproven,
+            ),
+            ("unknown", program_process(1, "xyzzy", "/srv/xyzzy", "xyzzy"), Trust::Unknown),
+            (
+                "a script",
+                program_process(1, "python3", "/usr/bin/python3.11", "python3 x.py"),
+                Trust::Unknown,
+            ),
+            (
+                "world-writable",
+                open(program_process(1, "nginx", "/usr/x/nginx", "nginx")),
+                Trust::Replaceable,
+            ),
         ] {
             assert_eq!(trust(&[Identities::default().identify(&process)]), trust_is, "{name}");
         }

@@ -9,9 +9,12 @@ use crate::judge::judge;
 use crate::model::*;
 use crate::registry::Registry;
 
-pub(super) fn holder(pid: Pid, name: &str, exe: &str, cmdline: &str) -> Process {
-    let exe =
-        (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None });
+pub(super) fn program_process(pid: Pid, name: &str, exe: &str, cmdline: &str) -> Process {
+    let exe = (!exe.is_empty()).then(|| Exe {
+        path: exe.to_owned(),
+        state: ExeState::Present,
+        open_directories: None,
+    });
     let cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(pid) }
 }
@@ -71,8 +74,10 @@ fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, 
 
 fn held(local: &str, processes: &[(&str, &str, &str)]) -> (Vec<&'static str>, Option<Usual>) {
     let pids = (1..).zip(processes).map(|(pid, _)| pid).collect();
-    let processes =
-        (1..).zip(processes).map(|(pid, (name, exe, cmdline))| holder(pid, name, exe, cmdline)).collect();
+    let processes = (1..)
+        .zip(processes)
+        .map(|(pid, (name, exe, cmdline))| program_process(pid, name, exe, cmdline))
+        .collect();
     let (findings, usual) = judged(local, Owner::Held(Arc::new(pids)), processes);
     (findings.iter().map(|finding| finding.flag().code()).collect(), usual)
 }
@@ -83,7 +88,7 @@ const SYSTEMD: (&str, &str, &str) = ("systemd", "/usr/lib/systemd/systemd", "/sb
 
 #[test]
 fn usual_programs_make_a_port_unremarkable() {
-    for (local, holders, codes, product) in [
+    for (local, servers, codes, product) in [
         ("tcp/127.0.0.1:9090", vec![("prometheus", "/usr/bin/prometheus", "")], vec![], Some("Prometheus")),
         // The program's own port is not registered.
         ("tcp/127.0.0.1:10249", vec![("kube-proxy", "/usr/bin/kube-proxy", "")], vec![], Some("kube-proxy")),
@@ -106,8 +111,8 @@ fn usual_programs_make_a_port_unremarkable() {
         // Debian's units give ports to pid 1.
         ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
     ] {
-        let (found, usual) = held(local, &holders);
-        assert_eq!(found, codes, "{local} {holders:?}");
+        let (found, usual) = held(local, &servers);
+        assert_eq!(found, codes, "{local} {servers:?}");
         match (usual, product) {
             (Some(usual), Some(product)) => assert!(usual.product.contains(product), "{usual:?}"),
             (usual, product) => assert_eq!(usual.is_some(), product.is_some(), "{local} {usual:?}"),
@@ -117,7 +122,7 @@ fn usual_programs_make_a_port_unremarkable() {
 
 #[test]
 fn impostors() {
-    for (local, holders, flagged) in [
+    for (local, servers, flagged) in [
         ("tcp/127.0.0.1:22", vec![PYTHON], true),
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", "")], false),
         // A program that owns sockets for other programs gets no finding; the program behind it may get one.
@@ -134,8 +139,8 @@ fn impostors() {
         ("tcp/127.0.0.1:80", vec![PYTHON], false),
         ("tcp/127.0.0.1:80", vec![("myapp", "/srv/myapp", "")], false),
     ] {
-        let (found, _) = held(local, &holders);
-        assert_eq!(found.contains(&"impostor"), flagged, "{local} {holders:?}: {found:?}");
+        let (found, _) = held(local, &servers);
+        assert_eq!(found.contains(&"impostor"), flagged, "{local} {servers:?}: {found:?}");
     }
     for owner in [Owner::Kernel, Owner::Hidden, Owner::Vanished, Owner::Unknown] {
         let (findings, _) = judged("tcp/127.0.0.1:22", owner.clone(), Vec::new());
@@ -145,7 +150,7 @@ fn impostors() {
 }
 
 #[test]
-fn an_impostor_is_told_with_its_evidence() {
+fn an_impostor_is_reported_with_its_evidence() {
     let at_home = "/home/u/python3.11";
     for (local, exe, severity) in [
         ("tcp/127.0.0.1:22", "/usr/bin/python3.11", Severity::Notice),
@@ -153,7 +158,7 @@ fn an_impostor_is_told_with_its_evidence() {
         ("tcp/0.0.0.0:22", at_home, Severity::Critical),
     ] {
         let (findings, usual) =
-            judged(local, Owner::Held(vec![7].into()), vec![holder(7, "sshd", exe, "sshd: x")]);
+            judged(local, Owner::Held(vec![7].into()), vec![program_process(7, "sshd", exe, "sshd: x")]);
         assert_eq!(usual, None);
         assert_eq!(findings[0].severity, severity);
         let Impostor { service, expected, found, why, .. } = Impostor::of(&findings[0].evidence).unwrap();

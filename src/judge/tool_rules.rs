@@ -144,7 +144,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
 #[cfg(test)]
 mod tests {
     use super::super::judge;
-    use super::super::tests::{holder, seen, socket};
+    use super::super::tests::{program_process, seen, socket};
     use crate::model::{Owner, Parent, Process};
     use crate::registry::Registry;
 
@@ -152,18 +152,18 @@ mod tests {
     fn a_shell_is_the_listener_unless_a_server_started_it() {
         let shell = |parents: &[u32]| {
             let parents = parents.iter().map(|&pid| Parent { pid, name: "x".to_owned() }).collect();
-            Process { parents, ..holder(8, "bash", "/bin/bash", "bash -i") }
+            Process { parents, ..program_process(8, "bash", "/bin/bash", "bash -i") }
         };
-        let server = holder(7, "server", "/usr/sbin/server", "server");
+        let server = program_process(7, "server", "/usr/sbin/server", "server");
         let child = Process {
             parents: vec![Parent { pid: 8, name: "bash".to_owned() }],
-            ..holder(9, "cat", "/bin/cat", "cat")
+            ..program_process(9, "cat", "/bin/cat", "cat")
         };
         for (name, processes, is_listener) in [
             ("a shell alone", vec![shell(&[1])], true),
             ("of a server", vec![server.clone(), shell(&[7, 1])], false),
             ("with a child", vec![shell(&[1]), child], true),
-            ("beside another program", vec![server.clone(), shell(&[1])], false),
+            ("with another program", vec![server.clone(), shell(&[1])], false),
             ("of unknown ancestors", vec![server, shell(&[])], false),
         ] {
             let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();

@@ -59,22 +59,26 @@ fn is_unread(process: &Process) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::judge;
-    use super::super::tests::{holder, seen, socket};
+    use super::super::tests::{program_process, seen, socket};
     use super::*;
     use crate::model::{Origin, OriginKind, Owner, Script};
     use crate::registry::Registry;
 
     #[test]
     fn evidence_that_is_missing_is_a_gap() {
-        let python = |line: &str| holder(7, "python3", "/usr/bin/python3.11", line);
+        let python = |line: &str| program_process(7, "python3", "/usr/bin/python3.11", line);
         let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin });
         for (name, process, why) in [
-            ("a server", holder(7, "nginx", "/usr/sbin/nginx", ""), None),
+            ("a server", program_process(7, "nginx", "/usr/sbin/nginx", ""), None),
             ("a script", python("python3 x.py"), None),
             ("no command line", python(""), Some(COMMAND_LINE.1)),
-            ("a relay without command line", holder(7, "socat", "/usr/bin/socat", ""), Some(COMMAND_LINE.1)),
+            (
+                "a relay without command line",
+                program_process(7, "socat", "/usr/bin/socat", ""),
+                Some(COMMAND_LINE.1),
+            ),
             ("ended", Process::unknown(7), Some(PROCESS.1)),
-            ("a name only", holder(7, "nginx", "", ""), None),
+            ("a name only", program_process(7, "nginx", "", ""), None),
             (
                 "a script whose origin is known",
                 Process { script: script(Some(Origin::of(OriginKind::System))), ..python("python3 x.py") },
@@ -97,7 +101,7 @@ mod tests {
         }
         let absent = seen(
             vec![socket("tcp/0.0.0.0:22", Owner::Held(vec![7, 8].into()))],
-            vec![holder(7, "sleep", "/usr/bin/sleep", "sleep")],
+            vec![program_process(7, "sleep", "/usr/bin/sleep", "sleep")],
         );
         let gaps = judge(absent, Registry::embedded()).snapshot.gaps;
         assert_eq!((gaps.len(), &gaps[0].pids[..]), (1, &[8][..]), "the process that `impostor` waits for");

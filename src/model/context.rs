@@ -95,7 +95,8 @@ pub struct EphemeralHere {
     /// The source of that range.
     pub source: String,
     /// Whether this kernel never hands out the port although its range contains it.
-    pub kept_back: bool,
+    #[serde(rename = "kept_back")]
+    pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
     /// Whether the kernel itself would pick the port for a listener that asks for any port; `None` if the port does not
@@ -114,7 +115,7 @@ pub struct Context {
     /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,
     /// The registrations around it.
-    pub neighbours: NearbyRegistrations,
+    pub nearby: NearbyRegistrations,
     /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
     /// The meaning of its place in an ephemeral range, if it lies in one.

@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn targets_outlive_a_restart_and_differ_by_script() {
         let process = |exe: &str, line: &str, script: Option<&str>| Process {
-            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None }),
+            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
             cmdline: if line.is_empty() { Vec::new() } else { words_of(line) },
             script: script.map(|path| Script { path: path.to_owned(), origin: None }),
             ..Process::unknown(7)

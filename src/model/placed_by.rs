@@ -50,7 +50,7 @@ impl PlacedBy {
     fn of_path(exe: &Exe) -> Self {
         let is_below =
             |directories: &[&str]| directories.iter().any(|directory| exe.path.starts_with(directory));
-        let has_open = exe.open_folders.as_ref().is_some_and(|directories| !directories.is_empty());
+        let has_open = exe.open_directories.as_ref().is_some_and(|directories| !directories.is_empty());
         match () {
             () if has_open || is_below(&OPEN_DIRECTORIES) => PlacedBy::Anyone,
             () if is_below(&USER_DIRECTORIES) => PlacedBy::User,

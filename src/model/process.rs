@@ -30,8 +30,8 @@ pub struct Exe {
     /// Whether the file is still at its path.
     pub state: ExeState,
     /// The world-writable directories above it, nearest first; `None` if they are not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open_folders: Option<Vec<String>>,
+    #[serde(default, rename = "open_folders", skip_serializing_if = "Option::is_none")]
+    pub open_directories: Option<Vec<String>>,
 }
 
 impl Exe {

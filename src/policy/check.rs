@@ -15,7 +15,7 @@ use crate::query::Answer;
 pub enum RemarkKind {
     /// It asks for nothing but, at most, protocol, namespace and host.
     AllowsEverything,
-    /// Whatever it allows, an earlier rule allows.
+    /// An earlier rule allows the same listeners.
     Shadowed {
         /// That rule.
         by: String,
@@ -67,7 +67,7 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
         if let Some(why) = impossible(rule) {
             remarks.push(remark(rule, RemarkKind::Impossible { why }));
         } else if !rule.required
-            // A required rule has an effect whatever allows the listener.
+            // A required rule has an effect even if another rule allows the listener.
             && let Some(by) = earlier.iter().find(|other| covers(other, rule))
         {
             remarks.push(remark(rule, RemarkKind::Shadowed { by: by.id.clone() }));

@@ -1,8 +1,8 @@
 //! A policy that allows what listens now and nothing more, as far as that outlives a restart.
 //!
-//! What belongs to one service and differs in port, protocol or address alone shares a rule where the rule then allows
-//! no combination that is not there. No rule contains a pid, an inode or a time; the same listeners make the same rules, in
-//! whatever order they are seen. A listener that could not be read completely is left out. A listener with a finding at
+//! Sockets of one service that differ only in port, protocol or address share a rule if the rule then allows no
+//! combination that does not exist. No rule contains a pid, an inode or a time. The same listeners make the same rules in
+//! any order. A listener that could not be read completely is left out. A listener with a finding at
 //! or above warning gets a rule that is commented out: a draft must not approve a back door.
 
 use std::cmp::Reverse;
@@ -33,7 +33,7 @@ pub struct Drafted {
     pub rule: Allow,
     /// The services registered on its ports, each once.
     pub services: Vec<&'static str>,
-    /// What whoever reads it should know.
+    /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
     /// The findings at or above warning on its listeners, most severe first. A rule that has one must not be in force
     /// before somebody has decided.
@@ -71,7 +71,7 @@ pub enum DraftNote {
     /// The first process of the system holds it for a service that it starts when needed; that service's program is
     /// not in the rule.
     ForAnother,
-    /// It runs in a container whose name changes when it is made anew; the rule does not ask for it.
+    /// It runs in a container whose name changes when it is created again, so the rule does not ask for it.
     Container,
 }
 
@@ -115,7 +115,7 @@ type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 struct ServicePlace {
     /// The port numbers now.
     ports: BTreeSet<u16>,
-    /// Whether a socket of it accepts traffic; one that is only bound is no service.
+    /// Whether a socket of it accepts traffic; a socket that is only bound is not a service.
     accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
@@ -174,7 +174,7 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// What a listener shares with the others of its service; `None` where its holders were not wholly seen.
+/// What a listener shares with the others of its service; `None` if a process of it was not read completely.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;

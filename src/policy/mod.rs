@@ -120,7 +120,7 @@ pub struct Allow {
     pub owner: Option<String>,
     /// The last day it is in force (UTC).
     pub expires: Option<Date>,
-    /// Findings that are accepted on what it allows, beside those that only question the port.
+    /// Findings that are accepted for what it allows, in addition to those about the purpose of the port.
     pub accept: Vec<Flag>,
     /// Whether what it allows must be there: for each of its protocols, addresses and ports at least one listener, where
     /// a range and a block of addresses count as one.
@@ -233,7 +233,7 @@ impl Allow {
                 || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all())))
             && self.users.is_empty()
             && self.runs.is_empty()
-            // Not every listener has a device, a unit or a container: whatever the pattern, it leaves some out.
+            // Not every listener has a device, a unit or a container: any pattern leaves some out.
             && self.devices.is_empty()
             && self.units.is_empty()
             && self.containers.is_empty()

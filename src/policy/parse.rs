@@ -25,7 +25,7 @@ use crate::query::names::near;
 pub struct Included {
     /// The name in messages.
     pub name: String,
-    /// The identity of the file, whatever its name.
+    /// The identity of the file, independent of its name.
     pub identity: String,
     /// The content.
     pub bytes: Vec<u8>,
@@ -181,7 +181,7 @@ impl<'s> File<'s> {
     /// Refuses an unknown key, and names the nearest known one.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The first in the file, whatever its name.
+        // The first in the order of the file, not of the names.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))

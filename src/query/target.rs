@@ -191,7 +191,7 @@ impl Name {
 
     /// Returns whether a recognised program has this name, or serves the service of this name.
     fn is_program(&self, identity: &Identity) -> bool {
-        if identity.holds_for_others() {
+        if identity.is_forwarder() {
             return false;
         }
         let serves = |program: &&Program| {

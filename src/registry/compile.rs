@@ -125,17 +125,17 @@ mod tests {
         let text = compile_newer("FILE", csv.as_bytes()).unwrap();
         assert!(text.contains("# date: 2030\n"), "{text}");
         assert!(text.contains("# made from: FILE ("));
-        for (csv, told) in [
+        for (csv, expected) in [
             ("", "empty"),
             (" \n", "empty"),
             ("a,b\n1,2\n", "this is not IANA's registry of ports"),
             (HEADER, "no row names a port"),
             (&format!("{HEADER},9,,Unassigned,,,,,,,,\n"), "no row names a port"),
-            (&format!("{HEADER}a,x,tcp,,,,,,,,,\n"), "line 2: \"x\" is no port"),
+            (&format!("{HEADER}a,x,tcp,,,,,,,,,\n"), "line 2: \"x\" is not a port"),
             ("\0\0", "not text"),
         ] {
             let error = compile_newer("FILE", csv.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(told) && !error.contains('\n'), "{csv:?}: {error}");
+            assert!(error.contains(expected) && !error.contains('\n'), "{csv:?}: {error}");
         }
     }
 }

@@ -32,13 +32,13 @@ impl Registry {
         Context {
             programs: known,
             guarded,
-            neighbours: self.neighbours(port, protocol.registered_as(), verdict),
+            nearby: self.nearby(port, protocol.registered_as(), verdict),
             history: self.history(port, protocol.registered_as(), verdict),
             ephemeral: None,
         }
     }
 
-    fn neighbours(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> NearbyRegistrations {
+    fn nearby(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> NearbyRegistrations {
         let named = |line: &'static str| {
             let row = Row::parse(line)?;
             let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
@@ -112,17 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_and_blocks() {
-        let beside = |port| {
-            let found = context(port).neighbours;
+    fn nearby_ports_and_blocks() {
+        let nearby = |port| {
+            let found = context(port).nearby;
             (found.before.map(|n| n.port), found.after.map(|n| n.port), found.block.map(|b| b.ports))
         };
-        assert_eq!(beside(3415), (Some(3414), Some(3416), None));
-        assert_eq!(beside(0), (None, Some(1), None));
-        assert_eq!(beside(65535).1, None);
-        assert!(beside(65535).0.is_some());
+        assert_eq!(nearby(3415), (Some(3414), Some(3416), None));
+        assert_eq!(nearby(0), (None, Some(1), None));
+        assert_eq!(nearby(65535).1, None);
+        assert!(nearby(65535).0.is_some());
         // Canon has four ports.
-        let canon = context(8613).neighbours.block.unwrap();
+        let canon = context(8613).nearby.block.unwrap();
         assert_eq!((canon.ports.low, canon.ports.high), (8611, 8614));
         let services: Vec<_> = canon.services.iter().map(|n| n.service).collect();
         assert_eq!(services, ["canon-bjnp1", "canon-bjnp2", "canon-bjnp3", "canon-bjnp4"]);

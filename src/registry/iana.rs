@@ -145,7 +145,7 @@ pub fn rows(csv: &[u8]) -> Result<Vec<Entry>, BadSource> {
         if number.is_empty() {
             continue; // a service name without a port
         }
-        let ports = ports(&number).ok_or_else(|| bad(line, &format!("\"{number}\" is no port")))?;
+        let ports = ports(&number).ok_or_else(|| bad(line, &format!("\"{number}\" is not a port")))?;
         let service = some(&field(service));
         let protocols = match (field(transport).as_str(), &service) {
             ("", Some(_)) => vec![Protocol::Tcp, Protocol::Udp],
@@ -286,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_told() {
-        for (lines, told) in [
-            ("ssh,22x,tcp,,,,,,,,,\n", "line 2: \"22x\" is no port"),
+    fn bad_rows_are_refused() {
+        for (lines, expected) in [
+            ("ssh,22x,tcp,,,,,,,,,\n", "line 2: \"22x\" is not a port"),
             ("a,1,tcp,,,,,,,,,\nssh,22,icmp,,,,,,,,,\n", "line 3: unknown protocol \"icmp\""),
-            ("ssh,9-1,tcp,,,,,,,,,\n", "line 2: \"9-1\" is no port"),
+            ("ssh,9-1,tcp,,,,,,,,,\n", "line 2: \"9-1\" is not a port"),
         ] {
-            assert_eq!(read(lines).unwrap_err().to_string(), told);
+            assert_eq!(read(lines).unwrap_err().to_string(), expected);
         }
         assert!(rows(b"a,b\n1,2\n").unwrap_err().to_string().contains("Service Name"));
     }

@@ -72,8 +72,8 @@ impl Identity {
 
     /// Returns whether it owns sockets for other programs, so that the program behind it has to be judged.
     #[must_use]
-    pub fn holds_for_others(&self) -> bool {
-        programs::holders().any(|name| self.goes_by(name))
+    pub fn is_forwarder(&self) -> bool {
+        programs::forwarders().any(|name| self.goes_by(name))
     }
 
     /// Returns whether it is known to serve the guarded service; `None` if that is not known, because an unknown name
@@ -133,8 +133,8 @@ pub fn identify(process: &Process) -> Option<Identity> {
     let interpreter = match file {
         Some(file) => interpreter(file),
         None => {
-            let told = process.cmdline.first().map(|first| interpreter(file_name(first)));
-            told.filter(|found| !found.is_empty()).or_else(|| own.map(interpreter)).unwrap_or_default()
+            let named = process.cmdline.first().map(|first| interpreter(file_name(first)));
+            named.filter(|found| !found.is_empty()).or_else(|| own.map(interpreter)).unwrap_or_default()
         }
     };
     if !interpreter.is_empty() {
@@ -218,7 +218,7 @@ fn interpreted(
     }
     let script = process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'));
     if let Some(script) = script
-        && INSTALLED.iter().any(|folder| script.starts_with(folder))
+        && INSTALLED.iter().any(|directory| script.starts_with(directory))
         && !script.contains("/../")
     {
         let programs = by_file(file_name(script), own);

@@ -244,7 +244,7 @@ pub(super) fn scripts() -> &'static [Program] {
 }
 
 /// Returns the programs that own sockets for other programs.
-pub(super) fn holders() -> impl Iterator<Item = &'static str> {
+pub(super) fn forwarders() -> impl Iterator<Item = &'static str> {
     body(include_str!("data/holders.tsv")).filter_map(|line| line.split('\t').next())
 }
 

@@ -17,19 +17,19 @@ impl Registry {
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let tells = |fields: &[Option<&str>]| {
+        let mentions = |fields: &[Option<&str>]| {
             !words.is_empty()
                 && words.iter().all(|word| fields.iter().flatten().any(|field| has_word(field, word)))
         };
         let mut found: Vec<(PortRange, Protocol)> = Vec::new();
         for row in self.rows.lines().chain(self.ranges.lines()).filter_map(Row::parse) {
-            if row.service.is_some() && tells(&[row.service, row.description]) {
+            if row.service.is_some() && mentions(&[row.service, row.description]) {
                 found.extend(row.protocols().map(|protocol| (row.ports, protocol)));
             }
         }
         let dead = self.dead.lines().filter_map(CuratedRow::dead);
         for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
-            if tells(&[Some(row.curated.product), row.curated.now_used_by]) {
+            if mentions(&[Some(row.curated.product), row.curated.now_used_by]) {
                 let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
                 // Only registrations that still exist count: a newer registry may have lost some.
                 let of = |protocol: &Protocol| {
@@ -42,11 +42,11 @@ impl Registry {
             }
         }
         for known in self.known_uses.lines().filter_map(KnownUse::parse) {
-            if tells(&[known.text]) {
+            if mentions(&[known.text]) {
                 found.push((PortRange::single(known.port), known.protocol));
             }
         }
-        for program in programs::programs().filter(|program| tells(&[Some(program.product)])) {
+        for program in programs::programs().filter(|program| mentions(&[Some(program.product)])) {
             found.extend(program.ports());
         }
         found.sort_unstable();

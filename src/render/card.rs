@@ -108,7 +108,7 @@ impl Card<'_> {
             ("Evidence", evidence),
             ("Usually", context_text::programs(contexts())),
             ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(context_text::guarded)),
-            ("Nearby", contexts().find_map(|context| context_text::neighbours(&context.neighbours))),
+            ("Nearby", contexts().find_map(|context| context_text::nearby(&context.nearby))),
             ("History", contexts().find_map(|context| context_text::history(&context.history))),
             (
                 "Ephemeral",

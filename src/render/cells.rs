@@ -440,7 +440,7 @@ pub(super) fn process(entry: &Entry, form: Form) -> Field {
 
 /// Returns as many pids as fit a small column, and how many more there are.
 pub(super) fn pids(pids: &[Pid], form: Form) -> String {
-    let room = match form {
+    let space = match form {
         Form::Data | Form::Complete => usize::MAX,
         Form::Long => 15,
         Form::Short => 0,
@@ -448,7 +448,7 @@ pub(super) fn pids(pids: &[Pid], form: Form) -> String {
     let mut text = String::new();
     for (shown, pid) in pids.iter().enumerate() {
         let pid = pid.to_string();
-        if shown > 0 && text.len() + 1 + pid.len() > room {
+        if shown > 0 && text.len() + 1 + pid.len() > space {
             let _ = write!(text, " +{}", pids.len() - shown);
             break;
         }

@@ -49,9 +49,9 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
 }
 
 /// Returns the block of ports that a vendor registered, else what is registered next to the port.
-pub(super) fn neighbours(neighbours: &NearbyRegistrations) -> Option<String> {
+pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
-    if let Some(block) = &neighbours.block {
+    if let Some(block) = &nearby.block {
         let services: Vec<String> = block.services.iter().map(one).collect();
         return Some(sentence(&format!(
             "{} registered the block {}: {}",
@@ -60,8 +60,7 @@ pub(super) fn neighbours(neighbours: &NearbyRegistrations) -> Option<String> {
             first_of(&services, FEW)
         )));
     }
-    let around: Vec<String> =
-        [&neighbours.before, &neighbours.after].into_iter().flatten().map(one).collect();
+    let around: Vec<String> = [&nearby.before, &nearby.after].into_iter().flatten().map(one).collect();
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
@@ -90,7 +89,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
 /// Returns what lying in an ephemeral range means on this host, and whether the port was likely chosen.
 pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
-        (Some(range), _) if here.kept_back => {
+        (Some(range), _) if here.is_reserved => {
             format!(
                 "in {range}, from which this kernel gives ports to outgoing connections, but this port is reserved."
             )
@@ -135,14 +134,14 @@ mod tests {
             before: Some(one(3414, "wip-port")),
             after: Some(one(3416, "commandport")),
         };
-        assert_eq!(neighbours(&around).unwrap(), "3414 wip-port and 3416 commandport.");
+        assert_eq!(nearby(&around).unwrap(), "3414 wip-port and 3416 commandport.");
         around.block = Some(crate::model::Block {
             ports: PortRange { low: 1, high: 2 },
             assignee: "Someone",
             services: vec![one(1, "a"), one(2, "b")],
         });
-        assert_eq!(neighbours(&around).unwrap(), "Someone registered the block 1-2: 1 a and 2 b.");
-        assert_eq!(neighbours(&NearbyRegistrations::default()), None);
+        assert_eq!(nearby(&around).unwrap(), "Someone registered the block 1-2: 1 a and 2 b.");
+        assert_eq!(nearby(&NearbyRegistrations::default()), None);
     }
 
     #[test]
@@ -150,7 +149,7 @@ mod tests {
         let here = |kernel_would_pick, likely_chosen| EphemeralHere {
             kernel_range: PortRange::new(32768, 60999),
             source: "a setting".to_owned(),
-            kept_back: false,
+            is_reserved: false,
             iana_dynamic: false,
             kernel_would_pick,
             likely_chosen,

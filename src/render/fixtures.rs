@@ -32,7 +32,7 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
 pub(super) fn process(pid: Pid, name: &str) -> Process {
     Process {
         name: Some(name.into()),
-        exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present, open_folders: None }),
+        exe: Some(Exe { path: format!("/usr/bin/{name}"), state: ExeState::Present, open_directories: None }),
         cmdline: vec![name.into(), "-m".into(), "serve".into()],
         uid: Some(0),
         user: Some("root".into()),

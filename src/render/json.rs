@@ -451,7 +451,7 @@ impl<'a> Port<'a> {
             together: &verdict.together,
             programs: &explained.context.programs,
             guarded: explained.context.guarded.as_ref(),
-            neighbours: &explained.context.neighbours,
+            neighbours: &explained.context.nearby,
             history: &explained.context.history,
             ephemeral: explained.context.ephemeral.as_ref(),
             connections: &explained.connections,

@@ -96,8 +96,8 @@ pub fn frame(
     let mut lines =
         vec![status(ScanCounts::of(scene.report), now, interval, size.width), changes(scene, &style)];
     let gaps = if height >= 12 { gaps(scene.report, &style)? } else { Vec::new() };
-    let room = height.saturating_sub(HEAD + gaps.len());
-    let chosen = chosen(scene, room);
+    let space = height.saturating_sub(HEAD + gaps.len());
+    let chosen = chosen(scene, space);
     let shown = Report {
         snapshot: scene.report.snapshot.clone(),
         seen: scene.report.seen,
@@ -138,13 +138,13 @@ pub fn frame(
 }
 
 /// Returns as many rows as fit, in their order; rows with a mark take precedence.
-fn chosen<'s>(scene: &'s FrameContent<'_>, room: usize) -> Vec<&'s (Entry, Option<Mark>)> {
-    if scene.rows.len() <= room {
+fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Option<Mark>)> {
+    if scene.rows.len() <= space {
         return scene.rows.iter().collect();
     }
-    let room = room.saturating_sub(1); // one line for the number left out
+    let space = space.saturating_sub(1); // one line for the number left out
     let marked = scene.rows.iter().filter(|(_, mark)| mark.is_some()).count();
-    let (mut marks, mut others) = (room.min(marked), room.saturating_sub(marked));
+    let (mut marks, mut others) = (space.min(marked), space.saturating_sub(marked));
     let mut fits = |(_, mark): &&(Entry, Option<Mark>)| {
         let left = if mark.is_some() { &mut marks } else { &mut others };
         let fits = *left > 0;
@@ -182,12 +182,12 @@ pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, width: u16
 
 /// Returns the second line: the signs in use, with their meaning and their counts.
 fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
-    let told = Kind::ALL.into_iter().filter_map(|kind| {
+    let counts = Kind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
         let (sign, tone) = sign(kind);
         (count > 0).then(|| format!("{} {count} {}", style.paint(tone, sign), kind.name()))
     });
-    told.collect::<Vec<_>>().join("  ")
+    counts.collect::<Vec<_>>().join("  ")
 }
 
 /// Returns the last lines: the gaps, as far as they fit.

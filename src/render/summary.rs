@@ -81,8 +81,13 @@ fn owners(report: &Report) -> Option<String> {
     }
     let remedy = (count(&Owner::Hidden) > 0)
         .then(|| {
-            let holders = |stage| matches!(stage, Stage::Owners | Stage::Processes);
-            report.snapshot.gaps.iter().filter(|gap| holders(gap.stage)).find_map(|gap| gap.remedy.as_deref())
+            let is_about_processes = |stage| matches!(stage, Stage::Owners | Stage::Processes);
+            report
+                .snapshot
+                .gaps
+                .iter()
+                .filter(|gap| is_about_processes(gap.stage))
+                .find_map(|gap| gap.remedy.as_deref())
         })
         .flatten();
     Some(match remedy {

@@ -101,7 +101,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     w.flush()
 }
 
-/// Writes the named columns in full, whatever the width of the terminal.
+/// Writes the named columns in full, regardless of the width of the terminal.
 ///
 /// # Errors
 /// If a row cannot be written.
@@ -186,13 +186,13 @@ pub(super) fn wrapped<const N: usize>(
     }
     let header = names.map(|name| Field::new(name, Tone::Heading)).into_iter();
     let rows = rows.iter().map(|row| row.iter().map(|(text, tone)| Field::new(text.clone(), *tone)));
-    match style.width.filter(|room| taken(&widths) > usize::from(*room)) {
+    match style.width.filter(|space| taken(&widths) > usize::from(*space)) {
         None => draw(Some(header), rows, &widths, style, &mut w)?,
-        Some(room) => {
+        Some(space) => {
             let cells = |row: &mut dyn Iterator<Item = Field>| Row::from(row.map(cell).collect::<Vec<_>>());
             let rows = rows.map(|mut row| cells(&mut row));
             let mut table = grid_of(Some(cells(&mut header.into_iter())), rows, &widths, style);
-            table.set_delimiter(' ').set_content_arrangement(ContentArrangement::Dynamic).set_width(room);
+            table.set_delimiter(' ').set_content_arrangement(ContentArrangement::Dynamic).set_width(space);
             table.column_iter_mut().for_each(|column| _ = column.remove_constraint());
             for line in table.lines() {
                 writeln!(w, "{}", line.trim_end())?;
@@ -215,12 +215,12 @@ impl TableLayout {
         let columns = columns::of_table(&report.entries);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
         let mut layout = TableLayout { widths: natural(&report.entries, &columns, form), columns, form };
-        if let Some(room) = style.width.map(usize::from) {
-            fit(&layout.columns, &mut layout.widths, room, &STEPS[..LONG_STEPS]);
-            if taken(&layout.widths) > room {
+        if let Some(space) = style.width.map(usize::from) {
+            fit(&layout.columns, &mut layout.widths, space, &STEPS[..LONG_STEPS]);
+            if taken(&layout.widths) > space {
                 layout.form = Form::Short;
                 layout.widths = natural(&report.entries, &layout.columns, Form::Short);
-                fit(&layout.columns, &mut layout.widths, room, &STEPS);
+                fit(&layout.columns, &mut layout.widths, space, &STEPS);
             }
         }
         layout
@@ -292,11 +292,11 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Cuts `widths` down to `room` as far as `steps` go, and distributes the space that is left over; 0 hides a column.
-fn fit(columns: &[&Column], widths: &mut [u16], room: usize, steps: &[(&str, u16)]) {
+/// Cuts `widths` down to `space` as far as `steps` go, and distributes the space that is left over; 0 hides a column.
+fn fit(columns: &[&Column], widths: &mut [u16], space: usize, steps: &[(&str, u16)]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {
-        if taken(widths) <= room {
+        if taken(widths) <= space {
             break;
         }
         if let Some(at) = columns.iter().position(|column| column.name == name) {
@@ -306,7 +306,7 @@ fn fit(columns: &[&Column], widths: &mut [u16], room: usize, steps: &[(&str, u16
     loop {
         let before = taken(widths);
         for at in 0..widths.len() {
-            if widths[at] > 0 && widths[at] < natural[at] && taken(widths) < room {
+            if widths[at] > 0 && widths[at] < natural[at] && taken(widths) < space {
                 widths[at] += 1;
             }
         }

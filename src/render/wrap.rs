@@ -12,12 +12,12 @@ const NARROWEST: usize = 20;
 /// the others.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     let indent = first.width();
-    let room = width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(indent).max(NARROWEST));
+    let space = width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(indent).max(NARROWEST));
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut used = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
-        if used > 0 && used + 1 + word.width() > room {
+        if used > 0 && used + 1 + word.width() > space {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
             used = 0;
         }

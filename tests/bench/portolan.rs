@@ -183,8 +183,8 @@ fn verdict(bencher: Bencher<'_, '_>, port: u16) {
 /// A scan of this machine, with and without the process lookup.
 #[divan::bench(name = "observe", args = ["holders", "no holders"])]
 fn observe_here(look: &str) -> Snapshot {
-    let holders = look == "holders";
-    observe(&Scope { processes: holders, ..Scope::default() }).unwrap()
+    let servers = look == "holders";
+    observe(&Scope { processes: servers, ..Scope::default() }).unwrap()
 }
 
 /// Returns listeners of every kind: spread over all ports, some with five processes and some with none.
@@ -219,9 +219,9 @@ fn observation() -> Snapshot {
 fn socket(k: u32) -> Socket {
     let udp = k.is_multiple_of(5);
     let (address, port) = place(k);
-    let holder = |nth: u32| FIRST_PID + (k + nth) % PROCESSES;
-    let holders = |count: u32| {
-        let mut pids: Vec<Pid> = (0..count).map(holder).collect();
+    let server = |nth: u32| FIRST_PID + (k + nth) % PROCESSES;
+    let servers = |count: u32| {
+        let mut pids: Vec<Pid> = (0..count).map(server).collect();
         pids.sort_unstable();
         Owner::Held(pids.into())
     };
@@ -251,8 +251,8 @@ fn socket(k: u32) -> Socket {
         queues: Some(Queues { receive: 0, send: if udp { 0 } else { 4096 } }),
         owner: match k {
             _ if k.is_multiple_of(50) => Owner::Kernel,
-            _ if k.is_multiple_of(7) => holders(5),
-            _ => holders(1),
+            _ if k.is_multiple_of(7) => servers(5),
+            _ => servers(1),
         },
     }
 }
@@ -274,7 +274,7 @@ fn process(k: u32) -> Process {
         // Some names contain an escape sequence that must not reach a terminal.
         name: Some(if k.is_multiple_of(100) { format!("evil\u{1b}[2J-{k}") } else { format!("service-{k}") }),
         cmdline: vec![exe.clone(), "--config".to_owned(), format!("/etc/service-{k}/service.conf")],
-        exe: Some(Exe { path: exe, state: ExeState::Present, open_folders: None }),
+        exe: Some(Exe { path: exe, state: ExeState::Present, open_directories: None }),
         uid: Some(k % 7 * 100),
         user: Some("root".to_owned()),
         started: Some(Timestamp::UNIX_EPOCH),

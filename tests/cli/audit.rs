@@ -26,8 +26,8 @@ fn an_audit_answers_by_its_exit_code() {
     let gap = r#""gaps": [{"stage": "owners", "what": "things", "count": 1, "why": "no", "remedy": null}]"#;
     let partial = text.replace("\"gaps\": []", gap);
     assert_ne!(partial, text);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("partial.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("partial.json");
     std::fs::write(&path, partial).unwrap();
     for (arguments, code) in [
         (&["--fail-on", "critical"][..], 3),
@@ -39,18 +39,18 @@ fn an_audit_answers_by_its_exit_code() {
             let audit = run([&["audit", "--from", path.to_str().unwrap(), "-o", output], arguments].concat());
             assert_eq!(audit.status.code(), Some(code), "{arguments:?} {output}");
             assert!(stderr(&audit).contains("not seen: 1 things: no"), "{audit:?}");
-            let told = format!("{}{}", stdout(&audit), stderr(&audit));
-            assert!(!told.contains("Clear:"), "{arguments:?} {output}: {told}");
+            let printed = format!("{}{}", stdout(&audit), stderr(&audit));
+            assert!(!printed.contains("Clear:"), "{arguments:?} {output}: {printed}");
             assert!(
-                told.contains("not everything could be seen") || told.contains("Not everything"),
-                "{told}"
+                printed.contains("not everything could be seen") || printed.contains("Not everything"),
+                "{printed}"
             );
         }
     }
 }
 
 #[test]
-fn what_narrows_an_audit_narrows_what_is_told() {
+fn what_narrows_an_audit_narrows_what_is_reported() {
     for (arguments, wanted) in [
         (&["3416"][..], &[(3416, "orphaned")][..]),
         (&["-u"], &[(3414, "unexplained")]),
@@ -74,8 +74,8 @@ fn what_narrows_an_audit_narrows_what_is_told() {
 
 #[test]
 fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("out");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
     for output in ["table", "json", "ndjson", "sarif", "metrics"] {
         let audit = ["audit", "--fail-on", "notice", "-o", output];
         let printed = from_capture(&audit);
@@ -89,11 +89,11 @@ fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
     // If the file cannot be written, the old content stays.
     #[cfg(unix)]
     {
-        let lost = folder.path().join("gone").join("out");
+        let lost = directory.path().join("gone").join("out");
         let output = from_capture(&["audit", "--write", lost.to_str().unwrap()]);
         crate::refused(&output, "a folder that is not there", "nothing was written");
     }
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
     let rules = run(["audit", "--rules", "--write", path.to_str().unwrap()]);
     assert_eq!(rules.status.code(), Some(0));
     assert_eq!(std::fs::read(&path).unwrap(), run(["audit", "--rules"]).stdout);

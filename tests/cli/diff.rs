@@ -7,11 +7,11 @@ use crate::{capture, refused, run, stderr, stdout};
 /// A gap on either side prevents an all-clear, whatever the format.
 #[test]
 fn a_diff_with_gaps_is_no_all_clear() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(capture()).unwrap();
     let before = capture();
     let before = before.to_str().unwrap();
-    let blind = folder.path().join("blind.json");
+    let blind = directory.path().join("blind.json");
     let gap = r#""gaps": [{"stage": "sockets", "what": "sockets", "count": null, "why": "refused", "remedy": null}]"#;
     std::fs::write(&blind, text.replacen("\"gaps\": []", gap, 1)).unwrap();
     let blind = blind.to_str().unwrap();
@@ -36,9 +36,9 @@ fn this_machine_is_another_host() {
 /// A truncated file is never read as a snapshot with fewer sockets.
 #[test]
 fn a_cut_baseline_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let text = std::fs::read(capture()).unwrap();
-    let (good, cut) = (capture(), folder.path().join("cut"));
+    let (good, cut) = (capture(), directory.path().join("cut"));
     for part in 1..10 {
         std::fs::write(&cut, &text[..text.len() * part / 10]).unwrap();
         refused(&run([Path::new("diff"), &cut, &good]), "before", "cut off");
@@ -52,8 +52,8 @@ fn a_diff_of_narrow_captures_is_no_all_clear() {
     let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();
     narrow["scope"]["protocols"] = serde_json::json!(["tcp"]);
     narrow["sockets"].as_array_mut().unwrap().retain(|socket| socket["local"]["protocol"] == "tcp");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("narrow.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("narrow.json");
     std::fs::write(&path, narrow.to_string()).unwrap();
     let path = path.to_str().unwrap();
     assert_eq!(run(["diff", path, path]).status.code(), Some(3));

@@ -58,7 +58,7 @@ fn the_examples_of_every_help_can_be_typed() {
 }
 
 #[test]
-fn the_manual_page_tells_all_and_passes_the_linters() {
+fn the_manual_page_is_complete_and_passes_the_linters() {
     use clap::CommandFactory;
 
     let page = run(["man"]);
@@ -86,8 +86,8 @@ fn the_manual_page_tells_all_and_passes_the_linters() {
     for option in all.filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long) {
         assert!(text.contains(&format!("--{option}\\fR")), "--{option}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("portolan.1");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portolan.1");
     std::fs::write(&path, &page.stdout).unwrap();
     for linter in
         [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-K", "utf8", "-ww", "-z"]]

@@ -103,11 +103,11 @@ fn targets_widen_and_options_narrow() {
 /// A script can distinguish "nothing is there" from "not everything was visible".
 #[test]
 fn exit_codes_of_a_listing() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let saved = |name: &str, edit: fn(&mut serde_json::Value)| {
         let mut snapshot = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();
         edit(&mut snapshot);
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, snapshot.to_string()).unwrap();
         path.to_str().unwrap().to_owned()
     };
@@ -169,17 +169,17 @@ fn explain_answers_for_any_port_and_service() {
     for port in [0, 1, 22, 1023, 1024, 3416, 49151, 49152, 65535] {
         let output = from_capture(&["explain", &port.to_string(), "-o", "json"]);
         assert_eq!(output.status.code(), Some(0), "{port}");
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(told["schema"], "portolan.explain/1");
-        let entries = told["ports"].as_array().unwrap();
-        assert!(entries.len() >= 2 && entries.iter().all(|entry| entry["port"] == port), "{port}: {told}");
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(printed["schema"], "portolan.explain/1");
+        let entries = printed["ports"].as_array().unwrap();
+        assert!(entries.len() >= 2 && entries.iter().all(|entry| entry["port"] == port), "{port}: {printed}");
         assert!(
             entries.iter().all(|entry| entry["reason"].as_str().is_some_and(|reason| !reason.is_empty()))
         );
     }
-    let told = from_capture(&["explain", "ssh", "-o", "json"]);
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-    let entries: Vec<_> = told["ports"]
+    let printed = from_capture(&["explain", "ssh", "-o", "json"]);
+    let printed: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let entries: Vec<_> = printed["ports"]
         .as_array()
         .unwrap()
         .iter()
@@ -217,8 +217,8 @@ fn this_machine_answers() {
 #[test]
 fn a_name_that_runs_and_does_not_listen_is_known() {
     // Every system has this program: the test itself, under a name of its own.
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
     std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
     let before = run(["idle-portolan"]);
     assert!(stderr(&before).contains("idle-portolan: no such port"), "{before:?}");

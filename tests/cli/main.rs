@@ -56,10 +56,10 @@ fn ports(output: &Output) -> Vec<u64> {
 fn refused(output: &Output, about: &str, names: &str) {
     assert_eq!(output.status.code(), Some(2), "{about}: {output:?}");
     assert_eq!(stdout(output), "", "{about}");
-    let talk = stderr(output);
-    assert_eq!(talk.lines().count(), 1, "{about}: {talk}");
-    assert!(talk.starts_with("portolan: "), "{about}: {talk}");
-    assert!(talk.contains(names), "{about}: {names:?} is not in {talk:?}");
+    let messages = stderr(output);
+    assert_eq!(messages.lines().count(), 1, "{about}: {messages}");
+    assert!(messages.starts_with("portolan: "), "{about}: {messages}");
+    assert!(messages.contains(names), "{about}: {names:?} is not in {messages:?}");
 }
 
 /// Audits the capture, and returns the exit code and the JSON.

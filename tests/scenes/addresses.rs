@@ -9,7 +9,7 @@ use rustix::net::sockopt::{set_ip_freebind, set_ipv6_v6only, set_socket_broadcas
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, gap, held, on_port, sleep, tcp, udp};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, flags, gap, held, on_port, sleep, tcp, udp};
 use crate::{same, wires};
 
 pub const SCENES: &[Scene] = &[
@@ -41,8 +41,8 @@ fn at(address: &str) -> SocketAddr {
 }
 
 /// Returns the report's entry for the one listener on a port, owned by one process.
-fn told<'r>(report: &'r Value, port: u16, holder: &Holder) -> Result<&'r Value, Failed> {
-    held(report, port, &[holder.pid()])?;
+fn printed<'r>(report: &'r Value, port: u16, server: &Server) -> Result<&'r Value, Failed> {
+    held(report, port, &[server.pid()])?;
     on_port(report, port)
 }
 
@@ -53,15 +53,15 @@ fn bound_and_not_listening(lab: &Lab) -> Outcome {
     let six = made(at("[::]:0"), STREAM, None)?;
     bind(&six, &at("[::1]:8701"))?;
     let unbound = made(at("0.0.0.0:0"), STREAM, None)?;
-    let holder = Holder::start(&sleep(), vec![four, six, unbound])?;
-    let listening = Holder::start(&sleep(), vec![tcp("127.0.0.1:8702")?])?;
+    let server = Server::start(&sleep(), vec![four, six, unbound])?;
+    let listening = Server::start(&sleep(), vec![tcp("127.0.0.1:8702")?])?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for port in [8700, 8701] {
-        let listener = told(&report, port, &holder)?;
+        let listener = printed(&report, port, &server)?;
         same!(listener["state"], "bound");
     }
-    same!(told(&report, 8702, &listening)?["state"], "listen");
+    same!(printed(&report, 8702, &listening)?["state"], "listen");
     Ok(())
 }
 
@@ -79,29 +79,29 @@ fn dual_stack_and_v6only(lab: &Lab) -> Outcome {
     set_ipv6_v6only(&mapped, false)?;
     bind(&mapped, &at("[::ffff:127.0.0.1]:8712"))?;
     listen(&mapped, 7)?;
-    let holder = Holder::start(&sleep(), vec![dual, alone, mapped])?;
+    let server = Server::start(&sleep(), vec![dual, alone, mapped])?;
     let udp_alone = made(at("[::]:0"), DATAGRAM, None)?;
     set_ipv6_v6only(&udp_alone, true)?;
     bind(&udp_alone, &at("[::]:8713"))?;
-    let datagrams = Holder::start(&sleep(), vec![udp_alone, udp("[::]:8714")?])?;
-    let four = Holder::start(&sleep(), vec![tcp("0.0.0.0:8711")?])?;
+    let datagrams = Server::start(&sleep(), vec![udp_alone, udp("[::]:8714")?])?;
+    let four = Server::start(&sleep(), vec![tcp("0.0.0.0:8711")?])?;
     let report = lab.json(&[])?;
     complete(&report, 6)?;
     for (port, v6only, address) in [(8710, false, "::"), (8712, false, "::ffff:127.0.0.1")] {
-        let listener = told(&report, port, &holder)?;
+        let listener = printed(&report, port, &server)?;
         same!((&listener["v6only"], &listener["address"]), (&json!(v6only), &json!(address)));
         same!(listener["family"], "ipv6");
         same!(listener["queues"]["send"], 7);
     }
     same!(on_port(&report, 8710)?["exposure"], "any");
     same!(on_port(&report, 8712)?["exposure"], "loopback");
-    same!(told(&report, 8713, &datagrams)?["v6only"], true);
-    same!(told(&report, 8714, &datagrams)?["v6only"], false);
+    same!(printed(&report, 8713, &datagrams)?["v6only"], true);
+    same!(printed(&report, 8714, &datagrams)?["v6only"], false);
     // Two listeners share one port, and neither takes the other's traffic.
     let six = lab.json(&["-6", "8711"])?;
-    same!(told(&six, 8711, &holder)?["v6only"], true);
+    same!(printed(&six, 8711, &server)?["v6only"], true);
     let four_only = lab.json(&["-4", "8711"])?;
-    same!(told(&four_only, 8711, &four)?["v6only"], Value::Null);
+    same!(printed(&four_only, 8711, &four)?["v6only"], Value::Null);
     Ok(())
 }
 
@@ -121,20 +121,20 @@ fn link_local_with_scope(lab: &Lab) -> Outcome {
         Ok(socket)
     };
     // The same address and port on two devices are two listeners.
-    let one = Holder::start(&sleep(), vec![on(8720, STREAM, first)?, on(8721, DATAGRAM, first)?])?;
-    let other = Holder::start(&sleep(), vec![on(8720, STREAM, second)?])?;
+    let one = Server::start(&sleep(), vec![on(8720, STREAM, first)?, on(8721, DATAGRAM, first)?])?;
+    let other = Server::start(&sleep(), vec![on(8720, STREAM, second)?])?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
-    let udp = told(&report, 8721, &one)?;
+    let udp = printed(&report, 8721, &one)?;
     same!((&udp["device"], &udp["address"]), (&json!("near0"), &json!("fe80::1234")));
     same!(udp["exposure"], "link-local");
-    for (device, holder) in [("near0", &one), ("near1", &other)] {
+    for (device, server) in [("near0", &one), ("near1", &other)] {
         let listeners: Vec<_> = crate::lab::listeners(&report)?
             .iter()
             .filter(|l| l["port"] == 8720 && l["device"] == device)
             .collect();
         same!(listeners.len(), 1, "{device}");
-        same!(crate::lab::pids(listeners[0]), [holder.pid()]);
+        same!(crate::lab::pids(listeners[0]), [server.pid()]);
     }
     Ok(())
 }
@@ -150,11 +150,11 @@ fn multicast_and_broadcast(lab: &Lab) -> Outcome {
     let broadcast = made(at("0.0.0.0:0"), DATAGRAM, None)?;
     set_socket_broadcast(&broadcast, true)?;
     bind(&broadcast, &at("255.255.255.255:8732"))?;
-    let holder = Holder::start(&sleep(), vec![group, six, broadcast])?;
+    let server = Server::start(&sleep(), vec![group, six, broadcast])?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for (port, address) in [(8730, "224.0.0.251"), (8731, "ff02::fb"), (8732, "255.255.255.255")] {
-        let listener = told(&report, port, &holder)?;
+        let listener = printed(&report, port, &server)?;
         same!(listener["address"], address);
         same!(listener["state"], "unconnected");
     }
@@ -177,15 +177,15 @@ fn bound_to_a_device(lab: &Lab) -> Outcome {
     let datagram = made(at("0.0.0.0:0"), DATAGRAM, None)?;
     setsockopt(&datagram, BindToDevice, &"wire0".into())?;
     bind(&datagram, &at("0.0.0.0:8741"))?;
-    let wire = Holder::start(&sleep(), vec![on("wire0", 8740)?, datagram])?;
-    let loopback = Holder::start(&sleep(), vec![on("lo", 8740)?])?;
+    let wire = Server::start(&sleep(), vec![on("wire0", 8740)?, datagram])?;
+    let loopback = Server::start(&sleep(), vec![on("lo", 8740)?])?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
-    same!(told(&report, 8741, &wire)?["device"], "wire0");
-    for (device, holder) in [("wire0", &wire), ("lo", &loopback)] {
+    same!(printed(&report, 8741, &wire)?["device"], "wire0");
+    for (device, server) in [("wire0", &wire), ("lo", &loopback)] {
         let mut same_port = crate::lab::listeners(&report)?.iter().filter(|l| l["port"] == 8740);
         let listener = same_port.find(|l| l["device"] == device).ok_or("not on the device")?;
-        same!(crate::lab::pids(listener), [holder.pid()]);
+        same!(crate::lab::pids(listener), [server.pid()]);
     }
     Ok(())
 }
@@ -197,10 +197,10 @@ fn freebind(lab: &Lab) -> Outcome {
     set_ip_freebind(&socket, true)?;
     bind(&socket, &at("203.0.113.7:8750"))?;
     listen(&socket, 1)?;
-    let holder = Holder::start(&sleep(), vec![socket])?;
+    let server = Server::start(&sleep(), vec![socket])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
-    same!(told(&report, 8750, &holder)?["address"], "203.0.113.7");
+    same!(printed(&report, 8750, &server)?["address"], "203.0.113.7");
     Ok(())
 }
 
@@ -210,10 +210,10 @@ fn connected_udp_is_no_listener(lab: &Lab) -> Outcome {
     connected.connect("127.0.0.1:8761")?;
     let six = UdpSocket::bind("[::1]:8762")?;
     six.connect("[::1]:8761")?;
-    let holder = Holder::start(&sleep(), vec![connected.into(), six.into(), udp("127.0.0.1:8761")?])?;
+    let server = Server::start(&sleep(), vec![connected.into(), six.into(), udp("127.0.0.1:8761")?])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
-    same!(told(&report, 8761, &holder)?["state"], "unconnected");
+    same!(printed(&report, 8761, &server)?["state"], "unconnected");
     Ok(())
 }
 
@@ -224,10 +224,10 @@ fn connections_are_no_listeners(lab: &Lab) -> Outcome {
     let client = TcpStream::connect("127.0.0.1:8770")?;
     let (accepted, _) = server.accept()?;
     let waiting = TcpStream::connect("127.0.0.1:8770")?;
-    let holder = Holder::start(&sleep(), vec![server.into(), client.into(), accepted.into()])?;
+    let server = Server::start(&sleep(), vec![server.into(), client.into(), accepted.into()])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
-    same!(told(&report, 8770, &holder)?["queues"]["receive"], 1);
+    same!(printed(&report, 8770, &server)?["queues"]["receive"], 1);
     drop(waiting);
     Ok(())
 }
@@ -239,16 +239,16 @@ fn udplite(lab: &Lab) -> Outcome {
     let six = made(at("[::]:0"), DATAGRAM, Some(ipproto::UDPLITE))?;
     bind(&six, &at("[::1]:8781"))?;
     // UDP and UDP-Lite do not share ports: the same number is another listener.
-    let holder = Holder::start(&sleep(), vec![four, six, udp("127.0.0.1:8782")?])?;
+    let server = Server::start(&sleep(), vec![four, six, udp("127.0.0.1:8782")?])?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for (port, protocol) in [(8780, "udplite"), (8781, "udplite"), (8782, "udp")] {
-        same!(told(&report, port, &holder)?["protocol"], protocol);
+        same!(printed(&report, port, &server)?["protocol"], protocol);
     }
     // The tables of UDP-Lite answer where netlink does not.
     let (report, _) = lab.json_under("no-netlink", &[])?;
-    same!(told(&report, 8780, &holder)?["protocol"], "udplite");
-    same!(told(&report, 8781, &holder)?["protocol"], "udplite");
+    same!(printed(&report, 8780, &server)?["protocol"], "udplite");
+    same!(printed(&report, 8781, &server)?["protocol"], "udplite");
     Ok(())
 }
 
@@ -261,14 +261,14 @@ fn mptcp(lab: &Lab) -> Outcome {
         listen(&socket, 1)?;
         Ok(socket)
     };
-    let holder = Holder::start(
+    let server = Server::start(
         &sleep(),
         vec![listening("127.0.0.1:8790")?, listening("[::1]:8791")?, tcp("127.0.0.1:8792")?],
     )?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for (port, mptcp) in [(8790, true), (8791, true), (8792, false)] {
-        let listener = told(&report, port, &holder)?;
+        let listener = printed(&report, port, &server)?;
         same!((&listener["protocol"], &listener["mptcp"]), (&json!("tcp"), &json!(mptcp)), "{port}");
     }
     Ok(())
@@ -277,12 +277,12 @@ fn mptcp(lab: &Lab) -> Outcome {
 fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let setting = |name: &str, value: &str| std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value);
-    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:40001")?, tcp("127.0.0.1:20001")?])?;
+    let server = Server::start(&sleep(), vec![tcp("127.0.0.1:40001")?, tcp("127.0.0.1:20001")?])?;
     let flagged = |lab: &Lab| -> Result<Vec<u16>, Failed> {
         let report = lab.json(&[])?;
         let mut ports = Vec::new();
         for port in [20001, 40001] {
-            if flags(told(&report, port, &holder)?).contains(&"ephemeral") {
+            if flags(printed(&report, port, &server)?).contains(&"ephemeral") {
                 ports.push(port);
             }
         }
@@ -302,20 +302,20 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
 /// The kernel returns no more of a setting than fits in the first read.
 fn kept_back_at_length(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;
+    let server = Server::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;
     let list: Vec<String> = (40_001..=45_001).step_by(2).map(|port| port.to_string()).collect();
     std::fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", list.join(","))?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
     same!(report["host"]["reserved"].as_array().map(Vec::len), Some(list.len()));
-    same!(flags(told(&report, 45_001, &holder)?).contains(&"ephemeral"), false);
-    same!(flags(told(&report, 45_002, &holder)?).contains(&"ephemeral"), true);
+    same!(flags(printed(&report, 45_001, &server)?).contains(&"ephemeral"), false);
+    same!(flags(printed(&report, 45_002, &server)?).contains(&"ephemeral"), true);
     Ok(())
 }
 
 fn kept_back_unread(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:40001")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:40001")?])?;
     // The setting is replaced by a text that is not a list of ports, and by a file that cannot be opened.
     let (words, socket) = (lab.mount_point("words"), lab.mount_point("socket"));
     std::fs::write(&words, "20001,and more\n")?;
@@ -329,10 +329,10 @@ fn kept_back_unread(lab: &Lab) -> Outcome {
             nix::mount::MsFlags::MS_BIND,
             None::<&str>,
         )?;
-        let (report, talk) = lab.json_under("nofile-64", &[])?;
+        let (report, messages) = lab.json_under("nofile-64", &[])?;
         gap(&report, "host", why)?;
         same!(report["host"]["reserved"], json!([]));
-        same!(talk.contains("keeps back"), true, "{talk}");
+        same!(messages.contains("keeps back"), true, "{messages}");
     }
     Ok(())
 }

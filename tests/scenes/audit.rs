@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, gap, sleep, tcp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, gap, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -42,20 +42,20 @@ fn codes(audit: &Value, port: u16) -> BTreeSet<&str> {
 }
 
 /// Port 1 on loopback causes no finding: its registration is withdrawn but the service is still in use.
-fn harmless() -> Result<Holder, Failed> {
-    Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])
+fn harmless() -> Result<Server, Failed> {
+    Server::start(&sleep(), vec![tcp("127.0.0.1:1")?])
 }
 
 fn clear(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = harmless()?;
-    let (code, told) = audit(lab, &[])?;
+    let _owner = harmless()?;
+    let (code, printed) = audit(lab, &[])?;
     same!(
-        (code, told["verdict"].as_str(), &told["complete"]),
+        (code, printed["verdict"].as_str(), &printed["complete"]),
         (Some(0), Some("clear"), &true.into()),
-        "{told:#}"
+        "{printed:#}"
     );
-    same!(told["listeners"].as_array().map(Vec::len), Some(1), "{told:#}");
+    same!(printed["listeners"].as_array().map(Vec::len), Some(1), "{printed:#}");
     Ok(())
 }
 
@@ -64,33 +64,34 @@ fn findings(lab: &Lab) -> Outcome {
     let notice = &["--fail-on", "notice"];
     let _harmless = harmless()?;
     same!(audit(lab, notice)?.0, Some(0), "before");
-    let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
-    let (code, told) = audit(lab, notice)?;
-    same!((code, told["verdict"].as_str()), (Some(1), Some("findings")), "{told:#}");
-    same!(codes(&told, 3416).contains("orphaned"), true, "{told:#}");
-    let found = told["findings"].as_array().into_iter().flatten().find(|found| found["code"] == "orphaned");
+    let server = Server::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let (code, printed) = audit(lab, notice)?;
+    same!((code, printed["verdict"].as_str()), (Some(1), Some("findings")), "{printed:#}");
+    same!(codes(&printed, 3416).contains("orphaned"), true, "{printed:#}");
+    let found =
+        printed["findings"].as_array().into_iter().flatten().find(|found| found["code"] == "orphaned");
     same!(
         found.and_then(|found| found["processes"][0]["pid"].as_u64()),
-        Some(holder.pid().into()),
-        "{told:#}"
+        Some(server.pid().into()),
+        "{printed:#}"
     );
     // `--fail-on critical` is above the severity of the finding.
     same!(audit(lab, &["--fail-on", "critical"])?.0, Some(0));
     // An ordinary user sees less, but still this finding.
-    let (code, told) = audit_as_nobody(lab, notice)?;
+    let (code, printed) = audit_as_nobody(lab, notice)?;
     same!(
-        (code, told["verdict"].as_str(), &told["complete"]),
+        (code, printed["verdict"].as_str(), &printed["complete"]),
         (Some(1), Some("findings"), &false.into()),
-        "{told:#}"
+        "{printed:#}"
     );
-    drop(holder);
+    drop(server);
     same!(audit(lab, notice)?.0, Some(0), "after");
     Ok(())
 }
 
 fn trouble(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
     for arguments in [&["--fail-on", "grave"][..], &["--write", "/no-such-folder/out"], &["--netns", "none"]]
     {
         let output = lab.portolan([&["audit"], arguments].concat()).output()?;
@@ -101,12 +102,12 @@ fn trouble(lab: &Lab) -> Outcome {
 
 fn incomplete(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = harmless()?;
-    let (code, told) = audit_as_nobody(lab, &[])?;
-    same!((code, told["verdict"].as_str()), (Some(3), Some("incomplete")), "{told:#}");
-    gap(&told, "owners", "")?;
-    let (code, told) = audit_as_nobody(lab, &["--allow-incomplete"])?;
-    same!((code, told["verdict"].as_str()), (Some(0), Some("incomplete")), "{told:#}");
+    let _owner = harmless()?;
+    let (code, printed) = audit_as_nobody(lab, &[])?;
+    same!((code, printed["verdict"].as_str()), (Some(3), Some("incomplete")), "{printed:#}");
+    gap(&printed, "owners", "")?;
+    let (code, printed) = audit_as_nobody(lab, &["--allow-incomplete"])?;
+    same!((code, printed["verdict"].as_str()), (Some(0), Some("incomplete")), "{printed:#}");
     // Root sees everything.
     same!(audit(lab, &[])?.0, Some(0));
     Ok(())
@@ -115,11 +116,11 @@ fn incomplete(lab: &Lab) -> Outcome {
 /// The systemd unit keeps only the two capabilities that reading processes takes.
 fn reading_is_enough(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = harmless()?;
+    let _owner = harmless()?;
     let output = lab.portolan_under("nobody-who-may-read", ["audit", "-o", "json"]).output()?;
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    same!((output.status.code(), &told["complete"]), (Some(0), &true.into()), "{told:#}");
-    same!(told["listeners"][0]["owner"], "held", "{told:#}");
+    let printed: Value = serde_json::from_slice(&output.stdout)?;
+    same!((output.status.code(), &printed["complete"]), (Some(0), &true.into()), "{printed:#}");
+    same!(printed["listeners"][0]["owner"], "held", "{printed:#}");
     Ok(())
 }
 
@@ -127,10 +128,14 @@ fn reading_is_enough(lab: &Lab) -> Outcome {
 fn narrowed(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _harmless = harmless()?;
-    let _other = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
-    let (code, told) = audit(lab, &["tcp/1"])?;
-    same!((code, &told["narrowed"]), (Some(0), &"tcp/1".into()), "{told:#}");
-    same!((codes(&told, 3416).len(), told["listeners"].as_array().map(Vec::len)), (0, Some(1)), "{told:#}");
+    let _other = Server::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let (code, printed) = audit(lab, &["tcp/1"])?;
+    same!((code, &printed["narrowed"]), (Some(0), &"tcp/1".into()), "{printed:#}");
+    same!(
+        (codes(&printed, 3416).len(), printed["listeners"].as_array().map(Vec::len)),
+        (0, Some(1)),
+        "{printed:#}"
+    );
     same!(audit(lab, &["tcp/3416", "--fail-on", "notice"])?.0, Some(1));
     same!(audit_as_nobody(lab, &["tcp/1"])?.0, Some(3));
     Ok(())
@@ -138,9 +143,9 @@ fn narrowed(lab: &Lab) -> Outcome {
 
 /// A reader of the file sees a complete audit, never a part, while the file is replaced; everybody may read the file.
 fn whole_file(lab: &Lab) -> Outcome {
-    let _holder = harmless()?;
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("portolan.prom");
+    let _owner = harmless()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("portolan.prom");
     let write = || -> Outcome {
         let mut command = lab.portolan(["audit", "-o", "metrics", "--write"]);
         let output = command.arg(&path).output()?;
@@ -175,6 +180,6 @@ fn whole_file(lab: &Lab) -> Outcome {
         same!(looks > 20, true, "{looks} looks");
         Ok(())
     })?;
-    same!(fs::read_dir(folder.path())?.count(), 1, "nothing is left beside it");
+    same!(fs::read_dir(directory.path())?.count(), 1, "nothing is left beside it");
     Ok(())
 }

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Holder, Lab, NOBODY, Outcome, Scene, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
+    Lab, NOBODY, Outcome, Scene, Server, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
 };
 use crate::same;
 
@@ -75,8 +75,8 @@ pub fn severity_and_code(listener: &Value, code: &str) -> (String, String) {
 fn shadowed(lab: &Lab) -> Outcome {
     lab.alone()?;
     for kind in [SocketType::STREAM, SocketType::DGRAM] {
-        let wide = Holder::start(&lab.sleeper_called(b"wide")?, vec![sharing("0.0.0.0:8900", kind)?])?;
-        let narrow = Holder::start(&lab.sleeper_called(b"narrow")?, vec![sharing("127.0.0.1:8900", kind)?])?;
+        let wide = Server::start(&lab.sleeper_called(b"wide")?, vec![sharing("0.0.0.0:8900", kind)?])?;
+        let narrow = Server::start(&lab.sleeper_called(b"narrow")?, vec![sharing("127.0.0.1:8900", kind)?])?;
         let report = lab.json(&[])?;
         complete(&report, 2)?;
         let taker = flag(on(&report, "127.0.0.1")?, "shadowed");
@@ -111,16 +111,16 @@ fn report_now(lab: &Lab) -> Result<Value, Failed> {
 fn shadowed_across_families(lab: &Lab) -> Outcome {
     lab.alone()?;
     let dual = sharing("[::]:8901", SocketType::STREAM)?;
-    let _dual = Holder::start(&lab.sleeper_called(b"dual")?, vec![dual])?;
+    let _dual = Server::start(&lab.sleeper_called(b"dual")?, vec![dual])?;
     let v4 = sharing("127.0.0.1:8901", SocketType::STREAM)?;
-    let _v4 = Holder::start(&lab.sleeper_called(b"v4")?, vec![v4])?;
+    let _v4 = Server::start(&lab.sleeper_called(b"v4")?, vec![v4])?;
     // A socket that leaves IPv4 alone takes nothing from another socket.
     let apart = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::sockopt::set_ipv6_v6only(&apart, true)?;
     bind(&apart, &at("[::]:8902"))?;
     listen(&apart, 16)?;
-    let _apart = Holder::start(&lab.sleeper_called(b"apart")?, vec![apart])?;
-    let _beside = Holder::start(&lab.sleeper_called(b"beside")?, vec![tcp("0.0.0.0:8902")?])?;
+    let _apart = Server::start(&lab.sleeper_called(b"apart")?, vec![apart])?;
+    let _together = Server::start(&lab.sleeper_called(b"beside")?, vec![tcp("0.0.0.0:8902")?])?;
     let report = lab.json(&[])?;
     complete(&report, 4)?;
     for listener in listeners(&report)? {
@@ -142,9 +142,9 @@ fn shadowed_by_a_device(lab: &Lab) -> Outcome {
     set_socket_reuseaddr(&on_device, true)?;
     setsockopt(&on_device, BindToDevice, &"lo".into())?;
     bind(&on_device, &at("0.0.0.0:8903"))?;
-    let _one = Holder::start(&lab.sleeper_called(b"device")?, vec![on_device])?;
+    let _one = Server::start(&lab.sleeper_called(b"device")?, vec![on_device])?;
     let wide = sharing("0.0.0.0:8903", SocketType::DGRAM)?;
-    let _two = Holder::start(&lab.sleeper_called(b"wide")?, vec![wide])?;
+    let _two = Server::start(&lab.sleeper_called(b"wide")?, vec![wide])?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
     for listener in listeners(&report)? {
@@ -162,13 +162,13 @@ fn shadowed_by_an_instance(lab: &Lab) -> Outcome {
     lab.alone()?;
     let stream = |address| sharing(address, SocketType::STREAM);
     let program = lab.sleeper_called(b"server")?;
-    let _a = Holder::start(&program, vec![stream("0.0.0.0:8904")?])?;
-    let _b = Holder::start(&program, vec![stream("127.0.0.1:8904")?])?;
-    let _c = Holder::start(&program, vec![stream("0.0.0.0:8905")?, stream("127.0.0.1:8905")?])?;
+    let _a = Server::start(&program, vec![stream("0.0.0.0:8904")?])?;
+    let _b = Server::start(&program, vec![stream("127.0.0.1:8904")?])?;
+    let _c = Server::start(&program, vec![stream("0.0.0.0:8905")?, stream("127.0.0.1:8905")?])?;
     let group = sharing("224.0.0.251:5353", SocketType::DGRAM)?;
-    let _d = Holder::start(&lab.sleeper_called(b"browser")?, vec![group])?;
+    let _d = Server::start(&lab.sleeper_called(b"browser")?, vec![group])?;
     let all = sharing("0.0.0.0:5353", SocketType::DGRAM)?;
-    let _e = Holder::start_as(&lab.sleeper_called(b"responder")?, vec![all], Some(NOBODY))?;
+    let _e = Server::start_as(&lab.sleeper_called(b"responder")?, vec![all], Some(NOBODY))?;
     let report = lab.json(&[])?;
     complete(&report, 6)?;
     for listener in listeners(&report)? {
@@ -176,7 +176,7 @@ fn shadowed_by_an_instance(lab: &Lab) -> Outcome {
         same!(found.contains(&"shared"), false, "{listener:#}");
         same!(found.contains(&"shadowed"), listener["port"] == 8904, "{listener:#}");
     }
-    let _other = Holder::start_as(&program, vec![stream("127.0.0.2:8904")?], Some(NOBODY))?;
+    let _other = Server::start_as(&program, vec![stream("127.0.0.2:8904")?], Some(NOBODY))?;
     let report = lab.json(&[])?;
     same!(flags(on(&report, "127.0.0.2")?).contains(&"shadowed"), true, "{report:#}");
     Ok(())
@@ -184,9 +184,9 @@ fn shadowed_by_an_instance(lab: &Lab) -> Outcome {
 
 fn shadowed_as_nobody(lab: &Lab) -> Outcome {
     let stream = |address| sharing(address, SocketType::STREAM);
-    let _a = Holder::start(&lab.sleeper_called(b"wide")?, vec![stream("0.0.0.0:8906")?])?;
+    let _a = Server::start(&lab.sleeper_called(b"wide")?, vec![stream("0.0.0.0:8906")?])?;
     let own = lab.sleeper_called(b"narrow")?;
-    let _b = Holder::start_as(&own, vec![stream("127.0.0.1:8906")?], Some(NOBODY))?;
+    let _b = Server::start_as(&own, vec![stream("127.0.0.1:8906")?], Some(NOBODY))?;
     let (report, _) = lab.json_as_nobody(&["8906"])?;
     same!(on(&report, "0.0.0.0")?["owner"], "hidden");
     for address in ["0.0.0.0", "127.0.0.1"] {
@@ -202,12 +202,12 @@ fn shared_by_users(lab: &Lab) -> Outcome {
     lab.alone()?;
     let program = lab.sleeper_called(b"server")?;
     let stream = || sharing("127.0.0.1:8910", SocketType::STREAM);
-    let _own = Holder::start(&program, vec![stream()?])?;
-    let _also = Holder::start(&program, vec![stream()?])?;
+    let _own = Server::start(&program, vec![stream()?])?;
+    let _also = Server::start(&program, vec![stream()?])?;
     for listener in listeners(&lab.json(&[])?)? {
         same!(flags(listener).contains(&"shared"), false, "one program, one user: {listener:#}");
     }
-    let stranger = Holder::start_as(&program, vec![stream()?], Some(NOBODY))?;
+    let stranger = Server::start_as(&program, vec![stream()?], Some(NOBODY))?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for listener in listeners(&report)? {
@@ -275,7 +275,7 @@ fn backlog_full(lab: &Lab) -> Outcome {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &at("127.0.0.1:8940"))?;
     listen(&socket, 1)?;
-    let _holder = Holder::start(&sleep(), vec![socket])?;
+    let _owner = Server::start(&sleep(), vec![socket])?;
     let mut clients = Vec::new();
     for (waiting, full) in [(0, false), (1, false), (2, true)] {
         while clients.len() < waiting {
@@ -306,8 +306,8 @@ fn bound_only(lab: &Lab) -> Outcome {
         Ok(socket)
     };
     let held = vec![bound("127.0.0.1:8941")?, bound("0.0.0.0:8942")?, bound("127.0.0.1:40001")?];
-    let _holder = Holder::start(&sleep(), held)?;
-    let _listening = Holder::start(&sleep(), vec![tcp("127.0.0.1:8943")?, udp("127.0.0.1:8944")?])?;
+    let _owner = Server::start(&sleep(), held)?;
+    let _listening = Server::start(&sleep(), vec![tcp("127.0.0.1:8943")?, udp("127.0.0.1:8944")?])?;
     let report = lab.json(&[])?;
     complete(&report, 5)?;
     for (port, severity) in [(8941, "info"), (8942, "notice"), (40001, "info"), (8943, ""), (8944, "")] {
@@ -323,7 +323,7 @@ fn bound_only(lab: &Lab) -> Outcome {
 /// A tunnel of the kernel opens a socket that no process holds. PROCESS shows that, and no flag.
 fn kernel(lab: &Lab) -> Outcome {
     crate::wires::vxlan("vx0", 8945)?;
-    let _holder = Holder::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;
+    let _owner = Server::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;
     let report = lab.json(&[])?;
     // Where a process of this machine cannot be read, the owner is not known.
     let owner = on_port(&report, 8945)?["owner"].as_str().ok_or("no owner")?;

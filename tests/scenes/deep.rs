@@ -16,7 +16,7 @@ use rustix::net::{
 
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, gap, sleep, tcp, udp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, gap, sleep, tcp, udp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -261,41 +261,41 @@ fn services_start(_: &Lab) -> Outcome {
 /// Returns the exit code and the JSON of a deep audit.
 fn audit(mut command: std::process::Command) -> Result<(Option<i32>, Value), Failed> {
     let output = command.args(["audit", "--deep", "-o", "json"]).output()?;
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    let told = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}"))?;
-    Ok((output.status.code(), told))
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {messages}"))?;
+    Ok((output.status.code(), printed))
 }
 
 /// Returns the findings of a flag.
-fn findings<'a>(told: &'a Value, code: &str) -> Vec<&'a Value> {
-    let findings = told["findings"].as_array().into_iter().flatten();
+fn findings<'a>(printed: &'a Value, code: &str) -> Vec<&'a Value> {
+    let findings = printed["findings"].as_array().into_iter().flatten();
     findings.filter(|found| found["code"] == code).collect()
 }
 
 fn clear(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _harmless = Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])?;
-    let (code, told) = audit(lab.portolan([""; 0]))?;
-    same!((code, told["verdict"].as_str()), (Some(0), Some("clear")), "{told:#}");
-    let notes = told["notes"].as_array().into_iter().flatten();
+    let _harmless = Server::start(&sleep(), vec![tcp("127.0.0.1:1")?])?;
+    let (code, printed) = audit(lab.portolan([""; 0]))?;
+    same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}");
+    let notes = printed["notes"].as_array().into_iter().flatten();
     let tried = notes.filter(|note| note["what"].as_str().is_some_and(|what| what.contains("ports tried")));
-    same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 4 * 65535 - 1, "{told:#}");
+    same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 4 * 65535 - 1, "{printed:#}");
     Ok(())
 }
 
 /// A socket that `/proc/net/tcp` hides, and one that it invents.
 fn falsified(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _held = Holder::start(&sleep(), vec![tcp("127.0.0.1:9480")?])?;
-    let (_, told) = audit(lab.portolan([""; 0]))?;
-    same!(findings(&told, "disagreement").len(), 0, "{told:#}");
+    let _held = Server::start(&sleep(), vec![tcp("127.0.0.1:9480")?])?;
+    let (_, printed) = audit(lab.portolan([""; 0]))?;
+    same!(findings(&printed, "disagreement").len(), 0, "{printed:#}");
     for (circumstance, shown_by, missing_from) in [
         ("a-line-less", json!(["netlink", "netstat2"]), json!(["proc-net"])),
         ("a-line-more", json!(["proc-net"]), json!(["netlink", "netstat2"])),
     ] {
-        let (code, told) = audit(lab.portolan_under(circumstance, [""; 0]))?;
-        let found = findings(&told, "disagreement");
-        same!((code, found.len()), (Some(1), 1), "{circumstance}: {told:#}");
+        let (code, printed) = audit(lab.portolan_under(circumstance, [""; 0]))?;
+        let found = findings(&printed, "disagreement");
+        same!((code, found.len()), (Some(1), 1), "{circumstance}: {printed:#}");
         let (port, evidence) = (&found[0]["port"], &found[0]["evidence"]);
         same!((port, &evidence["shown_by"]), (&json!(9480), &shown_by), "{circumstance}: {found:#?}");
         same!(
@@ -303,7 +303,7 @@ fn falsified(lab: &Lab) -> Outcome {
             (&missing_from, &json!("warning")),
             "{circumstance}"
         );
-        same!(findings(&told, "hidden-port").len(), 0, "{circumstance}: {told:#}");
+        same!(findings(&printed, "hidden-port").len(), 0, "{circumstance}: {printed:#}");
     }
     Ok(())
 }
@@ -313,12 +313,12 @@ fn falsified(lab: &Lab) -> Outcome {
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let bound = bound(V4, SocketType::STREAM, None, "127.0.0.1:9490")?;
-    let _held = Holder::start(&sleep(), vec![bound, tcp("127.0.0.1:9491")?, udp("[::]:9492")?])?;
-    let (_, told) = audit(lab.portolan([""; 0]))?;
-    same!(findings(&told, "hidden-port").len(), 0, "{told:#}");
-    let (code, told) = audit(lab.portolan_under("no-netlink", [""; 0]))?;
-    let found = findings(&told, "hidden-port");
-    same!((code, found.len()), (Some(1), 1), "{told:#}");
+    let _held = Server::start(&sleep(), vec![bound, tcp("127.0.0.1:9491")?, udp("[::]:9492")?])?;
+    let (_, printed) = audit(lab.portolan([""; 0]))?;
+    same!(findings(&printed, "hidden-port").len(), 0, "{printed:#}");
+    let (code, printed) = audit(lab.portolan_under("no-netlink", [""; 0]))?;
+    let found = findings(&printed, "hidden-port");
+    same!((code, found.len()), (Some(1), 1), "{printed:#}");
     let [found] = found[..] else { return Err("one".into()) };
     same!(
         (&found["port"], &found["protocol"], &found["severity"]),
@@ -326,31 +326,31 @@ fn netlink_refused(lab: &Lab) -> Outcome {
     );
     let evidence = &found["evidence"];
     same!((&evidence["bound_told"], &evidence["family"]), (&json!(false), &json!("ipv4")), "{found:#}");
-    same!(findings(&told, "disagreement").len(), 0, "{told:#}");
-    gap(&told, "sockets", "ermitted")?;
+    same!(findings(&printed, "disagreement").len(), 0, "{printed:#}");
+    gap(&printed, "sockets", "ermitted")?;
     // Without any table nothing is flagged, and nothing is clear. The machine's own /proc is mounted below the scene's
     // /proc.
     crate::lab::unmount_proc()?;
     crate::lab::unmount_proc()?;
     let blind = audit(lab.portolan_under("no-netlink", [""; 0]));
     crate::lab::remount_proc()?;
-    let (code, told) = blind?;
-    same!((findings(&told, "hidden-port").len(), code), (0, Some(3)), "{told:#}");
-    gap(&told, "sockets", "could not be read")
+    let (code, printed) = blind?;
+    same!((findings(&printed, "hidden-port").len(), code), (0, Some(3)), "{printed:#}");
+    gap(&printed, "sockets", "could not be read")
 }
 
 fn as_nobody(lab: &Lab) -> Outcome {
     lab.alone()?;
     let mut command = lab.portolan([""; 0]);
     command.uid(NOBODY).gid(NOBODY);
-    let (code, told) = audit(command)?;
-    same!((code, findings(&told, "hidden-port").len()), (Some(3), 0), "{told:#}");
-    gap(&told, "sockets", "permission denied")?;
-    let refused = told["gaps"].as_array().into_iter().flatten();
+    let (code, printed) = audit(command)?;
+    same!((code, findings(&printed, "hidden-port").len()), (Some(3), 0), "{printed:#}");
+    gap(&printed, "sockets", "permission denied")?;
+    let refused = printed["gaps"].as_array().into_iter().flatten();
     let refused =
         refused.filter(|gap| gap["what"].as_str().is_some_and(|what| what.contains("could not be tried")));
     // Ports below 1024, TCP and UDP, IPv4 and IPv6.
-    same!(refused.filter_map(|gap| gap["count"].as_u64()).collect::<Vec<_>>(), [4 * 1023], "{told:#}");
+    same!(refused.filter_map(|gap| gap["count"].as_u64()).collect::<Vec<_>>(), [4 * 1023], "{printed:#}");
     Ok(())
 }
 
@@ -358,11 +358,11 @@ fn as_nobody(lab: &Lab) -> Outcome {
 fn other_namespaces(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _blue = lab.helper(["elsewhere", "127.0.0.1:1", &lab.mount_point("blue"), "stays"])?;
-    let (code, told) = audit(lab.portolan([""; 0]))?;
-    same!((code, told["verdict"].as_str()), (Some(0), Some("clear")), "{told:#}");
-    same!(told["listeners"].as_array().map(Vec::len), Some(1), "{told:#}");
-    let notes = told["notes"].as_array().into_iter().flatten();
+    let (code, printed) = audit(lab.portolan([""; 0]))?;
+    same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}");
+    same!(printed["listeners"].as_array().map(Vec::len), Some(1), "{printed:#}");
+    let notes = printed["notes"].as_array().into_iter().flatten();
     let tried = notes.filter(|note| note["what"].as_str().is_some_and(|what| what.contains("ports tried")));
-    same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 2 * 4 * 65535 - 1, "{told:#}");
+    same!(tried.filter_map(|note| note["count"].as_u64()).sum::<u64>(), 2 * 4 * 65535 - 1, "{printed:#}");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, tcp, udp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, tcp, udp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -31,14 +31,14 @@ fn capture(lab: &Lab, name: &str, arguments: &[&str]) -> Result<String, Failed> 
 /// Returns the exit code and the JSON of a comparison.
 fn diff(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     let output = lab.portolan(["diff", "-o", "json"].iter().chain(arguments)).output()?;
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    let told = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}"))?;
-    Ok((output.status.code(), told))
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {messages}"))?;
+    Ok((output.status.code(), printed))
 }
 
 /// Returns the kinds and ports of the changes.
-fn changes(told: &Value) -> Vec<(String, u64)> {
-    let changes = told["changes"].as_array().into_iter().flatten();
+fn changes(printed: &Value) -> Vec<(String, u64)> {
+    let changes = printed["changes"].as_array().into_iter().flatten();
     let change =
         |change: &Value| Some((change["change"].as_str()?.to_owned(), change["listener"]["port"].as_u64()?));
     changes.filter_map(change).collect()
@@ -46,17 +46,17 @@ fn changes(told: &Value) -> Vec<(String, u64)> {
 
 /// Asserts that nothing has changed since, and that everything was visible.
 fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
-    let (code, told) = diff(lab, &[before])?;
-    same!((code, changes(&told)), (Some(0), vec![]), "{about}: {told:#}");
-    same!((&told["complete"], &told["changed"]), (&true.into(), &false.into()), "{about}");
+    let (code, printed) = diff(lab, &[before])?;
+    same!((code, changes(&printed)), (Some(0), vec![]), "{about}: {printed:#}");
+    same!((&printed["complete"], &printed["changed"]), (&true.into(), &false.into()), "{about}");
     Ok(())
 }
 
 /// Asserts that exactly this has changed since.
 fn only(lab: &Lab, before: &str, kind: &str, port: u64) -> Result<Value, Failed> {
-    let (code, mut told) = diff(lab, &[before])?;
-    same!((code, changes(&told)), (Some(1), vec![(kind.to_owned(), port)]), "{told:#}");
-    Ok(told["changes"][0].take())
+    let (code, mut printed) = diff(lab, &[before])?;
+    same!((code, changes(&printed)), (Some(1), vec![(kind.to_owned(), port)]), "{printed:#}");
+    Ok(printed["changes"][0].take())
 }
 
 /// Replaces the file of a program with a new file, as a package upgrade does.
@@ -66,8 +66,8 @@ fn upgrade(program: &Path) -> Outcome {
     Ok(fs::rename(new, program)?)
 }
 
-fn web(program: &Path) -> Result<Holder, Failed> {
-    Holder::start(program, vec![tcp("127.0.0.1:9300")?, tcp("[::1]:9300")?, udp("127.0.0.1:9301")?])
+fn web(program: &Path) -> Result<Server, Failed> {
+    Server::start(program, vec![tcp("127.0.0.1:9300")?, tcp("[::1]:9300")?, udp("127.0.0.1:9301")?])
 }
 
 fn quiet(lab: &Lab) -> Outcome {
@@ -81,11 +81,11 @@ fn quiet(lab: &Lab) -> Outcome {
     same_as(lab, &before, "after a restart")?;
     // The program is upgraded but not restarted: the running file is not the installed one.
     upgrade(&program)?;
-    let (code, told) = diff(lab, &[&before])?;
-    let kinds: Vec<_> = changes(&told);
-    same!(code, Some(1), "{told:#}");
-    same!(kinds.iter().all(|(kind, _)| kind == "replaced") && kinds.len() == 3, true, "{told:#}");
-    same!(told["changes"][0]["listener"]["processes"][0]["exe_state"], "replaced", "{told:#}");
+    let (code, printed) = diff(lab, &[&before])?;
+    let kinds: Vec<_> = changes(&printed);
+    same!(code, Some(1), "{printed:#}");
+    same!(kinds.iter().all(|(kind, _)| kind == "replaced") && kinds.len() == 3, true, "{printed:#}");
+    same!(printed["changes"][0]["listener"]["processes"][0]["exe_state"], "replaced", "{printed:#}");
     drop(second);
     let _third = web(&program)?;
     same_as(lab, &before, "after an upgrade")
@@ -96,45 +96,49 @@ fn picked(lab: &Lab) -> Outcome {
     lab.alone()?;
     let (program, other) = (lab.sleeper_called(b"mountd")?, lab.sleeper_called(b"other")?);
     let two = || vec![tcp("127.0.0.1:0"), tcp("127.0.0.1:0")].into_iter().collect::<Result<Vec<_>, _>>();
-    let first = Holder::start(&program, two()?)?;
+    let first = Server::start(&program, two()?)?;
     let before = capture(lab, "before", &[])?;
     drop(first);
-    let second = Holder::start(&program, two()?)?;
+    let second = Server::start(&program, two()?)?;
     same_as(lab, &before, "after a restart")?;
-    let third = Holder::start(&program, vec![tcp("127.0.0.1:0")?])?;
-    let (code, told) = diff(lab, &[&before])?;
-    let kinds = |told: &Value| changes(told).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
-    same!((code, kinds(&told)), (Some(1), vec!["appeared".to_owned()]), "{told:#}");
+    let third = Server::start(&program, vec![tcp("127.0.0.1:0")?])?;
+    let (code, printed) = diff(lab, &[&before])?;
+    let kinds = |printed: &Value| changes(printed).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    same!((code, kinds(&printed)), (Some(1), vec!["appeared".to_owned()]), "{printed:#}");
     drop((second, third));
     // One listener on a port that the kernel would not have picked, and one of another program.
-    let _chosen = Holder::start(&program, vec![tcp("127.0.0.1:40002")?])?;
-    let _other = Holder::start(&other, vec![tcp("127.0.0.1:0")?])?;
-    let (code, told) = diff(lab, &[&before])?;
-    let mut kinds = kinds(&told);
+    let _chosen = Server::start(&program, vec![tcp("127.0.0.1:40002")?])?;
+    let _other = Server::start(&other, vec![tcp("127.0.0.1:0")?])?;
+    let (code, printed) = diff(lab, &[&before])?;
+    let mut kinds = kinds(&printed);
     kinds.sort();
-    same!((code, kinds.join(" ")), (Some(1), "appeared appeared vanished vanished".to_owned()), "{told:#}");
+    same!(
+        (code, kinds.join(" ")),
+        (Some(1), "appeared appeared vanished vanished".to_owned()),
+        "{printed:#}"
+    );
     Ok(())
 }
 
 fn each_change(lab: &Lab) -> Outcome {
     lab.alone()?;
     let (program, other) = (lab.sleeper_called(b"web")?, lab.sleeper_called(b"other")?);
-    let holding = |program: &PathBuf, at: &str, uid| Holder::start_as(program, vec![tcp(at)?], uid);
+    let holding = |program: &PathBuf, at: &str, uid| Server::start_as(program, vec![tcp(at)?], uid);
     let usual = || holding(&program, "127.0.0.1:9310", None);
     let first = usual()?;
-    let _neighbour = holding(&other, "127.0.0.1:9311", None)?;
+    let _nearby = holding(&other, "127.0.0.1:9311", None)?;
     let before = capture(lab, "before", &[])?;
 
     let more = holding(&other, "127.0.0.1:9312", None)?;
-    let told = only(lab, &before, "appeared", 9312)?;
-    same!((&told["before"], &told["passing"]), (&Value::Null, &false.into()), "{told:#}");
+    let printed = only(lab, &before, "appeared", 9312)?;
+    same!((&printed["before"], &printed["passing"]), (&Value::Null, &false.into()), "{printed:#}");
     drop(more);
     drop(first);
     only(lab, &before, "vanished", 9310)?;
     let changed = holding(&other, "127.0.0.1:9310", None)?;
-    let told = only(lab, &before, "changed", 9310)?;
-    same!(told["before"]["processes"][0]["exe"].as_str(), program.to_str(), "{told:#}");
-    same!(told["listener"]["processes"][0]["exe"].as_str(), other.to_str(), "{told:#}");
+    let printed = only(lab, &before, "changed", 9310)?;
+    same!(printed["before"]["processes"][0]["exe"].as_str(), program.to_str(), "{printed:#}");
+    same!(printed["listener"]["processes"][0]["exe"].as_str(), other.to_str(), "{printed:#}");
     drop(changed);
     // The socket still belongs to root, because root created it; the process that owns it now runs as another user.
     let at = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
@@ -145,31 +149,42 @@ fn each_change(lab: &Lab) -> Outcome {
     )?;
     rustix::net::bind(&at, &"127.0.0.1:9310".parse::<std::net::SocketAddr>()?)?;
     rustix::net::listen(&at, 1)?;
-    let user = Holder::start_as(&program, vec![at], Some(NOBODY))?;
-    let told = only(lab, &before, "changed", 9310)?;
-    same!((&told["before"]["uid"], &told["listener"]["uid"]), (&0.into(), &NOBODY.into()), "{told:#}");
+    let user = Server::start_as(&program, vec![at], Some(NOBODY))?;
+    let printed = only(lab, &before, "changed", 9310)?;
+    same!(
+        (&printed["before"]["uid"], &printed["listener"]["uid"]),
+        (&0.into(), &NOBODY.into()),
+        "{printed:#}"
+    );
     drop(user);
     let wide = holding(&program, "0.0.0.0:9310", None)?;
-    let told = only(lab, &before, "widened", 9310)?;
-    same!((&told["before"]["exposure"], &told["listener"]["exposure"]), (&"loopback".into(), &"any".into()));
+    let printed = only(lab, &before, "widened", 9310)?;
+    same!(
+        (&printed["before"]["exposure"], &printed["listener"]["exposure"]),
+        (&"loopback".into(), &"any".into())
+    );
     let after = capture(lab, "after", &[])?;
     drop(wide);
     let _again = usual()?;
     same_as(lab, &before, "as before")?;
     only(lab, &after, "narrowed", 9310)?;
-    let (code, told) = diff(lab, &[&after, &before])?;
-    same!((code, changes(&told)), (Some(1), vec![("narrowed".to_owned(), 9310)]), "between files: {told:#}");
+    let (code, printed) = diff(lab, &[&after, &before])?;
+    same!(
+        (code, changes(&printed)),
+        (Some(1), vec![("narrowed".to_owned(), 9310)]),
+        "between files: {printed:#}"
+    );
 
     // A client's socket is reported but does not count; the same client on another port is not a change.
-    let client = Holder::start(&other, vec![udp("0.0.0.0:0")?])?;
-    let (code, told) = diff(lab, &[&before])?;
-    same!(code, Some(0), "{told:#}");
+    let client = Server::start(&other, vec![udp("0.0.0.0:0")?])?;
+    let (code, printed) = diff(lab, &[&before])?;
+    same!(code, Some(0), "{printed:#}");
     same!(
-        (told["changes"].as_array().map(Vec::len), &told["changes"][0]["passing"]),
+        (printed["changes"].as_array().map(Vec::len), &printed["changes"][0]["passing"]),
         (Some(1), &true.into())
     );
     let with_client = capture(lab, "with_client", &[])?;
-    let _other_port = Holder::start(&other, vec![udp("0.0.0.0:0")?])?;
+    let _other_port = Server::start(&other, vec![udp("0.0.0.0:0")?])?;
     drop(client);
     same_as(lab, &with_client, "the client on another port")
 }
@@ -182,21 +197,25 @@ fn not_seen(lab: &Lab) -> Outcome {
     let as_nobody = |arguments: &[&str]| -> Result<(Option<i32>, Value, String), Failed> {
         let mut command = lab.portolan(["diff", "-o", "json"].iter().chain(arguments));
         let output = command.uid(NOBODY).gid(NOBODY).output()?;
-        let talk = String::from_utf8(output.stderr.clone())?;
-        Ok((output.status.code(), serde_json::from_slice(&output.stdout)?, talk))
+        let messages = String::from_utf8(output.stderr.clone())?;
+        Ok((output.status.code(), serde_json::from_slice(&output.stdout)?, messages))
     };
-    let (code, told, talk) = as_nobody(&[&before])?;
-    same!((code, changes(&told), &told["complete"]), (Some(3), vec![], &false.into()), "{told:#}");
-    let unsettled = told["not_comparable"].as_array().ok_or("none")?;
-    same!(unsettled.len(), 3, "{told:#}");
-    same!(unsettled.iter().all(|one| one["why"] == "holder-not-seen"), true, "{told:#}");
-    same!(talk.contains("not comparable: 3 listeners") && talk.contains("no all-clear"), true, "{talk}");
-    same!(talk.contains("No changes"), false, "{talk}");
+    let (code, printed, messages) = as_nobody(&[&before])?;
+    same!((code, changes(&printed), &printed["complete"]), (Some(3), vec![], &false.into()), "{printed:#}");
+    let unsettled = printed["not_comparable"].as_array().ok_or("none")?;
+    same!(unsettled.len(), 3, "{printed:#}");
+    same!(unsettled.iter().all(|one| one["why"] == "holder-not-seen"), true, "{printed:#}");
+    same!(
+        messages.contains("not comparable: 3 listeners") && messages.contains("no all-clear"),
+        true,
+        "{messages}"
+    );
+    same!(messages.contains("No changes"), false, "{messages}");
     same!(as_nobody(&[&before, "--allow-incomplete"])?.0, Some(0));
     // Everything that is visible is compared.
-    let _more = Holder::start(&program, vec![tcp("127.0.0.1:9320")?])?;
-    let (code, told, _) = as_nobody(&[&before])?;
-    same!((code, changes(&told)), (Some(1), vec![("appeared".to_owned(), 9320)]), "{told:#}");
+    let _more = Server::start(&program, vec![tcp("127.0.0.1:9320")?])?;
+    let (code, printed, _) = as_nobody(&[&before])?;
+    same!((code, changes(&printed)), (Some(1), vec![("appeared".to_owned(), 9320)]), "{printed:#}");
     Ok(())
 }
 
@@ -207,9 +226,9 @@ fn namespaces(lab: &Lab) -> Outcome {
     let own = capture(lab, "own", &[])?;
     let all = capture(lab, "all", &["--netns", "all"])?;
     same_as(lab, &all, "all of them")?;
-    let (code, told) = diff(lab, &[&own, &all])?;
-    same!((code, changes(&told)), (Some(3), vec![]), "{told:#}");
-    same!(told["not_comparable"][0]["why"], "namespace-not-looked-into", "{told:#}");
+    let (code, printed) = diff(lab, &[&own, &all])?;
+    same!((code, changes(&printed)), (Some(3), vec![]), "{printed:#}");
+    same!(printed["not_comparable"][0]["why"], "namespace-not-looked-into", "{printed:#}");
     drop(blue);
     only(lab, &all, "vanished", 9330)?;
     same_as(lab, &own, "its own alone")
@@ -219,32 +238,33 @@ fn audited(lab: &Lab) -> Outcome {
     lab.alone()?;
     // Port 1 on loopback causes no other finding.
     let program = lab.sleeper_called(b"web")?;
-    let first = Holder::start(&program, vec![tcp("127.0.0.1:1")?])?;
+    let first = Server::start(&program, vec![tcp("127.0.0.1:1")?])?;
     let before = capture(lab, "before", &[])?;
     let audit = |arguments: &[&str]| -> Result<(Option<i32>, Value), Failed> {
         let words = ["audit", "-o", "json", "--baseline", &before];
         let output = lab.portolan(words.iter().chain(arguments)).output()?;
-        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-        let told = serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}"))?;
-        Ok((output.status.code(), told))
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed =
+            serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {messages}"))?;
+        Ok((output.status.code(), printed))
     };
-    let since = |told: &Value| -> Vec<(String, String)> {
-        let findings = told["findings"].as_array().into_iter().flatten();
+    let since = |printed: &Value| -> Vec<(String, String)> {
+        let findings = printed["findings"].as_array().into_iter().flatten();
         let of = |found: &Value| {
             found["evidence"]["baseline"].as_str()?;
             Some((found["code"].as_str()?.to_owned(), found["severity"].as_str()?.to_owned()))
         };
         findings.filter_map(of).collect()
     };
-    let (code, told) = audit(&[])?;
-    same!((code, since(&told)), (Some(0), vec![]), "{told:#}");
+    let (code, printed) = audit(&[])?;
+    same!((code, since(&printed)), (Some(0), vec![]), "{printed:#}");
     drop(first);
     let gone = audit(&[])?;
     same!(since(&gone.1), [("vanished".into(), "notice".into())], "{:#}", gone.1);
     same!((gone.0, audit(&["--fail-on", "notice"])?.0), (Some(0), Some(1)));
-    let _wide = Holder::start(&program, vec![tcp("0.0.0.0:1")?])?;
-    let (code, told) = audit(&["--fail-on", "critical"])?;
-    same!((code, since(&told)), (Some(1), vec![("widened".into(), "critical".into())]), "{told:#}");
+    let _wide = Server::start(&program, vec![tcp("0.0.0.0:1")?])?;
+    let (code, printed) = audit(&["--fail-on", "critical"])?;
+    same!((code, since(&printed)), (Some(1), vec![("widened".into(), "critical".into())]), "{printed:#}");
     let text = fs::read_to_string(&before)?;
     let host: Value = serde_json::from_str(&text)?;
     let host = host["host"]["name"].as_str().ok_or("no name")?;

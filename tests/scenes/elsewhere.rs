@@ -22,7 +22,7 @@ pub type Scene = (&'static str, fn() -> Outcome);
 
 pub const SCENES: &[Scene] = &[
     ("five_listeners", five_listeners),
-    ("the_holder_is_told", the_holder_is_told),
+    ("the_holder_is_told", the_owner_is_reported),
     ("both_families_at_once", both_families_at_once),
     ("absent_present_absent", absent_present_absent),
     ("two_hundred", two_hundred),
@@ -72,21 +72,21 @@ fn hold(words: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 /// A process that owns sockets.
-struct Holder {
+struct Server {
     child: Child,
     ports: Vec<u16>,
 }
 
-impl Drop for Holder {
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-impl Holder {
+impl Server {
     fn start(sockets: &[&str]) -> Result<Self, Failed> {
-        Holder::start_as(&std::env::current_exe()?, sockets)
+        Server::start_as(&std::env::current_exe()?, sockets)
     }
 
     fn start_as(program: &Path, sockets: &[&str]) -> Result<Self, Failed> {
@@ -96,13 +96,13 @@ impl Holder {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut holder = Holder { child, ports: Vec::new() };
+        let mut server = Server { child, ports: Vec::new() };
         let mut line = String::new();
-        BufReader::new(holder.child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        BufReader::new(server.child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
         let ports =
             line.strip_prefix("ready ").ok_or_else(|| format!("{sockets:?} could not be held: {line:?}"))?;
-        holder.ports = serde_json::from_str(ports)?;
-        Ok(holder)
+        server.ports = serde_json::from_str(ports)?;
+        Ok(server)
     }
 
     fn pid(&self) -> u32 {
@@ -142,11 +142,11 @@ const FIVE: [(&str, &str, u16); 5] = [
 ];
 
 fn five_listeners() -> Outcome {
-    let holders = FIVE
+    let servers = FIVE
         .iter()
         .map(|(protocol, address, port)| {
             let address = if address.contains(':') { format!("[{address}]") } else { (*address).to_owned() };
-            Holder::start(&[&format!("{protocol}/{address}:{port}")])
+            Server::start(&[&format!("{protocol}/{address}:{port}")])
         })
         .collect::<Result<Vec<_>, _>>()?;
     let report = json(&["3416", "60416", "udp/3414", "5432", "tcp/1"])?;
@@ -162,8 +162,8 @@ fn five_listeners() -> Outcome {
         .collect();
     same!(shown, wanted);
     same!(listeners(&report)?.len(), 5);
-    for (holder, (_, _, port)) in holders.iter().zip(FIVE) {
-        held(&report, port, &[holder.pid()])?;
+    for (server, (_, _, port)) in servers.iter().zip(FIVE) {
+        held(&report, port, &[server.pid()])?;
     }
     same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
@@ -174,14 +174,14 @@ fn five_listeners() -> Outcome {
     whole(&report)
 }
 
-fn the_holder_is_told() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
-    let report = json(&[&holder.ports[0].to_string()])?;
-    let listener = on_port(&report, holder.ports[0])?;
+fn the_owner_is_reported() -> Outcome {
+    let server = Server::start(&["tcp/127.0.0.1:0"])?;
+    let report = json(&[&server.ports[0].to_string()])?;
+    let listener = on_port(&report, server.ports[0])?;
     let process = &listener["processes"][0];
     let exe = std::env::current_exe()?;
-    let told = process["exe"].as_str().ok_or("no executable")?;
-    same!(told.to_lowercase(), exe.to_str().ok_or("a strange path")?.to_lowercase());
+    let printed = process["exe"].as_str().ok_or("no executable")?;
+    same!(printed.to_lowercase(), exe.to_str().ok_or("a strange path")?.to_lowercase());
     same!(process["exe_deleted"], false);
     let name = process["name"].as_str().ok_or("no name")?;
     same!(
@@ -198,9 +198,9 @@ fn the_holder_is_told() -> Outcome {
 }
 
 fn both_families_at_once() -> Outcome {
-    let four = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let four = Server::start(&["tcp/127.0.0.1:0"])?;
     let port = four.ports[0];
-    let six = Holder::start(&[&format!("tcp/[::1]:{port}"), &format!("udp/[::1]:{port}")])?;
+    let six = Server::start(&[&format!("tcp/[::1]:{port}"), &format!("udp/[::1]:{port}")])?;
     let report = json(&[&port.to_string()])?;
     let shown: BTreeSet<_> = listeners(&report)?
         .iter()
@@ -219,32 +219,32 @@ fn both_families_at_once() -> Outcome {
 }
 
 fn absent_present_absent() -> Outcome {
-    let held = Holder::start(&["tcp/127.0.0.1:0"])?;
+    let held = Server::start(&["tcp/127.0.0.1:0"])?;
     let port = held.ports[0].to_string();
     same!(run(&[&port])?.status.code(), Some(0));
     drop(held);
     let output = run(&[&port])?;
     same!(output.status.code(), Some(1), "{output:?}");
-    let again = Holder::start(&[&format!("tcp/127.0.0.1:{port}")])?;
+    let again = Server::start(&[&format!("tcp/127.0.0.1:{port}")])?;
     let output = run(&["--pids", &port])?;
     same!(String::from_utf8(output.stdout)?.trim(), again.pid().to_string());
     Ok(())
 }
 
 fn two_hundred() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"; 200])?;
-    let shown: BTreeSet<u64> = listeners(&json(&["--pid", &holder.pid().to_string()])?)?
+    let server = Server::start(&["tcp/127.0.0.1:0"; 200])?;
+    let shown: BTreeSet<u64> = listeners(&json(&["--pid", &server.pid().to_string()])?)?
         .iter()
         .filter_map(|listener| listener["port"].as_u64())
         .collect();
-    same!(shown, holder.ports.iter().map(|port| u64::from(*port)).collect());
+    same!(shown, server.ports.iter().map(|port| u64::from(*port)).collect());
     Ok(())
 }
 
 /// A port that the system picked lies in the range from which the system says it picks.
 fn ephemeral() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0", "tcp/[::1]:0", "udp/127.0.0.1:0"])?;
-    let report = json(&["--pid", &holder.pid().to_string()])?;
+    let server = Server::start(&["tcp/127.0.0.1:0", "tcp/[::1]:0", "udp/127.0.0.1:0"])?;
+    let report = json(&["--pid", &server.pid().to_string()])?;
     let range = &report["host"]["ephemeral"][0];
     same!(range["low"].is_u64() && range["high"].is_u64(), true, "{range}");
     let assumed = report["gaps"].as_array().into_iter().flatten().any(|gap| gap["stage"] == "host");
@@ -261,8 +261,8 @@ fn ephemeral() -> Outcome {
 }
 
 fn a_connection_has_two_ends() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
-    let port = holder.ports[0];
+    let server = Server::start(&["tcp/127.0.0.1:0"])?;
+    let port = server.ports[0];
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     let own = stream.local_addr()?.port();
     let report = json(&["-a", "--state", "established", &own.to_string()])?;
@@ -276,13 +276,13 @@ fn a_connection_has_two_ends() -> Outcome {
 
 /// A right-to-left override in the name of a program and in the path of its file.
 fn hostile_name() -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let program = folder.path().join(format!("x\u{202e}cod{}", std::env::consts::EXE_SUFFIX));
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join(format!("x\u{202e}cod{}", std::env::consts::EXE_SUFFIX));
     std::fs::copy(std::env::current_exe()?, &program)?;
-    let holder = Holder::start_as(&program, &["tcp/127.0.0.1:0"])?;
-    let port = holder.ports[0].to_string();
+    let server = Server::start_as(&program, &["tcp/127.0.0.1:0"])?;
+    let port = server.ports[0].to_string();
     let report = json(&[&port])?;
-    let exe = on_port(&report, holder.ports[0])?["processes"][0]["exe"].as_str().ok_or("no executable")?;
+    let exe = on_port(&report, server.ports[0])?["processes"][0]["exe"].as_str().ok_or("no executable")?;
     same!(exe.contains('\u{202e}'), true, "{exe:?}");
     for arguments in
         [&[port.as_str()][..], &["-o", "wide", &port], &["-o", "csv", &port], &["explain", &port]]
@@ -291,16 +291,16 @@ fn hostile_name() -> Outcome {
         let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
         same!(text.contains('\u{202e}'), false, "{arguments:?}: {text:?}");
     }
-    drop(holder);
+    drop(server);
     Ok(())
 }
 
 fn a_capture_says_the_same() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0", "udp/[::1]:0"])?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("capture.json");
+    let server = Server::start(&["tcp/127.0.0.1:0", "udp/[::1]:0"])?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("capture.json");
     std::fs::write(&file, run(&["capture"])?.stdout)?;
-    for port in &holder.ports {
+    for port in &server.ports {
         let port = port.to_string();
         let (live, saved) =
             (json(&[&port])?, json(&["--from", file.to_str().ok_or("a strange path")?, &port])?);
@@ -315,23 +315,23 @@ fn a_capture_says_the_same() -> Outcome {
 }
 
 fn explain_knows_who_listens() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:3417"])?;
+    let server = Server::start(&["tcp/127.0.0.1:3417"])?;
     let report = json(&["explain", "tcp/3417"])?;
     same!(report["schema"], "portolan.explain/1");
     let port = report["ports"][0].clone();
     same!((&port["port"], &port["protocol"]), (&Value::from(3417), &Value::from("tcp")));
-    same!(pids(&port["listeners"][0]), vec![holder.pid()]);
+    same!(pids(&port["listeners"][0]), vec![server.pid()]);
     Ok(())
 }
 
 fn waiting_for_a_port() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
-    let port = holder.ports[0].to_string();
+    let server = Server::start(&["tcp/127.0.0.1:0"])?;
+    let port = server.ports[0].to_string();
     let wait = |arguments: &[&str]| run(&[&["watch", &port, "--timeout", "20"], arguments].concat());
     same!(wait(&["--until-listening"])?.status.code(), Some(0));
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(500));
-        drop(holder);
+        drop(server);
     });
     let output = wait(&["--until-free"])?;
     same!(output.status.code(), Some(0), "{output:?}");
@@ -339,11 +339,11 @@ fn waiting_for_a_port() -> Outcome {
 }
 
 fn targets_and_options() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0", "udp/127.0.0.1:0"])?;
-    let (tcp, udp) = (holder.ports[0].to_string(), holder.ports[1].to_string());
+    let server = Server::start(&["tcp/127.0.0.1:0", "udp/127.0.0.1:0"])?;
+    let (tcp, udp) = (server.ports[0].to_string(), server.ports[1].to_string());
     let program = std::env::current_exe()?;
     let name = program.file_stem().and_then(|name| name.to_str()).ok_or("a strange name")?;
-    let report = json(&["--process", name, "--pid", &holder.pid().to_string()])?;
+    let report = json(&["--process", name, "--pid", &server.pid().to_string()])?;
     same!(listeners(&report)?.len(), 2);
     let user = listeners(&report)?[0]["user"].as_str().ok_or("no user")?.to_owned();
     let bare = user.rsplit('\\').next().unwrap_or_default();
@@ -359,8 +359,8 @@ fn targets_and_options() -> Outcome {
 
 /// These systems have no deep scan: the report says so, and it is not an all-clear.
 fn a_deep_look_is_a_gap() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
-    let output = run(&["audit", "--deep", "-o", "json", &holder.ports[0].to_string()])?;
+    let server = Server::start(&["tcp/127.0.0.1:0"])?;
+    let output = run(&["audit", "--deep", "-o", "json", &server.ports[0].to_string()])?;
     same!(output.status.code().is_some_and(|code| [1, 3].contains(&code)), true, "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout)?;
     same!(report["complete"], false);
@@ -372,10 +372,10 @@ fn a_deep_look_is_a_gap() -> Outcome {
 /// A policy that is drafted from this machine allows what is there, by the paths of this system; another program is
 /// unexpected.
 fn what_is_drafted_allows_what_is_there() -> Outcome {
-    let holder = Holder::start(&["tcp/127.0.0.1:0"])?;
-    let port = holder.ports[0].to_string();
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("policy.toml");
+    let server = Server::start(&["tcp/127.0.0.1:0"])?;
+    let port = server.ports[0].to_string();
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("policy.toml");
     let file = file.to_str().ok_or("a strange path")?;
     let drafted = run(&["policy", "init", "--write", file])?;
     same!(drafted.status.code().is_some_and(|code| [0, 3].contains(&code)), true, "{drafted:?}");
@@ -385,8 +385,8 @@ fn what_is_drafted_allows_what_is_there() -> Outcome {
             "" => std::fs::read_to_string(file)?,
             program => format!("{rule}'{program}'\n"),
         };
-        std::fs::write(folder.path().join("used.toml"), text)?;
-        let used = folder.path().join("used.toml");
+        std::fs::write(directory.path().join("used.toml"), text)?;
+        let used = directory.path().join("used.toml");
         let used = used.to_str().ok_or("a strange path")?;
         let report = json(&["audit", "--policy", used, &port])?;
         let findings = report["findings"].as_array().ok_or("no findings")?;

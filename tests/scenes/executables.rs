@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use crate::audit_rules::{flag, severity_and_code};
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, flags, held, listeners, on_port, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, flags, held, listeners, on_port, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -28,8 +28,8 @@ pub const SCENES: &[Scene] = &[
 fn deleted_and_replaced(lab: &Lab) -> Outcome {
     lab.alone()?;
     let (upgraded, gone) = (lab.sleeper_called(b"upgraded")?, lab.sleeper_called(b"gone")?);
-    let first = Holder::start(&upgraded, vec![tcp("127.0.0.1:8920")?])?;
-    let second = Holder::start(&gone, vec![tcp("0.0.0.0:8921")?])?;
+    let first = Server::start(&upgraded, vec![tcp("127.0.0.1:8920")?])?;
+    let second = Server::start(&gone, vec![tcp("0.0.0.0:8921")?])?;
     let report = lab.json(&[])?;
     for port in [8920, 8921] {
         same!(flags(on_port(&report, port)?).contains(&"deleted-executable"), false, "{report:#}");
@@ -57,7 +57,7 @@ fn deleted_and_replaced(lab: &Lab) -> Outcome {
 /// A server with another root directory than the machine's: its file is looked up below that root.
 fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let jail = lab.folder_of_mode("jail", 0o755)?;
+    let jail = lab.directory_of_mode("jail", 0o755)?;
     let server =
         lab.helper_called("server", &["jailed", "127.0.0.1:8922", jail.to_str().ok_or("no text")?])?;
     let report = lab.json(&[])?;
@@ -80,23 +80,23 @@ fn memfd(lab: &Lab) -> Outcome {
     fs::File::from(memory.try_clone()?).write_all(&fs::read(sleep())?)?;
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     let both = vec![tcp("127.0.0.1:8923")?, tcp("0.0.0.0:8924")?];
-    let holder = Holder::start(path.as_ref(), both)?;
+    let server = Server::start(path.as_ref(), both)?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
     for (port, severity) in [(8923, "warning"), (8924, "critical")] {
         let listener = on_port(&report, port)?;
         same!(severity_and_code(listener, "runs-from-memory").0, severity);
-        same!(flag(listener, "runs-from-memory")["evidence"]["found"][0]["pid"], holder.pid());
+        same!(flag(listener, "runs-from-memory")["evidence"]["found"][0]["pid"], server.pid());
         same!(flags(listener).contains(&"deleted-executable"), false, "it never had a file");
     }
     Ok(())
 }
 
 /// Starts a copy of `sleep` in a directory, and returns the flag of a program that any user can replace.
-fn run_in(lab: &Lab, folder: &Path, address: &str) -> Result<Value, Failed> {
-    let program = folder.join("server");
+fn run_in(lab: &Lab, directory: &Path, address: &str) -> Result<Value, Failed> {
+    let program = directory.join("server");
     fs::copy(sleep(), &program)?;
-    let _holder = Holder::start(&program, vec![tcp(address)?])?;
+    let _owner = Server::start(&program, vec![tcp(address)?])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     let found = flag(&listeners(&report)?[0], "writable-executable").clone();
@@ -108,16 +108,16 @@ fn run_in(lab: &Lab, folder: &Path, address: &str) -> Result<Value, Failed> {
 fn world_writable(lab: &Lab) -> Outcome {
     lab.alone()?;
     for (mode, odd) in [(0o777, true), (0o1777, true), (0o775, false), (0o755, false), (0o2775, false)] {
-        let folder = lab.folder_of_mode("open", mode)?;
-        let inner = folder.join("inner");
+        let directory = lab.directory_of_mode("open", mode)?;
+        let inner = directory.join("inner");
         fs::create_dir(&inner)?;
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o755))?;
-        for folder_of_it in [&folder, &inner] {
-            let found = run_in(lab, folder_of_it, "0.0.0.0:8930")?;
-            same!(!found.is_null(), odd, "{mode:o} {folder_of_it:?}");
+        for directory_of_it in [&directory, &inner] {
+            let found = run_in(lab, directory_of_it, "0.0.0.0:8930")?;
+            same!(!found.is_null(), odd, "{mode:o} {directory_of_it:?}");
             if odd {
                 same!(found["severity"], "critical");
-                same!(found["evidence"]["found"][0]["writable"], folder.to_str().unwrap());
+                same!(found["evidence"]["found"][0]["writable"], directory.to_str().unwrap());
             }
         }
     }
@@ -131,24 +131,24 @@ fn world_writable(lab: &Lab) -> Outcome {
 
 /// A directory that only the process itself sees, as in a container.
 fn world_writable_elsewhere(lab: &Lab) -> Outcome {
-    let open = lab.folder_of_mode("open", 0o755)?;
+    let open = lab.directory_of_mode("open", 0o755)?;
     let address = "127.0.0.1:8932";
     let start = |mode: &'static str| {
         let place = open.clone();
-        let thread = std::thread::spawn(move || -> Result<Holder, Failed> {
+        let thread = std::thread::spawn(move || -> Result<Server, Failed> {
             unshare(CloneFlags::CLONE_NEWNS)?;
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
             mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some(mode))?;
             let program = place.join("server");
             fs::copy(sleep(), &program)?;
-            Holder::start(&program, vec![tcp(address)?])
+            Server::start(&program, vec![tcp(address)?])
         });
         thread.join().map_err(|_| "the thread panicked")?
     };
     for (mode, odd) in [("mode=0777", true), ("mode=0755", false)] {
-        let holder = start(mode)?;
+        let server = start(mode)?;
         let report = lab.json(&["8932"])?;
-        held(&report, 8932, &[holder.pid()])?;
+        held(&report, 8932, &[server.pid()])?;
         let found = flag(on_port(&report, 8932)?, "writable-executable");
         same!(!found.is_null(), odd, "{mode}: {report:#}");
         // The file exists, though not every user can reach it.
@@ -160,7 +160,7 @@ fn world_writable_elsewhere(lab: &Lab) -> Outcome {
 /// `~/.local/bin` is a hidden directory too.
 fn hidden_directory(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let hidden = lab.folder_of_mode(".hidden", 0o755)?;
+    let hidden = lab.directory_of_mode(".hidden", 0o755)?;
     same!(run_in(lab, &hidden, "0.0.0.0:8933")?, Value::Null);
     Ok(())
 }

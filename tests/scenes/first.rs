@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 use serde_json::Value;
 
 use crate::lab::{
-    Holder, Lab, NOBODY, Outcome, Scene, flags, listeners, on_port, pids, sleep, tcp, udp, unmount_proc,
+    Lab, NOBODY, Outcome, Scene, Server, flags, listeners, on_port, pids, sleep, tcp, udp, unmount_proc,
 };
 use crate::same;
 
@@ -30,8 +30,8 @@ const FIVE: [(&str, &str, u16); 5] = [
     ("tcp", "0.0.0.0", 1),
 ];
 
-fn five() -> Result<[Holder; 5], libtest_mimic::Failed> {
-    let hold = |socket| Holder::start(&sleep(), vec![socket]);
+fn five() -> Result<[Server; 5], libtest_mimic::Failed> {
+    let hold = |socket| Server::start(&sleep(), vec![socket]);
     Ok([
         hold(tcp("0.0.0.0:3416")?)?,
         hold(tcp("127.0.0.1:60416")?)?,
@@ -57,14 +57,14 @@ fn exactly_five(report: &Value) -> Outcome {
 
 fn five_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = five()?;
+    let servers = five()?;
     let report = lab.json(&[])?;
     same!(report["schema"], "portolan/1");
     exactly_five(&report)?;
-    for (holder, (_, _, port)) in holders.iter().zip(FIVE) {
+    for (server, (_, _, port)) in servers.iter().zip(FIVE) {
         let listener = on_port(&report, port)?;
         same!(listener["owner"], "held");
-        same!(pids(listener), vec![holder.pid()]);
+        same!(pids(listener), vec![server.pid()]);
         let process = &listener["processes"][0];
         same!(process["exe"], sleep().to_str().unwrap());
         same!(process["exe_deleted"], false);
@@ -85,8 +85,8 @@ fn five_listeners(lab: &Lab) -> Outcome {
 
 fn five_listeners_as_nobody(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holders = five()?;
-    let (report, talk) = lab.json_as_nobody(&[])?;
+    let _owners = five()?;
+    let (report, messages) = lab.json_as_nobody(&[])?;
     exactly_five(&report)?;
     for listener in listeners(&report)? {
         same!(listener["owner"], "hidden");
@@ -95,7 +95,7 @@ fn five_listeners_as_nobody(lab: &Lab) -> Outcome {
     }
     same!(report["complete"], false);
     same!(report["host"]["privileged"], false);
-    same!(talk.contains("permission denied") && talk.contains("run as root"), true, "{talk}");
+    same!(messages.contains("permission denied") && messages.contains("run as root"), true, "{messages}");
     // The table must not look like an all-clear either.
     let output = std::os::unix::process::CommandExt::uid(&mut lab.portolan([""; 0]), NOBODY).output()?;
     let table = String::from_utf8(output.stdout)?;
@@ -107,8 +107,8 @@ fn five_listeners_as_nobody(lab: &Lab) -> Outcome {
 
 fn nobody_sees_its_own(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let theirs = Holder::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
-    let own = Holder::start_as(&sleep(), vec![tcp("127.0.0.1:8002")?], Some(NOBODY))?;
+    let theirs = Server::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
+    let own = Server::start_as(&sleep(), vec![tcp("127.0.0.1:8002")?], Some(NOBODY))?;
     let (report, _) = lab.json_as_nobody(&[])?;
     same!(on_port(&report, 8001)?["owner"], "hidden", "{}", theirs.pid());
     same!(on_port(&report, 8002)?["owner"], "held");
@@ -126,12 +126,12 @@ fn reuseport_group(lab: &Lab) -> Outcome {
         listen(&socket, 16)?;
         Ok(socket)
     };
-    let holders = [Holder::start(&sleep(), vec![shared()?])?, Holder::start(&sleep(), vec![shared()?])?];
+    let servers = [Server::start(&sleep(), vec![shared()?])?, Server::start(&sleep(), vec![shared()?])?];
     let report = lab.json(&["8100"])?;
     same!(listeners(&report)?.len(), 2);
     let mut shown: Vec<u32> = listeners(&report)?.iter().flat_map(pids).collect();
     shown.sort_unstable();
-    let mut wanted: Vec<u32> = holders.iter().map(Holder::pid).collect();
+    let mut wanted: Vec<u32> = servers.iter().map(Server::pid).collect();
     wanted.sort_unstable();
     same!(shown, wanted);
     Ok(())
@@ -140,13 +140,13 @@ fn reuseport_group(lab: &Lab) -> Outcome {
 fn inherited_by_three(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = tcp("127.0.0.1:8200")?;
-    let mut holders = Vec::new();
+    let mut servers = Vec::new();
     for _ in 0..3 {
-        holders.push(Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?);
+        servers.push(Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?);
     }
     drop(socket); // the one that made it is gone
     let report = lab.json(&["8200"])?;
-    let mut wanted: Vec<u32> = holders.iter().map(Holder::pid).collect();
+    let mut wanted: Vec<u32> = servers.iter().map(Server::pid).collect();
     wanted.sort_unstable();
     same!(pids(on_port(&report, 8200)?), wanted);
     Ok(())
@@ -156,7 +156,7 @@ fn inherited_by_three(lab: &Lab) -> Outcome {
 fn hostile_name(lab: &Lab) -> Outcome {
     lab.alone()?;
     let name = "\u{1b}[2J\nx\u{202e}";
-    let holder = Holder::start(&lab.sleeper_called(name.as_bytes())?, vec![tcp("127.0.0.1:8300")?])?;
+    let server = Server::start(&lab.sleeper_called(name.as_bytes())?, vec![tcp("127.0.0.1:8300")?])?;
     let report = lab.json(&["8300"])?;
     same!(on_port(&report, 8300)?["processes"][0]["name"], name);
     for arguments in [
@@ -177,7 +177,7 @@ fn hostile_name(lab: &Lab) -> Outcome {
     let rows = String::from_utf8(lab.portolan(["8300"]).output()?.stdout)?;
     same!(rows.lines().filter(|line| line.contains("8300")).count(), 1, "{rows}");
     same!(
-        rows.lines().any(|line| line.contains("8300") && line.contains(&holder.pid().to_string())),
+        rows.lines().any(|line| line.contains("8300") && line.contains(&server.pid().to_string())),
         true,
         "{rows}"
     );
@@ -185,7 +185,7 @@ fn hostile_name(lab: &Lab) -> Outcome {
 }
 
 fn no_proc(lab: &Lab) -> Outcome {
-    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8400")?, udp("127.0.0.1:8401")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:8400")?, udp("127.0.0.1:8401")?])?;
     unmount_proc()?;
     let report = lab.json(&[])?;
     for port in [8400, 8401] {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, Outcome, Scene, on_port};
+use crate::lab::{Lab, Outcome, Scene, Server, on_port};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("units_and_containers_of_sockets_whoever_asks", whoever_asks),
+    ("units_and_containers_of_sockets_whoever_asks", any_user_asks),
     ("units_and_containers_of_holders_where_no_tree_is_mounted", no_tree),
 ];
 
@@ -33,7 +33,7 @@ impl Groups {
     }
 
     /// Returns one listener in each group.
-    fn listeners(&self, lab: &Lab) -> Result<[Holder; 2], libtest_mimic::Failed> {
+    fn listeners(&self, lab: &Lab) -> Result<[Server; 2], libtest_mimic::Failed> {
         let [unit, container] = &self.1;
         let start = |group: &PathBuf, address: &str| {
             lab.helper(["in-group", group.to_str().ok_or("no path")?, address])
@@ -66,10 +66,10 @@ fn both(report: &Value, groups: &Groups, owner: &str) -> Outcome {
     Ok(())
 }
 
-fn whoever_asks(lab: &Lab) -> Outcome {
+fn any_user_asks(lab: &Lab) -> Outcome {
     let groups = Groups::new()?;
     lab.alone()?;
-    let _holders = groups.listeners(lab)?;
+    let _owners = groups.listeners(lab)?;
     let report = lab.json(&["8620", "8621"])?;
     both(&report, &groups, "held")?;
     let path = on_port(&report, 8620)?["cgroup"].as_str().unwrap_or_default();
@@ -83,7 +83,7 @@ fn whoever_asks(lab: &Lab) -> Outcome {
 fn no_tree(lab: &Lab) -> Outcome {
     let groups = Groups::new()?;
     lab.alone()?;
-    let _holders = groups.listeners(lab)?;
+    let _owners = groups.listeners(lab)?;
     mount(Some("tmpfs"), TREE, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let report = lab.json(&["8620", "8621"])?;
     both(&report, &groups, "held")?;

@@ -320,16 +320,16 @@ const FALSIFIED: &str = "0100007F:2508";
 /// Replaces `/proc/net/tcp` with a changed copy for this process and its children, as some rootkits do. The other
 /// tables are copied unchanged.
 fn falsify(change: impl Fn(&str) -> Vec<&str>) -> Done {
-    let folder = std::env::current_exe()?.with_file_name(format!("tables-{}", std::process::id()));
-    fs::create_dir(&folder)?;
+    let directory = std::env::current_exe()?.with_file_name(format!("tables-{}", std::process::id()));
+    fs::create_dir(&directory)?;
     let tables = format!("/proc/self/task/{}/net", std::process::id());
     for name in ["tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "protocols"] {
         if let Ok(table) = fs::read_to_string(format!("{tables}/{name}")) {
             let shown = if name == "tcp" { change(&table).join("\n") + "\n" } else { table };
-            fs::write(folder.join(name), shown)?;
+            fs::write(directory.join(name), shown)?;
         }
     }
-    mount(Some(&folder), tables.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    mount(Some(&directory), tables.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 use serde_json::Value;
 
 use crate::lab::{
-    Holder, Lab, Outcome, Scene, complete, gap, held, listeners, on_port, pids, sleep, tcp, udp,
+    Lab, Outcome, Scene, Server, complete, gap, held, listeners, on_port, pids, sleep, tcp, udp,
 };
 use crate::{same, wires};
 
@@ -34,14 +34,14 @@ fn reuseport_group_of_200(lab: &Lab) -> Outcome {
         listen(&socket, 16)?;
         Ok(socket)
     };
-    let holders = (0..100)
-        .map(|_| Holder::start(&sleep(), vec![shared()?, shared()?]))
+    let servers = (0..100)
+        .map(|_| Server::start(&sleep(), vec![shared()?, shared()?]))
         .collect::<Result<Vec<_>, _>>()?;
     let report = lab.json(&[])?;
     complete(&report, 200)?;
     let mut shown: Vec<u32> = listeners(&report)?.iter().flat_map(pids).collect();
     shown.sort_unstable();
-    let mut wanted: Vec<u32> = holders.iter().flat_map(|holder| [holder.pid(); 2]).collect();
+    let mut wanted: Vec<u32> = servers.iter().flat_map(|server| [server.pid(); 2]).collect();
     wanted.sort_unstable();
     same!(shown, wanted);
     Ok(())
@@ -76,16 +76,16 @@ fn parent_ended(lab: &Lab) -> Outcome {
 fn held_by_a_pair(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = tcp("0.0.0.0:8201")?;
-    let manager = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
-    let service = Holder::start(&sleep(), vec![socket])?;
+    let manager = Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let service = Server::start(&sleep(), vec![socket])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     held(&report, 8201, &[manager.pid(), service.pid()])?;
     // The table shows both.
     let output = lab.portolan(["8201"]).output()?;
     let table = String::from_utf8(output.stdout)?;
-    for holder in [&manager, &service] {
-        same!(table.contains(&holder.pid().to_string()), true, "{table}");
+    for server in [&manager, &service] {
+        same!(table.contains(&server.pid().to_string()), true, "{table}");
     }
     drop(service);
     held(&lab.json(&[])?, 8201, &[manager.pid()])?;
@@ -98,16 +98,16 @@ fn held_twice_by_one(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = udp("127.0.0.1:8202")?;
     let twin = socket.as_fd().try_clone_to_owned()?;
-    let holder = Holder::start(&sleep(), vec![socket, twin])?;
+    let server = Server::start(&sleep(), vec![socket, twin])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
-    held(&report, 8202, &[holder.pid()])
+    held(&report, 8202, &[server.pid()])
 }
 
 /// Two listeners, one with an ordinary owner and one that only this process owns: both are found, and nothing is
 /// missing.
-fn found_nevertheless(lab: &Lab, helper: &str) -> Result<(Value, Holder), libtest_mimic::Failed> {
-    let usual = Holder::start(&sleep(), vec![tcp("127.0.0.1:8210")?])?;
+fn found_nevertheless(lab: &Lab, helper: &str) -> Result<(Value, Server), libtest_mimic::Failed> {
+    let usual = Server::start(&sleep(), vec![tcp("127.0.0.1:8210")?])?;
     let odd = lab.helper([helper, "127.0.0.1:8211"])?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
@@ -138,7 +138,7 @@ fn io_uring_fixed_file(lab: &Lab) -> Outcome {
 fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8220")?;
-    let within = Holder::start(&sleep(), vec![tcp("127.0.0.1:8221")?])?;
+    let within = Server::start(&sleep(), vec![tcp("127.0.0.1:8221")?])?;
     let report = lab.json(&[])?;
     same!(listeners(&report)?.len(), 2);
     held(&report, 8221, &[within.pid()])?;
@@ -153,8 +153,8 @@ fn every_process_can_be_read() -> bool {
     let first =
         std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]");
     let readable = |pid: u32| {
-        let Ok(folder) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        folder.flatten().all(|entry| {
+        let Ok(directory) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        directory.flatten().all(|entry| {
             std::fs::read_link(entry.path())
                 .map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |_| true)
         })
@@ -166,10 +166,10 @@ fn every_process_can_be_read() -> bool {
 /// was not, the owner is unknown.
 fn kernel_socket(lab: &Lab) -> Outcome {
     wires::vxlan("vx0", 4789)?;
-    let holder = Holder::start(&sleep(), vec![udp("0.0.0.0:4790")?])?;
+    let server = Server::start(&sleep(), vec![udp("0.0.0.0:4790")?])?;
     let report = lab.json(&[])?;
     same!(listeners(&report)?.len(), 2);
-    held(&report, 4790, &[holder.pid()])?;
+    held(&report, 4790, &[server.pid()])?;
     let listener = on_port(&report, 4789)?;
     same!(listener["processes"], serde_json::json!([]));
     same!(listener["protocol"], "udp");
@@ -200,7 +200,7 @@ fn in_flight(lab: &Lab) -> Outcome {
     same!(control.push(SendAncillaryMessage::ScmRights(&sent)), true);
     sendmsg(&near, &[std::io::IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
     drop(socket);
-    let _queue = Holder::start(&sleep(), vec![near, far])?;
+    let _queue = Server::start(&sleep(), vec![near, far])?;
     let report = lab.json(&[])?;
     same!(listeners(&report)?.len(), 1);
     same!(on_port(&report, 8230)?["owner"], "hidden");

@@ -38,7 +38,7 @@ pub const NOBODY: u32 = 65534;
 /// What the scenes need before the first one: the original `/proc`, and the programs in a place that every user can
 /// reach, because the checkout may lie where the user nobody cannot reach it.
 pub struct Stage {
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 static STAGE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
@@ -46,21 +46,21 @@ static STAGE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
 impl Stage {
     /// Prepares all scenes of this process; dropping the stage cleans up.
     pub fn set() -> Result<Self, Failed> {
-        let folder = folder("stage")?;
-        fs::copy(env!("CARGO_BIN_EXE_portolan"), folder.path().join("portolan"))?;
-        fs::copy(std::env::current_exe()?, folder.path().join("helper"))?;
+        let directory = directory("stage")?;
+        fs::copy(env!("CARGO_BIN_EXE_portolan"), directory.path().join("portolan"))?;
+        fs::copy(std::env::current_exe()?, directory.path().join("helper"))?;
         let proc = fs::File::open("/proc")?.into();
-        STAGE.set((proc, folder.path().to_owned())).map_err(|_| "the stage is set once")?;
-        Ok(Stage { _folder: folder })
+        STAGE.set((proc, directory.path().to_owned())).map_err(|_| "the stage is set once")?;
+        Ok(Stage { _directory: directory })
     }
 }
 
 /// Creates a directory that every user can reach and only this one can write to: a program that runs from `/tmp` is
 /// flagged.
-fn folder(name: &str) -> Result<TempDir, Failed> {
-    let folder = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/var/lib")?;
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-    Ok(folder)
+fn directory(name: &str) -> Result<TempDir, Failed> {
+    let directory = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/var/lib")?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(directory)
 }
 
 fn stage() -> Result<&'static (OwnedFd, PathBuf), Failed> {
@@ -122,10 +122,10 @@ fn namespace_mount(line: &str) -> Option<PathBuf> {
 
 /// The tools of a scene.
 pub struct Lab {
-    folder: TempDir,
+    directory: TempDir,
     /// The first process of the scene's pid namespace, if it has one. It is dropped last: the kernel lets it end only
     /// after every other process in the namespace has been waited for.
-    first: OnceCell<Holder>,
+    first: OnceCell<Server>,
     /// The paths on which helpers may have mounted something.
     mounts: RefCell<Vec<PathBuf>>,
     /// The last run that was read as JSON, for the message of a failure.
@@ -143,11 +143,11 @@ impl Drop for Lab {
 
 impl Lab {
     fn new() -> Result<Self, Failed> {
-        let folder = folder("scene")?;
+        let directory = directory("scene")?;
         for program in ["portolan", "helper"] {
-            fs::hard_link(stage()?.1.join(program), folder.path().join(program))?;
+            fs::hard_link(stage()?.1.join(program), directory.path().join(program))?;
         }
-        Ok(Lab { folder, first: OnceCell::new(), mounts: RefCell::default(), last: RefCell::default() })
+        Ok(Lab { directory, first: OnceCell::new(), mounts: RefCell::default(), last: RefCell::default() })
     }
 
     /// Adds to a failure what the last run saw and wrote to standard error.
@@ -164,14 +164,14 @@ impl Lab {
 
     /// Creates a place in the scene's directory where a helper may mount something.
     pub fn mount_point(&self, name: &str) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.directory.path().join(name);
         self.mounts.borrow_mut().push(path.clone());
         path.to_str().expect("a path of this suite's own").to_owned()
     }
 
     /// Returns the path of a file in the scene's directory.
     pub fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().expect("a path of this suite's own").to_owned()
+        self.directory.path().join(name).to_str().expect("a path of this suite's own").to_owned()
     }
 
     /// Enters a pid namespace with a `/proc` of its own, which contains only the processes that the scene starts from
@@ -188,33 +188,33 @@ impl Lab {
     }
 
     /// Creates a directory of the scene with these permissions.
-    pub fn folder_of_mode(&self, name: &str, mode: u32) -> Result<PathBuf, Failed> {
-        let folder =
-            tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep().join(name);
-        fs::create_dir_all(&folder)?;
-        fs::set_permissions(folder.parent().ok_or("no parent")?, fs::Permissions::from_mode(0o755))?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
-        Ok(folder)
+    pub fn directory_of_mode(&self, name: &str, mode: u32) -> Result<PathBuf, Failed> {
+        let directory =
+            tempfile::Builder::new().prefix("part").tempdir_in(self.directory.path())?.keep().join(name);
+        fs::create_dir_all(&directory)?;
+        fs::set_permissions(directory.parent().ok_or("no parent")?, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&directory, fs::Permissions::from_mode(mode))?;
+        Ok(directory)
     }
 
     /// Starts this program as a helper under another name, as [`Lab::helper`] does.
-    pub fn helper_called(&self, name: &str, arguments: &[&str]) -> Result<Holder, Failed> {
-        let program = self.folder_of_mode("bin", 0o755)?.join(name);
-        fs::copy(self.folder.path().join("helper"), &program)?;
+    pub fn helper_called(&self, name: &str, arguments: &[&str]) -> Result<Server, Failed> {
+        let program = self.directory_of_mode("bin", 0o755)?.join(name);
+        fs::copy(self.directory.path().join("helper"), &program)?;
         let mut command = Command::new(program);
-        Holder::ready(command.arg("--helper").args(arguments))
+        Server::ready(command.arg("--helper").args(arguments))
     }
 
     /// Returns the command for a helper of `helpers.rs`, not yet started.
     pub fn as_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(self.folder.path().join("helper"));
+        let mut command = Command::new(self.directory.path().join("helper"));
         command.arg("--helper").args(arguments);
         command
     }
 
     /// Starts a helper and waits until it prints that it is ready.
-    pub fn helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Holder, Failed> {
-        Holder::ready(&mut self.as_helper(arguments))
+    pub fn helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Server, Failed> {
+        Server::ready(&mut self.as_helper(arguments))
     }
 
     /// Returns the command that starts the program through `helpers.rs`, under the circumstance that the first argument
@@ -224,7 +224,7 @@ impl Lab {
         circumstance: &str,
         arguments: impl IntoIterator<Item = S>,
     ) -> Command {
-        let program = self.folder.path().join("portolan");
+        let program = self.directory.path().join("portolan");
         let mut command = self.as_helper([OsStr::new("run"), OsStr::new(circumstance), program.as_ref()]);
         command.args(SCOPE).args(arguments).stdin(Stdio::null());
         command
@@ -237,14 +237,14 @@ impl Lab {
 
     /// Returns the command for the program, with an environment that does not colour or narrow its output.
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(self.folder.path().join("portolan"));
+        let mut command = Command::new(self.directory.path().join("portolan"));
         command.args(SCOPE).args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
         command
     }
 
     /// Returns the same command, but the scene's namespaces are not accepted as the whole machine.
     pub fn portolan_on_a_machine<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(self.folder.path().join("portolan"));
+        let mut command = Command::new(self.directory.path().join("portolan"));
         command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
         command
     }
@@ -262,28 +262,28 @@ impl Lab {
 
     /// Returns the JSON of a run and its standard error, and keeps the run for the message of a failure.
     fn remembered(&self, output: Output) -> Result<(Value, String), Failed> {
-        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         let parsed = Self::parsed(&output);
         self.last.replace(Some(output));
-        Ok((parsed?, talk))
+        Ok((parsed?, messages))
     }
 
     /// Returns the JSON of a successful run, whatever it matched.
     pub fn parsed(output: &Output) -> Result<Value, Failed> {
-        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
             Some(0 | 1) => {
-                serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {talk}").into())
+                serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {messages}").into())
             }
-            code => Err(format!("exit code {code:?}: {talk}").into()),
+            code => Err(format!("exit code {code:?}: {messages}").into()),
         }
     }
 
     /// Copies `sleep` to a file with this name: a process has the name of its file.
     pub fn sleeper_called(&self, name: &[u8]) -> Result<PathBuf, Failed> {
-        let folder = tempfile::Builder::new().prefix("part").tempdir_in(self.folder.path())?.keep();
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-        let path = folder.join(OsStr::from_bytes(name));
+        let directory = tempfile::Builder::new().prefix("part").tempdir_in(self.directory.path())?.keep();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+        let path = directory.join(OsStr::from_bytes(name));
         fs::copy(sleep(), &path)?;
         Ok(path)
     }
@@ -295,7 +295,7 @@ pub fn sleep() -> PathBuf {
 }
 
 /// A process that owns sockets and does nothing else, for at most ten minutes; dropping it ends the process.
-pub struct Holder {
+pub struct Server {
     child: Child,
     /// The pid in the `/proc` of the scene.
     pid: u32,
@@ -305,7 +305,7 @@ pub struct Holder {
     pub said: Vec<String>,
 }
 
-impl Holder {
+impl Server {
     /// Starts `program`, which must accept `sleep`'s arguments, with up to three sockets as its standard streams.
     pub fn start(program: &Path, sockets: Vec<OwnedFd>) -> Result<Self, Failed> {
         Self::start_as(program, sockets, None)
@@ -330,17 +330,17 @@ impl Holder {
     /// Starts a command that keeps the sockets it was given.
     pub fn spawn(command: &mut Command) -> Result<Self, Failed> {
         // `spawn` returns once the program runs: its name and its descriptors are final.
-        Holder::new(command.spawn()?, None)
+        Server::new(command.spawn()?, None)
     }
 
     /// Starts a helper and waits until it prints that it is ready.
     fn ready(command: &mut Command) -> Result<Self, Failed> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let mut holder = Holder::new(child, pipes)?;
-        holder.said = holder.line()?;
-        match holder.said.first().map(String::as_str) {
-            Some("ready") => Ok(holder),
+        let mut server = Server::new(child, pipes)?;
+        server.said = server.line()?;
+        match server.said.first().map(String::as_str) {
+            Some("ready") => Ok(server),
             other => Err(format!("a helper says {other:?}").into()),
         }
     }
@@ -348,9 +348,9 @@ impl Holder {
     fn new(child: Child, pipes: Option<(ChildStdin, ChildStdout)>) -> Result<Self, Failed> {
         // The holder is created before its pid is read: a child that is not waited for would keep its pid namespace
         // alive.
-        let mut holder = Holder { child, pid: 0, pipes, said: Vec::new() };
-        holder.pid = inner_pid(holder.child.id())?;
-        Ok(holder)
+        let mut server = Server { child, pid: 0, pipes, said: Vec::new() };
+        server.pid = inner_pid(server.child.id())?;
+        Ok(server)
     }
 
     pub fn pid(&self) -> u32 {
@@ -384,7 +384,7 @@ impl Holder {
     }
 }
 
-impl Drop for Holder {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

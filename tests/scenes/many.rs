@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, listeners, pids};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, listeners, pids};
 use crate::same;
 
 pub const SCENES: &[Scene] =
@@ -13,14 +13,14 @@ pub const SCENES: &[Scene] =
 fn missing_or_doubled(
     lab: &Lab,
     count: u16,
-    holder: &Holder,
+    server: &Server,
 ) -> Result<BTreeMap<u16, u32>, libtest_mimic::Failed> {
     let report = lab.json(&[])?;
     let mut times: BTreeMap<u16, u32> = (10_001..=10_000 + count).map(|port| (port, 0)).collect();
     for listener in listeners(&report)? {
         let port = u16::try_from(listener["port"].as_u64().unwrap())?;
         if let Some(count) = times.get_mut(&port) {
-            same!(pids(listener), [holder.pid()], "port {port}: {}", listener["owner"]);
+            same!(pids(listener), [server.pid()], "port {port}: {}", listener["owner"]);
             *count += 1;
         }
     }
@@ -30,9 +30,9 @@ fn missing_or_doubled(
 
 fn ten_thousand_in_one_process(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holder = lab.helper(["many", "10000"])?;
+    let server = lab.helper(["many", "10000"])?;
     complete(&lab.json(&[])?, 10_000)?;
-    same!(missing_or_doubled(lab, 10_000, &holder)?, BTreeMap::new());
+    same!(missing_or_doubled(lab, 10_000, &server)?, BTreeMap::new());
     let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
     same!(table.contains("10000") || table.lines().count() > 10_000, true, "{}", table.lines().count());
     Ok(())
@@ -42,10 +42,10 @@ fn ten_thousand_in_one_process(lab: &Lab) -> Outcome {
 fn churn(lab: &Lab) -> Outcome {
     const SCANS: usize = 40;
     lab.alone()?;
-    let holder = lab.helper(["many", "200"])?;
+    let server = lab.helper(["many", "200"])?;
     let noise = lab.helper(["churn"])?;
     for scan in 0..SCANS {
-        same!(missing_or_doubled(lab, 200, &holder)?, BTreeMap::new(), "scan {scan}");
+        same!(missing_or_doubled(lab, 200, &server)?, BTreeMap::new(), "scan {scan}");
     }
     let count: usize = noise.end()?[0].parse()?;
     // Sockets opened and closed during each scan, however busy the machine is.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, gap, held, listeners, on_port, pids, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, gap, held, listeners, on_port, pids, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -35,7 +35,7 @@ fn refused(lab: &Lab, netns: &str) -> Outcome {
 fn named_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inode: u64 = lab.helper(["elsewhere", "-", &lab.mount_point("blue"), "ends"])?.said[1].parse()?;
-    let outside = Holder::start(&sleep(), vec![tcp("127.0.0.1:8800")?])?;
+    let outside = Server::start(&sleep(), vec![tcp("127.0.0.1:8800")?])?;
     for called in ["blue", &inode.to_string()] {
         let report = lab.json(&["--netns", called])?;
         complete(&report, 0)?;
@@ -58,7 +58,7 @@ fn anonymous_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8810", "-", "stays"])?;
     let inode: u64 = inside.said[1].parse()?;
-    let outside = Holder::start(&sleep(), vec![tcp("127.0.0.1:8810")?])?;
+    let outside = Server::start(&sleep(), vec![tcp("127.0.0.1:8810")?])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     held(&report, 8810, &[outside.pid()])?;
@@ -101,7 +101,7 @@ fn known_by_a_descriptor(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8830", "-", "keeps"])?;
     let inode: u64 = away.said[1].parse()?;
-    let _here = Holder::start(&sleep(), vec![tcp("127.0.0.1:8831")?])?;
+    let _here = Server::start(&sleep(), vec![tcp("127.0.0.1:8831")?])?;
     same!(passed_over(&lab.json(&[])?), 1);
     let report = lab.json(&["--netns", "all"])?;
     complete(&report, 2)?;
@@ -149,7 +149,7 @@ fn covered_mount(lab: &Lab) -> Outcome {
 
 fn every_namespace(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let here = Holder::start(&sleep(), vec![tcp("127.0.0.1:8840")?])?;
+    let here = Server::start(&sleep(), vec![tcp("127.0.0.1:8840")?])?;
     let anonymous = lab.helper(["elsewhere", "127.0.0.1:8840", "-", "stays"])?;
     let named = lab.helper(["elsewhere", "127.0.0.1:8840", &lab.mount_point("n1"), "stays"])?;
     let report = lab.json(&["--netns", "all"])?;

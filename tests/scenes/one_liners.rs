@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 
-use crate::lab::{Holder, Lab, Outcome, Scene, sleep, tcp, udp};
+use crate::lab::{Lab, Outcome, Scene, Server, sleep, tcp, udp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[("one_liners_of_the_table", one_liners_of_the_table)];
@@ -36,7 +36,7 @@ fn rows() -> Result<Vec<(String, String)>, Failed> {
 }
 
 /// Returns the known pids that an output contains.
-fn told(output: &Output, known: &BTreeSet<u32>) -> BTreeSet<u32> {
+fn printed(output: &Output, known: &BTreeSet<u32>) -> BTreeSet<u32> {
     let texts = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let numbers = texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_digit()));
     numbers.filter_map(|number| number.parse().ok()).filter(|pid| known.contains(pid)).collect()
@@ -56,7 +56,7 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
     let accepted = web.accept()?.0;
     let nginx = lab.sleeper_called(b"nginx")?;
     let nginx_sockets = vec![OwnedFd::from(web), tcp("127.0.0.1:8080")?, OwnedFd::from(accepted)];
-    let mut holders = vec![Holder::start_as(&nginx, nginx_sockets, Some(WWW_DATA))?];
+    let mut servers = vec![Server::start_as(&nginx, nginx_sockets, Some(WWW_DATA))?];
     for sockets in [
         vec![OwnedFd::from(client)],
         vec![tcp("0.0.0.0:3416")?],
@@ -65,9 +65,9 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
         vec![udp("[::]:3414")?, udp("0.0.0.0:53")?],
         vec![tcp("[::1]:8001")?],
     ] {
-        holders.push(Holder::start(&sleep(), sockets)?);
+        servers.push(Server::start(&sleep(), sockets)?);
     }
-    let known: BTreeSet<u32> = holders.iter().map(Holder::pid).collect();
+    let known: BTreeSet<u32> = servers.iter().map(Server::pid).collect();
     same!(known.first(), Some(&FIRST), "{known:?}");
 
     let mut compared = 0;
@@ -90,13 +90,13 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
         if kills {
             // A signal takes some time to be delivered.
             for _ in 0..100 {
-                holders.retain_mut(|holder| !holder.has_ended());
-                if holders.len() < known.len() {
+                servers.retain_mut(|server| !server.has_ended());
+                if servers.len() < known.len() {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            same!(holders.len(), known.len() - 1, "{ours}");
+            same!(servers.len(), known.len() - 1, "{ours}");
         }
         if waits || usual.starts_with("watch") || usual.contains("findstr") || usual.contains("Get-") {
             continue;
@@ -107,9 +107,9 @@ fn one_liners_of_the_table(lab: &Lab) -> Outcome {
             continue;
         }
         let theirs = shell(lab, usual)?;
-        let pids = told(&theirs, &known);
+        let pids = printed(&theirs, &known);
         if !pids.is_empty() {
-            same!(told(&output, &known), pids, "{ours} and {usual}: {output:?} {theirs:?}");
+            same!(printed(&output, &known), pids, "{ours} and {usual}: {output:?} {theirs:?}");
             compared += 1;
         }
     }
@@ -125,8 +125,8 @@ fn is_installed(tool: &str) -> bool {
 /// Runs a line as a user types it, with this program first in PATH.
 fn shell(lab: &Lab, line: &str) -> Result<Output, Failed> {
     let program = lab.portolan([""; 0]);
-    let folder = Path::new(program.get_program()).parent().ok_or("no folder")?.display().to_string();
-    let path = format!("{folder}:{}", std::env::var("PATH")?);
+    let directory = Path::new(program.get_program()).parent().ok_or("no folder")?.display().to_string();
+    let path = format!("{directory}:{}", std::env::var("PATH")?);
     let mut command = Command::new("bash");
     command.args(["-c", line]).env("PATH", path).env_remove("NO_COLOR").stdin(Stdio::null());
     Ok(command.output()?)

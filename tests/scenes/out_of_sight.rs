@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, Outcome, Scene, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, sleep, tcp};
 use crate::report::{gap, on_port, summary};
 use crate::same;
 
@@ -29,15 +29,15 @@ pub const SCENES: &[Scene] = &[
 
 /// A process that a mount hides is named, and its listener does not pass for the kernel's.
 fn masked_process(lab: &Lab) -> Outcome {
-    let holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8951")?])?;
-    let directory = format!("/proc/{}", holder.pid());
+    let server = Server::start(&sleep(), vec![tcp("127.0.0.1:8951")?])?;
+    let directory = format!("/proc/{}", server.pid());
     mount(Some("none"), Path::new(&directory), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let report = lab.json(&[]);
     umount(Path::new(&directory))?;
     let report = report?;
     gap(&report, "owners", &format!("a mount over {directory}"))?;
     same!(on_port(&report, 8951)?["owner"], "hidden");
-    let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&holder.pid().into()));
+    let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&server.pid().into()));
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())
 }
@@ -66,33 +66,34 @@ fn socket_in_flight(lab: &Lab) -> Outcome {
 
 /// Who can replace what runs: a file that another is mounted over, one in a world-writable directory, and one of root.
 fn origins(lab: &Lab) -> Outcome {
-    let (covered, open) = (lab.sleeper_called(b"covered")?, lab.folder_of_mode("open", 0o777)?.join("open"));
+    let (covered, open) =
+        (lab.sleeper_called(b"covered")?, lab.directory_of_mode("open", 0o777)?.join("open"));
     std::fs::copy(sleep(), &open)?;
     let other = lab.sleeper_called(b"other")?;
-    let elsewhere = Holder::start(&covered, vec![tcp("127.0.0.1:8953")?])?;
-    let anyone = Holder::start(&open, vec![tcp("127.0.0.1:8954")?])?;
+    let elsewhere = Server::start(&covered, vec![tcp("127.0.0.1:8953")?])?;
+    let anyone = Server::start(&open, vec![tcp("127.0.0.1:8954")?])?;
     mount(Some(&other), &covered, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     let output = lab.portolan(["capture"]).output();
     umount(&covered)?;
     let capture: Value = serde_json::from_slice(&output?.stdout)?;
-    for (holder, kind) in [(&elsewhere, "elsewhere"), (&anyone, "open")] {
-        same!(origin(&capture, holder)?["kind"], kind);
+    for (server, kind) in [(&elsewhere, "elsewhere"), (&anyone, "open")] {
+        same!(origin(&capture, server)?["kind"], kind);
     }
     let writable = open.parent().and_then(Path::to_str).ok_or("no parent")?;
     same!(origin(&capture, &anyone)?["writable"], writable);
     Ok(())
 }
 
-fn origin<'c>(capture: &'c Value, holder: &Holder) -> Result<&'c Value, Failed> {
+fn origin<'c>(capture: &'c Value, server: &Server) -> Result<&'c Value, Failed> {
     let processes = capture["processes"].as_array().ok_or("no processes")?;
-    let process = processes.iter().find(|process| process["pid"] == holder.pid()).ok_or("not captured")?;
+    let process = processes.iter().find(|process| process["pid"] == server.pid()).ok_or("not captured")?;
     Ok(&process["origin"])
 }
 
 /// Every socket has a visible owner, but the processes outside the container are not visible.
 fn in_a_container(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:1")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:1")?])?;
     let output = lab.portolan_on_a_machine(["audit"]).output()?;
     let text = String::from_utf8(output.stdout)?;
     same!(output.status.code(), Some(3), "{text}");

@@ -11,7 +11,7 @@ use portolan::model::{Gap, Snapshot, Stage};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, Outcome, Scene, complete, listeners, pids, sleep, tcp, udp};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, listeners, pids, sleep, tcp, udp};
 use crate::{same, wires};
 
 pub const SCENES: &[Scene] =
@@ -66,19 +66,19 @@ fn line(line: &str) -> Option<(String, String, u16, Vec<u32>)> {
     let address = address.split('%').next()?.trim_start_matches('[').trim_end_matches(']');
     // ss writes `*` for an IPv6 socket that accepts IPv4 too.
     let address = if address == "*" { "::" } else { address };
-    let holders = line.split("pid=").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
-    let holders: BTreeSet<u32> = holders.collect();
-    Some((protocol.to_owned(), address.to_owned(), port.parse().ok()?, holders.into_iter().collect()))
+    let servers = line.split("pid=").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
+    let servers: BTreeSet<u32> = servers.collect();
+    Some((protocol.to_owned(), address.to_owned(), port.parse().ok()?, servers.into_iter().collect()))
 }
 
 /// Everything that netstat2 and ss show correctly.
 fn three_agree(lab: &Lab) -> Outcome {
     lab.alone()?;
     let shared = tcp("127.0.0.1:8900")?;
-    let _holders = [
-        Holder::start(&sleep(), vec![shared.as_fd().try_clone_to_owned()?, tcp("[::]:8901")?])?,
-        Holder::start(&sleep(), vec![shared, udp("0.0.0.0:8902")?, udp("[::1]:8903")?])?,
-        Holder::start(&sleep(), vec![tcp("0.0.0.0:8904")?, tcp("[::1]:8904")?, udp("127.0.0.1:8904")?])?,
+    let _owners = [
+        Server::start(&sleep(), vec![shared.as_fd().try_clone_to_owned()?, tcp("[::]:8901")?])?,
+        Server::start(&sleep(), vec![shared, udp("0.0.0.0:8902")?, udp("[::1]:8903")?])?,
+        Server::start(&sleep(), vec![tcp("0.0.0.0:8904")?, tcp("[::1]:8904")?, udp("127.0.0.1:8904")?])?,
         lab.helper(["many", "200"])?,
     ];
     let report = lab.json(&[])?;
@@ -98,7 +98,7 @@ fn three_agree(lab: &Lab) -> Outcome {
 fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
     wires::veth("wire1")?;
     lab.alone()?;
-    let both = Holder::start(&sleep(), vec![tcp("127.0.0.1:8910")?])?;
+    let both = Server::start(&sleep(), vec![tcp("127.0.0.1:8910")?])?;
     let port = |native: &Seen, other: &Seen, what: &str| -> Result<(bool, bool), Failed> {
         let at = |seen: &Seen| seen.iter().any(|(_, _, port, pids)| *port == 8911 && !pids.is_empty());
         // All sources agree on the ordinary listener.
@@ -122,8 +122,8 @@ fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
         ("of a process whose first thread ended", (true, false, false)),
         ("a fixed file of an io_uring", (true, false, false)),
     ] {
-        let held = |socket| Holder::start(&sleep(), vec![socket]);
-        let holder = match what {
+        let held = |socket| Server::start(&sleep(), vec![socket]);
+        let server = match what {
             "bound and not listening" => {
                 let socket = new(SocketType::STREAM, None)?;
                 bind(&socket, &here)?;
@@ -149,7 +149,7 @@ fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
         if let Some(seen) = ss()? {
             same!(port(&native, &seen, what)?.1, wanted.2, "{what}: ss");
         }
-        drop(holder);
+        drop(server);
     }
     one_port_two_devices(lab)
 }
@@ -164,7 +164,7 @@ fn one_port_two_devices(lab: &Lab) -> Outcome {
         listen(&socket, 1)?;
         sockets.push(socket);
     }
-    let _holder = Holder::start(&sleep(), sockets)?;
+    let _owner = Server::start(&sleep(), sockets)?;
     let report = lab.json(&["8913"])?;
     let mut devices: Vec<_> = listeners(&report)?.iter().filter_map(|l| l["device"].as_str()).collect();
     devices.sort_unstable();

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen,
 use serde_json::Value;
 
 use crate::lab::{
-    Holder, Lab, NOBODY, Outcome, Scene, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
+    Lab, NOBODY, Outcome, Scene, Server, complete, flags, held, listeners, on_port, pids, sleep, tcp, udp,
 };
 use crate::same;
 
@@ -44,14 +44,14 @@ fn said(command: &mut Command) -> Result<(String, String, Option<i32>), Failed> 
 /// Seven tools report to an ordinary user that nothing listens: they drop every socket whose owner they cannot read.
 fn a_false_all_clear(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:9001")?, udp("[::1]:9002")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("0.0.0.0:9001")?, udp("[::1]:9002")?])?;
     let formats = [&[][..], &["-o", "wide"], &["-o", "csv"], &["-o", "ndjson"], &["-o", "json"], &["9001"]];
     for arguments in formats {
-        let (out, talk, code) = said(lab.portolan(arguments).uid(NOBODY).gid(NOBODY))?;
+        let (out, messages, code) = said(lab.portolan(arguments).uid(NOBODY).gid(NOBODY))?;
         same!(code, Some(0), "{arguments:?}");
         same!(out.contains("9001") && out.contains("hidden"), true, "{arguments:?}: {out}");
         same!(out.contains("9002"), *arguments != ["9001"], "{arguments:?}: {out}");
-        same!(talk.contains("could not be read"), true, "{arguments:?}: {talk}");
+        same!(messages.contains("could not be read"), true, "{arguments:?}: {messages}");
     }
     Ok(())
 }
@@ -69,20 +69,20 @@ fn the_owner_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inherited = tcp("127.0.0.1:9010")?;
     let heirs = (0..3)
-        .map(|_| Holder::start(&sleep(), vec![inherited.as_fd().try_clone_to_owned()?]))
+        .map(|_| Server::start(&sleep(), vec![inherited.as_fd().try_clone_to_owned()?]))
         .collect::<Result<Vec<_>, _>>()?;
     drop(inherited);
     let sharers =
-        [Holder::start(&sleep(), vec![shared(9011)?])?, Holder::start(&sleep(), vec![shared(9011)?])?];
+        [Server::start(&sleep(), vec![shared(9011)?])?, Server::start(&sleep(), vec![shared(9011)?])?];
     let rows = |lab: &Lab| said(&mut lab.portolan([""; 0]));
     let first = rows(lab)?;
     for _ in 0..5 {
         let report = lab.json(&[])?;
         complete(&report, 3)?;
-        held(&report, 9010, &heirs.iter().map(Holder::pid).collect::<Vec<_>>())?;
+        held(&report, 9010, &heirs.iter().map(Server::pid).collect::<Vec<_>>())?;
         let of_both: BTreeSet<u32> =
             listeners(&report)?.iter().filter(|l| l["port"] == 9011).flat_map(pids).collect();
-        same!(of_both, sharers.iter().map(Holder::pid).collect());
+        same!(of_both, sharers.iter().map(Server::pid).collect());
         same!(rows(lab)?, first);
     }
     Ok(())
@@ -92,8 +92,8 @@ fn the_owner_lost(lab: &Lab) -> Outcome {
 fn the_address_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let three = vec![tcp("127.0.0.1:9020")?, tcp("127.0.0.53:9020")?, tcp("[::1]:9020")?];
-    let _loopback = Holder::start(&sleep(), three)?;
-    let _everywhere = Holder::start(&sleep(), vec![tcp("0.0.0.0:9021")?])?;
+    let _loopback = Server::start(&sleep(), three)?;
+    let _everywhere = Server::start(&sleep(), vec![tcp("0.0.0.0:9021")?])?;
     let report = lab.json(&[])?;
     complete(&report, 4)?;
     let on_9020 = || listeners(&report).map(|all| all.iter().filter(|l| l["port"] == 9020));
@@ -116,7 +116,7 @@ fn the_device_lost(lab: &Lab) -> Outcome {
     setsockopt(&socket, BindToDevice, &"lo".into())?;
     bind(&socket, &SocketAddr::from(([0, 0, 0, 0], 9030)))?;
     listen(&socket, 1)?;
-    let _holder = Holder::start(&sleep(), vec![socket])?;
+    let _owner = Server::start(&sleep(), vec![socket])?;
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     let listener = on_port(&report, 9030)?;
@@ -132,16 +132,20 @@ fn the_device_lost(lab: &Lab) -> Outcome {
 fn hostile_names(lab: &Lab) -> Outcome {
     lab.alone()?;
     let name = "\u{1b}[8m\n\u{9b}2J,\"";
-    let _hostile = Holder::start(&lab.sleeper_called(name.as_bytes())?, vec![tcp("127.0.0.1:9040")?])?;
-    let _after = Holder::start(&sleep(), vec![tcp("127.0.0.1:9041")?])?;
+    let _hostile = Server::start(&lab.sleeper_called(name.as_bytes())?, vec![tcp("127.0.0.1:9040")?])?;
+    let _after = Server::start(&sleep(), vec![tcp("127.0.0.1:9041")?])?;
     let formats = ["table", "wide", "csv", "ndjson", "json"].map(|format| vec!["-o", format]);
     let others =
         [vec!["explain", "9040"], vec!["capture"], vec!["--group"], vec!["--columns", "process,exe,cmdline"]];
     for arguments in formats.iter().chain(&others) {
-        let (out, talk, code) = said(&mut lab.portolan(arguments))?;
-        same!(code, Some(0), "{talk}");
+        let (out, messages, code) = said(&mut lab.portolan(arguments))?;
+        same!(code, Some(0), "{messages}");
         let raw = |c: char| c.is_control() && c != '\n';
-        same!((out.chars().find(|c| raw(*c)), talk.chars().find(|c| raw(*c))), (None, None), "{arguments:?}");
+        same!(
+            (out.chars().find(|c| raw(*c)), messages.chars().find(|c| raw(*c))),
+            (None, None),
+            "{arguments:?}"
+        );
         if matches!(arguments[1..], ["table" | "wide" | "csv" | "ndjson"]) {
             let header = usize::from(arguments[1] != "ndjson");
             same!(out.lines().count(), header + 2, "{arguments:?}: {out}");
@@ -154,10 +158,10 @@ fn hostile_names(lab: &Lab) -> Outcome {
 /// Listeners in other network namespaces, such as those of all containers, are invisible to all tools except `ss -N`.
 fn other_namespaces(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let here = Holder::start(&sleep(), vec![tcp("127.0.0.1:9050")?])?;
+    let here = Server::start(&sleep(), vec![tcp("127.0.0.1:9050")?])?;
     let there = lab.helper(["elsewhere", "127.0.0.1:9051", "-", "stays"])?;
-    let (_, talk, _) = said(&mut lab.portolan([""; 0]))?;
-    same!(talk.contains("1 other network namespace, not looked into (--netns all)"), true, "{talk}");
+    let (_, messages, _) = said(&mut lab.portolan([""; 0]))?;
+    same!(messages.contains("1 other network namespace, not looked into (--netns all)"), true, "{messages}");
     let report = lab.json(&["--netns", "all"])?;
     complete(&report, 2)?;
     held(&report, 9050, &[here.pid()])?;
@@ -175,11 +179,11 @@ fn unconnected_connected_and_lite(lab: &Lab) -> Outcome {
     let lite =
         socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(ipproto::UDPLITE))?;
     bind(&lite, &SocketAddr::from(([127, 0, 0, 1], 9062)))?;
-    let holder = Holder::start(&sleep(), vec![connected.into(), udp("127.0.0.1:9061")?, lite])?;
+    let server = Server::start(&sleep(), vec![connected.into(), udp("127.0.0.1:9061")?, lite])?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
     for (port, protocol) in [(9061, "udp"), (9062, "udplite")] {
-        held(&report, port, &[holder.pid()])?;
+        held(&report, port, &[server.pid()])?;
         let listener = on_port(&report, port)?;
         same!((&listener["protocol"], &listener["state"]), (&protocol.into(), &"unconnected".into()));
     }
@@ -193,7 +197,7 @@ fn machine_output(lab: &Lab) -> Outcome {
     lab.alone()?;
     let mut secretive = Command::new(sleep());
     secretive.arg("600").env("PORTOLAN_TEST_SECRET", "hunter2").stdin(tcp("127.0.0.1:9070")?);
-    let holder = Holder::spawn(&mut secretive)?;
+    let server = Server::spawn(&mut secretive)?;
     for arguments in [
         &["-o", "json"][..],
         &["-o", "ndjson"],
@@ -209,7 +213,7 @@ fn machine_output(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     let listener = on_port(&report, 9070)?;
     let process = &listener["processes"][0];
-    same!(process["pid"], holder.pid());
+    same!(process["pid"], server.pid());
     for number in [&listener["port"], &listener["uid"], &listener["inode"], &process["pid"], &process["uid"]]
     {
         same!(number.is_u64(), true, "{listener:#}");
@@ -224,7 +228,7 @@ fn machine_output(lab: &Lab) -> Outcome {
 /// calls a port free that UDP uses.
 fn exit_codes(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = Holder::start(&sleep(), vec![udp("127.0.0.1:9080")?])?;
+    let _owner = Server::start(&sleep(), vec![udp("127.0.0.1:9080")?])?;
     for (arguments, wanted) in [
         (&["9080"][..], 0),
         (&["9999"], 1),
@@ -237,8 +241,8 @@ fn exit_codes(lab: &Lab) -> Outcome {
         (&["watch", "9080", "--until-free", "--timeout", "0.2"], 1),
         (&["watch", "9999", "--until-free", "--timeout", "5"], 0),
     ] {
-        let (_, talk, code) = said(&mut lab.portolan(arguments))?;
-        same!(code, Some(wanted), "{arguments:?}: {talk}");
+        let (_, messages, code) = said(&mut lab.portolan(arguments))?;
+        same!(code, Some(wanted), "{arguments:?}: {messages}");
     }
     Ok(())
 }
@@ -246,10 +250,10 @@ fn exit_codes(lab: &Lab) -> Outcome {
 /// `-t -i :9100` of one tool printed every process ID of the machine, which is fatal inside `kill $(…)`.
 fn process_ids(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders =
-        [Holder::start(&sleep(), vec![shared(9100)?])?, Holder::start(&sleep(), vec![shared(9100)?])?];
-    let _other = Holder::start(&sleep(), vec![tcp("127.0.0.1:9101")?])?;
-    let mut wanted = holders.each_ref().map(Holder::pid);
+    let servers =
+        [Server::start(&sleep(), vec![shared(9100)?])?, Server::start(&sleep(), vec![shared(9100)?])?];
+    let _other = Server::start(&sleep(), vec![tcp("127.0.0.1:9101")?])?;
+    let mut wanted = servers.each_ref().map(Server::pid);
     wanted.sort_unstable();
     let wanted = wanted.map(|pid| format!("{pid}\n")).concat();
     for arguments in [["--pids", "9100", "-t"], ["--pids", "-i", ":9100"]] {
@@ -266,7 +270,7 @@ fn process_ids(lab: &Lab) -> Outcome {
 /// One tool took 35 seconds to draw 1,000 listeners and 93 for 3,000.
 fn three_thousand_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let _holder = lab.helper(["many", "3000"])?;
+    let _owner = lab.helper(["many", "3000"])?;
     let program = lab.portolan([""; 0]).get_program().to_owned();
     // Without colour, and as on a terminal.
     for color in ["never", "always"] {
@@ -285,9 +289,9 @@ fn three_thousand_listeners(lab: &Lab) -> Outcome {
 fn the_registry(lab: &Lab) -> Outcome {
     lab.alone()?;
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 21999")?;
-    let _holder =
-        Holder::start(&sleep(), vec![tcp("127.0.0.1:3416")?, tcp("127.0.0.1:4")?, tcp("127.0.0.1:20501")?])?;
-    let _named = Holder::start(&sleep(), vec![tcp("127.0.0.1:8471")?, tcp("127.0.0.1:60001")?])?;
+    let _owner =
+        Server::start(&sleep(), vec![tcp("127.0.0.1:3416")?, tcp("127.0.0.1:4")?, tcp("127.0.0.1:20501")?])?;
+    let _named = Server::start(&sleep(), vec![tcp("127.0.0.1:8471")?, tcp("127.0.0.1:60001")?])?;
     let report = lab.json(&[])?;
     let service = |port| on_port(&report, port).map(|l| &l["registry"]["assignments"][0]["service"]);
     same!(*service(3416)?, "commandport");

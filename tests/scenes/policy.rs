@@ -12,7 +12,7 @@ use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, sleep, tcp, udp};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, sleep, tcp, udp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -25,26 +25,26 @@ const DAEMON: u32 = 1;
 
 /// A server: the path of its program, its user, and its sockets as `protocol/address:port`.
 #[derive(Clone)]
-struct Server {
+struct Service {
     program: &'static str,
     uid: u32,
     sockets: Vec<&'static str>,
     /// Another program that owns the server's first socket too.
-    beside: Option<&'static str>,
+    next_to: Option<&'static str>,
 }
 
-fn server(program: &'static str, uid: u32, sockets: &[&'static str]) -> Server {
-    Server { program, uid, sockets: sockets.to_vec(), beside: None }
+fn service(program: &'static str, uid: u32, sockets: &[&'static str]) -> Service {
+    Service { program, uid, sockets: sockets.to_vec(), next_to: None }
 }
 
 /// Returns the intended state of the machine.
-fn meant() -> Vec<Server> {
+fn meant() -> Vec<Service> {
     vec![
-        server("/opt/shop/front", 0, &["tcp/0.0.0.0:8080", "tcp/0.0.0.0:8443", "tcp/[::1]:8080"]),
-        server("/opt/shop/cart", NOBODY, &["tcp/127.0.0.1:9000"]),
-        server("/opt/shop/names", DAEMON, &["tcp/127.0.0.1:5300", "udp/127.0.0.1:5300"]),
-        server("/opt/shop/mail", 0, &["tcp/[::1]:9001"]),
-        server("/opt/shop/given", 0, &["tcp/127.0.0.1:0", "tcp/127.0.0.1:0", "udp/127.0.0.1:0"]),
+        service("/opt/shop/front", 0, &["tcp/0.0.0.0:8080", "tcp/0.0.0.0:8443", "tcp/[::1]:8080"]),
+        service("/opt/shop/cart", NOBODY, &["tcp/127.0.0.1:9000"]),
+        service("/opt/shop/names", DAEMON, &["tcp/127.0.0.1:5300", "udp/127.0.0.1:5300"]),
+        service("/opt/shop/mail", 0, &["tcp/[::1]:9001"]),
+        service("/opt/shop/given", 0, &["tcp/127.0.0.1:0", "tcp/127.0.0.1:0", "udp/127.0.0.1:0"]),
     ]
 }
 
@@ -54,7 +54,7 @@ const NAMES: usize = 2;
 const MAIL: usize = 3;
 const GIVEN: usize = 4;
 
-type Change = (&'static str, fn(&mut Vec<Server>), &'static [&'static str]);
+type Change = (&'static str, fn(&mut Vec<Service>), &'static [&'static str]);
 
 /// One change each, and what an audit must find: `*` stands for a port that the kernel chose.
 const CHANGES: &[Change] = &[
@@ -117,32 +117,32 @@ const CHANGES: &[Change] = &[
     ),
     (
         "another program beside it",
-        |all| all[CART].beside = Some("/opt/other/guest"),
+        |all| all[CART].next_to = Some("/opt/other/guest"),
         &["unexpected tcp/127.0.0.1:9000", "missing tcp/127.0.0.1:9000"],
     ),
     (
         "one more of a known program",
-        |all| all.push(server("/opt/shop/front", 0, &["tcp/0.0.0.0:8444"])),
+        |all| all.push(service("/opt/shop/front", 0, &["tcp/0.0.0.0:8444"])),
         &["unexpected tcp/0.0.0.0:8444"],
     ),
     (
         "one more on a known port",
-        |all| all.push(server("/opt/shop/front", 0, &["tcp/[::2]:8443"])),
+        |all| all.push(service("/opt/shop/front", 0, &["tcp/[::2]:8443"])),
         &["unexpected tcp/[::2]:8443"],
     ),
     (
         "one more of an unknown program",
-        |all| all.push(server("/opt/other/guest", NOBODY, &["tcp/0.0.0.0:4444"])),
+        |all| all.push(service("/opt/other/guest", NOBODY, &["tcp/0.0.0.0:4444"])),
         &["unexpected tcp/0.0.0.0:4444"],
     ),
     (
         "an unknown program on a given port",
-        |all| all.push(server("/opt/other/guest", 0, &["tcp/127.0.0.1:0"])),
+        |all| all.push(service("/opt/other/guest", 0, &["tcp/127.0.0.1:0"])),
         &["unexpected tcp/127.0.0.1:*"],
     ),
     (
         "a known program on a given port",
-        |all| all.push(server("/opt/shop/front", 0, &["tcp/127.0.0.1:0"])),
+        |all| all.push(service("/opt/shop/front", 0, &["tcp/127.0.0.1:0"])),
         &["unexpected tcp/127.0.0.1:*"],
     ),
     (
@@ -152,7 +152,7 @@ const CHANGES: &[Change] = &[
     ),
     (
         "UDP beside TCP",
-        |all| all.push(server("/opt/shop/cart", NOBODY, &["udp/127.0.0.1:9000"])),
+        |all| all.push(service("/opt/shop/cart", NOBODY, &["udp/127.0.0.1:9000"])),
         &["unexpected udp/127.0.0.1:9000"],
     ),
     (
@@ -169,9 +169,9 @@ const CHANGES: &[Change] = &[
 /// Puts the programs into their usual places, in the scene's own mount namespace: the machine is not changed.
 fn programs() -> Outcome {
     mount(Some("tmpfs"), "/opt", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
-    for folder in ["/opt/shop", "/opt/other"] {
-        fs::create_dir(folder)?;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for directory in ["/opt/shop", "/opt/other"] {
+        fs::create_dir(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
     }
     for name in [
         "shop/front",
@@ -197,16 +197,16 @@ fn bound(spec: &str) -> Result<OwnedFd, Failed> {
 }
 
 /// Starts all servers, as after a restart: every pid is new, and so is every port that the kernel chooses.
-fn started(servers: &[Server]) -> Result<Vec<Holder>, Failed> {
-    let mut holders = Vec::new();
-    for Server { program, uid, sockets, beside } in servers {
+fn started(services: &[Service]) -> Result<Vec<Server>, Failed> {
+    let mut processes = Vec::new();
+    for Service { program, uid, sockets, next_to } in services {
         let sockets: Vec<OwnedFd> = sockets.iter().map(|spec| bound(spec)).collect::<Result<_, _>>()?;
-        if let (Some(guest), Some(first)) = (beside, sockets.first()) {
-            holders.push(Holder::start_as(Path::new(guest), vec![first.try_clone()?], Some(*uid))?);
+        if let (Some(guest), Some(first)) = (next_to, sockets.first()) {
+            processes.push(Server::start_as(Path::new(guest), vec![first.try_clone()?], Some(*uid))?);
         }
-        holders.push(Holder::start_as(Path::new(program), sockets, Some(*uid))?);
+        processes.push(Server::start_as(Path::new(program), sockets, Some(*uid))?);
     }
-    Ok(holders)
+    Ok(processes)
 }
 
 fn audit(lab: &Lab, policy: &Path) -> Result<(Option<i32>, Value), Failed> {
@@ -242,21 +242,21 @@ fn every_change(lab: &Lab) -> Outcome {
     let output = lab.portolan(["policy", "init", "--write", "/opt/policy.toml"]).output()?;
     same!(output.status.code(), Some(0), "{output:?}");
     let draft = fs::read_to_string(policy)?;
-    let (code, told) = audit(lab, policy)?;
-    same!((code, told["verdict"].as_str()), (Some(0), Some("clear")), "{told:#}\n{draft}");
+    let (code, printed) = audit(lab, policy)?;
+    same!((code, printed["verdict"].as_str()), (Some(0), Some("clear")), "{printed:#}\n{draft}");
     drop(running);
 
     for (name, change, expected) in CHANGES {
-        let mut servers = meant();
-        change(&mut servers);
-        let running = started(&servers)?;
-        let (code, told) = audit(lab, policy)?;
-        same!(code, Some(1), "{name}: {told:#}");
+        let mut services = meant();
+        change(&mut services);
+        let running = started(&services)?;
+        let (code, printed) = audit(lab, policy)?;
+        same!(code, Some(1), "{name}: {printed:#}");
         let places: BTreeSet<&str> = expected.iter().filter_map(|text| text.split(' ').nth(1)).collect();
-        let found = counted(&told);
+        let found = counted(&printed);
         let is_policys = |text: &&String| text.starts_with("unexpected ") || text.starts_with("missing ");
         let by_policy: BTreeSet<&str> = found.iter().filter(is_policys).map(String::as_str).collect();
-        same!(by_policy, expected.iter().copied().collect(), "{name}\n{draft}\n{told:#}");
+        same!(by_policy, expected.iter().copied().collect(), "{name}\n{draft}\n{printed:#}");
         // Findings about other listeners must not change.
         let elsewhere =
             found.iter().find(|text| !text.split(' ').nth(1).is_some_and(|place| places.contains(place)));
@@ -268,8 +268,8 @@ fn every_change(lab: &Lab) -> Outcome {
     // The servers are restarted in the intended state: no finding, and the same policy is drafted.
     for _ in 0..3 {
         let running = started(&meant())?;
-        let (code, told) = audit(lab, policy)?;
-        same!((code, counted(&told)), (Some(0), Vec::new()), "{told:#}");
+        let (code, printed) = audit(lab, policy)?;
+        same!((code, counted(&printed)), (Some(0), Vec::new()), "{printed:#}");
         let check = lab.portolan(["policy", "check", "--here", "/opt/policy.toml"]).output()?;
         same!(String::from_utf8(check.stdout)?.contains("no remarks"), true);
         let again = String::from_utf8(lab.portolan(["policy", "init"]).output()?.stdout)?;
@@ -291,18 +291,21 @@ fn unseen(lab: &Lab) -> Outcome {
     same!(lab.portolan(["policy", "init", "--write", "/opt/policy.toml"]).status()?.code(), Some(0));
     let mut command = lab.portolan(["audit", "-o", "json", "--policy", "/opt/policy.toml"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    same!((output.status.code(), counted(&told)), (Some(3), Vec::new()), "{told:#}");
-    let gaps = told["gaps"].to_string();
+    let printed: Value = serde_json::from_slice(&output.stdout)?;
+    same!((output.status.code(), counted(&printed)), (Some(3), Vec::new()), "{printed:#}");
+    let gaps = printed["gaps"].to_string();
     for rule in ["front-8080", "given-ephemeral", "names-5300"] {
         same!(gaps.contains(rule), true, "{rule}: {gaps}");
     }
     // A listener on an address that no rule covers is a finding even if its process is hidden.
-    let _guest = started(&[server("/opt/other/guest", 0, &["tcp/0.0.0.0:4444"])])?;
+    let _guest = started(&[service("/opt/other/guest", 0, &["tcp/0.0.0.0:4444"])])?;
     let mut command = lab.portolan(["audit", "-o", "json", "--policy", "/opt/policy.toml"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    same!((output.status.code(), counted(&told)), (Some(1), vec!["unexpected tcp/0.0.0.0:4444".to_owned()]));
+    let printed: Value = serde_json::from_slice(&output.stdout)?;
+    same!(
+        (output.status.code(), counted(&printed)),
+        (Some(1), vec!["unexpected tcp/0.0.0.0:4444".to_owned()])
+    );
     Ok(())
 }
 
@@ -312,9 +315,9 @@ fn drafted_blind(lab: &Lab) -> Outcome {
     let _running = started(&meant())?;
     let mut command = lab.portolan(["policy", "init"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
-    let (draft, talk) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-    same!(output.status.code(), Some(3), "{talk}");
-    same!(talk.contains("not seen:"), true, "{talk}");
+    let (draft, messages) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    same!(output.status.code(), Some(3), "{messages}");
+    same!(messages.contains("not seen:"), true, "{messages}");
     same!(
         draft.contains("# INCOMPLETE") && draft.contains("tcp 0.0.0.0:8080, held by (hidden)"),
         true,
@@ -322,8 +325,8 @@ fn drafted_blind(lab: &Lab) -> Outcome {
     );
     // The draft is still a valid policy, and it allows nothing that was not visible.
     fs::write("/opt/blind.toml", &draft)?;
-    let (code, told) = audit(lab, Path::new("/opt/blind.toml"))?;
+    let (code, printed) = audit(lab, Path::new("/opt/blind.toml"))?;
     same!(code, Some(1));
-    same!(counted(&told).iter().any(|text| text == "unexpected tcp/0.0.0.0:8080"), true, "{told:#}");
+    same!(counted(&printed).iter().any(|text| text == "unexpected tcp/0.0.0.0:8080"), true, "{printed:#}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use rustix::process::geteuid;
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Holder, Lab, NOBODY, Outcome, Scene, complete, gap, held, listeners, on_port, sleep, tcp, udp,
+    Lab, NOBODY, Outcome, Scene, Server, complete, gap, held, listeners, on_port, sleep, tcp, udp,
     unmount_proc,
 };
 use crate::same;
@@ -28,42 +28,42 @@ pub const SCENES: &[Scene] = &[
 ];
 
 /// Starts one TCP listener of root, and one UDP socket of nobody.
-fn two() -> Result<[Holder; 2], libtest_mimic::Failed> {
+fn two() -> Result<[Server; 2], libtest_mimic::Failed> {
     same!(geteuid().is_root(), true);
     Ok([
-        Holder::start(&sleep(), vec![tcp("0.0.0.0:8600")?])?,
-        Holder::start_as(&sleep(), vec![udp("[::1]:8601")?], Some(NOBODY))?,
+        Server::start(&sleep(), vec![tcp("0.0.0.0:8600")?])?,
+        Server::start_as(&sleep(), vec![udp("[::1]:8601")?], Some(NOBODY))?,
     ])
 }
 
 /// Both are listed; root's is hidden, with no process guessed; nobody's own has its process.
-fn roots_is_hidden(report: &Value, holders: &[Holder; 2], why: &str) -> Outcome {
+fn roots_is_hidden(report: &Value, servers: &[Server; 2], why: &str) -> Outcome {
     same!(listeners(report)?.len(), 2, "{report:#}");
     same!(on_port(report, 8600)?["owner"], "hidden");
     same!(on_port(report, 8600)?["processes"], json!([]));
-    held(report, 8601, &[holders[1].pid()])?;
+    held(report, 8601, &[servers[1].pid()])?;
     gap(report, "owners", why)
 }
 
 fn hidepid_2(lab: &Lab) -> Outcome {
     remount_proc("hidepid=2")?;
-    let holders = two()?;
-    let (report, talk) = lab.json_under("nobody", &[])?;
-    roots_is_hidden(&report, &holders, "hidepid")?;
-    same!(talk.contains("hidepid"), true, "{talk}");
+    let servers = two()?;
+    let (report, messages) = lab.json_under("nobody", &[])?;
+    roots_is_hidden(&report, &servers, "hidepid")?;
+    same!(messages.contains("hidepid"), true, "{messages}");
     // The same in a pid namespace, where there are two reasons; one of them suffices.
     lab.alone_with("hidepid=2")?;
-    let holders = two_more()?;
+    let servers = two_more()?;
     let (report, _) = lab.json_under("nobody", &["8610", "8611"])?;
     same!(on_port(&report, 8610)?["owner"], "hidden");
-    held(&report, 8611, &[holders[1].pid()])?;
+    held(&report, 8611, &[servers[1].pid()])?;
     gap(&report, "owners", "")
 }
 
-fn two_more() -> Result<[Holder; 2], libtest_mimic::Failed> {
+fn two_more() -> Result<[Server; 2], libtest_mimic::Failed> {
     Ok([
-        Holder::start(&sleep(), vec![tcp("0.0.0.0:8610")?])?,
-        Holder::start_as(&sleep(), vec![udp("[::1]:8611")?], Some(NOBODY))?,
+        Server::start(&sleep(), vec![tcp("0.0.0.0:8610")?])?,
+        Server::start_as(&sleep(), vec![udp("[::1]:8611")?], Some(NOBODY))?,
     ])
 }
 
@@ -73,9 +73,9 @@ fn remount_proc(options: &str) -> Outcome {
     Ok(mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(options))?)
 }
 
-fn both_held(report: &Value, holders: &[Holder; 2]) -> Outcome {
-    held(report, 8600, &[holders[0].pid()])?;
-    held(report, 8601, &[holders[1].pid()])?;
+fn both_held(report: &Value, servers: &[Server; 2]) -> Outcome {
+    held(report, 8600, &[servers[0].pid()])?;
+    held(report, 8601, &[servers[1].pid()])?;
     same!(listeners(report)?.len(), 2);
     Ok(())
 }
@@ -83,52 +83,52 @@ fn both_held(report: &Value, holders: &[Holder; 2]) -> Outcome {
 /// hidepid does not restrict a user who may read everything.
 fn hidepid_2_as_root(lab: &Lab) -> Outcome {
     lab.alone_with("hidepid=2")?;
-    let holders = two()?;
+    let servers = two()?;
     let report = lab.json(&[])?;
     complete(&report, 2)?;
-    both_held(&report, &holders)
+    both_held(&report, &servers)
 }
 
 /// `/proc` with processes and nothing else: no settings, no inventory of protocols, no tables.
 fn subset_pid(lab: &Lab) -> Outcome {
     lab.alone_with("subset=pid")?;
-    let holders = two()?;
+    let servers = two()?;
     let report = lab.json(&[])?;
-    both_held(&report, &holders)?;
+    both_held(&report, &servers)?;
     gap(&report, "host", "ip_local_port_range")
 }
 
 fn no_ptrace(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = two()?;
-    let (report, talk) = lab.json_under("no-ptrace", &[])?;
+    let servers = two()?;
+    let (report, messages) = lab.json_under("no-ptrace", &[])?;
     same!(report["host"]["privileged"], false);
     // Root's other process has the capability that the observer gave up, so the observer may not read it.
     same!(on_port(&report, 8600)?["owner"], "hidden", "{report:#}");
     same!(listeners(&report)?.len(), 2);
     same!(["held", "hidden"].map(Value::from).contains(&on_port(&report, 8601)?["owner"]), true);
     gap(&report, "owners", "permission denied")?;
-    same!(talk.contains("CAP_SYS_PTRACE"), true, "{talk}");
-    drop(holders);
+    same!(messages.contains("CAP_SYS_PTRACE"), true, "{messages}");
+    drop(servers);
     Ok(())
 }
 
 fn nobody_who_may_read(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = two()?;
-    let (report, talk) = lab.json_under("nobody-who-may-read", &[])?;
+    let servers = two()?;
+    let (report, messages) = lab.json_under("nobody-who-may-read", &[])?;
     complete(&report, 2)?;
-    both_held(&report, &holders)?;
+    both_held(&report, &servers)?;
     let process = &on_port(&report, 8600)?["processes"][0];
     same!(process["exe"], sleep().to_str().unwrap());
-    same!(talk.contains("permission"), false, "{talk}");
+    same!(messages.contains("permission"), false, "{messages}");
     // Under the same user without the capability, the process is not read.
     let (report, _) = lab.json_under("nobody", &[])?;
-    roots_is_hidden(&report, &holders, "permission denied")
+    roots_is_hidden(&report, &servers, "permission denied")
 }
 
 fn user_namespace(lab: &Lab) -> Outcome {
-    let _holders = two()?;
+    let _owners = two()?;
     let (report, _) = lab.json_under("user-namespace", &[])?;
     same!(report["host"]["privileged"], false);
     same!(listeners(&report)?.len(), 2);
@@ -139,7 +139,7 @@ fn user_namespace(lab: &Lab) -> Outcome {
 }
 
 fn foreign_pid_namespace(lab: &Lab) -> Outcome {
-    let _holders = two()?;
+    let _owners = two()?;
     let (report, _) = lab.json_under("pid-namespace", &[])?;
     same!(listeners(&report)?.len(), 2);
     for port in [8600, 8601] {
@@ -150,29 +150,29 @@ fn foreign_pid_namespace(lab: &Lab) -> Outcome {
 
 /// The visible processes are those of the old `/proc`: they are found, and other owners are hidden.
 fn foreign_pid_namespace_with_old_proc(lab: &Lab) -> Outcome {
-    let holders = two()?;
+    let servers = two()?;
     let _mine = tcp("127.0.0.1:8602")?;
     let (report, _) = lab.json_under("pid-namespace-old-proc", &[])?;
     same!(listeners(&report)?.len(), 3);
-    held(&report, 8600, &[holders[0].pid()])?;
-    held(&report, 8601, &[holders[1].pid()])?;
+    held(&report, 8600, &[servers[0].pid()])?;
+    held(&report, 8601, &[servers[1].pid()])?;
     Ok(())
 }
 
 /// The tables of `/proc/net` are read instead: they show the same sockets, and a gap names what they lack.
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = two()?;
+    let servers = two()?;
     for circumstance in ["no-netlink", "no-netlink-family"] {
-        let (report, talk) = lab.json_under(circumstance, &[])?;
-        both_held(&report, &holders)?;
+        let (report, messages) = lab.json_under(circumstance, &[])?;
+        both_held(&report, &servers)?;
         same!(on_port(&report, 8600)?["state"], "listen");
         same!(on_port(&report, 8601)?["state"], "unconnected");
         same!(on_port(&report, 8601)?["uid"], 0);
         gap(&report, "sockets", "netlink")?;
         let notes = &report["notes"];
         same!(notes.to_string().contains("/proc/thread-self/net"), true, "{notes}");
-        same!(talk.contains("netlink"), true, "{talk}");
+        same!(messages.contains("netlink"), true, "{messages}");
     }
     Ok(())
 }
@@ -180,14 +180,14 @@ fn netlink_refused(lab: &Lab) -> Outcome {
 /// Netlink can be opened but not used: the list is never silently short or empty.
 fn netlink_without_answer(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = two()?;
+    let servers = two()?;
     for (circumstance, why, remedy) in [
         ("no-answer", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
         ("no-question", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
         ("no-diagnosis", "not loaded", "modprobe tcp_diag udp_diag"),
     ] {
         let (report, _) = lab.json_under(circumstance, &[])?;
-        both_held(&report, &holders)?;
+        both_held(&report, &servers)?;
         gap(&report, "sockets", why)?;
         // The gap appears once, with its remedy.
         let gaps = report["gaps"].as_array().ok_or("no gaps")?;
@@ -203,7 +203,7 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
 fn second_listing_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8600")?;
-    let within = Holder::start(&sleep(), vec![tcp("127.0.0.1:8601")?])?;
+    let within = Server::start(&sleep(), vec![tcp("127.0.0.1:8601")?])?;
     let program = lab.portolan([""; 0]).get_program().to_owned();
     // The kernel refuses every socket after the first.
     let mut traced = Command::new("strace");
@@ -224,9 +224,9 @@ fn second_listing_refused(lab: &Lab) -> Outcome {
 
 /// Neither source answers: nothing is listed, and every missing protocol is named.
 fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
-    let _holders = two()?;
+    let _owners = two()?;
     unmount_proc()?;
-    let (report, talk) = lab.json_under("no-netlink", &[])?;
+    let (report, messages) = lab.json_under("no-netlink", &[])?;
     same!(listeners(&report)?.len(), 0);
     gap(&report, "sockets", "netlink")?;
     let gaps = report["gaps"].to_string();
@@ -237,17 +237,17 @@ fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
             "{protocol}: {gaps}"
         );
     }
-    same!(talk.contains("mount /proc"), true, "{talk}");
+    same!(messages.contains("mount /proc"), true, "{messages}");
     Ok(())
 }
 
 /// With eight descriptors everything is visible; with fewer, the report has gaps, or the run fails.
 fn eight_descriptors(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let holders = two()?;
+    let servers = two()?;
     let (report, _) = lab.json_under("nofile-8", &[])?;
     complete(&report, 2)?;
-    both_held(&report, &holders)?;
+    both_held(&report, &servers)?;
     for limit in 3..8 {
         let output = lab.portolan_under(&format!("nofile-{limit}"), ["-o", "json"]).output()?;
         if !matches!(output.status.code(), Some(0 | 1)) {
@@ -255,7 +255,7 @@ fn eight_descriptors(lab: &Lab) -> Outcome {
         }
         let report = Lab::parsed(&output)?;
         if report["complete"] == true {
-            both_held(&report, &holders)?;
+            both_held(&report, &servers)?;
         }
     }
     Ok(())

@@ -55,10 +55,10 @@ pub fn gap(report: &Value, stage: &str, why: &str) -> Outcome {
 }
 
 /// Asserts that exactly these processes own the one listener on a port.
-pub fn held(report: &Value, port: u16, holders: &[u32]) -> Outcome {
+pub fn held(report: &Value, port: u16, servers: &[u32]) -> Outcome {
     let listener = on_port(report, port)?;
     same!(listener["owner"], "held", "{listener}");
-    let mut wanted = holders.to_vec();
+    let mut wanted = servers.to_vec();
     wanted.sort_unstable();
     same!(pids(listener), wanted, "port {port}");
     Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Holder, Lab, Outcome, Scene, flags, on_port, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, flags, on_port, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -19,7 +19,7 @@ fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
 }
 
 fn impostor(lab: &Lab) -> Outcome {
-    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:22")?, tcp("0.0.0.0:5432")?])?;
     let report = lab.json(&[])?;
     let ssh = on_port(&report, 22)?;
     same!(flag(ssh, "impostor")["severity"], "notice");
@@ -33,8 +33,8 @@ fn impostor(lab: &Lab) -> Outcome {
 }
 
 fn known_by_file(lab: &Lab) -> Outcome {
-    let _right = Holder::start(&lab.sleeper_called(b"sshd")?, vec![tcp("127.0.0.1:22")?])?;
-    let _wrong = Holder::start(&lab.sleeper_called(b"sshd-not")?, vec![tcp("127.0.0.2:22")?])?;
+    let _right = Server::start(&lab.sleeper_called(b"sshd")?, vec![tcp("127.0.0.1:22")?])?;
+    let _wrong = Server::start(&lab.sleeper_called(b"sshd-not")?, vec![tcp("127.0.0.2:22")?])?;
     let report = lab.json(&["22"])?;
     for (address, accused) in [("127.0.0.1", false), ("127.0.0.2", true)] {
         let listener =
@@ -47,9 +47,9 @@ fn known_by_file(lab: &Lab) -> Outcome {
 }
 
 fn usual(lab: &Lab) -> Outcome {
-    let prometheus = Holder::start(&lab.sleeper_called(b"prometheus")?, vec![tcp("127.0.0.1:9090")?])?;
+    let prometheus = Server::start(&lab.sleeper_called(b"prometheus")?, vec![tcp("127.0.0.1:9090")?])?;
     let _nginx =
-        Holder::start(&lab.sleeper_called(b"nginx")?, vec![tcp("127.0.0.1:4")?, tcp("127.0.0.1:3416")?])?;
+        Server::start(&lab.sleeper_called(b"nginx")?, vec![tcp("127.0.0.1:4")?, tcp("127.0.0.1:3416")?])?;
     let report = lab.json(&[])?;
     let listener = on_port(&report, 9090)?;
     same!(flags(listener), [""; 0]);
@@ -82,8 +82,8 @@ fn names(lab: &Lab) -> Outcome {
     }
     let output = lab.portolan(["explain", "postgress"]).output()?;
     same!(matches!(output.status.code(), Some(1 | 3)), true);
-    let talk = String::from_utf8(output.stderr)?;
-    same!(talk.contains("did you mean postgres"), true, "{talk}");
+    let messages = String::from_utf8(output.stderr)?;
+    same!(messages.contains("did you mean postgres"), true, "{messages}");
     let card = String::from_utf8(lab.portolan(["explain", "40001"]).output()?.stdout)?;
     same!(card.contains("Ephemeral") && card.contains("Registry of "), true, "{card}");
     Ok(())
@@ -98,8 +98,8 @@ fn stats(lab: &Lab) -> Outcome {
         .filter_map(|count| count["ports"].as_u64())
         .sum();
     same!(sum, 2 * 65536);
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("newer.csv");
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("newer.csv");
     std::fs::write(
         &file,
         "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::lab::{Holder, Lab, NOBODY, Outcome, Scene, pids, remount_proc, sleep, tcp, udp, unmount_proc};
+use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, pids, remount_proc, sleep, tcp, udp, unmount_proc};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
@@ -140,11 +140,11 @@ fn exes(listener: &Value) -> Vec<&str> {
 }
 
 fn comes_and_goes(lab: &Lab) -> Outcome {
-    let _there = Holder::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
+    let _there = Server::start(&sleep(), vec![tcp("127.0.0.1:8001")?])?;
     let (watch, start) = Watch::start(lab, &[])?;
     same!(start["count"], 1);
     same!(start["schema"], "portolan.event/1");
-    let holder = Holder::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
+    let server = Server::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
     // This process owned the socket first, so the reported owner depends on the time of the scan.
     let came = watch.next()?;
     same!((&came["event"], &came["before"]), (&"appeared".into(), &Value::Null));
@@ -152,10 +152,10 @@ fn comes_and_goes(lab: &Lab) -> Outcome {
     same!(came["listener"]["exposure"], "any");
     same!(came["listener"]["flags"][0]["code"], "orphaned");
     same!(came["host"]["os"], "linux");
-    if !pids(&came["listener"]).contains(&holder.pid()) {
+    if !pids(&came["listener"]).contains(&server.pid()) {
         same!(watch.next()?["event"], "changed");
     }
-    drop(holder);
+    drop(server);
     let mut went = watch.next()?;
     if went["event"] == "changed" {
         went = watch.next()?; // it was met in both hands
@@ -168,8 +168,8 @@ fn comes_and_goes(lab: &Lab) -> Outcome {
 /// The same socket is passed from one process to another: the port never stops listening.
 fn change_of_hands(lab: &Lab) -> Outcome {
     let socket = tcp("127.0.0.1:8100")?;
-    let first = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
-    let second = Holder::start(&lab.sleeper_called(b"other")?, vec![socket])?;
+    let first = Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let second = Server::start(&lab.sleeper_called(b"other")?, vec![socket])?;
     let (watch, _) = Watch::start(lab, &[])?;
     watch.settled()?;
     watch.between_looks(|| {
@@ -221,7 +221,7 @@ fn another_program(lab: &Lab) -> Outcome {
 /// The program file is replaced while the process runs, as an upgrade does.
 fn file_replaced(lab: &Lab) -> Outcome {
     let program = lab.sleeper_called(b"web")?;
-    let holder = Holder::start(&program, vec![tcp("127.0.0.1:8260")?])?;
+    let server = Server::start(&program, vec![tcp("127.0.0.1:8260")?])?;
     let (watch, _) = Watch::start(lab, &[])?;
     watch.settled()?;
     let new = program.with_extension("new");
@@ -229,7 +229,7 @@ fn file_replaced(lab: &Lab) -> Outcome {
     std::fs::rename(&new, &program)?;
     let event = watch.next()?;
     same!(event["event"], "replaced", "{event:#}");
-    same!(pids(&event["listener"]), [holder.pid()]);
+    same!(pids(&event["listener"]), [server.pid()]);
     same!(event["listener"]["processes"][0]["exe_state"], "replaced", "{event:#}");
     same!(event["before"]["processes"][0]["exe_state"], "present", "{event:#}");
     Ok(())
@@ -238,7 +238,7 @@ fn file_replaced(lab: &Lab) -> Outcome {
 /// A process that keeps running closes the socket, while another process keeps it open.
 fn lets_go(lab: &Lab) -> Outcome {
     let socket = tcp("127.0.0.1:8250")?;
-    let keeper = Holder::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
+    let keeper = Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
     let fifo = lab.sleeper_called(b"other")?.with_file_name("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
     // The second read waits for another writer: the first one may not have closed yet.
@@ -267,13 +267,13 @@ fn lets_go(lab: &Lab) -> Outcome {
 
 /// The same program under the same user on the same port is the same listener; another user's program is not.
 fn restart(lab: &Lab) -> Outcome {
-    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8300")?])?);
+    let mut server = Some(Server::start(&sleep(), vec![tcp("127.0.0.1:8300")?])?);
     let (watch, _) = Watch::start(lab, &[])?;
     let mut again = |uid: Option<u32>, program: &std::path::Path| {
         watch.settled()?;
         watch.between_looks(|| {
-            drop(holder.take());
-            holder = Some(Holder::start_as(program, vec![tcp("127.0.0.1:8300")?], uid)?);
+            drop(server.take());
+            server = Some(Server::start_as(program, vec![tcp("127.0.0.1:8300")?], uid)?);
             Ok(())
         })
     };
@@ -287,13 +287,13 @@ fn restart(lab: &Lab) -> Outcome {
 }
 
 fn wider_and_narrower(lab: &Lab) -> Outcome {
-    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8400")?])?);
+    let mut server = Some(Server::start(&sleep(), vec![tcp("127.0.0.1:8400")?])?);
     let (watch, _) = Watch::start(lab, &[])?;
     let mut moved = |to: &str| {
         watch.settled()?;
         watch.between_looks(|| {
-            drop(holder.take());
-            holder = Some(Holder::start(&sleep(), vec![tcp(to)?])?);
+            drop(server.take());
+            server = Some(Server::start(&sleep(), vec![tcp(to)?])?);
             Ok(())
         })
     };
@@ -311,7 +311,7 @@ fn wider_and_narrower(lab: &Lab) -> Outcome {
 
 /// `/proc` is unmounted while it is watched, and mounted again.
 fn out_of_sight(lab: &Lab) -> Outcome {
-    let _holder = Holder::start(&sleep(), vec![tcp("127.0.0.1:8500")?])?;
+    let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:8500")?])?;
     let (watch, start) = Watch::start(lab, &[])?;
     same!(start["count"], 1);
     unmount_proc()?;
@@ -340,13 +340,13 @@ fn out_of_sight(lab: &Lab) -> Outcome {
 /// A user who may not see the owners sees the sockets and a gap; a hidden owner is not a change.
 fn as_nobody(lab: &Lab) -> Outcome {
     use std::os::unix::process::CommandExt;
-    let mut holder = Some(Holder::start(&sleep(), vec![tcp("127.0.0.1:8600")?])?);
+    let mut server = Some(Server::start(&sleep(), vec![tcp("127.0.0.1:8600")?])?);
     let mut command = lab.portolan(["watch", "--interval", "0.1"]);
     command.uid(NOBODY).gid(NOBODY);
     // In a pipe, the output is a stream without an option.
     let (watch, start) = Watch::run(command)?;
     same!((&start["complete"], &start["count"]), (&false.into(), &1.into()));
-    drop(holder.take());
+    drop(server.take());
     let event = watch.next()?;
     same!((&event["event"], &event["listener"]["owner"]), (&"vanished".into(), &"hidden".into()));
     watch.is_quiet(8609)
@@ -360,7 +360,7 @@ fn targets(lab: &Lab) -> Outcome {
     let _meant = tcp("127.0.0.1:8702")?;
     let event = watch.next()?;
     same!(event["listener"]["port"], 8702);
-    let _by_name = Holder::start(&lab.sleeper_called(b"not-yet-running")?, vec![tcp("127.0.0.1:8720")?])?;
+    let _by_name = Server::start(&lab.sleeper_called(b"not-yet-running")?, vec![tcp("127.0.0.1:8720")?])?;
     let event = watch.next()?;
     same!(event["listener"]["port"], 8720);
     Ok(())
@@ -373,9 +373,9 @@ fn reader_leaves(lab: &Lab) -> Outcome {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
     // Nothing changes, and the run ends all the same.
     let status = ended(&mut child)?;
-    let mut talk = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut talk)?;
-    same!((status, talk.contains("panicked")), (Some(0), false), "{talk}");
+    let mut messages = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut messages)?;
+    same!((status, messages.contains("panicked")), (Some(0), false), "{messages}");
     Ok(())
 }
 
@@ -466,8 +466,12 @@ fn until_free(lab: &Lab) -> Outcome {
 fn until_free_out_of_sight(lab: &Lab) -> Outcome {
     unmount_proc()?;
     let output = lab.portolan(["watch", "8950", "--until-free", "--timeout", "5"]).output()?;
-    let talk = String::from_utf8(output.stderr)?;
-    same!(output.status.code(), Some(2), "{talk}");
-    same!(talk.contains("nothing can be called free") && talk.contains("mount /proc"), true, "{talk}");
+    let messages = String::from_utf8(output.stderr)?;
+    same!(output.status.code(), Some(2), "{messages}");
+    same!(
+        messages.contains("nothing can be called free") && messages.contains("mount /proc"),
+        true,
+        "{messages}"
+    );
     Ok(())
 }

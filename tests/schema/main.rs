@@ -160,8 +160,8 @@ fn they_are_schemas() {
 
 #[test]
 fn audits() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("everything.json");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("everything.json");
     std::fs::write(&file, serde_json::to_vec(&everything()).unwrap()).unwrap();
     let (whole, lines) = (validator("portolan-1-audit.json"), validator("portolan-1-audit-line.json"));
     for from in ["tests/captures/five.json", file.to_str().unwrap()] {
@@ -199,8 +199,8 @@ fn audits() {
 
 /// Returns the comparisons of the five listeners with `everything`, which differ in most possible ways.
 fn differences(output: &str) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("everything.json");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("everything.json");
     let mut seen = everything();
     let home = std::sync::Arc::make_mut(&mut seen.sockets[1].home);
     home.netns = None;
@@ -239,12 +239,12 @@ fn diffs() {
         lines.iter().filter(|line| line["change"].is_null()).count(),
         unsettled.as_array().unwrap().len()
     );
-    for mut told in lines {
-        holds(&line, "a line of a diff", &told);
+    for mut printed in lines {
+        holds(&line, "a line of a diff", &printed);
         // A socket that could not be compared is not a change, and makes the comparison incomplete.
-        let other = if told["change"].is_null() { json!("appeared") } else { Value::Null };
-        told["change"] = other;
-        assert!(!line.is_valid(&told), "{told:#}");
+        let other = if printed["change"].is_null() { json!("appeared") } else { Value::Null };
+        printed["change"] = other;
+        assert!(!line.is_valid(&printed), "{printed:#}");
     }
 }
 
@@ -320,13 +320,13 @@ fn events_of_everything() {
     for change in difference(&reports[0].entries, &reports[1].entries) {
         events::change(&change, &after, &mut bytes).unwrap();
     }
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for event in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
         let event = event.unwrap();
         holds(&schema, "an event", &event);
-        told.push(event["event"].as_str().unwrap().to_owned());
+        printed.push(event["event"].as_str().unwrap().to_owned());
     }
     for event in ["start", "complete", "incomplete"] {
-        assert!(told.iter().any(|kind| kind == event), "{told:?}");
+        assert!(printed.iter().any(|kind| kind == event), "{printed:?}");
     }
 }

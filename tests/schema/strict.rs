@@ -11,7 +11,7 @@ use portolan::model::{
 };
 use serde_json::{Value, json};
 
-use crate::{differences, everything, five, holds, listing, printed, schema, validator};
+use crate::{differences, everything, five, holds, listed, listing, schema, validator};
 
 /// Every object in a document, by its path, except evidence, which has a schema and tests of its own.
 pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
@@ -42,8 +42,8 @@ fn nothing_else_passes() {
         ("portolan-1.json", listing(&everything())),
         ("portolan.diff-1.json", differences("json").remove(0)),
         ("portolan.diff-1-line.json", differences("ndjson").remove(0)),
-        ("portolan-1-line.json", printed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
-        ("portolan.explain-1.json", printed(&explained).remove(0)),
+        ("portolan-1-line.json", listed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
+        ("portolan.explain-1.json", listed(&explained).remove(0)),
         ("portolan.event-1.json", serde_json::from_slice(&start).unwrap()),
     ] {
         let schema = validator(file);
@@ -178,11 +178,11 @@ fn lists_of_words_are_the_programs_own() {
         ),
     ] {
         let schema = schema(file);
-        let told = schema.pointer(&format!("/$defs/{list}/enum")).unwrap().as_array().unwrap();
-        let told: Vec<&str> = told.iter().map(|word| word.as_str().unwrap()).collect();
+        let listed = schema.pointer(&format!("/$defs/{list}/enum")).unwrap().as_array().unwrap();
+        let listed: Vec<&str> = listed.iter().map(|word| word.as_str().unwrap()).collect();
         let where_ = format!("src/share/schema/{file}: $defs/{list}/enum");
-        let lacking: Vec<_> = words.iter().filter(|word| !told.contains(&word.as_str())).collect();
-        let extra: Vec<_> = told.iter().filter(|word| !words.iter().any(|own| own == *word)).collect();
+        let lacking: Vec<_> = words.iter().filter(|word| !listed.contains(&word.as_str())).collect();
+        let extra: Vec<_> = listed.iter().filter(|word| !words.iter().any(|own| own == *word)).collect();
         assert!(lacking.is_empty(), "{where_} lacks {lacking:?}, which the program says: add it there");
         assert!(extra.is_empty(), "{where_} has {extra:?}, which the program never says: take it out there");
     }

@@ -38,7 +38,7 @@ fn events_as_they_happen() {
     let mut left: Vec<&str> = Kind::ALL.map(Kind::name).to_vec();
     left.push("start");
     // Returns the events from one scan to the next but one.
-    let mut told = || {
+    let mut printed = || {
         while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
             let event: Value = serde_json::from_str(&line).unwrap();
             holds(&schema, &line, &event);
@@ -47,30 +47,30 @@ fn events_as_they_happen() {
         left.clone()
     };
     for _ in 0..10 {
-        told();
+        printed();
         let here = bind("127.0.0.1", port);
-        told();
+        printed();
         drop(here);
         let anywhere = bind("0.0.0.0", port);
-        told();
+        printed();
         drop(anywhere);
         let here = bind("127.0.0.1", port);
-        told();
+        printed();
         drop(here);
         let other = std::os::fd::OwnedFd::from(bind("127.0.0.1", port));
-        let folder = tempfile::tempdir().unwrap();
-        let sleep = folder.path().join("sleep");
+        let directory = tempfile::tempdir().unwrap();
+        let sleep = directory.path().join("sleep");
         std::fs::copy("/bin/sleep", &sleep).unwrap();
         let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
-        told();
+        printed();
         // An upgrade replaces the file in the same way.
-        std::fs::copy("/bin/sleep", folder.path().join("new")).unwrap();
-        std::fs::rename(folder.path().join("new"), &sleep).unwrap();
-        told();
+        std::fs::copy("/bin/sleep", directory.path().join("new")).unwrap();
+        std::fs::rename(directory.path().join("new"), &sleep).unwrap();
+        printed();
         drop(other);
-        if told().is_empty() {
+        if printed().is_empty() {
             return;
         }
     }
-    panic!("never seen: {:?}", told());
+    panic!("never seen: {:?}", printed());
 }

@@ -154,7 +154,7 @@ impl Drop for Terminal {
 pub fn first_flag() -> &'static str {
     use std::os::unix::fs::MetadataExt;
     let program = std::env::current_exe().unwrap();
-    let open = program.ancestors().skip(1).any(|folder| folder.metadata().unwrap().mode() & 0o002 != 0);
+    let open = program.ancestors().skip(1).any(|directory| directory.metadata().unwrap().mode() & 0o002 != 0);
     if open { "writable-executable" } else { "ephemeral" }
 }
 

@@ -16,16 +16,16 @@ fn report(observation: &Snapshot) -> Report {
 fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
-    let told = comparison.changes.iter().map(|told| {
-        let text = format!("{} {}", told.change.kind.name(), told.change.listener.socket.local);
-        let text = if told.sure { text } else { format!("{text} +") };
-        if told.passing { format!("({text})") } else { text }
+    let printed = comparison.changes.iter().map(|printed| {
+        let text = format!("{} {}", printed.change.kind.name(), printed.change.listener.socket.local);
+        let text = if printed.sure { text } else { format!("{text} +") };
+        if printed.passing { format!("({text})") } else { text }
     });
     let not_compared = comparison.not_compared.iter().map(|not_compared| {
         let listener = not_compared.after.or(not_compared.before).unwrap();
         format!("{} {}", not_compared.why.name(), listener.socket.local)
     });
-    told.chain(not_compared).collect()
+    printed.chain(not_compared).collect()
 }
 
 fn gap(stage: Stage) -> Gap {
@@ -249,7 +249,7 @@ fn with_file(state: ExeState) -> Snapshot {
 #[test]
 fn a_file_that_is_replaced_under_its_process() {
     use ExeState::{Deleted, Memfd, Present, Replaced};
-    for (before, after, told) in [
+    for (before, after, printed) in [
         (Present, Present, false),
         (Present, Replaced, true),
         (Present, Deleted, true),
@@ -260,7 +260,7 @@ fn a_file_that_is_replaced_under_its_process() {
         (Replaced, Present, false),
         (Deleted, Present, false),
     ] {
-        let wanted: &[&str] = if told { &["replaced tcp/0.0.0.0:80"] } else { &[] };
+        let wanted: &[&str] = if printed { &["replaced tcp/0.0.0.0:80"] } else { &[] };
         assert_eq!(compared(&with_file(before), &with_file(after)), wanted, "{before:?} {after:?}");
     }
 }
@@ -334,8 +334,8 @@ fn evidence_of_both_sides() {
 }
 
 /// What is told the other way round, made from this one.
-fn turned_over(told: &[String]) -> Vec<String> {
-    let mut turned: Vec<String> = told
+fn turned_over(printed: &[String]) -> Vec<String> {
+    let mut turned: Vec<String> = printed
         .iter()
         .map(|line| match line.split_once(' ') {
             Some(("appeared", rest)) => format!("vanished {rest}"),
@@ -376,10 +376,10 @@ fn any_view() -> impl Strategy<Value = Snapshot> {
 proptest! {
     #[test]
     fn nothing_changed_against_itself(view in any_view()) {
-        let told = compared(&view, &view);
+        let printed = compared(&view, &view);
         // What was not seen is still said.
         let lacks = |line: &String| line.starts_with("holder-not-seen");
-        prop_assert!(told.iter().all(lacks), "{:?}", told);
+        prop_assert!(printed.iter().all(lacks), "{:?}", printed);
     }
 
     #[test]

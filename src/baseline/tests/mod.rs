@@ -60,7 +60,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
             let exe = program.starts_with('/').then(|| Exe {
                 path: (*program).to_owned(),
                 state: ExeState::Present,
-                open_folders: None,
+                open_directories: None,
             });
             let name = exe.is_none().then(|| (*program).to_owned());
             observation.processes.push(Process { exe, name, ..Process::unknown(pid) });
@@ -83,7 +83,7 @@ fn joined(snapshot: &Snapshot) -> Vec<Entry> {
 }
 
 /// The difference as text: kind, endpoint, and the endpoint before where it is another.
-fn told(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     difference(&joined(before), &joined(after))
         .iter()
         .map(|change| {
@@ -118,13 +118,13 @@ fn scripts_modules_and_destinations_are_identity() {
         ("another destination", "/usr/bin/socat", "socat TCP-L:80 TCP:a:1", "socat TCP-L:80 TCP:b:1", true),
         ("a server's arguments", "/usr/sbin/nginx", "nginx -c a", "nginx -c b", false),
     ] {
-        let found = told(&running(exe, before), &running(exe, after));
+        let found = printed(&running(exe, before), &running(exe, after));
         assert_eq!(found, if is_changed { changed.clone() } else { vec![] }, "{name}");
     }
     let nginx = running("/usr/sbin/nginx", "nginx");
     let mut covered = nginx.clone();
     covered.processes[0].origin = Some(Origin::of(OriginKind::Elsewhere));
-    assert_eq!(told(&nginx, &covered), changed, "another file at the path");
+    assert_eq!(printed(&nginx, &covered), changed, "another file at the path");
 }
 
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
@@ -214,7 +214,7 @@ fn differences() {
         ),
     ];
     for (name, before, after, wanted) in rows {
-        assert_eq!(told(&observation(before), &observation(after)), *wanted, "{name}");
+        assert_eq!(printed(&observation(before), &observation(after)), *wanted, "{name}");
     }
 }
 
@@ -226,9 +226,9 @@ fn namespaces_are_places() {
         Arc::make_mut(&mut observation.sockets[0].home).netns = netns;
         observation
     };
-    assert_eq!(told(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
-    assert_eq!(told(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
-    assert_eq!(told(&of(None), &of(netns(2, None))).len(), 2);
+    assert_eq!(printed(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
+    assert_eq!(printed(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
+    assert_eq!(printed(&of(None), &of(netns(2, None))).len(), 2);
     // A container that is started again has another namespace, under another name.
     let contained = |netns, container: &str| {
         let mut observation = of(netns);
@@ -236,9 +236,9 @@ fn namespaces_are_places() {
         observation
     };
     let (before, after) = (contained(netns(1, Some("ab")), "web"), contained(netns(2, Some("cd")), "web"));
-    assert_eq!(told(&before, &after), [""; 0]);
-    assert_eq!(told(&before, &contained(netns(2, Some("cd")), "db")).len(), 2);
-    assert_eq!(told(&contained(None, "web"), &contained(None, "db")), [""; 0]);
+    assert_eq!(printed(&before, &after), [""; 0]);
+    assert_eq!(printed(&before, &contained(netns(2, Some("cd")), "db")).len(), 2);
+    assert_eq!(printed(&contained(None, "web"), &contained(None, "db")), [""; 0]);
 }
 
 /// A file made to cost the square of its size does not.
@@ -254,8 +254,8 @@ fn many_of_one_service() {
         many.sockets = sockets.collect();
         many
     };
-    let told = told(&at("127.0"), &at("10.0"));
-    assert_eq!(told.len(), 10_000);
+    let printed = printed(&at("127.0"), &at("10.0"));
+    assert_eq!(printed.len(), 10_000);
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
@@ -274,8 +274,8 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 /// The difference the other way round, made from this one.
-fn turned(told: &[String]) -> Vec<String> {
-    let mut turned: Vec<String> = told
+fn turned(printed: &[String]) -> Vec<String> {
+    let mut turned: Vec<String> = printed
         .iter()
         .map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -300,32 +300,32 @@ proptest! {
     #[test]
     fn empty_against_itself(rows in rows()) {
         let observation = observation(&rows);
-        prop_assert_eq!(told(&observation, &observation), [""; 0]);
+        prop_assert_eq!(printed(&observation, &observation), [""; 0]);
     }
 
     #[test]
     fn pids_inodes_and_order_do_not_matter(before in rows(), after in rows()) {
-        let told_as_it_is = told(&observation(&before), &observation(&after));
+        let reported_as_it_is = printed(&observation(&before), &observation(&after));
         let reversed = |rows: &[Row]| observation(&rows.iter().rev().copied().collect::<Vec<_>>());
-        prop_assert_eq!(told(&reversed(&before), &reversed(&after)), told_as_it_is);
-        prop_assert_eq!(told(&observation(&before), &reversed(&before)), [""; 0]);
+        prop_assert_eq!(printed(&reversed(&before), &reversed(&after)), reported_as_it_is);
+        prop_assert_eq!(printed(&observation(&before), &reversed(&before)), [""; 0]);
     }
 
     #[test]
     fn symmetric(before in rows(), after in rows()) {
         let (before, after) = (observation(&before), observation(&after));
-        let mut back = told(&after, &before);
+        let mut back = printed(&after, &before);
         back.sort();
-        prop_assert_eq!(turned(&told(&before, &after)), back);
+        prop_assert_eq!(turned(&printed(&before, &after)), back);
     }
 
     /// Whatever is at one place only, on one side only, is told.
     #[test]
     fn nothing_is_lost(before in rows(), after in rows()) {
-        let told = told(&observation(&before), &observation(&after)).join("\n") + "\n";
+        let printed = printed(&observation(&before), &observation(&after)).join("\n") + "\n";
         for row in after.iter().filter(|row| before.iter().all(|other| other.0 != row.0)) {
             let line = |line: &&str| line.split(' ').nth(1) == Some(row.0);
-            prop_assert!(told.lines().any(|l| line(&l)), "{} is not in {}", row.0, told);
+            prop_assert!(printed.lines().any(|l| line(&l)), "{} is not in {}", row.0, printed);
         }
     }
 }

@@ -22,9 +22,9 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
     let inputs = inputs.with_keys().context("terminal")?;
     let mut ticker = Ticker::new(interval);
     let mut size = screen.size();
-    let mut anew = true;
+    let mut redraw = true;
     let ended = loop {
-        draw(&watch, &marks, &mut screen, size, interval, ui, anew)?;
+        draw(&watch, &marks, &mut screen, size, interval, ui, redraw)?;
         match inputs.recv_timeout(ticker.left()) {
             Ok(Input::Quit) => break None,
             Ok(Input::Signal(signal)) => break Some(signal),
@@ -35,7 +35,7 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
                     _ => {}
                 }
                 size = screen.size();
-                anew = true;
+                redraw = true;
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -44,11 +44,11 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         }
         ticker.advance();
         let was = std::mem::replace(&mut size, screen.size());
-        anew = marks.fade() || size != was;
+        redraw = marks.fade() || size != was;
         watch.look(&mut |update| {
             marks.note(&update);
             let WatchUpdate::Next { changes, other_gaps, .. } = &update else { return Ok(()) };
-            anew |= !changes.is_empty() || *other_gaps;
+            redraw |= !changes.is_empty() || *other_gaps;
             Ok(())
         })?;
     };
@@ -66,11 +66,11 @@ fn draw(
     size: Size,
     interval: Duration,
     ui: &Ui,
-    anew: bool,
+    redraw: bool,
 ) -> Result<(), Error> {
     let Some(last) = &watch.last else { return Ok(()) };
     let now = Timestamp::now();
-    if anew {
+    if redraw {
         let scene = FrameContent { rows: marks.rows(last), report: last };
         screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
     } else {

@@ -123,16 +123,19 @@ impl Watch {
     }
 
     /// Scans once, and reports changes if there are any.
-    fn look(&mut self, tell: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    fn look(
+        &mut self,
+        print_notices: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let seen = self.observer.look().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
             let changes = difference(&last.entries, &report.entries);
             let other_gaps = gaps(&last.snapshot) != gaps(&report.snapshot);
-            tell(WatchUpdate::Next { report: &report, changes, other_gaps })?;
+            print_notices(WatchUpdate::Next { report: &report, changes, other_gaps })?;
         } else {
-            tell(WatchUpdate::Start(&report))?;
+            print_notices(WatchUpdate::Start(&report))?;
         }
         self.counts = ScanCounts::of(&report);
         self.last = Some(report);
@@ -154,7 +157,7 @@ impl WatchUpdate<'_> {
             WatchUpdate::Start(report) => {
                 events::start(report, out)?;
                 out.flush()?;
-                ui.tell(&report.snapshot);
+                ui.print_notices(&report.snapshot);
             }
             WatchUpdate::Next { report, changes, other_gaps } => {
                 for change in changes {

@@ -65,7 +65,7 @@ pub(super) fn run(
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
         if blind == BLIND_LOOKS || (late && blind > 0) {
-            ui.tell(&last.snapshot);
+            ui.print_notices(&last.snapshot);
             return Err(Error::msg(
                 "not every socket can be seen, so no port can be reported as free".to_owned(),
             ));

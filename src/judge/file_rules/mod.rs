@@ -68,7 +68,7 @@ fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, Strin
         origin.writable.clone()
     };
     if let Some(writable) =
-        open(process.origin.as_ref()).or_else(|| exe.open_folders.iter().flatten().next().cloned())
+        open(process.origin.as_ref()).or_else(|| exe.open_directories.iter().flatten().next().cloned())
     {
         return Some((None, writable));
     }

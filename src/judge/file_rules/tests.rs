@@ -1,5 +1,5 @@
 use super::super::judge;
-use super::super::tests::{holder, seen, socket};
+use super::super::tests::{program_process, seen, socket};
 use crate::findings::file::{DeletedExecutable, ModifiedExecutable, WritableExecutable};
 use crate::findings::socket::BoundOnly;
 use crate::findings::{Finding, FindingFamily};
@@ -16,12 +16,13 @@ fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
 }
 
 fn running(exe: Exe) -> Vec<Process> {
-    vec![Process { exe: Some(exe), ..holder(7, "server", "", "") }]
+    vec![Process { exe: Some(exe), ..program_process(7, "server", "", "") }]
 }
 
-fn exe(path: &str, state: ExeState, open_folders: Option<&[&str]>) -> Exe {
-    let open_folders = open_folders.map(|folders| folders.iter().map(|&folder| folder.to_owned()).collect());
-    Exe { path: path.to_owned(), state, open_folders }
+fn exe(path: &str, state: ExeState, open_directories: Option<&[&str]>) -> Exe {
+    let open_directories = open_directories
+        .map(|directories| directories.iter().map(|&directory| directory.to_owned()).collect());
+    Exe { path: path.to_owned(), state, open_directories }
 }
 
 fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
@@ -96,9 +97,12 @@ fn who_could_not_be_read_is_not_accused() {
 }
 
 #[test]
-fn evidence_tells_an_upgrade_from_a_loss() {
+fn evidence_distinguishes_an_upgrade_from_a_loss() {
     let mut processes = running(exe("/usr/sbin/a", ExeState::Replaced, None));
-    processes.push(Process { exe: Some(exe("/srv/b", ExeState::Deleted, None)), ..holder(8, "b", "", "") });
+    processes.push(Process {
+        exe: Some(exe("/srv/b", ExeState::Deleted, None)),
+        ..program_process(8, "b", "", "")
+    });
     let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8].into())), processes);
     let DeletedExecutable { replaced, gone } = DeletedExecutable::of(&findings[0].evidence).unwrap();
     assert_eq!((replaced[0].pid, replaced[0].exe.as_str(), replaced.len()), (7, "/usr/sbin/a", 1));
@@ -136,7 +140,10 @@ fn a_script_that_any_user_can_replace_is_named() {
 fn backlogs() {
     let of = |local: &str, state, queues| {
         let owner = Owner::Held(vec![7].into());
-        codes(&found(Socket { state, queues, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")]))
+        codes(&found(
+            Socket { state, queues, ..socket(local, owner) },
+            vec![program_process(7, "x", "/x", "")],
+        ))
     };
     let queues = |receive, send| Some(Queues { receive, send });
     let full = vec![("backlog-full", Severity::Warning)];
@@ -158,7 +165,7 @@ fn backlogs() {
 fn held_and_not_listened_on() {
     let of = |local: &str, state| {
         let owner = Owner::Held(vec![7].into());
-        found(Socket { state, ..socket(local, owner) }, vec![holder(7, "x", "/x", "")])
+        found(Socket { state, ..socket(local, owner) }, vec![program_process(7, "x", "/x", "")])
     };
     assert_eq!(codes(&of("tcp/127.0.0.1:80", State::Bound)), [("bound-only", Severity::Info)]);
     assert_eq!(codes(&of("tcp/0.0.0.0:80", State::Bound)), [("bound-only", Severity::Notice)]);

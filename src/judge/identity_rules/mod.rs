@@ -31,8 +31,8 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
             continue;
         }
         // sshd holds ports for others and its own.
-        let is_holder = identity.holds_for_others() && identity.serving(local.port, local.protocol).is_none();
-        if is_holder && !is_replaceable && is_identified {
+        let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
+        if is_forwarder && !is_replaceable && is_identified {
             continue;
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.belongs(row)).collect();
@@ -43,7 +43,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         if answers.contains(&Some(false)) || is_replaceable || !is_identified {
             found.push(unknown_process(process));
             placed = placed.max(placed_by);
-            names.push(match (is_server, is_holder) {
+            names.push(match (is_server, is_forwarder) {
                 _ if !is_identified => FittingName::None,
                 (true, _) => FittingName::Server,
                 (_, true) => FittingName::Forwarder,
@@ -77,7 +77,7 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
 }
 
 /// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file a
-/// user who is not root can replace, whatever name that file has.
+/// user who is not root can replace, regardless of its name.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || impostor(subject).is_some()

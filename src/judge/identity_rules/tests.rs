@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::judge;
-use super::super::tests::{holder, seen, socket};
+use super::super::tests::{program_process, seen, socket};
 use crate::model::*;
 use crate::registry::Registry;
 
@@ -29,10 +29,10 @@ const REPLACEABLE: [Place; 7] = [
 fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): Place) -> Process {
     let path = format!("{directory}{name}");
     Process {
-        exe: Some(Exe { path, state, open_folders: None }),
+        exe: Some(Exe { path, state, open_directories: None }),
         origin: Some(Origin::of(kind)),
         uid: Some(1000),
-        ..holder(pid, name, "", cmdline)
+        ..program_process(pid, name, "", cmdline)
     }
 }
 

@@ -109,7 +109,7 @@ fn bound_to(socket: &Socket) -> (IpAddr, Option<&str>) {
 }
 
 impl<'l> AddressGroup<'l> {
-    /// Returns `None` if there is no socket.
+    /// Returns `None` without a socket.
     fn new(sockets: Vec<(usize, &'l Entry)>, known: &mut Identities) -> Option<Self> {
         let takes = |socket: &&Socket| (socket.state.accepts_traffic(), socket.v6only == Some(false));
         let socket = sockets.iter().map(|(_, listener)| &listener.socket).max_by_key(takes)?;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::judge;
-use super::super::tests::{holder, seen, socket};
+use super::super::tests::{program_process, seen, socket};
 use crate::findings;
 use crate::findings::socket::{Shadowed, Shared};
 use crate::findings::{Difference, Evidence, Finding, FindingKind};
@@ -22,7 +22,7 @@ fn process(&(pid, uid, exe, parents): &Who) -> Process {
         uid: Some(uid),
         user: Some(format!("u{uid}")),
         parents,
-        ..holder(pid, name, exe, &format!("{name} {pid}"))
+        ..program_process(pid, name, exe, &format!("{name} {pid}"))
     }
 }
 
@@ -69,7 +69,7 @@ fn codes(found: &[Vec<Evidence>]) -> Vec<String> {
 }
 
 #[test]
-fn holders_of_one_socket() {
+fn owners_of_one_socket() {
     let at = "tcp/0.0.0.0:8080";
     for (name, who, wanted) in [
         ("alone", vec![(7, 0, NGINX, &[1][..])], ""),
@@ -174,8 +174,8 @@ fn the_evidence_of_sharing() {
         panic!("{found:?}")
     };
     assert_eq!(differ_in, &[Difference::User, Difference::Executable]);
-    let told: Vec<_> = processes.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
-    assert_eq!(told, [(7, 1, Some(0)), (8, 2, Some(33)), (10, 1, Some(6))]);
+    let printed: Vec<_> = processes.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
+    assert_eq!(printed, [(7, 1, Some(0)), (8, 2, Some(33)), (10, 1, Some(6))]);
     assert_eq!((processes.more, processes.unread), (0, 1));
     let crowd: Vec<Who> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
     let pids: Vec<Pid> = (1..=30).collect();

@@ -24,7 +24,7 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let tree = [c"/sys/fs/cgroup", c"/sys/fs/cgroup/unified"]
         .into_iter()
         .filter_map(|path| open(path).ok())
-        .find(|folder| fstatfs(folder).is_ok_and(|fs| fs.f_type == CGROUP2));
+        .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2));
     let Some(tree) = tree else { return found };
     if let Ok(root) = fstat(&tree)
         && wanted.contains(&root.st_ino)
@@ -36,7 +36,7 @@ pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
 }
 
 fn descend(
-    folder: &OwnedFd,
+    directory: &OwnedFd,
     path: &str,
     depth: usize,
     wanted: &HashSet<u64>,
@@ -47,7 +47,7 @@ fn descend(
     }
     let mut below = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
         if entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             let name = entry.file_name().to_owned();
@@ -60,7 +60,7 @@ fn descend(
     }
     for (name, path) in below {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if let Ok(child) = openat(folder, &name, flags, Mode::empty()) {
+        if let Ok(child) = openat(directory, &name, flags, Mode::empty()) {
             descend(&child, &path, depth - 1, wanted, found);
         }
     }

@@ -117,11 +117,11 @@ fn executable(
             Some(Origin { is_in_other_tree: origins.is_in_other_tree(tree, path, running), ..origin })
         }),
     };
-    let open_folders = match state {
+    let open_directories = match state {
         ExeState::Memfd => None,
         _ => origins.open_directories(tree, path),
     };
-    (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_folders }, origin)
+    (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
 /// Returns the state of a file whose link ends like the link of a deleted file.

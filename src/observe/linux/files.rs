@@ -10,14 +10,14 @@ use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
 /// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. It reads
-/// up to `most` bytes, `room` of them at once, so that a shorter file needs no second read. A setting below `/proc/sys`
-/// returns only what the first read takes, so `room` must be large enough for the whole setting.
+/// up to `most` bytes, `step` of them at once, so that a shorter file needs no second read. A setting below `/proc/sys`
+/// returns only what the first read takes, so `step` must be large enough for the whole setting.
 ///
 /// # Errors
 ///
 /// Returns the error number if the file cannot be opened or read.
-pub(super) fn slurp(path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
-    slurp_at(CWD, path, room, most)
+pub(super) fn slurp(path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
+    slurp_at(CWD, path, step, most)
 }
 
 /// Reads a file below an open directory, like [`slurp`].
@@ -25,9 +25,9 @@ pub(super) fn slurp(path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>,
 /// # Errors
 ///
 /// Returns the same errors as [`slurp`].
-pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, room: usize, most: usize) -> Result<Vec<u8>, Errno> {
+pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) -> Result<Vec<u8>, Errno> {
     let file = openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut bytes = Vec::with_capacity(room);
+    let mut bytes = Vec::with_capacity(step);
     loop {
         let free = bytes.capacity() - bytes.len();
         let length = retry_on_intr(|| read(&file, spare_capacity(&mut bytes)))?;
@@ -48,9 +48,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text: Vec<u8> = (0..10_000).map(|at| b"0123456789"[at % 10]).collect();
         std::fs::write(file.path(), &text).unwrap();
-        for room in [1, 16, 9_999, 10_000, 10_001, 65_536] {
-            assert_eq!(slurp(file.path(), room, usize::MAX).unwrap(), text, "{room}");
-            assert_eq!(slurp(file.path(), room, 70).unwrap(), text[..70], "{room}");
+        for step in [1, 16, 9_999, 10_000, 10_001, 65_536] {
+            assert_eq!(slurp(file.path(), step, usize::MAX).unwrap(), text, "{step}");
+            assert_eq!(slurp(file.path(), step, 70).unwrap(), text[..70], "{step}");
         }
         assert_eq!(slurp("/no/such/file", 16, 16), Err(Errno::NOENT));
     }

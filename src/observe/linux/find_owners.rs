@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_second_listing_that_fails_proves_nothing_gone() {
-        let told = |again: fn() -> Option<Vec<Found>>| {
+        let owner_after = |again: fn() -> Option<Vec<Found>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
             let asked = Asked { privileged: true, closely: false };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
@@ -279,9 +279,9 @@ mod tests {
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
             (one[0].socket.owner.clone(), failed)
         };
-        assert_eq!(told(|| None), (Owner::Hidden, true));
-        assert_eq!(told(|| Some(Vec::new())), (Owner::Vanished, false));
-        let (owner, failed) = told(|| Some(vec![found()]));
+        assert_eq!(owner_after(|| None), (Owner::Hidden, true));
+        assert_eq!(owner_after(|| Some(Vec::new())), (Owner::Vanished, false));
+        let (owner, failed) = owner_after(|| Some(vec![found()]));
         // If another process may not be read, that process may own the socket.
         assert!(matches!(owner, Owner::Unaccounted | Owner::Hidden) && !failed, "{owner:?}");
     }

@@ -87,8 +87,8 @@ fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
         .collect()
 }
 
-fn numbers(folder: &Path) -> Vec<Pid> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
+fn numbers(directory: &Path) -> Vec<Pid> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can make another
 //! socket disappear from the dump without notice. So the buffers are as large as the kernel fills (it sizes the first
-//! datagram by the largest read so far, hence the priming), and a dump of more than one datagram is repeated until two
+//! datagram by the largest read so far, so a large read comes first), and a dump of more than one datagram is repeated until two
 //! dumps agree. A socket that only the second dump contains is reported too. Only the identities of reported sockets
 //! are kept, because there may be a hundred thousand sockets.
 

@@ -126,8 +126,8 @@ impl OpenDirectories {
         let mut buffer = [MaybeUninit::uninit(); 64];
         places.all(|place| {
             let number = DecInt::new(place.descriptor);
-            let link = if let Some(folder) = self.0.get(&place.pid) {
-                readlinkat_raw(folder, number, &mut buffer)
+            let link = if let Some(directory) = self.0.get(&place.pid) {
+                readlinkat_raw(directory, number, &mut buffer)
             } else {
                 let mut tail = *b"/fd/\0\0\0\0\0\0\0\0\0\0\0";
                 tail[4..4 + number.as_bytes().len()].copy_from_slice(number.as_bytes());
@@ -146,11 +146,11 @@ impl OpenDirectories {
 pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     if fstatfs(&proc)?.f_type != PROC {
-        return Err(Errno::NOENT); // a folder of that name, and nothing mounted on it
+        return Err(Errno::NOENT); // a directory of that name without a mount
     }
     let pids = numbers(&proc)?;
     // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors; before, it is 0.
-    let sizes_tell = statat(&proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
+    let sizes_are_counts = statat(&proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
     let part = || {
         let mut walk = Walk::default();
@@ -158,7 +158,7 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
             pids.get(next.fetch_add(LOT, Ordering::Relaxed)..).filter(|rest| !rest.is_empty())
         {
             for &pid in lot.iter().take(LOT) {
-                let outcome = process(&proc, pid, wanted, sizes_tell, &mut walk);
+                let outcome = process(&proc, pid, wanted, sizes_are_counts, &mut walk);
                 walk.outcome(pid, outcome);
             }
         }
@@ -215,7 +215,9 @@ pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
 /// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only
 /// sockets have this line.
 fn has_descriptors_in_flight(pid: Pid) -> bool {
-    let Ok(folder) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else { return false };
+    let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
+        return false;
+    };
     let mut in_flight = false;
     let mut visit = |link: &[u8], descriptor: u32| {
         if !in_flight && link.starts_with(b"socket:[") {
@@ -223,7 +225,7 @@ fn has_descriptors_in_flight(pid: Pid) -> bool {
             in_flight = says_in_flight(&text);
         }
     };
-    let _ = listed(&folder, 0, &mut visit);
+    let _ = listed(&directory, 0, &mut visit);
     in_flight
 }
 
@@ -270,18 +272,18 @@ fn threads(
     found: &mut Walk,
 ) -> Result<(), Errno> {
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
-    let count = |folder: &OwnedFd| fstat(folder).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+    let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     let own = openat(&tasks, format!("{pid}/fd"), DIRECTORY, Mode::empty());
-    let own = own.ok().and_then(|folder| count(&folder)).unwrap_or(0);
+    let own = own.ok().and_then(|directory| count(&directory)).unwrap_or(0);
     for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(folder) => {
-                let size = count(&folder).unwrap_or(0);
+            Ok(directory) => {
+                let size = count(&directory).unwrap_or(0);
                 if size > *left && size == own {
                     continue;
                 }
                 *left = left.saturating_sub(size);
-                listed(&folder, 0, &mut |link, _| {
+                listed(&directory, 0, &mut |link, _| {
                     found.apart.extend(socket(link, wanted).map(|inode| (inode, pid)));
                 })?;
             }
@@ -299,9 +301,9 @@ fn open(at: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Returns the entries of a directory whose names are numbers.
-fn numbers(folder: &OwnedFd) -> Result<Vec<u32>, Errno> {
+fn numbers(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut entries = RawDir::new(directory, &mut buffer);
     let mut numbers = Vec::new();
     while let Some(entry) = entries.next() {
         numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
@@ -313,13 +315,13 @@ fn process(
     proc: &OwnedFd,
     pid: Pid,
     wanted: &HashSet<u64>,
-    sizes_tell: bool,
+    sizes_are_counts: bool,
     walk: &mut Walk,
 ) -> Result<(), Errno> {
     let mut path = PidPath::new(pid);
     let mut buffer = [MaybeUninit::uninit(); 64];
     namespace(proc, &mut path, walk);
-    let folder = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
+    let directory = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
     let mut visit = |link: &[u8], descriptor: u32| {
         if link == b"anon_inode:[io_uring]" {
             walk.rings.push((pid, descriptor));
@@ -329,18 +331,18 @@ fn process(
             walk.places.push(Place { pid, inode, descriptor });
         }
     };
-    if !sizes_tell {
-        return listed(&folder, 0, &mut visit);
+    if !sizes_are_counts {
+        return listed(&directory, 0, &mut visit);
     }
     // Counting up from 0 until all are found costs less than listing the directory. If the numbers are far apart (a
     // shell keeps its own at 255), the rest is listed.
-    let count = u32::try_from(fstat(&folder)?.st_size).unwrap_or(u32::MAX);
+    let count = u32::try_from(fstat(&directory)?.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
-            return listed(&folder, descriptor, &mut visit);
+            return listed(&directory, descriptor, &mut visit);
         }
-        match readlinkat_raw(&folder, DecInt::new(descriptor), &mut buffer) {
+        match readlinkat_raw(&directory, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => {
                 visit(link, descriptor);
                 met += 1;
@@ -359,10 +361,10 @@ fn process(
 const HOLES: u32 = 8;
 
 /// Reads every descriptor that a directory lists, from a number on.
-fn listed(folder: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
+fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    for descriptor in numbers(folder)?.into_iter().filter(|descriptor| *descriptor >= from) {
-        match readlinkat_raw(folder, DecInt::new(descriptor), &mut buffer) {
+    for descriptor in numbers(directory)?.into_iter().filter(|descriptor| *descriptor >= from) {
+        match readlinkat_raw(directory, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => visit(link, descriptor),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => {}
             Err(errno) => return Err(errno),

@@ -168,7 +168,7 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The directory of a process in `/proc`: what is read through it is all of one process, whoever gets its pid.
+/// The directory of a process in `/proc`: what is read through it is all of one process, even if another process gets its pid.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())

@@ -63,7 +63,7 @@ pub(super) fn ephemeral() -> Ephemeral {
 /// Reads a setting of this network namespace; returns the reason if it is not known.
 fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let path = format!("/proc/sys/net/ipv4/{name}");
-    let read = |room| slurp(&path, room, room).map_err(|errno| format!("{path}: {errno}"));
+    let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
     let mut text = read(SETTING)?;
     if text.len() == SETTING {
         text = read(LONGEST_SETTING)?; // a second read of the same file would give nothing
@@ -211,8 +211,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_that_tell_of_bound_sockets() {
-        for (version, tells) in [
+    fn kernels_that_list_bound_sockets() {
+        for (version, lists_bound) in [
             ("6.18.44-fc", true),
             ("6.8.0", true),
             ("7.0", true),
@@ -220,7 +220,7 @@ mod tests {
             ("6.1.0-40-amd64", false),
             ("5.10", false),
         ] {
-            assert_eq!(lists_bound_sockets(version), tells, "{version}");
+            assert_eq!(lists_bound_sockets(version), lists_bound, "{version}");
         }
     }
 

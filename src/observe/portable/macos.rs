@@ -91,8 +91,8 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
             }
             let place = *places.entry(identity).or_insert(found.len());
             match found.get_mut(place) {
-                Some((_, holders)) => {
-                    holders.insert(pid);
+                Some((_, pids)) => {
+                    pids.insert(pid);
                 }
                 None => found.push((socket, BTreeSet::from([pid]))),
             }
@@ -110,8 +110,8 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     if met.failed > 0 {
         gaps.push(gap("sockets that could not be read", Some(met.failed), met.why, None));
     }
-    let held = |(mut socket, holders): (Socket, BTreeSet<Pid>)| {
-        socket.owner = Owner::Held(Arc::new(holders.into_iter().collect()));
+    let held = |(mut socket, pids): (Socket, BTreeSet<Pid>)| {
+        socket.owner = Owner::Held(Arc::new(pids.into_iter().collect()));
         socket
     };
     found.into_iter().map(held).collect()
@@ -158,11 +158,11 @@ fn of_process(pid: Pid, met: &mut Obstacles) -> Vec<((u64, u64), Socket)> {
 /// buffer.
 fn descriptors(pid: i32) -> io::Result<Vec<ProcFDInfo>> {
     let info = pidinfo::<BSDInfo>(pid, 0).map_err(|_| io::Error::last_os_error())?;
-    let mut room = info.pbi_nfiles as usize + SPARE;
-    while room <= MOST {
-        match listpidinfo::<ListFDs>(pid, room) {
-            Ok(list) if list.len() < room => return Ok(list),
-            Ok(_) => room *= 2,
+    let mut size = info.pbi_nfiles as usize + SPARE;
+    while size <= MOST {
+        match listpidinfo::<ListFDs>(pid, size) {
+            Ok(list) if list.len() < size => return Ok(list),
+            Ok(_) => size *= 2,
             Err(_) if info.pbi_nfiles == 0 => return Ok(Vec::new()),
             Err(_) => return Err(io::Error::last_os_error()),
         }

@@ -85,8 +85,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
     // Processes that own no socket, or that are not to be listed, are removed.
-    let holders: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
-    processes.retain(|process| holders.contains(&process.pid));
+    let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
+    processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
     let nameless = sockets.iter().filter(|s| s.state.holds_port() && s.owner == Owner::Unknown).count();
     if scope.processes && nameless > 0 {

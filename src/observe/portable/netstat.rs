@@ -150,7 +150,7 @@ fn socket(info: &SocketInfo) -> Option<Socket> {
     let pids: BTreeSet<Pid> = info.associated_pids.iter().copied().collect();
     let owner =
         if pids.is_empty() { Owner::Unknown } else { Owner::Held(Arc::new(pids.into_iter().collect())) };
-    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "Linux alone tells more"))]
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "only Linux has more"))]
     let mut socket = bare(local, state, peer, owner);
     #[cfg(target_os = "linux")]
     {

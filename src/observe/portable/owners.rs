@@ -48,7 +48,7 @@ pub(super) fn processes(scope: &Scope, sockets: &[Socket]) -> Vec<Process> {
             exe: process.exe().filter(|path| !path.as_os_str().is_empty()).map(|path| Exe {
                 path: text(path.as_os_str()),
                 state: ExeState::Present,
-                open_folders: None,
+                open_directories: None,
             }),
             cmdline: process.cmd().iter().map(|argument| text(argument)).collect(),
             #[cfg(unix)]
@@ -89,13 +89,13 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();
-        let holder = first.and_then(|pid| {
+        let process = first.and_then(|pid| {
             processes.binary_search_by_key(pid, |process| process.pid).ok().and_then(|at| processes.get(at))
         });
         let home = Arc::make_mut(&mut socket.home);
-        home.uid = home.uid.or(holder.and_then(|process| process.uid));
+        home.uid = home.uid.or(process.and_then(|process| process.uid));
         if home.user.is_none() {
-            home.user = holder.and_then(|process| process.user.clone());
+            home.user = process.and_then(|process| process.user.clone());
         }
     }
 }

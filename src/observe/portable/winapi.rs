@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_has_a_folder() {
+    fn the_system_has_a_directory() {
         assert!(system_directory().unwrap().is_dir());
     }
 }

@@ -115,7 +115,8 @@ pub(super) fn add_system_details(
     for process in processes {
         let Some(Opened::Here(path)) = opened.get(&process.pid) else { continue };
         // If the full path could not be read, it is not replaced by an empty or a cut one.
-        let exe = |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_folders: None };
+        let exe =
+            |path: &String| Exe { path: path.clone(), state: ExeState::Present, open_directories: None };
         process.exe = path.as_ref().ok().map(exe);
         if let Some(sid) = process.user.take() {
             let name = accounts
@@ -162,12 +163,12 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     if hidden.is_empty() {
         return None;
     }
-    let told = |(pid, sockets): (&Pid, &Vec<String>)| {
+    let text = |(pid, sockets): (&Pid, &Vec<String>)| {
         let name =
             processes.iter().find(|process| process.pid == *pid).and_then(|process| process.name.as_deref());
         format!("{pid} {} ({})", name.unwrap_or("?"), sockets.join(", "))
     };
-    let mut list: Vec<String> = hidden.iter().take(NAMED).map(told).collect();
+    let mut list: Vec<String> = hidden.iter().take(NAMED).map(text).collect();
     if hidden.len() > NAMED {
         list.push(format!("and {} more", hidden.len() - NAMED));
     }
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_told_apart() {
+    fn owners_are_distinguished() {
         let here = Opened::Here(Ok("C:\\x.exe".to_owned()));
         for (about, pid, state, opened, lives_on, wanted) in [
             ("System", 4, State::Listen, None, true, Some(Owner::Kernel)),
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_opened_is_told() {
+    fn what_may_not_be_opened_is_a_gap() {
         let hidden = BTreeMap::from([(912, vec!["tcp 135".to_owned(), "tcp 49664".to_owned()])]);
         let mut process = Process::unknown(912);
         process.name = Some("svchost.exe".to_owned());

@@ -47,7 +47,7 @@ fn an_executable_is_more_than_its_path() {
         {
             let allows = |conditions: &str| {
                 let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
-                !told(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"))
+                !printed(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"))
             };
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
@@ -66,7 +66,8 @@ fn an_executable_is_more_than_its_path() {
         process.container = container.map(str::to_owned);
         process.unit = unit.map(str::to_owned);
         let policy = read("[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"").unwrap();
-        let is_unexpected = told(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"));
+        let is_unexpected =
+            printed(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"));
         assert_eq!(is_unexpected, !allowed, "{name}");
     }
     let (_, differs, _) = evidence(
@@ -119,7 +120,7 @@ fn a_draft_allows_no_impostor_on_loopback() {
 
 /// rpc.statd binds another privileged port at each start.
 #[test]
-fn a_draft_allows_the_ports_that_a_program_picks_anew() {
+fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     let observation = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);
     let report = judge(observation, Registry::embedded());
     let drafted = draft(&report);

@@ -27,8 +27,11 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
 
 /// A process: pid, file, user; no file where it could not be read.
 fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
-    let exe =
-        (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None });
+    let exe = (!exe.is_empty()).then(|| Exe {
+        path: exe.to_owned(),
+        state: ExeState::Present,
+        open_directories: None,
+    });
     Process {
         name: Some("x".to_owned()),
         exe,
@@ -54,21 +57,21 @@ fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
 }
 
 /// One socket held by these.
-fn one(local: &str, user: &str, holders: &[(Pid, &str, &str)]) -> Snapshot {
-    let owner = Owner::Held(holders.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
-    observation(vec![socket(local, user, owner)], holders.iter().copied().map(process).collect())
+fn one(local: &str, user: &str, servers: &[(Pid, &str, &str)]) -> Snapshot {
+    let owner = Owner::Held(servers.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
+    observation(vec![socket(local, user, owner)], servers.iter().copied().map(process).collect())
 }
 
 const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
 const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
 /// The findings at or above warning, `code rule` each, then the gaps, then the outcome.
-fn told(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
+fn printed(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
-    let grave = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
-    let codes = grave.map(|found| {
+    let severe = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
+    let codes = severe.map(|found| {
         let code = found.finding.flag().code();
         found.rule.as_ref().map_or_else(|| code.to_owned(), |rule| format!("{code} {rule}"))
     });
@@ -78,7 +81,7 @@ fn told(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome
 /// Whether a rule of these conditions allows it: yes, no, or not to be told.
 fn allows(conditions: &str, observation: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
-    let (codes, gaps, outcome) = told(&policy, observation);
+    let (codes, gaps, outcome) = printed(&policy, observation);
     match (codes.iter().any(|code| code.starts_with("unexpected")), gaps, outcome) {
         (false, 0, _) => Some(true),
         (true, 0, Outcome::Findings) => Some(false),
@@ -128,8 +131,8 @@ fn conditions() {
     }
     let given = one("udp/127.0.0.1:50001", "root", &[NGINX]);
     assert_eq!(allows("port = \"ephemeral\"", &given), Some(true));
-    let kept_back = one("udp/127.0.0.1:40001", "root", &[NGINX]);
-    assert_eq!(allows("port = \"ephemeral\"", &kept_back), Some(false));
+    let reserved = one("udp/127.0.0.1:40001", "root", &[NGINX]);
+    assert_eq!(allows("port = \"ephemeral\"", &reserved), Some(false));
     let mapped = one("tcp/[::ffff:10.1.2.3]:80", "root", &[NGINX]);
     assert_eq!(allows("address = \"10.0.0.0/8\"", &mapped), Some(true));
     let kernel = observation(vec![socket("udp/0.0.0.0:4789", "root", Owner::Kernel)], vec![]);
@@ -233,17 +236,17 @@ fn the_first_rule_that_holds_is_named() {
 fn what_an_allowed_listener_answers() {
     let python = [(10, "/usr/bin/python3.11", "root")];
     let observation = one("tcp/0.0.0.0:22", "root", &python);
-    assert_eq!(told(&read("").unwrap(), &observation).0, ["unexpected", "impostor"]);
+    assert_eq!(printed(&read("").unwrap(), &observation).0, ["unexpected", "impostor"]);
     let allow = "[[allow]]\nid = \"a\"\nport = 22\n";
-    assert_eq!(told(&read(allow).unwrap(), &observation).0, ["impostor"]);
+    assert_eq!(printed(&read(allow).unwrap(), &observation).0, ["impostor"]);
     let accept = format!("{allow}accept = [\"impostor\"]");
-    assert_eq!(told(&read(&accept).unwrap(), &observation), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&read(&accept).unwrap(), &observation), (vec![], 0, Outcome::Clear));
     // A rule of another port accepts nothing here.
     let other = format!("{allow}[[allow]]\nid = \"b\"\nport = 23\naccept = \"impostor\"");
-    assert_eq!(told(&read(&other).unwrap(), &observation).0, ["impostor"]);
+    assert_eq!(printed(&read(&other).unwrap(), &observation).0, ["impostor"]);
     let orphan = one("tcp/0.0.0.0:3416", "root", &[NGINX]);
     let graded = "[[allow]]\nid = \"a\"\nport = 3416\n[[rule]]\nid = \"x\"\ncode = \"orphaned\"\nseverity = \"critical\"\nreason = \"r\"";
-    assert_eq!(told(&read(graded).unwrap(), &orphan), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&read(graded).unwrap(), &orphan), (vec![], 0, Outcome::Clear));
 }
 
 #[test]
@@ -268,13 +271,13 @@ fn findings_are_graded_by_the_first_rule_for_them() {
             vec!["unexpected", "impostor a"],
         ),
     ] {
-        assert_eq!(told(&read(&rules).unwrap(), &observation).0, codes, "{rules}");
+        assert_eq!(printed(&read(&rules).unwrap(), &observation).0, codes, "{rules}");
     }
     // On a host of unknown name a rule for named hosts switches nothing off.
     let mut nameless = observation.clone();
     nameless.host.name = None;
     let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
-    assert_eq!(told(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
+    assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
 /// The evidence of the one `unexpected`.
@@ -289,7 +292,7 @@ fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String
 }
 
 #[test]
-fn what_is_unexpected_is_told_by_the_nearest_rule() {
+fn an_unexpected_listener_names_the_nearest_rule() {
     let rules = "[[allow]]\nid = \"ssh\"\nport = 22\nexecutable = \"/usr/sbin/sshd\"\n\
                  [[allow]]\nid = \"web\"\nport = [80, 443]\naddress = \"127.0.0.1\"\nexecutable = \"/usr/sbin/nginx\"\n\
                  user = [\"root\", \"www-data\"]\n\
@@ -330,14 +333,14 @@ fn what_is_required_is_missed() {
     let policy = read(required).unwrap();
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
     // Another rule may decide; what is promised is there all the same.
-    assert_eq!(told(&policy, &there), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&policy, &there), (vec![], 0, Outcome::Clear));
     let nothing = observation(vec![], vec![]);
-    assert_eq!(told(&policy, &nothing).0, ["missing r"]);
-    assert_eq!(told(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
-    assert_eq!(told(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
+    assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
+    assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
+    assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
     // Nobody is accused where it may be there.
     let hidden = observation(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
-    assert_eq!(told(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
     let mut blind = nothing.clone();
     blind.gaps.push(Gap {
         stage: Stage::Sockets,
@@ -347,13 +350,13 @@ fn what_is_required_is_missed() {
         why: "y".into(),
         remedy: None,
     });
-    assert_eq!(told(&policy, &blind), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&policy, &blind), (vec![], 1, Outcome::Incomplete));
     let elsewhere = read(&format!("{required}netns = \"blue\"")).unwrap();
-    assert_eq!(told(&elsewhere, &there), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&elsewhere, &there), (vec![], 1, Outcome::Incomplete));
     // Where it need not be, and when it need not be any more.
     for more in ["hosts = \"db-*\"", "expires = 2026-01-01"] {
         assert_eq!(
-            told(&read(&format!("{required}{more}")).unwrap(), &nothing),
+            printed(&read(&format!("{required}{more}")).unwrap(), &nothing),
             (vec![], 0, Outcome::Clear),
             "{more}"
         );

@@ -35,15 +35,15 @@ fn listener() -> impl Strategy<Value = Snapshot> {
         Just("udp/127.0.0.1:80"),
         Just("udp/0.0.0.0:50000"),
     ];
-    let holders = prop_oneof![
+    let servers = prop_oneof![
         Just(Some(vec![NGINX])),
         Just(Some(vec![NGINX, WORKER])),
         Just(Some(vec![(11, "/usr/bin/python3", "nobody")])),
         Just(Some(vec![(11, "", "root")])),
         Just(None),
     ];
-    (local, holders).prop_map(|(local, holders)| match holders {
-        Some(holders) => one(local, "root", &holders),
+    (local, servers).prop_map(|(local, servers)| match servers {
+        Some(servers) => one(local, "root", &servers),
         None => observation(vec![socket(local, "root", Owner::Hidden)], vec![]),
     })
 }
@@ -74,7 +74,7 @@ proptest! {
         let long = read(&(numbered(&before, 0) + &numbered(&after, before.len()))).unwrap();
         if let Ok(rule) = decided(&short, &observation) {
             prop_assert_eq!(decided(&long, &observation), Ok(rule));
-            prop_assert_eq!(told(&short, &observation), told(&long, &observation));
+            prop_assert_eq!(printed(&short, &observation), printed(&long, &observation));
         }
     }
 

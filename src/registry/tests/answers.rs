@@ -82,7 +82,7 @@ fn the_living_come_first() {
 }
 
 #[test]
-fn known_uses_are_told_whatever_the_status() {
+fn known_uses_are_reported_with_every_status() {
     assert_eq!(verdict("udp/51820").known_use, ["WireGuard"]);
     assert_eq!(verdict("tcp/51820").known_use, [""; 0]);
     // Two dead registrations of the port say the same.

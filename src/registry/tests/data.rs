@@ -61,7 +61,7 @@ fn registry_has_its_shape() {
 }
 
 #[test]
-fn header_tells_what_the_data_is() {
+fn header_describes_the_data() {
     let registry = Registry::embedded();
     assert!(is_date(registry.date()) && registry.date().len() == 10, "{:?}", registry.date());
     assert!(registry.provenance().contains(registry.date()), "{:?}", registry.provenance());
@@ -162,7 +162,7 @@ fn the_dead_are_dead_on_every_protocol() {
 }
 
 #[test]
-fn the_dead_are_told_as_dead() {
+fn dead_services_are_reported_as_dead() {
     let registry = Registry::embedded();
     for row in dead() {
         let own = match row.curated.standing {

@@ -12,11 +12,11 @@ use crate::model::{Confidence, CuratedState, Life, Protocol};
 /// Returns the errors in these lists of dead and living registrations.
 fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     let mut taken: BTreeMap<(u16, Protocol, &str), &str> = BTreeMap::new();
     let dead = body(dead).map(|line| (line, CuratedRow::dead(line), true));
     for (line, row, is_dead) in dead.chain(body(live).map(|line| (line, CuratedRow::live(line), false))) {
-        let mut complain = |what: &str| told.push(format!("{what}: {line}"));
+        let mut complain = |what: &str| printed.push(format!("{what}: {line}"));
         let Some(row) = row else {
             complain("cannot be read");
             continue;
@@ -54,21 +54,21 @@ fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
             complain(&format!("evidence says otherwise ({despite}), and the row does not say so"));
         }
     }
-    told.dedup();
-    told
+    printed.dedup();
+    printed
 }
 
 #[test]
 fn the_lists_are_without_fault() {
-    let told = complaints(super::ORPHANS, super::LIVE);
-    assert!(told.is_empty(), "{told:#?}");
+    let printed = complaints(super::ORPHANS, super::LIVE);
+    assert!(printed.is_empty(), "{printed:#?}");
 }
 
 #[test]
 fn bad_rows_are_refused() {
     let good = "3416\ttcp+udp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t";
     assert_eq!(complaints(good, ""), [""; 0]);
-    for (rows, told) in [
+    for (rows, printed) in [
         ("3416\ttcp\tnosuch\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t", "no such registration"),
         ("3417\ttcp\tcommandport\tP\torphaned\t\tIt is gone now.\t\tpresumed\t\tb\t", "no such registration"),
         (
@@ -96,7 +96,7 @@ fn bad_rows_are_refused() {
         ),
     ] {
         let found = complaints(rows, "");
-        assert!(found.iter().any(|complaint| complaint.contains(told)), "{told}: {found:?}");
+        assert!(found.iter().any(|complaint| complaint.contains(printed)), "{printed}: {found:?}");
     }
     // One registration cannot be in both lists.
     let live = "3416\ttcp\tcommandport\tP\talive\tIt is in use.\t\tpresumed\t\tb";

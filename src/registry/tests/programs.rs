@@ -6,8 +6,11 @@ use super::body;
 use crate::model::{Exe, ExeState, Process, Protocol, RestsOn};
 
 fn process(name: &str, exe: &str, cmdline: &str) -> Process {
-    let exe =
-        (!exe.is_empty()).then(|| Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None });
+    let exe = (!exe.is_empty()).then(|| Exe {
+        path: exe.to_owned(),
+        state: ExeState::Present,
+        open_directories: None,
+    });
     let cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(7) }
 }
@@ -196,7 +199,7 @@ fn who_belongs_on_a_guarded_port() {
         ("haproxy", "/tmp/evil", false),
         ("python3", "/usr/bin/python3", false),
     ] {
-        assert_eq!(taken(name, exe, "").holds_for_others(), holds, "{name} {exe}");
+        assert_eq!(taken(name, exe, "").is_forwarder(), holds, "{name} {exe}");
     }
     assert_eq!(guarded(2222, Protocol::Tcp).count(), 0);
 }

@@ -110,7 +110,7 @@ fn live_rows_say_which_protocols_are_used() {
 }
 
 #[test]
-fn holders_and_guards_are_known_programs() {
+fn forwarders_and_guards_are_known_programs() {
     for line in body(include_str!("../data/holders.tsv")) {
         let name = line.split('\t').next().unwrap();
         assert!(called(name).next().is_some(), "{name} of holders.tsv is not in programs.tsv");

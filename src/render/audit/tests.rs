@@ -109,15 +109,15 @@ fn table_fits_any_terminal() {
     let report = report(&observation);
     let audit = with_missing(&report);
     for width in 60..=200 {
-        let told = table(&audit, Severity::Info, Some(width));
-        for line in told.lines() {
+        let printed = table(&audit, Severity::Info, Some(width));
+        for line in printed.lines() {
             assert!(line.width() <= usize::from(width), "{width}: {line}");
         }
-        assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told}");
+        assert!(!printed.contains(['\u{1b}', '\u{202e}']), "{printed}");
         // Nothing is left out on a narrow terminal: each finding has its flag, its place and its text.
         for part in ["unexplained", "8003", "orphaned", "Command port of"] {
-            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(told.contains(part), "{width}: {part}\n{told}");
+            let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(printed.contains(part), "{width}: {part}\n{printed}");
         }
     }
     assert!(!table(&audit, Severity::Warning, None).contains("For information: 0"));
@@ -131,19 +131,19 @@ fn many(count: u16) -> Snapshot {
 }
 
 #[test]
-fn one_program_is_told_once_with_its_places() {
+fn one_program_is_reported_once_with_its_places() {
     let observation = many(40);
     let report = report(&observation);
     let audit = Audit::of(&report);
-    let told = table(&audit, Severity::Info, Some(80));
-    assert_eq!(told.matches("(vanished), user root").count(), 1, "{told}");
-    assert_eq!(told.matches("Nothing is registered").count(), 1, "{told}");
-    assert!(told.contains("tcp 127.0.0.1:10333 and 28 more"), "{told}");
-    assert!(!told.contains("127.0.0.1:10334"), "{told}");
+    let printed = table(&audit, Severity::Info, Some(80));
+    assert_eq!(printed.matches("(vanished), user root").count(), 1, "{printed}");
+    assert_eq!(printed.matches("Nothing is registered").count(), 1, "{printed}");
+    assert!(printed.contains("tcp 127.0.0.1:10333 and 28 more"), "{printed}");
+    assert!(!printed.contains("127.0.0.1:10334"), "{printed}");
     // A file or a pipe gets all of them.
     let kept = table(&audit, Severity::Info, None);
     assert!(kept.contains("127.0.0.1:10334") && kept.contains("127.0.0.1:10361"), "{kept}");
-    assert_eq!(told.lines().nth(1), Some("Findings: 40 info."));
+    assert_eq!(printed.lines().nth(1), Some("Findings: 40 info."));
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
     let (report, nothing) = (report(&observation), report(&nothing));
     let mut audit = with_missing(&report);
     audit.policy_date = Some("2026-11-20T00:00:00Z".parse().unwrap());
-    let told = text(|w| metrics::document(&audit, Severity::Warning, w));
+    let printed = text(|w| metrics::document(&audit, Severity::Warning, w));
     let none = text(|w| metrics::document(&Audit::of(&nothing), Severity::Warning, w));
     let series = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -384,9 +384,9 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
     // The series are the same whatever was found, except for the date of a policy.
     let mut expected = series(&none);
     expected.push("portolan_policy_timestamp_seconds".to_owned());
-    assert_eq!(series(&told), expected);
+    assert_eq!(series(&printed), expected);
     // The registry's date changes with its data.
-    let lines = told.lines().filter(|line| {
+    let lines = printed.lines().filter(|line| {
         !line.starts_with('#') && !line.ends_with(" 0") && !line.starts_with("portolan_registry_timestamp")
     });
     assert_snapshot(
@@ -412,27 +412,27 @@ portolan_findings{code="missing",severity="warning"} 1
 portolan_policy_timestamp_seconds 1795132800
 "#]],
     );
-    let counted: i64 = told
+    let counted: i64 = printed
         .lines()
         .filter(|line| line.starts_with("portolan_listeners{"))
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap())
         .sum();
     assert_eq!(counted, 8, "every listener is counted once");
     for name in ["python3", "evil", "box", "3416", "root"] {
-        assert!(!told.contains(name), "{name}");
+        assert!(!printed.contains(name), "{name}");
     }
 }
 
 #[test]
 fn rules_are_told_from_the_flags() {
-    let told = text(|w| rules::text(&Style { width: Some(80), color: false }, w));
+    let printed = text(|w| rules::text(&Style { width: Some(80), color: false }, w));
     let document: Value = serde_json::from_str(&text(rules::document)).unwrap();
     let listed = document["rules"].as_array().unwrap();
     assert_eq!(listed.len(), Flag::all().count());
     for (rule, flag) in listed.iter().zip(Flag::all()) {
         assert_eq!(rule["code"], flag.code());
         assert_eq!((&rule["why"], &rule["remedy"]), (&flag.why().into(), &flag.remedy().into()));
-        assert!(told.lines().any(|line| line == flag.code()), "{flag:?}");
+        assert!(printed.lines().any(|line| line == flag.code()), "{flag:?}");
     }
 }
 
@@ -446,12 +446,12 @@ fn no_output_keeps_a_gap_to_itself() {
     let report = report(&observation);
     let audit = Audit::of(&report);
     assert!(table(&audit, Severity::Warning, None).contains("a thing unseen"));
-    for told in [
+    for printed in [
         text(|w| json::document(&audit, Severity::Warning, w)),
         text(|w| json::lines(&audit, Severity::Warning, w)),
         text(|w| sarif::document(&audit, Severity::Warning, w)),
     ] {
-        assert!(told.contains("a thing unseen") && told.contains("incomplete"), "{told}");
+        assert!(printed.contains("a thing unseen") && printed.contains("incomplete"), "{printed}");
     }
     let metrics = text(|w| metrics::document(&audit, Severity::Warning, w));
     assert!(metrics.contains("\nportolan_complete 0\n") && metrics.contains("{verdict=\"incomplete\"} 1\n"));

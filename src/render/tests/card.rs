@@ -43,7 +43,7 @@ tcp, udp  orphaned (presumed)
 }
 
 #[test]
-fn repurposed_with_several_holders() {
+fn repurposed_with_several_owners() {
     assert_snapshot(
         card(&scene(), &[8000], &terminal(80)),
         str![[r#"
@@ -166,7 +166,7 @@ udp  dynamic
 }
 
 #[test]
-fn active_beside_a_dead_registration_with_nobody_there() {
+fn active_and_dead_registrations_without_a_listener() {
     assert_snapshot(
         card(&scene(), &[1701], &terminal(80)),
         str![[r#"

@@ -206,11 +206,11 @@ fn owners_and_nulls() {
     assert_eq!((&hidden["uid"], &hidden["user"]), (&json!(65534), &Value::Null));
     assert_eq!(of_port(&listing, 22)["device"], "eth0");
     // There are five processes; one of them could not be read, and is listed by its pid.
-    let holders = of_port(&listing, 8000)["processes"].as_array().unwrap();
-    let pids: Vec<_> = holders.iter().map(|p| p["pid"].as_u64().unwrap()).collect();
+    let servers = of_port(&listing, 8000)["processes"].as_array().unwrap();
+    let pids: Vec<_> = servers.iter().map(|p| p["pid"].as_u64().unwrap()).collect();
     assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
     assert_eq!(
-        holders[4],
+        servers[4],
         json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": false,
                "origin": null, "cmdline": [],
                "uid": null, "user": null, "started": null, "parents": [], "unit": null, "container": null})
@@ -229,7 +229,7 @@ fn what_linux_adds() {
     socket.cookie = std::num::NonZeroU64::new(u64::MAX);
     let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
     process.exe =
-        Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced, open_folders: None });
+        Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced, open_directories: None });
     let (_, listing) = listing(&observation);
     let listener = &listing["listeners"][0];
     assert_eq!(listener["netns"], json!({"inode": 4_026_532_000_u64, "name": "blue"}));

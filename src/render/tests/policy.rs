@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use snapbox::str;
 
-use super::super::{fixtures, is_unsafe, policy as told};
+use super::super::{fixtures, is_unsafe, policy as policy_text};
 use crate::findings::{FindingFamily, Flag};
 use crate::judge::audit::Audit;
 use crate::judge::judge;
@@ -21,8 +21,8 @@ fn read(text: &str) -> Policy {
     parse(&file, &mut |_, _| Err("none".to_owned())).unwrap_or_else(|trouble| panic!("{trouble}\n{text}"))
 }
 
-fn printed(policy: &Policy) -> String {
-    fixtures::text(|w| told::policy(policy, w))
+fn policy_text(policy: &Policy) -> String {
+    fixtures::text(|w| policy_text::policy(policy, w))
 }
 
 /// Returns the same policy without the positions in the file.
@@ -135,11 +135,11 @@ fn policies() -> impl Strategy<Value = Policy> {
 proptest! {
     #[test]
     fn what_is_printed_reads_back(policy in policies()) {
-        let text = printed(&policy);
+        let text = policy_text(&policy);
         prop_assert_eq!(text.chars().find(|c| is_unsafe(*c) && *c != '\n'), None);
         let again = read(&text);
         prop_assert_eq!(placeless(again.clone()), policy);
-        prop_assert_eq!(printed(&again), text);
+        prop_assert_eq!(policy_text(&again), text);
     }
 }
 
@@ -166,7 +166,7 @@ fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
             exe: Some(Exe {
                 path: EXECUTABLES[exe].to_owned(),
                 state: ExeState::Present,
-                open_folders: None,
+                open_directories: None,
             }),
             uid: Some(uid),
             ..Process::unknown(pid)
@@ -177,15 +177,15 @@ fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
 
 fn drafted(observation: &Snapshot) -> String {
     let report = judge(observation.clone(), Registry::embedded());
-    fixtures::text(|w| told::draft(&draft(&report), observation, w))
+    fixtures::text(|w| policy_text::draft(&draft(&report), observation, w))
 }
 
 fn codes(policy: &Policy, observation: &Snapshot) -> Vec<&'static str> {
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
-    let grave = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
-    grave.map(|found| found.finding.flag().code()).collect()
+    let severe = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
+    severe.map(|found| found.finding.flag().code()).collect()
 }
 
 proptest! {
@@ -241,14 +241,14 @@ fn a_draft_launders_nothing() {
     let mut observation = observed([(80, true, 1, 0, 0)]);
     observation.processes.push(Process {
         name: Some("x".to_owned()),
-        exe: Some(Exe { path: "/tmp/evil".to_owned(), state: ExeState::Deleted, open_folders: None }),
+        exe: Some(Exe { path: "/tmp/evil".to_owned(), state: ExeState::Deleted, open_directories: None }),
         uid: Some(7),
         ..Process::unknown(7)
     });
     observation.sockets.push(fixtures::socket("tcp/0.0.0.0:22", Owner::Held(vec![7].into())));
     let report = judge(observation.clone(), Registry::embedded());
     let draft = draft(&report);
-    let summary = told::summary(&draft);
+    let summary = policy_text::summary(&draft);
     assert!(
         summary.starts_with("1 rule written; 1 listener needs your decision: tcp 0.0.0.0:22 x (impostor"),
         "{summary}"
@@ -301,7 +301,7 @@ fn a_draft_is_written_for_its_reader() {
         for pid in owner.pids() {
             observation.processes.push(Process {
                 name: Some("x".to_owned()),
-                exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None }),
+                exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
                 user: Some("web".to_owned()),
                 uid: Some(33),
                 unit: Some("x.service".to_owned()),

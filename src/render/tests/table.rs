@@ -175,7 +175,7 @@ fn hostile_names_are_shown() {
 }
 
 #[test]
-fn owners_are_told_apart() {
+fn owners_are_distinguished() {
     let text = listing(&scene(), &PLAIN);
     for mark in ["(hidden)", "(kernel)", "(vanished)", "(unknown)", "python3"] {
         assert_eq!(text.matches(mark).count(), 1, "{mark}\n{text}");
@@ -184,7 +184,7 @@ fn owners_are_told_apart() {
 
 /// A prefork server: a pipe gets all its pids, a terminal one pid and a count.
 #[test]
-fn many_holders() {
+fn many_owners() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
     let observation = Snapshot {
         processes: pids.iter().map(|pid| process(*pid, "apache2")).collect(),

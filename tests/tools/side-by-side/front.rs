@@ -22,7 +22,7 @@ mod role {
     /// The first process in the namespaces: builds the load and measures.
     pub(super) const SCENE: &str = "@scene";
     /// A process of the load.
-    pub(super) const HOLDER: &str = "@holder";
+    pub(super) const SERVER: &str = "@holder";
     /// Runs one command and prints what it took.
     pub(super) const RUN: &str = "@run";
 }
@@ -51,7 +51,7 @@ struct Options {
     processes: Option<usize>,
     /// How many of the processes hold the sockets and descriptors; the others sleep
     #[arg(long, value_name = "N")]
-    holders: Option<usize>,
+    servers: Option<usize>,
     /// Open descriptors in all
     #[arg(long, value_name = "N")]
     descriptors: Option<usize>,
@@ -84,13 +84,13 @@ enum Preset {
 
 impl Preset {
     const fn load(self) -> Load {
-        let (listeners, udp, connections, processes, holders, descriptors) = match self {
+        let (listeners, udp, connections, processes, servers, descriptors) = match self {
             Preset::S1 => (20, 6, 20, 52, 10, 330),
             Preset::S2 => (150, 40, 2_000, 402, 100, 7_400),
             Preset::S3 => (2_000, 300, 20_000, 502, 500, 104_000),
             Preset::S4 => (350, 50, 80_000, 5_202, 200, 106_000),
         };
-        Load { listeners, udp, connections, processes, holders, descriptors }
+        Load { listeners, udp, connections, processes, servers, descriptors }
     }
 }
 
@@ -98,18 +98,18 @@ impl Options {
     /// Returns the requested load, if there is one.
     fn load(&self) -> Option<Load> {
         let numbers =
-            [self.listeners, self.udp, self.connections, self.processes, self.holders, self.descriptors];
+            [self.listeners, self.udp, self.connections, self.processes, self.servers, self.descriptors];
         if self.scene.is_none() && numbers.iter().all(Option::is_none) {
             return None;
         }
         let base = self.scene.unwrap_or(Preset::S1).load();
-        let [listeners, udp, connections, processes, holders, descriptors] = numbers;
+        let [listeners, udp, connections, processes, servers, descriptors] = numbers;
         Some(Load {
             listeners: listeners.unwrap_or(base.listeners),
             udp: udp.unwrap_or(base.udp),
             connections: connections.unwrap_or(base.connections),
             processes: processes.unwrap_or(base.processes),
-            holders: holders.unwrap_or(base.holders),
+            servers: servers.unwrap_or(base.servers),
             descriptors: descriptors.unwrap_or(base.descriptors),
         })
     }
@@ -129,7 +129,7 @@ pub(super) fn main() -> ExitCode {
 fn play(arguments: &[OsString]) -> Result<ExitCode> {
     let (within, arguments) = match arguments.split_first() {
         Some((first, rest)) if first == role::RUN => return measure::child(rest),
-        Some((first, rest)) if first == role::HOLDER => return scene::hold(rest),
+        Some((first, rest)) if first == role::SERVER => return scene::hold(rest),
         Some((first, rest)) if first == role::SCENE => (true, rest),
         _ => (false, arguments),
     };

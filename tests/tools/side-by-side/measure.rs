@@ -135,8 +135,8 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 /// Runs a command once; returns `None` if the command does not exist.
 fn run(command: &[OsString]) -> Result<Option<Sample>> {
     let output = Command::new(std::env::current_exe()?).arg(role::RUN).args(command).output()?;
-    let told = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = told.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let printed = String::from_utf8(output.stdout)?;
+    let numbers: Vec<f64> = printed.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     match numbers[..] {
         [wall, cpu, peak] => Ok(Some(Sample { wall, cpu, peak })),
         _ if output.status.success() => Ok(None),
@@ -176,8 +176,8 @@ fn calls(command: &[OsString]) -> Option<u64> {
     strace.args(["-f", "-c", "-U", "calls,name", "--"]).args(command);
     let output = silent(&mut strace).stderr(Stdio::piped()).output().ok()?;
     // The command's own messages come first.
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    told.lines().rev().find_map(|line| line.trim().strip_suffix(" total")?.trim().parse().ok())
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    printed.lines().rev().find_map(|line| line.trim().strip_suffix(" total")?.trim().parse().ok())
 }
 
 /// The numbers of portolan's own report.
@@ -185,7 +185,7 @@ pub(super) struct View {
     complete: bool,
     listeners: usize,
     held: usize,
-    holders: usize,
+    servers: usize,
     gaps: Vec<String>,
 }
 
@@ -201,7 +201,7 @@ pub(super) fn view(portolan: &Path) -> Result<View> {
         complete: report["complete"] == true,
         listeners: listeners.len(),
         held: listeners.iter().filter(|l| l["owner"] == "held").count(),
-        holders: listeners.iter().map(|l| l["processes"].as_array().map_or(0, Vec::len)).sum(),
+        servers: listeners.iter().map(|l| l["processes"].as_array().map_or(0, Vec::len)).sum(),
         gaps: list("gaps")
             .iter()
             .map(|gap| format!("{} ({})", text(&gap["what"]), text(&gap["why"])))
@@ -211,11 +211,11 @@ pub(super) fn view(portolan: &Path) -> Result<View> {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let View { complete, listeners, held, holders, gaps } = self;
+        let View { complete, listeners, held, servers, gaps } = self;
         let complete = if *complete { "a complete view" } else { "an incomplete view" };
         write!(
             f,
-            "{complete}, {listeners} listeners, {held} of them with a holder found, {holders} owners in all"
+            "{complete}, {listeners} listeners, {held} of them with a holder found, {servers} owners in all"
         )?;
         gaps.iter().try_for_each(|gap| write!(f, "; not seen: {gap}"))
     }

@@ -33,7 +33,7 @@ pub(super) struct Load {
     pub connections: usize,
     pub processes: usize,
     /// The number of processes that own the sockets and descriptors, among `processes`.
-    pub holders: usize,
+    pub servers: usize,
     pub descriptors: usize,
 }
 
@@ -56,7 +56,7 @@ impl Scene {
         }
         set_parent_process_death_signal(Some(Signal::KILL))?;
         close_inherited()?;
-        if load.udp > load.listeners || load.holders == 0 || load.listeners >= LISTENING.end {
+        if load.udp > load.listeners || load.servers == 0 || load.listeners >= LISTENING.end {
             return Err(
                 "a load has one holder or more, at most 19,999 listeners, and no more UDP than those".into(),
             );
@@ -71,23 +71,23 @@ impl Scene {
         }
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", CONNECTING)?;
         let mut scene = Scene { load, children: Vec::new() };
-        for index in 0..load.holders {
-            scene.add_holder(index)?;
+        for index in 0..load.servers {
+            scene.add_owner(index)?;
         }
         // This process, and the one that runs the commands, are part of the load.
-        for _ in load.holders + 2..load.processes {
+        for _ in load.servers + 2..load.processes {
             scene.children.push(quiet(Command::new("sleep").arg("infinity")).spawn()?);
         }
         Ok(scene)
     }
 
-    fn add_holder(&mut self, index: usize) -> Result<()> {
-        let Load { listeners, udp, connections, processes, holders, descriptors } = self.load;
+    fn add_owner(&mut self, index: usize) -> Result<()> {
+        let Load { listeners, udp, connections, processes, servers, descriptors } = self.load;
         let standard = 3 * processes;
         let files = descriptors.saturating_sub(standard + listeners + connections);
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(role::HOLDER);
-        for number in [index, holders, listeners - udp, udp, connections / 2, files] {
+        command.arg(role::SERVER);
+        for number in [index, servers, listeners - udp, udp, connections / 2, files] {
             command.arg(number.to_string());
         }
         let mut child = quiet(&mut command).stdout(Stdio::piped()).spawn()?;
@@ -143,13 +143,13 @@ impl Drop for Scene {
 /// Acts as a process of the load: opens its share, writes one byte when it is done, and stays.
 pub(super) fn hold(arguments: &[OsString]) -> Result<ExitCode> {
     let numbers: Option<Vec<usize>> = arguments.iter().map(|a| a.to_str()?.parse().ok()).collect();
-    let Some(&[index, holders, tcp, udp, pairs, files]) = numbers.as_deref() else {
+    let Some(&[index, servers, tcp, udp, pairs, files]) = numbers.as_deref() else {
         return Err("a holder of the load takes six numbers".into());
     };
     let limit = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
     rustix::thread::set_name(&CString::new(format!("service-{index}"))?)?;
-    let share = |total: usize| index * total / holders..(index + 1) * total / holders;
+    let share = |total: usize| index * total / servers..(index + 1) * total / servers;
     let (mut kept, files) = (Vec::new(), share(files).len());
     open_files(files / 2, &mut kept)?;
     for k in share(tcp) {

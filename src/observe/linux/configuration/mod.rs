@@ -173,7 +173,7 @@ mod tests {
 
     fn running(exe: &str, arguments: &[&str]) -> Process {
         Process {
-            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_folders: None }),
+            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
             cmdline: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             ..Process::unknown(std::process::id())
         }

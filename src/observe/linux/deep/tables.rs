@@ -270,8 +270,8 @@ pub fn shown() -> Option<ListedPorts> {
             Ok(netlink) => dump(netlink, Some(kind.1), number, EVERY_STATE),
             Err(errno) => Err(errno.to_string()),
         };
-        let told = text_table(table);
-        if dumped.is_err() && told.is_err() {
+        let listed = text_table(table);
+        if dumped.is_err() && listed.is_err() {
             return None;
         }
         // The text tables do not contain v6only, so with them every IPv6 socket would seem to take IPv4 as well.
@@ -280,10 +280,10 @@ pub fn shown() -> Option<ListedPorts> {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
                 add(kind.0, records);
                 let more =
-                    told.unwrap_or_default().into_iter().filter(|record| !known.contains(&record.local));
+                    listed.unwrap_or_default().into_iter().filter(|record| !known.contains(&record.local));
                 add(kind.0, more.collect());
             }
-            Err(_) => add(kind.0, told.unwrap_or_default()),
+            Err(_) => add(kind.0, listed.unwrap_or_default()),
         }
     }
     add(Protocol::Tcp, bound());

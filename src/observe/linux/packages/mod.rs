@@ -32,7 +32,7 @@ use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage}
 
 /// How long all look-ups together may take. With 70 servers they take about 0.1 s.
 const LIMIT: Duration = Duration::from_secs(30);
-/// So many root directories are looked into at the same time: one that does not answer does not stop the others.
+/// So many root directories are searched at the same time: one that does not answer does not stop the others.
 const WORKERS: usize = 4;
 
 /// What a package recorded of a file.
@@ -152,7 +152,7 @@ fn answers(wanted: Vec<Pid>) -> impl Iterator<Item = Answer> {
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
-/// Groups the programs by their root directory, and looks into each.
+/// Groups the programs by their root directory, and searches each.
 fn start(wanted: &[Pid], sender: &Sender<Answer>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {

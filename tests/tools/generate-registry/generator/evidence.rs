@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn bad_sources_are_told() {
-        for (kind, file, text, told) in [
+        for (kind, file, text, printed) in [
             (Life::Netbase, "services", "ssh 22\n", "services: line 1: no port and protocol"),
             (Life::Netbase, "services", "ssh 22x/tcp\n", "services: line 1: \"22x\" is no port"),
             (Life::Tshark, "decodes", "tcp.port\t22\n", "has no name"),
@@ -367,7 +367,7 @@ mod tests {
             (Life::Ufw, "a", "[a]\nports=1/xyz\n", "unknown protocol"),
         ] {
             let error = named(kind, file, text).unwrap_err().to_string();
-            assert!(error.contains(told), "{kind:?} {text:?}: {error}");
+            assert!(error.contains(printed), "{kind:?} {text:?}: {error}");
         }
     }
 }
