@@ -11,7 +11,7 @@ use portolan::model::{
 };
 use serde_json::{Value, json};
 
-use crate::{differences, everything, five, holds, listed, listing, schema, validator};
+use crate::{differences, everything, five, holds, listing, printed, schema, validator};
 
 /// Every object in a document, by its path, except evidence, which has a schema and tests of its own.
 pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
@@ -42,8 +42,8 @@ fn nothing_else_passes() {
         ("portolan-1.json", listing(&everything())),
         ("portolan.diff-1.json", differences("json").remove(0)),
         ("portolan.diff-1-line.json", differences("ndjson").remove(0)),
-        ("portolan-1-line.json", listed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
-        ("portolan.explain-1.json", listed(&explained).remove(0)),
+        ("portolan-1-line.json", printed(&[five, &["-o", "ndjson", "3416"]].concat()).remove(0)),
+        ("portolan.explain-1.json", printed(&explained).remove(0)),
         ("portolan.event-1.json", serde_json::from_slice(&start).unwrap()),
     ] {
         let schema = validator(file);
