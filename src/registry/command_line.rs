@@ -77,11 +77,13 @@ impl<'p> CommandLine<'p> {
     }
 }
 
+/// The compiled expressions; `None` for one that does not compile.
+type Compiled = HashMap<&'static str, Arc<Option<Regex>>>;
+
 /// Returns the compiled expression. Each expression is compiled once, when it is first used: compiling takes much
 /// longer than matching, and a scan matches some expressions with thousands of processes.
 fn compiled(expression: &'static str) -> Arc<Option<Regex>> {
-    static COMPILED: LazyLock<Mutex<HashMap<&'static str, Arc<Option<Regex>>>>> =
-        LazyLock::new(Mutex::default);
+    static COMPILED: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(compiled.entry(expression).or_insert_with(|| Arc::new(compile(expression))))
 }

@@ -170,7 +170,7 @@ pub(crate) fn danger(
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
-    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(|row| row.severity())?;
+    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(Row::severity)?;
     Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
 }
 

@@ -201,7 +201,7 @@ fn project(process: &OwnedFd, cwd: &str) -> Option<String> {
     let mut directory = openat(process, "cwd", flags, Mode::empty()).ok()?;
     for name in cwd.rsplit('/').take_while(|name| !name.is_empty()).take(LEVELS) {
         let has = |data: &&str| statat(&directory, *data, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if VERSION_CONTROL.iter().any(|data| has(&data)) {
+        if VERSION_CONTROL.iter().any(has) {
             return Some(name.to_owned());
         }
         directory = openat(&directory, "..", flags, Mode::empty()).ok()?;
@@ -269,7 +269,7 @@ mod tests {
         for (cwd, project_there) in [("shop", Some("shop")), ("shop/api/src", Some("shop")), ("", None)] {
             let process = path.join("process");
             let cwd = path.join(cwd);
-            std::os::unix::fs::symlink(&cwd, &process.with_extension("cwd")).unwrap();
+            std::os::unix::fs::symlink(&cwd, process.with_extension("cwd")).unwrap();
             fs::create_dir(&process).unwrap();
             fs::rename(process.with_extension("cwd"), process.join("cwd")).unwrap();
             let opened = fs::File::open(&process).unwrap().into();
