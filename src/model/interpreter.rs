@@ -77,10 +77,14 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same.
+    /// Returns whether two processes with the same program file may run the same. A relative path is one of an observation
+    /// that did not record scripts.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
-        self == other || [self, other].contains(&&RunTarget::Unknown)
+        let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
+            return self == other || [self, other].contains(&&RunTarget::Unknown);
+        };
+        one == another || is_end_of(one, another) || is_end_of(another, one)
     }
 
     /// Returns the text, if there is one.
@@ -91,6 +95,15 @@ impl RunTarget {
             _ => None,
         }
     }
+}
+
+/// Returns whether the absolute `path` ends in the relative path `end`.
+fn is_end_of(end: &str, path: &str) -> bool {
+    let end = end.strip_prefix("./").unwrap_or(end);
+    !end.is_empty()
+        && !end.starts_with(['/', '-'])
+        && path.starts_with('/')
+        && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
 /// Returns the code with one `#` for each number: descriptors and process IDs in it differ at each start.
@@ -398,5 +411,7 @@ mod tests {
         }
         assert!(!target("/srv/a.py").may_be(&target("/srv/evil.py")));
         assert!(target("/srv/a.py").may_be(&RunTarget::Unknown));
+        assert!(target("a.py").may_be(&target("/srv/a.py")) && target("/srv/a.py").may_be(&target("./a.py")));
+        assert!(!target("a.py").may_be(&target("/srv/extra.py")) && !target("").may_be(&target("/srv/a.py")));
     }
 }

@@ -127,3 +127,28 @@ fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     assert_eq!(drafted.rules[0].rule.ports, [Ports::Range(PortRange { low: 512, high: 1023 })]);
     assert!(!drafted.rules[0].rule.required);
 }
+
+/// Every `accept` needs a reason, and an audit names what it silenced.
+#[test]
+fn what_a_policy_silences_is_named() {
+    let rule = "[[allow]]\nid = \"a\"\nport = 22\naccept = \"impostor\"\n";
+    for (reason, remarks) in [("", 1), ("reason = \"a honeypot\"\n", 0)] {
+        let policy = read(&format!("{rule}{reason}")).unwrap();
+        let found = check(&policy, jiff::civil::date(2026, 11, 21));
+        let found =
+            found.iter().filter(|remark| matches!(remark.kind, RemarkKind::AcceptsWithoutReason { .. }));
+        assert_eq!(found.count(), remarks, "{reason}");
+    }
+    let policy = read(&format!("{rule}reason = \"a honeypot\"")).unwrap();
+    let report =
+        judge(one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/sleep", "root")]), Registry::embedded());
+    let mut audit = Audit::of(&report);
+    apply(&policy, &mut audit);
+    let accepted = audit.accepted_by_rule();
+    let [accepted] = &accepted[..] else { panic!("{accepted:?}") };
+    assert_eq!(
+        (accepted.severity, accepted.rule, accepted.reason),
+        (Severity::Warning, "a", Some("a honeypot"))
+    );
+    assert!(accepted.codes.contains("impostor"));
+}
