@@ -1,6 +1,6 @@
 //! What the rules could not judge for want of evidence, as gaps: the absence of a finding is no evidence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::join::Entry;
 use crate::model::{Gap, Pid, Process, RunTarget, Stage};
@@ -18,20 +18,18 @@ const SCRIPT: Missing = ("whose script was not found", "who can replace the scri
 pub(super) fn gaps(entries: &[Entry], known: &[Gap]) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
+    let mut seen = HashSet::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
-        let unread =
-            entry.socket.owner.pids().iter().filter(|pid| {
-                entry.processes.iter().all(|process| process.pid != **pid || is_unread(process))
-            });
-        for pid in unread {
-            missing.entry(PROCESS).or_default().insert(*pid);
-        }
-        for process in entry.processes.iter() {
-            if RunTarget::of(process) == RunTarget::Unknown {
-                missing.entry(COMMAND_LINE).or_default().insert(process.pid);
-            }
-            if process.script.as_ref().is_some_and(|script| script.origin.is_none()) {
-                missing.entry(SCRIPT).or_default().insert(process.pid);
+        for pid in entry.socket.owner.pids().iter().filter(|pid| seen.insert(**pid)) {
+            // The processes of an entry are in rising order of pid.
+            let at = entry.processes.binary_search_by_key(pid, |process| process.pid);
+            let process = at.ok().and_then(|at| entry.processes.get(at));
+            let lacks = match process {
+                Some(process) if !is_unread(process) => lacking(process),
+                _ => Some(PROCESS),
+            };
+            if let Some(lacks) = lacks {
+                missing.entry(lacks).or_default().insert(*pid);
             }
         }
     }
@@ -50,6 +48,13 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap]) -> Vec<Gap> {
         })
     });
     gaps.collect()
+}
+
+fn lacking(process: &Process) -> Option<Missing> {
+    if RunTarget::of(process) == RunTarget::Unknown {
+        return Some(COMMAND_LINE);
+    }
+    process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
 fn is_unread(process: &Process) -> bool {
