@@ -61,7 +61,7 @@ fn svg(screen: &vt100::Screen, title: &str) -> String {
             let look = Look { color: cell.fgcolor(), bold: cell.bold(), dim: cell.dim() };
             let blank = matches!(cell.contents(), "" | " ");
             match &mut piece {
-                // Each word begins at the column where the terminal has it, whatever the font of the viewer.
+                // Each word begins at the column where the terminal has it, with any font.
                 Some((_, same, text)) if *same == look && !blank => text.push_str(cell.contents()),
                 _ => {
                     write_piece(&mut svg, row, piece.take());
@@ -103,7 +103,7 @@ fn shows(name: &str, picture: &str) {
     let other = committed.lines().zip(picture.lines()).find(|(old, new)| old != new);
     assert!(
         committed == picture,
-        "{name} is not of the program as it is: {other:?}; PORTOLAN_BLESS=1 cargo test --test pictures makes it anew"
+        "{name} is not of the program as it is: {other:?}; PORTOLAN_BLESS=1 cargo test --test pictures makes it again"
     );
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains(&format!("src/docs/pictures/{name}")), "the README does not show {name}");

@@ -38,11 +38,11 @@ fn blocks_of(page: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(page);
     let text = std::fs::read_to_string(&path).unwrap();
-    let mut told = String::new();
+    let mut printed = String::new();
     let mut blocks = 0;
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        writeln!(told, "{line}").unwrap();
+        writeln!(printed, "{line}").unwrap();
         if line != "```console" {
             continue;
         }
@@ -57,12 +57,12 @@ fn blocks_of(page: &str) {
             .unwrap();
         // An audit with findings ends with 1.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {output:?}");
-        write!(told, "{command}\n{}```\n", String::from_utf8(output.stdout).unwrap()).unwrap();
+        write!(printed, "{command}\n{}```\n", String::from_utf8(output.stdout).unwrap()).unwrap();
         lines.by_ref().find(|line| *line == "```").unwrap();
     }
     assert!(blocks >= 2, "{page} shows nothing");
     if std::env::var_os("PORTOLAN_BLESS").is_some() {
-        std::fs::write(&path, &told).unwrap();
+        std::fs::write(&path, &printed).unwrap();
     }
-    assert_eq!(text, told, "{page} does not show what the program prints");
+    assert_eq!(text, printed, "{page} does not show what the program prints");
 }

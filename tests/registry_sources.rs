@@ -1,6 +1,6 @@
 //! The committed registry and evidence are what the generator makes from their packages.
 //!
-//! `PORTOLAN_REGISTRY_SOURCES` names a directory with the files of the packages; `.ci/registry-sources FOLDER` fills
+//! `PORTOLAN_REGISTRY_SOURCES` names a directory with the files of the packages; `.ci/registry-sources DIRECTORY` fills
 //! it. If the variable is not set, or the directory does not exist, the tests are reported as ignored.
 
 use std::path::{Path, PathBuf};

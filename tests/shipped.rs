@@ -1,6 +1,6 @@
 //! The tools of other projects accept the files that are shipped with the program, and its output for those tools.
 //!
-//! `PORTOLAN_TOOLS` names a directory with those tools; `.ci/tools FOLDER` fills it. If the variable is not set, the
+//! `PORTOLAN_TOOLS` names a directory with those tools; `.ci/tools DIRECTORY` fills it. If the variable is not set, the
 //! tests that need a tool are reported as ignored.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
@@ -105,7 +105,7 @@ fn sarif(tools: &Path) -> Result<(), Failed> {
             // The tool would have found an error.
             for (pointer, value) in [
                 ("/version", json!("2.0.0")),
-                ("/runs/0/tool/driver/rules/0/defaultConfiguration/level", json!("grave")),
+                ("/runs/0/tool/driver/rules/0/defaultConfiguration/level", json!("severe")),
                 ("/runs/0/invocations/0/startTimeUtc", json!("yesterday")),
                 ("/runs/0/invocations/0/executionSuccessful", Value::Null),
             ] {

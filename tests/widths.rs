@@ -122,7 +122,7 @@ fn every_width_colour_and_user() {
                         printed.contains("portolan: not seen:") && printed.contains("could not be read");
                     assert!(gap, "{about}: {shown}");
                     assert!(
-                        printed.contains("(hidden)") || printed.contains("is hidden"),
+                        printed.contains("(hidden)") || printed.contains("owner hidden"),
                         "{about}: {shown}"
                     );
                 }

@@ -101,7 +101,7 @@ fn usual_programs_make_a_port_unremarkable() {
         // A finding for another reason remains.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
-        // A port in the kernel's own range needs no explanation, whatever is registered there.
+        // A port in the kernel's own range needs no explanation, even if it is registered.
         ("tcp/127.0.0.1:40841", vec![PYTHON], vec!["ephemeral"], None),
         // A datagram socket there is usually a client.
         ("tcp/127.0.0.1:40001", vec![PYTHON], vec!["ephemeral"], None),

@@ -181,9 +181,9 @@ fn verdict(bencher: Bencher<'_, '_>, port: u16) {
 }
 
 /// A scan of this machine, with and without the process lookup.
-#[divan::bench(name = "observe", args = ["holders", "no holders"])]
+#[divan::bench(name = "observe", args = ["processes", "no processes"])]
 fn observe_here(look: &str) -> Snapshot {
-    let servers = look == "holders";
+    let servers = look == "processes";
     observe(&Scope { processes: servers, ..Scope::default() }).unwrap()
 }
 

@@ -91,9 +91,9 @@ fn an_audit_written_to_a_file_is_what_it_would_have_printed() {
     {
         let lost = directory.path().join("gone").join("out");
         let output = from_capture(&["audit", "--write", lost.to_str().unwrap()]);
-        crate::refused(&output, "a folder that is not there", "nothing was written");
+        crate::refused(&output, "a directory that does not exist", "nothing was written");
     }
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no other file is left");
     let rules = run(["audit", "--rules", "--write", path.to_str().unwrap()]);
     assert_eq!(rules.status.code(), Some(0));
     assert_eq!(std::fs::read(&path).unwrap(), run(["audit", "--rules"]).stdout);

@@ -79,7 +79,7 @@ fn run(command: &str, captures: &Path, actual: &mut String) {
     let (stdout, stderr) = (crate::stdout(&output), crate::stderr(&output));
     let code = output.status.code().unwrap();
     if code == 2 {
-        // An error is one line, whatever the snapshot contains.
+        // An error is one line for any snapshot.
         assert!(stdout.is_empty(), "{command}: {stdout}");
         assert!(stderr.starts_with("portolan: ") && stderr.lines().count() == 1, "{command}: {stderr}");
     }

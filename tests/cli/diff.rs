@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{capture, refused, run, stderr, stdout};
 
-/// A gap on either side prevents an all-clear, whatever the format.
+/// A gap on either side prevents an all-clear in every format.
 #[test]
 fn a_diff_with_gaps_is_no_all_clear() {
     let directory = tempfile::tempdir().unwrap();

@@ -19,13 +19,13 @@ pub const SCENES: &[Scene] = &[
     ("multicast_and_broadcast", multicast_and_broadcast),
     ("bound_to_a_device", bound_to_a_device),
     ("freebind", freebind),
-    ("connected_udp_is_no_listener", connected_udp_is_no_listener),
-    ("connections_are_no_listeners", connections_are_no_listeners),
+    ("connected_udp_is_not_a_listener", connected_udp_is_not_a_listener),
+    ("connections_are_not_listeners", connections_are_not_listeners),
     ("udplite", udplite),
     ("mptcp", mptcp),
     ("ephemeral_follows_the_namespace", ephemeral_follows_the_namespace),
-    ("a_long_list_of_kept_back_ports_is_read_whole", kept_back_at_length),
-    ("kept_back_ports_that_cannot_be_read_are_a_gap", kept_back_unread),
+    ("a_long_list_of_kept_back_ports_is_read_whole", many_reserved_ports),
+    ("kept_back_ports_that_cannot_be_read_are_a_gap", reserved_ports_unread),
 ];
 
 const STREAM: SocketType = SocketType::STREAM;
@@ -204,7 +204,7 @@ fn freebind(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn connected_udp_is_no_listener(lab: &Lab) -> Outcome {
+fn connected_udp_is_not_a_listener(lab: &Lab) -> Outcome {
     lab.alone()?;
     let connected = UdpSocket::bind("127.0.0.1:8760")?;
     connected.connect("127.0.0.1:8761")?;
@@ -218,7 +218,7 @@ fn connected_udp_is_no_listener(lab: &Lab) -> Outcome {
 }
 
 /// An established connection, a half-open one, and one that waits to be accepted: only the listener is listed.
-fn connections_are_no_listeners(lab: &Lab) -> Outcome {
+fn connections_are_not_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = std::net::TcpListener::bind("127.0.0.1:8770")?;
     let client = TcpStream::connect("127.0.0.1:8770")?;
@@ -300,7 +300,7 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
 }
 
 /// The kernel returns no more of a setting than fits in the first read.
-fn kept_back_at_length(lab: &Lab) -> Outcome {
+fn many_reserved_ports(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = Server::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;
     let list: Vec<String> = (40_001..=45_001).step_by(2).map(|port| port.to_string()).collect();
@@ -313,7 +313,7 @@ fn kept_back_at_length(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn kept_back_unread(lab: &Lab) -> Outcome {
+fn reserved_ports_unread(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:40001")?])?;
     // The setting is replaced by a text that is not a list of ports, and by a file that cannot be opened.

@@ -92,7 +92,8 @@ fn findings(lab: &Lab) -> Outcome {
 fn trouble(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = Server::start(&sleep(), vec![tcp("0.0.0.0:3416")?])?;
-    for arguments in [&["--fail-on", "grave"][..], &["--write", "/no-such-folder/out"], &["--netns", "none"]]
+    for arguments in
+        [&["--fail-on", "severe"][..], &["--write", "/no-such-directory/out"], &["--netns", "none"]]
     {
         let output = lab.portolan([&["audit"], arguments].concat()).output()?;
         same!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{arguments:?}: {output:?}");
@@ -180,6 +181,6 @@ fn whole_file(lab: &Lab) -> Outcome {
         same!(looks > 20, true, "{looks} looks");
         Ok(())
     })?;
-    same!(fs::read_dir(directory.path())?.count(), 1, "nothing is left beside it");
+    same!(fs::read_dir(directory.path())?.count(), 1, "no other file is left");
     Ok(())
 }

@@ -120,7 +120,7 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     bind(&apart, &at("[::]:8902"))?;
     listen(&apart, 16)?;
     let _apart = Server::start(&lab.sleeper_called(b"apart")?, vec![apart])?;
-    let _together = Server::start(&lab.sleeper_called(b"beside")?, vec![tcp("0.0.0.0:8902")?])?;
+    let _together = Server::start(&lab.sleeper_called(b"second")?, vec![tcp("0.0.0.0:8902")?])?;
     let report = lab.json(&[])?;
     complete(&report, 4)?;
     for listener in listeners(&report)? {
@@ -207,7 +207,7 @@ fn shared_by_users(lab: &Lab) -> Outcome {
     for listener in listeners(&lab.json(&[])?)? {
         same!(flags(listener).contains(&"shared"), false, "one program, one user: {listener:#}");
     }
-    let stranger = Server::start_as(&program, vec![stream()?], Some(NOBODY))?;
+    let unknown = Server::start_as(&program, vec![stream()?], Some(NOBODY))?;
     let report = lab.json(&[])?;
     complete(&report, 3)?;
     for listener in listeners(&report)? {
@@ -215,9 +215,9 @@ fn shared_by_users(lab: &Lab) -> Outcome {
         same!(shared["severity"], "notice", "{listener:#}");
         same!(shared["evidence"]["differ_in"], json!(["user"]));
         same!(shared["evidence"]["sockets"], 3);
-        let known = shared["evidence"]["holders"]["known"].as_array().ok_or("no holders")?;
+        let known = shared["evidence"]["holders"]["known"].as_array().ok_or("no processes")?;
         same!(known.len(), 2);
-        same!(known.iter().any(|one| one["pid"] == stranger.pid() && one["uid"] == NOBODY), true);
+        same!(known.iter().any(|one| one["pid"] == unknown.pid() && one["uid"] == NOBODY), true);
     }
     // The table, which reads less of each process, has the same flags.
     let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;

@@ -1,6 +1,6 @@
 //! Real sockets and processes in namespaces of their own: everything that a scene needs, and its cleanup.
 //!
-//! A scene runs on a thread in a new network namespace; whatever the scene starts is created in it. No port of the
+//! A scene runs on a thread in a new network namespace; everything the scene starts is created in it. No port of the
 //! machine is used, nothing is sent beyond the namespace, and every process is ended by its pid.
 
 use std::cell::{OnceCell, RefCell};
@@ -175,7 +175,7 @@ impl Lab {
     }
 
     /// Enters a pid namespace with a `/proc` of its own, which contains only the processes that the scene starts from
-    /// here on: every visible process may be read, whatever else runs on this machine.
+    /// here on: every visible process may be read, regardless of what else runs on this machine.
     pub fn alone(&self) -> Outcome {
         self.alone_with("")
     }
@@ -230,7 +230,7 @@ impl Lab {
         command
     }
 
-    /// Runs the program under a circumstance, and returns its JSON, whatever it matched, and its standard error.
+    /// Runs the program under a circumstance, and returns its JSON, even if nothing matched, and its standard error.
     pub fn json_under(&self, circumstance: &str, arguments: &[&str]) -> Result<(Value, String), Failed> {
         self.remembered(self.portolan_under(circumstance, ["-o", "json"].iter().chain(arguments)).output()?)
     }
@@ -268,7 +268,7 @@ impl Lab {
         Ok((parsed?, messages))
     }
 
-    /// Returns the JSON of a successful run, whatever it matched.
+    /// Returns the JSON of a run without an error, even if nothing matched.
     pub fn parsed(output: &Output) -> Result<Value, Failed> {
         let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
@@ -346,7 +346,7 @@ impl Server {
     }
 
     fn new(child: Child, pipes: Option<(ChildStdin, ChildStdout)>) -> Result<Self, Failed> {
-        // The holder is created before its pid is read: a child that is not waited for would keep its pid namespace
+        // The server is created before its pid is read: a child that is not waited for would keep its pid namespace
         // alive.
         let mut server = Server { child, pid: 0, pipes, said: Vec::new() };
         server.pid = inner_pid(server.child.id())?;

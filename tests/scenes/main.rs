@@ -33,6 +33,8 @@ mod groups;
 #[cfg(target_os = "linux")]
 mod helpers;
 #[cfg(target_os = "linux")]
+mod hidden_parts;
+#[cfg(target_os = "linux")]
 mod holding;
 #[cfg(target_os = "linux")]
 mod lab;
@@ -42,8 +44,6 @@ mod many;
 mod namespaces;
 #[cfg(target_os = "linux")]
 mod one_liners;
-#[cfg(target_os = "linux")]
-mod out_of_sight;
 #[cfg(target_os = "linux")]
 mod parity;
 #[cfg(target_os = "linux")]
@@ -76,7 +76,7 @@ fn main() -> std::process::ExitCode {
         audit_rules::SCENES,
         executables::SCENES,
         holding::SCENES,
-        out_of_sight::SCENES,
+        hidden_parts::SCENES,
         programs::SCENES,
         peers::SCENES,
         privilege::SCENES,

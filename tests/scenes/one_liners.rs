@@ -125,7 +125,7 @@ fn is_installed(tool: &str) -> bool {
 /// Runs a line as a user types it, with this program first in PATH.
 fn shell(lab: &Lab, line: &str) -> Result<Output, Failed> {
     let program = lab.portolan([""; 0]);
-    let directory = Path::new(program.get_program()).parent().ok_or("no folder")?.display().to_string();
+    let directory = Path::new(program.get_program()).parent().ok_or("no directory")?.display().to_string();
     let path = format!("{directory}:{}", std::env::var("PATH")?);
     let mut command = Command::new("bash");
     command.args(["-c", line]).env("PATH", path).env_remove("NO_COLOR").stdin(Stdio::null());

@@ -34,7 +34,7 @@ fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
     let observation: Snapshot = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
-    // The scenes compare the processes, so a process that netstat2 does not find is no failure here.
+    // The scenes compare the processes, so a process that netstat2 does not find is not a failure here.
     let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Owners).collect();
     same!(gaps, Vec::<&Gap>::new());
     let seen = observation.sockets.into_iter().map(|socket| {
@@ -170,6 +170,6 @@ fn one_port_two_devices(lab: &Lab) -> Outcome {
     devices.sort_unstable();
     same!(devices, ["lo", "wire1"]);
     let alike = portable(lab)?.iter().filter(|(_, _, port, _)| *port == 8913).count();
-    same!(alike, 1, "netstat2 tells devices now");
+    same!(alike, 1, "netstat2 reports devices now");
     Ok(())
 }

@@ -161,7 +161,7 @@ fn other_namespaces(lab: &Lab) -> Outcome {
     let here = Server::start(&sleep(), vec![tcp("127.0.0.1:9050")?])?;
     let there = lab.helper(["elsewhere", "127.0.0.1:9051", "-", "stays"])?;
     let (_, messages, _) = said(&mut lab.portolan([""; 0]))?;
-    same!(messages.contains("1 other network namespace, not looked into (--netns all)"), true, "{messages}");
+    same!(messages.contains("1 other network namespace, not scanned (--netns all)"), true, "{messages}");
     let report = lab.json(&["--netns", "all"])?;
     complete(&report, 2)?;
     held(&report, 9050, &[here.pid()])?;

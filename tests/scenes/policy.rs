@@ -111,12 +111,12 @@ const CHANGES: &[Change] = &[
         &["unexpected tcp/127.0.0.1:9000", "missing tcp/127.0.0.1:9000"],
     ),
     (
-        "the same name in another folder",
+        "the same name in another directory",
         |all| all[CART].program = "/opt/other/cart",
         &["unexpected tcp/127.0.0.1:9000", "missing tcp/127.0.0.1:9000"],
     ),
     (
-        "another program beside it",
+        "another program next to it",
         |all| all[CART].next_to = Some("/opt/other/guest"),
         &["unexpected tcp/127.0.0.1:9000", "missing tcp/127.0.0.1:9000"],
     ),
@@ -151,7 +151,7 @@ const CHANGES: &[Change] = &[
         &["unexpected tcp/0.0.0.0:*"],
     ),
     (
-        "UDP beside TCP",
+        "UDP and TCP",
         |all| all.push(service("/opt/shop/cart", NOBODY, &["udp/127.0.0.1:9000"])),
         &["unexpected udp/127.0.0.1:9000"],
     ),
@@ -218,8 +218,8 @@ fn audit(lab: &Lab, policy: &Path) -> Result<(Option<i32>, Value), Failed> {
 /// Returns the code and place of each finding at or above warning; `*` stands for a port that the kernel chose.
 fn counted(audit: &Value) -> Vec<String> {
     let findings = audit["findings"].as_array().into_iter().flatten();
-    let grave = findings.filter(|f| f["severity"] == "warning" || f["severity"] == "critical");
-    grave
+    let severe = findings.filter(|f| f["severity"] == "warning" || f["severity"] == "critical");
+    severe
         .map(|found| {
             let port = found["port"].as_u64().filter(|port| *port < 32_768);
             let address = found["address"].as_str().unwrap_or("-");

@@ -22,13 +22,13 @@ pub const SCENES: &[Scene] = &[
     ("watch_tells_that_a_holder_let_go", lets_go),
     ("watch_is_quiet_about_a_restart", restart),
     ("watch_tells_wider_and_narrower", wider_and_narrower),
-    ("watch_tells_what_is_out_of_sight", out_of_sight),
+    ("watch_tells_what_is_hidden_parts", hidden_parts),
     ("watch_as_nobody", as_nobody),
     ("watch_heeds_its_targets", targets),
     ("watch_ends_when_its_reader_leaves", reader_leaves),
     ("until_listening", until_listening),
     ("until_free", until_free),
-    ("until_free_is_not_said_of_what_is_out_of_sight", until_free_out_of_sight),
+    ("until_free_is_not_said_of_what_is_hidden_parts", until_free_hidden_parts),
 ];
 
 /// The longest wait for anything.
@@ -310,7 +310,7 @@ fn wider_and_narrower(lab: &Lab) -> Outcome {
 }
 
 /// `/proc` is unmounted while it is watched, and mounted again.
-fn out_of_sight(lab: &Lab) -> Outcome {
+fn hidden_parts(lab: &Lab) -> Outcome {
     let _owner = Server::start(&sleep(), vec![tcp("127.0.0.1:8500")?])?;
     let (watch, start) = Watch::start(lab, &[])?;
     same!(start["count"], 1);
@@ -371,7 +371,7 @@ fn reader_leaves(lab: &Lab) -> Outcome {
         lab.portolan(["watch", "--interval", "0.1"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
-    // Nothing changes, and the run ends all the same.
+    // Nothing changes, and the run still ends.
     let status = ended(&mut child)?;
     let mut messages = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut messages)?;
@@ -463,7 +463,7 @@ fn until_free(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn until_free_out_of_sight(lab: &Lab) -> Outcome {
+fn until_free_hidden_parts(lab: &Lab) -> Outcome {
     unmount_proc()?;
     let output = lab.portolan(["watch", "8950", "--until-free", "--timeout", "5"]).output()?;
     let messages = String::from_utf8(output.stderr)?;

@@ -12,7 +12,7 @@ fn report(observation: &Snapshot) -> Report {
     judge(observation.clone(), Registry::embedded())
 }
 
-/// The kinds and places of what is told: `+` for what is not sure, in brackets what passes.
+/// Returns the kinds and places of the changes: `+` if unsure, in brackets if passing.
 fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
@@ -137,7 +137,7 @@ fn what_passes() {
             &[],
         ),
         (
-            "the kernel's own, of TCP: it is no program that could be known again",
+            "the kernel's own, of TCP: it has no program to recognise it by",
             &[("tcp/0.0.0.0:40001", Some(0), &["kernel"])],
             &[("tcp/0.0.0.0:50001", Some(0), &["kernel"])],
             &["vanished tcp/0.0.0.0:40001", "appeared tcp/0.0.0.0:50001"],
@@ -164,7 +164,7 @@ fn what_passes() {
     for (name, before, after, wanted) in rows {
         assert_eq!(compared(&seen(before), &seen(after)), *wanted, "{name}");
     }
-    // What waits bound is a client's as well, but for a port that is kept back; a connection is not compared.
+    // What waits bound is a client's as well, except on a reserved port; a connection is not compared.
     let mut bound = seen(&[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])]);
     bound.sockets[0].state = State::Bound;
     assert_eq!(compared(&seen(&[]), &bound), ["(appeared tcp/0.0.0.0:40001)"]);
@@ -196,7 +196,7 @@ fn what_is_not_sure_or_cannot_be_compared() {
         ([("tcp/0.0.0.0:80", Some(0), &["a"][..])], [("tcp/0.0.0.0:80", Some(0), &["b"][..])]);
     assert_eq!(compared(&seen(&[WEB]), &seen(&name)), ["program-not-seen tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
-    // One holder more, where not every process could be read before.
+    // One process more, and not every process could be read before.
     let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
     assert_eq!(compared(&blind(&[WEB], Stage::Owners), &seen(&two)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&two), &blind(&[WEB], Stage::Owners)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
@@ -205,7 +205,7 @@ fn what_is_not_sure_or_cannot_be_compared() {
 }
 
 #[test]
-fn namespaces_that_were_not_looked_into() {
+fn namespaces_that_were_not_scanned() {
     let blue = || Some(Netns { inode: 7, name: Some("blue".into()) });
     let inside = |asked: Namespaces| {
         let mut observation = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
@@ -271,7 +271,7 @@ fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity,
     let comparison: Comparison<'_> = compare(&before, &after);
     let mut audit = Audit::of(&after);
     add_to(&mut audit, &comparison);
-    // What is remarkable about a listener by itself is another room's business.
+    // Findings about one listener belong to other modules.
     let since = |code: &str| Kind::ALL.iter().any(|kind| kind.name() == code);
     let findings = audit.findings.iter().filter(|found| since(found.finding.flag().code()));
     let findings = findings.map(|found| {
@@ -309,7 +309,7 @@ fn findings_of_an_audit() {
     }
     let (findings, ..) = audited(&with_file(ExeState::Present), &with_file(ExeState::Replaced));
     assert_eq!(findings, [("replaced", Notice, true)]);
-    // What the baseline did not see, and what cannot be compared with it, is no all-clear.
+    // What the baseline did not see, and what cannot be compared with it, prevents an all-clear.
     let mut blind = seen(&[("tcp/0.0.0.0:80", Some(0), &[])]);
     assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 1));
     blind.gaps = vec![gap(Stage::Owners)];
@@ -333,7 +333,7 @@ fn evidence_of_both_sides() {
     );
 }
 
-/// What is told the other way round, made from this one.
+/// Returns the expected change in the opposite direction.
 fn turned_over(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()
@@ -400,7 +400,7 @@ proptest! {
         prop_assert_eq!(turned_over(&compared(&before, &after)), back);
     }
 
-    /// Never nothing told and complete, where one side has a place that the other lacks and that is no client's.
+    /// A complete comparison reports each place that only one side has, unless it may be a client's.
     #[test]
     fn no_false_all_clear(before in any_view(), after in any_view()) {
         let (before, after) = (report(&before), report(&after));

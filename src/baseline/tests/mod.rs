@@ -9,7 +9,7 @@ use crate::join::join;
 use crate::model::*;
 use crate::registry::Registry;
 
-/// A socket, and the program its one holder runs; no program stands for a hidden owner.
+/// A socket, and the program its one process runs; without a program the owner is hidden.
 fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
     Socket {
         local: local.parse().unwrap(),
@@ -129,7 +129,7 @@ fn scripts_modules_and_destinations_are_identity() {
 
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
 
-/// A name, the listeners before and after, and what is told.
+/// A name, the listeners before and after, and what is reported.
 type Case = (&'static str, &'static [Row], &'static [Row], &'static [&'static str]);
 
 #[test]
@@ -155,13 +155,13 @@ fn differences() {
             &["changed tcp/127.0.0.1:80"],
         ),
         (
-            "a name is no file",
+            "a name is not a file",
             &[("tcp/0.0.0.0:80", None, &["x"])],
             &[("tcp/0.0.0.0:80", None, &["y"])],
             &["changed tcp/0.0.0.0:80"],
         ),
         (
-            "one more beside it",
+            "one more next to it",
             &[WEB],
             &[WEB, ("tcp/127.0.0.1:80", Some(0), &["/bin/x"])],
             &["appeared tcp/127.0.0.1:80"],
@@ -199,7 +199,7 @@ fn differences() {
             &["vanished tcp/127.0.0.1:80", "appeared udp/127.0.0.1:80"],
         ),
         ("hidden and seen", &[("tcp/127.0.0.1:80", Some(0), &[])], &[WEB], &[]),
-        ("user not told", &[("tcp/127.0.0.1:80", None, &["/bin/web"])], &[WEB], &[]),
+        ("user not known", &[("tcp/127.0.0.1:80", None, &["/bin/web"])], &[WEB], &[]),
         (
             "hidden, of another user",
             &[("tcp/127.0.0.1:80", Some(7), &[])],
@@ -319,7 +319,7 @@ proptest! {
         prop_assert_eq!(turned(&printed(&before, &after)), back);
     }
 
-    /// Whatever is at one place only, on one side only, is told.
+    /// Everything that is at one place only, on one side only, is reported.
     #[test]
     fn nothing_is_lost(before in rows(), after in rows()) {
         let printed = printed(&observation(&before), &observation(&after)).join("\n") + "\n";

@@ -36,7 +36,7 @@ fn executables() {
     let clean: Option<&[&str]> = Some(&[]);
     for (name, local, exe, wanted) in [
         ("installed", "tcp/0.0.0.0:80", exe("/usr/sbin/nginx", Present, clean), vec![]),
-        ("nothing known of its folders", "tcp/0.0.0.0:80", exe("/tmp/x", Present, None), vec![]),
+        ("nothing known about its directories", "tcp/0.0.0.0:80", exe("/tmp/x", Present, None), vec![]),
         (
             "upgraded",
             "tcp/0.0.0.0:80",
@@ -154,7 +154,7 @@ fn backlogs() {
         ("one more", "tcp/127.0.0.1:80", State::Listen, queues(2, 1), on_loopback.clone()),
         ("no limit but one", "tcp/0.0.0.0:80", State::Listen, queues(1, 0), full.clone()),
         ("none waits, none may", "tcp/0.0.0.0:80", State::Listen, queues(0, 0), vec![]),
-        ("not told", "tcp/0.0.0.0:80", State::Listen, None, vec![]),
+        ("not reported", "tcp/0.0.0.0:80", State::Listen, None, vec![]),
         ("bytes of a datagram", "udp/0.0.0.0:53", State::Unconnected, queues(4096, 0), vec![]),
     ] {
         assert_eq!(of(local, state, queues), wanted, "{name}");

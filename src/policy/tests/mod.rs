@@ -78,7 +78,7 @@ fn printed(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outc
     (codes.collect(), audit.gaps.len(), audit.outcome(Severity::Warning))
 }
 
-/// Whether a rule of these conditions allows it: yes, no, or not to be told.
+/// Returns whether a rule with these conditions allows it: yes, no, or undecidable.
 fn allows(conditions: &str, observation: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
     let (codes, gaps, outcome) = printed(&policy, observation);
@@ -197,7 +197,7 @@ fn what_is_not_seen_is_not_decided() {
             assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
         }
     }
-    // A file that could not be read, and a holder that was seen beside one that was not.
+    // A file that could not be read, and a process that was seen with one that was not.
     let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
     let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
@@ -332,7 +332,7 @@ fn what_is_required_is_missed() {
                     executable = \"/usr/sbin/nginx\"\nrequired = true\n";
     let policy = read(required).unwrap();
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
-    // Another rule may decide; what is promised is there all the same.
+    // Another rule may decide; what is required is still there.
     assert_eq!(printed(&policy, &there), (vec![], 0, Outcome::Clear));
     let nothing = observation(vec![], vec![]);
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);

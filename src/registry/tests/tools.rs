@@ -81,7 +81,7 @@ fn a_published_port_is_judged_one_lower() {
 }
 
 #[test]
-fn tools_are_known_by_what_they_were_told_to_do() {
+fn tools_are_known_by_their_command_line() {
     for (name, file, line, expected) in [
         ("a shell behind netcat", "nc.traditional", "nc -lvp 4444 -e /bin/bash", Some(AdHocUse::Shell)),
         ("netcat that listens", "nc.openbsd", "nc -lk 443", Some(AdHocUse::Listen)),

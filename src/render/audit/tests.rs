@@ -185,7 +185,7 @@ Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
 }
 
 #[test]
-fn a_connection_is_no_listener() {
+fn a_connection_is_not_a_listener() {
     let mut observation = many(2);
     observation.sockets[1].state = crate::model::State::Established;
     let report = report(&observation);
@@ -263,7 +263,7 @@ fn json_holds_the_listing_and_the_findings() {
 }
 
 #[test]
-fn ndjson_is_a_finding_a_line_and_the_verdict_last() {
+fn ndjson_has_one_line_per_finding_and_the_verdict_last() {
     let observation = scene();
     let report = report(&observation);
     let audit = with_missing(&report);
@@ -289,7 +289,7 @@ fn ndjson_is_a_finding_a_line_and_the_verdict_last() {
 }
 
 #[test]
-fn sarif_tells_rules_results_and_gaps() {
+fn sarif_has_rules_results_and_gaps() {
     let observation = scene();
     let report = report(&observation);
     let audit = with_missing(&report);
@@ -381,7 +381,7 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
-    // The series are the same whatever was found, except for the date of a policy.
+    // The series are always the same, except for the date of a policy.
     let mut expected = series(&none);
     expected.push("portolan_policy_timestamp_seconds".to_owned());
     assert_eq!(series(&printed), expected);
@@ -424,7 +424,7 @@ portolan_policy_timestamp_seconds 1795132800
 }
 
 #[test]
-fn rules_are_told_from_the_flags() {
+fn the_list_of_rules_comes_from_the_flags() {
     let printed = text(|w| rules::text(&Style { width: Some(80), color: false }, w));
     let document: Value = serde_json::from_str(&text(rules::document)).unwrap();
     let listed = document["rules"].as_array().unwrap();

@@ -159,7 +159,7 @@ fn colour_changes_nothing_but_colour() {
         let coloured = listing(&scene(), &Style { width, color: true });
         assert!(!plain.contains('\x1b'));
         assert_eq!(bleached(&coloured), plain);
-        // The most severe flag is a warning, which is dark yellow, whatever the value of NO_COLOR.
+        // The most severe flag is a warning, which is dark yellow for every value of NO_COLOR.
         let row = coloured.lines().find(|line| line.contains("orphaned")).unwrap();
         assert!(row.contains("\x1b[38;5;3morphaned"), "{row:?}");
     }

@@ -22,12 +22,12 @@ mod role {
     /// The first process in the namespaces: builds the load and measures.
     pub(super) const SCENE: &str = "@scene";
     /// A process of the load.
-    pub(super) const SERVER: &str = "@holder";
+    pub(super) const SERVER: &str = "@server";
     /// Runs one command and prints what it took.
     pub(super) const RUN: &str = "@run";
 }
 
-/// Measures portolan beside ss, lsof and netstat, in turn, round after round
+/// Measures portolan, ss, lsof and netstat, in turn, round after round
 ///
 /// As root and with a scene or a number named, it does so on a load in namespaces of its own; else on this machine
 /// as it is. Ratios are medians of the ratios within a round: machines are noisy, rounds less so.
@@ -55,7 +55,7 @@ struct Options {
     /// Open descriptors in all
     #[arg(long, value_name = "N")]
     descriptors: Option<usize>,
-    /// The program to measure; without, the one this was built beside
+    /// The program to measure; the default is the one of the same build
     #[arg(long, value_name = "PATH")]
     portolan: Option<PathBuf>,
     /// Rounds to run, after one to warm up

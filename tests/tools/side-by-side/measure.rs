@@ -215,7 +215,7 @@ impl fmt::Display for View {
         let complete = if *complete { "a complete view" } else { "an incomplete view" };
         write!(
             f,
-            "{complete}, {listeners} listeners, {held} of them with a holder found, {servers} owners in all"
+            "{complete}, {listeners} listeners, {held} of them with a process found, {servers} owners in all"
         )?;
         gaps.iter().try_for_each(|gap| write!(f, "; not seen: {gap}"))
     }

@@ -58,7 +58,7 @@ impl Scene {
         close_inherited()?;
         if load.udp > load.listeners || load.servers == 0 || load.listeners >= LISTENING.end {
             return Err(
-                "a load has one holder or more, at most 19,999 listeners, and no more UDP than those".into(),
+                "a load has one process or more, at most 19,999 listeners, and no more UDP than those".into(),
             );
         }
         let none = None::<&str>;
@@ -91,7 +91,7 @@ impl Scene {
             command.arg(number.to_string());
         }
         let mut child = quiet(&mut command).stdout(Stdio::piped()).spawn()?;
-        let mut ready = child.stdout.take().ok_or("a holder without output")?;
+        let mut ready = child.stdout.take().ok_or("a process without output")?;
         self.children.push(child);
         ready.read_exact(&mut [0]).map_err(|_| "a process of the load did not come up".into())
     }
@@ -144,7 +144,7 @@ impl Drop for Scene {
 pub(super) fn hold(arguments: &[OsString]) -> Result<ExitCode> {
     let numbers: Option<Vec<usize>> = arguments.iter().map(|a| a.to_str()?.parse().ok()).collect();
     let Some(&[index, servers, tcp, udp, pairs, files]) = numbers.as_deref() else {
-        return Err("a holder of the load takes six numbers".into());
+        return Err("a process of the load takes six numbers".into());
     };
     let limit = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;

@@ -111,11 +111,11 @@ fn recorded_tcp_over_ipv4() {
 #[test]
 fn recorded_tcp_over_ipv6() {
     let (records, _) = read(&bytes(TCP6));
-    let told: Vec<_> = records.iter().map(|r| (r.local, r.v6only, r.state, r.send)).collect();
+    let reported: Vec<_> = records.iter().map(|r| (r.local, r.v6only, r.state, r.send)).collect();
     // An IPv6 address that is not the wildcard does not accept IPv4, and the kernel reports this regardless of the
     // socket option.
     let (any, loopback) = ("::".parse().unwrap(), "::1".parse().unwrap());
-    assert_eq!(told, [((any, 8080), Some(true), 10, 5), ((loopback, 631), Some(true), 10, 5)]);
+    assert_eq!(reported, [((any, 8080), Some(true), 10, 5), ((loopback, 631), Some(true), 10, 5)]);
     assert!(records.iter().all(|r| r.family == Family::Ipv6 && r.cgroup == Some(1)));
 }
 
@@ -226,8 +226,8 @@ fn corrupt_datagrams() {
         ("half a control group", sockets(&with_attribute(8, INET_DIAG_CGROUP_ID, &[1; 4])), 0, malformed),
     ];
     for (name, datagram, count, outcome) in rows {
-        let (records, told) = read(&datagram);
-        assert_eq!((records.len(), told), (count, outcome), "{name}");
+        let (records, reported) = read(&datagram);
+        assert_eq!((records.len(), reported), (count, outcome), "{name}");
     }
 }
 

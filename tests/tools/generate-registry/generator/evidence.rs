@@ -85,7 +85,7 @@ pub(super) fn read(source: &Packaged) -> Result<Named, BadSource> {
 
 fn range(text: &str, between: char) -> Result<PortRange, String> {
     let (low, high) = text.split_once(between).unwrap_or((text, text));
-    let port = |s: &str| s.trim().parse::<u16>().map_err(|_| format!("{text:?} is no port"));
+    let port = |s: &str| s.trim().parse::<u16>().map_err(|_| format!("{text:?} is not a port"));
     PortRange::new(port(low)?, port(high)?).ok_or_else(|| format!("{text:?} is no range"))
 }
 
@@ -355,10 +355,10 @@ mod tests {
     }
 
     #[test]
-    fn bad_sources_are_told() {
+    fn bad_sources_are_refused() {
         for (kind, file, text, printed) in [
             (Life::Netbase, "services", "ssh 22\n", "services: line 1: no port and protocol"),
-            (Life::Netbase, "services", "ssh 22x/tcp\n", "services: line 1: \"22x\" is no port"),
+            (Life::Netbase, "services", "ssh 22x/tcp\n", "services: line 1: \"22x\" is not a port"),
             (Life::Tshark, "decodes", "tcp.port\t22\n", "has no name"),
             (Life::Tshark, "decodes", "nothing\n", "names no port at all"),
             (Life::Selinux, "te", "network_port(a, tcp,9-1,s0)\n", "\"9-1\" is no range"),

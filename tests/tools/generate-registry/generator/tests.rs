@@ -75,7 +75,7 @@ fn newer_names_decide() {
             vec!["1\ttcp\ta\tA\tX\t2001".into()],
         ),
         (
-            "described anew",
+            "a new description",
             "a,1,tcp,A,[X],,,,,,,",
             r#"{"1/tcp": ["a", "B"]}"#,
             vec!["1\ttcp\ta\tB\tX".into()],
@@ -99,7 +99,7 @@ fn newer_names_decide() {
             vec!["1\ttcp\ta\tA".into(), "1\ttcp\tb\tB\tY".into()],
         ),
         (
-            "new, beside an unassigned range",
+            "new, next to an unassigned range",
             ",1-9,,Unassigned,,,,,,,,",
             r#"{"1/tcp": ["a", "A"], "1/udp": ["", "Reserved"]}"#,
             vec![
@@ -119,7 +119,7 @@ fn newer_names_decide() {
             r#"{"1/udp": ["", "Reserved"]}"#,
             vec!["1\tudp\t\tReserved\t\t\t2003".into()],
         ),
-        ("not told of", "a,1,,A,[X],,,,,,,", "{}", vec!["1\ttcp,udp\ta\tA\tX".into()]),
+        ("not mentioned", "a,1,,A,[X],,,,,,,", "{}", vec!["1\ttcp,udp\ta\tA\tX".into()]),
     ] {
         let lines: Vec<String> = lines;
         assert_eq!(made(csv, Some(names)), lines, "{name}");
