@@ -187,8 +187,7 @@ fn kernel_socket(lab: &Lab) -> Outcome {
     gap(&report, "owners", "permission denied")
 }
 
-/// While a descriptor is passed from one process to another, it is in no process's table. The socket is still listed
-/// same.
+/// While a descriptor is passed from one process to another, it is in no process's table. The socket is still listed.
 fn in_flight(lab: &Lab) -> Outcome {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, socketpair};
     lab.alone()?;

@@ -66,10 +66,10 @@ WARNING
       tcp 0.0.0.0:3416 (pid 812)
         commandport was registered for AirMobile IS (apparently Motorola),
         presumed dead: Command port of AirMobile IS, apparently Motorola
-        middleware for wireless data, of which nothing is on offer today.
-        Presumed: registered February 2002 with a contact at a misspelt Motorola
-        domain; Motorola offers no AirMobile today, and no package or maker's
-        page knows such a product.
+        middleware for wireless data that nobody offers today. Presumed:
+        registered February 2002 with a contact at a misspelt Motorola domain;
+        Motorola offers no AirMobile today, and no package or maker's page knows
+        such a product.
     Why  The registered software no longer exists. This is a leftover, or
          something else using its port.
     Do   find out what the program is; if it belongs here, allow it in the
@@ -230,7 +230,7 @@ fn json_holds_the_listing_and_the_findings() {
         "confidence": "presumed",
         "ended": null,
         "product": "AirMobile IS (apparently Motorola)",
-        "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today.",
+        "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
         "service": "commandport",
         "source": null
       }
@@ -253,7 +253,7 @@ fn json_holds_the_listing_and_the_findings() {
   "remedy": "find out what the program is; if it belongs here, allow it in the policy",
   "rule": null,
   "severity": "warning",
-  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
+  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
   "why": "The registered software no longer exists. This is a leftover, or something else using its port."
 }
 "#]],

@@ -23,10 +23,10 @@ request (RFC 6335).
 tcp, udp  orphaned (presumed)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data, of which nothing is on offer today.
-              Presumed: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
-              package or maker's page knows such a product.
+              middleware for wireless data that nobody offers today. Presumed:
+              registered February 2002 with a contact at a misspelt Motorola
+              domain; Motorola offers no AirMobile today, and no package or
+              maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
               orphaned (presumed); assigned to Mike Klein; registered 2002-02
   Nearby      3415 bcinameservice and 3417 csvr.
@@ -277,10 +277,10 @@ request (RFC 6335).
 tcp, udp  orphaned (presumed)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
-              middleware for wireless data, of which nothing is on offer today.
-              Presumed: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
-              package or maker's page knows such a product.
+              middleware for wireless data that nobody offers today. Presumed:
+              registered February 2002 with a contact at a misspelt Motorola
+              domain; Motorola offers no AirMobile today, and no package or
+              maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
               orphaned (presumed); assigned to Mike Klein; registered 2002-02
   Nearby      3415 bcinameservice and 3417 csvr.

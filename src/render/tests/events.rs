@@ -43,7 +43,7 @@ fn changes() {
 }
 
 #[test]
-fn what_is_out_of_sight() {
+fn what_cannot_be_seen() {
     let mut observation = scene();
     let event = line(|w| events::view(&observation, w));
     assert_eq!((&event["event"], &event["complete"]), (&"incomplete".into(), &false.into()));

@@ -130,7 +130,7 @@ fn a_listing() {
         "range": "registered",
         "status": "orphaned",
         "basis": "ended",
-        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
+        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",
         "assignments": [
           {
             "service": "commandport",
@@ -151,7 +151,7 @@ fn a_listing() {
               "standing": "orphaned",
               "product": "AirMobile IS (apparently Motorola)",
               "ended": null,
-              "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today.",
+              "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
               "source": null,
               "confidence": "presumed",
               "now_used_by": null,
@@ -174,14 +174,14 @@ fn a_listing() {
                 "service": "commandport",
                 "product": "AirMobile IS (apparently Motorola)",
                 "ended": null,
-                "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today.",
+                "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
                 "confidence": "presumed",
                 "source": null,
                 "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product"
               }
             ]
           },
-          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
+          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product."
         }
       ]
     }

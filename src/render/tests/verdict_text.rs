@@ -60,7 +60,7 @@ norp is registered (since 2021-04-07). No known software uses this registration,
 l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but it is used on UDP only.
 
 3416: orphaned (presumed)
-commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data, of which nothing is on offer today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
+commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.
 
 5432: active
 postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols list it.
