@@ -98,7 +98,7 @@ enum DraftNamespace {
     Named(String),
 }
 
-/// A port of a service: its own, or another one after each start.
+/// A port of a service: a fixed one, or a new one at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DraftPort {
     Own(u16),

@@ -131,7 +131,7 @@ impl PolicyReader {
         Ok(())
     }
 
-    /// Notes the id of a rule, which must be its own.
+    /// Records the ID of a rule, which must be unique.
     fn note(&mut self, id: &str, at: &Position) -> Result<(), PolicyError> {
         let error = |what| Err(PolicyError { at: at.clone(), what });
         if self.ids.len() >= MOST_RULES {

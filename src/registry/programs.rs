@@ -65,13 +65,13 @@ impl Program {
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
     }
 
-    /// Returns whether the port is one of its own.
+    /// Returns whether the program usually serves this port.
     #[must_use]
     pub fn serves(&self, port: u16, protocol: Protocol) -> bool {
         lists(self.ports, port, protocol)
     }
 
-    /// Returns its own ports.
+    /// Returns the ports that the program usually serves.
     pub fn ports(&self) -> impl Iterator<Item = (PortRange, Protocol)> + use<> {
         pairs(self.ports)
     }

@@ -163,7 +163,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
         let local = &socket.local;
         writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
     }
-    if !draft.left_out.is_empty() {
+    if !draft.left_out.is_empty() && !observation.host.privileged {
         writeln!(w, "#   Run as root to include them.")?;
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;

@@ -90,9 +90,7 @@ impl Drop for Sid {
     }
 }
 
-/// Returns the account of an SID, as `DOMAIN
-///
-/// ame`.
+/// Returns the account of an SID, as `DOMAIN\name`.
 pub(super) fn account(sid: &str) -> io::Result<String> {
     let text = wide(sid);
     let mut sid = Sid(null_mut());

@@ -66,7 +66,7 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// What was found out of one program.
+/// What is known about the package of one program.
 #[derive(Debug)]
 struct Answer {
     pids: Vec<Pid>,
