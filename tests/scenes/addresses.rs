@@ -332,7 +332,7 @@ fn reserved_ports_unread(lab: &Lab) -> Outcome {
         let (report, messages) = lab.json_under("nofile-64", &[])?;
         gap(&report, "host", why)?;
         same!(report["host"]["reserved"], json!([]));
-        same!(messages.contains("keeps back"), true, "{messages}");
+        same!(messages.contains("reserved ports of this kernel"), true, "{messages}");
     }
     Ok(())
 }

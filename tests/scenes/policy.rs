@@ -319,7 +319,7 @@ fn drafted_blind(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(3), "{messages}");
     same!(messages.contains("not seen:"), true, "{messages}");
     same!(
-        draft.contains("# INCOMPLETE") && draft.contains("tcp 0.0.0.0:8080, held by (hidden)"),
+        draft.contains("# INCOMPLETE") && draft.contains("tcp 0.0.0.0:8080, owner (hidden)"),
         true,
         "{draft}"
     );

@@ -182,8 +182,8 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
     lab.alone()?;
     let servers = two()?;
     for (circumstance, why, remedy) in [
-        ("no-answer", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
-        ("no-question", "netlink", "allow NETLINK_SOCK_DIAG sockets to this process"),
+        ("no-answer", "netlink", "allow NETLINK_SOCK_DIAG sockets for this process"),
+        ("no-question", "netlink", "allow NETLINK_SOCK_DIAG sockets for this process"),
         ("no-diagnosis", "not loaded", "modprobe tcp_diag udp_diag"),
     ] {
         let (report, _) = lab.json_under(circumstance, &[])?;

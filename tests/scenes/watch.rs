@@ -469,7 +469,7 @@ fn until_free_hidden_parts(lab: &Lab) -> Outcome {
     let messages = String::from_utf8(output.stderr)?;
     same!(output.status.code(), Some(2), "{messages}");
     same!(
-        messages.contains("nothing can be called free") && messages.contains("mount /proc"),
+        messages.contains("no port can be reported as free") && messages.contains("mount /proc"),
         true,
         "{messages}"
     );
