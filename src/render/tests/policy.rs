@@ -338,7 +338,7 @@ fn a_draft_is_written_for_its_reader() {
 
 schema = "portolan.policy/1"
 
-# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of it (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor here collects passwords or gives a shell; systemd holds it where ssh.socket is used.
+# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of it (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor collects passwords or gives a shell; systemd owns the socket if ssh.socket is used.
 # DECIDE: stop this listener, or uncomment the rule and add a reason to it. Until then, it allows nothing.
 # registered services: ssh
 # [[allow]]
