@@ -2,10 +2,10 @@
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;
-use crate::model::DeepLook;
+use crate::model::DeepScanResult;
 
 /// Adds to an audit what a deep scan found, and what it could not check.
-pub fn add_to(audit: &mut Audit<'_>, deep: &DeepLook) {
+pub fn add_to(audit: &mut Audit<'_>, deep: &DeepScanResult) {
     for taken in &deep.taken {
         let subject =
             Subject::Place { protocol: Some(taken.protocol), address: None, port: Some(taken.port) };

@@ -61,7 +61,7 @@ pub struct TakenPort {
 
 /// Everything that a deep scan found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeepLook {
+pub struct DeepScanResult {
     /// The number of network namespaces that were scanned.
     pub namespaces: u64,
     /// The number of sockets on which the sources were compared.

@@ -24,7 +24,7 @@ pub use context::{
     Block, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
     NearbyRegistration, NearbyRegistrations,
 };
-pub use deep::{DeepLook, Disagreement, Source, TakenPort};
+pub use deep::{DeepScanResult, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use exposure::Exposure;
 pub use interpreter::RunTarget;

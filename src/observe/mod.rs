@@ -6,7 +6,7 @@
 use std::fmt;
 
 pub use crate::model::Scope;
-use crate::model::{DeepLook, Namespaces, Snapshot};
+use crate::model::{DeepScanResult, Namespaces, Snapshot};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -74,7 +74,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 ///
 /// Returns an error if a network namespace that was asked for cannot be found. Anything else that could not be scanned
 /// is a gap, also if the system supports no deep scan at all.
-pub fn deep(namespaces: &Namespaces) -> Result<DeepLook, Error> {
+pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::look(namespaces);
     #[cfg(not(target_os = "linux"))]

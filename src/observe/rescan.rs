@@ -1,14 +1,14 @@
 //! Repeated scans on systems that give no data to compare by: each one is a full scan. There is no deep scan either.
 
 use super::{Error, Scope};
-use crate::model::{DeepLook, Gap, Namespaces, Snapshot, Stage};
+use crate::model::{DeepScanResult, Gap, Namespaces, Snapshot, Stage};
 
 /// Returns a gap, because there is no deep scan for this system.
 ///
 /// # Errors
 ///
 /// Never returns an error.
-pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
+pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
     let gap = Gap {
         stage: Stage::Sockets,
         what: "the deep scan".to_owned(),
@@ -17,7 +17,7 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepLook, Error> {
         why: format!("not supported on {}", std::env::consts::OS),
         remedy: Some("leave out --deep".to_owned()),
     };
-    Ok(DeepLook { gaps: vec![gap], ..DeepLook::default() })
+    Ok(DeepScanResult { gaps: vec![gap], ..DeepScanResult::default() })
 }
 
 /// The state that one scan leaves for the next, which is empty here.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use portolan::model::{DeepLook, Family, Namespaces, Protocol};
+use portolan::model::{DeepScanResult, Family, Namespaces, Protocol};
 use portolan::observe::linux::deep::{PORTS, shown, sweep};
 use rustix::net::{
     AddressFamily, Protocol as Ip, SocketFlags, SocketType, bind, ipproto, listen, socket_with,
@@ -56,7 +56,7 @@ fn multipath(at: &str) -> Option<OwnedFd> {
 }
 
 /// Asserts that a deep scan saw everything and found nothing.
-fn nothing(deep: &DeepLook, about: &str) -> Outcome {
+fn nothing(deep: &DeepScanResult, about: &str) -> Outcome {
     same!(deep.taken, [], "{about}");
     same!(deep.disagreements, [], "{about}");
     same!(deep.gaps, [], "{about}");

@@ -107,7 +107,7 @@ impl Watch {
     }
 
     /// Skips the process lookup, for a wait that needs only the ports.
-    fn look_at_sockets_alone(&mut self) {
+    fn scan_sockets_only(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
         self.observer = Observer::new(self.scope.clone());

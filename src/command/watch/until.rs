@@ -50,7 +50,7 @@ pub(super) fn run(
     }
     if !stream {
         // The owner of a port is not reported.
-        watch.look_at_sockets_alone();
+        watch.scan_sockets_only();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
     let mut ticker = Ticker::new(args.interval.unwrap_or(OFTEN));

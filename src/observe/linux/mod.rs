@@ -81,7 +81,7 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
         && let Some(walk) = find_owners(
             &mut found,
             Asked { privileged, closely: scope.details },
-            || view.look_again(scope, &blind),
+            || view.scan_again(scope, &blind),
             || view.kernel_services(),
             &mut gaps,
         )

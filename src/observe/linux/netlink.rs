@@ -16,7 +16,7 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
-use super::diag::{self, Progress, Reading, Record, Trouble};
+use super::diag::{self, DumpError, Progress, Reading, Record};
 use crate::model::Family;
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
@@ -26,16 +26,16 @@ const ATTEMPTS: usize = 6;
 /// The kernel answers a dump at once; this only ends the wait if something else answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl fmt::Display for Trouble {
+impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Kernel(error) => {
+            DumpError::Kernel(error) => {
                 write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
             }
-            Trouble::Interrupted => f.write_str("the tables changed under every attempt"),
-            Trouble::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),
-            Trouble::Truncated => f.write_str("the kernel lost messages"),
-            Trouble::Malformed => f.write_str("the kernel's answer was not understood"),
+            DumpError::Interrupted => f.write_str("the tables changed under every attempt"),
+            DumpError::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),
+            DumpError::Truncated => f.write_str("the kernel lost messages"),
+            DumpError::Malformed => f.write_str("the kernel's answer was not understood"),
         }
     }
 }
@@ -81,7 +81,7 @@ impl Netlink {
         &mut self,
         question: Question,
         each: &mut dyn FnMut(&Record),
-    ) -> Result<Option<Trouble>, Errno> {
+    ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
             // The answer does not matter, and it is empty: no socket is in none of the states.
@@ -101,7 +101,7 @@ impl Netlink {
             });
             trouble = match outcome {
                 Ok(_) => None,
-                Err(Trouble::Kernel(error)) if seen.is_empty() => {
+                Err(DumpError::Kernel(error)) if seen.is_empty() => {
                     return Err(Errno::from_raw_os_error(error));
                 }
                 Err(trouble) => Some(trouble),
@@ -111,13 +111,13 @@ impl Netlink {
                 return Ok(None);
             }
         }
-        Ok(trouble.or(Some(Trouble::NotCompared)))
+        Ok(trouble.or(Some(DumpError::NotCompared)))
     }
 
     /// Sends one request; returns the sockets, and whether a single datagram carried them all.
-    fn ask(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, Trouble> {
+    fn ask(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, DumpError> {
         let outcome = self.read(question, each);
-        if !matches!(outcome, Ok(_) | Err(Trouble::Interrupted)) {
+        if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
             // The kernel refuses a new request while it still answers the previous one: open a new connection.
             if let Ok(socket) = connect() {
                 self.socket = socket;
@@ -126,8 +126,8 @@ impl Netlink {
         outcome
     }
 
-    fn read(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, Trouble> {
-        let kernel = |e: Errno| Trouble::Kernel(e.raw_os_error());
+    fn read(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, DumpError> {
+        let kernel = |e: Errno| DumpError::Kernel(e.raw_os_error());
         self.sequence = self.sequence.wrapping_add(1);
         let Question { family, protocol, states } = question;
         let request = match family {
@@ -142,10 +142,10 @@ impl Netlink {
             let length =
                 match retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC)) {
                     Ok((_, length)) => length,
-                    Err(Errno::NOBUFS) => return Err(Trouble::Truncated),
+                    Err(Errno::NOBUFS) => return Err(DumpError::Truncated),
                     Err(error) => return Err(kernel(error)),
                 };
-            let bytes = self.buffer.get(..length).ok_or(Trouble::Truncated)?;
+            let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());
             // The records before a trouble are used.

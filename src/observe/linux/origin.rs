@@ -34,7 +34,7 @@ const LONGEST_GROUPS: usize = 1024 * 1024;
 
 /// What the directories above a file permit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Above {
+struct DirectoriesAbove {
     /// World-writable directories, nearest first.
     open: Vec<String>,
     /// The nearest directory that a user other than root can write, and the user if it is a single user.
@@ -53,7 +53,7 @@ type Place = (u64, (u64, u64), Vec<u8>);
 pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
     administrators: OnceCell<Vec<u32>>,
-    above: HashMap<Place, Above>,
+    above: HashMap<Place, DirectoriesAbove>,
 }
 
 impl Origins {
@@ -157,7 +157,7 @@ impl Origins {
     }
 
     /// Returns what the directories above `path` permit; `None` if the kernel knows no path.
-    fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<Above> {
+    fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
         if let Some(above) = self.above.get(&key) {
@@ -168,9 +168,9 @@ impl Origins {
         Some(above)
     }
 
-    fn read_above(&self, tree: &Tree, path: &[u8]) -> Above {
+    fn read_above(&self, tree: &Tree, path: &[u8]) -> DirectoriesAbove {
         const ANYONE: Mode = Mode::WOTH.union(Mode::XOTH);
-        let mut above = Above { complete: true, ..Above::default() };
+        let mut above = DirectoriesAbove { complete: true, ..DirectoriesAbove::default() };
         let mut device = None;
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for (depth, end) in ends.enumerate() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::diag::{Record, Trouble};
+use super::diag::{DumpError, Record};
 use super::links;
 use super::netlink::{Netlink, Question};
 use super::procnet;
@@ -396,7 +396,7 @@ impl Lister<'_> {
         });
     }
 
-    fn trouble(&mut self, label: &str, trouble: Option<Trouble>) {
+    fn trouble(&mut self, label: &str, trouble: Option<DumpError>) {
         let Some(trouble) = trouble else { return };
         self.listed.gaps.push(Gap {
             stage: Stage::Sockets,

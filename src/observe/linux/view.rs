@@ -83,7 +83,7 @@ impl View {
 
     /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
     /// a missing socket proves nothing.
-    pub(super) fn look_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
+    pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
         let again = self.look(scope);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }

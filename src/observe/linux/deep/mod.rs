@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
 use super::view::View;
-use crate::model::{DeepLook, Gap, Namespaces, Netns, Note, Stage, TakenPort};
+use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope};
 
 /// Scans the network namespaces that were asked for.
@@ -24,9 +24,9 @@ use crate::observe::{Error, Scope};
 ///
 /// Returns an error if a namespace that was asked for cannot be found; anything else that could not be scanned is a
 /// gap.
-pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepLook, Error> {
+pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     let view = View::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
-    let mut deep = DeepLook::default();
+    let mut deep = DeepScanResult::default();
     if view.own {
         add(&mut deep, here(None));
     }
@@ -56,7 +56,7 @@ fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None }
 }
 
-fn add(deep: &mut DeepLook, found: DeepLook) {
+fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
     deep.namespaces += 1;
     deep.sockets += found.sockets;
     deep.ports += found.ports;
@@ -78,7 +78,7 @@ fn limits() -> Note {
 }
 
 /// Scans the network namespace of the calling thread, which is `netns`.
-fn here(netns: Option<&Netns>) -> DeepLook {
+fn here(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
     let swept = sweep(PORTS, &mut shown);
@@ -92,13 +92,13 @@ fn here(netns: Option<&Netns>) -> DeepLook {
         tries,
         lists_bound_sockets,
     });
-    DeepLook {
+    DeepScanResult {
         sockets: compared.sockets,
         ports: swept.tried,
         disagreements: compared.disagreements,
         taken: taken.collect(),
         gaps,
-        ..DeepLook::default()
+        ..DeepScanResult::default()
     }
 }
 

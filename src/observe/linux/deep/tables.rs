@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 
-use super::super::diag::{Record, Trouble};
+use super::super::diag::{DumpError, Record};
 use super::super::netlink::{Netlink, Question};
 use super::super::procnet;
 use super::super::sockets::state;
@@ -95,7 +95,7 @@ fn dump(
     let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
         // The comparison is repeated until it stands, so that a socket missed once accuses nobody.
-        None | Some(Trouble::NotCompared) => Ok(records),
+        None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! Parses replies of `sock_diag(7)` from bytes into records.
 //!
-//! The parser is total and bounded: any bytes give records, an end or a [`Trouble`], never a panic and never a guess. A
+//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`], never a panic and never a guess. A
 //! record that cannot be read completely makes the dump fail; the caller repeats the request or uses another source. No
 //! system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order except ports
 //! and addresses.
@@ -40,7 +40,7 @@ pub struct Record {
 
 /// Why a dump cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DumpError {
     /// The kernel answered with this error number.
     Kernel(i32),
     /// The kernel says that the tables changed during the dump (`NLM_F_DUMP_INTR`).
@@ -90,14 +90,14 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// Returns a [`Trouble`]; the records before it are kept. [`Trouble::Interrupted`] is returned at the end of the
+    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned at the end of the
     /// dump, so that the rest of the dump is not taken as the answer to the next request.
-    pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, Trouble> {
+    pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let length = usize::try_from(u32_at(rest, 0).ok_or(Trouble::Malformed)?);
-            let length = length.ok().filter(|length| *length >= HEADER).ok_or(Trouble::Malformed)?;
-            let message = rest.get(..length).ok_or(Trouble::Malformed)?;
+            let length = usize::try_from(u32_at(rest, 0).ok_or(DumpError::Malformed)?);
+            let length = length.ok().filter(|length| *length >= HEADER).ok_or(DumpError::Malformed)?;
+            let message = rest.get(..length).ok_or(DumpError::Malformed)?;
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
             if u32_at(message, 8) != Some(sequence) {
                 continue; // a late answer to an earlier question
@@ -105,19 +105,19 @@ impl Reading {
             self.interrupted |= u16_at(message, 6).unwrap_or(0) & DUMP_INTERRUPTED != 0;
             let payload = &message[HEADER..];
             match u16_at(message, 4).unwrap_or(0) {
-                ERROR => match i32_at(payload, 0).ok_or(Trouble::Malformed)? {
+                ERROR => match i32_at(payload, 0).ok_or(DumpError::Malformed)? {
                     0 => {}
-                    error => return Err(Trouble::Kernel(error.saturating_neg())),
+                    error => return Err(DumpError::Kernel(error.saturating_neg())),
                 },
                 // Since Linux 4.14 the end mark of a dump carries its result, which is negative if the dump failed.
                 DONE => match i32_at(payload, 0) {
-                    Some(error @ ..0) => return Err(Trouble::Kernel(error.saturating_neg())),
-                    _ if self.interrupted => return Err(Trouble::Interrupted),
+                    Some(error @ ..0) => return Err(DumpError::Kernel(error.saturating_neg())),
+                    _ if self.interrupted => return Err(DumpError::Interrupted),
                     _ => return Ok(Progress::Done),
                 },
-                OVERRUN => return Err(Trouble::Truncated),
+                OVERRUN => return Err(DumpError::Truncated),
                 SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
-                    self.records.push(record(payload).ok_or(Trouble::Malformed)?);
+                    self.records.push(record(payload).ok_or(DumpError::Malformed)?);
                 }
                 _ => {}
             }

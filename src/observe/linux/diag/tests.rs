@@ -49,7 +49,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(digit).collect()
 }
 
-fn read(datagram: &[u8]) -> (Vec<Record>, Result<Progress, Trouble>) {
+fn read(datagram: &[u8]) -> (Vec<Record>, Result<Progress, DumpError>) {
     let mut reading = Reading::default();
     let outcome = reading.datagram(datagram, SEQUENCE);
     (reading.records, outcome)
@@ -155,17 +155,17 @@ fn corrupt_datagrams() {
     let number = |number: i32| number.to_ne_bytes().to_vec();
     let sockets = |payload: &[u8]| message(SOCK_DIAG_BY_FAMILY, 2, payload);
     let more = Ok(Progress::More);
-    let malformed = Err(Trouble::Malformed);
+    let malformed = Err(DumpError::Malformed);
     let rows = [
         ("nothing at all", Vec::new(), 0, more),
         ("whole and sound", good.clone(), 1, more),
-        ("refused", message(ERROR, 0, &number(-1)), 0, Err(Trouble::Kernel(1))),
-        ("refused after a socket", after(message(ERROR, 0, &number(-2))), 1, Err(Trouble::Kernel(2))),
+        ("refused", message(ERROR, 0, &number(-1)), 0, Err(DumpError::Kernel(1))),
+        ("refused after a socket", after(message(ERROR, 0, &number(-2))), 1, Err(DumpError::Kernel(2))),
         (
             "refused with the least number",
             message(ERROR, 0, &number(i32::MIN)),
             0,
-            Err(Trouble::Kernel(i32::MAX)),
+            Err(DumpError::Kernel(i32::MAX)),
         ),
         ("an acknowledgement", message(ERROR, 0, &number(0)), 0, more),
         (
@@ -178,24 +178,24 @@ fn corrupt_datagrams() {
         ("an error with half a number", message(ERROR, 0, &[255, 255]), 0, malformed),
         ("the end", after(message(DONE, 2, &number(0))), 1, Ok(Progress::Done)),
         ("the end without a number", message(DONE, 2, &[]), 0, Ok(Progress::Done)),
-        ("the end with an error", after(message(DONE, 2, &number(-22))), 1, Err(Trouble::Kernel(22))),
+        ("the end with an error", after(message(DONE, 2, &number(-22))), 1, Err(DumpError::Kernel(22))),
         (
             "the end of an interrupted dump",
             after(message(DONE, 0x12, &number(0))),
             1,
-            Err(Trouble::Interrupted),
+            Err(DumpError::Interrupted),
         ),
         (
             "the end after an interrupted part",
             [changed(6, &[0x12, 0]), bytes(END)].concat(),
             1,
-            Err(Trouble::Interrupted),
+            Err(DumpError::Interrupted),
         ),
         ("an interrupted part alone", changed(6, &[0x12, 0]), 1, more),
         ("a socket after the end", [bytes(END), good.clone()].concat(), 0, Ok(Progress::Done)),
         ("rubbish after the end", [bytes(END), vec![1, 2, 3]].concat(), 0, Ok(Progress::Done)),
-        ("messages lost", message(OVERRUN, 0, &[]), 0, Err(Trouble::Truncated)),
-        ("messages lost after a socket", after(message(OVERRUN, 0, &[])), 1, Err(Trouble::Truncated)),
+        ("messages lost", message(OVERRUN, 0, &[]), 0, Err(DumpError::Truncated)),
+        ("messages lost after a socket", after(message(OVERRUN, 0, &[])), 1, Err(DumpError::Truncated)),
         ("no operation", message(1, 0, &[]), 0, more),
         ("an unknown type", message(99, 0, &plain()), 0, more),
         ("an answer to another question", changed(8, &[2, 0, 0, 0]), 0, more),
@@ -242,7 +242,7 @@ fn what_was_lost_is_never_done() {
     for cut in 1..bytes(TCP4).len() {
         let (records, outcome) = read(&bytes(TCP4)[..cut]);
         if records.len() < 2 && cut != 124 {
-            assert_eq!(outcome, Err(Trouble::Malformed), "cut at {cut}");
+            assert_eq!(outcome, Err(DumpError::Malformed), "cut at {cut}");
         }
         assert_ne!(outcome, Ok(Progress::Done), "cut at {cut}");
     }
