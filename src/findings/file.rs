@@ -47,6 +47,9 @@ pub struct WritableProgram {
 pub struct WritableExecutable {
     /// The programs.
     pub found: Vec<WritableProgram>,
+    /// Lower for a program that a build tool made for a single run.
+    #[serde(skip)]
+    pub severity: Severity,
 }
 
 impl WritableProgram {
@@ -70,6 +73,10 @@ impl FindingKind for WritableExecutable {
         why: "Any user can replace this program file, and the service then runs the replacement.",
         remedy: "find out who started the program; install it in a directory that only root can write, such as /usr/local/bin",
     };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
 
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();

@@ -167,7 +167,10 @@ fn sentences_about_files() {
         writable: "/tmp".to_owned(),
     };
     assert_eq!(
-        say(WritableExecutable { found: vec![program(None), program(Some("/tmp/z.py"))] }),
+        say(WritableExecutable {
+            found: vec![program(None), program(Some("/tmp/z.py"))],
+            severity: Severity::Critical
+        }),
         "Any user can replace the program or script: server (pid 8, /tmp/y); /tmp is world-writable and server (pid 8, /tmp/y) runs /tmp/z.py; /tmp is world-writable."
     );
 }

@@ -69,6 +69,13 @@ impl<'o> IdentifiedProcess<'o> {
 
     /// Whether the file has the name of a well-known server, but a user who is not root can have put it there.
     pub(super) fn is_named_like_a_server(&self) -> bool {
+        self.has_a_name_that_proves_nothing()
+            && self.program_name().is_some_and(programs::owns_a_guarded_port)
+    }
+
+    /// Whether the file has the name of a program that serves guarded ports, but a user who is not root can have put it
+    /// there.
+    fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
             && self.program_name().is_some_and(programs::serves_a_guarded_port)
@@ -84,6 +91,7 @@ impl<'o> IdentifiedProcess<'o> {
         self.identity.as_deref().is_some_and(|identity| {
             !identity.programs.is_empty()
                 && (!identity.is_interpreter() || identity.rests_on == RestsOn::Cmdline)
+                && !self.has_a_name_that_proves_nothing()
         })
     }
 

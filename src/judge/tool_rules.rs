@@ -12,7 +12,7 @@ use crate::registry::tools::{self, AdHocTool, AdHocUse};
 const LONGEST_COMMAND: usize = 160;
 
 /// The names of kernel threads, up to the first number or slash.
-const KERNEL_THREADS: [&str; 18] = [
+const KERNEL_THREADS: [&str; 15] = [
     "kworker",
     "ksoftirqd",
     "kthreadd",
@@ -21,17 +21,17 @@ const KERNEL_THREADS: [&str; 18] = [
     "kdevtmpfs",
     "khugepaged",
     "kcompactd",
-    "migration",
     "rcu_sched",
     "rcu_preempt",
     "rcu_gp",
-    "watchdog",
-    "irq",
     "jbd2",
     "kintegrityd",
     "kblockd",
     "oom_reaper",
 ];
+
+/// Names that only a kernel thread of one processor has: a user's program may be called the same without the number.
+const KERNEL_THREADS_OF_A_CPU: [&str; 3] = ["migration", "watchdog", "irq"];
 
 fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     let command = process.process.cmdline.join(" ");
@@ -113,12 +113,20 @@ pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
     let first = process.cmdline.first().map(String::as_str);
-    let bracketed = first.filter(|first| first.starts_with('[') && first.trim_end().ends_with(']'));
-    let is_thread = |name: &&str| {
-        let base = name.split(['/', ':']).next().unwrap_or_default();
-        name.contains('/') && KERNEL_THREADS.contains(&base)
-    };
-    bracketed.or_else(|| process.name.as_deref().filter(is_thread))
+    let bracketed = first.filter(|first| {
+        let inside = first.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        // Celery sets titles such as "[celeryd: worker@host]"; the name of a kernel thread has no blank.
+        inside.is_some_and(|name| !name.contains(' '))
+    });
+    let names = [process.name.as_deref(), first];
+    bracketed.or_else(|| names.into_iter().flatten().find(|name| is_kernel_thread_name(name)))
+}
+
+/// Returns whether the kernel calls its threads like this: `kworker/u8:2`, `kswapd0`.
+fn is_kernel_thread_name(name: &str) -> bool {
+    let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
+    let base = base.trim_end_matches(|c: char| c.is_ascii_digit());
+    KERNEL_THREADS.contains(&base) || (has_cpu && KERNEL_THREADS_OF_A_CPU.contains(&base))
 }
 
 /// Returns the well-known server at whose path another file runs.
@@ -145,6 +153,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
 mod tests {
     use super::super::judge;
     use super::super::tests::{program_process, seen, socket};
+    use super::*;
     use crate::model::{Owner, Parent, Process};
     use crate::registry::Registry;
 
@@ -173,6 +182,29 @@ mod tests {
             );
             let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "shell-listener");
             assert_eq!(found, is_listener, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_kernel_threads() {
+        for (comm, argument, name) in [
+            ("x", "[kworker/u8:2]", Some("[kworker/u8:2]")),
+            ("kworker/u8:2", "x", Some("kworker/u8:2")),
+            ("kswapd0", "./kswapd0", Some("kswapd0")),
+            ("x", "kthreadd", Some("kthreadd")),
+            ("migration/0", "x", Some("migration/0")),
+            // A watchdog daemon, a job of Celery, and a path.
+            ("watchdog", "/usr/sbin/watchdog", None),
+            ("python3", "[celeryd: worker@host]", None),
+            ("x", "kworker.py", None),
+            ("x", "/usr/lib/kworker", None),
+        ] {
+            let process = Process {
+                name: Some(comm.to_owned()),
+                cmdline: vec![argument.to_owned()],
+                ..Process::unknown(7)
+            };
+            assert_eq!(kernel_thread_name(&process), name, "{comm} {argument}");
         }
     }
 }

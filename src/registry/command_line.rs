@@ -25,7 +25,7 @@ const INTERPRETERS: [(&str, &[&str]); 10] = [
     ("perl", &["perl"]),
     ("php", &["php"]),
     ("beam", &["beam.smp"]),
-    ("lua", &["lua"]),
+    ("lua", &["lua", "luajit", "luajit-"]),
     ("dotnet", &["dotnet"]),
     ("mono", &["mono", "mono-sgen"]),
 ];
@@ -45,6 +45,7 @@ impl<'p> CommandLine<'p> {
     #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let mut names = vec![file];
+        names.extend(without_release(file));
         if interpreter(file).is_some() {
             names.extend(script(arguments));
         }
@@ -91,6 +92,17 @@ fn compiled(expression: &'static str) -> Arc<Option<Regex>> {
 /// Returns the compiled expression, with bounded size.
 pub(super) fn compile(expression: &str) -> Option<Regex> {
     RegexBuilder::new(expression).size_limit(1 << 20).build().ok()
+}
+
+/// Returns a name without the system and the version that a downloaded file has at its end, as in
+/// `chisel_1.9.1_linux_amd64`, `gost-linux-amd64` and `xmrig-6.21.0`; `None` if it has none.
+fn without_release(file: &str) -> Option<&str> {
+    let lower = file.to_ascii_lowercase();
+    let name =
+        lower.rfind("linux").and_then(|at| file.get(..at)?.strip_suffix(['-', '_', '.'])).unwrap_or(file);
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let name = ["-v", "_v", "-", "_"].iter().find_map(|end| bare.strip_suffix(end)).unwrap_or(name);
+    (name != file && !name.is_empty()).then_some(name)
 }
 
 /// Returns the name that the tables use for the interpreter whose file is `file`.
@@ -173,9 +185,12 @@ impl Programs {
         found
     }
 
-    /// Returns the numbers of the rows that name any program.
-    pub(super) fn any(&self) -> impl Iterator<Item = usize> {
-        self.named("*").map(|entry| usize::from(entry.row))
+    /// Returns the numbers of the rows that name any program, perhaps with a condition.
+    pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.add("*", false, command, &mut found);
+        found.dedup();
+        found
     }
 
     /// Returns the entries with this name.

@@ -155,7 +155,7 @@ pub(crate) fn danger(
     let Dangers { lines, programs } = Dangers::read();
     let judge = |row: usize| Row::read(lines.get(row)?)?.judge(command, port, protocol);
     let by_name = programs.naming(command).into_iter().filter_map(judge);
-    let by_port = programs.any().filter(|_| !chosen_by_kernel).filter_map(judge);
+    let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;
     for found in by_name.chain(by_port.map(|danger| Danger { basis: Basis::Port, ..danger })) {
         if worst.is_none_or(|worst| found.severity > worst.severity) {

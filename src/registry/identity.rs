@@ -26,6 +26,8 @@ pub struct Identity {
     also: Vec<Program>,
     /// The interpreter that runs it, by its name in `programs.tsv`, and other interpreters with the same file.
     interpreter: Vec<&'static str>,
+    /// Whether it is a self-contained Erlang or Elixir release.
+    is_release: bool,
 }
 
 impl Identity {
@@ -97,6 +99,10 @@ impl Identity {
         if !self.interpreter.contains(&name) {
             return false;
         }
+        // The command line of a release names no program, so the file decides: only its owner can change a release.
+        if self.is_release {
+            return true;
+        }
         let on_port = |program: &Program| {
             pairs(guarded.ports)
                 .any(|(range, p)| program.serves(range.low, p) || program.serves(range.high, p))
@@ -147,13 +153,16 @@ pub fn identify(process: &Process) -> Option<Identity> {
     };
     let programs = match rests_on {
         RestsOn::Exe => by_file(name, own),
-        _ => by_name(name),
+        _ => programs::by_name(name).collect(),
     };
-    Some(Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter })
-}
-
-fn by_name(name: &str) -> Vec<Program> {
-    programs::called(name).filter(|p| p.name == name).collect()
+    Some(Identity {
+        rests_on,
+        name: name.to_owned(),
+        programs,
+        also: Vec::new(),
+        interpreter,
+        is_release: false,
+    })
 }
 
 /// Returns the programs of a file. If one file is several programs, the name of the process selects one of them.
@@ -214,6 +223,7 @@ fn interpreted(
             programs,
             also: also.into_iter().map(|(_, program)| program).collect(),
             interpreter,
+            is_release: false,
         };
     }
     let script = process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'));
@@ -224,13 +234,30 @@ fn interpreted(
         let programs = by_file(file_name(script), own);
         if !programs.is_empty() {
             let name = file_name(script).to_owned();
-            return Identity { rests_on: RestsOn::Cmdline, name, programs, also: Vec::new(), interpreter };
+            return Identity {
+                rests_on: RestsOn::Cmdline,
+                name,
+                programs,
+                also: Vec::new(),
+                interpreter,
+                is_release: false,
+            };
         }
     }
     let (name, rests_on) = match (file, own) {
         (Some(file), _) => (file, RestsOn::Exe),
         (None, own) => (own.unwrap_or_default(), RestsOn::Name),
     };
-    let programs = interpreter.first().map(|name| by_name(name)).unwrap_or_default();
-    Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter }
+    let programs = interpreter.first().map(|name| programs::by_name(name).collect()).unwrap_or_default();
+    let is_release = is_release(process);
+    Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter, is_release }
+}
+
+/// Returns whether a process is an Erlang or Elixir release: its directory contains the runtime that runs
+/// (`ROOT/erts-14.2/bin/beam.smp`) and the boot file (`-boot ROOT/releases/1.0/start`).
+fn is_release(process: &Process) -> bool {
+    let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);
+    let root = boot.and_then(|boot| boot.split_once("/releases/")).map(|(root, _)| root);
+    let runtime = process.exe.as_ref().and_then(|exe| exe.path.split_once("/erts-")).map(|(root, _)| root);
+    root.is_some_and(|root| !root.is_empty() && runtime == Some(root))
 }

@@ -212,16 +212,34 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
     called.filter_map(|(_, line)| Program::parse(line))
 }
 
-/// Returns whether a program of this name is known to serve a port that no other program should have.
+/// Returns the programs of a process name, as the kernel cuts it.
+pub(super) fn by_name(name: &str) -> impl Iterator<Item = Program> {
+    called(name).filter(move |program| program.name == name)
+}
+
+/// Returns whether a program of this name is known to serve a guarded port. A port with too many legitimate programs
+/// does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     static NAMES: OnceLock<HashSet<&'static str>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
-        let strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
-        strict.flat_map(|row| row.programs()).collect()
+        let guarded = rows.filter(|row| row.strictness != GuardStrictness::Soft);
+        guarded.flat_map(|row| row.programs()).collect()
     });
     names.contains(name)
+}
+
+/// Returns whether a port that no other program should have is an own port of a program of this name. A web server that
+/// may stand in front of such a service does not count.
+#[must_use]
+pub fn owns_a_guarded_port(name: &str) -> bool {
+    let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+    let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
+    strict.any(|row| {
+        let is_own = |program: Program| pairs(row.ports).any(|(ports, p)| program.serves(ports.low, p));
+        row.programs().any(|program| program == name) && by_name(name).any(is_own)
+    })
 }
 
 /// Returns the first field of a line, and the rest.

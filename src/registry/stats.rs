@@ -123,6 +123,6 @@ mod tests {
             assert!(spoken.names > 0, "{spoken:?}");
             assert_eq!(spoken.otherwise > 0, Life::PACKAGED.contains(&spoken.kind), "{spoken:?}");
         }
-        assert_eq!(stats.curated.iter().sum::<usize>(), 754 + 231);
+        assert_eq!(stats.curated.iter().sum::<usize>(), 773 + 231);
     }
 }

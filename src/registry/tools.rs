@@ -58,9 +58,10 @@ impl<const N: usize> Rows<N> {
         Rows { lines, programs }
     }
 
-    /// Returns the rows that name the program, in the order of the table.
+    /// Returns the rows that name the program, in the order of the table, and then those for any program.
     fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = [&'static str; N]> {
-        let lines = self.programs.naming(command).into_iter().filter_map(|row| self.lines.get(row));
+        let rows = self.programs.naming(command).into_iter().chain(self.programs.any(command));
+        let lines = rows.filter_map(|row| self.lines.get(row));
         lines.filter_map(|line| line.split('\t').collect::<Vec<_>>().try_into().ok())
     }
 }

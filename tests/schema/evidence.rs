@@ -106,6 +106,7 @@ fn samples() -> Vec<Evidence> {
         RunsFromMemory { found: vec![running()] }.into(),
         WritableExecutable {
             found: vec![WritableProgram { running: running(), script: None, writable: "/tmp".to_owned() }],
+            severity: Severity::Critical,
         }
         .into(),
         DeletedExecutable { replaced: vec![running()], gone: vec![running()] }.into(),

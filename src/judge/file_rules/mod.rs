@@ -7,7 +7,7 @@ use crate::findings::file::{
 };
 use crate::findings::{Evidence, RunningProgram};
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, Origin, OriginKind, Process};
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process, Severity};
 
 fn running(process: &Process, exe: &Exe) -> RunningProgram {
     RunningProgram { pid: process.pid, name: process.name.clone(), exe: exe.path.clone() }
@@ -57,7 +57,27 @@ pub(super) fn writable_executable(subject: &JudgedListener<'_>) -> Option<Eviden
             Some(WritableProgram { running: running(process, exe), script, writable })
         })
         .collect();
-    (!found.is_empty()).then(|| WritableExecutable { found }.into())
+    let only_built_for_a_run =
+        programs(subject.listener).all(|(process, exe)| is_built_for_a_run(process, exe));
+    let severity = if only_built_for_a_run { Severity::Notice } else { Severity::Critical };
+    (!found.is_empty()).then(|| WritableExecutable { found, severity }.into())
+}
+
+/// Returns whether `go run` or `go test` built the program: the file is in a directory of the Go tool, such as
+/// `/tmp/go-build3123456789/b001/exe/main`. Such a path is no proof, so a program of root does not count.
+fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
+    let Some(path) = exe.path.strip_prefix("/tmp/go-build") else { return false };
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (run, package, is_program) = match parts[..] {
+        [run, package, "exe", _] => (run, package, true),
+        [run, package, test] => (run, package, test.ends_with(".test")),
+        _ => return false,
+    };
+    is_program
+        && process.uid.is_some_and(|uid| uid != 0)
+        && is_number(run)
+        && package.strip_prefix('b').is_some_and(is_number)
 }
 
 /// Returns the script, if a user can replace the script and not the program file, and the world-writable file or

@@ -113,7 +113,7 @@ fn evidence_distinguishes_an_upgrade_from_a_loss() {
 fn the_nearest_world_writable_directory_is_named() {
     let exe = exe("/tmp/.x/y", ExeState::Present, Some(&["/tmp/.x", "/tmp"]));
     let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7].into())), running(exe));
-    let WritableExecutable { found } = WritableExecutable::of(&findings[0].evidence).unwrap();
+    let WritableExecutable { found, .. } = WritableExecutable::of(&findings[0].evidence).unwrap();
     assert_eq!((found[0].writable.as_str(), &found[0].script), ("/tmp/.x", &None));
 }
 
@@ -184,6 +184,25 @@ fn a_connection_earns_none() {
     let owner = Owner::Held(vec![7].into());
     let socket = Socket { state: State::Established, ..socket("tcp/127.0.0.1:80", owner) };
     assert_eq!(codes(&found(socket, running(exe("/memfd:x", ExeState::Memfd, None)))), vec![]);
+}
+
+#[test]
+fn programs_that_the_go_tool_built_for_a_run() {
+    use Severity::{Critical, Notice};
+    for (path, uid, severity) in [
+        ("/tmp/go-build3123/b001/exe/main", 1000, Notice),
+        ("/tmp/go-build3123/b042/http.test", 1000, Notice),
+        ("/tmp/go-build3123/b001/exe/main", 0, Critical),
+        ("/tmp/go-build/b001/exe/main", 1000, Critical),
+        ("/tmp/go-build3123/exe/main", 1000, Critical),
+        ("/tmp/go-build3123/b001/exe/x/main", 1000, Critical),
+        ("/tmp/x", 1000, Critical),
+    ] {
+        let mut processes = running(exe(path, ExeState::Present, Some(&["/tmp"])));
+        processes[0].uid = Some(uid);
+        let findings = found(socket("tcp/0.0.0.0:8080", Owner::Held(vec![7].into())), processes);
+        assert_eq!(codes(&findings), [("writable-executable", severity)], "{path} {uid}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod answers;
 mod data;
 mod lists;
 mod programs;
+mod rows;
 mod tables;
 mod tools;
 

@@ -181,6 +181,28 @@ fn who_belongs_on_a_guarded_port() {
         ("java", "/usr/bin/java", "java -jar x.jar", "tcp/9200", Some(false)),
         ("beam.smp", "/usr/lib/erlang/bin/beam.smp", "beam -rabbit x", "tcp/5672", Some(true)),
         ("beam.smp", "/usr/lib/erlang/bin/beam.smp", "beam x", "tcp/5672", Some(false)),
+        // A release contains its own runtime and boot file.
+        (
+            "beam.smp",
+            "/app/erts-14/bin/beam.smp",
+            "beam.smp -boot /app/releases/1/start",
+            "tcp/5432",
+            Some(true),
+        ),
+        (
+            "beam.smp",
+            "/app/erts-14/bin/beam.smp",
+            "beam.smp -boot /srv/releases/1/start",
+            "tcp/5432",
+            Some(false),
+        ),
+        (
+            "beam.smp",
+            "/app/erts-14/bin/beam.smp",
+            "beam.smp -boot /app/releases/1/start",
+            "tcp/22",
+            Some(false),
+        ),
         ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
         ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
         // There are too many web servers to list all: a bare interpreter is suspicious, an unknown program is not.

@@ -199,7 +199,8 @@ udp  active
   Registered  l2f: l2f
               orphaned (confirmed); no assignee on record
   Known use   Commonly used by: L2TP (xl2tpd, strongSwan setups)
-  Usually     served by xl2tpd [xl2tpd] and l2tpns [l2tpns].
+  Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
+              l2tpns [l2tpns].
   Nearby      1700 mps-raft and 1702 deskshare.
   Here now    nothing listens on this port.
 

@@ -1,0 +1,232 @@
+//! Each row of the tables can match: a row of `programs.tsv` as a process on its own ports, a row of the tables of
+//! dangers and tools by a command line. Neither matches something else.
+//!
+//! Rows that name a program or a text are tried as they stand. An expression is tried with the lines of
+//! `command-lines.tsv`, so a new expression needs an example there.
+
+use std::collections::BTreeSet;
+
+use super::super::command_line::{CommandLine, Programs};
+use super::super::dangers::danger;
+use super::super::identity::identify;
+use super::super::programs::{Match, Program, interpreters, pairs, programs};
+use super::super::tools::{ad_hoc, dual_use};
+use super::body;
+use crate::model::{Exe, ExeState, Process, Protocol};
+
+/// Kernel services have no process.
+const KERNEL: &str = "no owning process";
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Returns the process that a row of `programs.tsv` describes; `mark` is added to what identifies it.
+fn process(row: &Program, mark: &str) -> Process {
+    let (file, arguments) = match row.matches {
+        Match::Comm => (format!("{mark}{}", row.name), String::new()),
+        Match::Exe(file) => (format!("{mark}{file}"), String::new()),
+        Match::Arg(text) => {
+            let known = interpreters().iter().find(|(name, _)| *name == row.name);
+            let middle = text.len() / 2;
+            let middle = (0..=middle).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let text = format!("{}{mark}{}", &text[..middle], &text[middle..]);
+            (known.map_or("python3", |(_, file)| file).to_owned(), text)
+        }
+    };
+    let file = file.rsplit('/').next().unwrap().to_owned();
+    let exe = Exe { path: format!("/usr/bin/{file}"), state: ExeState::Present, open_directories: None };
+    let cmdline = words(format!("{file} {arguments}").trim_end());
+    Process { name: Some(row.name.to_owned()), exe: Some(exe), cmdline, ..Process::unknown(7) }
+}
+
+#[test]
+fn every_program_is_recognised_on_its_own_ports() {
+    let mut failed = Vec::new();
+    for row in programs().filter(|row| !row.product.contains(KERNEL)) {
+        let identity = identify(&process(&row, "")).unwrap();
+        let by_name = identify(&Process { exe: None, cmdline: Vec::new(), ..process(&row, "") }).unwrap();
+        if !identity.programs.contains(&row) && !by_name.programs.contains(&row) {
+            failed.push(format!("not recognised: {row:?}, but {:?}", identity.programs));
+        }
+        for (ports, protocol) in row.ports() {
+            if identity.serving(ports.low, protocol).is_none()
+                || identity.serving(ports.high, protocol).is_none()
+            {
+                failed.push(format!("not on its port {ports}/{protocol}: {row:?}"));
+            }
+        }
+        let other = identify(&process(&row, "~")).unwrap();
+        if other.programs.contains(&row) {
+            failed.push(format!("recognised by another name: {row:?}"));
+        }
+    }
+    assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
+}
+
+/// An example: program file, command line, protocol, port.
+struct Example {
+    file: &'static str,
+    arguments: Vec<String>,
+    protocol: Protocol,
+    port: u16,
+}
+
+impl Example {
+    fn command(&self) -> CommandLine<'_> {
+        CommandLine::new(self.file, &self.arguments)
+    }
+
+    fn runs(file: &'static str, line: &str, (port, protocol): (u16, Protocol)) -> Self {
+        Example { file, arguments: words(line), protocol, port }
+    }
+}
+
+fn examples() -> Vec<Example> {
+    let lines = body(include_str!("command-lines.tsv"));
+    lines
+        .map(|line| {
+            let fields: Vec<_> = line.split('\t').collect();
+            Example::runs(fields[0], fields[1], (fields[3].parse().unwrap(), fields[2].parse().unwrap()))
+        })
+        .collect()
+}
+
+/// Returns whether the element NAME, NAME:TEXT or NAME:/REGEX/ names a program.
+fn names(element: &'static str, command: &CommandLine<'_>) -> bool {
+    !Programs::new(std::iter::once(element)).naming(command).is_empty()
+}
+
+/// Returns the file that an element stands for, and its condition.
+fn parts(element: &'static str) -> (&'static str, &'static str) {
+    let (name, condition) = element.split_once(':').unwrap_or((element, ""));
+    let name = name.strip_suffix("[0-9.]*").unwrap_or(name);
+    (if name == "beam" { "beam.smp" } else { name }, condition)
+}
+
+/// Returns the elements of a programs column that name no program.
+fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<&'static str> {
+    let never = |element: &&'static str| {
+        let (file, condition) = parts(element);
+        if file == "*" || file.starts_with('[') {
+            return false;
+        }
+        let bare = Example::runs(file, file, (0, Protocol::Tcp));
+        let matches = match condition {
+            "" => names(element, &bare.command()),
+            regex if regex.starts_with('/') && regex.ends_with('/') => {
+                let by_file = |example: &Example| names(element, &CommandLine::new(file, &example.arguments));
+                examples.iter().any(by_file)
+            }
+            text => names(element, &CommandLine::new(file, &words(&format!("{file} {text}")))),
+        };
+        let is_selective = condition.is_empty() || !names(element, &bare.command());
+        let unrelated = Example::runs("unrelated", "unrelated --port 1", (0, Protocol::Tcp));
+        !matches || !is_selective || names(element, &unrelated.command())
+    };
+    column.split(',').filter(never).collect()
+}
+
+#[test]
+fn every_danger_is_found_by_a_command_line() {
+    let examples = examples();
+    let mut failed = Vec::new();
+    for line in body(include_str!("../data/dangers.tsv")) {
+        let fields: Vec<&'static str> = line.split('\t').collect();
+        let [service, _, programs, ports, _, arguments, severity, ..] = fields[..] else { panic!("{line}") };
+        let never = elements_that_never_match(programs, &examples);
+        if !never.is_empty() {
+            failed.push(format!("{service}: no command line for {never:?}"));
+        }
+        let of_row: Vec<&Example> = examples
+            .iter()
+            .filter(|example| programs.split(',').any(|one| names(one, &example.command())))
+            .collect();
+        for expression in arguments.split(" ;; ").filter(|expression| !expression.is_empty()) {
+            let bare = expression.trim_start_matches(['!', '~']);
+            let matches = |example: &&&Example| {
+                let command = example.command();
+                if bare.contains("{port}") {
+                    command.matches_port(bare, example.port)
+                } else {
+                    command.matches(bare)
+                }
+            };
+            if of_row.iter().find(matches).is_none() {
+                failed.push(format!("{service}: no command line for {expression}"));
+            }
+        }
+        let first_port =
+            pairs(ports).next().map_or((1, Protocol::Tcp), |(ports, protocol)| (ports.low, protocol));
+        let plain = programs.split(',').map(parts).filter(|(_, condition)| !condition.starts_with('/'));
+        let plain =
+            plain.map(|(file, text)| Example::runs(file, format!("{file} {text}").trim_end(), first_port));
+        let is_found = |example: &Example| {
+            let found = danger(&example.command(), example.port, example.protocol, false);
+            found.is_some_and(|found| found.service == service)
+        };
+        let is_kernel = programs.split(',').all(|program| program.starts_with('['));
+        if severity != "none"
+            && !is_kernel
+            && !plain.into_iter().any(|example| is_found(&example))
+            && !of_row.iter().any(|example| is_found(example))
+        {
+            failed.push(format!("{service}: never found"));
+        }
+    }
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+}
+
+/// Command lines of tools: the program file, the command line, and how the tool is used or of which kind it is.
+const TOOLS: &str = include_str!("tools.tsv");
+
+#[test]
+fn every_tool_is_found_by_a_command_line() {
+    let mut examples = Vec::new();
+    let mut failed = Vec::new();
+    for line in body(TOOLS) {
+        let [file, command, expected] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let example = Example::runs(file, command, (0, Protocol::Tcp));
+        let found = ad_hoc(&example.command()).map(|tool| tool.used_for.name());
+        let found = found.or_else(|| dual_use(&example.command()).map(|tool| tool.kind)).unwrap_or("-");
+        if found != expected {
+            failed.push(format!("{found}: {line}"));
+        }
+        examples.push(example);
+    }
+    for line in body(include_str!("../data/ad-hoc.tsv")) {
+        let fields: Vec<&'static str> = line.split('\t').collect();
+        let never = elements_that_never_match(fields[0], &examples);
+        let used = examples.iter().any(|example| {
+            let command = example.command();
+            (fields[0].starts_with('*') || fields[0].split(',').any(|one| names(one, &command)))
+                && (fields[1].is_empty() || command.matches(fields[1]))
+        });
+        if !never.is_empty() || !used {
+            failed.push(format!("ad-hoc.tsv: no command line for {never:?} {}", fields[1]));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for line in body(include_str!("../data/dual-use.tsv")) {
+        let fields: Vec<&'static str> = line.split('\t').collect();
+        let (program, texts, kind) = (fields[0], fields[1], fields[2]);
+        let file = if program == "*" { "any" } else { program };
+        for text in texts.split(',') {
+            let arguments = vec![file.to_owned(), format!("x{text} x")];
+            let found = dual_use(&CommandLine::new(file, &arguments));
+            if found.is_none_or(|found| found.kind != kind) {
+                failed.push(format!("dual-use.tsv: {program} {text} is {found:?}"));
+            }
+        }
+        let bare = [file.to_owned()];
+        if !texts.is_empty()
+            && program != "*"
+            && dual_use(&CommandLine::new(file, &bare)).is_some_and(|found| found.what == fields[4])
+        {
+            failed.push(format!("dual-use.tsv: {program} without its text"));
+        }
+        seen.insert(program);
+    }
+    assert!(dual_use(&CommandLine::new("unrelated", &words("unrelated --port 1"))).is_none());
+    assert!(seen.len() > 150 && failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+}
