@@ -12,6 +12,7 @@ use memchr::memchr;
 use regex_lite::{Regex, RegexBuilder};
 
 use super::programs::{first_letters, stem};
+use super::table::parts;
 
 /// Longer command lines are cut here, in bytes: four times the length that a person writes, and fast to search.
 const LONGEST_LINE: usize = 1 << 16;
@@ -121,16 +122,30 @@ fn script(arguments: &[String]) -> Option<&str> {
 ///
 /// Every listing builds the index, so it takes one allocation and leaves the conditions unread.
 pub(super) struct Programs {
-    /// Sorted by the first letters of the name, then by row.
+    /// In the order of the table.
     entries: Vec<Entry>,
+    /// The number of the last entry of each bucket of names, counted from one; zero if the bucket is empty.
+    last: [u16; BUCKETS],
 }
+
+const BUCKETS: usize = 256;
+
+/// Returns the bucket of a name.
+fn bucket(name: &str) -> usize {
+    // The multiplier is 2⁶⁴ divided by the golden ratio, which spreads similar names over the upper bits.
+    let mixed = first_letters(name).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    usize::from(mixed.to_be_bytes()[0])
+}
+
+/// This text after a name in a table allows any version after it.
+const ANY_VERSION: &str = "[0-9.]*";
 
 /// A program that a row names.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// See [`first_letters`].
-    letters: u64,
     row: u16,
+    /// The number of the entry before it in its bucket, counted from one; zero if it is the first.
+    previous: u16,
     name: &'static str,
     /// The text after the colon: a condition on the command line; empty if there is none.
     condition: &'static str,
@@ -144,8 +159,8 @@ impl Entry {
             Some(colon) => (&program[..colon], &program[colon + 1..]),
             None => (program, ""),
         };
-        let (name, versioned) = name.strip_suffix("[0-9.]*").map_or((name, false), |name| (name, true));
-        Entry { letters: first_letters(name), row, name, condition, versioned }
+        let (name, versioned) = name.strip_suffix(ANY_VERSION).map_or((name, false), |name| (name, true));
+        Entry { row, previous: 0, name, condition, versioned }
     }
 
     /// Returns whether the command line meets the row's condition.
@@ -160,12 +175,17 @@ impl Entry {
 impl Programs {
     /// Reads the program column of every row.
     pub(super) fn new(columns: impl Iterator<Item = &'static str>) -> Self {
-        let mut entries = Vec::with_capacity(1024);
-        for (row, column) in (0..).zip(columns) {
-            entries.extend(column.split(',').map(|program| Entry::read(row, program)));
+        let mut entries: Vec<Entry> = Vec::with_capacity(1024);
+        let mut last = [0; BUCKETS];
+        let programs =
+            (0..).zip(columns).flat_map(|(row, column)| parts(column, b',').map(move |part| (row, part)));
+        for ((row, program), number) in programs.zip(1..) {
+            let mut entry = Entry::read(row, program);
+            let last = &mut last[bucket(entry.name)];
+            entry.previous = std::mem::replace(last, number);
+            entries.push(entry);
         }
-        entries.sort_unstable_by_key(|entry| (entry.letters, entry.row));
-        Programs { entries }
+        Programs { entries, last }
     }
 
     /// Returns the numbers of the rows that name the program, in the order of the table.
@@ -189,16 +209,16 @@ impl Programs {
     pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<usize> {
         let mut found = Vec::new();
         self.add("*", false, command, &mut found);
+        found.sort_unstable();
         found.dedup();
         found
     }
 
-    /// Returns the entries with this name.
+    /// Returns the entries with this name, the last first.
     fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
-        let letters = first_letters(name);
-        let first = self.entries.partition_point(|entry| entry.letters < letters);
-        let entries = self.entries[first..].iter().take_while(move |entry| entry.letters == letters);
-        entries.filter(move |entry| entry.name == name)
+        let entry = |number: u16| self.entries.get(usize::from(number).checked_sub(1)?);
+        let bucket = std::iter::successors(entry(self.last[bucket(name)]), move |at| entry(at.previous));
+        bucket.filter(move |entry| entry.name == name)
     }
 
     /// Adds the rows that name `name`; if `versioned`, only rows that allow a version after the name.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::command_line::{CommandLine, Programs};
 use super::programs::pairs;
-use super::table::Table;
+use super::table::{Table, parts};
 use crate::model::{Protocol, Severity};
 
 /// What a service allows anyone who connects to do.
@@ -54,7 +54,7 @@ struct Row {
 impl Row {
     fn read(line: &'static str) -> Option<Self> {
         let mut fields = [""; 13];
-        let mut columns = line.split('\t');
+        let mut columns = parts(line, b'\t');
         for field in &mut fields {
             *field = columns.next()?;
         }
@@ -133,7 +133,7 @@ impl Dangers {
         DANGERS.get_or_init(|| {
             let lines: Vec<_> = Table::new(include_str!("data/dangers.tsv")).lines().collect();
             let programs =
-                Programs::new(lines.iter().map(|line| line.split('\t').nth(2).unwrap_or_default()));
+                Programs::new(lines.iter().map(|line| parts(line, b'\t').nth(2).unwrap_or_default()));
             Dangers { lines, programs }
         })
     }

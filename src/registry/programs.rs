@@ -4,13 +4,12 @@
 //! read when the first process is identified, never for a verdict on a port. This file does not judge: `identity.rs`
 //! identifies processes.
 
-use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use memchr::memchr;
 
 use super::row::ports;
-use super::table::Table;
+use super::table::{Table, parts};
 use crate::model::{PortRange, Protocol};
 
 /// How a process is identified as a program.
@@ -132,7 +131,7 @@ pub enum GuardStrictness {
 
 impl Guarded {
     fn parse(line: &'static str) -> Option<Self> {
-        let mut fields = line.split('\t');
+        let mut fields = parts(line, b'\t');
         Some(Guarded {
             service: fields.next()?,
             ports: fields.next()?,
@@ -149,7 +148,7 @@ impl Guarded {
 
     /// Returns the programs known to serve it.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.programs.split(',')
+        parts(self.programs, b',')
     }
 }
 
@@ -221,13 +220,13 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = Program> {
 /// does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
-    static NAMES: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
         let guarded = rows.filter(|row| row.strictness != GuardStrictness::Soft);
         guarded.flat_map(|row| row.programs()).collect()
     });
-    names.contains(name)
+    names.contains(&name)
 }
 
 /// Returns whether a port that no other program should have is an own port of a program of this name. A web server that
@@ -236,10 +235,12 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
-    strict.any(|row| {
-        let is_own = |program: Program| pairs(row.ports).any(|(ports, p)| program.serves(ports.low, p));
-        row.programs().any(|program| program == name) && by_name(name).any(is_own)
-    })
+    // The first condition is fast, and false for most programs.
+    serves_a_guarded_port(name)
+        && strict.any(|row| {
+            let is_own = |program: Program| pairs(row.ports).any(|(ports, p)| program.serves(ports.low, p));
+            row.programs().any(|program| program == name) && by_name(name).any(is_own)
+        })
 }
 
 /// Returns the first field of a line, and the rest.

@@ -12,6 +12,17 @@ pub(super) struct Table {
     body: &'static str,
 }
 
+/// Returns the parts of `text` between the separators.
+pub(super) fn parts(text: &'static str, separator: u8) -> impl Iterator<Item = &'static str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(separator, text.as_bytes()).unwrap_or(text.len());
+        rest = text.get(end + 1..);
+        text.get(..end)
+    })
+}
+
 impl Table {
     /// Makes a table from `text`, without the lines that begin with `#`.
     pub(super) fn new(text: &'static str) -> Self {

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::command_line::{CommandLine, Programs};
-use super::table::Table;
+use super::table::{Table, parts};
 use crate::model::{Severity, named};
 
 named! {
@@ -54,7 +54,7 @@ struct Rows<const N: usize> {
 impl<const N: usize> Rows<N> {
     fn read(text: &'static str) -> Self {
         let lines: Vec<_> = Table::new(text).lines().collect();
-        let programs = Programs::new(lines.iter().map(|line| line.split('\t').next().unwrap_or_default()));
+        let programs = Programs::new(lines.iter().map(|line| parts(line, b'\t').next().unwrap_or_default()));
         Rows { lines, programs }
     }
 
