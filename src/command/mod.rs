@@ -63,7 +63,7 @@ impl Exit {
 /// Runs the command of the command line.
 ///
 /// # Errors
-/// An error is exit code 2, unless [`is_broken_pipe`].
+/// An error is exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe).
 fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);

@@ -34,7 +34,7 @@ pub struct Included {
 /// Reads a policy. `read` gives the file that an `include` of the file with this identity names, or says why not.
 ///
 /// # Errors
-/// The first [`PolicyError`], in whichever file.
+/// Returns the first `PolicyError` of all the files.
 pub fn parse(
     top: &Included,
     read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,

@@ -32,6 +32,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["master", address, worker, user] => master(address, worker, user),
         ["worker"] => worker(),
         ["jailed", address, root] => jailed(address, root),
+        ["own-table-of", address] => own_table_and_decoy(address),
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
         ["zombie-leader", address] => zombie_leader(address),
@@ -150,6 +151,31 @@ fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
         let _socket = TcpListener::bind(address).map_err(|error| error.to_string())?;
         ready("").map_err(|error| error.to_string())?;
         wait();
+        Ok(())
+    });
+    thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)
+}
+
+/// Keeps a socket in a thread with its own descriptors, while another process holds the socket too. Prints the pid of that
+/// process.
+fn own_table_and_decoy(address: &str) -> Done {
+    let address = address.to_owned();
+    let thread = std::thread::spawn(move || -> Result<(), String> {
+        unshare(CloneFlags::CLONE_FILES).map_err(|errno| errno.to_string())?;
+        let socket = TcpListener::bind(address).map_err(|error| error.to_string())?;
+        let shared = socket.try_clone().map_err(|error| error.to_string())?;
+        let mut command = Command::new(sleep());
+        command
+            .arg("600")
+            .stdin(std::os::fd::OwnedFd::from(shared))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut decoy = command.spawn().map_err(|error| error.to_string())?;
+        ready(&decoy.id().to_string()).map_err(|error| error.to_string())?;
+        wait();
+        let _ = decoy.kill();
+        let _ = decoy.wait();
+        drop(socket);
         Ok(())
     });
     thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)

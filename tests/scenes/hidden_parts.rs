@@ -3,19 +3,20 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount, umount};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-    socketpair,
+    socket, socketpair,
 };
 use serde_json::Value;
 
 use crate::lab::{Lab, Outcome, Scene, Server, sleep, tcp};
-use crate::report::{gap, on_port, summary};
+use crate::report::{gap, held, on_port, summary};
 use crate::same;
 
 /// The scenes of this file.
@@ -23,6 +24,9 @@ pub const SCENES: &[Scene] = &[
     ("masked_process", masked_process),
     ("socket_in_flight", socket_in_flight),
     ("origins", origins),
+    ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
+    ("an_endless_path_hides_no_other_descriptor", endless_path),
+    ("a_decoy_hides_no_second_owner", second_owner),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
 ];
@@ -36,7 +40,8 @@ fn masked_process(lab: &Lab) -> Outcome {
     umount(Path::new(&directory))?;
     let report = report?;
     gap(&report, "owners", &format!("a mount over {directory}"))?;
-    same!(on_port(&report, 8951)?["owner"], "hidden");
+    // A view of the processes without that mount shows the owner, but nothing of its program.
+    held(&report, 8951, &[server.pid()])?;
     let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&server.pid().into()));
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())
@@ -132,5 +137,44 @@ fn in_a_network_namespace(lab: &Lab) -> Outcome {
     same!(whole["host"]["scope"], "namespace");
     gap(&whole, "scope", "network namespace")?;
     same!(has_scope_gap(&audit("namespace")?), false);
+    Ok(())
+}
+
+/// A network namespace that lives by a socket alone cannot be entered; its listener is a gap that names the process. A
+/// socket that is not bound is none.
+fn namespace_of_a_socket(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let unbound = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let _idle = Server::start(&sleep(), vec![unbound])?;
+    same!(lab.json(&["--netns", "all"])?["complete"], true);
+    let away = lab.helper(["elsewhere", "127.0.0.1:8955", "-", "back"])?;
+    let report = lab.json(&["--netns", "all"])?;
+    gap(&report, "sockets", &format!("pid {} has TCP 127.0.0.1:8955", away.pid()))?;
+    let output = lab.portolan(["audit"]).output()?;
+    same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+/// The path of a descriptor is longer than the kernel can say; the process's other descriptors are read.
+fn endless_path(lab: &Lab) -> Outcome {
+    let mut directory: OwnedFd = std::fs::File::open(lab.path(""))?.into();
+    let name = "d".repeat(250);
+    for _ in 0..20 {
+        mkdirat(&directory, &*name, Mode::RWXU)?;
+        directory = openat(&directory, &*name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    }
+    let server = Server::start(&sleep(), vec![directory, tcp("127.0.0.1:8956")?])?;
+    held(&lab.json(&[])?, 8956, &[server.pid()])
+}
+
+/// A thread with its own descriptor table holds the socket, and so does another process: an audit names both.
+fn second_owner(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let hidden = lab.helper(["own-table-of", "127.0.0.1:8957"])?;
+    let decoy = hidden.said[1].parse()?;
+    let output = lab.portolan(["audit"]).output()?;
+    let text = String::from_utf8(output.stdout)?.replace('\n', " ");
+    held(&lab.json(&[])?, 8957, &[hidden.pid(), decoy])?;
+    same!(text.contains(&hidden.pid().to_string()), true, "{text}");
     Ok(())
 }

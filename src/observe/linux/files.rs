@@ -2,10 +2,11 @@
 //!
 //! The size of a file is not asked for before reading, because `/proc` gives no sizes.
 
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
@@ -37,6 +38,27 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
         }
         bytes.reserve(bytes.capacity());
     }
+}
+
+/// Returns the entries of a directory whose names are numbers.
+pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    let mut numbers = Vec::new();
+    while let Some(entry) = entries.next() {
+        numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(numbers)
+}
+
+/// Returns the entries of the directory at a path whose names are numbers, like [`numbers_in`].
+///
+/// # Errors
+///
+/// Returns the error number if the directory cannot be read.
+pub(super) fn numbers(path: impl Arg) -> Result<Vec<u32>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    numbers_in(&openat(CWD, path, flags, Mode::empty())?)
 }
 
 #[cfg(test)]

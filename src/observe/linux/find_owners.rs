@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::owners::{self, Walk};
+use super::owners::{self, Search, Walk};
 use super::sockets::{Found, Identity};
-use super::{kernel_services, settings};
+use super::threads_and_rings::{candidates, search_threads_and_io_uring};
+use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
 use crate::model::{Gap, Owner, Pid, Stage};
 
 /// How to look for owners.
@@ -17,22 +18,26 @@ pub(super) struct Asked {
     pub(super) privileged: bool,
     /// Whether to search threads and io_urings also if another process is known to own the socket.
     pub(super) closely: bool,
+    /// Whether to look for hidden processes, and for sockets that no table shows.
+    pub(super) thoroughly: bool,
 }
 
 /// Fills in the owner of every socket and adds the obstacles to the gaps. `look` lists the sockets again.
 pub(super) fn find_owners(
     found: &mut [Found],
-    Asked { privileged, closely }: Asked,
+    Asked { privileged, closely, thoroughly }: Asked,
     look: impl Fn() -> Option<Vec<Found>>,
     kernel_services: impl FnOnce() -> kernel_services::RunningServices,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     gaps.extend(hidden_by_proc(privileged));
-    if found.is_empty() {
-        return owners::namespaces_only().ok();
+    if found.is_empty() && !thoroughly {
+        let walk = owners::namespaces_only().ok()?;
+        gaps.extend(masked_processes(&walk));
+        return Some(walk);
     }
     let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
-    let mut walk = match owners::walk(&open) {
+    let mut walk = match owners::walk(Search { wanted: &open, strays: thoroughly }) {
         Ok(walk) => walk,
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
@@ -47,7 +52,7 @@ pub(super) fn find_owners(
             return None;
         }
     };
-    if closely && let Err(errno) = owners::search_threads_and_io_uring(&mut walk, &open) {
+    if closely && let Err(errno) = search_closely(&mut walk, &open, thoroughly) {
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
@@ -58,10 +63,16 @@ pub(super) fn find_owners(
     let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, look());
     if !open.is_empty() {
         let blind = !walk.unread.is_empty();
-        let hidden = if closely { Ok(()) } else { owners::search_threads_and_io_uring(&mut walk, &open) };
+        let hidden = if closely { Ok(()) } else { search_closely(&mut walk, &open, false) };
         let second = hidden
             // A second walk cannot help if not every process may be read.
-            .and_then(|()| if blind { Ok(Walk::default()) } else { owners::walk(&open) });
+            .and_then(|()| {
+                if blind {
+                    Ok(Walk::default())
+                } else {
+                    owners::walk(Search { wanted: &open, strays: false })
+                }
+            });
         match second {
             Ok(second) => walk.absorb(second),
             Err(errno) => _ = walk.unread.insert(0, errno),
@@ -71,6 +82,7 @@ pub(super) fn find_owners(
     }
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
+    gaps.extend(unlisted_processes(&walk));
     if unsure {
         gaps.push(Gap {
             stage: Stage::Owners,
@@ -91,7 +103,15 @@ pub(super) fn find_owners(
     };
     let unaccounted = assign(found, &walk, &gone, blind, &services);
     gaps.extend(unaccounted_sockets(unaccounted, &walk));
+    gaps.extend(unlisted_sockets::find(&walk.strays));
     Some(walk)
+}
+
+/// Searches the places where sockets and processes hide.
+fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, thoroughly: bool) -> Result<(), Errno> {
+    let search = Search { wanted, strays: thoroughly };
+    search_threads_and_io_uring(walk, search)?;
+    hidden_processes::search(walk, search, thoroughly)
 }
 
 /// Removes the sockets that are no longer listed from the inodes in `open` and adds them to `gone`; returns `false` if
@@ -155,7 +175,7 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     if count == 0 {
         return None;
     }
-    let pids = owners::candidates(walk);
+    let pids = candidates(walk);
     Some(Gap {
         stage: Stage::Owners,
         what: format!("owner{} of sockets that no process has", if count == 1 { "" } else { "s" }),
@@ -188,7 +208,7 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets that have no owner inside the pid namespace of this process. [`Host::scope`] shows that
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` shows that
 /// limit of the view, also if every socket has an owner.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
@@ -211,15 +231,30 @@ fn masked_processes(walk: &Walk) -> Option<Gap> {
         what: format!("process{} hidden by a mount over /proc/PID", if count == 1 { "" } else { "es" }),
         count: u64::try_from(count).ok(),
         pids: walk.masked.clone(),
-        why: format!("/proc/self/mountinfo shows a mount over /proc/{first}"),
+        why: format!("there is a mount over /proc/{first}"),
         remedy: Some(format!("umount /proc/{first}")),
+    })
+}
+
+/// Returns a gap for processes that exist although `/proc` does not list them.
+fn unlisted_processes(walk: &Walk) -> Option<Gap> {
+    let count = walk.unlisted.len();
+    (count > 0).then(|| Gap {
+        stage: Stage::Owners,
+        what: format!("process{} that /proc does not list", if count == 1 { "" } else { "es" }),
+        count: u64::try_from(count).ok(),
+        pids: walk.unlisted.clone(),
+        why: "the kernel knows them, but the list of processes does not contain them, as with a rootkit"
+            .to_owned(),
+        remedy: None,
     })
 }
 
 /// Returns the gaps for processes that a walk could not read, one for each reason.
 fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     let mut reasons: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-    for (pid, errno) in &walk.unread {
+    let hidden = |pid: &Pid| walk.masked.contains(pid) || walk.unlisted.contains(pid);
+    for (pid, errno) in walk.unread.iter().filter(|(pid, _)| !hidden(pid)) {
         let refusal = matches!(*errno, Errno::ACCESS | Errno::PERM);
         reasons.entry(if refusal { Errno::ACCESS } else { *errno }.raw_os_error()).or_default().push(*pid);
     }
@@ -273,7 +308,7 @@ mod tests {
     fn a_second_listing_that_fails_proves_nothing_gone() {
         let owner_after = |again: fn() -> Option<Vec<Found>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
-            let asked = Asked { privileged: true, closely: false };
+            let asked = Asked { privileged: true, closely: false, thoroughly: false };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
                 .unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");

@@ -4,6 +4,7 @@
 //! no process of a socket that existed all along is missed. A socket without a process is listed and searched for a
 //! second time before it is reported as owned by the kernel or as gone.
 
+mod bpf;
 mod cgroup;
 pub mod configuration;
 pub mod deep;
@@ -12,6 +13,7 @@ mod executable;
 mod files;
 mod find_owners;
 mod fuse;
+mod hidden_processes;
 mod homes;
 mod kernel_services;
 mod links;
@@ -28,7 +30,9 @@ mod reading;
 mod settings;
 mod shared_ports;
 mod sockets;
+mod threads_and_rings;
 mod tree;
+mod unlisted_sockets;
 mod users;
 mod view;
 mod watch;
@@ -45,7 +49,7 @@ use self::sockets::Found;
 use self::view::{SocketScan, View};
 pub(super) use self::watch::PollState;
 use super::{Error, Scope};
-use crate::model::{Gap, Host, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, Tool};
+use crate::model::{Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, Tool};
 
 /// Scans this machine.
 ///
@@ -80,13 +84,18 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes
         && let Some(walk) = find_owners(
             &mut found,
-            Asked { privileged, closely: scope.details },
+            Asked {
+                privileged,
+                closely: scope.details || scope.packages,
+                thoroughly: scope.packages || (scope.details && scope.namespaces == Namespaces::All),
+            },
             || view.scan_again(scope, &blind),
             || view.kernel_services(),
             &mut gaps,
         )
     {
         notes.extend(view.unseen(&walk));
+        notes.extend(bpf::steering(&walk.bpf_links));
         places = walk.places;
     }
     let part = settings::host_scope();
@@ -140,9 +149,9 @@ pub(super) fn is_user(name: &str) -> bool {
 
 /// Returns whether any process in `/proc` has this name, which the kernel cuts at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    files::numbers("/proc")
+        .unwrap_or_default()
+        .into_iter()
         .filter_map(process::Reader::name)
         .any(|own| own == name || (own.len() == 15 && name.starts_with(&own)))
 }

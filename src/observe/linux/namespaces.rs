@@ -9,9 +9,11 @@ use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, readlinkat};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::files::numbers;
 use super::settings::{self, Ephemeral};
 use super::sockets::{self, Listed};
 use crate::model::{Netns, Pid};
@@ -30,7 +32,7 @@ pub(super) struct Known {
 
 /// Returns the inode of the calling thread's own namespace.
 pub(super) fn own() -> Option<u64> {
-    inode_of(&fs::read_link("/proc/thread-self/ns/net").ok()?)
+    link(Path::new("/proc/thread-self/ns/net"))
 }
 
 /// Returns every network namespace that can be found, by inode: those of processes and of their threads, those that are
@@ -42,20 +44,21 @@ pub(super) fn discover() -> BTreeMap<u64, Known> {
         known.netns.name = known.netns.name.take().or(name);
         known.pid = known.pid.or(pid);
     };
-    for pid in numbers(Path::new("/proc")) {
+    for pid in numbers("/proc").unwrap_or_default() {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let way = process.join("ns/net");
         if let Some(inode) = link(&way) {
             add(inode, None, way, Some(pid));
         }
         // A thread can be in another namespace than its process.
-        for thread in numbers(&process.join("task")).into_iter().filter(|thread| *thread != pid) {
+        let threads = numbers(process.join("task")).unwrap_or_default();
+        for thread in threads.into_iter().filter(|thread| *thread != pid) {
             let way = process.join(format!("task/{thread}/ns/net"));
             if let Some(inode) = link(&way) {
                 add(inode, None, way, None);
             }
         }
-        for descriptor in numbers(&process.join("fd")) {
+        for descriptor in numbers(process.join("fd")).unwrap_or_default() {
             let way = process.join(format!("fd/{descriptor}"));
             if let Some(inode) = link(&way) {
                 add(inode, None, way, None);
@@ -87,13 +90,10 @@ fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
         .collect()
 }
 
-fn numbers(directory: &Path) -> Vec<Pid> {
-    let entries = fs::read_dir(directory).into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
-}
-
 fn link(path: &Path) -> Option<u64> {
-    inode_of(&fs::read_link(path).ok()?)
+    // A direct system call, which no preloaded library can answer.
+    let link = readlinkat(CWD, path, Vec::new()).ok()?;
+    inode_of(Path::new(link.to_str().ok()?))
 }
 
 fn inode_of(link: &Path) -> Option<u64> {

@@ -5,16 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, fstatfs, openat, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::files::slurp;
+use super::files::numbers_in;
 use super::masked;
 use crate::model::Pid;
 
@@ -31,17 +30,45 @@ pub(super) struct Walk {
     /// The descriptors that refer to wanted inodes, by inode.
     pub places: Vec<Place>,
     /// Wanted inodes and the processes that own them without a descriptor of their own.
-    apart: Vec<(u64, Pid)>,
+    pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
     /// The network namespaces of the processes, and those that their descriptors refer to, as far as they may be read.
     pub namespaces: HashSet<u64>,
     /// Every io_uring instance: the process and its descriptor.
     pub rings: Vec<(Pid, u32)>,
-    /// Processes whose directory in `/proc` is covered by a mount.
+    /// Every attached BPF program: the process and its descriptor.
+    pub bpf_links: Vec<(Pid, u32)>,
+    /// The sockets that were not wanted, if they were asked for.
+    pub strays: Vec<Stray>,
+    /// Processes whose directory in `/proc` is covered by a mount, rising.
     pub masked: Vec<Pid>,
+    /// Processes that exist and that `/proc` does not list.
+    pub unlisted: Vec<Pid>,
     /// The processes, for a closer search.
-    pids: Vec<Pid>,
+    pub pids: Vec<Pid>,
+}
+
+/// A descriptor of a socket that was not wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stray {
+    /// The process.
+    pub pid: Pid,
+    /// The thread of the process whose descriptor it is.
+    pub thread: Pid,
+    /// The number of the descriptor.
+    pub descriptor: u32,
+    /// The inode of the socket.
+    pub inode: u64,
+}
+
+/// What to search the descriptors for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search<'w> {
+    /// The inodes of sockets.
+    pub wanted: &'w HashSet<u64>,
+    /// Whether to list the other sockets too.
+    pub strays: bool,
 }
 
 impl Walk {
@@ -54,7 +81,12 @@ impl Walk {
         self.places.sort_unstable_by_key(|place| (place.inode, place.pid));
         self.apart.sort_unstable();
         self.rings.extend(other.rings);
+        self.bpf_links.extend(other.bpf_links);
+        self.strays.extend(other.strays);
         self.masked.extend(other.masked);
+        self.masked.sort_unstable();
+        self.masked.dedup();
+        self.unlisted.extend(other.unlisted);
         self.pids.extend(other.pids);
     }
 
@@ -76,9 +108,19 @@ impl Walk {
             || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
     }
 
-    fn outcome(&mut self, pid: Pid, outcome: Result<(), Errno>) {
+    pub(super) fn outcome(&mut self, proc: &OwnedFd, pid: Pid, outcome: Result<(), Errno>) {
         match outcome {
-            Ok(()) | Err(Errno::NOENT | Errno::SRCH) => {} // read, or it ended
+            Ok(()) | Err(Errno::SRCH) => {} // read, or it ended
+            Err(Errno::NOENT) => {
+                // A process that ended has no directory any more; a directory without descriptors is another one.
+                let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
+                if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
+                    && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
+                    && statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
+                {
+                    self.masked.push(pid);
+                }
+            }
             Err(errno) => {
                 self.unread.insert(pid, errno);
             }
@@ -138,19 +180,30 @@ impl OpenDirectories {
     }
 }
 
-/// Searches the descriptors of every process for the `wanted` inodes.
+/// Searches the descriptors of every process.
 ///
 /// # Errors
 ///
 /// Returns an error if `/proc` itself cannot be read.
-pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
+pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     if fstatfs(&proc)?.f_type != PROC {
         return Err(Errno::NOENT); // a directory of that name without a mount
     }
-    let pids = numbers(&proc)?;
+    let pids = numbers_in(&proc)?;
+    let mut walk = walk_of(&proc, &pids, search)?;
+    walk.pids = pids;
+    walk.masked.extend(masked::processes());
+    walk.masked.sort_unstable();
+    walk.masked.dedup();
+    Ok(walk)
+}
+
+/// Searches the descriptors of these processes below a mounted `/proc`.
+pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Result<Walk, Errno> {
+    let device = fstat(proc)?.st_dev;
     // From Linux 6.2 on, the size of a descriptor directory is the number of its descriptors; before, it is 0.
-    let sizes_are_counts = statat(&proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
+    let sizes_are_counts = statat(proc, c"self/fd", AtFlags::empty()).is_ok_and(|stat| stat.st_size > 0);
     let next = AtomicUsize::new(0);
     let part = || {
         let mut walk = Walk::default();
@@ -158,8 +211,8 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
             pids.get(next.fetch_add(LOT, Ordering::Relaxed)..).filter(|rest| !rest.is_empty())
         {
             for &pid in lot.iter().take(LOT) {
-                let outcome = process(&proc, pid, wanted, sizes_are_counts, &mut walk);
-                walk.outcome(pid, outcome);
+                let outcome = process(proc, device, pid, search, sizes_are_counts, &mut walk);
+                walk.outcome(proc, pid, outcome);
             }
         }
         walk
@@ -176,8 +229,6 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
             }
         });
     }
-    whole.pids = pids;
-    whole.masked = masked::processes();
     Ok(whole)
 }
 
@@ -188,8 +239,8 @@ pub(super) fn walk(wanted: &HashSet<u64>) -> Result<Walk, Errno> {
 /// Returns an error if `/proc` itself cannot be read.
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
-    let mut walk = Walk::default();
-    for pid in numbers(&proc)? {
+    let mut walk = Walk { masked: masked::processes(), ..Walk::default() };
+    for pid in numbers_in(&proc)? {
         namespace(&proc, &mut PidPath::new(pid), &mut walk);
     }
     Ok(walk)
@@ -202,119 +253,17 @@ fn namespace(proc: &OwnedFd, path: &mut PidPath, walk: &mut Walk) {
     }
 }
 
-/// Returns the processes that may own a socket without a descriptor: those with an io_uring, and those with a Unix
-/// socket in which descriptors are in flight. In rising order.
-pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
-    let mut pids: Vec<Pid> = walk.rings.iter().map(|(pid, _)| *pid).collect();
-    pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only
-/// sockets have this line.
-fn has_descriptors_in_flight(pid: Pid) -> bool {
-    let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
-        return false;
-    };
-    let mut in_flight = false;
-    let mut visit = |link: &[u8], descriptor: u32| {
-        if !in_flight && link.starts_with(b"socket:[") {
-            let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
-            in_flight = says_in_flight(&text);
-        }
-    };
-    let _ = listed(&directory, 0, &mut visit);
-    in_flight
-}
-
-fn says_in_flight(fdinfo: &[u8]) -> bool {
-    let count = |line: &[u8]| {
-        let digits = line.strip_prefix(b"scm_fds:")?.trim_ascii();
-        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
-    };
-    fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
-}
-
-/// Searches the places outside the descriptors of a process: threads with their own descriptor table, threads of a
-/// process whose first thread has ended, and the fixed files of an io_uring.
-pub(super) fn search_threads_and_io_uring(walk: &mut Walk, wanted: &HashSet<u64>) -> Result<(), Errno> {
-    let proc = open(CWD, c"/proc")?;
-    let mut found = Walk::default();
-    for &(pid, ring) in &walk.rings {
-        if let Ok(text) = fs::read(format!("/proc/{pid}/fdinfo/{ring}")) {
-            for inode in sockets_in(&text).filter(|inode| wanted.contains(inode)) {
-                found.apart.push((inode, pid));
-            }
-        }
-    }
-    let mut left = DESCRIPTORS_OF_THREADS;
-    for &pid in &walk.pids {
-        let outcome = threads(&proc, pid, wanted, &mut left, &mut found);
-        found.outcome(pid, outcome);
-    }
-    walk.absorb(found);
-    Ok(())
-}
-
-/// This many descriptors of threads are read. Beyond this number, only threads are read whose number of descriptors
-/// differs from that of their process: threads usually share its table, and a server has a hundred thousand descriptors
-/// in a thousand threads.
-const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-
-/// Reads the descriptors of every thread of a process except the first.
-fn threads(
-    proc: &OwnedFd,
-    pid: Pid,
-    wanted: &HashSet<u64>,
-    left: &mut u64,
-    found: &mut Walk,
-) -> Result<(), Errno> {
-    let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
-    let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
-    let own = openat(&tasks, format!("{pid}/fd"), DIRECTORY, Mode::empty());
-    let own = own.ok().and_then(|directory| count(&directory)).unwrap_or(0);
-    for thread in numbers(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
-            Ok(directory) => {
-                let size = count(&directory).unwrap_or(0);
-                if size > *left && size == own {
-                    continue;
-                }
-                *left = left.saturating_sub(size);
-                listed(&directory, 0, &mut |link, _| {
-                    found.apart.extend(socket(link, wanted).map(|inode| (inode, pid)));
-                })?;
-            }
-            Err(Errno::NOENT | Errno::SRCH) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-fn open(at: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open(at: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
     openat(at, path, DIRECTORY, Mode::empty())
-}
-
-/// Returns the entries of a directory whose names are numbers.
-fn numbers(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut entries = RawDir::new(directory, &mut buffer);
-    let mut numbers = Vec::new();
-    while let Some(entry) = entries.next() {
-        numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
-    }
-    Ok(numbers)
 }
 
 fn process(
     proc: &OwnedFd,
+    device: u64,
     pid: Pid,
-    wanted: &HashSet<u64>,
+    search: Search<'_>,
     sizes_are_counts: bool,
     walk: &mut Walk,
 ) -> Result<(), Errno> {
@@ -322,13 +271,24 @@ fn process(
     let mut buffer = [MaybeUninit::uninit(); 64];
     namespace(proc, &mut path, walk);
     let directory = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
+    let stat = fstat(&directory)?;
+    if stat.st_dev != device {
+        walk.masked.push(pid);
+        return Ok(());
+    }
     let mut visit = |link: &[u8], descriptor: u32| {
-        if link == b"anon_inode:[io_uring]" {
+        if let Some(inode) = bracketed(link, b"socket:[") {
+            if search.wanted.contains(&inode) {
+                walk.places.push(Place { pid, inode, descriptor });
+            } else if search.strays {
+                walk.strays.push(Stray { pid, thread: pid, descriptor, inode });
+            }
+        } else if link == b"anon_inode:[io_uring]" {
             walk.rings.push((pid, descriptor));
+        } else if link == b"anon_inode:bpf_link" {
+            walk.bpf_links.push((pid, descriptor));
         } else if let Some(inode) = bracketed(link, b"net:[") {
             walk.namespaces.insert(inode);
-        } else if let Some(inode) = socket(link, wanted) {
-            walk.places.push(Place { pid, inode, descriptor });
         }
     };
     if !sizes_are_counts {
@@ -336,7 +296,7 @@ fn process(
     }
     // Counting up from 0 until all are found costs less than listing the directory. If the numbers are far apart (a
     // shell keeps its own at 255), the rest is listed.
-    let count = u32::try_from(fstat(&directory)?.st_size).unwrap_or(u32::MAX);
+    let count = u32::try_from(stat.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {
@@ -361,9 +321,9 @@ fn process(
 const HOLES: u32 = 8;
 
 /// Reads every descriptor that a directory lists, from a number on.
-fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
+pub(super) fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
-    for descriptor in numbers(directory)?.into_iter().filter(|descriptor| *descriptor >= from) {
+    for descriptor in numbers_in(directory)?.into_iter().filter(|descriptor| *descriptor >= from) {
         match readlinkat_raw(directory, DecInt::new(descriptor), &mut buffer) {
             Ok((link, _)) => visit(link, descriptor),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => {}
@@ -373,20 +333,10 @@ fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8], u32)) -> 
     Ok(())
 }
 
-/// Returns the inode of a socket, if it is wanted.
-fn socket(link: &[u8], wanted: &HashSet<u64>) -> Option<u64> {
-    bracketed(link, b"socket:[").filter(|inode| wanted.contains(inode))
-}
-
 /// Returns the number in `socket:[123]`.
-fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
+pub(super) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Returns the inodes of the sockets that an io_uring's `fdinfo` names among its files.
-fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
-    text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
 }
 
 /// A path below `/proc/PID`, made without allocation: the walk makes two for each process.
@@ -408,24 +358,5 @@ impl PidPath {
     fn join(&mut self, tail: &[u8]) -> &CStr {
         self.bytes[self.length..self.length + tail.len()].copy_from_slice(tail);
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn descriptors_in_flight() {
-        for (text, in_flight) in [
-            ("pos:\t0\nflags:\t02\nscm_fds: 1\n", true),
-            ("scm_fds:\t12\n", true),
-            ("scm_fds: 0\n", false),
-            ("pos:\t0\n", false),
-            ("xscm_fds: 1\n", false),
-            ("scm_fds: x\n", false),
-        ] {
-            assert_eq!(says_in_flight(text.as_bytes()), in_flight, "{text:?}");
-        }
     }
 }

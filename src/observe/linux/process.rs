@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::cgroup;
 use super::executable::{self, Program};
-use super::files::{slurp, slurp_at};
+use super::files::{numbers, slurp, slurp_at};
 use super::origin::Origins;
 use crate::model::{Parent, Pid, Process};
 
@@ -130,13 +130,11 @@ impl Reader {
 /// Returns the names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no
 /// program file, so no ordinary process can pass for one.
 pub(super) fn kernel_threads() -> HashSet<String> {
-    let Ok(entries) = fs::read_dir("/proc") else { return HashSet::new() };
     let thread = |pid: Pid| {
         let stat = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
         (stat.is_kernel_thread && stat.parent == 2).then_some(stat.name)
     };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(thread).collect()
+    numbers("/proc").unwrap_or_default().into_iter().filter_map(thread).collect()
 }
 
 /// Returns whether a process is the parent of the kernel's threads.

@@ -1,7 +1,6 @@
 //! The settings of this kernel and network namespace, and the observer's privileges.
 
-use std::fs;
-
+use rustix::fs::{CWD, readlinkat};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::files::slurp;
@@ -27,6 +26,8 @@ pub(super) struct Ephemeral {
 /// every other port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
+/// Long enough for a mount table of several thousand mounts.
+const LONGEST_MOUNTS: usize = 4 * 1024 * 1024;
 
 /// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
 pub(super) fn ephemeral() -> Ephemeral {
@@ -104,9 +105,13 @@ const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// From Linux 6.18 on (include/uapi/linux/nsfs.h); older kernels choose another number.
 const FIRST_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
+/// Returns the target of a link, by a direct system call, which no preloaded library can answer.
+fn link(path: &str) -> Option<String> {
+    readlinkat(CWD, path, Vec::new()).ok()?.into_string().ok()
+}
+
 fn in_first(kind: &str, first: u64) -> bool {
-    fs::read_link(format!("/proc/self/ns/{kind}"))
-        .is_ok_and(|link| link.to_str() == Some(&format!("{kind}:[{first}]")))
+    link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
 /// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. No read fails in
@@ -119,15 +124,15 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
         ));
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
-    (fs::read_link("/proc/self").ok().as_deref() != Some(std::path::Path::new(&me)))
+    (link("/proc/self").as_deref() != Some(&*me))
         .then_some(("/proc shows another pid namespace than this process's own", "mount /proc again"))
 }
 
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
 /// `subset=pid` does not.
 pub(super) fn hides_others(privileged: bool) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    !privileged && hides_processes(&mounts)
+    let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).unwrap_or_default();
+    !privileged && hides_processes(&String::from_utf8_lossy(&mounts))
 }
 
 /// Returns the part of the machine that this process sees; `None` if that cannot be read.
@@ -138,7 +143,7 @@ pub(super) fn host_scope() -> Option<HostScope> {
     if in_first("net", FIRST_NETWORK_NAMESPACE) {
         return Some(HostScope::Machine);
     }
-    let netns = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
     // The parent of the kernel's threads is in the first namespace too, and can be read if process 1 cannot.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })

@@ -117,6 +117,11 @@ static KINDS: [Kind; 6] = [
     },
 ];
 
+/// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`.
+pub(super) fn is_transport(name: &str) -> bool {
+    KINDS.iter().any(|kind| kind.inventory.contains(&name))
+}
+
 /// States by their number in net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;

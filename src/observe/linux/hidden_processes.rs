@@ -1,0 +1,93 @@
+//! Searches for processes that `/proc` does not show: hidden by a mount over their directory, or left out of the list of
+//! the processes, as rootkits do.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::{Pid as RawPid, PidfdFlags, pidfd_open};
+
+use super::files::{numbers, slurp};
+use super::owners::{Search, Walk, open, walk_of};
+use crate::model::Pid;
+
+/// The largest possible pid on 64-bit systems (`PID_MAX_LIMIT`, include/linux/threads.h).
+const LARGEST: u32 = 4 * 1024 * 1024;
+/// Pids are given out in rising order, so the highest one is not far above the number of processes started so far.
+const MARGIN: u64 = 4096;
+
+/// Searches the descriptors of the processes that are hidden by a mount, and, if `every` is set, of the processes that
+/// `/proc` does not list.
+pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
+    if every {
+        walk.unlisted = unlisted(&walk.pids)?;
+    }
+    let hidden: Vec<Pid> = walk.masked.iter().chain(&walk.unlisted).copied().collect();
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    // Without the privilege to mount, the hidden processes stay unread; they are a gap in any case.
+    let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
+    let mut found = walk_of(&proc, &hidden, search)?;
+    found.masked.clear();
+    found.unread.clear();
+    walk.absorb(found);
+    Ok(())
+}
+
+/// Returns a `/proc` without the mounts over it. It is attached nowhere and vanishes with the descriptor.
+fn fresh_proc() -> Result<OwnedFd, Errno> {
+    let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// Returns the processes that exist and are not `listed`, rising.
+fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
+    let listed: HashSet<Pid> = listed.iter().copied().collect();
+    let mut pids: Vec<Pid> = (1..=highest()).filter(|pid| !listed.contains(pid) && exists(*pid)).collect();
+    if !pids.is_empty() {
+        // Some were started since the list was made.
+        let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
+        pids.retain(|pid| !again.contains(pid) && exists(*pid));
+    }
+    Ok(pids)
+}
+
+/// Returns whether there is a process, and not only a thread, with this pid.
+fn exists(pid: Pid) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(RawPid::from_raw);
+    pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+}
+
+/// Returns the highest pid that a process can have: of all, or of those that were started so far.
+fn highest() -> Pid {
+    let text =
+        |path: &str| String::from_utf8_lossy(&slurp(path, 4096, 64 * 1024).unwrap_or_default()).into_owned();
+    let most = text("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(LARGEST).min(LARGEST);
+    let started = text("/proc/stat")
+        .lines()
+        .find_map(|line| line.strip_prefix("processes "))
+        .and_then(|count| count.trim().parse::<u64>().ok());
+    let started = started.and_then(|count| u32::try_from(count.saturating_add(MARGIN)).ok());
+    most.min(started.unwrap_or(LARGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_listed_is_found() {
+        let me = std::process::id();
+        let mut all = numbers("/proc").unwrap();
+        all.retain(|pid| *pid != me);
+        assert!(me <= highest() && exists(me));
+        // It is in the second list, so it was only missed.
+        assert!(!unlisted(&all).unwrap().contains(&me));
+        let thread = std::thread::spawn(rustix::thread::gettid).join().unwrap();
+        assert!(!exists(u32::try_from(thread.as_raw_nonzero().get()).unwrap()), "a thread is not a process");
+    }
+}

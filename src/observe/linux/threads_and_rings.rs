@@ -1,0 +1,154 @@
+//! The places outside the descriptors of a process where a socket can be: threads with their own descriptor table, the
+//! files of an io_uring, and descriptors on their way through a Unix socket.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, fstat, openat};
+use rustix::io::Errno;
+
+use super::files::{numbers_in, slurp};
+use super::owners::{DIRECTORY, Search, Stray, Walk, bracketed, listed, open};
+use crate::model::Pid;
+
+/// Returns the processes that may own a socket without a descriptor: those with an io_uring, and those with a Unix
+/// socket in which descriptors are in flight. In rising order.
+pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
+    let mut pids: Vec<Pid> = walk.rings.iter().map(|(pid, _)| *pid).collect();
+    pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Returns whether `fdinfo` of any Unix socket of a process contains `scm_fds` (Linux 5.6; net/unix/af_unix.c). Only
+/// sockets have this line.
+fn has_descriptors_in_flight(pid: Pid) -> bool {
+    let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()) else {
+        return false;
+    };
+    let mut in_flight = false;
+    let mut visit = |link: &[u8], descriptor: u32| {
+        if !in_flight && link.starts_with(b"socket:[") {
+            let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
+            in_flight = says_in_flight(&text);
+        }
+    };
+    let _ = listed(&directory, 0, &mut visit);
+    in_flight
+}
+
+fn says_in_flight(fdinfo: &[u8]) -> bool {
+    let count = |line: &[u8]| {
+        let digits = line.strip_prefix(b"scm_fds:")?.trim_ascii();
+        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
+    };
+    fdinfo.split(|byte| *byte == b'\n').filter_map(count).any(|count| count > 0)
+}
+
+/// Searches the places outside the descriptors of a process: threads with their own descriptor table, threads of a
+/// process whose first thread has ended, and the fixed files of an io_uring.
+pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -> Result<(), Errno> {
+    let proc = open(CWD, c"/proc")?;
+    let mut found = Walk::default();
+    for &(pid, ring) in &walk.rings {
+        match ring_sockets(pid, ring) {
+            Ok(inodes) => {
+                let wanted = inodes.into_iter().filter(|inode| search.wanted.contains(inode));
+                found.apart.extend(wanted.map(|inode| (inode, pid)));
+            }
+            outcome => found.outcome(&proc, pid, outcome.map(|_| ())),
+        }
+    }
+    let mut left = if search.strays { DESCRIPTORS_OF_THREADS_IN_AN_AUDIT } else { DESCRIPTORS_OF_THREADS };
+    for &pid in &walk.pids {
+        let outcome = threads(&proc, pid, search, &mut left, &mut found);
+        found.outcome(&proc, pid, outcome);
+    }
+    walk.absorb(found);
+    Ok(())
+}
+
+/// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that since
+/// Linux 5.13, which no program uses) with a name of some 60 bytes.
+const LONGEST_RING: usize = 16 * 1024 * 1024;
+/// The kernel leaves out the files of an io_uring while the io_uring is busy; after this many attempts it is unreadable.
+const RING_ATTEMPTS: usize = 50;
+
+/// Returns the inodes of the sockets that an io_uring holds.
+fn ring_sockets(pid: Pid, ring: u32) -> Result<Vec<u64>, Errno> {
+    for _ in 0..RING_ATTEMPTS {
+        let text = slurp(format!("/proc/{pid}/fdinfo/{ring}"), 64 * 1024, LONGEST_RING)?;
+        if memchr::memmem::find(&text, b"UserFiles:").is_some() {
+            return Ok(sockets_in(&text).collect());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Err(Errno::BUSY)
+}
+
+/// This many descriptors of threads are read. Beyond this number, only threads are read whose number of descriptors
+/// differs from that of their process: threads usually share its table, and a server has a hundred thousand descriptors
+/// in a thousand threads.
+const DESCRIPTORS_OF_THREADS: u64 = 50_000;
+/// An audit may take a second for them.
+const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 1_000_000;
+
+/// Reads the descriptors of every thread of a process except the first.
+fn threads(
+    proc: &OwnedFd,
+    pid: Pid,
+    search: Search<'_>,
+    left: &mut u64,
+    found: &mut Walk,
+) -> Result<(), Errno> {
+    let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
+    let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+    let own = openat(&tasks, format!("{pid}/fd"), DIRECTORY, Mode::empty());
+    let own = own.ok().and_then(|directory| count(&directory)).unwrap_or(0);
+    for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
+        match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
+            Ok(directory) => {
+                let size = count(&directory).unwrap_or(0);
+                if size > *left && size == own {
+                    continue;
+                }
+                *left = left.saturating_sub(size);
+                listed(&directory, 0, &mut |link, descriptor| match bracketed(link, b"socket:[") {
+                    Some(inode) if search.wanted.contains(&inode) => found.apart.push((inode, pid)),
+                    Some(inode) if search.strays => {
+                        found.strays.push(Stray { pid, thread, descriptor, inode });
+                    }
+                    _ => {}
+                })?;
+            }
+            Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the inodes of the sockets that an io_uring's `fdinfo` names among its files.
+fn sockets_in(text: &[u8]) -> impl Iterator<Item = u64> {
+    text.split(u8::is_ascii_whitespace).filter_map(|word| bracketed(word, b"socket:["))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_in_flight() {
+        for (text, in_flight) in [
+            ("pos:\t0\nflags:\t02\nscm_fds: 1\n", true),
+            ("scm_fds:\t12\n", true),
+            ("scm_fds: 0\n", false),
+            ("pos:\t0\n", false),
+            ("xscm_fds: 1\n", false),
+            ("scm_fds: x\n", false),
+        ] {
+            assert_eq!(says_in_flight(text.as_bytes()), in_flight, "{text:?}");
+        }
+    }
+}
