@@ -5,12 +5,13 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::findings::Finding;
 use crate::model::{
-    Direction, Exposure, Owner, Pid, Process, Protocol, Severity, Socket, Usual, Verdict, unmapped,
+    Basis, Direction, Exposure, Owner, Peer, Pid, Process, Protocol, Service, ServiceBy, Severity, Snapshot,
+    Socket, State, Usual, Verdict, unmapped,
 };
 use crate::registry::Registry;
 
@@ -26,7 +27,7 @@ pub struct Entry {
     pub exposure: Exposure,
     /// The registry's verdict on its port.
     pub verdict: Arc<Verdict>,
-    /// For a connection: which side opened it, judged by what listens here.
+    /// For a connection: which side opened it, judged by what listens here; `None` if that is not certain.
     pub direction: Option<Direction>,
     /// For a listener: how many connections it has now; `None` if connections were not asked for.
     pub connections: Option<u32>,
@@ -38,6 +39,9 @@ pub struct Entry {
 struct Judgement {
     findings: Vec<Finding>,
     usual: Option<Usual>,
+    /// The service by its program.
+    service: Option<Service>,
+    forwards_to: Option<Peer>,
 }
 
 impl Entry {
@@ -60,6 +64,31 @@ impl Entry {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
+    /// Returns the service: what runs, else what is commonly used on the port, but never what is only registered.
+    #[must_use]
+    pub fn service(&self) -> Option<Service> {
+        if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
+            return Some(service);
+        }
+        if !self.socket.state.holds_port() {
+            return None;
+        }
+        let Verdict { basis, assignments, known_use, .. } = &*self.verdict;
+        let name = assignments.iter().find(|assignment| !assignment.life.is_empty()).map(|a| a.service);
+        let product = known_use.first().copied();
+        match basis {
+            Basis::Evidence => Some(Service { name, product: None, by: ServiceBy::Port }),
+            Basis::KnownUse => Some(Service { name: None, product, by: ServiceBy::Port }),
+            _ => None,
+        }
+    }
+
+    /// Returns the place that a program forwards to, as a container's published port does.
+    #[must_use]
+    pub fn forwards_to(&self) -> Option<Peer> {
+        self.judgement.as_ref()?.forwards_to
+    }
+
     /// Returns the highest severity of the findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
@@ -78,8 +107,21 @@ impl Entry {
         all.shrink_to_fit();
     }
 
+    pub(crate) fn remove_command_lines(&mut self) {
+        let findings = self.judgement.iter_mut().flat_map(|judgement| &mut judgement.findings);
+        findings.for_each(Finding::remove_command_line);
+    }
+
     pub(crate) fn set_usual(&mut self, usual: Usual) {
         self.judgement.get_or_insert_default().usual = Some(usual);
+    }
+
+    pub(crate) fn set_service(&mut self, service: Service) {
+        self.judgement.get_or_insert_default().service = Some(service);
+    }
+
+    pub(crate) fn set_forwards_to(&mut self, to: Peer) {
+        self.judgement.get_or_insert_default().forwards_to = Some(to);
     }
 }
 
@@ -95,13 +137,18 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins sockets and processes, in the order of listings. The sockets move into the entries and the vector of sockets
+/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries and the vector of sockets
 /// shrinks on the way, so that memory never holds a long listing twice.
 #[must_use]
-pub fn join(mut sockets: Vec<Socket>, processes: Vec<Process>, registry: &Registry) -> Vec<Entry> {
+pub fn join(
+    mut sockets: Vec<Socket>,
+    processes: Vec<Process>,
+    snapshot: &Snapshot,
+    registry: &Registry,
+) -> Vec<Entry> {
     // The sockets are sorted backwards, because a vector gives up its last element without moving the others.
     sockets.sort_unstable_by(|one, other| order(other, one));
-    let mut listeners = ListenerIndex::of(&sockets);
+    let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
         processes.into_iter().map(|process| (process.pid, Arc::new(process))).collect();
     let mut verdicts = Verdicts { registry: *registry, last: None, plain: Vec::new() };
@@ -113,8 +160,8 @@ pub fn join(mut sockets: Vec<Socket>, processes: Vec<Process>, registry: &Regist
             processes: owners.of(&socket),
             exposure: exposure(&socket),
             verdict: verdicts.of(&socket),
-            direction: listeners.direction(&socket),
-            connections: listeners.connections(&socket, at),
+            direction: connections.directions.remove(&at),
+            connections: connections.counts.remove(&at),
             socket,
             judgement: None,
         });
@@ -173,73 +220,113 @@ impl Verdicts {
     }
 }
 
-/// The place at which a connection can have been accepted: namespace, protocol and port.
-type Place = (Option<u64>, Protocol, u16);
+/// The place of a listener: namespace, protocol and port, address and device.
+type Place<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
-/// A listener that can have accepted connections.
-struct Listener {
-    /// Its index in the list of sockets.
-    at: usize,
-    address: IpAddr,
-    owner: Owner,
-    connections: u32,
-}
-
-/// Finds the listener that accepted each connection. It is empty if there are no connections.
+/// The listeners of one place.
 #[derive(Default)]
-struct ListenerIndex {
-    at: HashMap<Place, Vec<Listener>>,
+struct Listeners {
+    /// The index of the first one in the list of sockets, in the order of listings.
+    first: usize,
+    /// Whether an IPv6 socket of the place does not accept IPv4 traffic.
+    v6only: Option<bool>,
+    /// The first listener of each process.
+    by_process: HashMap<Pid, usize>,
 }
 
-impl ListenerIndex {
-    fn of(sockets: &[Socket]) -> Self {
-        let mut index = ListenerIndex::default();
+/// What is known about the connections: the side that opened each, and how many each listener accepted. It is empty if
+/// there are no connections.
+#[derive(Default)]
+struct Connections {
+    /// For each socket that has a peer, by its index.
+    directions: HashMap<usize, Direction>,
+    /// For each listener, by its index.
+    counts: HashMap<usize, u32>,
+}
+
+impl Connections {
+    fn of(sockets: &[Socket], snapshot: &Snapshot) -> Self {
+        let mut connections = Connections::default();
         if sockets.iter().all(|socket| socket.peer.is_none()) {
-            return index;
+            return connections;
         }
+        let mut places: HashMap<Place<'_>, Listeners> = HashMap::new();
         // The sockets are sorted backwards, so that `rev` gives the order of listings.
         for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
-            index.at.entry(socket.port_key()).or_default().push(Listener {
-                at,
-                address: socket.local.address,
-                owner: socket.owner.clone(),
-                connections: 0,
-            });
-        }
-        for socket in sockets.iter().filter(|socket| socket.peer.is_some()) {
-            if let Some(listener) = index.listener(socket) {
-                listener.connections += 1;
+            let place = (socket.port_key(), socket.local.address, socket.local.device.as_deref());
+            let listeners =
+                places.entry(place).or_insert_with(|| Listeners { first: at, ..Listeners::default() });
+            listeners.v6only = socket.v6only;
+            for pid in socket.owner.pids() {
+                listeners.by_process.entry(*pid).or_insert(at);
             }
+            connections.counts.insert(at, 0);
         }
-        index
+        for (at, socket) in sockets.iter().enumerate() {
+            let Some(peer) = socket.peer else { continue };
+            let accepted_by = accepted_by(&places, socket);
+            if let Some(count) = accepted_by.and_then(|listener| connections.counts.get_mut(&listener)) {
+                *count += 1;
+            }
+            let direction = match socket.state {
+                State::SynSent => Some(Direction::Out),
+                State::SynRecv => Some(Direction::In),
+                _ if accepted_by.is_some() => Some(Direction::In),
+                _ if leads_out(&places, socket, peer, snapshot) => Some(Direction::Out),
+                _ => None,
+            };
+            connections.directions.extend(direction.map(|direction| (at, direction)));
+        }
+        connections
     }
+}
 
-    /// Returns the listener that accepted a connection. If several listeners match, it is the one that shares a process
-    /// with the connection, else the one with the most specific address.
-    fn listener(&mut self, connection: &Socket) -> Option<&mut Listener> {
-        self.at
-            .get_mut(&connection.port_key())?
-            .iter_mut()
-            .filter(|listener| {
-                listener.address.is_unspecified()
-                    || unmapped(listener.address) == unmapped(connection.local.address)
-            })
-            .max_by_key(|listener| {
-                let pids = connection.owner.pids();
-                let shared = listener.owner.pids().iter().any(|pid| pids.contains(pid));
-                (shared, !listener.address.is_unspecified())
-            })
-    }
+/// Returns the listener that can have accepted a connection: one on its address or on the wildcard address of its
+/// family, because an accepted connection has the family of its listener. If several can, it is one that shares a
+/// process with the connection, else the one with the most specific address.
+fn accepted_by(places: &HashMap<Place<'_>, Listeners>, connection: &Socket) -> Option<usize> {
+    let address = connection.local.address;
+    let (any, is_mapped) = match address {
+        IpAddr::V4(_) => (IpAddr::from(Ipv4Addr::UNSPECIFIED), false),
+        IpAddr::V6(six) => (IpAddr::from(Ipv6Addr::UNSPECIFIED), six.to_ipv4_mapped().is_some()),
+    };
+    let device = connection.local.device.as_deref();
+    let key = connection.port_key();
+    let found: Vec<&Listeners> = [(address, device), (address, None), (any, device), (any, None)]
+        .into_iter()
+        .filter_map(|(address, device)| places.get(&(key, address, device)))
+        .filter(|listeners| !(is_mapped && listeners.v6only == Some(true)))
+        .collect();
+    let of_process = |listeners: &&Listeners| {
+        connection.owner.pids().iter().find_map(|pid| listeners.by_process.get(pid)).copied()
+    };
+    found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
+}
 
-    /// Returns which side opened a connection; `None` for a socket without a peer.
-    fn direction(&mut self, socket: &Socket) -> Option<Direction> {
-        socket.peer?;
-        Some(if self.listener(socket).is_some() { Direction::In } else { Direction::Out })
+/// Returns whether this side surely opened a connection that no listener here accepted: its port is one that the kernel
+/// hands out and the port of the peer is not, or the peer is a listener on this machine. Anything else may have been
+/// accepted by a listener that is gone.
+fn leads_out(
+    places: &HashMap<Place<'_>, Listeners>,
+    connection: &Socket,
+    peer: Peer,
+    snapshot: &Snapshot,
+) -> bool {
+    let (netns, protocol, port) = connection.port_key();
+    let ephemeral = snapshot.ephemeral_ports(netns, protocol, Some(connection.local.family()));
+    if ephemeral.range_of(port).is_some() && ephemeral.range_of(peer.port).is_none() {
+        return true;
     }
-
-    /// Returns how many connections the listener at this index has.
-    fn connections(&self, socket: &Socket, at: usize) -> Option<u32> {
-        let listeners = self.at.get(&socket.port_key()).filter(|_| socket.state.holds_port())?;
-        listeners.iter().find(|listener| listener.at == at).map(|listener| listener.connections)
-    }
+    let address = unmapped(peer.address);
+    let mapped = match address {
+        IpAddr::V4(four) => IpAddr::from(four.to_ipv6_mapped()),
+        IpAddr::V6(_) => address,
+    };
+    let is_here = address.is_loopback() || address == unmapped(connection.local.address);
+    let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    is_here
+        && [address, mapped]
+            .into_iter()
+            .chain(wildcards)
+            .any(|address| places.contains_key(&((netns, protocol, peer.port), address, None)))
 }

@@ -210,13 +210,11 @@ const fn allowed(file: &'static str, text: &'static str, reason: &'static str) -
 
 const ALLOWED: &[Allowed] = &[
     allowed("", "no-holders", "the name of an option"),
-    allowed("", "holder-not-seen", "a value in portolan.diff/1"),
-    allowed("", "holders-not-all-seen", "a value in portolan.diff/1"),
     allowed("src/command/list.rs", "no holders", "the field of --no-holders"),
     allowed("src/cli/list.rs", "no holders", "the field of --no-holders"),
     allowed("src/model/", "holders", "a name in the JSON of old snapshots"),
-    allowed("src/findings/", "holders", "a name in portolan/1"),
-    allowed("tests/scenes/audit_rules.rs", "holders", "a name in portolan/1"),
+    allowed("src/findings/", "holders", "a name in portolan/2"),
+    allowed("tests/scenes/audit_rules.rs", "holders", "a name in portolan/2"),
     allowed("", "holders.tsv", "the name of a file"),
     allowed("", "neighbours", "a name in portolan.explain/1"),
     allowed("src/registry/data/", "strangers", "the name of a column"),

@@ -64,5 +64,10 @@ fn blocks_of(page: &str) {
     if std::env::var_os("PORTOLAN_BLESS").is_some() {
         std::fs::write(&path, &printed).unwrap();
     }
-    assert_eq!(text, printed, "{page} does not show what the program prints");
+    let differs = text.lines().zip(printed.lines()).find(|(shown, printed)| shown != printed);
+    assert_eq!(
+        differs, None,
+        "{page} does not show what the program prints; accept it with PORTOLAN_BLESS=1"
+    );
+    assert_eq!(text.len(), printed.len(), "{page} shows more or less than the program prints");
 }

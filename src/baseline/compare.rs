@@ -28,12 +28,12 @@ pub struct ReportedChange<'a> {
 }
 
 named! {
-    /// NotComparedReason a listener cannot be compared.
+    /// Why a listener cannot be compared.
     pub enum NotComparedReason {
         /// Its process was not visible, on one side or both.
-        Process = "holder-not-seen",
+        Process = "process-not-seen",
         /// Some of its processes may not have been visible, on one side or both.
-        Processes = "holders-not-all-seen",
+        Processes = "processes-not-all-seen",
         /// The program file of a process, or what an interpreter runs, was not visible on one side.
         Program = "program-not-seen",
         /// Its user was not visible on one side.

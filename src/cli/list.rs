@@ -225,6 +225,9 @@ pub struct ListArgs {
     /// Show how many connections each listener has
     #[arg(long, help_heading = "Output")]
     pub group: bool,
+    /// Short flat rows, one per listener and process (-o ndjson or csv)
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    pub brief: bool,
     /// Columns to show: port,user,processes.exe
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,

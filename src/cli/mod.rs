@@ -132,6 +132,7 @@ Examples:
   portolan capture >host.json                            every listener of this machine
   ssh host portolan capture | portolan --from -          listeners of another machine
   sudo portolan capture --netns all >host.json           with the containers' listeners (Linux)
+  sudo portolan capture --without cmdline >host.json     without command lines
 
 A snapshot contains the names, users and command lines of processes. Command lines may contain secrets: protect the file.";
 
@@ -232,6 +233,22 @@ pub struct CommonArgs {
     /// Use this newer registry, the CSV file of IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
+    /// Name by which the fleet knows this host, in place of the hashed machine ID
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME", value_parser = host_id, help_heading = "Host")]
+    pub host_id: Option<String>,
+    /// Label of this host, in every output; may be repeated
+    #[arg(long, global = true, hide_short_help = true, value_name = "KEY=VALUE", value_parser = label, help_heading = "Host")]
+    pub label: Vec<(String, String)>,
+    /// Leave this out of every output: cmdline
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "WHAT",
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub without: Vec<Without>,
     /// When to use colour; NO_COLOR is honoured
     #[arg(
         long,
@@ -249,6 +266,42 @@ impl CommonArgs {
     pub(crate) fn resolved(&self) -> Self {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }
+    }
+
+    /// Returns whether this is to be left out of every output.
+    #[must_use]
+    pub fn leaves_out(&self, what: Without) -> bool {
+        self.without.contains(&what)
+    }
+}
+
+/// What can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Without {
+    /// The command lines of processes.
+    Cmdline,
+}
+
+/// The longest name of a host, as in DNS, and the longest value of a label, in bytes.
+const LONGEST_NAME: usize = 255;
+
+fn host_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("empty (expected a name)".to_owned()),
+        1..=LONGEST_NAME => Ok(text.to_owned()),
+        _ => Err(format!("longer than {LONGEST_NAME} bytes")),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let is_key =
+        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+    match text.split_once('=') {
+        Some((key, value)) if is_key(key) && text.len() <= LONGEST_NAME => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        Some((key, _)) if is_key(key) => Err(format!("longer than {LONGEST_NAME} bytes")),
+        _ => Err("not a label (expected KEY=VALUE; a key has letters, digits and ._-/)".to_owned()),
     }
 }
 

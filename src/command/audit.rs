@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::{Error, Exit, Ui, diff, from, list, observation, registry_source};
+use super::{Error, Exit, Ui, diff, from, judged, list, observation, registry_source};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
+use crate::judge;
 use crate::judge::audit::{Audit, Outcome, Subject};
-use crate::judge::{self, judge};
 use crate::model::{HostScope, Namespaces};
 use crate::observe::{self, Scope};
 use crate::policy;
@@ -56,13 +56,13 @@ pub(super) fn run(
     let deep = deep.map_err(Error::msg)?;
     observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
     list::check_users(&selection, &observation)?;
-    let before = baseline.map(|baseline| judge(baseline, registry));
-    let report = judge(observation, registry);
+    let before = baseline.map(|baseline| judged(baseline, registry, common));
+    let report = judged(observation, registry, common);
     let mut audit = Audit::of(&report);
     // The policy and the baseline add their findings and gaps here.
-    if let Some((policy, date)) = &policy {
-        audit.policy_date = *date;
-        policy::apply(policy, &mut audit);
+    if let Some((policy, applied)) = policy {
+        audit.policy = Some(applied);
+        policy::apply(&policy, &mut audit);
     }
     if let Some(before) = &before {
         baseline::add_to(&mut audit, &baseline::compare(before, &report));
@@ -92,6 +92,9 @@ pub(super) fn run(
     if !(on_screen && ui.stdout.width.is_some()) {
         // The table has printed the gaps already; a terminal would show them twice.
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
+    }
+    if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
+        let _ = writeln!(io::stderr().lock(), "portolan: note: {line}");
     }
     if !on_screen {
         let _ = writeln!(io::stderr().lock(), "portolan: {}", report_text::verdict(&audit, args.fail_on));

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Error, Exit, Ui, from, namespaces, registry_source};
+use super::{Error, Exit, Ui, from, judged, name_host, namespaces, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
-use crate::judge::judge;
-use crate::model::Snapshot;
+use crate::model::{Host, Snapshot};
 use crate::observe::{Scope, observe};
 use crate::render::{diff, stderr};
 
@@ -23,11 +22,11 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let name = args.before.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
-    let (before, after) = (judge(before, registry), judge(after, registry));
+    let (before, after) = (judged(before, registry, common), judged(after, registry, common));
     let comparison = compare(&before, &after);
     match common.output {
-        Output::Json => diff::document(&comparison, out)?,
-        Output::Ndjson => diff::lines(&comparison, out)?,
+        Output::Json => diff::document(&comparison, &registry, out)?,
+        Output::Ndjson => diff::lines(&comparison, &registry, out)?,
         Output::Csv => diff::csv(&comparison, out)?,
         _ => diff::table(&comparison, &ui.stdout, out)?,
     }
@@ -57,6 +56,9 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     if args.after.is_some() && common.netns.is_some() {
         return said("--netns: both sides of this diff are files; leave out --netns");
     }
+    if args.after.is_some() && (common.host_id.is_some() || !common.label.is_empty()) {
+        return said("--host-id and --label name this machine, and both sides of this diff are files");
+    }
     if args.before.as_os_str() == "-" && args.after.as_deref() == Some(Path::new("-")) {
         return said("standard input can be only one side of a diff");
     }
@@ -68,27 +70,36 @@ fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
     let scope = Scope { namespaces: asked, details: true, part, ..Scope::default() };
-    observe(&scope).map_err(Error::msg)
+    let mut snapshot = observe(&scope).map_err(Error::msg)?;
+    name_host(common, &mut snapshot);
+    Ok(snapshot)
 }
 
-/// Refuses to compare two hosts unless the user asked for that.
+/// Refuses to compare two hosts unless the user asked for that. Two hosts of one name have different IDs.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,
     after: &Snapshot,
     other_host: bool,
 ) -> Result<(), Error> {
-    let known = |observation: &Snapshot| {
-        observation.host.name.as_deref().map(|name| format!("{name} ({})", observation.host.os))
+    let (was, is) = (&before.host, &after.host);
+    let is_same = match (&was.id, &is.id) {
+        (Some(was), Some(is)) => was == is,
+        _ => was.name.is_some() && (&was.name, &was.os) == (&is.name, &is.os),
     };
-    let (was, is) = (known(before), known(after));
-    if other_host || (was.is_some() && was == is) {
+    if other_host || is_same {
         return Ok(());
     }
-    let name_of = |host: Option<String>| host.unwrap_or_else(|| "a host without a name".to_owned());
     Err(Error::msg(format!(
         "{name}: taken on {}, not on {}; compare hosts with --other-host",
-        name_of(was),
-        name_of(is)
+        called(was),
+        called(is)
     )))
+}
+
+/// Returns the name, system and ID of a host.
+fn called(host: &Host) -> String {
+    let name = host.name.as_deref().unwrap_or("a host without a name");
+    let id = host.id.as_deref().map(|id| format!(", ID {id}")).unwrap_or_default();
+    format!("{name} ({}{id})", host.os)
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, list, observation, registry_source};
+use super::{Error, Exit, Ui, judged, list, observation, registry_source};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
-use crate::judge::{self, Explained, Query, Report, judge};
-use crate::model::{Matched, Owner, PortRange, Protocol, RegistryRange, Snapshot, State};
+use crate::judge::{self, Explained, Query, Report};
+use crate::model::{Gap, Matched, Owner, PortRange, Protocol, Stage, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, Kind};
 use crate::query::{Subject, Target};
@@ -34,14 +34,12 @@ pub(super) fn run(
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
-    let mut scope = Scope { ports: scope(&targets), details: true, ..Scope::default() };
-    let mut observation = observation(common, scope.clone())?;
-    if common.from.is_none() && in_ephemeral(&targets, &observation) {
-        // An ephemeral port is usually used by a connection: scan again, with connections.
-        scope.states = State::ALL.to_vec();
-        observation = super::observation(common, scope)?;
-    }
-    let report = judge(observation, registry);
+    // A connection may use the port, or keep it from being bound.
+    let names_numbers = targets.iter().any(|target| target.ports().is_some());
+    let states =
+        if names_numbers && common.from.is_none() { State::ALL.to_vec() } else { Scope::default().states };
+    let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
+    let report = judged(observation(common, scope)?, registry, common);
     let mut entries = BTreeSet::new();
     let mut asked = Vec::new();
     for target in &targets {
@@ -58,7 +56,9 @@ pub(super) fn run(
         ui.print_notices(&report.snapshot);
         // A process that is not visible may have the name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
-        let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner));
+        let is_blind = |gap: &Gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces);
+        let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner))
+            && !report.snapshot.gaps.iter().any(is_blind);
         return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
     }
     // The compact block of the table has no space for the context.
@@ -87,7 +87,7 @@ pub(super) fn run(
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let observation = observation(common, scope)?;
-    let report = judge(observation, registry);
+    let report = judged(observation, registry, common);
     let sums = registry.stats();
     match common.output {
         Output::Json => stats::json(&report, &sums, out)?,
@@ -95,16 +95,6 @@ fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) 
     }
     out.flush()?;
     Ok(Exit::Matched)
-}
-
-/// Returns whether a port that the user named by number lies in this host's ephemeral range.
-fn in_ephemeral(targets: &[Target], snapshot: &Snapshot) -> bool {
-    let numbers = targets.iter().filter_map(Target::ports).flatten();
-    let ephemeral = &snapshot.host.ephemeral;
-    numbers.into_iter().any(|ports| {
-        RegistryRange::of(ports.high) == RegistryRange::Dynamic
-            || ephemeral.iter().any(|range| range.low <= ports.high && ports.low <= range.high)
-    })
 }
 
 /// Returns the message for a target that is not known.

@@ -4,32 +4,47 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, observation, registry_source};
+use super::{Error, Exit, Ui, judged, observation, registry_source};
 use crate::cli::{self, CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
-use crate::judge::{Entry, Report, judge};
-use crate::model::{Owner, Protocol, Snapshot, Stage, State};
+use crate::judge::{Entry, Report};
+use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
 use crate::query::{Answer, Selection, Subject, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{csv, json, sanitize, summary, table};
+use crate::render::{brief, csv, json, sanitize, summary, table};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
+        return Err(Error::msg("--brief: needs -o ndjson or -o csv"));
+    }
+    if args.brief && !args.columns.is_empty() {
+        return Err(Error::msg("--brief: has columns of its own; leave out --columns"));
+    }
     let registry = registry_source::registry(common)?;
     let selection = selection(&args.scan, &registry)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
     let mut scope = scan_scope(&args.scan, &selection);
-    if args.group {
+    scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
+    let listeners = scope.clone();
+    let wanted = match names_numbers(&args.scan, &selection) {
+        _ if args.group => Wanted::Listeners,
+        true => Wanted::Numbers,
+        false => Wanted::Sockets,
+    };
+    if wanted != Wanted::Sockets {
         scope.states = State::ALL.to_vec();
     }
-    scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
-    let observation = observation(common, scope.clone())?;
+    // A saved snapshot of the listeners alone answers the question about them, and is not incomplete.
+    let is_saved = common.from.is_some() && wanted == Wanted::Numbers;
+    let observation = observation(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &observation)?;
-    let mut report = judge(observation, registry);
-    let matched_entries = matched_entries(&report, &scope, &selection, args.group);
+    let mut report = judged(observation, registry, common);
+    let matched_entries = matched_entries(&report, &scope, &selection, wanted);
     let unknown = unknown_names(&selection, &matched_entries.matched, &report, common);
+    let searched = selection.searched(&matched_entries.matched);
     narrow(&mut report, &matched_entries);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
@@ -37,13 +52,15 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     match common.output {
         _ if args.pids => pids(&report, out)?,
+        Output::Ndjson if args.brief => brief::lines(&report, out)?,
+        Output::Csv if args.brief => brief::csv(&report, !args.no_header, out)?,
         Output::Json => json::listing(&report, out)?,
         Output::Ndjson => json::lines(&report, out)?,
-        Output::Csv => csv::listing(&report.entries, &columns, !args.no_header, out)?,
+        Output::Csv => csv::listing(&report, &columns, !args.no_header, out)?,
         Output::Table if columns.is_empty() => table::listing(&report, !args.no_header, &ui.stdout, out)?,
         // SARIF and metrics are formats of an audit; they never reach this code.
         Output::Table | Output::Wide | Output::Sarif | Output::Metrics => {
-            table::grid(&report.entries, &columns, !args.no_header, &ui.stdout, out)?;
+            table::grid(&report, &columns, !args.no_header, &ui.stdout, out)?;
         }
     }
     out.flush()?;
@@ -54,7 +71,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
     }
     let mut messages = io::stderr().lock();
-    for line in &unknown {
+    for line in unknown.iter().chain(&searched) {
         let _ = writeln!(messages, "portolan: {}", sanitize(line));
     }
     if matched_entries.undecided > 0 {
@@ -97,31 +114,53 @@ pub(super) struct MatchedEntries {
     pub(super) undecided: usize,
 }
 
+/// What the targets and filters are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Sockets of the states in the scope.
+    Sockets,
+    /// Only listeners, in every scope.
+    Listeners,
+    /// The sockets of the scope, and what else keeps a port that was named by number from being bound.
+    Numbers,
+    /// Every socket that keeps a target from being bound.
+    Port,
+}
+
 /// Finds the entries that match the filters.
 pub(super) fn matched_entries(
     report: &Report,
     scope: &Scope,
     selection: &Selection,
-    listeners_only: bool,
+    wanted: Wanted,
 ) -> MatchedEntries {
     let mut matched_entries = MatchedEntries {
         keep: Vec::with_capacity(report.entries.len()),
         matched: HashSet::new(),
         undecided: 0,
     };
+    let matched = &mut matched_entries.matched;
     for entry in &report.entries {
         let state = entry.socket.state;
-        // A saved snapshot may hold more states than the scope.
-        let in_scope = scope.states.contains(&state) && (!listeners_only || state.holds_port());
-        let answer = if in_scope {
-            selection.test(&Subject::Entry(entry), &mut matched_entries.matched)
-        } else {
-            Answer::No
+        let answer = match wanted {
+            // A saved snapshot may hold more states than the scope.
+            _ if !scope.states.contains(&state) => Answer::No,
+            Wanted::Port => selection.takes(entry, matched),
+            // A connection that a listener accepted is not what keeps the port: the listener is.
+            Wanted::Numbers if !state.holds_port() && entry.direction == Some(Direction::In) => Answer::No,
+            Wanted::Numbers if !state.holds_port() => selection.test_numbers(entry, matched),
+            Wanted::Listeners if !state.holds_port() => Answer::No,
+            _ => selection.test(&Subject::Entry(entry), matched),
         };
         matched_entries.undecided += usize::from(answer == Answer::Unknown);
         matched_entries.keep.push(answer.is_yes());
     }
     matched_entries
+}
+
+/// Returns whether a port was named by number, and neither the connections nor a quick scan were asked for.
+fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
+    !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }
 
 /// Keeps the entries that match the filters.

@@ -21,7 +21,8 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Error, bail};
 
 use self::stdout::Stdout;
-use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output};
+use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output, Without};
+use crate::judge::{self, Report};
 use crate::model::{Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
@@ -154,13 +155,32 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
         scope.namespaces = namespaces(common);
     }
     scope.part = common.scope.unwrap_or(scope.part);
-    match &common.from {
+    let mut snapshot = match &common.from {
         Some(_) if common.netns.is_some() => Err(Error::msg(
             "--netns scans this machine, and --from reads a file: use only one of them".to_owned(),
         )),
         Some(path) => from::asked(path, &scope),
         None => observe(&scope).map_err(Error::msg),
+    }?;
+    name_host(common, &mut snapshot);
+    Ok(snapshot)
+}
+
+/// Gives the host the ID and the labels of the options.
+pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
+    if let Some(id) = &common.host_id {
+        snapshot.host.id = Some(id.clone());
     }
+    snapshot.host.labels.extend(common.label.iter().cloned());
+}
+
+/// Judges a snapshot, and then removes what the options leave out: the rules need it.
+pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
+    let mut report = judge::judge(snapshot, registry);
+    if common.leaves_out(Without::Cmdline) {
+        report.remove_command_lines();
+    }
+    report
 }
 
 /// Returns the network namespaces that the options name.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
 
 use super::atomic_write::{self, Existing, Readers};
-use super::{Error, Exit, Ui, observation, registry_source};
+use super::{Error, Exit, Ui, judged, observation, registry_source};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
-use crate::judge::judge;
+use crate::judge::audit::AppliedPolicy;
 use crate::observe::Scope;
 use crate::policy::{self, Included, Policy};
 use crate::render::policy as report_text;
@@ -36,7 +37,7 @@ pub(super) fn run(
 fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = registry_source::registry(common)?;
     let observation = observation(common, Scope { details: true, ..Scope::default() })?;
-    let report = judge(observation, registry);
+    let report = judged(observation, registry, common);
     let draft = policy::draft(&report);
     let mut bytes = Vec::new();
     report_text::draft(&draft, &report.snapshot, &mut bytes)?;
@@ -64,7 +65,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;
     let report = if args.here || common.from.is_some() {
-        Some(judge(observation(common, Scope { details: true, ..Scope::default() })?, registry))
+        Some(judged(observation(common, Scope { details: true, ..Scope::default() })?, registry, common))
     } else {
         None
     };
@@ -82,15 +83,16 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
     Ok(Exit::Matched)
 }
 
-/// Reads a policy with everything it includes, and returns it with the time at which the newest of its files was
-/// changed.
-pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
+/// Reads a policy with everything it includes.
+pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy), Error> {
     let name = path.display().to_string();
     let said = |error: io::Error| Error::msg(format!("{name}: {error}"));
     let file = File::open(path).map_err(said)?;
     let mut changed = changed(&file);
     let mut left = LARGEST;
     let bytes = bounded(file, &mut left).map_err(said)?;
+    let mut sum = Sha256::new();
+    sum.update(&bytes);
     // Included files are looked up in the directory of the file itself, not in the directory of a link to it.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
@@ -99,10 +101,12 @@ pub(super) fn load(path: &Path) -> Result<(Policy, Option<Timestamp>), Error> {
     let mut read = |from: &str, include: &str| {
         let (inner, date) = included(from, include, &directory, &shown, &mut left)?;
         changed = changed.max(date);
+        sum.update(&inner.bytes);
         Ok(inner)
     };
     let policy = policy::parse(&top, &mut read).map_err(|trouble| Error::msg(trouble.to_string()))?;
-    Ok((policy, changed))
+    let sha256 = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((policy, AppliedPolicy { name, sha256, changed, skipped_rules: Vec::new() }))
 }
 
 fn changed(file: &File) -> Option<Timestamp> {

@@ -10,7 +10,7 @@ use crate::cli::CommonArgs;
 use crate::registry::Registry;
 
 /// Larger files are refused: IANA's own file has about one MiB.
-const LARGEST: u64 = 16 * 1024 * 1024;
+const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Returns the registry that the option names, else the one that the environment names, else the embedded one. An empty
 /// variable names none.
@@ -28,7 +28,7 @@ fn named(option: Option<PathBuf>, variable: Option<OsString>) -> Result<Registry
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| said(error.to_string()))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(said("too large for IANA's registry of ports (the limit is 16 MiB)".to_owned()));
+        return Err(said("too large for IANA's registry of ports (the limit is 4 MiB)".to_owned()));
     }
     Registry::newer(&name, &bytes)
         .map_err(|error| said(format!("{error}; get it from IANA: service-names-port-numbers.csv")))

@@ -293,6 +293,17 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Replaces a command line in the evidence by the name of the program.
+    pub(crate) fn remove_command_line(&mut self) {
+        let tool = match &mut self.evidence {
+            Evidence::Identity(identity::Evidence::ShellListener(found)) => &mut found.tool,
+            Evidence::Identity(identity::Evidence::AdHoc(found)) => &mut found.tool,
+            Evidence::Identity(identity::Evidence::DualUse(found)) => &mut found.tool,
+            _ => return,
+        };
+        tool.command.clone_from(&tool.program);
+    }
+
     /// Makes a finding of the severity that its evidence has on an address that other machines can reach. `judge` moves it
     /// by exposure and process.
     #[must_use]

@@ -113,6 +113,20 @@ named! {
     }
 }
 
+/// The policy that an audit applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AppliedPolicy {
+    /// Its file, as named.
+    pub name: String,
+    /// SHA-256 of its bytes, in hexadecimal; of included files too, in the order in which they are read.
+    pub sha256: String,
+    /// When the newest of its files was changed, if known.
+    #[serde(skip)]
+    pub changed: Option<Timestamp>,
+    /// The rules that are not for this host.
+    pub skipped_rules: Vec<String>,
+}
+
 /// A report with everything an audit found.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
@@ -128,8 +142,8 @@ pub struct Audit<'r> {
     pub gaps: Vec<Gap>,
     /// The filter that the audit was narrowed by, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
-    /// The date of the policy that was applied; `None` without a policy.
-    pub policy_date: Option<Timestamp>,
+    /// The policy that was applied.
+    pub policy: Option<AppliedPolicy>,
 }
 
 impl<'r> Audit<'r> {
@@ -151,7 +165,7 @@ impl<'r> Audit<'r> {
             accepted: Vec::new(),
             gaps: Vec::new(),
             narrowed: None,
-            policy_date: None,
+            policy: None,
         };
         audit.sort();
         audit

@@ -8,6 +8,7 @@ mod identity_rules;
 mod program_identity;
 mod registry_rules;
 mod rules;
+mod service;
 mod severity;
 mod socket_rules;
 mod socket_sharing;
@@ -17,14 +18,16 @@ pub(crate) mod tests;
 mod tool_rules;
 mod unjudged;
 
+use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 
 pub use self::program_identity::picked_from;
 pub use self::severity::usual_severity;
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
-use crate::model::{Context, Matched, Protocol, Snapshot, Verdict};
+use crate::model::{Context, Direction, Matched, Process, Protocol, Snapshot, Verdict};
 use crate::registry::Registry;
 
 /// A snapshot, joined and judged: everything a renderer needs.
@@ -41,12 +44,31 @@ pub struct Report {
     pub registry: Registry,
 }
 
+impl Report {
+    /// Removes the command lines of all processes, also from findings.
+    pub fn remove_command_lines(&mut self) {
+        // Entries of the same processes share the list. The old lists are kept, so that no address is used twice.
+        let mut lists = HashMap::new();
+        for entry in &mut self.entries {
+            let old = Arc::clone(&entry.processes);
+            let (_, new) = lists.entry(Arc::as_ptr(&old)).or_insert_with(|| {
+                let process =
+                    |one: &Arc<Process>| Arc::new(Process { cmdline: Vec::new(), ..Process::clone(one) });
+                let new = Arc::new(old.iter().map(process).collect());
+                (old, new)
+            });
+            entry.processes = Arc::clone(new);
+            entry.remove_command_lines();
+        }
+    }
+}
+
 /// Joins and judges a snapshot.
 #[must_use]
 pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let seen = snapshot.sockets.len();
     let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
-    let mut entries = join(sockets, processes, &registry);
+    let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
     for entry in &mut entries {
         let processes = &identities.processes(entry);
@@ -58,7 +80,11 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             snapshot: &snapshot,
             registry: &registry,
         };
+        let service = service::running(entry, processes);
+        let forwards_to = service::forwards_to(processes);
         entry.add_findings(rules::findings(&subject));
+        service.into_iter().for_each(|service| entry.set_service(service));
+        forwards_to.into_iter().for_each(|to| entry.set_forwards_to(to));
         if let Some(usual) = usual {
             entry.set_usual(usual);
         }
@@ -114,8 +140,10 @@ pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: b
         let local = &judged.socket.local;
         (local.port, local.protocol) == (port, protocol)
     });
-    let (listeners, connections): (Vec<_>, Vec<_>) =
+    let (listeners, mut connections): (Vec<_>, Vec<_>) =
         on_it.partition(|judged| judged.socket.state.holds_port());
+    // What a listener accepted is part of the listener.
+    connections.retain(|connection| connection.direction != Some(Direction::In));
     let mut context = Context::default();
     if in_full {
         context = report.registry.context(port, protocol, &verdict);

@@ -132,13 +132,18 @@ const OPENERS: [&str; 8] = [
     "rlinetd",
 ];
 
+/// Returns whether a process is a program that opens sockets for other programs.
+pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
+    process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
+}
+
 /// Returns whether a process opened the socket for the other processes to serve: it is the first process of the system,
 /// or an ancestor of all the others.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
     process.has_genuine_file()
-        && process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
+        && is_opener(process)
         && (pid == 1 || owners.iter().filter(|process| process.pid != pid).all(below))
 }
 

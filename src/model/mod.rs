@@ -34,7 +34,7 @@ pub use placed_by::PlacedBy;
 pub use process::{
     AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
 };
-pub use program::{RestsOn, Usual};
+pub use program::{RestsOn, Service, ServiceBy, Usual};
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{

@@ -30,3 +30,24 @@ pub struct Usual {
     /// The process.
     pub pid: Pid,
 }
+
+named! {
+    /// What the name of a service rests on.
+    pub enum ServiceBy {
+        /// A process of the listener is a known program.
+        Process = "process",
+        /// The port is commonly used for it. No known program was seen there.
+        Port = "port",
+    }
+}
+
+/// The service that a listener offers: what runs there, else what is usual there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// The name of the service as registered, or of the program if it has none.
+    pub name: Option<&'static str>,
+    /// The product.
+    pub product: Option<&'static str>,
+    /// What this rests on.
+    pub by: ServiceBy,
+}

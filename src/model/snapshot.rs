@@ -44,7 +44,7 @@ pub struct Gap {
     /// How many of them, if known.
     pub count: Option<u64>,
     /// The processes that the gap concerns, if known, in rising order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub pids: Vec<Pid>,
     /// The cause.
     pub why: String,

@@ -60,7 +60,7 @@ named! {
     pub enum Direction {
         /// A listener on this machine has its local port, so the other side opened it.
         In = "in",
-        /// No listener on this machine has its local port, so this side opened it.
+        /// The kernel handed out its local port, or its peer is a listener on this machine, so this side opened it.
         Out = "out",
     }
 }

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::matching::{self, RuleOnHost};
-use super::{Allow, Policy, SeverityRule, missing, questions_the_port};
+use super::{Allow, Glob, Policy, SeverityRule, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
@@ -26,12 +26,11 @@ pub(super) fn rules_on_host<'p>(
     observation: &Snapshot,
     today: Date,
 ) -> Vec<RuleOnHost<'p>> {
-    let host = observation.host.name.as_deref();
     rules
         .iter()
         .map(|rule| RuleOnHost {
             rule,
-            on_host: matching::on_host(&rule.hosts, host),
+            on_host: matching::on_host(&rule.hosts, &observation.host),
             is_expired: matching::is_over(rule.expires, today),
         })
         .filter(|rule| rule.on_host != Answer::No)
@@ -93,6 +92,12 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let observation = &report.snapshot;
     let today = day(observation);
     let rules = rules_on_host(&policy.allow, observation, today);
+    if let Some(applied) = &mut audit.policy {
+        let is_for_others = |hosts: &[Glob]| matching::on_host(hosts, &observation.host) == Answer::No;
+        let allow = policy.allow.iter().filter(|rule| is_for_others(&rule.hosts)).map(|rule| &rule.id);
+        let grades = policy.rules.iter().filter(|rule| is_for_others(&rule.hosts)).map(|rule| &rule.id);
+        applied.skipped_rules = allow.chain(grades).cloned().collect();
+    }
     let mut allowed: HashMap<*const Entry, &Allow> = HashMap::new();
     let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
     for listener in report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)) {
@@ -186,7 +191,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 
 /// Returns why it is not known whether a rule applies.
 fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
-    if matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Unknown {
+    if matching::on_host(&rule.hosts, &observation.host) == Answer::Unknown {
         "the rule names hosts, and the name of this host is not known"
     } else if !observation.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
         "the process or the ephemeral port range is not known"
@@ -196,12 +201,12 @@ fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'st
 }
 
 fn in_force<'p>(rules: &'p [SeverityRule], observation: &Snapshot, today: Date) -> Vec<&'p SeverityRule> {
-    let host = observation.host.name.as_deref();
     rules
         .iter()
         .filter(|rule| {
             // A rule changes severities only if it is certainly for this host.
-            matching::on_host(&rule.hosts, host) == Answer::Yes && !matching::is_over(rule.expires, today)
+            matching::on_host(&rule.hosts, &observation.host) == Answer::Yes
+                && !matching::is_over(rule.expires, today)
         })
         .collect()
 }

@@ -100,7 +100,7 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let today = day(observation);
     let judged: Vec<_> = report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
     let in_force = |rule: &&Allow| {
-        matching::on_host(&rule.hosts, observation.host.name.as_deref()) == Answer::Yes
+        matching::on_host(&rule.hosts, &observation.host) == Answer::Yes
             && !matching::is_over(rule.expires, today)
     };
     let matches = |rule: &Allow| {

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User};
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, OriginKind, Owner, PlacedBy, Process, RunTarget, Snapshot, Socket};
+use crate::model::{Exe, ExeState, Host, OriginKind, Owner, PlacedBy, Process, RunTarget, Snapshot, Socket};
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
 /// Returns whether a policy applies to a socket: to one that occupies its port without a connection, as in a comparison
@@ -21,13 +21,22 @@ pub(super) struct RuleOnHost<'p> {
     pub(super) is_expired: bool,
 }
 
-/// Returns whether a rule for these hosts is in force on this one.
-pub(super) fn on_host(hosts: &[Glob], host: Option<&str>) -> Answer {
-    match host {
-        _ if hosts.is_empty() => Answer::Yes,
-        None => Answer::Unknown,
-        // Host names are case-insensitive (RFC 4343).
-        Some(host) => Answer::of(hosts.iter().any(|glob| glob.matches(&host.to_ascii_lowercase()))),
+/// Returns whether a rule for these hosts is in force on this one: a pattern matches its ID, its name, or one of its
+/// labels in the form `KEY=VALUE`.
+pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
+    if hosts.is_empty() {
+        return Answer::Yes;
+    }
+    // Host names are case-insensitive (RFC 4343).
+    let name = host.name.as_deref().map(str::to_ascii_lowercase);
+    let labels = host.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let mut known = name.iter().cloned().chain(host.id.clone()).chain(labels);
+    if known.any(|text| hosts.iter().any(|glob| glob.matches(&text))) {
+        Answer::Yes
+    } else if name.is_none() {
+        Answer::Unknown
+    } else {
+        Answer::No
     }
 }
 

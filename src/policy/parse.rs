@@ -45,6 +45,9 @@ pub fn parse(
     Ok(reader.policy)
 }
 
+/// Files with more values are refused. The largest policy has 5,000 rules, and a rule has some 20 keys and values.
+const MOST_VALUES: usize = 250_000;
+
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
 const ALLOW: [&str; 18] = [
     "id",
@@ -90,6 +93,12 @@ impl PolicyReader {
             file.error(&(good.len()..good.len()), "not UTF-8 (a TOML file must be UTF-8)".to_owned())
         })?;
         let file = File::new(Arc::clone(&name), text);
+        // The parser builds a tree that takes up to 80 times as much memory as the text of such values.
+        if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
+            return Err(
+                file.error(&(0..0), format!("more values than a policy needs (the limit is {MOST_VALUES})"))
+            );
+        }
         let table = DeTable::parse(text).map_err(|error| {
             let what = error.message().trim().replace('\n', ", ");
             file.error(&error.span().unwrap_or_default(), format!("not TOML: {what}"))

@@ -1,7 +1,7 @@
 //! Questions about entries: the targets and filters of a command line, and the conditions of a policy.
 //!
 //! [`fields`] has one row per filter: its option, its help, its values and its test. [`target`] parses what a user
-//! names on the command line, [`habits`] the notations of ss and lsof, and [`selection`] puts all of it together. Every
+//! names on the command line, [`port_use`] says which sockets keep it from being bound, [`habits`] the notations of ss and lsof, and [`selection`] puts all of it together. Every
 //! test answers yes, no or unknown ([`Answer`]); what an unknown answer means is the caller's decision.
 
 mod answer;
@@ -10,6 +10,7 @@ pub(crate) mod fields;
 mod filter;
 mod habits;
 pub(crate) mod names;
+mod port_use;
 pub(crate) mod selection;
 mod subject;
 pub(crate) mod target;

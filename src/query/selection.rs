@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use super::filter::{self, Filter};
 use super::target::{self, Kind, Target};
 use super::{Answer, Subject, habits};
+use crate::join::Entry;
 use crate::model::{Family, PortRange, Protocol, State};
 use crate::registry::Registry;
 
@@ -68,6 +69,20 @@ impl Selection {
 
     /// Returns whether an entry or a place matches. The indices of the targets that match it are added to `matched`.
     pub(crate) fn test(&self, subject: &Subject<'_>, matched: &mut HashSet<usize>) -> Answer {
+        self.test_targets(subject, matched, |_| true)
+    }
+
+    /// Returns whether an entry matches, by the targets that name ports by number alone.
+    pub(crate) fn test_numbers(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
+        self.test_targets(&Subject::Entry(entry), matched, |target| target.ports().is_some())
+    }
+
+    fn test_targets(
+        &self,
+        subject: &Subject<'_>,
+        matched: &mut HashSet<usize>,
+        counts: fn(&Target) -> bool,
+    ) -> Answer {
         let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(subject, self.either_end)));
         for group in &self.groups {
             wanted =
@@ -78,7 +93,7 @@ impl Selection {
         }
         let mut any = Answer::No;
         // Every target is tested, so that targets without a match can be reported.
-        for (index, target) in self.targets.iter().enumerate() {
+        for (index, target) in self.targets.iter().enumerate().filter(|(_, target)| counts(target)) {
             let answer = target.test(subject, self.either_end);
             if answer.is_yes() {
                 matched.insert(index);
@@ -86,6 +101,37 @@ impl Selection {
             any = any.or(answer);
         }
         wanted.and(any)
+    }
+
+    /// Returns whether an entry keeps a target from being bound and matches all other filters. The indices of the
+    /// targets that it keeps from being bound are added to `matched`.
+    pub(crate) fn takes(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
+        let subject = Subject::Entry(entry);
+        let mut family = None;
+        let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(&subject, self.either_end)));
+        for group in &self.groups {
+            if let [Filter::Family(one)] = group[..] {
+                family = Some(one);
+                continue;
+            }
+            let answers = group.iter().map(|filter| filter.test(&subject, self.either_end));
+            wanted = wanted.and(Answer::any(answers));
+        }
+        let targets = self.targets.iter().enumerate();
+        let taken: Vec<usize> = targets
+            .filter(|(_, target)| target.names_ports() && target.is_taken_by(&entry.socket, family))
+            .map(|(index, _)| index)
+            .collect();
+        let answer = wanted.and(Answer::of(!taken.is_empty()));
+        if answer.is_yes() {
+            matched.extend(taken);
+        }
+        answer
+    }
+
+    /// Returns whether any target names ports by number.
+    pub(crate) fn names_numbers(&self) -> bool {
+        self.targets.iter().any(|target| target.ports().is_some())
     }
 
     /// Returns the ports that can match; `None` means any.
@@ -117,6 +163,17 @@ impl Selection {
         let typed = self.groups.iter().flatten().filter_map(|filter| filter.value("state"));
         typed
             .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
+    }
+
+    /// Returns where the targets were searched that are the name of a service or of a known program, and match nothing.
+    pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
+        let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
+        unmatched
+            .filter_map(|(_, target)| match &target.kind {
+                Kind::Name(name) if name.is_known() => Some(format!("{}: {}", name.name, name.searched())),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Returns the targets whose name is unknown: not a service, not a program here, and not a name that `is_running`.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Answer, Subject, conditions};
+use crate::findings::text::{FEW, first_of};
 use crate::model::{BadNetwork, Network, PortRange, Process, Protocol, unmapped};
 use crate::registry::identity::{Identity, identify};
 use crate::registry::programs::{self, Program};
@@ -156,6 +157,21 @@ impl Name {
         !self.service.is_empty() || !self.programs.is_empty()
     }
 
+    /// Returns in a few words what was searched for the name.
+    pub(crate) fn searched(&self) -> String {
+        let mut places: Vec<String> =
+            self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();
+        let is_server =
+            |program: &Program| self.programs.contains(program) || program.serves_service(&self.name);
+        let mut servers: Vec<String> =
+            programs::programs().filter(is_server).map(|program| program.name.to_owned()).collect();
+        servers.dedup();
+        if !servers.is_empty() {
+            places.push(format!("the programs {} on any port", first_of(&servers, FEW)));
+        }
+        format!("nothing found (searched: {})", places.join(", "))
+    }
+
     fn test(&self, subject: &Subject<'_>) -> Answer {
         let port = match (subject.port(), subject.protocol()) {
             _ if self.service.is_empty() => Answer::No,
@@ -199,6 +215,7 @@ impl Name {
                 && self.service.iter().any(|(ports, protocol)| program.serves(ports.low, *protocol))
         };
         identity.programs.iter().any(|program| self.programs.contains(program))
+            || (!identity.is_interpreter() && identity.programs.iter().any(|p| p.serves_service(&self.name)))
             || (!identity.is_interpreter() && identity.programs.iter().any(|program| serves(&program)))
     }
 }

@@ -51,6 +51,12 @@ impl Identity {
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
+    /// Returns the program, if it is known; an interpreter whose script is not known is none.
+    #[must_use]
+    pub fn program(&self) -> Option<Program> {
+        self.programs.first().copied().filter(|_| !self.is_bare())
+    }
+
     /// Returns whether it is an interpreter, whose file does not identify the script that it runs.
     #[must_use]
     pub const fn is_interpreter(&self) -> bool {

@@ -30,6 +30,8 @@ pub struct Program {
     pub name: &'static str,
     /// The product.
     pub product: &'static str,
+    /// The registered services that it serves, joined by commas.
+    services: &'static str,
     /// Whether it commonly serves any port.
     pub any_port: bool,
     /// How common it is, from 1 (very common) to 4 (rare).
@@ -50,10 +52,11 @@ impl Program {
             Some(_) => return None,
         };
         let (product, ports) = (fields.next()?, fields.next()?);
-        let any_port = fields.nth(1)? == "yes";
+        let services = fields.next()?;
+        let any_port = fields.next()? == "yes";
         let rank = fields.nth(2)?.parse().ok()?;
         let picks_from = fields.next()?;
-        Some(Program { name, product, any_port, rank, matches, ports, picks_from })
+        Some(Program { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
     /// Returns the wide range around the port that the program picks ports from. That explains the port, but the program
@@ -85,6 +88,18 @@ impl Program {
     }
 
     /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
+    /// Returns the registered service that it serves, or its own name if it serves none.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.services.split(',').find(|name| !name.is_empty()).unwrap_or_else(|| self.shown())
+    }
+
+    /// Returns whether it serves the registered service of this name.
+    #[must_use]
+    pub fn serves_service(&self, name: &str) -> bool {
+        self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
+    }
+
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => text.trim_start_matches(['-', '/']),

@@ -15,7 +15,7 @@ use crate::model::{Assignment, Owner, Pid, Process, RegistryRange, Severity, Sta
 use super::cells::Form;
 use super::group::{Group, groups, runs};
 use super::wrap::{clip, wrap};
-use super::{Style, Tone, address, cells, context_text, process_name, sanitize, user, verdict_text};
+use super::{Style, Tone, address, context_text, process_cells, process_name, sanitize, user, verdict_text};
 
 /// Up to this many ports get a card each.
 pub const CARDS: usize = 3;
@@ -131,7 +131,7 @@ impl Card<'_> {
                 socket.local.port,
                 peer.unwrap_or_else(|| "no peer".into()),
                 socket.state.name(),
-                cells::process(judged, Form::Complete).text,
+                process_cells::process(judged, Form::Complete).text,
             );
             self.item(if at == 0 { "In use by" } else { "" }, &line)?;
         }
@@ -315,9 +315,12 @@ impl Card<'_> {
         for judged in &group.listeners {
             let socket = &judged.socket;
             let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
-            let pids = cells::pids(socket.owner.pids(), Form::Complete).replace(',', ", ");
+            let pids = process_cells::pids(socket.owner.pids(), Form::Complete).replace(',', ", ");
             let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
-            self.item("", &format!("here now: {at} {}{pids}", cells::process(judged, Form::Complete).text))?;
+            self.item(
+                "",
+                &format!("here now: {at} {}{pids}", process_cells::process(judged, Form::Complete).text),
+            )?;
         }
         Ok(())
     }

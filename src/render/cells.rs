@@ -12,16 +12,13 @@
 //! An unknown value is an empty cell; the table draws a dash there.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::findings::{Finding, FindingFamily};
 use crate::join::Entry;
-use crate::model::{Assignment, Basis, Direction, Exe, Pid, Process, Severity, State, Status};
+use crate::model::{Assignment, Basis, Direction, Process, Severity, Snapshot, State, Status};
 
-use super::{
-    Tone, address as local_address, owner_mark, process_name, sanitize, user as user_name, verdict_text,
-};
+use super::{Tone, address as local_address, sanitize, user as user_name, verdict_text};
 
 /// How much space a cell has, and who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,27 +44,30 @@ impl Field {
         Field { text: text.into(), tone }
     }
 
-    fn plain(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn plain(text: impl Into<Cow<'static, str>>) -> Self {
         Field::new(text, Tone::Plain)
     }
 
     /// Returns a text that needs no sanitizing; empty if the value is not known.
-    fn known(value: Option<impl ToString>) -> Self {
+    pub(super) fn known(value: Option<impl ToString>) -> Self {
         Field::plain(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
     /// Returns a text from outside, sanitized.
-    fn text(value: Option<&str>) -> Self {
+    pub(super) fn text(value: Option<&str>) -> Self {
         Field::plain(sanitize(value.unwrap_or_default()).into_owned())
     }
 
     /// Returns texts from outside, sanitized and joined by commas.
-    fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
+    pub(super) fn list<T: AsRef<str>>(values: impl Iterator<Item = T>) -> Self {
         Field::text(Some(&joined(values, ",")))
     }
 
     /// Returns one text for each process that could be read and has it.
-    fn of_processes<'e, T: AsRef<str>>(entry: &'e Entry, value: impl Fn(&'e Process) -> Option<T>) -> Self {
+    pub(super) fn of_processes<'e, T: AsRef<str>>(
+        entry: &'e Entry,
+        value: impl Fn(&'e Process) -> Option<T>,
+    ) -> Self {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
@@ -233,76 +233,6 @@ pub(super) fn owner(entry: &Entry, _: Form) -> Field {
     Field::plain(entry.socket.owner.name())
 }
 
-pub(super) fn pid(entry: &Entry, form: Form) -> Field {
-    Field::plain(pids(entry.socket.owner.pids(), form))
-}
-
-pub(super) fn process_names(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.name.as_deref())
-}
-
-pub(super) fn exe(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.path.as_str()))
-}
-
-/// Returns one value for each pid, also for a process that could not be read, as in the JSON.
-pub(super) fn exe_deleted(entry: &Entry, _: Form) -> Field {
-    let deleted = |pid: &Pid| {
-        let process = entry.processes.iter().find(|process| process.pid == *pid);
-        process.and_then(|process| process.exe.as_ref()).is_some_and(Exe::is_deleted).to_string()
-    };
-    Field::list(entry.socket.owner.pids().iter().map(deleted))
-}
-
-pub(super) fn exe_state(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
-}
-
-/// Returns the command line of each process as a shell takes it: a word may contain a comma.
-pub(super) fn cmdline(entry: &Entry, _: Form) -> Field {
-    let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
-    let lines = lines.map(|process| joined(process.cmdline.iter().map(|word| shell_word(word)), " "));
-    Field::list(lines)
-}
-
-/// Returns a word of a command line as a shell takes it.
-fn shell_word(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''")).into()
-}
-
-pub(super) fn process_uids(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.uid.map(|uid| uid.to_string()))
-}
-
-pub(super) fn process_users(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.user.as_deref())
-}
-
-pub(super) fn started(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.started.map(|started| started.to_string()))
-}
-
-pub(super) fn parents(entry: &Entry, _: Form) -> Field {
-    Field::list(entry.processes.iter().flat_map(|process| &process.parents).map(|parent| &parent.name))
-}
-
-pub(super) fn parent_pids(entry: &Entry, _: Form) -> Field {
-    let parents = entry.processes.iter().flat_map(|process| &process.parents);
-    Field::list(parents.map(|parent| parent.pid.to_string()))
-}
-
-pub(super) fn process_units(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.unit.as_deref())
-}
-
-pub(super) fn process_containers(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.container.as_deref())
-}
-
 pub(super) fn range(entry: &Entry, _: Form) -> Field {
     Field::plain(entry.verdict.range.name())
 }
@@ -386,7 +316,7 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
     let registered = matches!(verdict.status, Status::Active | Status::Orphaned);
     let none = |word: &'static str| Field::new(if form == Form::Short { "" } else { word }, Tone::Quiet);
     match (verdict.status, entry.usual().filter(|usual| !usual.any_port && !registered)) {
-        _ if form == Form::Data => registered_services(entry, form),
+        _ if form == Form::Data => service_name(entry, form),
         (_, Some(usual)) => {
             let product = usual.product.split(" (").next().unwrap_or(usual.product);
             Field::plain(format!("~{}", sanitize(product)))
@@ -413,54 +343,39 @@ fn is_accused(entry: &Entry) -> bool {
     })
 }
 
-/// Returns the names of the processes, each once, with how many have it: `nginx ×4, sh`.
-pub(super) fn process(entry: &Entry, form: Form) -> Field {
-    if form == Form::Data {
-        return process_names(entry, form);
-    }
-    let owner = &entry.socket.owner;
-    if let Some(mark) = owner_mark(owner) {
-        return Field::new(mark, Tone::Quiet);
-    }
-    let mut names: Vec<(Option<&str>, usize)> = Vec::new();
-    for pid in owner.pids() {
-        let process = entry.processes.iter().find(|process| process.pid == *pid);
-        let name = process.and_then(|process| process.name.as_deref());
-        match names.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count += 1,
-            None => names.push((name, 1)),
-        }
-    }
-    let names = names.into_iter().map(|(name, count)| match count {
-        1 => process_name(name),
-        _ => format!("{} ×{count}", process_name(name)).into(),
-    });
-    Field::plain(joined(names, ", "))
+pub(super) fn service_name(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.service().and_then(|service| service.name))
 }
 
-/// Returns as many pids as fit a small column, and how many more there are.
-pub(super) fn pids(pids: &[Pid], form: Form) -> String {
-    let space = match form {
-        Form::Data | Form::Complete => usize::MAX,
-        Form::Long => 15,
-        Form::Short => 0,
-    };
-    let mut text = String::new();
-    for (shown, pid) in pids.iter().enumerate() {
-        let pid = pid.to_string();
-        if shown > 0 && text.len() + 1 + pid.len() > space {
-            let _ = write!(text, " +{}", pids.len() - shown);
-            break;
-        }
-        if shown > 0 {
-            text.push(',');
-        }
-        text.push_str(&pid);
-    }
-    text
+pub(super) fn service_product(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.service().and_then(|service| service.product))
 }
 
-fn joined<T: AsRef<str>>(items: impl Iterator<Item = T>, between: &str) -> String {
+pub(super) fn service_by(entry: &Entry, _: Form) -> Field {
+    Field::plain(entry.service().map_or("", |service| service.by.name()))
+}
+
+pub(super) fn forwards_to(entry: &Entry, _: Form) -> Field {
+    Field::known(entry.forwards_to().map(|to| SocketAddr::new(to.address, to.port)))
+}
+
+pub(super) fn host_id(snapshot: &Snapshot) -> Field {
+    Field::text(snapshot.host.id.as_deref())
+}
+
+pub(super) fn host(snapshot: &Snapshot) -> Field {
+    Field::text(snapshot.host.name.as_deref())
+}
+
+pub(super) fn taken(snapshot: &Snapshot) -> Field {
+    Field::known(Some(snapshot.taken))
+}
+
+pub(super) fn complete(snapshot: &Snapshot) -> Field {
+    Field::known(Some(snapshot.is_complete()))
+}
+
+pub(super) fn joined<T: AsRef<str>>(items: impl Iterator<Item = T>, between: &str) -> String {
     let mut text = String::new();
     for (at, item) in items.enumerate() {
         if at > 0 {

@@ -4,8 +4,10 @@
 //! column is one row here. What the cells hold is in `cells.rs`.
 
 use crate::join::Entry;
+use crate::model::Snapshot;
 
 use super::cells::{self, Field, Form};
+use super::process_cells;
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +15,7 @@ pub struct Column {
     /// Its name in `--columns`, `--sort` and CSV.
     pub name: &'static str,
     pub(super) heading: &'static str,
-    pub(super) cell: fn(&Entry, Form) -> Field,
+    content: Content,
     /// Whether it holds numbers, which sort by value.
     is_number: bool,
     /// For a column of the table for people: returns whether this entry has something to show in it. The table leaves a
@@ -21,9 +23,29 @@ pub struct Column {
     needs: Option<fn(&Entry) -> bool>,
 }
 
+/// What a column shows.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// A part of each entry.
+    Entry(fn(&Entry, Form) -> Field),
+    /// A fact about the snapshot, the same for each entry.
+    Snapshot(fn(&Snapshot) -> Field),
+}
+
 impl Column {
     const fn text(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
-        Column { name, heading, cell, is_number: false, needs: None }
+        Column { name, heading, content: Content::Entry(cell), is_number: false, needs: None }
+    }
+
+    const fn snapshot(name: &'static str, heading: &'static str, cell: fn(&Snapshot) -> Field) -> Self {
+        Column { name, heading, content: Content::Snapshot(cell), is_number: false, needs: None }
+    }
+
+    pub(super) fn cell(&self, entry: &Entry, snapshot: &Snapshot, form: Form) -> Field {
+        match self.content {
+            Content::Entry(cell) => cell(entry, form),
+            Content::Snapshot(cell) => cell(snapshot),
+        }
     }
 
     const fn number(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
@@ -37,7 +59,8 @@ impl Column {
     /// Returns the value to sort by.
     #[must_use]
     pub fn key(&self, entry: &Entry) -> Key {
-        let text = (self.cell)(entry, Form::Data).text;
+        let Content::Entry(cell) = self.content else { return Key::Unknown };
+        let text = cell(entry, Form::Data).text;
         if text.is_empty() {
             Key::Unknown
         } else if self.is_number {
@@ -61,7 +84,7 @@ pub enum Key {
 
 /// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
 /// the JSON, and a short name stands for the path that is usually meant.
-pub(super) static COLUMNS: [Column; 68] = [
+pub(super) static COLUMNS: [Column; 84] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true),
     Column::number("port", "PORT", cells::port).in_table(|_| true),
@@ -71,8 +94,8 @@ pub(super) static COLUMNS: [Column; 68] = [
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
     Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
     Column::text("service", "SERVICE", cells::service).in_table(|_| true),
-    Column::text("process", "PROCESS", cells::process).in_table(|_| true),
-    Column::number("pid", "PID", cells::pid).in_table(|_| true),
+    Column::text("process", "PROCESS", process_cells::process).in_table(|_| true),
+    Column::number("pid", "PID", process_cells::pid).in_table(|_| true),
     Column::text("user", "USER", cells::user).in_table(|_| true),
     Column::text("unit", "UNIT", cells::unit).in_table(cells::has_unit),
     Column::text("flags", "FLAGS", cells::flags).in_table(|_| true),
@@ -93,20 +116,20 @@ pub(super) static COLUMNS: [Column; 68] = [
     Column::text("cgroup", "CGROUP", cells::cgroup),
     Column::text("container", "CONTAINER", cells::container),
     Column::text("owner", "OWNER", cells::owner),
-    Column::number("processes.pid", "PROCESSES.PID", cells::pid),
-    Column::text("processes.name", "PROCESSES.NAME", cells::process_names),
-    Column::text("processes.exe", "PROCESSES.EXE", cells::exe),
-    Column::text("processes.exe_deleted", "PROCESSES.EXE_DELETED", cells::exe_deleted),
-    Column::text("processes.exe_state", "PROCESSES.EXE_STATE", cells::exe_state),
-    Column::text("processes.cmdline", "PROCESSES.CMDLINE", cells::cmdline),
-    Column::number("processes.uid", "PROCESSES.UID", cells::process_uids),
-    Column::text("processes.user", "PROCESSES.USER", cells::process_users),
-    Column::text("processes.started", "PROCESSES.STARTED", cells::started),
-    Column::text("processes.parents", "PROCESSES.PARENTS", cells::parents),
-    Column::number("processes.parents.pid", "PROCESSES.PARENTS.PID", cells::parent_pids),
-    Column::text("processes.parents.name", "PROCESSES.PARENTS.NAME", cells::parents),
-    Column::text("processes.unit", "PROCESSES.UNIT", cells::process_units),
-    Column::text("processes.container", "PROCESSES.CONTAINER", cells::process_containers),
+    Column::number("processes.pid", "PROCESSES.PID", process_cells::pid),
+    Column::text("processes.name", "PROCESSES.NAME", process_cells::process_names),
+    Column::text("processes.exe", "PROCESSES.EXE", process_cells::exe),
+    Column::text("processes.exe_deleted", "PROCESSES.EXE_DELETED", process_cells::exe_deleted),
+    Column::text("processes.exe_state", "PROCESSES.EXE_STATE", process_cells::exe_state),
+    Column::text("processes.cmdline", "PROCESSES.CMDLINE", process_cells::cmdline),
+    Column::number("processes.uid", "PROCESSES.UID", process_cells::process_uids),
+    Column::text("processes.user", "PROCESSES.USER", process_cells::process_users),
+    Column::text("processes.started", "PROCESSES.STARTED", process_cells::started),
+    Column::text("processes.parents", "PROCESSES.PARENTS", process_cells::parents),
+    Column::number("processes.parents.pid", "PROCESSES.PARENTS.PID", process_cells::parent_pids),
+    Column::text("processes.parents.name", "PROCESSES.PARENTS.NAME", process_cells::parents),
+    Column::text("processes.unit", "PROCESSES.UNIT", process_cells::process_units),
+    Column::text("processes.container", "PROCESSES.CONTAINER", process_cells::process_containers),
     Column::text("registry.range", "REGISTRY.RANGE", cells::range),
     Column::text("registry.status", "REGISTRY.STATUS", cells::status),
     Column::text("registry.reason", "REGISTRY.REASON", cells::reason),
@@ -123,13 +146,29 @@ pub(super) static COLUMNS: [Column; 68] = [
     Column::text("flags.code", "FLAGS.CODE", cells::flag_codes),
     Column::text("flags.severity", "FLAGS.SEVERITY", cells::severities),
     Column::text("flags.text", "FLAGS.TEXT", cells::flag_texts),
-    Column::text("exe", "EXE", cells::exe),
-    Column::text("cmdline", "CMDLINE", cells::cmdline),
-    Column::text("started", "STARTED", cells::started),
-    Column::text("parents", "PARENTS", cells::parents),
+    Column::text("exe", "EXE", process_cells::exe),
+    Column::text("cmdline", "CMDLINE", process_cells::cmdline),
+    Column::text("started", "STARTED", process_cells::started),
+    Column::text("parents", "PARENTS", process_cells::parents),
     Column::text("range", "RANGE", cells::range),
     Column::text("status", "STATUS", cells::status),
     Column::text("known_use", "KNOWN_USE", cells::known_use),
+    Column::text("service.name", "SERVICE.NAME", cells::service_name),
+    Column::text("service.product", "SERVICE.PRODUCT", cells::service_product),
+    Column::text("service.by", "SERVICE.BY", cells::service_by),
+    Column::text("forwards_to", "FORWARDS_TO", cells::forwards_to),
+    Column::text("processes.origin.kind", "PROCESSES.ORIGIN.KIND", process_cells::origin),
+    Column::text("processes.origin.package", "PROCESSES.ORIGIN.PACKAGE", process_cells::package),
+    Column::text("processes.origin.version", "PROCESSES.ORIGIN.VERSION", process_cells::package_version),
+    Column::text("processes.script.path", "PROCESSES.SCRIPT.PATH", process_cells::script),
+    Column::text("processes.cwd", "PROCESSES.CWD", process_cells::cwd),
+    Column::text("processes.project", "PROCESSES.PROJECT", process_cells::project),
+    Column::text("cwd", "CWD", process_cells::cwd),
+    Column::text("project", "PROJECT", process_cells::project),
+    Column::snapshot("host_id", "HOST_ID", cells::host_id),
+    Column::snapshot("host", "HOST", cells::host),
+    Column::snapshot("taken", "TAKEN", cells::taken),
+    Column::snapshot("complete", "COMPLETE", cells::complete),
 ];
 
 /// The columns of a CSV if none are named.
@@ -233,7 +272,13 @@ mod tests {
                 let mut values = Vec::new();
                 collect(&json, path, &mut values);
                 let wanted = crate::render::sanitize(&values.join(",")).into_owned();
-                assert_eq!((column.cell)(entry, Form::Data).text, wanted, "{}", column.name);
+                let text = column.cell(entry, &report.snapshot, Form::Data).text;
+                if column.name == "processes.cmdline" {
+                    // The words are quoted for a shell; the JSON has one element for each.
+                    assert_eq!(text.is_empty(), wanted.is_empty());
+                    continue;
+                }
+                assert_eq!(text, wanted, "{}", column.name);
             }
         }
     }
@@ -251,7 +296,7 @@ mod tests {
             }
             let report = report(&snapshot);
             let entry = report.entries.iter().find(|entry| entry.processes.len() == 1).unwrap();
-            assert_eq!(cells::cmdline(entry, Form::Data).text, crate::render::sanitize(line));
+            assert_eq!(process_cells::cmdline(entry, Form::Data).text, crate::render::sanitize(line));
         }
     }
 
@@ -274,7 +319,8 @@ mod tests {
             let column = named(name).unwrap();
             let mut entries: Vec<_> = report.entries.iter().collect();
             entries.sort_by_key(|entry| column.key(entry));
-            entries.iter().map(|entry| (column.cell)(entry, Form::Data).text.into_owned()).collect::<Vec<_>>()
+            let cell = |entry: &&Entry| column.cell(entry, &report.snapshot, Form::Data).text.into_owned();
+            entries.iter().map(cell).collect::<Vec<_>>()
         };
         let ports = ["22", "3416", "4913", "5432", "8000", "8003", "51820", "60417"];
         assert_eq!(sorted("port"), ports);

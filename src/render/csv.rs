@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::join::Entry;
+use crate::judge::Report;
 use crate::model::Owner;
 
 use super::cells::Form;
@@ -17,14 +18,16 @@ use super::sanitize;
 ///
 /// # Errors
 /// If a row cannot be written.
-pub fn listing(entries: &[Entry], columns: &[&Column], header: bool, w: &mut dyn Write) -> io::Result<()> {
+pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(w);
     if header {
         csv.write_record(columns.iter().map(|column| column.name))?;
     }
-    for entry in entries {
+    for entry in &report.entries {
         for row in rows_of(entry) {
-            let cell = |column: &&Column| harmless((column.cell)(&row, Form::Data).text.into_owned());
+            let cell = |column: &&Column| {
+                harmless(column.cell(&row, &report.snapshot, Form::Data).text.into_owned())
+            };
             csv.write_record(columns.iter().map(cell))?;
         }
     }
@@ -32,7 +35,7 @@ pub fn listing(entries: &[Entry], columns: &[&Column], header: bool, w: &mut dyn
 }
 
 /// Returns one copy of the entry for each of its processes, with that process alone.
-fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
+pub(super) fn rows_of(entry: &Entry) -> Vec<Cow<'_, Entry>> {
     let pids = entry.socket.owner.pids();
     if pids.len() < 2 {
         return vec![Cow::Borrowed(entry)];
@@ -63,7 +66,7 @@ pub(super) fn rows<const N: usize>(
 
 /// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks, which count as well, are escaped
 /// already.
-fn harmless(mut cell: String) -> String {
+pub(super) fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');
     }
@@ -83,7 +86,7 @@ mod tests {
         let home = Arc::make_mut(&mut scene.sockets[0].home);
         home.user = Some("=cmd|' /C calc'!A0,\"b\"\n".to_owned());
         let columns = ["port", "user", "pid", "process"].map(|name| named(name).unwrap());
-        let csv = text(|w| listing(&report(&scene).entries, &columns, true, w));
+        let csv = text(|w| listing(&report(&scene), &columns, true, w));
         assert_eq!(
             csv,
             "port,user,pid,process\n\

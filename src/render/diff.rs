@@ -1,4 +1,4 @@
-//! The differences between two snapshots: a table, JSON (`portolan.diff/1`), JSON lines, CSV.
+//! The differences between two snapshots: a table, JSON (`portolan.diff/2`), JSON lines, CSV.
 //!
 //! The table has one row per change: what changed, where, and the processes before and now. Every format shows what
 //! could not be compared: JSON lists it, the others print its count separately. No format says that nothing changed if
@@ -15,7 +15,9 @@ use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange
 use crate::findings::change::{BaselineChange, ChangeKind, ListenerState};
 use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
+use crate::registry::Registry;
 
+use super::head::{JudgedBy, Stamp};
 use super::json;
 use super::wrap::wrap;
 use super::{Style, Tone, csv, sanitize, table};
@@ -85,14 +87,18 @@ impl<'a> NotComparable<'a> {
     }
 }
 
+const SCHEMA: &str = "portolan.diff/2";
+
 /// Writes the whole comparison as one object.
 ///
 /// # Errors
 /// If writing fails.
-pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: &'static str,
+        #[serde(flatten)]
+        judged_by: JudgedBy<'a>,
         before: SnapshotHead<'a>,
         after: SnapshotHead<'a>,
         complete: bool,
@@ -102,7 +108,8 @@ pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()
         not_comparable: Vec<NotComparable<'a>>,
     }
     let document = Document {
-        schema: "portolan.diff/1",
+        schema: SCHEMA,
+        judged_by: JudgedBy::new(registry),
         before: SnapshotHead::new(comparison.before),
         after: SnapshotHead::new(comparison.after),
         complete: comparison.is_complete(),
@@ -114,17 +121,37 @@ pub fn document(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()
     json::write(&document, w)
 }
 
-/// Writes one change per line, and then, one per line, what could not be compared.
+/// Writes the host and the result, then one change per line, and then, one per line, what could not be compared.
 ///
 /// # Errors
 /// If a line cannot be written.
-pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
+pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct First<'a> {
+        schema: &'static str,
+        #[serde(flatten)]
+        stamp: Stamp<'a>,
+        since: Timestamp,
+        #[serde(flatten)]
+        judged_by: JudgedBy<'a>,
+        complete: bool,
+        changed: bool,
+        /// What could not be seen before, and then what could not be seen after.
+        gaps: Vec<Gap>,
+        counts: Counts,
+    }
+    #[derive(Serialize)]
+    struct Counts {
+        compared: usize,
+        changes: usize,
+        not_comparable: usize,
+    }
     #[derive(Serialize)]
     struct Line<'a, T> {
         schema: &'static str,
-        taken: Timestamp,
+        #[serde(flatten)]
+        stamp: Stamp<'a>,
         since: Timestamp,
-        host: &'a Host,
         complete: bool,
         #[serde(flatten)]
         what: T,
@@ -135,17 +162,31 @@ pub fn lines(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
         #[serde(flatten)]
         what: NotComparable<'a>,
     }
-    let (taken, since) = (comparison.after.taken, comparison.before.taken);
-    let (host, complete) = (&comparison.after.host, comparison.is_complete());
-    let schema = "portolan.diff/1";
+    let Comparison { before, after, changes, not_compared, compared } = comparison;
+    let (since, complete) = (before.taken, comparison.is_complete());
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    for reported in &comparison.changes {
-        let what = Changed::new(reported, comparison);
-        json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
+    let on_side = |(side, snapshot): (&str, &Snapshot)| {
+        snapshot.gaps.iter().map(|gap| on(side, gap)).collect::<Vec<_>>()
+    };
+    let first = First {
+        schema: SCHEMA,
+        stamp: Stamp::new("host", after),
+        since,
+        judged_by: JudgedBy::new(registry),
+        complete,
+        changed: comparison.changed(),
+        gaps: [("before", *before), ("after", *after)].into_iter().flat_map(on_side).collect(),
+        counts: Counts { compared: *compared, changes: changes.len(), not_comparable: not_compared.len() },
+    };
+    json::serialize(&first, CompactFormatter, &mut w)?;
+    for reported in changes {
+        let (stamp, what) = (Stamp::new("change", after), Changed::new(reported, comparison));
+        json::serialize(&Line { schema: SCHEMA, stamp, since, complete, what }, CompactFormatter, &mut w)?;
     }
-    for not_compared in &comparison.not_compared {
-        let what = Unknown { change: (), what: NotComparable::new(not_compared) };
-        json::serialize(&Line { schema, taken, since, host, complete, what }, CompactFormatter, &mut w)?;
+    for one in not_compared {
+        let stamp = Stamp::new("not-comparable", after);
+        let what = Unknown { change: (), what: NotComparable::new(one) };
+        json::serialize(&Line { schema: SCHEMA, stamp, since, complete, what }, CompactFormatter, &mut w)?;
     }
     w.flush()
 }

@@ -1,61 +1,56 @@
-//! The stream of events (`portolan.event/1`): one JSON object per line, written when something changes.
+//! The stream of events (`portolan.event/2`): one JSON object per line, written when something changes.
 //!
-//! The listener in an event is the complete object of the listing. Every line contains the time and the host, so that
-//! lines can be filtered, merged and stored. A gap is an event too. The caller flushes the output.
+//! The first line is about the host. The listener in an event is the complete object of the listing. Every line contains
+//! the time and the host, so that lines can be filtered, merged and stored. A gap is an event too. The caller flushes
+//! the output.
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::Change;
 use crate::join::Entry;
 use crate::judge::Report;
-use crate::model::{Gap, Host, Note, Snapshot};
+use crate::model::{Gap, Snapshot};
 
+use super::head::{Counted, Head, HostLine, Stamp};
 use super::json;
 
-const SCHEMA: &str = "portolan.event/1";
+const SCHEMA: &str = "portolan.event/2";
 
-/// The keys of every event.
+/// The keys of every event but the first.
 #[derive(Serialize)]
-struct Head<'a> {
+struct EventHead<'a> {
     schema: &'static str,
     event: &'static str,
-    taken: Timestamp,
-    host: &'a Host,
+    #[serde(flatten)]
+    stamp: Stamp<'a>,
 }
 
-impl<'a> Head<'a> {
-    const fn new(event: &'static str, observation: &'a Snapshot) -> Self {
-        Head { schema: SCHEMA, event, taken: observation.taken, host: &observation.host }
+impl<'a> EventHead<'a> {
+    fn new(event: &'static str, snapshot: &'a Snapshot) -> Self {
+        EventHead { schema: SCHEMA, event, stamp: Stamp::new("event", snapshot) }
     }
 }
 
-/// Writes the first line: how many listeners there are at the start, and the gaps.
+/// Writes the first line: the host, how many listeners there are at the start, and the gaps.
 ///
 /// # Errors
 /// If the line cannot be written.
 pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Start<'a> {
+    struct Start {
+        event: &'static str,
         #[serde(flatten)]
-        head: Head<'a>,
-        count: usize,
-        complete: bool,
-        gaps: &'a [Gap],
-        notes: &'a [Note],
+        counted: Counted<Counts>,
     }
-    let observation = &report.snapshot;
-    let start = Start {
-        head: Head::new("start", observation),
-        count: report.entries.len(),
-        complete: observation.is_complete(),
-        gaps: &observation.gaps,
-        notes: &observation.notes,
-    };
-    line(&start, w)
+    #[derive(Serialize)]
+    struct Counts {
+        listeners: usize,
+    }
+    let counted = Counted { counts: Counts { listeners: report.entries.len() } };
+    line(&HostLine::new(Head::new(SCHEMA, report), Start { event: "start", counted }), w)
 }
 
 /// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer
@@ -67,12 +62,12 @@ pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) ->
     #[derive(Serialize)]
     struct Changed<'a> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: EventHead<'a>,
         listener: &'a Entry,
         before: Option<&'a Entry>,
     }
     let changed = Changed {
-        head: Head::new(change.kind.name(), observation),
+        head: EventHead::new(change.kind.name(), observation),
         listener: change.listener,
         before: change.before,
     };
@@ -87,13 +82,13 @@ pub fn view(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct View<'a> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: EventHead<'a>,
         complete: bool,
         gaps: &'a [Gap],
     }
     let complete = observation.is_complete();
     let event = if complete { "complete" } else { "incomplete" };
-    line(&View { head: Head::new(event, observation), complete, gaps: &observation.gaps }, w)
+    line(&View { head: EventHead::new(event, observation), complete, gaps: &observation.gaps }, w)
 }
 
 /// Writes one object on one line, in one write.

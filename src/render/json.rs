@@ -1,4 +1,4 @@
-//! JSON: the schemas `portolan/1` (a listing), `portolan.explain/1` and `portolan.observation/1`.
+//! JSON: the schemas `portolan/2` (a listing), `portolan.explain/2` and `portolan.observation/2`.
 //!
 //! Names, types and nulls are a contract. An unknown value is `null`. Text is complete and not sanitized, but every
 //! character that a terminal could interpret is written as a `\u` escape, so that the output is safe to look at and
@@ -15,11 +15,12 @@ use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
     Assignment, Basis, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, ExeState,
-    Exposure, Family, Gap, GuardedService, Host, KnownProgram, Life, Matched, Namespace, NearbyRegistrations,
-    Netns, Note, Origin, OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange,
-    Severity, Snapshot, State, Status, Usual, Verdict,
+    Exposure, Family, GuardedService, KnownProgram, Life, Matched, NearbyRegistrations, Netns, Origin,
+    OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Service, Severity,
+    Snapshot, State, Status, Usual, Verdict,
 };
 
+use super::head::{Counted, Head, HostLine, Stamp};
 use super::verdict_text;
 use super::visible::Visible;
 
@@ -31,7 +32,7 @@ pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
         head: Head<'a>,
         listeners: &'a [Entry],
     }
-    write(&Listing { head: Head::new("portolan/1", report), listeners: &report.entries }, w)
+    write(&Listing { head: Head::new("portolan/2", report), listeners: &report.entries }, w)
 }
 
 /// Writes what the registry says about ports, and the listeners on them.
@@ -55,7 +56,7 @@ pub fn explain(
     }
     let targets = Seq(|| asked.iter().map(|asked| Target { text: asked.text, matched: asked.matched }));
     let ports = Seq(|| ports.iter().map(Port::new));
-    write(&Explanation { head: Head::new("portolan.explain/1", report), targets, ports }, w)
+    write(&Explanation { head: Head::new("portolan.explain/2", report), targets, ports }, w)
 }
 
 /// Writes a raw snapshot, in the form that `--from` reads.
@@ -63,23 +64,43 @@ pub fn observation(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> 
     write(observation, w)
 }
 
-/// Writes one listener per line, each with the host and the time.
+/// Writes the host, and then one socket per line.
 pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
-        taken: Timestamp,
-        host: &'a Host,
+        #[serde(flatten)]
+        stamp: Stamp<'a>,
         complete: bool,
         #[serde(flatten)]
         listener: &'a Entry,
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let Head { taken, host, complete, .. } = Head::new("portolan/1", report);
+    host_line(report, &mut w)?;
+    let complete = report.snapshot.is_complete();
     for listener in &report.entries {
-        let line = Line { taken, host, complete, listener };
-        serialize(&line, CompactFormatter, &mut w)?;
+        let stamp = Stamp::new(kind(listener), &report.snapshot);
+        serialize(&Line { stamp, complete, listener }, CompactFormatter, &mut w)?;
     }
     w.flush()
+}
+
+/// Writes the first line of a listing: how many lines follow, and how many sockets there were before filters.
+pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Counts {
+        sockets: usize,
+        listeners: usize,
+        connections: usize,
+    }
+    let listeners = report.entries.iter().filter(|entry| entry.socket.state.holds_port()).count();
+    let connections = report.entries.len() - listeners;
+    let counted = Counted { counts: Counts { sockets: report.seen, listeners, connections } };
+    serialize(&HostLine::new(Head::new("portolan/2", report), counted), CompactFormatter, w)
+}
+
+/// Returns what a line of a listing is about.
+pub(super) const fn kind(entry: &Entry) -> &'static str {
+    if entry.socket.state.holds_port() { "listener" } else { "connection" }
 }
 
 pub(super) fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
@@ -110,41 +131,6 @@ where
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct Head<'a> {
-    schema: &'static str,
-    pub(super) taken: Timestamp,
-    pub(super) host: &'a Host,
-    pub(super) complete: bool,
-    pub(super) gaps: &'a [Gap],
-    notes: &'a [Note],
-    namespaces: &'a [Namespace],
-    registry: RegistryHead<'a>,
-}
-
-#[derive(Serialize)]
-struct RegistryHead<'a> {
-    date: &'a str,
-    /// The file that the registry was read from; null if it is the embedded one.
-    file: Option<&'a str>,
-}
-
-impl<'a> Head<'a> {
-    pub(super) fn new(schema: &'static str, report: &'a Report) -> Self {
-        let observation = &report.snapshot;
-        Head {
-            schema,
-            taken: observation.taken,
-            host: &observation.host,
-            complete: observation.is_complete(),
-            gaps: &observation.gaps,
-            notes: &observation.notes,
-            namespaces: &observation.namespaces,
-            registry: RegistryHead { date: report.registry.date(), file: report.registry.file() },
-        }
-    }
-}
-
 impl Serialize for Entry {
     /// Writes an entry in the form that all documents share.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -166,6 +152,10 @@ struct Row<'a> {
     direction: Option<Direction>,
     connections: Option<u32>,
     netns: Option<&'a Netns>,
+    service: Option<Service>,
+    forwards_to: Option<Peer>,
+    /// Who can reach it according to the firewall; null as long as the firewall is not read.
+    reach: Option<&'static str>,
     inode: Option<u64>,
     cookie: Option<u64>,
     mptcp: bool,
@@ -189,7 +179,10 @@ impl<'a> Row<'a> {
         // A process that could not be read is listed too: its pid is known.
         let process_row = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
-            known.map_or_else(|| ProcessRow::unread(*pid), |process| ProcessRow::new(process))
+            known.map_or_else(
+                || ProcessRow { pid: *pid, ..ProcessRow::default() },
+                |process| ProcessRow::new(process),
+            )
         };
         Row {
             protocol: socket.local.protocol,
@@ -203,6 +196,9 @@ impl<'a> Row<'a> {
             direction: judged.direction,
             connections: judged.connections,
             netns: socket.netns.as_ref(),
+            service: judged.service(),
+            forwards_to: judged.forwards_to(),
+            reach: None,
             inode: socket.inode.map(u64::from),
             cookie: socket.cookie.map(u64::from),
             mptcp: socket.mptcp,
@@ -222,19 +218,23 @@ impl<'a> Row<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct ProcessRow<'a> {
     pid: Pid,
     name: Option<&'a str>,
     exe: Option<&'a str>,
     exe_state: Option<ExeState>,
-    exe_deleted: bool,
+    exe_deleted: Option<bool>,
     origin: Option<ProgramOrigin<'a>>,
-    cmdline: &'a [String],
+    script: Option<Script<'a>>,
+    cmdline: Option<&'a [String]>,
+    cwd: Option<&'a str>,
+    project: Option<&'a str>,
+    state: Option<&'static str>,
     uid: Option<u32>,
     user: Option<&'a str>,
     started: Option<Timestamp>,
-    parents: &'a [Parent],
+    parents: Option<&'a [Parent]>,
     unit: Option<&'a str>,
     container: Option<&'a str>,
 }
@@ -247,34 +247,48 @@ impl<'a> ProcessRow<'a> {
             name: process.name.as_deref(),
             exe: exe.map(|exe| exe.path.as_str()),
             exe_state: exe.map(|exe| exe.state),
-            exe_deleted: exe.is_some_and(crate::model::Exe::is_deleted),
+            exe_deleted: exe.map(crate::model::Exe::is_deleted),
             origin: process.origin.as_ref().map(ProgramOrigin::new),
-            cmdline: &process.cmdline,
+            script: process.script.as_ref().map(Script::new),
+            cmdline: Some(&*process.cmdline).filter(|cmdline| !cmdline.is_empty()),
+            cwd: process.cwd.as_deref(),
+            project: process.project.as_deref(),
+            state: process.state.map(state_name),
             uid: process.uid,
             user: process.user.as_deref(),
             started: process.started,
-            parents: &process.parents,
+            parents: Some(&process.parents),
             unit: process.unit.as_deref(),
             container: process.container.as_deref(),
         }
     }
+}
 
-    const fn unread(pid: Pid) -> Self {
-        ProcessRow {
-            pid,
-            name: None,
-            exe: None,
-            exe_state: None,
-            exe_deleted: false,
-            origin: None,
-            cmdline: &[],
-            uid: None,
-            user: None,
-            started: None,
-            parents: &[],
-            unit: None,
-            container: None,
-        }
+/// Returns the state of a process by its letter in `/proc/PID/stat` (proc_pid_stat(5)).
+const fn state_name(letter: char) -> &'static str {
+    match letter {
+        'R' => "running",
+        'S' => "sleeping",
+        'D' => "disk-sleep",
+        'I' => "idle",
+        'T' => "stopped",
+        't' => "traced",
+        'Z' => "zombie",
+        'X' | 'x' => "dead",
+        _ => "other",
+    }
+}
+
+/// The script, archive or class path that an interpreter runs.
+#[derive(Serialize)]
+struct Script<'a> {
+    path: &'a str,
+    origin: Option<ProgramOrigin<'a>>,
+}
+
+impl<'a> Script<'a> {
+    fn new(script: &'a crate::model::Script) -> Self {
+        Script { path: &script.path, origin: script.origin.as_ref().map(ProgramOrigin::new) }
     }
 }
 

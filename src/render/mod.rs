@@ -5,6 +5,7 @@
 //! [`sanitize`](fn@sanitize) before it reaches a line.
 
 pub mod audit;
+pub mod brief;
 pub mod card;
 mod cells;
 pub mod columns;
@@ -15,8 +16,10 @@ pub mod events;
 #[cfg(test)]
 mod fixtures;
 mod group;
+mod head;
 pub mod json;
 pub mod policy;
+mod process_cells;
 mod sanitize;
 pub mod screen;
 pub mod stats;

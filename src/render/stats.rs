@@ -9,7 +9,8 @@ use crate::judge::Report;
 use crate::model::RegistryRange;
 use crate::registry::Stats;
 
-use super::json::{Head, write};
+use super::head::Head;
+use super::json::write;
 use super::{Style, Tone, summary, verdict_text};
 
 /// The age in days above which the data is reported as old.
@@ -111,7 +112,7 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
     };
     write(
         &Document {
-            head: Head::new("portolan.explain/1", report),
+            head: Head::new("portolan.explain/2", report),
             stats: Totals {
                 date: registry.date(),
                 file: registry.file(),
@@ -167,7 +168,7 @@ mod tests {
             assert_eq!(value["stats"]["old"], old);
             assert_eq!(
                 (&value["schema"], value["ports"].as_array().unwrap().len()),
-                (&"portolan.explain/1".into(), 0)
+                (&"portolan.explain/2".into(), 0)
             );
         }
         assert_eq!(age("2026", observation.taken), None);

@@ -2,11 +2,12 @@
 //!
 //! Each gap is one message on one line, with its remedy; on a terminal the line is wrapped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use crate::join::Entry;
 use crate::judge::Query;
-use crate::model::{Gap, Matched, Note};
+use crate::model::{Gap, Matched, Note, State};
 
 use super::wrap::wrap;
 use super::{Style, Tone, sanitize};
@@ -79,13 +80,35 @@ pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
-/// Writes that the awaited condition did not become true in time.
+/// Writes that the awaited condition did not become true in time, and by which sockets a port is still taken.
 ///
 /// # Errors
 /// If the line cannot be written.
-pub fn gave_up(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
-    let what = if free { "still in use" } else { "nothing listens" };
+pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io::Result<()> {
+    let mut states: BTreeMap<State, usize> = BTreeMap::new();
+    for entry in taken_by {
+        *states.entry(entry.socket.state).or_default() += 1;
+    }
+    let states: Vec<String> =
+        states.iter().map(|(state, count)| format!("{count} {}", state.name())).collect();
+    let only_left_over = !taken_by.is_empty() && taken_by.iter().all(|e| e.socket.state == State::TimeWait);
+    let what = match (&states[..], only_left_over) {
+        ([], _) => "nothing listens".to_owned(),
+        (states, false) => format!("still in use ({})", states.join(", ")),
+        (states, true) => {
+            format!("still in use ({}: a server that sets SO_REUSEADDR may bind it now)", states.join(", "))
+        }
+    };
     writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
+}
+
+/// Writes that a wait ends because not every socket can be seen.
+///
+/// # Errors
+/// If the line cannot be written.
+pub fn blind(targets: &[String], free: bool, w: &mut dyn Write) -> io::Result<()> {
+    let what = if free { "no socket is seen there" } else { "no listener is seen there" };
+    writeln!(w, "portolan: {}: {what}, but not every socket could be seen", sanitize(&targets.join(" ")))
 }
 
 fn counted(what: &str, count: Option<u64>) -> String {

@@ -22,6 +22,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::join::Entry;
 use crate::judge::Report;
+use crate::model::Snapshot;
 
 use super::cells::{Field, Form};
 use super::columns::{self, Column};
@@ -89,7 +90,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let TableLayout { columns, form, widths } = &TableLayout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
-    let row = |entry| columns.iter().map(move |column| shown(column, entry, *form));
+    let row = |entry| columns.iter().map(move |column| shown(column, entry, &report.snapshot, *form));
     // A listing without entries has no header either.
     let header = header && !report.entries.is_empty();
     draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
@@ -106,25 +107,27 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
 /// # Errors
 /// If a row cannot be written.
 pub fn grid(
-    entries: &[Entry],
+    report: &Report,
     columns: &[&Column],
     header: bool,
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let widths = natural(entries, columns, Form::Data);
+    let widths = natural(report, columns, Form::Data);
     let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
     let row = |entry| {
-        columns.iter().map(move |column| Field { tone: Tone::Plain, ..shown(column, entry, Form::Data) })
+        let cell =
+            move |column| Field { tone: Tone::Plain, ..shown(column, entry, &report.snapshot, Form::Data) };
+        columns.iter().copied().map(cell)
     };
-    draw(header.then_some(names), entries.iter().map(row), &widths, style, &mut w)?;
+    draw(header.then_some(names), report.entries.iter().map(row), &widths, style, &mut w)?;
     w.flush()
 }
 
 /// Returns a cell as it is drawn: a dash if the value is unknown.
-fn shown(column: &Column, entry: &Entry, form: Form) -> Field {
-    let field = (column.cell)(entry, form);
+fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: Form) -> Field {
+    let field = column.cell(entry, snapshot, form);
     if field.text.is_empty() { Field::new("-", Tone::Quiet) } else { field }
 }
 
@@ -214,12 +217,12 @@ impl TableLayout {
     fn of(report: &Report, style: &Style) -> Self {
         let columns = columns::of_table(&report.entries);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
-        let mut layout = TableLayout { widths: natural(&report.entries, &columns, form), columns, form };
+        let mut layout = TableLayout { widths: natural(report, &columns, form), columns, form };
         if let Some(space) = style.width.map(usize::from) {
             fit(&layout.columns, &mut layout.widths, space, &STEPS[..LONG_STEPS]);
             if taken(&layout.widths) > space {
                 layout.form = Form::Short;
-                layout.widths = natural(&report.entries, &layout.columns, Form::Short);
+                layout.widths = natural(report, &layout.columns, Form::Short);
                 fit(&layout.columns, &mut layout.widths, space, &STEPS);
             }
         }
@@ -260,11 +263,11 @@ fn width(text: &str) -> u16 {
 }
 
 /// Returns the width of the longest text of each column, including the column's name.
-fn natural(entries: &[Entry], columns: &[&Column], form: Form) -> Vec<u16> {
+fn natural(report: &Report, columns: &[&Column], form: Form) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
-    for entry in entries {
+    for entry in &report.entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&shown(column, entry, form).text));
+            *widest = (*widest).max(width(&shown(column, entry, &report.snapshot, form).text));
         }
     }
     widths

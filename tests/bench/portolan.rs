@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may")]
 
 use std::io;
+use std::mem::take;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -68,10 +69,12 @@ fn read_saved(bencher: Bencher<'_, '_>) {
 #[divan::bench(name = "join")]
 fn join_only(bencher: Bencher<'_, '_>) {
     let (observation, registry) = (observation(), Registry::embedded());
-    bencher
-        .counter(ItemsCount::new(LISTENERS))
-        .with_inputs(|| observation.clone())
-        .bench_local_values(|snapshot| join(snapshot.sockets, snapshot.processes, &registry));
+    bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| observation.clone()).bench_local_values(
+        |mut snapshot| {
+            let (sockets, processes) = (take(&mut snapshot.sockets), take(&mut snapshot.processes));
+            join(sockets, processes, &snapshot, &registry)
+        },
+    );
 }
 
 /// Each listener on a port of its own, and all of them on a hundred ports, where each port has many listeners.

@@ -149,7 +149,7 @@ fn write_captures(directory: &Path) {
         ("no-host.json", five.replace("\"harbour\"", "null")),
         ("windows.json", with("\"os\": \"linux\"", "\"os\": \"windows\"")),
         ("other-schema.json", with("observation/2", "observation/9")),
-        ("listing.json", r#"{"schema": "portolan/1"}"#.to_owned()),
+        ("listing.json", r#"{"schema": "portolan/2"}"#.to_owned()),
         ("pids-twice.json", with("\"held\": [", "\"held\": [9, 9, ")),
         ("cut.json", five[..five.len() / 2].to_owned()),
         ("empty.json", String::new()),

@@ -143,9 +143,20 @@ fn exit_codes_of_a_listing() {
 fn ndjson_is_a_listener_a_line() {
     let lines = from_capture(&["-o", "ndjson"]);
     let whole: serde_json::Value = serde_json::from_slice(&from_capture(&["-o", "json"]).stdout).unwrap();
-    for (line, listener) in stdout(&lines).lines().zip(whole["listeners"].as_array().unwrap()) {
+    let text = stdout(&lines);
+    let (host, lines) = text.split_once('\n').unwrap();
+    let host: serde_json::Value = serde_json::from_str(host).unwrap();
+    assert_eq!(
+        (&host["kind"], &host["gaps"], &host["host"]),
+        (&"host".into(), &whole["gaps"], &whole["host"])
+    );
+    let listeners = whole["listeners"].as_array().unwrap();
+    assert_eq!(lines.lines().count(), listeners.len());
+    for (line, listener) in lines.lines().zip(listeners) {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         let line = line.as_object_mut().unwrap();
+        assert_eq!(line.remove("kind"), Some("listener".into()));
+        assert_eq!(line.remove("host_id"), Some(whole["host"]["id"].clone()));
         for added in ["taken", "host", "complete"] {
             assert_eq!(line.remove(added).as_ref(), Some(&whole[added]), "{added}");
         }
@@ -170,7 +181,7 @@ fn explain_answers_for_any_port_and_service() {
         let output = from_capture(&["explain", &port.to_string(), "-o", "json"]);
         assert_eq!(output.status.code(), Some(0), "{port}");
         let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(printed["schema"], "portolan.explain/1");
+        assert_eq!(printed["schema"], "portolan.explain/2");
         let entries = printed["ports"].as_array().unwrap();
         assert!(entries.len() >= 2 && entries.iter().all(|entry| entry["port"] == port), "{port}: {printed}");
         assert!(

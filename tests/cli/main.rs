@@ -12,6 +12,7 @@
 mod audit;
 mod cases;
 mod diff;
+mod exit_codes;
 mod help;
 mod listing;
 mod refusals;

@@ -150,7 +150,7 @@ fn five_listeners() -> Outcome {
         })
         .collect::<Result<Vec<_>, _>>()?;
     let report = json(&["3416", "60416", "udp/3414", "5432", "tcp/1"])?;
-    same!(report["schema"], "portolan/1");
+    same!(report["schema"], "portolan/2");
     same!(report["host"]["os"], std::env::consts::OS);
     let shown: BTreeSet<_> = listeners(&report)?
         .iter()
@@ -317,7 +317,7 @@ fn a_capture_says_the_same() -> Outcome {
 fn explain_knows_who_listens() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:3417"])?;
     let report = json(&["explain", "tcp/3417"])?;
-    same!(report["schema"], "portolan.explain/1");
+    same!(report["schema"], "portolan.explain/2");
     let port = report["ports"][0].clone();
     same!((&port["port"], &port["protocol"]), (&Value::from(3417), &Value::from("tcp")));
     same!(pids(&port["listeners"][0]), vec![server.pid()]);

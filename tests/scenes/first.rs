@@ -59,7 +59,7 @@ fn five_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
     let servers = five()?;
     let report = lab.json(&[])?;
-    same!(report["schema"], "portolan/1");
+    same!(report["schema"], "portolan/2");
     exactly_five(&report)?;
     for (server, (_, _, port)) in servers.iter().zip(FIVE) {
         let listener = on_port(&report, port)?;

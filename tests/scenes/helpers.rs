@@ -28,6 +28,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     let done = match words[..] {
         ["init", options] => init(options),
         ["maker", address] => maker(address),
+        ["left-behind", address] => left_behind(address),
         ["in-group", group, address] => in_group(group, address),
         ["master", address, worker, user] => master(address, worker, user),
         ["worker"] => worker(),
@@ -94,6 +95,17 @@ fn maker(address: &str) -> Done {
         pids += &format!("{} ", command.spawn()?.id());
     }
     ready(pids.trim_end())?;
+    wait();
+    Ok(())
+}
+
+/// Accepts a connection and closes the listener.
+fn left_behind(address: &str) -> Done {
+    let listener = TcpListener::bind(address)?;
+    let _client = std::net::TcpStream::connect(address)?;
+    let _accepted = listener.accept()?;
+    drop(listener);
+    ready("")?;
     wait();
     Ok(())
 }

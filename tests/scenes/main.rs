@@ -19,6 +19,8 @@ mod audit;
 #[cfg(target_os = "linux")]
 mod audit_rules;
 #[cfg(target_os = "linux")]
+mod binding;
+#[cfg(target_os = "linux")]
 mod deep;
 #[cfg(target_os = "linux")]
 mod diff;
@@ -81,6 +83,7 @@ fn main() -> std::process::ExitCode {
         peers::SCENES,
         privilege::SCENES,
         addresses::SCENES,
+        binding::SCENES,
         namespaces::SCENES,
         many::SCENES,
         one_liners::SCENES,

@@ -120,7 +120,7 @@ fn document(evidence: Evidence) -> Value {
 
 #[test]
 fn evidence_has_no_more_and_no_less_than_the_schema_says() {
-    let validator = validator("portolan-1-evidence.json");
+    let validator = validator("portolan-2-evidence.json");
     for document in samples().into_iter().map(document) {
         let code = &document["code"];
         holds(&validator, &code.to_string(), &document);
@@ -141,7 +141,7 @@ fn evidence_has_no_more_and_no_less_than_the_schema_says() {
 
 #[test]
 fn every_code_of_the_schema_has_a_sample() {
-    let described = schema("portolan-1-evidence.json");
+    let described = schema("portolan-2-evidence.json");
     let described: Vec<&str> = described["allOf"]
         .as_array()
         .unwrap()

@@ -20,17 +20,19 @@ use portolan::model::{
 };
 use serde_json::{Value, json};
 
-const SCHEMAS: [&str; 10] = [
-    "portolan-1.json",
-    "portolan-1-evidence.json",
-    "portolan-1-line.json",
-    "portolan-1-audit.json",
-    "portolan-1-audit-line.json",
-    "portolan.diff-1.json",
-    "portolan.diff-1-line.json",
-    "portolan.explain-1.json",
-    "portolan.event-1.json",
-    "portolan.rules-1.json",
+const SCHEMAS: [&str; 12] = [
+    "portolan-2.json",
+    "portolan-2-evidence.json",
+    "portolan-2-line.json",
+    "portolan-2-brief.json",
+    "portolan-2-audit.json",
+    "portolan-2-audit-line.json",
+    "portolan.diff-2.json",
+    "portolan.diff-2-line.json",
+    "portolan.explain-2.json",
+    "portolan.event-2.json",
+    "portolan.rules-2.json",
+    "portolan.observation-2.json",
 ];
 
 fn root() -> PathBuf {
@@ -42,17 +44,19 @@ fn schema(file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
 }
 
-/// Returns a validator of one schema; the other schemas are resolved from the same directory.
+/// Returns a validator of one schema; the other schemas are found by their `$id`.
 fn validator(file: &str) -> Validator {
     let mut registry = jsonschema::Registry::new();
     for file in SCHEMAS {
-        registry = registry.add(format!("file:///schema/{file}"), schema(file)).unwrap();
+        let schema = schema(file);
+        let id = schema["$id"].as_str().unwrap_or_else(|| panic!("{file} has no $id")).to_owned();
+        assert!(id.ends_with(&format!("/{file}")), "{id}");
+        registry = registry.add(id, schema).unwrap();
     }
     let registry = registry.prepare().unwrap();
     jsonschema::options()
         .offline()
         .with_registry(&registry)
-        .with_base_uri(format!("file:///schema/{file}"))
         .should_validate_formats(true)
         .build(&schema(file))
         .unwrap()
@@ -163,7 +167,7 @@ fn audits() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("everything.json");
     std::fs::write(&file, serde_json::to_vec(&everything()).unwrap()).unwrap();
-    let (whole, lines) = (validator("portolan-1-audit.json"), validator("portolan-1-audit-line.json"));
+    let (whole, lines) = (validator("portolan-2-audit.json"), validator("portolan-2-audit-line.json"));
     for from in ["tests/captures/five.json", file.to_str().unwrap()] {
         for narrowed in [&[][..], &["-t"], &["9"]] {
             let audit = |output| printed(&[&["audit", "--from", from, "-o", output], narrowed].concat());
@@ -193,7 +197,7 @@ fn audits() {
         }
     }
     for rules in printed(&["audit", "--rules", "-o", "json"]) {
-        holds(&validator("portolan.rules-1.json"), "the rules", &rules);
+        holds(&validator("portolan.rules-2.json"), "the rules", &rules);
     }
 }
 
@@ -210,7 +214,7 @@ fn differences(output: &str) -> Vec<Value> {
 
 #[test]
 fn diffs() {
-    let (whole, line) = (validator("portolan.diff-1.json"), validator("portolan.diff-1-line.json"));
+    let (whole, line) = (validator("portolan.diff-2.json"), validator("portolan.diff-2-line.json"));
     let document = differences("json").remove(0);
     holds(&whole, "a diff", &document);
     let five = "tests/captures/five.json";
@@ -219,7 +223,7 @@ fn diffs() {
     assert!(!changes.as_array().unwrap().is_empty(), "{document:#}");
     assert!(!unsettled.as_array().unwrap().is_empty(), "{document:#}");
     for (path, value) in [
-        ("/schema", json!("portolan.diff/2")),
+        ("/schema", json!("portolan.diff/3")),
         ("/complete", json!(true)),
         ("/after/complete", json!(true)),
         ("/before/gaps", document["after"]["gaps"].clone()),
@@ -234,9 +238,14 @@ fn diffs() {
         *wrong.pointer_mut(path).unwrap_or_else(|| panic!("there is no {path}")) = value.clone();
         assert!(!whole.is_valid(&wrong), "{path}: {value} passes");
     }
-    let lines = differences("ndjson");
+    let mut lines = differences("ndjson");
+    let mut host = lines.remove(0);
+    holds(&line, "the first line of a diff", &host);
+    assert_eq!(host["counts"]["changes"], changes.as_array().unwrap().len());
+    host["surprise"] = json!(1);
+    assert!(!line.is_valid(&host), "the first line may hold anything");
     assert_eq!(
-        lines.iter().filter(|line| line["change"].is_null()).count(),
+        lines.iter().filter(|line| line["kind"] == "not-comparable").count(),
         unsettled.as_array().unwrap().len()
     );
     for mut printed in lines {
@@ -250,24 +259,43 @@ fn diffs() {
 
 #[test]
 fn listings() {
-    let schema = validator("portolan-1.json");
-    let line = validator("portolan-1-line.json");
+    let schema = validator("portolan-2.json");
+    let line = validator("portolan-2-line.json");
+    let brief = validator("portolan-2-brief.json");
     for arguments in
         [&["--from", "tests/captures/five.json"][..], &[], &["-a"], &["--group", "-t"], &["--no-holders"]]
     {
         for document in printed(&[arguments, &["-o", "json"]].concat()) {
             holds(&schema, &format!("{arguments:?}"), &document);
         }
-        for document in printed(&[arguments, &["-o", "ndjson"]].concat()) {
-            holds(&line, &format!("{arguments:?}, a line"), &document);
+        for (form, schema) in [(&["-o", "ndjson"][..], &line), (&["-o", "ndjson", "--brief"], &brief)] {
+            let lines = printed(&[arguments, form].concat());
+            for document in &lines {
+                holds(schema, &format!("{arguments:?}, a line"), document);
+            }
+            assert_eq!(lines[0]["kind"], "host");
+            assert!(lines[1..].iter().all(|line| line["kind"] != "host" && line.get("host_id").is_some()));
         }
     }
     holds(&schema, "everything at once", &listing(&everything()));
+    let nothing = printed(&["--from", "tests/captures/five.json", "-o", "ndjson", "9"]);
+    assert_eq!(nothing.len(), 1, "a host without a match has its line: {nothing:?}");
+    assert_eq!(nothing[0]["counts"], json!({"sockets": 5, "listeners": 0, "connections": 0}));
+    let text = include_str!("../captures/five.json");
+    let observation = validator("portolan.observation-2.json");
+    holds(&observation, "five.json", &serde_json::from_str(text).unwrap());
+    for arguments in [&["capture"][..], &["capture", "--without", "cmdline", "--label", "a=b"]] {
+        holds(&observation, "a capture", &printed(arguments)[0]);
+    }
+    let mut full = serde_json::to_value(everything()).unwrap();
+    holds(&observation, "everything that a snapshot can hold", &full);
+    full["sockets"][0]["surprise"] = json!(1);
+    assert!(!observation.is_valid(&full), "a socket may hold anything");
 }
 
 #[test]
 fn explanations() {
-    let schema = validator("portolan.explain-1.json");
+    let schema = validator("portolan.explain-2.json");
     for arguments in [
         &["0-1999", "3300-3500", "49000-49300", "65500-65535"][..],
         &["--from", "tests/captures/five.json", "3416", "ssh", "postgres", "kazaa", "60416", "sctp/22"],
@@ -282,7 +310,7 @@ fn explanations() {
 /// Windows keeps a range for each protocol and family; other systems do not have the key.
 #[test]
 fn a_range_of_each_protocol() {
-    let schema = validator("portolan-1.json");
+    let schema = validator("portolan-2.json");
     let mut seen = five();
     assert!(
         listing(&seen)["host"].get("ephemeral_of").is_none(),
@@ -309,7 +337,7 @@ fn a_range_of_each_protocol() {
 
 #[test]
 fn events_of_everything() {
-    let schema = validator("portolan.event-1.json");
+    let schema = validator("portolan.event-2.json");
     let (before, after) = (everything(), five());
     let reports = [judge(before.clone(), Registry::embedded()), judge(after.clone(), Registry::embedded())];
     let mut bytes = Vec::new();

@@ -27,7 +27,7 @@ impl Drop for Ended {
 /// it runs.
 #[test]
 fn events_as_they_happen() {
-    let schema = validator("portolan.event-1.json");
+    let schema = validator("portolan.event-2.json");
     let bind = |address: &str, port| TcpListener::bind((address, port)).unwrap();
     let port = bind("127.0.0.1", 0).local_addr().unwrap().port();
     let mut watch = portolan(&["watch", "-o", "json", "--interval", "0.3", &format!("tcp/{port}")]);

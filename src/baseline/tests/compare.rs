@@ -187,7 +187,7 @@ fn what_is_not_sure_or_cannot_be_compared() {
     assert_eq!(compared(&seen(&[WEB]), &blind(&[], Stage::Sockets)), ["vanished tcp/0.0.0.0:80 +"]);
     let hidden = [("tcp/0.0.0.0:80", Some(0), &[][..])];
     for (before, after) in [(&[WEB], &hidden), (&hidden, &[WEB]), (&hidden, &hidden)] {
-        assert_eq!(compared(&seen(before), &seen(after)), ["holder-not-seen tcp/0.0.0.0:80"]);
+        assert_eq!(compared(&seen(before), &seen(after)), ["process-not-seen tcp/0.0.0.0:80"]);
     }
     let nameless = [("tcp/0.0.0.0:80", None, &["/bin/a"][..])];
     assert_eq!(compared(&seen(&[WEB]), &seen(&nameless)), ["user-not-seen tcp/0.0.0.0:80"]);
@@ -198,8 +198,14 @@ fn what_is_not_sure_or_cannot_be_compared() {
     assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
     // One process more, and not every process could be read before.
     let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
-    assert_eq!(compared(&blind(&[WEB], Stage::Owners), &seen(&two)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
-    assert_eq!(compared(&seen(&two), &blind(&[WEB], Stage::Owners)), ["holders-not-all-seen tcp/0.0.0.0:80"]);
+    assert_eq!(
+        compared(&blind(&[WEB], Stage::Owners), &seen(&two)),
+        ["processes-not-all-seen tcp/0.0.0.0:80"]
+    );
+    assert_eq!(
+        compared(&seen(&two), &blind(&[WEB], Stage::Owners)),
+        ["processes-not-all-seen tcp/0.0.0.0:80"]
+    );
     assert_eq!(compared(&blind(&two, Stage::Owners), &seen(&[WEB])), ["changed tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&[WEB]), &seen(&two)), ["changed tcp/0.0.0.0:80"]);
 }
@@ -378,7 +384,7 @@ proptest! {
     fn nothing_changed_against_itself(view in any_view()) {
         let printed = compared(&view, &view);
         // What was not seen is still said.
-        let lacks = |line: &String| line.starts_with("holder-not-seen");
+        let lacks = |line: &String| line.starts_with("process-not-seen");
         prop_assert!(printed.iter().all(lacks), "{:?}", printed);
     }
 

@@ -77,8 +77,9 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
 
 /// The entries in the order of the snapshot, which a difference must not depend on.
 fn joined(snapshot: &Snapshot) -> Vec<Entry> {
-    let alone =
-        |socket: &Socket| join(vec![socket.clone()], snapshot.processes.clone(), &Registry::embedded());
+    let alone = |socket: &Socket| {
+        join(vec![socket.clone()], snapshot.processes.clone(), snapshot, &Registry::embedded())
+    };
     snapshot.sockets.iter().flat_map(alone).collect()
 }
 

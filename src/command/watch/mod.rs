@@ -12,11 +12,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::{Error, Exit, Ui, list, namespaces, registry_source, stdout};
+use super::list::Wanted;
+use super::{Error, Exit, Ui, judged, list, name_host, namespaces, registry_source, stdout};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
-use crate::judge::{Report, judge};
-use crate::model::{Snapshot, Stage};
+use crate::judge::Report;
+use crate::model::{Snapshot, Stage, State};
 use crate::observe::{Observer, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
@@ -52,7 +53,7 @@ pub(super) fn run(
     // Programs and users distinguish a restart from a change of owner.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
-    let watch = Watch::new(selection, scope, registry);
+    let watch = Watch::new(selection, scope, registry, common.clone());
     if waits {
         return until::run(args, watch, stream, ui, out);
     }
@@ -77,8 +78,11 @@ struct Watch {
     selection: Selection,
     scope: Scope,
     registry: Registry,
+    common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
+    /// Whether the targets are ports to bind, and not listeners.
+    wants_port: bool,
     /// How many entries of the last scan the filters could not decide.
     undecided: usize,
     counts: ScanCounts,
@@ -93,17 +97,26 @@ enum WatchUpdate<'a> {
 }
 
 impl Watch {
-    fn new(selection: Selection, scope: Scope, registry: Registry) -> Self {
+    fn new(selection: Selection, scope: Scope, registry: Registry, common: CommonArgs) -> Self {
         let observer = Observer::new(scope.clone());
         Watch {
             selection,
             scope,
             registry,
+            common,
             observer,
             last: None,
+            wants_port: false,
             undecided: 0,
             counts: ScanCounts::default(),
         }
+    }
+
+    /// Watches every socket that keeps a target from being bound, in any state.
+    fn look_at_every_state(&mut self) {
+        self.scope.states = State::ALL.to_vec();
+        self.wants_port = true;
+        self.observer = Observer::new(self.scope.clone());
     }
 
     /// Skips the process lookup, for a wait that needs only the ports.
@@ -114,9 +127,11 @@ impl Watch {
     }
 
     /// Joins and judges a snapshot, and keeps the entries that are watched.
-    fn report(&mut self, snapshot: Snapshot) -> Report {
-        let mut report = judge(snapshot, self.registry);
-        let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, false);
+    fn report(&mut self, mut snapshot: Snapshot) -> Report {
+        name_host(&self.common, &mut snapshot);
+        let mut report = judged(snapshot, self.registry, &self.common);
+        let wanted = if self.wants_port { Wanted::Port } else { Wanted::Sockets };
+        let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, wanted);
         list::narrow(&mut report, &matched_entries);
         self.undecided = matched_entries.undecided;
         report

@@ -48,6 +48,9 @@ pub(super) fn run(
         }
         None => {}
     }
+    if args.until_free {
+        watch.look_at_every_state();
+    }
     if !stream {
         // The owner of a port is not reported.
         watch.scan_sockets_only();
@@ -64,15 +67,18 @@ pub(super) fn run(
             Answer::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        if blind == BLIND_LOOKS || (late && blind > 0) {
+        // A listener may still appear among the sockets that are seen.
+        let is_hopeless = args.until_free && blind == BLIND_LOOKS;
+        if is_hopeless || (late && blind > 0) {
             ui.print_notices(&last.snapshot);
-            return Err(Error::msg(
-                "not every socket can be seen, so no port can be reported as free".to_owned(),
-            ));
+            stderr::blind(&args.scan.filter.targets, args.until_free, &mut std::io::stderr().lock())
+                .unwrap_or_default();
+            return Ok(Exit::Incomplete);
         }
         if late {
-            let _ =
-                stderr::gave_up(&args.scan.filter.targets, args.until_free, &mut std::io::stderr().lock());
+            let taken_by = if args.until_free { &last.entries[..] } else { &[] };
+            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut std::io::stderr().lock())
+                .unwrap_or_default();
             return Ok(Exit::Nothing);
         }
         // The last scan is at the end of the time, not before it.
@@ -88,17 +94,25 @@ fn is_served(report: &Report, target: &Target) -> bool {
 }
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
-    if !free {
-        let all = watch.selection.targets().iter().all(|target| is_served(report, target));
-        return if all { Answer::Yes } else { Answer::No };
-    }
     let gaps = &report.snapshot.gaps;
-    match report.entries.first() {
-        Some(_) => Answer::No,
-        None if watch.undecided > 0 => Answer::Blind,
-        None if gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces)) => {
-            Answer::Blind
+    let is_blind =
+        watch.undecided > 0 || gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces));
+    let is_true = if free {
+        report.entries.is_empty()
+    } else {
+        watch.selection.targets().iter().all(|target| is_served(report, target))
+    };
+    match (is_true, free) {
+        // What listens is seen, also if something else is not.
+        (true, false) => Answer::Yes,
+        (false, true) => Answer::No,
+        _ if is_blind => Answer::Blind,
+        (is_true, _) => {
+            if is_true {
+                Answer::Yes
+            } else {
+                Answer::No
+            }
         }
-        None => Answer::Yes,
     }
 }

@@ -212,14 +212,16 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     lister.listed
 }
 
+/// The user, the control group, and whether the device is a loopback device: sockets with the same key share a home.
+type HomeKey = (Option<u32>, Option<NonZeroU64>, Option<bool>);
+
 struct Lister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
     /// Names of devices by index, and whether they are loopback devices; read at the first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
-    /// The homes by user, control group, and whether the device is a loopback device.
-    homes: HashMap<(u32, Option<NonZeroU64>, Option<bool>), Arc<Home>>,
+    homes: HashMap<HomeKey, Arc<Home>>,
     listed: Listed,
     /// The kinds for which `sock_diag` did not answer, and the reason.
     refusals: Vec<(&'static Kind, Family, Errno)>,
@@ -433,10 +435,10 @@ impl Lister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        let new =
-            || Home { uid: Some(record.uid), netns: self.netns.cloned(), on_loopback, ..Home::default() };
-        let home =
-            self.homes.entry((record.uid, cgroup, on_loopback)).or_insert_with(|| Arc::new(new())).clone();
+        // The kernel no longer has the user of a connection that no process has, and answers 0.
+        let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
+        let new = || Home { uid, netns: self.netns.cloned(), on_loopback, ..Home::default() };
+        let home = self.homes.entry((uid, cgroup, on_loopback)).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
                 protocol: kind.protocol,

@@ -70,6 +70,13 @@ fn bad_policies_say_where_and_why() {
         bare(b"schema = \"portolan.policy/2\"")
             .starts_with("p.toml:1:10: unknown schema \"portolan.policy/2\"")
     );
+    // Values that would take much more memory than the file are refused before they are parsed.
+    for text in ["a = [".to_owned() + &"0,".repeat(300_000), "a = ".to_owned() + &"[".repeat(300_000)] {
+        assert!(
+            bare(text.as_bytes()).starts_with("p.toml:1:1: more values than a policy needs"),
+            "{text:.20}"
+        );
+    }
     assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: not UTF-8"));
 }
 

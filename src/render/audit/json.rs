@@ -1,22 +1,22 @@
-//! The JSON of an audit: the listing's object (`portolan/1`) with `findings` and `verdict`; or one finding per line,
-//! and the verdict in the last line.
+//! The JSON of an audit: the listing's object (`portolan/2`) with `findings` and `verdict`; or the host in the
+//! first line, one finding per line, and the verdict in the last line.
 
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::findings::Evidence;
 use crate::join::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Subject};
-use crate::model::{Exposure, Gap, Host, Netns, Pid, Protocol, Severity};
-use crate::render::json::{Head, Seq, serialize, write};
+use crate::model::{Exposure, Gap, Netns, Pid, Protocol, Severity};
+use crate::render::head::{Counted, Head, HostLine, Stamp};
+use crate::render::json::{Seq, serialize, write};
 
 use super::identity;
 
-const SCHEMA: &str = "portolan/1";
+const SCHEMA: &str = "portolan/2";
 
 /// The keys that an audit adds to a listing.
 #[derive(Serialize)]
@@ -55,10 +55,8 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         verdict: Verdict<'a>,
     }
     let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
-    let mut head = Head::new(SCHEMA, audit.report);
-    (head.complete, head.gaps) = (audit.is_complete(), &gaps);
     let document = Document {
-        head,
+        head: head(audit, &gaps),
         listeners: &audit.listeners,
         findings: Seq(|| audit.findings.iter().map(FindingRow::new)),
         verdict: Verdict::new(audit, fail_on),
@@ -66,23 +64,33 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     write(&document, w)
 }
 
-/// Writes one finding per line, each with the host and the time, and the verdict in the last line.
+fn head<'a>(audit: &'a Audit<'_>, gaps: &'a [Gap]) -> Head<'a> {
+    let mut head = Head::new(SCHEMA, audit.report);
+    (head.complete, head.gaps) = (audit.is_complete(), gaps);
+    head.judged_by.policy = audit.policy.as_ref();
+    head
+}
+
+/// Writes the host, then one finding per line, each with the host and the time, and the verdict in the last line.
 ///
 /// # Errors
 /// If writing fails.
 pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Line<'a> {
-        taken: Timestamp,
-        host: &'a Host,
+    struct Counts {
+        listeners: usize,
+        findings: usize,
+    }
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        #[serde(flatten)]
+        stamp: Stamp<'a>,
         complete: bool,
         #[serde(flatten)]
-        found: FindingRow<'a>,
+        what: T,
     }
     #[derive(Serialize)]
     struct Last<'a> {
-        #[serde(flatten)]
-        head: Head<'a>,
         /// How many listeners were judged, and how many findings there are.
         listeners: usize,
         findings: usize,
@@ -91,15 +99,16 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
-    let mut head = Head::new(SCHEMA, audit.report);
-    (head.complete, head.gaps) = (audit.is_complete(), &gaps);
-    for found in &audit.findings {
-        let (taken, host, complete) = (head.taken, head.host, head.complete);
-        serialize(&Line { taken, host, complete, found: FindingRow::new(found) }, CompactFormatter, &mut w)?;
-    }
     let (listeners, findings) = (audit.listeners.len(), audit.findings.len());
-    let last = Last { head, listeners, findings, verdict: Verdict::new(audit, fail_on) };
-    serialize(&last, CompactFormatter, &mut w)?;
+    let counted = Counted { counts: Counts { listeners, findings } };
+    serialize(&HostLine::new(head(audit, &gaps), counted), CompactFormatter, &mut w)?;
+    let (snapshot, complete) = (&audit.report.snapshot, audit.is_complete());
+    for found in &audit.findings {
+        let (stamp, what) = (Stamp::new("finding", snapshot), FindingRow::new(found));
+        serialize(&Line { stamp, complete, what }, CompactFormatter, &mut w)?;
+    }
+    let what = Last { listeners, findings, verdict: Verdict::new(audit, fail_on) };
+    serialize(&Line { stamp: Stamp::new("verdict", snapshot), complete, what }, CompactFormatter, &mut w)?;
     w.flush()
 }
 

@@ -79,7 +79,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         &mut out,
         "policy_timestamp_seconds",
         "When the policy was last changed, in seconds since 1970; absent without a policy.",
-        audit.policy_date,
+        audit.policy.as_ref().and_then(|policy| policy.changed),
     );
     w.write_all(out.as_bytes())
 }

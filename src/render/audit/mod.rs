@@ -12,12 +12,14 @@ pub mod table;
 mod tests;
 
 use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity};
+use crate::findings::text::{FEW, first_of};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
-use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
+use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, Outcome, Subject};
 use crate::model::{HostScope, Netns, Severity, Stage};
 
-use super::cells::{self, Form};
+use super::cells::Form;
+use super::process_cells;
 use super::summary::plural;
 use super::{address, sanitize, user};
 
@@ -81,6 +83,18 @@ const fn part(scope: Option<HostScope>) -> Option<&'static str> {
         Some(HostScope::Namespace) => Some("this network namespace"),
         Some(HostScope::Container) => Some("this container"),
     }
+}
+
+/// Returns how many rules of the policy are not for this host, and the first of them.
+#[must_use]
+pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
+    let rules = &policy.skipped_rules;
+    if rules.is_empty() {
+        return None;
+    }
+    let named: Vec<String> = rules.iter().map(|rule| sanitize(rule).into_owned()).collect();
+    let are = if rules.len() == 1 { "1 rule is" } else { &format!("{} rules are", rules.len()) };
+    Some(format!("{are} for other hosts: {}", first_of(&named, FEW)))
 }
 
 /// Returns `1 notice`, `2 notices`, `3 info` or `1 critical`.
@@ -201,7 +215,7 @@ fn place(subject: &Subject<'_>) -> String {
 /// Returns the program and the user of a listener's processes, sanitized and without pids.
 fn service_owner(judged: &Entry) -> String {
     let socket = &judged.socket;
-    let mut said = cells::process(judged, Form::Complete).text.into_owned();
+    let mut said = process_cells::process(judged, Form::Complete).text.into_owned();
     let user = user(socket.user.as_deref(), socket.uid).or_else(|| {
         let first = judged.processes.first();
         first.and_then(|process| user(process.user.as_deref(), process.uid))

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::findings::Flag;
 use crate::judge::usual_severity;
-use crate::model::{Exposure, Severity};
+use crate::model::{Exposure, Severity, Tool};
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, json};
 
@@ -87,7 +87,7 @@ pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the rules as JSON (`portolan.rules/1`).
+/// Writes the rules as JSON (`portolan.rules/2`).
 ///
 /// # Errors
 /// If writing fails.
@@ -95,8 +95,9 @@ pub fn document(w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document {
         schema: &'static str,
+        tool: Tool,
         rules: Vec<Rule>,
     }
     let rules = Flag::all().map(Rule::of).collect();
-    json::write(&Document { schema: "portolan.rules/1", rules }, w)
+    json::write(&Document { schema: "portolan.rules/2", tool: Tool::this(), rules }, w)
 }

@@ -14,10 +14,10 @@ use crate::findings::reach::Exposed;
 use crate::judge::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Host, Severity};
-use crate::render::cells::{self, Form};
 use crate::render::summary::plural;
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, sanitize, stderr};
+use crate::render::{cells::Form, process_cells};
 
 use super::reachable::{self, Reachable, ReachableService};
 use super::{part, place, text_without_listener, verdict, who};
@@ -124,7 +124,7 @@ fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),
-        many => format!("{place} (pids {})", cells::pids(many, Form::Long)),
+        many => format!("{place} (pids {})", process_cells::pids(many, Form::Long)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::findings::policy::Missing;
 use crate::findings::{Finding, Flag};
 use crate::judge::Report;
+use crate::judge::audit::AppliedPolicy;
 use crate::model::{Gap, Protocol, Snapshot, Stage};
 use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scene, socket, text};
@@ -271,8 +272,15 @@ fn ndjson_has_one_line_per_finding_and_the_verdict_last() {
     let document: Value =
         serde_json::from_str(&text(|w| json::document(&audit, Severity::Warning, w))).unwrap();
     let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let last = lines.pop().unwrap();
+    let (host, last) = (lines.remove(0), lines.pop().unwrap());
+    for key in ["schema", "host", "taken", "complete", "gaps", "registry", "tool", "policy"] {
+        assert_eq!(host[key], document[key], "{key}");
+    }
+    assert_eq!(host["counts"], serde_json::json!({"listeners": 8, "findings": lines.len()}));
     for (mut line, found) in lines.into_iter().zip(document["findings"].as_array().unwrap()) {
+        let stamp = line.as_object_mut().unwrap();
+        assert_eq!(stamp.remove("kind"), Some("finding".into()));
+        assert_eq!(stamp.remove("host_id"), Some(document["host"]["id"].clone()));
         for added in ["taken", "host", "complete"] {
             assert_eq!(
                 line.as_object_mut().unwrap().remove(added).as_ref(),
@@ -282,7 +290,8 @@ fn ndjson_has_one_line_per_finding_and_the_verdict_last() {
         }
         assert_eq!(line, *found);
     }
-    for key in ["schema", "verdict", "gaps", "complete", "host", "taken", "fail_on"] {
+    assert_eq!(last["kind"], "verdict");
+    for key in ["verdict", "complete", "host", "taken", "fail_on"] {
         assert_eq!(last[key], document[key], "{key}");
     }
     assert_eq!((&last["findings"], &last["listeners"]), (&audit.findings.len().into(), &8.into()));
@@ -374,7 +383,12 @@ fn metrics_have_every_series_and_no_name_of_the_machine() {
     let (observation, nothing) = (scene(), empty());
     let (report, nothing) = (report(&observation), report(&nothing));
     let mut audit = with_missing(&report);
-    audit.policy_date = Some("2026-11-20T00:00:00Z".parse().unwrap());
+    audit.policy = Some(AppliedPolicy {
+        name: "policy.toml".to_owned(),
+        sha256: "00".repeat(32),
+        changed: Some("2026-11-20T00:00:00Z".parse().unwrap()),
+        skipped_rules: Vec::new(),
+    });
     let printed = text(|w| metrics::document(&audit, Severity::Warning, w));
     let none = text(|w| metrics::document(&Audit::of(&nothing), Severity::Warning, w));
     let series = |text: &str| -> Vec<String> {

@@ -16,10 +16,10 @@ fn line(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> 
 fn start() {
     let observation = scene();
     let event = line(|w| events::start(&report(&observation), w));
-    assert_eq!((&event["schema"], &event["event"]), (&"portolan.event/1".into(), &"start".into()));
+    assert_eq!((&event["schema"], &event["event"]), (&"portolan.event/2".into(), &"start".into()));
     assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
-    assert_eq!(event["host"]["name"], "box");
-    assert_eq!((&event["count"], &event["complete"]), (&8.into(), &false.into()));
+    assert_eq!((&event["kind"], &event["host"]["name"]), (&"host".into(), &"box".into()));
+    assert_eq!((&event["counts"]["listeners"], &event["complete"]), (&8.into(), &false.into()));
     assert_eq!(event["gaps"][0]["what"], "processes");
 }
 

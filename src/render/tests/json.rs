@@ -29,7 +29,7 @@ fn a_listing() {
         listing(&snapshot).0,
         str![[r#"
 {
-  "schema": "portolan/1",
+  "schema": "portolan/2",
   "taken": "2026-11-21T12:00:00Z",
   "host": {
     "name": "box",
@@ -51,6 +51,14 @@ fn a_listing() {
     "reserved": [],
     "ephemeral_source": "ip_local_port_range"
   },
+  "tool": {
+    "version": "0.1.0"
+  },
+  "registry": {
+    "date": "DATE",
+    "file": null
+  },
+  "policy": null,
   "complete": false,
   "gaps": [
     {
@@ -72,10 +80,6 @@ fn a_listing() {
     }
   ],
   "namespaces": [],
-  "registry": {
-    "date": "DATE",
-    "file": null
-  },
   "listeners": [
     {
       "protocol": "tcp",
@@ -89,6 +93,9 @@ fn a_listing() {
       "direction": null,
       "connections": null,
       "netns": null,
+      "service": null,
+      "forwards_to": null,
+      "reach": null,
       "inode": 4711,
       "cookie": null,
       "mptcp": false,
@@ -108,11 +115,15 @@ fn a_listing() {
           "exe_state": "present",
           "exe_deleted": false,
           "origin": null,
+          "script": null,
           "cmdline": [
             "python3",
             "-m",
             "serve"
           ],
+          "cwd": null,
+          "project": null,
+          "state": null,
           "uid": 0,
           "user": "root",
           "started": "2026-11-21T10:00:00Z",
@@ -211,9 +222,9 @@ fn owners_and_nulls() {
     assert_eq!(pids, [21, 22, 23, 24, 4_000_025]);
     assert_eq!(
         servers[4],
-        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": false,
-               "origin": null, "cmdline": [],
-               "uid": null, "user": null, "started": null, "parents": [], "unit": null, "container": null})
+        json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": null,
+               "origin": null, "script": null, "cmdline": null, "cwd": null, "project": null, "state": null,
+               "uid": null, "user": null, "started": null, "parents": null, "unit": null, "container": null})
     );
 }
 
@@ -262,7 +273,7 @@ fn explanations() {
         json::explain(&ports, &[Query { text: "22", matched: Matched::Port, added: 2 }], &report, w)
     }))
     .unwrap();
-    assert_eq!(explained["schema"], "portolan.explain/1");
+    assert_eq!(explained["schema"], "portolan.explain/2");
     assert_eq!(explained["complete"], false);
     let ports = explained["ports"].as_array().unwrap();
     assert_eq!(ports.len(), 4);

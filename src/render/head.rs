@@ -1,0 +1,102 @@
+//! What every machine-readable output says about itself: when and where the snapshot was taken, what it was judged by,
+//! and what could not be seen.
+//!
+//! A document begins with a [`Head`]. A stream of lines begins with a [`HostLine`], also if nothing listens, so that a
+//! host that saw nothing is never an empty file; every other line begins with a [`Stamp`].
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::judge::Report;
+use crate::judge::audit::AppliedPolicy;
+use crate::model::{Gap, Host, Namespace, Note, Snapshot, Tool};
+use crate::registry::Registry;
+
+#[derive(Serialize)]
+pub(super) struct Head<'a> {
+    schema: &'static str,
+    pub(super) taken: Timestamp,
+    pub(super) host: &'a Host,
+    #[serde(flatten)]
+    pub(super) judged_by: JudgedBy<'a>,
+    pub(super) complete: bool,
+    pub(super) gaps: &'a [Gap],
+    notes: &'a [Note],
+    namespaces: &'a [Namespace],
+}
+
+/// The program and the data that judged a snapshot.
+#[derive(Serialize)]
+pub(super) struct JudgedBy<'a> {
+    tool: Tool,
+    registry: RegistryHead<'a>,
+    pub(super) policy: Option<&'a AppliedPolicy>,
+}
+
+#[derive(Serialize)]
+struct RegistryHead<'a> {
+    date: &'a str,
+    /// The file that the registry was read from; null if it is the embedded one.
+    file: Option<&'a str>,
+}
+
+impl<'a> JudgedBy<'a> {
+    pub(super) fn new(registry: &'a Registry) -> Self {
+        let registry = RegistryHead { date: registry.date(), file: registry.file() };
+        JudgedBy { tool: Tool::this(), registry, policy: None }
+    }
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(schema: &'static str, report: &'a Report) -> Self {
+        let snapshot = &report.snapshot;
+        Head {
+            schema,
+            taken: snapshot.taken,
+            host: &snapshot.host,
+            judged_by: JudgedBy::new(&report.registry),
+            complete: snapshot.is_complete(),
+            gaps: &snapshot.gaps,
+            notes: &snapshot.notes,
+            namespaces: &snapshot.namespaces,
+        }
+    }
+}
+
+/// The first line of a stream; `rest` holds what the stream counts.
+#[derive(Serialize)]
+pub(super) struct HostLine<'a, R> {
+    kind: &'static str,
+    host_id: Option<&'a str>,
+    #[serde(flatten)]
+    head: Head<'a>,
+    #[serde(flatten)]
+    rest: R,
+}
+
+impl<'a, R> HostLine<'a, R> {
+    pub(super) fn new(head: Head<'a>, rest: R) -> Self {
+        HostLine { kind: "host", host_id: head.host.id.as_deref(), head, rest }
+    }
+}
+
+/// How much a stream of a listing holds.
+#[derive(Serialize)]
+pub(super) struct Counted<C> {
+    pub(super) counts: C,
+}
+
+/// How every line but the first begins.
+#[derive(Serialize)]
+pub(super) struct Stamp<'a> {
+    kind: &'static str,
+    host_id: Option<&'a str>,
+    taken: Timestamp,
+    host: &'a Host,
+}
+
+impl<'a> Stamp<'a> {
+    pub(super) fn new(kind: &'static str, snapshot: &'a Snapshot) -> Self {
+        Stamp { kind, host_id: snapshot.host.id.as_deref(), taken: snapshot.taken, host: &snapshot.host }
+    }
+}
