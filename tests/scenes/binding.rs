@@ -199,7 +199,7 @@ fn a_port_that_a_connection_keeps(lab: &Lab) -> Outcome {
     let worker = lab.helper(["left-behind", "127.0.0.1:5001"])?;
     let report = lab.json(&["5001"])?;
     let row = on_port(&report, 5001)?;
-    same!((&row["state"], &row["direction"]), (&"established".into(), &serde_json::Value::Null));
+    same!((&row["state"], &row["direction"]), (&"close-wait".into(), &serde_json::Value::Null));
     same!(pids(row), [worker.pid()]);
     same!(row["peer"]["address"], "127.0.0.1");
     let output = lab.portolan(["--pids", "5001"]).output()?;
@@ -209,6 +209,11 @@ fn a_port_that_a_connection_keeps(lab: &Lab) -> Outcome {
     let output = lab.portolan(["watch", "--until-free", "5001", "--timeout", "0"]).output()?;
     same!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr)?;
-    same!(message.contains("still in use (1 established)"), true, "{message}");
+    same!(message.contains("still in use (1 close-wait)"), true, "{message}");
+    // The process of the other end is gone: nobody can tell any more which end opened the connection.
+    let report = lab.json(&["-a", "--state", "fin-wait2", "5001"])?;
+    let rows = report["listeners"].as_array().ok_or("no rows")?;
+    same!(rows.len(), 1, "{report}");
+    same!(rows[0]["direction"], serde_json::Value::Null);
     Ok(())
 }

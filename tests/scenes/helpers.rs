@@ -99,12 +99,13 @@ fn maker(address: &str) -> Done {
     Ok(())
 }
 
-/// Accepts a connection and closes the listener.
+/// Accepts a connection, then closes its other end and the listener.
 fn left_behind(address: &str) -> Done {
     let listener = TcpListener::bind(address)?;
-    let _client = std::net::TcpStream::connect(address)?;
+    let client = std::net::TcpStream::connect(address)?;
     let _accepted = listener.accept()?;
     drop(listener);
+    drop(client);
     ready("")?;
     wait();
     Ok(())
