@@ -47,18 +47,27 @@ pub struct Report {
 impl Report {
     /// Removes the command lines of all processes, also from findings.
     pub fn remove_command_lines(&mut self) {
+        self.change_processes(|one| Some(Process { cmdline: Vec::new(), ..one.clone() }));
+        self.entries.iter_mut().for_each(Entry::remove_command_lines);
+    }
+
+    /// Adds what was read later about some processes. Their findings stay as they are.
+    pub fn complete_processes(&mut self, read: &[Process]) {
+        self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
+    }
+
+    /// Replaces the processes for which `change` returns another.
+    fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
         // Entries of the same processes share the list. The old lists are kept, so that no address is used twice.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);
             let (_, new) = lists.entry(Arc::as_ptr(&old)).or_insert_with(|| {
-                let process =
-                    |one: &Arc<Process>| Arc::new(Process { cmdline: Vec::new(), ..Process::clone(one) });
-                let new = Arc::new(old.iter().map(process).collect());
+                let changed = |one: &Arc<Process>| change(one).map_or_else(|| Arc::clone(one), Arc::new);
+                let new = Arc::new(old.iter().map(changed).collect());
                 (old, new)
             });
             entry.processes = Arc::clone(new);
-            entry.remove_command_lines();
         }
     }
 }

@@ -160,12 +160,12 @@ mod tests {
     #[test]
     fn a_shell_is_the_listener_unless_a_server_started_it() {
         let shell = |parents: &[u32]| {
-            let parents = parents.iter().map(|&pid| Parent { pid, name: "x".to_owned() }).collect();
+            let parents = parents.iter().map(|&pid| Parent::new(pid, "x".to_owned())).collect();
             Process { parents, ..program_process(8, "bash", "/bin/bash", "bash -i") }
         };
         let server = program_process(7, "server", "/usr/sbin/server", "server");
         let child = Process {
-            parents: vec![Parent { pid: 8, name: "bash".to_owned() }],
+            parents: vec![Parent::new(8, "bash".to_owned())],
             ..program_process(9, "cat", "/bin/cat", "cat")
         };
         for (name, processes, is_listener) in [

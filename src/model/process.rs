@@ -140,6 +140,20 @@ pub struct Parent {
     pub pid: Pid,
     /// Its name.
     pub name: String,
+    /// Its effective user ID (Unix).
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// The name of its user.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+impl Parent {
+    /// Returns an ancestor whose user is not known.
+    #[must_use]
+    pub const fn new(pid: Pid, name: String) -> Self {
+        Parent { pid, name, uid: None, user: None }
+    }
 }
 
 /// One process; `(pid, started)` is its identity.

@@ -6,7 +6,7 @@
 use std::fmt;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, Namespaces, Snapshot};
+use crate::model::{DeepScanResult, Namespaces, Process, Snapshot};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -106,6 +106,12 @@ impl Observer {
     pub fn look(&mut self) -> Result<Option<Snapshot>, Error> {
         self.memory.look(&self.scope)
     }
+}
+
+/// Reads what a scan without details leaves out about a few of its processes: when each was started and by what, its
+/// working directory, and the package of its program. Anything that cannot be read at once stays unknown.
+pub fn read_rest(processes: &mut [Process]) {
+    system::read_rest(processes);
 }
 
 /// Returns whether the system knows a user of this name.

@@ -1,7 +1,7 @@
 //! Systems without a source: they get an error instead of an empty list.
 
 use super::{Error, Scope};
-use crate::model::Snapshot;
+use crate::model::{Process, Snapshot};
 
 /// Returns an error, because the system is not supported.
 ///
@@ -14,6 +14,9 @@ pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
         std::env::consts::OS
     )))
 }
+
+/// Does nothing, because there are no processes.
+pub(super) fn read_rest(_: &mut [Process]) {}
 
 /// Returns false, because the users of an unsupported system are not known.
 pub(super) fn is_user(_: &str) -> bool {

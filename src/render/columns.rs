@@ -84,7 +84,7 @@ pub enum Key {
 
 /// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
 /// the JSON, and a short name stands for the path that is usually meant.
-pub(super) static COLUMNS: [Column; 84] = [
+pub(super) static COLUMNS: [Column; 86] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true),
     Column::number("port", "PORT", cells::port).in_table(|_| true),
@@ -128,6 +128,8 @@ pub(super) static COLUMNS: [Column; 84] = [
     Column::text("processes.parents", "PROCESSES.PARENTS", process_cells::parents),
     Column::number("processes.parents.pid", "PROCESSES.PARENTS.PID", process_cells::parent_pids),
     Column::text("processes.parents.name", "PROCESSES.PARENTS.NAME", process_cells::parents),
+    Column::text("processes.parents.uid", "PROCESSES.PARENTS.UID", process_cells::parent_uids),
+    Column::text("processes.parents.user", "PROCESSES.PARENTS.USER", process_cells::parent_users),
     Column::text("processes.unit", "PROCESSES.UNIT", process_cells::process_units),
     Column::text("processes.container", "PROCESSES.CONTAINER", process_cells::process_containers),
     Column::text("registry.range", "REGISTRY.RANGE", cells::range),

@@ -37,7 +37,7 @@ pub(super) fn process(pid: Pid, name: &str) -> Process {
         uid: Some(0),
         user: Some("root".into()),
         started: Some("2026-11-21T10:00:00Z".parse().unwrap()),
-        parents: vec![Parent { pid: 1, name: "systemd".into() }],
+        parents: vec![Parent::new(1, "systemd".into())],
         ..Process::unknown(pid)
     }
 }

@@ -92,6 +92,16 @@ pub(super) fn script(entry: &Entry, _: Form) -> Field {
     Field::of_processes(entry, |process| process.script.as_ref().map(|script| script.path.as_str()))
 }
 
+pub(super) fn parent_uids(entry: &Entry, _: Form) -> Field {
+    let parents = entry.processes.iter().flat_map(|process| &process.parents);
+    Field::list(parents.filter_map(|parent| parent.uid).map(|uid| uid.to_string()))
+}
+
+pub(super) fn parent_users(entry: &Entry, _: Form) -> Field {
+    let parents = entry.processes.iter().flat_map(|process| &process.parents);
+    Field::list(parents.filter_map(|parent| parent.user.as_deref()))
+}
+
 pub(super) fn cwd(entry: &Entry, _: Form) -> Field {
     Field::of_processes(entry, |process| process.cwd.as_deref())
 }

@@ -281,7 +281,7 @@ fn process(k: u32) -> Process {
         uid: Some(k % 7 * 100),
         user: Some("root".to_owned()),
         started: Some(Timestamp::UNIX_EPOCH),
-        parents: vec![Parent { pid: 1, name: "systemd".to_owned() }],
+        parents: vec![Parent::new(1, "systemd".to_owned())],
         unit: Some(format!("service-{k}.service")),
         ..Process::unknown(FIRST_PID + k)
     }

@@ -81,7 +81,7 @@ fn a_name_does_not_excuse_sharing() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
         for place in places {
             let inetd = Process { uid: Some(0), ..process(7, "inetd", "inetd", *place) };
-            let parents = vec![Parent { pid: 7, name: "inetd".to_owned() }];
+            let parents = vec![Parent::new(7, "inetd".to_owned())];
             let ftpd = Process { parents, ..process(8, "in.ftpd", "in.ftpd", GENUINE[0]) };
             let found = severity("tcp/0.0.0.0:2121", vec![inetd, ftpd], "shared");
             assert_eq!(found, shared, "{}", place.0);

@@ -17,7 +17,7 @@ const SYSTEMD: Who = (1, 0, "/usr/lib/systemd/systemd", &[]);
 
 fn process(&(pid, uid, exe, parents): &Who) -> Process {
     let name = exe.rsplit('/').next().unwrap_or_default();
-    let parents = parents.iter().map(|&pid| Parent { pid, name: "parent".to_owned() }).collect();
+    let parents = parents.iter().map(|&pid| Parent::new(pid, "parent".to_owned())).collect();
     Process {
         uid: Some(uid),
         user: Some(format!("u{uid}")),
@@ -224,7 +224,7 @@ fn shadows() {
     }
     // Two workers of one master are one instance.
     let workers = [7, 8].map(|pid| {
-        let parents = vec![Parent { pid: 3, name: "nginx".to_owned() }];
+        let parents = vec![Parent::new(3, "nginx".to_owned())];
         Process { parents, ..process(&(pid, 5, NGINX, &[])) }
     });
     let sockets = [(local, 7), (any, 8)].map(|(local, pid)| socket(local, Owner::Held(vec![pid].into())));

@@ -165,9 +165,7 @@ fn processes(
 ) -> Vec<Process> {
     let pids: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
     let reading::Outcome { mut processes, silent, unjudged } = reading::read(jobs(scope, found, pids));
-    for process in &mut processes {
-        process.user = process.uid.and_then(|uid| users.name(uid));
-    }
+    name_users(&mut processes, users);
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unjudged {
         reasons.entry(why).or_default().push(pid);
@@ -180,6 +178,36 @@ fn processes(
         resolve_missing_users_and_cgroups(found, &processes);
     }
     processes
+}
+
+/// Looks up the names of the users of processes and of their ancestors.
+fn name_users(processes: &mut [Process], users: &mut users::Users) {
+    for process in processes {
+        process.user = process.uid.and_then(|uid| users.name(uid));
+        for parent in &mut process.parents {
+            parent.user = parent.uid.and_then(|uid| users.name(uid));
+        }
+    }
+}
+
+/// Reads what a listing leaves out about these processes: start time, ancestors, working directory, unit, and the
+/// package of the program. A process that cannot be read, or that is another process by now, stays as it is.
+pub(super) fn read_rest(processes: &mut [Process]) {
+    let unread = processes.iter().filter(|process| process.started.is_none());
+    let jobs =
+        unread.map(|process| Job { pid: process.pid, everything: true, sockets_say: false, cmdline: true });
+    let mut read = reading::read(jobs.collect()).processes;
+    name_users(&mut read, &mut users::Users::load());
+    for rest in read {
+        let Some(process) = processes.iter_mut().find(|process| process.pid == rest.pid) else { continue };
+        if (&rest.name, &rest.exe) != (&process.name, &process.exe) {
+            continue;
+        }
+        let known = std::mem::replace(process, rest);
+        let Process { exe, origin, script, cmdline, configuration, .. } = known;
+        *process = Process { exe, origin, script, cmdline, configuration, ..process.clone() };
+    }
+    packages::name(processes);
 }
 
 /// Returns the gap for processes that could not be read completely.

@@ -31,6 +31,7 @@ pub(super) struct Reader {
     /// When the machine started; read when it is first needed.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
+    parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     /// Processes whose program file, or who can replace it, could not be found out, and the reason.
     pub unjudged: Vec<(Pid, String)>,
@@ -106,10 +107,15 @@ impl Reader {
         let mut pid = first;
         while pid != 0 && parents.len() < PARENTS && !parents.iter().any(|parent| parent.pid == pid) {
             let Some(stat) = self.stat(pid) else { break };
-            parents.push(Parent { pid, name: stat.name });
+            parents.push(Parent { uid: self.parent_uid(pid), ..Parent::new(pid, stat.name) });
             pid = stat.parent;
         }
         parents
+    }
+
+    fn parent_uid(&mut self, pid: Pid) -> Option<u32> {
+        let status = || slurp(format!("/proc/{pid}/status"), 4096, LONGEST).ok();
+        *self.parent_uids.entry(pid).or_insert_with(|| effective_uid(&status()?))
     }
 
     fn started(&self, stat: &Stat) -> Option<Timestamp> {

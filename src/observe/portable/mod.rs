@@ -29,7 +29,7 @@ use sysinfo::System;
 use super::{Error, Scope};
 use crate::model::{
     Endpoint, EphemeralOf, Gap, Home, Host, HostScope, Namespaces, Note, Owner, Peer, Pid, PortRange,
-    Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
+    Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
 };
 
 /// The ports that outgoing connections use, as read by the file of each system.
@@ -130,6 +130,9 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             .collect(),
     })
 }
+
+/// Does nothing: these systems have no package of a program, and a scan with details reads everything else.
+pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns whether the system knows a user of this name.
 #[must_use]

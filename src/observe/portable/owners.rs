@@ -79,7 +79,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
         if parent.start_time() > child.start_time() || parents.iter().any(|known| known.pid == pid) {
             break;
         }
-        parents.push(Parent { pid, name: parent.name().to_string_lossy().into_owned() });
+        parents.push(Parent::new(pid, parent.name().to_string_lossy().into_owned()));
         child = parent;
     }
     parents

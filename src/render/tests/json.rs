@@ -130,7 +130,9 @@ fn a_listing() {
           "parents": [
             {
               "pid": 1,
-              "name": "systemd"
+              "name": "systemd",
+              "uid": null,
+              "user": null
             }
           ],
           "unit": null,

@@ -30,8 +30,19 @@ use super::process;
 use super::tree::is_same;
 use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
 
-/// How long all look-ups together may take. With 70 servers they take about 0.1 s.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How to look packages up.
+#[derive(Clone, Copy, Debug)]
+struct Thoroughness {
+    /// How long all look-ups together may take.
+    limit: Duration,
+    /// Whether to compare the programs with the checksums of their packages.
+    verifies: bool,
+}
+
+/// With 70 servers, all look-ups of an audit take about 0.1 s.
+const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
+/// Somebody waits for the answer, which can do without the package.
+const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
 /// So many root directories are searched at the same time: one that does not answer does not stop the others.
 const WORKERS: usize = 4;
 
@@ -82,9 +93,9 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     let wanted: Vec<Pid> =
         processes.iter().filter(|process| can_be_packaged(process)).map(|process| process.pid).collect();
     let mut unanswered: BTreeMap<Pid, String> =
-        wanted.iter().map(|pid| (*pid, format!("no answer within {} s", LIMIT.as_secs()))).collect();
+        wanted.iter().map(|pid| (*pid, format!("no answer within {} s", AUDIT.limit.as_secs()))).collect();
     let mut left_out = 0;
-    for answer in answers(wanted) {
+    for answer in answers(wanted, AUDIT) {
         for pid in answer.pids {
             match &answer.trouble {
                 Some(why) => _ = unanswered.insert(pid, why.clone()),
@@ -105,6 +116,24 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
         remedy: None,
     };
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
+}
+
+/// Adds the names and versions of the packages that installed the programs, as far as they are found soon.
+pub(super) fn name(processes: &mut [Process]) {
+    let unnamed = |process: &&Process| {
+        can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
+    };
+    let wanted: Vec<Pid> = processes.iter().filter(unnamed).map(|process| process.pid).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    for answer in answers(wanted, NAMES_ONLY) {
+        for process in processes.iter_mut().filter(|process| answer.pids.contains(&process.pid)) {
+            if let (Some(package), Some(origin)) = (&answer.package, &mut process.origin) {
+                add(package, origin);
+            }
+        }
+    }
 }
 
 /// Whether the file that runs is still at its path, where a package could have put it.
@@ -144,23 +173,23 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
 }
 
 /// The answers that come within the limit. Threads that wait for a file are left behind; they end with this process.
-fn answers(wanted: Vec<Pid>) -> impl Iterator<Item = Answer> {
+fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = Answer> {
     let (sender, receiver): (_, Receiver<Answer>) = channel();
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + how.limit;
     // If there is no thread, there are no answers, and every program is a gap.
-    let _ = std::thread::Builder::new().spawn(move || start(&wanted, &sender));
+    let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
 
 /// Groups the programs by their root directory, and searches each.
-fn start(wanted: &[Pid], sender: &Sender<Answer>) {
+fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<Answer>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
         let (roots, sender) = (Arc::clone(&roots), sender.clone());
         let next = move || roots.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let worker = move || {
             while let Some((root, programs)) = next() {
-                answer(&root, &programs, &sender);
+                answer(&root, &programs, how, &sender);
             }
         };
         let _ = std::thread::Builder::new().spawn(worker);
@@ -209,7 +238,7 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)
 }
 
 /// Answers for the programs below a root directory.
-fn answer(root: &Root, programs: &[Program], sender: &Sender<Answer>) {
+fn answer(root: &Root, programs: &[Program], how: Thoroughness, sender: &Sender<Answer>) {
     let mut wanted = Wanted::new();
     for (at, program) in programs.iter().enumerate() {
         wanted.insert(root.layout.canonical(&program.path), at);
@@ -233,7 +262,7 @@ fn answer(root: &Root, programs: &[Program], sender: &Sender<Answer>) {
         let may_change = program.path.starts_with(b"etc/");
         let mut trouble = None;
         let mut modified = None;
-        if !sums.is_empty() && !may_change {
+        if how.verifies && !sums.is_empty() && !may_change {
             match summed.entry(program.id).or_insert_with(|| checksum::of_program(program, &sums)) {
                 Ok(found) => modified = Some(!sums.iter().any(|sum| found.contains(sum))),
                 Err(why) => trouble = Some(why.clone()),
