@@ -167,7 +167,7 @@ fn the_watch() {
     rows.sort_by(|(a, _), (b, _)| a.order(b));
     let kinds: Vec<Kind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
-    let scene = FrameContent { report: &is, rows };
+    let scene = FrameContent { report: &is, rows, verbose: false };
     let size = Size { width: 100, height: HEIGHT };
     let lines = frame(&scene, after.taken, Duration::from_secs(1), size, true).unwrap();
     let mut emulator = vt100::Parser::new(HEIGHT, size.width, 0);

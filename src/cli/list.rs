@@ -214,6 +214,9 @@ pub struct ScanArgs {
     /// Skip the process lookup and sockets that are bound but do not listen (faster)
     #[arg(long, hide_short_help = true, help_heading = "Filters")]
     pub no_holders: bool,
+    /// Show every gap and note in full
+    #[arg(short = 'v', long, help_heading = "Output")]
+    pub verbose: bool,
 }
 
 /// The arguments of `list`.

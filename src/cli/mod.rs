@@ -193,6 +193,9 @@ pub struct ExplainArgs {
     /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
+    /// Show every gap and note in full
+    #[arg(short = 'v', long, help_heading = "Output")]
+    pub verbose: bool,
 }
 
 /// The options of every command.

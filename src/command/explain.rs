@@ -6,11 +6,11 @@ use std::io::{self, Write};
 
 use super::{Error, Exit, Ui, judged, list, observation, registry_source};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
-use crate::judge::{self, Explained, Query, Report};
+use crate::judge::{self, Entry, Explained, Query, Question, Report};
 use crate::model::{Gap, Matched, Owner, PortRange, Protocol, Stage, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, Kind};
-use crate::query::{Subject, Target};
+use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::Program;
 use crate::registry::{Registry, search};
 use crate::render::{self, card, json, sanitize, stats, stderr};
@@ -53,7 +53,7 @@ pub(super) fn run(
         }
     }
     if asked.is_empty() {
-        ui.print_notices(&report.snapshot);
+        ui.print_caveats(&report, args.verbose);
         // A process that is not visible may have the name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let is_blind = |gap: &Gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces);
@@ -76,7 +76,15 @@ pub(super) fn run(
         }
     }
     out.flush()?;
-    ui.print_notices(&report.snapshot);
+    if args.verbose {
+        ui.print_notices(&report.snapshot);
+    } else {
+        let undecided = report.entries.iter().filter(|entry| is_undecided(entry, &targets)).count();
+        let shown = explained.iter().flat_map(|port| port.listeners.iter().chain(&port.connections)).copied();
+        let question = Question { is_narrowed: true, undecided, ..report.question };
+        let caveats = render::caveats(&report.snapshot, shown, question);
+        let _ = stderr::caveats(&caveats, &ui.stderr, &mut io::stderr().lock());
+    }
     if common.output == Output::Table {
         stderr::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
     }
@@ -104,6 +112,12 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
         return format!("{name}: this process does not listen; explain takes a port, a service or a program");
     }
     list::unknown_name(name, report)
+}
+
+/// Returns whether a listener may be what a target names, and its process, which would decide, is not known.
+fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
+    let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
+    entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
 }
 
 /// Returns the ports to observe; `None` means any, because a program may use any.

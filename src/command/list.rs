@@ -12,7 +12,7 @@ use crate::observe::{self, Scope};
 use crate::query::{Answer, Selection, Subject, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{brief, csv, json, sanitize, summary, table};
+use crate::render::{brief, csv, json, sanitize, table, write_summary};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
@@ -45,7 +45,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);
     let unknown = unknown_names(&selection, &matched_entries.matched, &report, common);
     let searched = selection.searched(&matched_entries.matched);
-    narrow(&mut report, &matched_entries);
+    narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
@@ -64,18 +64,18 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         }
     }
     out.flush()?;
-    ui.print_notices(&report.snapshot);
+    let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
+    if args.scan.verbose || !is_for_people {
+        ui.print_caveats(&report, args.scan.verbose);
+    }
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
-    if matches!(common.output, Output::Table | Output::Wide) && !summed && !args.pids {
+    if is_for_people && !summed {
         // Standard output holds the rows alone; the summary goes to standard error.
-        let _ = writeln!(io::stderr().lock(), "{}", summary(&report));
+        let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
     }
     let mut messages = io::stderr().lock();
     for line in unknown.iter().chain(&searched) {
         let _ = writeln!(messages, "portolan: {}", sanitize(line));
-    }
-    if matched_entries.undecided > 0 {
-        let _ = writeln!(messages, "portolan: {}", undecided(matched_entries.undecided));
     }
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
@@ -88,11 +88,6 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         (false, true) => Exit::Nothing,
         (false, false) => Exit::Incomplete,
     })
-}
-
-fn undecided(count: usize) -> String {
-    let sockets = if count == 1 { "1 socket is" } else { &format!("{count} sockets are") };
-    format!("{sockets} not listed: the filter needs the process, which is not visible")
 }
 
 /// Parses the filters of a listing or a watch.
@@ -164,7 +159,10 @@ fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
 }
 
 /// Keeps the entries that match the filters.
-pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries) {
+pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, selection: &Selection) {
+    let question = &mut report.question;
+    question.is_narrowed = !selection.is_everything();
+    question.undecided = matched_entries.undecided;
     let mut keep = matched_entries.keep.iter();
     report.entries.retain(|_| keep.next() == Some(&true));
 }

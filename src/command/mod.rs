@@ -26,7 +26,7 @@ use crate::judge::{self, Report};
 use crate::model::{Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
-use crate::render::{Style, stderr};
+use crate::render::{Style, caveats, stderr};
 
 pub use self::program::run;
 
@@ -142,6 +142,17 @@ impl Ui {
         }
     }
 
+    /// Prints on standard error what matters to the reader of this answer and could not be observed: each cause in one
+    /// line, or with `verbose` every gap and note in full.
+    pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
+        if verbose {
+            self.print_notices(&report.snapshot);
+        } else {
+            let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
+            let _ = stderr::caveats(&caveats, &self.stderr, &mut io::stderr().lock());
+        }
+    }
+
     /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
     /// gaps as well.
     pub(crate) fn print_notices(&self, observation: &Snapshot) {
@@ -177,6 +188,7 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
 /// Judges a snapshot, and then removes what the options leave out: the rules need it.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
+    report.question.is_saved = common.from.is_some();
     if common.leaves_out(Without::Cmdline) {
         report.remove_command_lines();
     }

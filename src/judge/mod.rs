@@ -42,6 +42,19 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// The registry that was used to judge the entries.
     pub registry: Registry,
+    /// What the entries are the answer to.
+    pub question: Question,
+}
+
+/// What a listing was asked, as far as it decides which gaps matter to its reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Whether a target or a filter was named.
+    pub is_narrowed: bool,
+    /// How many sockets are left out because the evidence that would decide is missing.
+    pub undecided: usize,
+    /// Whether a saved snapshot is read.
+    pub is_saved: bool,
 }
 
 impl Report {
@@ -107,9 +120,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
                 .map(|evidence| severity::finding(evidence, exposure, severity::Trust::Unproven)),
         );
     }
-    let unjudged = unjudged::gaps(&entries, &snapshot.gaps);
+    let unjudged = unjudged::gaps(&entries, &snapshot.gaps, &snapshot.host.os);
     snapshot.gaps.extend(unjudged);
-    Report { snapshot, seen, entries, registry }
+    Report { snapshot, seen, entries, registry, question: Question::default() }
 }
 
 /// The answer of `explain` for one port and protocol.

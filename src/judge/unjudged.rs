@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::join::Entry;
-use crate::model::{Gap, Pid, Process, RunTarget, Stage};
+use crate::model::{Gap, Pid, Process, RunTarget, Stage, show_processes};
 
 /// The evidence that is missing: what it is missing of, and the rules that need it.
 type Missing = (&'static str, &'static str);
@@ -15,7 +15,7 @@ const COMMAND_LINE: Missing =
 const SCRIPT: Missing = ("whose script was not found", "who can replace the script could not be checked");
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
-pub(super) fn gaps(entries: &[Entry], known: &[Gap]) -> Vec<Gap> {
+pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
     let mut seen = HashSet::new();
@@ -42,9 +42,9 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap]) -> Vec<Gap> {
             stage: Stage::Processes,
             what,
             count,
+            remedy: show_processes(&pids, os),
             pids,
             why: why.to_owned(),
-            remedy: None,
         })
     });
     gaps.collect()

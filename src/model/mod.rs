@@ -38,8 +38,8 @@ pub use program::{RestsOn, Service, ServiceBy, Usual};
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{
-    EphemeralOf, EphemeralPorts, Gap, Host, Namespace, Note, OLD_SNAPSHOT_SCHEMA, SNAPSHOT_SCHEMA, Snapshot,
-    Stage, Tool,
+    EphemeralOf, EphemeralPorts, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,
+    SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, show_processes,
 };
 pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use verdict::{

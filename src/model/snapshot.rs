@@ -61,6 +61,27 @@ pub struct Note {
     pub count: Option<u64>,
     /// What would show more, if anything would.
     pub remedy: Option<String>,
+    /// Whether it changes what a listing means, so that a listing shows it without `-v`.
+    #[serde(default)]
+    pub important: bool,
+}
+
+impl Gap {
+    /// Returns whether more privilege would close the gap: its remedy is another user, such as `run as root`.
+    #[must_use]
+    pub fn needs_privilege(&self) -> bool {
+        self.remedy.as_deref().is_some_and(|remedy| remedy.starts_with("run as "))
+    }
+}
+
+/// How many processes a text names.
+pub const NAMED_PIDS: usize = 8;
+
+/// Returns the command that shows these processes on a system of this name, if any is known.
+#[must_use]
+pub fn show_processes(pids: &[Pid], os: &str) -> Option<String> {
+    let pids: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
+    (os != "windows" && !pids.is_empty()).then(|| format!("ps -fp {}", pids.join(",")))
 }
 
 impl HostScope {

@@ -119,7 +119,12 @@ pub(super) fn scene() -> Snapshot {
         ],
         namespaces: Vec::new(),
         gaps: vec![Gap { pids: vec![4_000_025], ..gap(Stage::Owners, "processes", Some(12)) }],
-        notes: vec![Note { what: "other network namespaces".into(), count: Some(2), remedy: None }],
+        notes: vec![Note {
+            what: "other network namespaces".into(),
+            count: Some(2),
+            remedy: None,
+            important: false,
+        }],
         ..empty()
     }
 }

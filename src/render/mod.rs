@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod brief;
 pub mod card;
+mod caveats;
 mod cells;
 pub mod columns;
 mod context_text;
@@ -36,8 +37,9 @@ use anstyle::{AnsiColor, Effects};
 
 use crate::model::{Owner, Severity, Socket, host};
 
+pub use caveats::caveats;
 pub use sanitize::{is_unsafe, sanitize};
-pub use summary::{registry, summary};
+pub use summary::{registry, write_summary};
 
 /// The properties of the output's destination, as the caller found them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::baseline::Kind;
 use crate::judge::{Entry, Report};
 
+use super::caveats::caveats;
 use super::summary::plural;
 use super::wrap::clip;
 use super::{Style, Tone, stderr, table};
@@ -34,6 +35,8 @@ pub struct FrameContent<'a> {
     pub report: &'a Report,
     /// The rows with their marks, including the listeners that vanished, in the order of listings.
     pub rows: Vec<(Entry, Option<Mark>)>,
+    /// Whether every gap is shown in full.
+    pub verbose: bool,
 }
 
 /// The numbers in the status line.
@@ -95,7 +98,8 @@ pub fn frame(
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     let mut lines =
         vec![status(ScanCounts::of(scene.report), now, interval, size.width), changes(scene, &style)];
-    let gaps = if height >= 12 { gaps(scene.report, &style)? } else { Vec::new() };
+    // If nothing listens, the table is its summary, which has the caveats.
+    let gaps = if height >= 12 && !scene.rows.is_empty() { gaps(scene, &style)? } else { Vec::new() };
     let space = height.saturating_sub(HEAD + gaps.len());
     let chosen = chosen(scene, space);
     let shown = Report {
@@ -103,6 +107,7 @@ pub fn frame(
         seen: scene.report.seen,
         entries: chosen.iter().map(|(judged, _)| judged.clone()).collect(),
         registry: scene.report.registry,
+        question: scene.report.question,
     };
     let mut bytes = Vec::new();
     table::listing(&shown, true, &style, &mut bytes)?;
@@ -191,10 +196,15 @@ fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
 }
 
 /// Returns the last lines: the gaps, as far as they fit.
-fn gaps(report: &Report, style: &Style) -> io::Result<Vec<String>> {
+fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    let observation = &report.snapshot;
-    stderr::unseen(&observation.gaps, style, &mut bytes)?;
+    let report = scene.report;
+    if scene.verbose {
+        stderr::unseen(&report.snapshot.gaps, style, &mut bytes)?;
+    } else {
+        let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
+        stderr::caveats(&caveats, style, &mut bytes)?;
+    }
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }

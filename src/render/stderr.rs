@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::join::Entry;
 use crate::judge::Query;
-use crate::model::{Gap, Matched, Note, State};
+use crate::model::{Gap, Matched, NAMED_PIDS, Note, Pid, State};
 
 use super::wrap::wrap;
 use super::{Style, Tone, sanitize};
@@ -52,15 +52,40 @@ pub fn unseen<'a>(
     Ok(())
 }
 
-/// Returns in one line what was not observed, why, and the remedy.
+/// Writes the caveats of an answer, one line each.
+pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let mut lines = caveats.iter().flat_map(|text| wrap(FROM, text, style.width));
+    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Tone::Warning, &line)))
+}
+
+/// Returns in one line what was not observed, of which processes, why, and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
-    let Gap { what, count, why, remedy, .. } = gap;
-    format!("{}: {}{}", counted(what, *count), sanitize(why), in_brackets(remedy.as_deref()))
+    let what = counted(&gap.what, gap.count);
+    let why = with_remedy(&gap.why, gap.remedy.as_deref());
+    match gap.pids[..] {
+        [] => format!("{what}: {why}"),
+        _ => format!("{what} ({}): {why}", pids(&gap.pids)),
+    }
+}
+
+/// Returns a cause and its remedy, sanitized.
+pub(super) fn with_remedy(why: &str, remedy: Option<&str>) -> String {
+    format!("{}{}", sanitize(why), in_brackets(remedy))
+}
+
+/// Returns the first of these process IDs, and how many more there are.
+pub(super) fn pids(pids: &[Pid]) -> String {
+    let named: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
+    match (pids.len(), pids.len() - named.len()) {
+        (1, _) => format!("pid {}", named.concat()),
+        (_, 0) => format!("pids {}", named.join(", ")),
+        (_, more) => format!("pids {} and {more} more", named.join(", ")),
+    }
 }
 
 /// Returns a note in one line.
 pub(super) fn note(note: &Note) -> String {
-    let Note { what, count, remedy } = note;
+    let Note { what, count, remedy, .. } = note;
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 

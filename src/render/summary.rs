@@ -1,27 +1,39 @@
-//! The line that ends a listing: the number of listeners, of flags by kind, and of owners that could not be read.
+//! The lines that end a listing: the number of listeners and of flags by kind, and what could not be seen.
 //!
-//! The line never suggests an all-clear if something could not be observed. It is text without colour or line breaks;
-//! on a terminal it is the last line of the table, elsewhere the caller writes it to standard error.
+//! They never suggest an all-clear if something that matters to the answer could not be seen. On a terminal they follow
+//! the table, elsewhere the caller writes them to standard error.
+
+use std::io::{self, Write};
 
 use crate::findings::Flag;
 use crate::judge::{Entry, Report};
-use crate::model::{Owner, Stage};
-
 use crate::registry::Registry;
 
-use super::sanitize;
+use super::caveats::caveats;
+use super::stats::is_old;
+use super::wrap::wrap;
+use super::{Style, Tone, sanitize};
 
-/// Returns the summary, without its newline.
+/// Returns the lines of the summary, each with its tone: the counts, and each cause of what could not be seen.
 #[must_use]
-pub fn summary(report: &Report) -> String {
-    let mut said = vec![counts(report)];
-    said.extend(owners(report));
-    let gaps = report.snapshot.gaps.len();
-    if gaps > 0 {
-        said.push(format!("Incomplete ({}): this is not an all-clear.", plural(gaps, "gap")));
+pub fn summary(report: &Report) -> Vec<(Tone, String)> {
+    let mut lines = vec![(Tone::Quiet, counts(report))];
+    let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
+    lines.extend(caveats.into_iter().map(|caveat| (Tone::Warning, caveat)));
+    if is_old(report.registry.date(), report.snapshot.taken) {
+        lines.push((Tone::Quiet, registry(&report.registry)));
     }
-    said.push(registry(&report.registry));
-    said.join(" ")
+    lines
+}
+
+/// Writes the summary.
+pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    for (tone, text) in summary(report) {
+        for line in wrap("", &text, style.width) {
+            writeln!(w, "{}", style.paint(tone, &line))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the date of the registry, and the file it was read from.
@@ -38,6 +50,7 @@ fn counts(report: &Report) -> String {
     let others = report.entries.len() - listeners;
     if report.entries.is_empty() {
         return match (report.seen, report.snapshot.is_complete()) {
+            (0, _) if report.question.is_narrowed => "No match.".into(),
             (0, true) => "No listeners.".into(),
             (0, false) => "No listener could be seen.".into(),
             (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
@@ -64,36 +77,6 @@ fn counts(report: &Report) -> String {
     } else {
         format!("{said}: {}.", flagged.join(", "))
     }
-}
-
-/// Returns how many owners could not be read, and the remedy, as the gaps give it.
-fn owners(report: &Report) -> Option<String> {
-    let count =
-        |owner: &Owner| report.entries.iter().filter(|j| j.socket.owner.name() == owner.name()).count();
-    let unread: Vec<String> = [Owner::Hidden, Owner::Unaccounted, Owner::Vanished, Owner::Unknown]
-        .iter()
-        .map(|owner| (owner, count(owner)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(owner, count)| format!("{} {}", plural(count, "owner"), owner.name()))
-        .collect();
-    if unread.is_empty() {
-        return None;
-    }
-    let remedy = (count(&Owner::Hidden) > 0)
-        .then(|| {
-            let is_about_processes = |stage| matches!(stage, Stage::Owners | Stage::Processes);
-            report
-                .snapshot
-                .gaps
-                .iter()
-                .filter(|gap| is_about_processes(gap.stage))
-                .find_map(|gap| gap.remedy.as_deref())
-        })
-        .flatten();
-    Some(match remedy {
-        Some(remedy) => format!("{}: {}.", unread.join(", "), sanitize(remedy.trim_end_matches('.'))),
-        None => format!("{}.", unread.join(", ")),
-    })
 }
 
 /// Returns `1 listener` or `2 listeners`.

@@ -7,7 +7,7 @@
 //! (ADDRESS and the order of the rows still show it), and texts shrink further. Below about 80 columns USER is hidden,
 //! then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS,
 //! PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than necessary get the
-//! free space back. The summary is the last line.
+//! free space back. The summary follows.
 //!
 //! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per socket, no summary. Text
 //! without colour is written without `comfy_table`.
@@ -26,8 +26,7 @@ use crate::model::Snapshot;
 
 use super::cells::{Field, Form};
 use super::columns::{self, Column};
-use super::wrap::wrap;
-use super::{Style, Tone, summary};
+use super::{Style, Tone, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
@@ -85,7 +84,7 @@ const LONG_STEPS: usize = 7;
 /// How many rows are passed to `comfy_table` at once: it holds every cell several times, and a listing may be long.
 const LOT: usize = 256;
 
-/// Writes a listing; on a terminal its last line is the summary.
+/// Writes a listing; on a terminal the summary follows.
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let TableLayout { columns, form, widths } = &TableLayout::of(report, style);
@@ -95,9 +94,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
     let header = header && !report.entries.is_empty();
     draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
     if style.width.is_some() {
-        for line in wrap("", &summary(report), style.width) {
-            writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
-        }
+        write_summary(report, style, &mut w)?;
     }
     w.flush()
 }

@@ -136,7 +136,7 @@ fn everything() -> Snapshot {
         gap(Stage::Owners),
         Gap { count: Some(3), remedy: Some("be root".to_owned()), ..gap(Stage::Sockets) },
     ];
-    seen.notes = vec![Note { what: "a note".to_owned(), count: Some(2), remedy: None }];
+    seen.notes = vec![Note { what: "a note".to_owned(), count: Some(2), remedy: None, important: true }];
     seen.namespaces = serde_json::from_value(json!([{
         "netns": netns, "ephemeral": [{"low": 1, "high": 2}], "reserved": [], "ephemeral_source": "x",
     }]))

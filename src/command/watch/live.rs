@@ -71,7 +71,7 @@ fn draw(
     let Some(last) = &watch.last else { return Ok(()) };
     let now = Timestamp::now();
     if redraw {
-        let scene = FrameContent { rows: marks.rows(last), report: last };
+        let scene = FrameContent { rows: marks.rows(last), report: last, verbose: watch.verbose };
         screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
     } else {
         screen.show_first(&status(watch.counts, now, interval, size.width)).context("terminal")?;

@@ -9,7 +9,7 @@ mod marks;
 mod until;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::list::Wanted;
@@ -21,8 +21,8 @@ use crate::model::{Snapshot, Stage, State};
 use crate::observe::{Observer, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
+use crate::render::events;
 use crate::render::screen::ScanCounts;
-use crate::render::{events, stderr};
 
 /// The time between two scans unless the user sets one.
 const USUAL: Duration = Duration::from_secs(1);
@@ -53,7 +53,8 @@ pub(super) fn run(
     // Programs and users distinguish a restart from a change of owner.
     scope.details = true;
     let stream = matches!(common.output, Output::Json | Output::Ndjson);
-    let watch = Watch::new(selection, scope, registry, common.clone());
+    let mut watch = Watch::new(selection, scope, registry, common.clone());
+    watch.verbose = args.scan.verbose;
     if waits {
         return until::run(args, watch, stream, ui, out);
     }
@@ -65,7 +66,8 @@ pub(super) fn run(
 fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut ticker = Ticker::new(interval);
     loop {
-        watch.look(&mut |update| update.write(ui, out))?;
+        let verbose = watch.verbose;
+        watch.look(&mut |update| update.write(ui, verbose, out))?;
         ticker.rest();
         if stdout::has_reader_left() {
             return Ok(Exit::Matched);
@@ -86,6 +88,8 @@ struct Watch {
     /// How many entries of the last scan the filters could not decide.
     undecided: usize,
     counts: ScanCounts,
+    /// Whether every gap and note is shown in full.
+    verbose: bool,
 }
 
 /// What a scan found.
@@ -109,6 +113,7 @@ impl Watch {
             wants_port: false,
             undecided: 0,
             counts: ScanCounts::default(),
+            verbose: false,
         }
     }
 
@@ -132,7 +137,7 @@ impl Watch {
         let mut report = judged(snapshot, self.registry, &self.common);
         let wanted = if self.wants_port { Wanted::Port } else { Wanted::Sockets };
         let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, wanted);
-        list::narrow(&mut report, &matched_entries);
+        list::narrow(&mut report, &matched_entries, &self.selection);
         self.undecided = matched_entries.undecided;
         report
     }
@@ -167,12 +172,12 @@ fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
 
 impl WatchUpdate<'_> {
     /// Writes the update as events, one line per event.
-    fn write(&self, ui: &Ui, out: &mut dyn Write) -> Result<(), Error> {
+    fn write(&self, ui: &Ui, verbose: bool, out: &mut dyn Write) -> Result<(), Error> {
         match self {
             WatchUpdate::Start(report) => {
                 events::start(report, out)?;
                 out.flush()?;
-                ui.print_notices(&report.snapshot);
+                ui.print_caveats(report, verbose);
             }
             WatchUpdate::Next { report, changes, other_gaps } => {
                 for change in changes {
@@ -180,7 +185,7 @@ impl WatchUpdate<'_> {
                 }
                 if *other_gaps {
                     events::view(&report.snapshot, out)?;
-                    let _ = stderr::unseen(&report.snapshot.gaps, &ui.stderr, &mut io::stderr().lock());
+                    ui.print_caveats(report, verbose);
                 }
             }
         }

@@ -58,8 +58,9 @@ pub(super) fn run(
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
     let mut ticker = Ticker::new(args.interval.unwrap_or(OFTEN));
     let mut blind = 0;
+    let verbose = watch.verbose;
     loop {
-        watch.look(&mut |update| if stream { update.write(ui, out) } else { Ok(()) })?;
+        watch.look(&mut |update| if stream { update.write(ui, verbose, out) } else { Ok(()) })?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
         match answer(&watch, last, args.until_free) {
             Answer::Yes => return Ok(Exit::Matched),
@@ -70,7 +71,7 @@ pub(super) fn run(
         // A listener may still appear among the sockets that are seen.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
-            ui.print_notices(&last.snapshot);
+            ui.print_caveats(last, verbose);
             stderr::blind(&args.scan.filter.targets, args.until_free, &mut std::io::stderr().lock())
                 .unwrap_or_default();
             return Ok(Exit::Incomplete);

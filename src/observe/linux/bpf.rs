@@ -17,13 +17,12 @@ pub(super) fn steering(links: &[(Pid, u32)]) -> Option<Note> {
     pids.sort_unstable();
     pids.dedup();
     let first = pids.first()?;
+    let processes = if pids.len() == 1 { "process steers" } else { "processes steer" };
     Some(Note {
-        what: format!(
-            "BPF programs (sk_lookup) choose which socket receives a connection, so that other ports can reach a listener; \
-             the first is attached by pid {first}"
-        ),
+        what: format!("{processes} connections from other ports to listeners (BPF sk_lookup, pid {first})"),
         count: u64::try_from(pids.len()).ok(),
         remedy: Some("bpftool link".to_owned()),
+        important: true,
     })
 }
 

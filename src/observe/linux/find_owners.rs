@@ -9,7 +9,7 @@ use super::owners::{self, Search, Walk};
 use super::sockets::{Found, Identity};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
-use crate::model::{Gap, Owner, Pid, Stage};
+use crate::model::{Gap, Owner, Pid, Stage, show_processes};
 
 /// How to look for owners.
 #[derive(Clone, Copy)]
@@ -181,19 +181,16 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
         what: format!("owner{} of sockets that no process has", if count == 1 { "" } else { "s" }),
         count: Some(count),
         why: match &*pids {
-            [] => "every process was read, and no kernel service explains them".to_owned(),
-            pids => format!(
-                "no kernel service explains them; these processes may own them, in an io_uring or while they pass a socket on: {}",
-                pids.iter().take(NAMED).map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ")
-            ),
-        },
+            [] => "every process was read, and no kernel service explains them",
+            _ => {
+                "no kernel service explains them; these processes may own them, in an io_uring or while they pass a socket on"
+            }
+        }
+        .to_owned(),
+        remedy: Some(show_processes(&pids, "linux").unwrap_or_else(|| "portolan audit --deep".to_owned())),
         pids,
-        remedy: None,
     })
 }
-
-/// The text of a gap names this many processes; its `pids` contain all of them.
-const NAMED: usize = 8;
 
 /// Returns a gap if `/proc` hides the processes of other users. There is a gap even if every socket has an owner,
 /// because a hidden process may own the socket too.
@@ -271,11 +268,14 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
                 if count == 1 { "" } else { "es" }
             ),
             count: Some(count),
-            pids,
             why: if refused { "permission denied".to_owned() } else { errno.to_string() },
-            // A user with every privilege gets no remedy.
-            remedy: (refused && !privileged)
-                .then(|| "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned()),
+            // More privilege does not help a user who has every privilege.
+            remedy: if refused && !privileged {
+                Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".to_owned())
+            } else {
+                show_processes(&pids, "linux")
+            },
+            pids,
         }
     };
     reasons.into_iter().map(gap).collect()

@@ -49,7 +49,9 @@ use self::sockets::Found;
 use self::view::{SocketScan, View};
 pub(super) use self::watch::PollState;
 use super::{Error, Scope};
-use crate::model::{Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, Tool};
+use crate::model::{
+    Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, Tool, show_processes,
+};
 
 /// Scans this machine.
 ///
@@ -217,9 +219,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
         stage: Stage::Processes,
         what: format!("process{} whose {what} could not be read", if count == 1 { "" } else { "es" }),
         count: u64::try_from(count).ok(),
+        remedy: show_processes(&pids, "linux"),
         pids,
         why,
-        remedy: None,
     }
 }
 

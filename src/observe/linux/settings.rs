@@ -170,13 +170,12 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         what: what.to_owned(),
         count: None,
         remedy: remedy.map(str::to_owned),
+        important: false,
     };
     let mut notes = Vec::new();
     if is_preloaded() {
-        notes.push(note(
-            "a library is preloaded into this program, and can change what it reads",
-            Some("use the static build"),
-        ));
+        let what = "a library is preloaded into this program, and can change what it reads";
+        notes.push(Note { important: true, ..note(what, Some("use the static build")) });
     }
     if !scope.processes {
         notes.push(note("processes were not looked up", Some("leave out --no-holders")));

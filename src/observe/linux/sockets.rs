@@ -289,6 +289,7 @@ impl Lister<'_> {
             what: format!("{} read from {}", kinds.join(", "), self.tables),
             count: None,
             remedy: None,
+            important: false,
         });
         let partly = if kinds.len() > 1 { "" } else { "partly " };
         let mut modules: Vec<_> = self.refusals.iter().map(|(kind, ..)| kind.module).collect();

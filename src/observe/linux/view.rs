@@ -111,6 +111,7 @@ impl View {
             what: format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }),
             count: u64::try_from(count).ok(),
             remedy: Some("--netns all".to_owned()),
+            important: false,
         })
     }
 }

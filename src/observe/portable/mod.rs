@@ -126,7 +126,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
         gaps,
         notes: own::NOTES
             .iter()
-            .map(|what| Note { what: (*what).to_owned(), count: None, remedy: None })
+            .map(|what| Note { what: (*what).to_owned(), count: None, remedy: None, important: false })
             .collect(),
     })
 }

@@ -51,7 +51,7 @@ Findings: 2 warnings. Also: 1 notice, 3 info. Not everything could be seen (2
 gaps), so there may be more.
 Registry of DATE.
 Not seen: 3 ports that could not be tried: permission denied (run as root)
-Not seen: 12 processes: permission denied (run as root)
+Not seen: 12 processes (pid 4000025): permission denied (run as root)
 Note: 2 other network namespaces
 
 Reachable from other machines: 5 of 8 listeners

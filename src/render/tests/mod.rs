@@ -2,6 +2,7 @@
 //! a reader sees what a user sees.
 
 mod card;
+mod caveats;
 mod events;
 mod json;
 mod policy;

@@ -19,7 +19,7 @@ fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color:
         let mark = mark(judged.socket.local.port);
         (judged.clone(), mark.map(|(_, kind)| Mark { kind: *kind, fading: false }))
     });
-    let scene = FrameContent { report: &report, rows: rows.collect() };
+    let scene = FrameContent { report: &report, rows: rows.collect(), verbose: false };
     let size = Size { width: size.0, height: size.1 };
     frame(&scene, observation.taken, SECOND, size, color).unwrap()
 }
@@ -50,7 +50,8 @@ v tcp    [fe80::1%eth0]  22     ssh            (unknown)          -        -    
 ~ tcp    127.0.0.1       5432   postgresql     postgres           900      postgres      -
   tcp    127.0.0.1       8003   mcreport       \x1b[2J\x0aevil\…  1000 +1  \x1b[2J\x0a…  shared +1
 - tcp    127.0.0.1       60417  -              (vanished)         -        root          ephemeral
-portolan: not seen: 12 processes: permission denied (run as root)
+portolan: Owner of 1 socket hidden. Run with sudo to see them.
+portolan: 1 socket closed during the scan.
 "#]],
     );
 }
@@ -100,7 +101,7 @@ fn nothing_to_show() {
         str![[r#"
 12:00:00 UTC  0 listeners  every 1 s  q quits
 
-No listeners. Registry of DATE.
+No listeners.
 "#]],
     );
     snapshot.gaps = vec![gap(Stage::Sockets, "TCP sockets", None)];
@@ -109,9 +110,8 @@ No listeners. Registry of DATE.
         str![[r#"
 12:00:00 UTC  0 listeners  view incomplete (1 gap)  every 1 s  q quits
 
-No listener could be seen. Incomplete (1 gap): this is not an all-clear.
-Registry of DATE.
-portolan: not seen: TCP sockets: permission denied (run as root)
+No listener could be seen.
+1 list of sockets could not be read. Run with sudo to see them.
 "#]],
     );
 }

@@ -45,8 +45,9 @@ tcp    [fe80::1%eth0]  22     link-local  ssh                  (unknown)        
 tcp    127.0.0.1       5432   loopback    postgresql           postgres             900      postgres        -
 tcp    127.0.0.1       8003   loopback    mcreport             \x1b[2J\x0aevil\u{…  1000 +1  \x1b[2J\x0aev…  shared +1
 tcp    127.0.0.1       60417  loopback    -                    (vanished)           -        root            ephemeral
-8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1 owner
-unknown: run as root. Incomplete (1 gap): this is not an all-clear. Registry of DATE.
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
+Owner of 1 socket hidden. Run with sudo to see them.
+1 socket closed during the scan.
 
 "#]],
     );
@@ -67,9 +68,9 @@ tcp    [fe80::1%eth0]  22     ssh        (unknown)  -        -       -
 tcp    127.0.0.1       5432   postgres…  postgres   900      postg…  -
 tcp    127.0.0.1       8003   mcreport   \x1b[2J\…  1000 +1  \x1b[…  shared +1
 tcp    127.0.0.1       60417  -          (vanishe…  -        root    ephemeral
-8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1
-owner hidden, 1 owner vanished, 1 owner unknown: run as root. Incomplete (1
-gap): this is not an all-clear. Registry of DATE.
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
+Owner of 1 socket hidden. Run with sudo to see them.
+1 socket closed during the scan.
 
 "#]],
     );
@@ -91,9 +92,9 @@ tcp    127.0.0.1       5432   postgr…  postgres  -
 tcp    127.0.0.1       8003   mcrepo…  \x1b[2J…  shared +1
 tcp    127.0.0.1       60417  -        (vanish…  ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2
-unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1
-owner unknown: run as root. Incomplete (1 gap): this is not
-an all-clear. Registry of DATE.
+unexplained, 1 shared.
+Owner of 1 socket hidden. Run with sudo to see them.
+1 socket closed during the scan.
 
 "#]],
     );
@@ -115,8 +116,9 @@ tcp    [fe80::1%eth0]  22     link-local  ssh                                   
 tcp    127.0.0.1       5432   loopback    postgresql                              postgres                              900             postgres                 -                   -
 tcp    127.0.0.1       8003   loopback    mcreport                                \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
 tcp    127.0.0.1       60417  loopback    (dynamic)                               (vanished)                            -               root                     -                   ephemeral
-8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared. 1 owner hidden, 1 owner vanished, 1 owner unknown: run as root. Incomplete (1 gap): this is not an all-clear. Registry of
-DATE.
+8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
+Owner of 1 socket hidden. Run with sudo to see them.
+1 socket closed during the scan.
 
 "#]],
     );
@@ -206,7 +208,7 @@ fn nothing_to_list() {
     assert_snapshot(
         listing(&snapshot, &terminal(80)),
         str![[r#"
-No listeners. Registry of DATE.
+No listeners.
 
 "#]],
     );
@@ -215,7 +217,8 @@ No listeners. Registry of DATE.
     assert_snapshot(
         listing(&snapshot, &terminal(120)),
         str![[r#"
-No listener could be seen. Incomplete (1 gap): this is not an all-clear. Registry of DATE.
+No listener could be seen.
+1 list of sockets could not be read. Run with sudo to see them.
 
 "#]],
     );
@@ -223,9 +226,12 @@ No listener could be seen. Incomplete (1 gap): this is not an all-clear. Registr
     let mut report = report(&snapshot);
     report.entries.clear();
     assert_snapshot(
-        summary(&report),
-        str![
-            "No match among the 8 sockets seen. Incomplete (1 gap): this is not an all-clear. Registry of DATE."
-        ],
+        text(|w| write_summary(&report, &PLAIN, w)),
+        str![[r#"
+No match among the 8 sockets seen.
+12 processes could not be read. Run with sudo to see them.
+2 other network namespaces.
+
+"#]],
     );
 }

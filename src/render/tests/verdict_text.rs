@@ -96,7 +96,7 @@ fn stderr() {
         text(|w| stderr::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
         str![[r#"
 portolan: not seen: TCP\x0asockets: permission denied
-portolan: not seen: 12 processes: permission denied (run as root)
+portolan: not seen: 12 processes (pid 4000025): permission denied (run as root)
 portolan: note: 2 other network namespaces
 
 "#]],
@@ -113,7 +113,11 @@ fn summaries() {
     observation.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
     let report = report(&observation);
     assert_snapshot(
-        summary(&report),
-        str!["1 listener, none flagged. Incomplete (1 gap): this is not an all-clear. Registry of DATE."],
+        text(|w| write_summary(&report, &PLAIN, w)),
+        str![[r#"
+1 listener, none flagged.
+Not seen: 1 process of a listener that could not be read (pid 900): it ended during the scan, or may not be read (ps -fp 900).
+
+"#]],
     );
 }

@@ -53,7 +53,7 @@ pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepScanResult
 
 /// Returns a note about what was done, and how often.
 fn done(what: &str, count: u64) -> Note {
-    Note { what: what.to_owned(), count: Some(count), remedy: None }
+    Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }
 
 fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
@@ -74,6 +74,7 @@ fn limits() -> Note {
             .to_owned(),
         count: None,
         remedy: None,
+        important: false,
     }
 }
 

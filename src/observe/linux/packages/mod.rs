@@ -114,6 +114,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
         what: "processes in containers, whose rpm database is not read".to_owned(),
         count: Some(left_out),
         remedy: None,
+        important: false,
     };
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }

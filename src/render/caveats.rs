@@ -1,0 +1,141 @@
+//! The caveats of an answer: what could not be seen and matters to its reader, each cause once, in one line.
+//!
+//! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without it:
+//! a question about listeners whose processes are all known needs no other process. An answer that is empty has every
+//! note too, because the note may be the reason.
+
+use crate::join::Entry;
+use crate::judge::Question;
+use crate::model::{Gap, Owner, Pid, Snapshot, Stage};
+
+use super::stderr;
+use super::summary::plural;
+
+/// Returns the caveats, one sentence or two each.
+#[must_use]
+pub fn caveats<'e>(
+    snapshot: &Snapshot,
+    entries: impl Iterator<Item = &'e Entry> + Clone,
+    question: Question,
+) -> Vec<String> {
+    let is_empty = entries.clone().next().is_none();
+    let unseen = Unseen::of(entries, question.undecided);
+    let has_pid = |pid: &Pid| unseen.pids.binary_search(pid).is_ok();
+    let matters = |gap: &&Gap| match gap.stage {
+        Stage::Sockets | Stage::Namespaces | Stage::Host => true,
+        Stage::Scope => !question.is_narrowed || is_empty,
+        Stage::Owners => !question.is_narrowed || unseen.is_any(),
+        Stage::Processes => gap.pids.is_empty() || gap.pids.iter().any(has_pid),
+    };
+    let mut gaps: Vec<&Gap> = snapshot.gaps.iter().filter(matters).collect();
+    gaps.sort();
+    gaps.dedup();
+    let (privilege, others): (Vec<&Gap>, Vec<&Gap>) = gaps.into_iter().partition(|gap| gap.needs_privilege());
+    let mut lines = Vec::new();
+    for stage in Stage::ALL {
+        let alike: Vec<&Gap> = privilege.iter().copied().filter(|gap| gap.stage == stage).collect();
+        if alike.is_empty() {
+            continue;
+        }
+        let what = match stage {
+            Stage::Owners => unseen.owners(),
+            _ => None,
+        };
+        let remedy = remedy(snapshot, question);
+        lines.push(format!("{}. {remedy}", what.unwrap_or_else(|| unread(stage, &alike))));
+    }
+    let mut others = others.into_iter();
+    // Without more privilege to ask for, the first other cause explains the hidden owners.
+    if let Some(owners) = unseen.owners().filter(|_| lines.is_empty()) {
+        lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
+    }
+    if unseen.vanished > 0 {
+        lines.push(format!("{} closed during the scan.", plural(unseen.vanished, "socket")));
+    }
+    lines.extend(others.map(|gap| sentence(&format!("Not seen: {}", stderr::gap(gap)))));
+    let notes = snapshot.notes.iter().filter(|note| is_empty || (note.important && !question.is_narrowed));
+    lines.extend(notes.map(|note| sentence(&stderr::note(note))));
+    lines
+}
+
+/// What is not known about the owners of the sockets in an answer.
+struct Unseen {
+    hidden: usize,
+    unknown: usize,
+    vanished: usize,
+    /// How many sockets are left out because their process is not known.
+    undecided: usize,
+    /// The processes of the answer, in rising order.
+    pids: Vec<Pid>,
+}
+
+impl Unseen {
+    fn of<'e>(entries: impl Iterator<Item = &'e Entry>, undecided: usize) -> Self {
+        let mut unseen = Unseen { hidden: 0, unknown: 0, vanished: 0, undecided, pids: Vec::new() };
+        for entry in entries {
+            match &entry.socket.owner {
+                Owner::Held(pids) => unseen.pids.extend(pids.iter()),
+                Owner::Hidden => unseen.hidden += 1,
+                Owner::Unaccounted | Owner::Unknown => unseen.unknown += 1,
+                Owner::Vanished => unseen.vanished += 1,
+                Owner::Kernel => {}
+            }
+        }
+        unseen.pids.sort_unstable();
+        unseen.pids.dedup();
+        unseen
+    }
+
+    fn is_any(&self) -> bool {
+        self.hidden + self.unknown + self.undecided > 0
+    }
+
+    /// Returns which owners are not seen, without a full stop.
+    fn owners(&self) -> Option<String> {
+        match (self.undecided, self.hidden) {
+            (0, 0) => None,
+            (0, 1) => Some("Owner of 1 socket hidden".to_owned()),
+            (0, hidden) => Some(format!("Owners of {hidden} sockets hidden")),
+            (1, _) => Some("1 socket left out: its owner could not be seen".to_owned()),
+            (undecided, _) => Some(format!("{undecided} sockets left out: their owners could not be seen")),
+        }
+    }
+}
+
+/// Returns which owners are not seen, and why.
+fn explained(owners: &str, gap: &Gap) -> String {
+    if gap.pids.is_empty() {
+        return format!("{owners}: {}", stderr::gap(gap));
+    }
+    let Gap { why, remedy, .. } = gap;
+    format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
+}
+
+/// Returns what a user with more privilege could read.
+fn unread(stage: Stage, gaps: &[&Gap]) -> String {
+    let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
+    let (one, many) = match stage {
+        Stage::Owners | Stage::Processes => ("process", "processes"),
+        Stage::Namespaces => ("network namespace", "network namespaces"),
+        Stage::Sockets => ("list of sockets", "lists of sockets"),
+        Stage::Host => ("setting", "settings"),
+        Stage::Scope => ("part of the machine", "parts of the machine"),
+    };
+    format!("{count} {} could not be read", if count == 1 { one } else { many })
+}
+
+fn remedy(snapshot: &Snapshot, question: Question) -> &'static str {
+    match (question.is_saved, snapshot.host.os.as_str()) {
+        (true, "windows") => "Take the snapshot as administrator to see more.",
+        (true, _) => "Take the snapshot with sudo to see more.",
+        (false, "windows") => "Run as administrator to see more.",
+        (false, _) => "Run with sudo to see them.",
+    }
+}
+
+/// Returns a text as a sentence: with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", rest.as_str().trim_end_matches('.'))
+}
