@@ -272,7 +272,7 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The process that knew is gone, and the kernel does not tell who opened a connection.
+                // The process that knew is gone, and the kernel does not say who opened a connection.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if leads_out(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,

@@ -98,7 +98,7 @@ fn powershell_asks_the_program_too() {
 
 /// An unknown shell is an error; without the variable, the program behaves as usual.
 #[test]
-fn only_a_shell_is_answered() {
+fn completions_are_printed_only_for_a_shell() {
     let asked = |shell: &str| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_portolan"));
         program.args(["--", "portolan", "--flag", "orph"]).env("PORTOLAN_COMPLETE", shell);

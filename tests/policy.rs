@@ -293,7 +293,7 @@ fn the_examples_are_valid() {
 }
 
 #[test]
-fn a_draft_is_written_whole_and_never_over_another_file() {
+fn a_draft_is_written_atomically_and_never_over_another_file() {
     let desk = Desk::new(&[]);
     let shown = desk.run(&["policy", "init", "--from", "CAPTURE"]);
     // The impostor of the capture needs a decision.
@@ -331,7 +331,7 @@ fn a_draft_is_written_whole_and_never_over_another_file() {
 
 /// A capture with a listener whose process is hidden: the draft says what it leaves out, and the exit code says so too.
 #[test]
-fn what_was_hidden_is_said_to_be_left_out() {
+fn a_draft_names_hidden_listeners_that_it_leaves_out() {
     let desk = Desk::new(&[]);
     let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json");
     let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(capture).unwrap()).unwrap();

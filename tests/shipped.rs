@@ -102,7 +102,7 @@ fn sarif(tools: &Path) -> Result<(), Failed> {
             if !wrong.is_empty() {
                 return Err(format!("{arguments:?}: {wrong:#?}").into());
             }
-            // The tool would have found an error.
+            // Check the validator itself: it must refuse a broken log.
             for (pointer, value) in [
                 ("/version", json!("2.0.0")),
                 ("/runs/0/tool/driver/rules/0/defaultConfiguration/level", json!("severe")),

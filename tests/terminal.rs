@@ -1,5 +1,5 @@
 //! The program on a real pseudo-terminal: what a user sees there, and that `watch` restores the terminal however the
-//! run ends. The output is fed to a terminal emulator, and the tests look at the emulator's screen.
+//! run ends. The output is fed to a terminal emulator, and the tests read the emulator's screen.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -220,7 +220,7 @@ fn fits_the_terminal_as_it_changes() {
 }
 
 #[test]
-fn what_does_not_fit_is_counted() {
+fn rows_that_do_not_fit_are_counted() {
     let held: Vec<_> = (0..6).map(|_| listener()).collect();
     let targets: Vec<&str> = held.iter().map(|(.., target)| target.as_str()).collect();
     let mut terminal = watch((20, 8), &targets, &[]);

@@ -79,7 +79,7 @@ fn a_closed_output() {
 
 /// If no stream can be written, the exit code alone reports the error.
 #[test]
-fn nobody_reads_it() {
+fn exit_codes_if_no_stream_can_be_written() {
     for line in LINES {
         let full = || File::options().write(true).open("/dev/full").unwrap();
         ended(line, &portolan(line).stderr(full()).output().unwrap(), 0);

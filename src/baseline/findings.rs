@@ -9,7 +9,7 @@ use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{ExeState, Gap, RunTarget, Stage};
 
-/// A change as evidence.
+/// Returns a change as evidence.
 #[must_use]
 pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> BaselineChange {
     let change = &reported.change;
@@ -24,7 +24,7 @@ pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> Base
     }
 }
 
-/// One side of a change.
+/// Returns one side of a change.
 fn state_of(judged: &Entry) -> ListenerState {
     let listener = judged;
     let socket = &listener.socket;

@@ -165,7 +165,7 @@ impl<'a> Fingerprint<'a> {
         users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
-    /// What stays the same where a service can be reached by more or fewer: all but address and device.
+    /// Returns what stays the same if more or fewer clients can reach a service: everything except address and device.
     fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
         (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
@@ -182,7 +182,7 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
             (Some(exe), _) => Some(ProgramIdentity::File {
                 path: exe.path.as_str(),
                 runs: RunTarget::of(process),
-                is_elsewhere: !process.has_vouched_path(),
+                is_elsewhere: !process.has_trusted_path(),
             }),
             (None, Some(name)) => Some(ProgramIdentity::Name(name.as_str())),
             (None, None) => None,
@@ -274,7 +274,7 @@ fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &ByFingerprint<'a>) -
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// The files that are run at a listener and are not at their path, with what became of them.
+/// Returns the program files of the listeners that are no longer at their path, with their state.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
@@ -298,7 +298,7 @@ fn missing_files<'a>(
 
 type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
-/// The listeners by their fingerprints; where several share one, the first in the order of listings.
+/// Groups the listeners by fingerprint; if several have the same, the first in the order of listings counts.
 fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
     let mut by_fingerprint = ByFingerprint::new();
     for judged in listeners {

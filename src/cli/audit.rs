@@ -15,7 +15,7 @@ it matters and what to do. The exit code is the verdict, so an audit can gate a 
 If something could not be seen, the audit is never clear: its verdict is 'incomplete', the exit code is 3, and the \
 output says how to see the rest. Usually: run the audit as root.
 
-Targets and filters limit the report, not the scan. A limited audit says so.";
+Targets and filters limit the report, not the scan. A report with a filter names the filter.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -23,12 +23,12 @@ Examples:
   sudo portolan audit --fail-on critical                  fail on critical findings only
   sudo portolan audit -t --exposure any,public            TCP listeners that the internet may reach
   sudo portolan audit --policy policy.toml                compare with a policy (see portolan policy --help)
-  portolan audit --rules                                  every rule: when, severity, why, what to do
+  portolan audit --rules                                  list all rules, with reason and remedy
   sudo portolan audit -o sarif --write portolan.sarif     for a code-scanning dashboard
   sudo portolan audit -o metrics --write /var/lib/prometheus/node-exporter/portolan.prom
   portolan audit --from host.json                         check a snapshot of another machine
-  sudo portolan audit --baseline host.json                report what changed since a snapshot, too
-  sudo portolan audit --deep                              look for hidden sockets, too
+  sudo portolan audit --baseline host.json                also report what changed since a snapshot
+  sudo portolan audit --deep                              also search for hidden sockets
 
 Exit codes: 0 no finding at or above --fail-on, and everything could be seen; 1 findings at or above it; 2 usage or \
 other error; 3 no such finding, but not everything could be seen (0 with --allow-incomplete).";
@@ -56,7 +56,7 @@ pub struct AuditArgs {
     /// Accept a baseline of another host
     #[arg(long, requires = "baseline")]
     pub other_host: bool,
-    /// Also look for hidden sockets in every network namespace, about one second each (Linux, root)
+    /// Also search for hidden sockets in every network namespace, about one second each (Linux, root)
     #[arg(long)]
     pub deep: bool,
     /// List the rules instead: when a flag is raised, its severity, why it matters, what to do

@@ -136,7 +136,7 @@ Examples:
 
 A snapshot contains the names, users and command lines of processes. Command lines may contain secrets: protect the file.";
 
-/// The names of the commands.
+/// Returns the names of the commands.
 #[must_use]
 pub fn commands() -> Vec<String> {
     Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
@@ -265,7 +265,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// The same with the output format that `--json` asks for.
+    /// Returns the same arguments, with the output format of `--json`.
     pub(crate) fn resolved(&self) -> Self {
         let output = if self.json { Output::Json } else { self.output };
         CommonArgs { output, ..self.clone() }

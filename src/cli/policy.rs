@@ -32,7 +32,8 @@ A policy is a TOML file that says what may listen, what must listen, and how sev
 
 A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \
 \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for \
-the absolute path, or \"kernel\"), runs (what an interpreter or a relay runs), user, unit, container, netns. A condition may be a list: then one of its values \
+the absolute path, or \"kernel\"), runs (the script, class or module of an \
+interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may be a list: then one of its values \
 must match.";
 
 pub(super) const EXAMPLES: &str = "\
@@ -50,7 +51,7 @@ read, so the policy is incomplete.";
 
 pub(super) const INIT: &str = "\
 Examples:
-  portolan policy init                                 print it, to read it first
+  portolan policy init                                 print the draft and write no file
   sudo portolan policy init --write policy.toml        write a new file; root can see every process
   portolan policy init --from host.json --write host.toml
 

@@ -179,7 +179,7 @@ pub(super) fn unknown_names(
     unknown.into_iter().map(|name| unknown_name(name, report)).collect()
 }
 
-/// Returns the message for an unknown name, with what was probably meant.
+/// Returns the message for an unknown name, with the most similar name.
 pub(super) fn unknown_name(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

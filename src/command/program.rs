@@ -40,7 +40,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Help and version go to standard output, which may be closed.
+/// Returns the exit code after help or version was written to standard output, which may be closed.
 fn written(result: io::Result<()>) -> ExitCode {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

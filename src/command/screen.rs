@@ -224,7 +224,7 @@ fn signals(sender: Sender<Input>) -> io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
     let heard = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT];
     let mut signals = signal_hook::iterator::Signals::new(heard)?;
-    let print_notices = move || {
+    let forward_signals = move || {
         for signal in signals.forever() {
             let input = match signal {
                 SIGTSTP => Input::Stop,
@@ -236,7 +236,7 @@ fn signals(sender: Sender<Input>) -> io::Result<()> {
             }
         }
     };
-    Builder::new().spawn(print_notices).map(|_| ())
+    Builder::new().spawn(forward_signals).map(|_| ())
 }
 
 #[cfg(not(unix))]

@@ -86,7 +86,7 @@ pub(super) fn has_reader_left() -> bool {
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// On other systems the next write notices it.
+/// Returns false: on other systems only the next write notices it.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

@@ -147,7 +147,7 @@ impl BaselineChange {
                 is.processes()
             ),
             (ChangeKind::Replaced, Some(was), Some(is)) => format!(
-                "{}: {} runs a file that is no longer at its path; on {when} it was {}.",
+                "{}: the program file of {} is no longer at its path. On {when} this listener belonged to {}.",
                 is.place(),
                 is.processes(),
                 was.processes()
@@ -219,7 +219,7 @@ impl FindingKind for Appeared {
         on_loopback: OnLoopback::Same,
         description: "a listener that is not in the baseline",
         why: "A new listener is a new way into the machine.",
-        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
+        remedy: "find out who started the program and why; if the listener is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -267,7 +267,7 @@ impl FindingKind for Changed {
         on_loopback: OnLoopback::Same,
         description: "another program or user has the port than in the baseline",
         why: "Clients connect to the port and do not notice that another program answers.",
-        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
+        remedy: "find out who changed the program and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -315,7 +315,7 @@ impl FindingKind for Widened {
         on_loopback: OnLoopback::Same,
         description: "more clients can reach the service than in the baseline",
         why: "Machines that could not reach the service before can reach it now.",
-        remedy: "find out who changed it and why; if it is intended, take a new baseline: portolan capture > baseline.json",
+        remedy: "find out who changed this and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
 
     /// The severity is higher if only this machine could reach the service before.

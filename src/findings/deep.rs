@@ -50,7 +50,7 @@ impl FindingKind for Disagreement {
         on_loopback: OnLoopback::Same,
         description: "one kernel table shows a socket that another does not",
         why: "Tools that read the other table miss the socket; some rootkits cause exactly this.",
-        remedy: "run the audit again; if the finding stays, scan the machine from another one and compare",
+        remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
 
     /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel the same question and parses
@@ -83,7 +83,7 @@ mod tests {
     use crate::model::Family as AddressFamily;
 
     #[test]
-    fn what_may_be_harmless_weighs_less() {
+    fn ambiguous_findings_are_less_severe() {
         for (protocol, lists_bound_sockets, severity) in [
             (Protocol::Tcp, true, Severity::Critical),
             (Protocol::Tcp, false, Severity::Warning),

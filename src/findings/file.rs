@@ -100,7 +100,7 @@ impl FindingKind for DeletedExecutable {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "the running program file was deleted, or replaced by an upgrade",
-        why: "The process still runs the old file: it lacks the fixes of the upgrade, or its program was removed on purpose.",
+        why: "After an upgrade, the process still runs the old file, without the fixes. If no file has the path now, someone may have removed the program on purpose.",
         remedy: "restart the service; if no file has the path any more, find out why first",
     };
 

@@ -308,7 +308,7 @@ impl FindingKind for Masquerading {
     }
 }
 
-/// An unknown program that other machines can reach, if that is worth a look.
+/// An unknown program that other machines can reach, on a guarded port or from a file that a user can replace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
     /// The processes.

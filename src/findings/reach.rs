@@ -147,8 +147,8 @@ impl Exposed {
     /// Returns what a client can do, and whether that is certain.
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
-            (DangerBasis::CommandLine, _) => ". Its command line says so.",
-            (DangerBasis::Password, _) => ". Its command line asks for a password or a certificate.",
+            (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
+            (DangerBasis::Password, _) => ". Its command line requires a password or a certificate.",
             (DangerBasis::Configuration, _) => ".",
             (_, "none-by-default" | "optional") if self.outsider_gets.to_lowercase().contains("unless") => {
                 " (not checked)."

@@ -118,7 +118,7 @@ named! {
 pub struct AppliedPolicy {
     /// Its file, as named.
     pub name: String,
-    /// SHA-256 of its bytes, in hexadecimal; of included files too, in the order in which they are read.
+    /// SHA-256 of the policy file and the files that it includes, in the order in which they are read, in hexadecimal.
     pub sha256: String,
     /// When the newest of its files was changed, if known.
     #[serde(skip)]
@@ -223,7 +223,7 @@ impl<'r> Audit<'r> {
         by_rule.into_values().collect()
     }
 
-    /// Whether everything that was asked for was seen.
+    /// Returns whether everything that was requested was seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.report.snapshot.is_complete()

@@ -77,8 +77,8 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The services whose configuration file an audit reads, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 5] = ["redis", "valkey", "mongodb", "nats", "kafka"];
 
-/// Returns the danger as the configuration file of the process says, and the setting that decides. A file cannot vouch
-/// for a program that a user can have put there.
+/// Returns the danger according to the configuration file of the process, and the setting that decides. The file does
+/// not lower the danger of a program that a user can have put there.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_reach_is_not_exposed() {
+    fn unreachable_listeners_are_not_exposed() {
         let process = || redis("/usr/bin/redis-server", None);
         assert!(found("tcp/127.0.0.1:6379", process()).is_none(), "loopback");
         let mut bound = socket("tcp/0.0.0.0:6379", Owner::Held(vec![7].into()));

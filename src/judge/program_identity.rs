@@ -44,13 +44,14 @@ impl<'o> IdentifiedProcess<'o> {
         Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
     }
 
-    /// Whether a user who is not root can have put the program file or script there, or there is none.
+    /// Returns whether a user who is not root can have put the program file or script there, or whether there is no
+    /// file.
     pub(super) fn is_replaceable(&self) -> bool {
         PlacedBy::of(self.process) != PlacedBy::Root
     }
 
-    /// Whether the words that identify the program say what runs, and are not arguments of what runs: any program can be
-    /// given any arguments.
+    /// Returns whether the words that identify the program name what runs. Words among the arguments of what runs do
+    /// not count, because any program can be given any arguments.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         let Some(identity) = self.identity.as_deref() else { return false };
         if !identity.is_interpreter() || identity.rests_on != RestsOn::Cmdline {
@@ -62,19 +63,20 @@ impl<'o> IdentifiedProcess<'o> {
             .is_none_or(|line| identity.programs.iter().any(|program| line.contains(program.mark())))
     }
 
-    /// Whether the name of the program file says which program it is: only root can have put a file of that name there.
+    /// Returns whether the name of the program file can be trusted: only root can have put a file with this name
+    /// there.
     fn has_genuine_file(&self) -> bool {
         PlacedBy::of_file(self.process) == PlacedBy::Root
     }
 
-    /// Whether the file has the name of a well-known server, but a user who is not root can have put it there.
+    /// Returns whether the file has the name of a well-known server, but a user who is not root can have put it there.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Whether the file has the name of a program that serves guarded ports, but a user who is not root can have put it
-    /// there.
+    /// Returns whether the file has the name of a program that serves guarded ports, but a user who is not root can
+    /// have put it there.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()

@@ -5,7 +5,7 @@ use crate::join::Entry;
 use crate::model::{Snapshot, Usual};
 use crate::registry::Registry;
 
-/// What a rule may look at.
+/// The evidence that a rule may use.
 pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
     /// The processes that hold the socket, as far as they could be read.
@@ -17,7 +17,8 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
-    /// Whether the program usually serves this port, and not because it serves any port.
+    /// Returns whether this port is one of the ports that the program usually serves; a program that serves any port
+    /// has none.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

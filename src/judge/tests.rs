@@ -172,7 +172,7 @@ fn an_impostor_is_reported_with_its_evidence() {
 /// A listing of every connection has a hundred thousand of each (measured: 20 MiB for 80,000 in all).
 #[test]
 #[cfg(target_pointer_width = "64")]
-fn what_there_are_many_of_is_small() {
+fn sockets_and_entries_are_small() {
     assert!(size_of::<Socket>() <= 112, "{}", size_of::<Socket>());
     assert!(size_of::<Entry>() <= size_of::<Socket>() + 40, "{}", size_of::<Entry>());
 }

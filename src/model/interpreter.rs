@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_interpreters_run() {
+    fn scripts_and_modules_of_interpreters() {
         use Runs::{Code, File, Module, Nothing};
         for (program, line, runs_is) in [
             ("python3.11", "python3 server.py --port 80", Some(File("server.py"))),

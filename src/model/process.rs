@@ -205,7 +205,7 @@ impl Process {
     /// only root can have put there: root makes the containers and system services that have a directory tree of their
     /// own. A user can make a directory tree with any file at any path.
     #[must_use]
-    pub fn has_vouched_path(&self) -> bool {
+    pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
         let is_service = self.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"));
         self.origin.as_ref().is_none_or(|origin| {

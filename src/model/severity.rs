@@ -7,7 +7,7 @@ named! {
     pub enum Severity {
         /// Information only.
         Info = "info",
-        /// Worth a look.
+        /// Worth reading.
         Notice = "notice",
         /// Needs an explanation or a fix.
         Warning = "warning",

@@ -58,9 +58,10 @@ impl State {
 named! {
     /// Which side opened a connection: a guess from the listeners on this machine.
     pub enum Direction {
-        /// A listener on this machine has its local port, so the other side opened it.
+        /// The other side opened the connection: a listener on this machine has the connection's local port.
         In = "in",
-        /// The kernel handed out its local port, or its peer is a listener on this machine, so this side opened it.
+        /// This side opened the connection: the kernel chose its local port, or its peer is a listener on this
+        /// machine.
         Out = "out",
     }
 }
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrower_takes() {
+    fn the_more_specific_socket_takes_the_traffic() {
         let (both, own, unsure) = (Some(false), Some(true), None);
         for (name, narrow, wide, v6only, takes) in [
             ("an address and its wildcard", "tcp/127.0.0.1:80", "tcp/0.0.0.0:80", unsure, true),

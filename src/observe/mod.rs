@@ -98,7 +98,7 @@ impl Observer {
         Observer { scope, memory: PollState::default() }
     }
 
-    /// Scans; returns a snapshot, or `None` if everything is unchanged since the last scan.
+    /// Scans and returns a snapshot; `None` if nothing changed since the last scan.
     ///
     /// # Errors
     ///

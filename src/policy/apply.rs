@@ -15,7 +15,7 @@ use crate::judge::audit::{Accepted, Audit, AuditFinding, Subject};
 use crate::model::{Gap, Severity, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The day of an observation (UTC).
+/// Returns the day of a snapshot (UTC).
 pub(super) fn day(observation: &Snapshot) -> Date {
     observation.taken.to_zoned(TimeZone::UTC).date()
 }

@@ -35,8 +35,8 @@ pub struct Drafted {
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning on its listeners, most severe first. A rule that has one must not be in force
-    /// before somebody has decided.
+    /// The findings at or above warning on its listeners, most severe first. The rule stays commented out until
+    /// somebody has decided about them.
     pub findings: Vec<FlaggedBy>,
 }
 
@@ -62,23 +62,23 @@ pub struct FlaggedBy {
 /// What a reader of a drafted rule should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DraftNote {
-    /// The ports look as if the kernel had given them, these at the time: the rule allows any such port.
+    /// The kernel seems to have chosen these ports, so the rule allows any port that it may choose.
     Ephemeral(Vec<u16>),
-    /// The program picks its ports from the range of the rule, these at the time.
+    /// The program picks its ports from the range of the rule; these are the current ones.
     Picked(Vec<u16>),
     /// Its program is an interpreter or a relay, and no condition says what it runs.
     Interpreter,
-    /// The first process of the system holds it for a service that it starts when needed; that service's program is
-    /// not in the rule.
+    /// Process 1 holds the socket for a service that starts on demand. The program of that service is not in the rule.
     ForAnother,
-    /// It runs in a container whose name changes when it is created again, so the rule does not ask for it.
+    /// The program runs in a container that gets another name when it is created again, so the rule has no condition
+    /// on the name.
     Container,
 }
 
 /// What the sockets of one service share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DraftService {
-    /// Patterns, as are the names below; `kernel` where no process holds it.
+    /// Patterns, like the names below; `kernel` if no process owns the socket.
     programs: BTreeSet<String>,
     /// What the interpreters and relays among them run, as patterns.
     runs: BTreeSet<String>,
@@ -110,17 +110,17 @@ enum DraftPort {
 /// The sockets of a service: port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// What is known about one place of a service.
+/// What is known about one socket of a service.
 #[derive(Default)]
 struct ServicePlace {
     /// The port numbers now.
     ports: BTreeSet<u16>,
-    /// Whether a socket of it accepts traffic; a socket that is only bound is not a service.
+    /// Whether the socket accepts traffic; a socket that is only bound is not a service.
     accepts_traffic: bool,
     findings: BTreeSet<FlaggedBy>,
 }
 
-/// A policy from what listens in a report.
+/// Drafts a policy from the listeners of a report.
 #[must_use]
 pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     let (mut left_out, mut flagged) = (Vec::new(), Vec::new());
@@ -163,8 +163,8 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that somebody must decide about before a policy allows the listener. Which program it is matters
-/// on loopback as well, although the finding is less urgent there.
+/// Returns the findings that somebody must decide about before a policy allows the listener. An unknown program counts
+/// on loopback too, although the finding is less urgent there.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -174,7 +174,7 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// What a listener shares with the others of its service; `None` if a process of it was not read completely.
+/// Returns what a listener shares with the others of its service; `None` if a process of it was not read completely.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -217,7 +217,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
     // A rule for a path does not match a file in the directory tree of a user, unless it names the container.
-    if container.is_none() && listener.processes.iter().any(|process| !process.has_vouched_path()) {
+    if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }
     let is_id = |name: &String| {
@@ -267,15 +267,15 @@ fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Whether a unit has the same name after a restart: a service has, unless it was made for one run; what a manager
-/// names after a session or a container has not.
+/// Returns whether a unit has the same name after a restart. A service has, unless it was made for a single run; a
+/// unit that a manager named after a session or a container has not.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Whether a port looks as if the kernel had given it, and will give another next time. A port that the kernel would
-/// not have picked was chosen, and so was a program's own.
+/// Returns whether the kernel seems to have chosen the port, and so will choose another next time. A port that the
+/// kernel would not choose was chosen on purpose, and so was a program's own port.
 fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
     let socket = &judged.socket;
     if observation.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
@@ -291,7 +291,7 @@ fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// Ports, protocols and addresses of which every combination is there.
+/// Ports, protocols and addresses; every combination of them listens.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
@@ -387,7 +387,8 @@ fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterat
         .map(|(_, place)| place)
 }
 
-/// A namespace that goes by one of the words of the format is named so that it is not mistaken for one.
+/// Returns a pattern that matches exactly this name. The words `own` and `unnamed` have a meaning in the format, so a
+/// namespace with such a name gets an equivalent pattern.
 fn named(name: &str) -> Option<Namespaces> {
     let pattern = match name {
         "own" => "[o]wn".to_owned(),
@@ -397,7 +398,7 @@ fn named(name: &str) -> Option<Namespaces> {
     Glob::new(&pattern).ok().map(Namespaces::Named)
 }
 
-/// The name of the program of a rule, as far as an id may hold it.
+/// Returns the name of the program of a rule, limited to the characters of an ID.
 fn base(rule: &Allow) -> String {
     let names = rule.executables.iter().map(|program| match program {
         ExecutablePattern::Kernel => "kernel",
@@ -413,7 +414,7 @@ fn base(rule: &Allow) -> String {
     if name.is_empty() { "listener".to_owned() } else { name }
 }
 
-/// Gives every rule an id: its program and first port, and a number where that is taken.
+/// Gives every rule an ID: its program and first port, and a number if that ID is taken.
 fn name(rules: &mut [Drafted]) {
     let mut taken = HashSet::new();
     for Drafted { rule, .. } in rules {

@@ -57,7 +57,8 @@ pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> A
     answer
 }
 
-/// The conditions that do not hold, a phrase each: `user is root, not postgres`. What was not seen is not among them.
+/// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on something
+/// that was not seen are left out.
 pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
@@ -95,7 +96,7 @@ pub(super) fn distance(rule: &Allow, listener: &Entry, observation: &Snapshot, e
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
-/// What a rule asks for, in short: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
+/// Returns the conditions of a rule in short: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
 pub(super) fn wanted(rule: &Allow) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
@@ -113,7 +114,7 @@ pub(super) fn wanted(rule: &Allow) -> String {
     said
 }
 
-/// Position most three of them in words.
+/// Lists at most three values, or two and a count: `a, b or 5 more`.
 fn or_list(values: &[String], word: &str, none: &str) -> String {
     match values {
         [] => none.to_owned(),
@@ -275,7 +276,7 @@ fn on_port(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
     rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
 
-/// Whether a socket's port is one of these.
+/// Returns whether a socket's port is one of these.
 pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Snapshot) -> Answer {
     let port = socket.local.port;
     match ports {
@@ -297,7 +298,7 @@ fn in_namespace(wanted: &[Namespaces], listener: &Entry) -> Answer {
     })
 }
 
-/// A network namespace as a rule names it.
+/// Returns a network namespace as a rule names it.
 pub(super) fn namespace(namespaces: &Namespaces) -> String {
     match namespaces {
         Namespaces::Own => "own".to_owned(),
@@ -327,7 +328,7 @@ fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_c
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
         && !is_elsewhere(process)
-        && (names_container || process.has_vouched_path());
+        && (names_container || process.has_trusted_path());
     let names_directory = !glob.as_str().starts_with(['*', '?', '[', '{']);
     is_at_path && glob.matches(&exe.path) && (names_directory || PlacedBy::of_file(process) == PlacedBy::Root)
 }
@@ -341,7 +342,7 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match PlacedBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
-        _ if !process.has_vouched_path() => format!("{path} (in a directory tree of its own)"),
+        _ if !process.has_trusted_path() => format!("{path} (in a directory tree of its own)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         PlacedBy::Root => path.clone(),
         PlacedBy::User | PlacedBy::Anyone => format!("{path} (a user can replace it)"),

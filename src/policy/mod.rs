@@ -146,10 +146,10 @@ pub enum ExecutablePattern {
 }
 
 impl ExecutablePattern {
-    /// A program by the pattern of its path, or `kernel`.
+    /// Parses a pattern of a program's path, or `kernel`.
     ///
     /// # Errors
-    /// What is wrong with it: a pattern that no whole path can match is refused.
+    /// Returns what is wrong with the text: a pattern that cannot match an absolute path is refused.
     pub fn named(text: &str) -> Result<Self, String> {
         if text == "kernel" {
             return Ok(ExecutablePattern::Kernel);
@@ -174,7 +174,7 @@ pub enum User {
 }
 
 impl User {
-    /// A user by what it is called; digits are its number.
+    /// Parses a user name, or a user ID if the text is digits.
     #[must_use]
     pub fn named(text: &str) -> Self {
         let digits = text.bytes().all(|b| b.is_ascii_digit());

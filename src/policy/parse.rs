@@ -207,7 +207,7 @@ impl<'s> File<'s> {
         }
     }
 
-    /// The tables of an array of them, in the order of the file.
+    /// Returns the tables of an array, in the order of the file.
     fn tables<'t, 'i>(
         &self,
         table: &'t DeTable<'i>,
@@ -232,7 +232,7 @@ impl<'s> File<'s> {
         }
     }
 
-    /// One value, or a list of at least one.
+    /// Parses one value, or a list of at least one.
     fn many<T>(
         &self,
         value: &Value<'_>,
@@ -327,7 +327,7 @@ impl<'s> File<'s> {
         })
     }
 
-    /// A text that must be understood.
+    /// Parses a text, and refuses it with what is wrong.
     fn parsed<T>(
         &self,
         value: &Value<'_>,
@@ -337,7 +337,7 @@ impl<'s> File<'s> {
         understand(&text).or_else(|why| self.wrong(value, format!("\"{text}\": {why}")))
     }
 
-    /// Host names are case-insensitive.
+    /// Parses patterns of host names, which are case-insensitive.
     fn hosts(&self, value: &Value<'_>) -> Result<Vec<Glob>, PolicyError> {
         self.many(value, |value| self.glob(value, &self.text(value)?.to_ascii_lowercase()))
     }
@@ -476,7 +476,7 @@ fn one_of(names: &[&str]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-/// Returns the name that was probably meant, or all names.
+/// Returns the most similar name, or all names.
 fn nearest(text: &str, names: &[&str]) -> String {
     match near(text, names.to_vec()).first() {
         Some(name) => format!("did you mean {name}?"),

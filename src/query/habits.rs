@@ -20,7 +20,7 @@ pub(crate) struct Habits<'a> {
     pub(crate) port: Option<&'a str>,
 }
 
-/// Refuses options that cannot be honoured in the meaning that they have elsewhere. The error says what to type.
+/// Refuses options of ss and lsof that mean something else here. The error names the command to type instead.
 pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
     if let Some(port) = habits.port {
         return Err(format!("--port {port}: a port needs no option; type portolan {port}"));

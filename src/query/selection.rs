@@ -165,7 +165,8 @@ impl Selection {
             .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
     }
 
-    /// Returns where the targets were searched that are the name of a service or of a known program, and match nothing.
+    /// Returns, for each target that is a known name and matches nothing, what was searched: `ssh: nothing found
+    /// (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched

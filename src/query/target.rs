@@ -167,7 +167,8 @@ impl Name {
             programs::programs().filter(is_server).map(|program| program.name.to_owned()).collect();
         servers.dedup();
         if !servers.is_empty() {
-            places.push(format!("the programs {} on any port", first_of(&servers, FEW)));
+            let programs = if servers.len() == 1 { "program" } else { "programs" };
+            places.push(format!("the {programs} {} on any port", first_of(&servers, FEW)));
         }
         format!("nothing found (searched: {})", places.join(", "))
     }
@@ -315,11 +316,15 @@ fn range(s: &str) -> Option<Result<PortRange, String>> {
             PortRange::new(low, high)
                 .ok_or_else(|| format!("the range ends before it begins (expected {high}-{low})"))
         })),
-        (true, false) if high.is_empty() => Some(Err("the range has no end (expected 8000-8100)".to_owned())),
-        (false, true) if low.is_empty() => {
-            Some(Err("the range has no beginning (expected 8000-8100)".to_owned()))
+        (true, false) if high.is_empty() => {
+            Some(Err("the range has no end (expected a range such as 8000-8100)".to_owned()))
         }
-        (false, false) if s == "-" => Some(Err("an empty range (expected 8000-8100)".to_owned())),
+        (false, true) if low.is_empty() => {
+            Some(Err("the range has no beginning (expected a range such as 8000-8100)".to_owned()))
+        }
+        (false, false) if s == "-" => {
+            Some(Err("an empty range (expected a range such as 8000-8100)".to_owned()))
+        }
         _ => None,
     }
 }

@@ -24,7 +24,7 @@ pub struct Identity {
     pub programs: Vec<Program>,
     /// Further programs whose text is in the command line, shorter than the text of `programs`.
     also: Vec<Program>,
-    /// The interpreter that runs it, by its name in `programs.tsv`, and other interpreters with the same file.
+    /// The interpreters that its file can be, by their names in `programs.tsv`; empty if it is not an interpreter.
     interpreter: Vec<&'static str>,
     /// Whether it is a self-contained Erlang or Elixir release.
     is_release: bool,

@@ -87,7 +87,6 @@ impl Program {
         }
     }
 
-    /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     /// Returns the registered service that it serves, or its own name if it serves none.
     #[must_use]
     pub fn service(&self) -> &'static str {
@@ -100,6 +99,7 @@ impl Program {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
+    /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {
             Match::Arg(text) => text.trim_start_matches(['-', '/']),

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn others() {
+    fn known_uses_that_no_living_registration_explains() {
         use Basis::*;
         let dead = |text| assignment("l2f", Ended, Some(text));
         for (name, assignments, others) in [

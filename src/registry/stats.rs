@@ -46,7 +46,7 @@ impl Registry {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];
-        let mut spoken: Vec<SourceCount> =
+        let mut sources: Vec<SourceCount> =
             Life::ALL.into_iter().map(|kind| SourceCount { kind, names: 0, otherwise: 0 }).collect();
         let place = |verdict: &Verdict| {
             let range = verdict.range as usize;
@@ -60,7 +60,7 @@ impl Registry {
                 }
                 for life in verdict.assignments.iter().flat_map(|a| &a.life) {
                     if !Life::PACKAGED.contains(life) {
-                        spoken.iter_mut().filter(|s| s.kind == *life).for_each(|s| s.names += 1);
+                        sources.iter_mut().filter(|s| s.kind == *life).for_each(|s| s.names += 1);
                     }
                 }
             }
@@ -68,10 +68,10 @@ impl Registry {
         for row in self.evidence.lines().filter_map(Evidence::parse) {
             let protocols = row.protocols.split(',').count();
             for kind in row.kinds() {
-                for spoken in spoken.iter_mut().filter(|spoken| spoken.kind == kind) {
+                for source in sources.iter_mut().filter(|source| source.kind == kind) {
                     match row.service {
-                        Some(_) => spoken.names += protocols,
-                        None => spoken.otherwise += protocols,
+                        Some(_) => source.names += protocols,
+                        None => source.otherwise += protocols,
                     }
                 }
             }
@@ -91,7 +91,7 @@ impl Registry {
                 .filter(|(_, ports)| *ports > 0)
                 .map(|((range, status), ports)| Count { range, status, ports })
                 .collect(),
-            evidence: spoken,
+            evidence: sources,
             curated: [dead(CuratedState::Orphaned), dead(CuratedState::Legacy), self.live.lines().count()],
             known_uses: self.known_uses.lines().count(),
             programs: super::programs::programs().count(),
@@ -119,9 +119,9 @@ mod tests {
         );
         let orphaned = stats.statuses.iter().filter(|c| c.status == Status::Orphaned).map(|c| c.ports);
         assert!(orphaned.sum::<usize>() > 1000);
-        for spoken in &stats.evidence {
-            assert!(spoken.names > 0, "{spoken:?}");
-            assert_eq!(spoken.otherwise > 0, Life::PACKAGED.contains(&spoken.kind), "{spoken:?}");
+        for source in &stats.evidence {
+            assert!(source.names > 0, "{source:?}");
+            assert_eq!(source.otherwise > 0, Life::PACKAGED.contains(&source.kind), "{source:?}");
         }
         assert_eq!(stats.curated.iter().sum::<usize>(), 773 + 231);
     }

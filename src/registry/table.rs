@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_nothing() {
+    fn an_empty_table_has_no_lines() {
         for text in ["", "# only a header", "# only a header\n"] {
             assert_eq!(Table::new(text).at(0).count(), 0, "{text:?}");
         }

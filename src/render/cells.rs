@@ -325,7 +325,7 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
         (Status::Unassigned, _) if verdict.basis == Basis::Reserved => none("(reserved)"),
         (Status::Unassigned, _) => none("(unassigned)"),
         // What other programs use the port for explains no tool that a person left open, and no impostor.
-        (Status::Repurposed, _) if is_accused(entry) => none("(unknown)"),
+        (Status::Repurposed, _) if is_flagged(entry) => none("(unknown)"),
         // `explain` shows the other uses.
         (Status::Repurposed, _) => match verdict.known_use.first() {
             Some(first) => Field::plain(format!("~{}", sanitize(first))),
@@ -337,7 +337,7 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
 }
 
 /// Returns whether a finding at or above warning says that the program is not what the port suggests.
-fn is_accused(entry: &Entry) -> bool {
+fn is_flagged(entry: &Entry) -> bool {
     entry.findings().iter().any(|finding| {
         finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning
     })

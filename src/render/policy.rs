@@ -259,7 +259,7 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
             # add its executable, user and unit."
         ),
         DraftNote::Container => {
-            writeln!(w, "# The container has an ID and no name, so the rule does not name the container.")
+            writeln!(w, "# The container has an ID but no name, so the rule does not name the container.")
         }
     }
 }

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_not_obeyed() {
+    fn unsafe_characters_are_escaped() {
         for (name, text, shown) in [
             ("plain", "nginx: worker", "nginx: worker"),
             ("other scripts", "сервер-数据-é", "сервер-数据-é"),

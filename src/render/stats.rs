@@ -44,7 +44,13 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
             writeln!(w, "  {:<11} {:<11} {:>6}", range.name(), count.status.name(), count.ports)?;
         }
     }
-    writeln!(w, "\n{}", heading("Evidence: registrations listed, and ports listed with another service"))?;
+    writeln!(
+        w,
+        "\n{}",
+        heading(
+            "Evidence by source: registrations that the source lists, and ports that it lists for another service"
+        )
+    )?;
     for sources in evidence {
         let otherwise = if sources.otherwise > 0 { sources.otherwise.to_string() } else { String::new() };
         let line =

@@ -105,7 +105,7 @@ pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
-/// Writes that the awaited condition did not become true in time, and by which sockets a port is still taken.
+/// Writes the message for a wait that timed out, with the sockets that still use the port.
 ///
 /// # Errors
 /// If the line cannot be written.
@@ -127,7 +127,7 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
     writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))
 }
 
-/// Writes that a wait ends because not every socket can be seen.
+/// Writes the message for a wait that ends without an answer, because sockets may be missing from the scan.
 ///
 /// # Errors
 /// If the line cannot be written.

@@ -206,7 +206,7 @@ fn alive(a: &Assignment) -> String {
     } else {
         format!("{} is in use: {} {} it.", a.service, sources(&a.life), lists(&a.life))
     };
-    // If other sources confirm it, the basis of the curated list adds nothing.
+    // The reason of the curated row is added only if no packaged source confirms the service.
     let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
     match a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive) {
         Some(row) => {

@@ -50,7 +50,7 @@ fn an_audit_answers_by_its_exit_code() {
 }
 
 #[test]
-fn what_narrows_an_audit_narrows_what_is_reported() {
+fn filters_limit_the_report_of_an_audit() {
     for (arguments, wanted) in [
         (&["3416"][..], &[(3416, "orphaned")][..]),
         (&["-u"], &[(3414, "unexplained")]),

@@ -6,7 +6,7 @@ use crate::{capture, refused, run, stderr, stdout};
 
 /// A gap on either side prevents an all-clear in every format.
 #[test]
-fn a_diff_with_gaps_is_no_all_clear() {
+fn a_diff_with_gaps_is_never_clear() {
     let directory = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(capture()).unwrap();
     let before = capture();
@@ -48,7 +48,7 @@ fn a_cut_baseline_is_refused() {
 
 /// If either scope leaves something out, the output does not say "no changes".
 #[test]
-fn a_diff_of_narrow_captures_is_no_all_clear() {
+fn a_diff_of_narrow_captures_is_never_clear() {
     let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();
     narrow["scope"]["protocols"] = serde_json::json!(["tcp"]);
     narrow["sockets"].as_array_mut().unwrap().retain(|socket| socket["local"]["protocol"] == "tcp");

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::{run, stderr, stdout};
 
 #[test]
-fn what_a_command_refuses_is_not_in_its_help() {
+fn help_leaves_out_refused_options() {
     let (watch, audit) = (run(["watch", "--help"]), run(["audit", "--help"]));
     let shapes = ["--group", "--columns", "--sort", "--no-header", "--pids"];
     for option in shapes {

@@ -16,7 +16,7 @@ fn a_capture_is_judged_like_the_machine_itself() {
     let standard_input =
         portolan(["--from", "-", "-o", "json"]).stdin(File::open(capture()).unwrap()).output().unwrap();
     assert_eq!(standard_input.stdout, output.stdout);
-    // A capture of a capture equals the capture.
+    // `capture --from FILE` writes the content of FILE unchanged.
     let again = from_capture(&["capture"]);
     assert_eq!(stdout(&again), std::fs::read_to_string(capture()).unwrap());
 }
@@ -140,7 +140,7 @@ fn exit_codes_of_a_listing() {
 }
 
 #[test]
-fn ndjson_is_a_listener_a_line() {
+fn ndjson_has_one_line_per_listener() {
     let lines = from_capture(&["-o", "ndjson"]);
     let whole: serde_json::Value = serde_json::from_slice(&from_capture(&["-o", "json"]).stdout).unwrap();
     let text = stdout(&lines);
@@ -176,7 +176,7 @@ fn colour_is_what_was_asked_for() {
 }
 
 #[test]
-fn explain_answers_for_any_port_and_service() {
+fn explain_accepts_any_port_and_service() {
     for port in [0, 1, 22, 1023, 1024, 3416, 49151, 49152, 65535] {
         let output = from_capture(&["explain", &port.to_string(), "-o", "json"]);
         assert_eq!(output.status.code(), Some(0), "{port}");
@@ -204,7 +204,7 @@ fn explain_answers_for_any_port_and_service() {
 }
 
 #[test]
-fn this_machine_answers() {
+fn a_listing_of_this_machine() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let present = |wanted: bool| {

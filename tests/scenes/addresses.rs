@@ -24,8 +24,8 @@ pub const SCENES: &[Scene] = &[
     ("udplite", udplite),
     ("mptcp", mptcp),
     ("ephemeral_follows_the_namespace", ephemeral_follows_the_namespace),
-    ("a_long_list_of_kept_back_ports_is_read_whole", many_reserved_ports),
-    ("kept_back_ports_that_cannot_be_read_are_a_gap", reserved_ports_unread),
+    ("a_long_list_of_reserved_ports_is_read_completely", many_reserved_ports),
+    ("reserved_ports_that_cannot_be_read_are_a_gap", reserved_ports_unread),
 ];
 
 const STREAM: SocketType = SocketType::STREAM;

@@ -13,13 +13,13 @@ use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, gap, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("audit_answers_0_where_nothing_is_found_and_all_is_seen", clear),
-    ("audit_answers_1_while_something_is_found", findings),
-    ("audit_answers_2_to_what_it_does_not_understand", trouble),
-    ("audit_answers_3_where_it_could_not_see_all", incomplete),
+    ("audit_exits_with_0_if_nothing_is_found_and_everything_is_seen", clear),
+    ("audit_exits_with_1_if_something_is_found", findings),
+    ("audit_exits_with_2_for_bad_arguments", trouble),
+    ("audit_exits_with_3_if_not_everything_could_be_seen", incomplete),
     ("audit_needs_no_more_than_to_read", reading_is_enough),
-    ("audit_narrowed_looks_at_everything", narrowed),
-    ("audit_replaces_a_file_whole", whole_file),
+    ("audit_with_a_filter_scans_everything", narrowed),
+    ("audit_replaces_a_file_atomically", whole_file),
 ];
 
 /// Runs an audit as root, and returns its exit code and its JSON.

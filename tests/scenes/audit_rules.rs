@@ -19,14 +19,14 @@ pub const SCENES: &[Scene] = &[
     ("rules_shadowed_across_families", shadowed_across_families),
     ("rules_shadowed_by_a_device", shadowed_by_a_device),
     ("rules_shadowed_by_another_instance", shadowed_by_an_instance),
-    ("rules_shadowed_spares_who_is_hidden", shadowed_as_nobody),
+    ("rules_shadowed_needs_visible_owners", shadowed_as_nobody),
     ("rules_shared_by_two_users", shared_by_users),
     ("rules_shared_by_inheritance", shared_by_inheritance),
     ("rules_shared_spares_master_and_worker", master_and_worker),
     ("rules_shared_spares_socket_activation", socket_activation),
     ("rules_backlog_full", backlog_full),
     ("rules_bound_only", bound_only),
-    ("a_socket_of_the_kernel_is_no_finding", kernel),
+    ("a_socket_of_the_kernel_has_no_finding", kernel),
     ("rules_in_every_output", every_output),
 ];
 

@@ -210,7 +210,7 @@ fn a_port_that_a_connection_keeps(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr)?;
     same!(message.contains("still in use (1 close-wait)"), true, "{message}");
-    // The process of the other end is gone: nobody can tell any more which end opened the connection.
+    // The process of the other end is gone: no source says any more which end opened the connection.
     let report = lab.json(&["-a", "--state", "fin-wait2", "5001"])?;
     let rows = report["listeners"].as_array().ok_or("no rows")?;
     same!(rows.len(), 1, "{report}");

@@ -20,11 +20,11 @@ use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, gap, sleep, tcp, udp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("deep_finds_nothing_where_all_is_shown", nothing_where_all_is_shown),
-    ("deep_finds_what_no_table_shows", what_no_table_shows),
-    ("deep_accuses_nobody_for_churn", nobody_for_churn),
+    ("deep_finds_nothing_if_the_tables_are_complete", nothing_where_all_is_shown),
+    ("deep_finds_ports_that_no_table_shows", what_no_table_shows),
+    ("deep_reports_nothing_while_sockets_come_and_go", nobody_for_churn),
     ("deep_lets_services_start", services_start),
-    ("deep_audit_is_clear_where_all_is_shown", clear),
+    ("deep_audit_is_clear_if_the_tables_are_complete", clear),
     ("deep_audit_where_tables_are_falsified", falsified),
     ("deep_audit_where_netlink_is_refused", netlink_refused),
     ("deep_audit_as_nobody", as_nobody),
@@ -162,8 +162,8 @@ fn what_no_table_shows(_: &Lab) -> Outcome {
             Some(shown)
         };
         let taken = |ports, blind: &mut dyn FnMut() -> _| {
-            let swept = sweep(ports, blind);
-            swept.taken.into_iter().map(|(port, _)| port).collect::<Vec<_>>()
+            let result = sweep(ports, blind);
+            result.taken.into_iter().map(|(port, _)| port).collect::<Vec<_>>()
         };
         let wanted: Vec<_> = wanted.iter().map(|(protocol, family)| (*protocol, *family, port)).collect();
         same!(taken(PORTS, &mut blind), wanted, "{what}, left out");
@@ -246,12 +246,12 @@ fn services_start(_: &Lab) -> Outcome {
             }
         })
     };
-    let (swept, counts) =
+    let (results, counts) =
         meanwhile(&[&start], || (0..4).map(|_| sweep(PORTS, &mut shown)).collect::<Vec<_>>());
     let (started, refused) = (counts[0], refused.into_inner());
     eprintln!("{started} services started during four sweeps, {refused} were refused");
-    for swept in swept {
-        same!(swept.taken, []);
+    for one in results {
+        same!(one.taken, []);
     }
     same!(started > 1000, true, "{started}");
     same!(refused * 1000 <= started, true, "{refused} of {started}");

@@ -13,9 +13,9 @@ use crate::same;
 pub const SCENES: &[Scene] = &[
     ("diff_is_quiet_after_restarts_and_upgrades", quiet),
     ("diff_is_quiet_where_the_kernel_picked_the_port", picked),
-    ("diff_tells_each_change", each_change),
-    ("diff_is_not_quiet_where_it_did_not_see", not_seen),
-    ("diff_looks_where_the_baseline_looked", namespaces),
+    ("diff_reports_each_change", each_change),
+    ("diff_reports_listeners_that_it_could_not_compare", not_seen),
+    ("diff_scans_the_namespaces_of_the_baseline", namespaces),
     ("audit_finds_what_changed_since_a_baseline", audited),
 ];
 

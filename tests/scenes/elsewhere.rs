@@ -22,19 +22,19 @@ pub type Scene = (&'static str, fn() -> Outcome);
 
 pub const SCENES: &[Scene] = &[
     ("five_listeners", five_listeners),
-    ("the_holder_is_told", the_owner_is_reported),
+    ("the_owner_is_reported", the_owner_is_reported),
     ("both_families_at_once", both_families_at_once),
     ("absent_present_absent", absent_present_absent),
     ("two_hundred", two_hundred),
     ("ephemeral", ephemeral),
     ("a_connection_has_two_ends", a_connection_has_two_ends),
     ("hostile_name", hostile_name),
-    ("a_capture_says_the_same", a_capture_says_the_same),
-    ("explain_knows_who_listens", explain_knows_who_listens),
+    ("a_capture_gives_the_same_listing", a_capture_gives_the_same_listing),
+    ("explain_names_the_process", explain_names_the_process),
     ("waiting_for_a_port", waiting_for_a_port),
     ("targets_and_options", targets_and_options),
-    ("a_deep_look_is_a_gap", a_deep_look_is_a_gap),
-    ("what_is_drafted_allows_what_is_there", what_is_drafted_allows_what_is_there),
+    ("a_deep_scan_is_a_gap", a_deep_scan_is_a_gap),
+    ("a_draft_allows_the_current_listeners", a_draft_allows_the_current_listeners),
 ];
 
 /// Acts as a helper: opens the sockets that the arguments name, and prints the ports they got.
@@ -295,7 +295,7 @@ fn hostile_name() -> Outcome {
     Ok(())
 }
 
-fn a_capture_says_the_same() -> Outcome {
+fn a_capture_gives_the_same_listing() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:0", "udp/[::1]:0"])?;
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("capture.json");
@@ -314,7 +314,7 @@ fn a_capture_says_the_same() -> Outcome {
     Ok(())
 }
 
-fn explain_knows_who_listens() -> Outcome {
+fn explain_names_the_process() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:3417"])?;
     let report = json(&["explain", "tcp/3417"])?;
     same!(report["schema"], "portolan.explain/2");
@@ -358,20 +358,20 @@ fn targets_and_options() -> Outcome {
 }
 
 /// These systems have no deep scan: the report says so, and it is not an all-clear.
-fn a_deep_look_is_a_gap() -> Outcome {
+fn a_deep_scan_is_a_gap() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:0"])?;
     let output = run(&["audit", "--deep", "-o", "json", &server.ports[0].to_string()])?;
     same!(output.status.code().is_some_and(|code| [1, 3].contains(&code)), true, "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout)?;
     same!(report["complete"], false);
     let gaps = report["gaps"].as_array().ok_or("no gaps in the report")?;
-    same!(gaps.iter().filter(|gap| gap["what"] == "the deep look").count(), 1, "{gaps:?}");
+    same!(gaps.iter().filter(|gap| gap["what"] == "the deep scan").count(), 1, "{gaps:?}");
     Ok(())
 }
 
 /// A policy that is drafted from this machine allows what is there, by the paths of this system; another program is
 /// unexpected.
-fn what_is_drafted_allows_what_is_there() -> Outcome {
+fn a_draft_allows_the_current_listeners() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:0"])?;
     let port = server.ports[0].to_string();
     let directory = tempfile::tempdir()?;

@@ -20,9 +20,9 @@ pub const SCENES: &[Scene] = &[
     ("rules_deleted_and_replaced", deleted_and_replaced),
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
     ("rules_memfd", memfd),
-    ("rules_world_writable_folders", world_writable),
+    ("rules_world_writable_directories", world_writable),
     ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
-    ("rules_a_hidden_directory_is_no_finding", hidden_directory),
+    ("rules_a_hidden_directory_has_no_finding", hidden_directory),
 ];
 
 fn deleted_and_replaced(lab: &Lab) -> Outcome {

@@ -10,8 +10,8 @@ use crate::lab::{Lab, Outcome, Scene, Server, on_port};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("units_and_containers_of_sockets_whoever_asks", any_user_asks),
-    ("units_and_containers_of_holders_where_no_tree_is_mounted", no_tree),
+    ("any_user_sees_the_unit_and_container_of_a_socket", any_user_asks),
+    ("units_and_containers_of_processes_without_a_mounted_tree", no_tree),
 ];
 
 const TREE: &str = "/sys/fs/cgroup";

@@ -19,7 +19,7 @@ pub const SCENES: &[Scene] = &[
     ("thread_with_its_own_table", thread_with_its_own_table),
     ("zombie_leader", zombie_leader),
     ("io_uring_fixed_file", io_uring_fixed_file),
-    ("nobody_holds_it_in_sight", nobody_holds_it_in_sight),
+    ("a_socket_without_a_visible_process", a_socket_without_a_visible_process),
     ("kernel_socket", kernel_socket),
     ("in_flight", in_flight),
 ];
@@ -135,7 +135,7 @@ fn io_uring_fixed_file(lab: &Lab) -> Outcome {
 }
 
 /// This test process owns the socket, outside the pid namespace: inside, the owner must never be "the kernel".
-fn nobody_holds_it_in_sight(lab: &Lab) -> Outcome {
+fn a_socket_without_a_visible_process(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8220")?;
     let within = Server::start(&sleep(), vec![tcp("127.0.0.1:8221")?])?;

@@ -55,8 +55,8 @@ impl Stage {
     }
 }
 
-/// Creates a directory that every user can reach and only this one can write to: a program that runs from `/tmp` is
-/// flagged.
+/// Creates a directory that every user can read and only its owner can write. (Programs that run from `/tmp` would be
+/// flagged.)
 fn directory(name: &str) -> Result<TempDir, Failed> {
     let directory = tempfile::Builder::new().prefix(&format!("portolan-{name}")).tempdir_in("/var/lib")?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;

@@ -15,7 +15,7 @@ use crate::lab::{Lab, Outcome, Scene, Server, complete, listeners, pids, sleep, 
 use crate::{same, wires};
 
 pub const SCENES: &[Scene] =
-    &[("three_agree", three_agree), ("where_the_others_are_wrong", where_the_others_are_wrong)];
+    &[("three_agree", three_agree), ("differences_from_other_tools", differences_from_other_tools)];
 
 /// Protocol, address, port and pids.
 type Seen = BTreeSet<(String, String, u16, Vec<u32>)>;
@@ -95,7 +95,7 @@ fn three_agree(lab: &Lab) -> Outcome {
 }
 
 /// Each known difference by name; nothing else differs.
-fn where_the_others_are_wrong(lab: &Lab) -> Outcome {
+fn differences_from_other_tools(lab: &Lab) -> Outcome {
     wires::veth("wire1")?;
     lab.alone()?;
     let both = Server::start(&sleep(), vec![tcp("127.0.0.1:8910")?])?;

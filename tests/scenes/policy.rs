@@ -17,7 +17,7 @@ use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("a_drafted_policy_outlives_restarts_and_names_every_change", every_change),
-    ("a_policy_does_not_accuse_what_it_cannot_see", unseen),
+    ("a_policy_reports_no_finding_for_processes_it_cannot_see", unseen),
     ("a_policy_drafted_without_sight_says_so", drafted_blind),
 ];
 

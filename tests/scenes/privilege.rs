@@ -16,7 +16,7 @@ pub const SCENES: &[Scene] = &[
     ("hidepid_2_as_root", hidepid_2_as_root),
     ("subset_pid", subset_pid),
     ("no_ptrace", no_ptrace),
-    ("nobody_who_may_read", nobody_who_may_read),
+    ("an_unprivileged_user_who_may_read_processes", an_unprivileged_user_who_may_read_processes),
     ("user_namespace", user_namespace),
     ("foreign_pid_namespace", foreign_pid_namespace),
     ("foreign_pid_namespace_with_old_proc", foreign_pid_namespace_with_old_proc),
@@ -113,7 +113,7 @@ fn no_ptrace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-fn nobody_who_may_read(lab: &Lab) -> Outcome {
+fn an_unprivileged_user_who_may_read_processes(lab: &Lab) -> Outcome {
     lab.alone()?;
     let servers = two()?;
     let (report, messages) = lab.json_under("nobody-who-may-read", &[])?;

@@ -1,4 +1,4 @@
-//! RunningProgram programs whose file is deleted, was replaced or never existed, and deceptive names.
+//! Running programs whose file is deleted, was replaced or never existed, and deceptive names.
 
 use std::fs;
 use std::io::Write;

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Outcome, Scene, Server, flags, on_port, sleep, tcp};
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("a_stranger_on_a_guarded_port_is_an_impostor", impostor),
+    ("an_unknown_program_on_a_guarded_port_is_an_impostor", impostor),
     ("a_program_is_known_by_its_file", known_by_file),
     ("a_program_on_its_usual_port_is_not_remarkable", usual),
     ("explain_takes_programs_and_words", names),
@@ -36,12 +36,12 @@ fn known_by_file(lab: &Lab) -> Outcome {
     let _right = Server::start(&lab.sleeper_called(b"sshd")?, vec![tcp("127.0.0.1:22")?])?;
     let _wrong = Server::start(&lab.sleeper_called(b"sshd-not")?, vec![tcp("127.0.0.2:22")?])?;
     let report = lab.json(&["22"])?;
-    for (address, accused) in [("127.0.0.1", false), ("127.0.0.2", true)] {
+    for (address, is_flagged) in [("127.0.0.1", false), ("127.0.0.2", true)] {
         let listener =
             report["listeners"].as_array().and_then(|all| all.iter().find(|l| l["address"] == address));
         let listener = listener.ok_or("no such listener")?;
-        same!(flags(listener).contains(&"impostor"), accused, "{address}");
-        same!(listener["usual"].is_null(), accused, "{address}");
+        same!(flags(listener).contains(&"impostor"), is_flagged, "{address}");
+        same!(listener["usual"].is_null(), is_flagged, "{address}");
     }
     Ok(())
 }

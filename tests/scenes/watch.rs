@@ -15,20 +15,20 @@ use crate::lab::{Lab, NOBODY, Outcome, Scene, Server, pids, remount_proc, sleep,
 use crate::same;
 
 pub const SCENES: &[Scene] = &[
-    ("watch_tells_what_comes_and_goes", comes_and_goes),
-    ("watch_tells_a_change_of_hands", change_of_hands),
-    ("watch_tells_another_program_in_the_same_process", another_program),
-    ("watch_tells_a_file_that_is_replaced", file_replaced),
-    ("watch_tells_that_a_holder_let_go", lets_go),
+    ("watch_reports_listeners_that_start_and_end", comes_and_goes),
+    ("watch_reports_that_another_process_has_the_port", change_of_hands),
+    ("watch_reports_another_program_in_the_same_process", another_program),
+    ("watch_reports_a_file_that_is_replaced", file_replaced),
+    ("watch_reports_that_a_process_closed_a_shared_socket", lets_go),
     ("watch_is_quiet_about_a_restart", restart),
-    ("watch_tells_wider_and_narrower", wider_and_narrower),
-    ("watch_tells_what_is_hidden_parts", hidden_parts),
+    ("watch_reports_wider_and_narrower_reach", wider_and_narrower),
+    ("watch_reports_when_proc_is_unmounted_and_mounted_again", hidden_parts),
     ("watch_as_nobody", as_nobody),
-    ("watch_heeds_its_targets", targets),
+    ("watch_reports_only_its_targets", targets),
     ("watch_ends_when_its_reader_leaves", reader_leaves),
     ("until_listening", until_listening),
     ("until_free", until_free),
-    ("until_free_is_not_said_of_what_is_hidden_parts", until_free_hidden_parts),
+    ("until_free_is_incomplete_without_proc", until_free_hidden_parts),
 ];
 
 /// The longest wait for anything.
@@ -88,7 +88,7 @@ impl Watch {
         };
         let (began, before) = (Instant::now(), sleeps()?);
         while sleeps()? < before + 15 {
-            same!(began.elapsed() < PATIENCE, true, "it does not look");
+            same!(began.elapsed() < PATIENCE, true, "it does not scan");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())

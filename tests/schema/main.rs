@@ -151,7 +151,7 @@ fn listing(seen: &Snapshot) -> Value {
 }
 
 #[test]
-fn they_are_schemas() {
+fn every_schema_is_valid_and_tested() {
     for file in SCHEMAS {
         jsonschema::meta::validate(&schema(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     }

@@ -33,7 +33,7 @@ pub(crate) fn objects(value: &Value, path: String, found: &mut Vec<String>) {
 
 /// No key may be missing and no key may be added, in any object.
 #[test]
-fn nothing_else_passes() {
+fn missing_and_added_keys_are_refused() {
     let five = &["--from", "tests/captures/five.json"][..];
     let explained = [five, &["explain", "-o", "json", "3416", "5432"]].concat();
     let mut start = Vec::new();

@@ -14,7 +14,7 @@ pub fn pieces(file: &str, text: &str) -> Vec<Piece> {
     match extension {
         "rs" => rust(text),
         "md" => paragraphs(text),
-        _ => text.lines().zip(1..).map(|(text, line)| Piece { line, text: text.to_owned() }).collect(),
+        _ => text.lines().zip(1..).map(|(text, line)| Piece { line, text: split_names(text) }).collect(),
     }
 }
 
@@ -63,11 +63,11 @@ fn rust(text: &str) -> Vec<Piece> {
         } else if let Some(string) = rest.strip_prefix("r#\"").or_else(|| rest.strip_prefix("r##\"")) {
             let close = if rest.starts_with("r##") { "\"##" } else { "\"#" };
             let end = string.find(close).unwrap_or(string.len());
-            found.push(Piece { line, text: string[..end].to_owned() });
+            found.push(Piece { line, text: split_names(&string[..end]) });
             (rest.len() - string.len() + end + close.len()).min(rest.len())
         } else if c == '"' {
             let end = end_of_string(&rest[1..]);
-            found.push(Piece { line, text: unwrapped(&rest[1..=end]) });
+            found.push(Piece { line, text: split_names(&unwrapped(&rest[1..=end])) });
             (end + 2).min(rest.len())
         } else if c == '\'' {
             character(rest)
@@ -107,6 +107,13 @@ fn unwrapped(text: &str) -> String {
         joined.push_str(line.trim_start());
     }
     joined
+}
+
+/// Splits the names in a text at their underscores, and a text that is one name at its hyphens: `"snake_case"` becomes
+/// `snake case`, and `"kebab-case"` becomes `kebab case`.
+fn split_names(text: &str) -> String {
+    let is_name = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    text.replace(if is_name { ['_', '-'] } else { ['_', '_'] }, " ")
 }
 
 /// Returns the length of a character literal, or 1 for the quote of a lifetime.

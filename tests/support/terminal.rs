@@ -1,4 +1,4 @@
-//! Runs a program on a real pseudo-terminal. Its output is fed to a terminal emulator, and the tests look at the
+//! Runs a program on a real pseudo-terminal. Its output is fed to a terminal emulator, and the tests read the
 //! emulator's screen.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]

@@ -32,7 +32,7 @@ fn gap(stage: Stage) -> Gap {
     Gap { stage, what: "x".into(), count: None, pids: Vec::new(), why: "y".into(), remedy: None }
 }
 
-/// An observation on a kernel that hands out 32768 to 60999.
+/// Makes a snapshot of a kernel that gives ports 32768 to 60999 to outgoing connections.
 fn seen(rows: &[Row]) -> Snapshot {
     let mut observation = observation(rows);
     observation.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
@@ -45,7 +45,7 @@ fn seen(rows: &[Row]) -> Snapshot {
 }
 
 #[test]
-fn what_passes() {
+fn sockets_that_may_be_clients_are_passing_changes() {
     const ONE: Row = ("udp/0.0.0.0:40001", Some(0), &["/bin/a"]);
     const ANOTHER: Row = ("udp/0.0.0.0:50001", Some(0), &["/bin/a"]);
     let rows: &[Case] = &[
@@ -175,7 +175,7 @@ fn what_passes() {
 }
 
 #[test]
-fn what_is_not_sure_or_cannot_be_compared() {
+fn presumed_and_impossible_comparisons() {
     const WEB: Row = ("tcp/0.0.0.0:80", Some(0), &["/bin/a"]);
     let blind = |rows: &[Row], stage| {
         let mut observation = seen(rows);
@@ -271,7 +271,7 @@ fn a_file_that_is_replaced_under_its_process() {
     }
 }
 
-/// The findings on a change, and what the audit comes to.
+/// Returns the findings about the changes, and the outcome of the audit.
 fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
     let (before, after) = (report(before), report(after));
     let comparison: Comparison<'_> = compare(&before, &after);
@@ -398,7 +398,8 @@ proptest! {
         prop_assert_eq!(compared(&turn(&before), &turn(&after)), compared(&before, &after));
     }
 
-    /// What appeared vanishes on the way back, is as sure and passes as much; what cannot be compared cannot either way.
+    /// Compared the other way round, each appeared listener has vanished, with the same `sure` and `passing`; what
+    /// cannot be compared cannot be compared either way.
     #[test]
     fn comparisons_are_symmetric(before in any_view(), after in any_view()) {
         let mut back = compared(&after, &before);
@@ -406,9 +407,9 @@ proptest! {
         prop_assert_eq!(turned_over(&compared(&before, &after)), back);
     }
 
-    /// A complete comparison reports each place that only one side has, unless it may be a client's.
+    /// A complete comparison reports each address that only one side has, unless the socket may be a client's.
     #[test]
-    fn no_false_all_clear(before in any_view(), after in any_view()) {
+    fn a_complete_comparison_misses_nothing(before in any_view(), after in any_view()) {
         let (before, after) = (report(&before), report(&after));
         let comparison = compare(&before, &after);
         let ports = |report: &Report| -> BTreeSet<String> {

@@ -9,7 +9,7 @@ use crate::join::join;
 use crate::model::*;
 use crate::registry::Registry;
 
-/// A socket, and the program its one process runs; without a program the owner is hidden.
+/// Makes a socket and its process; without a program the owner is hidden.
 fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
     Socket {
         local: local.parse().unwrap(),
@@ -75,7 +75,7 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
     observation
 }
 
-/// The entries in the order of the snapshot, which a difference must not depend on.
+/// Returns the entries in the order of the snapshot, on which a difference must not depend.
 fn joined(snapshot: &Snapshot) -> Vec<Entry> {
     let alone = |socket: &Socket| {
         join(vec![socket.clone()], snapshot.processes.clone(), snapshot, &Registry::embedded())
@@ -83,7 +83,7 @@ fn joined(snapshot: &Snapshot) -> Vec<Entry> {
     snapshot.sockets.iter().flat_map(alone).collect()
 }
 
-/// The difference as text: kind, endpoint, and the endpoint before where it is another.
+/// Returns the difference as text: kind, endpoint, and the former endpoint if it differs.
 fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     difference(&joined(before), &joined(after))
         .iter()
@@ -96,7 +96,7 @@ fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// What an interpreter or a relay runs is part of the program; what is not known of it differs from nothing.
+/// What an interpreter or a relay runs is part of the program. If one side does not know it, the sides do not differ.
 #[test]
 fn scripts_modules_and_destinations_are_identity() {
     let running = |exe: &str, cmdline: &str| {
@@ -220,7 +220,7 @@ fn differences() {
 }
 
 #[test]
-fn namespaces_are_places() {
+fn a_namespace_is_part_of_the_address() {
     let netns = |inode, name: Option<&str>| Some(Netns { inode, name: name.map(str::to_owned) });
     let of = |netns| {
         let mut observation = observation(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
@@ -242,7 +242,7 @@ fn namespaces_are_places() {
     assert_eq!(printed(&contained(None, "web"), &contained(None, "db")), [""; 0]);
 }
 
-/// A file made to cost the square of its size does not.
+/// A file that is made to be slow to compare is compared in linear time.
 #[test]
 fn many_of_one_service() {
     let at = |network: &'static str| {
@@ -274,7 +274,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
 }
 
-/// The difference the other way round, made from this one.
+/// Returns the reverse of a difference, made from its text.
 fn turned(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()
@@ -313,16 +313,16 @@ proptest! {
     }
 
     #[test]
-    fn symmetric(before in rows(), after in rows()) {
+    fn swapped_sides_give_the_reverse_difference(before in rows(), after in rows()) {
         let (before, after) = (observation(&before), observation(&after));
         let mut back = printed(&after, &before);
         back.sort();
         prop_assert_eq!(turned(&printed(&before, &after)), back);
     }
 
-    /// Everything that is at one place only, on one side only, is reported.
+    /// Each address that only one side has is reported.
     #[test]
-    fn nothing_is_lost(before in rows(), after in rows()) {
+    fn a_listener_on_one_side_only_is_reported(before in rows(), after in rows()) {
         let printed = printed(&observation(&before), &observation(&after)).join("\n") + "\n";
         for row in after.iter().filter(|row| before.iter().all(|other| other.0 != row.0)) {
             let line = |line: &&str| line.split(' ').nth(1) == Some(row.0);

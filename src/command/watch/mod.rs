@@ -143,19 +143,16 @@ impl Watch {
     }
 
     /// Scans once, and reports changes if there are any.
-    fn look(
-        &mut self,
-        print_notices: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn look(&mut self, on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let seen = self.observer.look().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
             let changes = difference(&last.entries, &report.entries);
             let other_gaps = gaps(&last.snapshot) != gaps(&report.snapshot);
-            print_notices(WatchUpdate::Next { report: &report, changes, other_gaps })?;
+            on_update(WatchUpdate::Next { report: &report, changes, other_gaps })?;
         } else {
-            print_notices(WatchUpdate::Start(&report))?;
+            on_update(WatchUpdate::Start(&report))?;
         }
         self.counts = ScanCounts::of(&report);
         self.last = Some(report);

@@ -88,7 +88,7 @@ fn executables() {
 }
 
 #[test]
-fn who_could_not_be_read_is_not_accused() {
+fn unread_processes_have_no_findings() {
     let unread = vec![Process::unknown(7)];
     assert_eq!(codes(&found(socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into())), unread)), vec![]);
     for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown] {
@@ -162,7 +162,7 @@ fn backlogs() {
 }
 
 #[test]
-fn held_and_not_listened_on() {
+fn bound_only_sockets() {
     let of = |local: &str, state| {
         let owner = Owner::Held(vec![7].into());
         found(Socket { state, ..socket(local, owner) }, vec![program_process(7, "x", "/x", "")])
@@ -180,7 +180,7 @@ fn held_and_not_listened_on() {
 }
 
 #[test]
-fn a_connection_earns_none() {
+fn a_connection_has_no_findings() {
     let owner = Owner::Held(vec![7].into());
     let socket = Socket { state: State::Established, ..socket("tcp/127.0.0.1:80", owner) };
     assert_eq!(codes(&found(socket, running(exe("/memfd:x", ExeState::Memfd, None)))), vec![]);

@@ -8,9 +8,9 @@ use crate::model::{PlacedBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
-/// Decides `impostor`: no process on a guarded port is known to serve it. A program that holds sockets for others is not
-/// accused, nor is a process whose file could not be read and whose name is not known. A name acquits only together with
-/// a file that only root can have put there.
+/// Decides `impostor`: no process on a guarded port is known to serve it. Not flagged are programs that hold sockets
+/// for other programs, and processes whose file could not be read and whose name is unknown. A name is trusted only if
+/// nobody but root can have put the file there.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
@@ -66,9 +66,9 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already accuses the process: netcat and other tools for the moment are
-/// named as that. An interpreter is not such a tool, and neither is a file of that name that a user can have put there
-/// if the tool alone is not worth a warning.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process, such as netcat. Interpreters do not count,
+/// and neither does a file with the name of a tool that a user can have put there, if the tool alone is not worth a
+/// warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     let tool = process.command_line().and_then(|command| tools::ad_hoc(&command));
     tool.is_some_and(|tool| {

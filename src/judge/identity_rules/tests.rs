@@ -1,4 +1,5 @@
-//! A name acquits only together with a file that only root can have put there: each acquittal against each origin.
+//! A program's name is trusted only if nobody but root can have put its file there. Each rule that trusts a name is
+//! tested with each kind of file.
 
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ fn severity(local: &str, processes: Vec<Process>, code: &str) -> Option<Severity
 }
 
 #[test]
-fn a_name_acquits_only_with_a_file_that_users_cannot_replace() {
+fn a_name_is_trusted_only_if_users_cannot_replace_the_file() {
     let impostor = |local, name, cmdline| (local, name, cmdline, "impostor");
     for (local, name, cmdline, code) in [
         impostor("tcp/0.0.0.0:22", "sshd", "sshd -D"),
@@ -75,9 +76,10 @@ fn a_name_acquits_only_with_a_file_that_users_cannot_replace() {
     }
 }
 
-/// A super-server that passes its socket on is not compared with the service, unless a user can have made both.
+/// A super-server that passes its socket on to the service is not reported as sharing it, unless a user can have put its
+/// file there.
 #[test]
-fn a_name_does_not_excuse_sharing() {
+fn sharing_is_reported_if_a_user_can_replace_the_files() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
         for place in places {
             let inetd = Process { uid: Some(0), ..process(7, "inetd", "inetd", *place) };
@@ -103,14 +105,14 @@ fn impostors_by_severity() {
         ("sshd", memory, "sshd -D", critical),
         ("sshd", deleted, "sshd -D", critical),
         ("sshd", covered, "sshd -D", critical),
-        // A tool for the moment is named as that, an interpreter is not such a tool.
+        // The finding ad-hoc names netcat and similar tools, but not interpreters.
         ("nc", package, "nc -lp 22", None),
         ("nc", home, "nc -lp 22", None),
         ("socat", package, "socat TCP-L:22,fork TCP:10.0.0.1:22", None),
         ("socat", home, "socat TCP-L:22,fork TCP:10.0.0.1:22", critical),
         ("python3", package, "python3 -c import socket", warning),
         ("python3", package, "python3 -c from multiprocessing.spawn import spawn_main", warning),
-        // Words in the arguments never acquit.
+        // Words in the arguments prove nothing.
         ("python3", package, "python3 x.py sshd", warning),
         ("python3", home, "python3 -m sshd", critical),
     ] {
@@ -121,7 +123,7 @@ fn impostors_by_severity() {
 
 /// Any program can be given any arguments: only the words that say what an interpreter runs identify it.
 #[test]
-fn arguments_of_a_script_do_not_vouch() {
+fn arguments_of_a_script_do_not_identify_it() {
     let package = GENUINE[0];
     for (local, name, cmdline, severity_is) in [
         ("tcp/0.0.0.0:4505", "python3", "python3 /usr/bin/salt-master -d", None),

@@ -160,7 +160,8 @@ fn machine(name: &str) -> Option<String> {
     Some(of_libvirt.map_or(name, |(_, name)| name).to_owned())
 }
 
-/// Whether a group has the name of a container of AWS Fargate: the task's 32 hexadecimal digits, and a number.
+/// Returns whether a group has the name of a container of AWS Fargate: the 32 hexadecimal digits of the task, and a
+/// number.
 fn is_fargate_task(part: &str) -> bool {
     part.split_once('-').is_some_and(|(task, number)| {
         task.len() == 32

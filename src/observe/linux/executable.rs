@@ -31,7 +31,7 @@ pub(super) fn program(process: &OwnedFd, cmdline: &[String], origins: &mut Origi
         return Program { trouble: link.err().map(why), ..Program::default() };
     };
     let mut program = Program::default();
-    // A second attempt is made, because an upgrade may happen between the two looks at the file.
+    // A second attempt is made, because an upgrade may happen between the two reads of the file.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
         match &link {

@@ -1,4 +1,4 @@
-//! Finds the owner of every socket, and reports what stood in the way.
+//! Finds the owner of every socket, and reports why some owners could not be found.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
 use crate::model::{Gap, Owner, Pid, Stage, show_processes};
 
-/// How to look for owners.
+/// How to search for owners.
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     /// Whether every process that can be seen can be read.
     pub(super) privileged: bool,
     /// Whether to search threads and io_urings also if another process is known to own the socket.
     pub(super) closely: bool,
-    /// Whether to look for hidden processes, and for sockets that no table shows.
+    /// Whether to search for hidden processes, and for sockets that no table shows.
     pub(super) thoroughly: bool,
 }
 
-/// Fills in the owner of every socket and adds the obstacles to the gaps. `look` lists the sockets again.
+/// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `look` lists the sockets again.
 pub(super) fn find_owners(
     found: &mut [Found],
     Asked { privileged, closely, thoroughly }: Asked,
@@ -56,7 +56,7 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The second look removes sockets that are gone by now. The remaining sockets are searched for where descriptors
+    // The second list removes sockets that are gone by now. The remaining sockets are searched for where descriptors
     // hide, and once more in the ordinary descriptors, because a socket may have moved to another process during the
     // walk.
     let mut gone = HashSet::new();

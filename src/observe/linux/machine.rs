@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_machine_id() {
+    fn texts_that_are_not_a_machine_id() {
         for text in [
             "",
             "uninitialized\n",

@@ -57,7 +57,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// The tree of this process, from the root of its mount namespace.
+    /// Returns the directory tree of this process, from the root of its mount namespace.
     pub(super) fn own(&self) -> Option<&Tree> {
         let open = || {
             let me = openat(CWD, "/proc/self", PATH_ONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;

@@ -148,7 +148,7 @@ pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 const KEPT: usize = 256;
 
 impl OpenDirectories {
-    /// Opens the directories of the first owners, as far as permitted.
+    /// Opens the descriptor directories of the first 256 processes in `places`; skips those that may not be opened.
     pub(super) fn of(places: &[Place]) -> Self {
         let mut pids: Vec<Pid> = places.iter().map(|place| place.pid).collect();
         pids.dedup();
@@ -339,7 +339,7 @@ pub(super) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// A path below `/proc/PID`, made without allocation: the walk makes two for each process.
+/// A path below `/proc/PID` in a fixed buffer. The walk makes two paths for each process, too many to allocate.
 struct PidPath {
     bytes: [u8; 32],
     length: usize,

@@ -172,7 +172,8 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The directory of a process in `/proc`: what is read through it is all of one process, even if another process gets its pid.
+/// Opens the directory of a process in `/proc`. Everything read through it belongs to this process, even if another
+/// process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())

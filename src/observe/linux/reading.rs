@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends() {
+    fn reading_stops_after_eight_silent_processes() {
         let outcome = read_by((1..=20).map(job).collect(), Duration::from_millis(20), |_, _| {
             loop {
                 std::thread::sleep(Duration::from_secs(60));

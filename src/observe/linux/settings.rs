@@ -120,7 +120,7 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
             "this process is in a pid namespace of its own and cannot see the processes outside it",
-            "run it outside the container",
+            "run portolan outside the container",
         ));
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
@@ -178,10 +178,11 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         notes.push(Note { important: true, ..note(what, Some("use the static build")) });
     }
     if !scope.processes {
-        notes.push(note("processes were not looked up", Some("leave out --no-holders")));
+        notes.push(note("processes were not looked up", Some("run without --no-holders")));
     }
     if !scope.states.contains(&State::Bound) && scope.states.contains(&State::Listen) {
-        notes.push(note("bound sockets that do not listen were not listed", Some("leave out --no-holders")));
+        notes
+            .push(note("bound sockets that do not listen were not listed", Some("run without --no-holders")));
     } else if scope.states.contains(&State::Bound)
         && scope.protocols.contains(&Protocol::Tcp)
         && kernel.is_some_and(|version| !lists_bound_sockets(version))

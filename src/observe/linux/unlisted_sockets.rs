@@ -1,5 +1,5 @@
-//! Searches for sockets that are in no table: a network namespace without a process, a mount and a descriptor lives on by
-//! its sockets alone, and cannot be entered.
+//! Searches for sockets that are in no table: a network namespace without a process, mount or descriptor is kept alive
+//! only by its sockets, and cannot be entered.
 //!
 //! The kernel names the protocol of a socket (`system.sockprotoname`). Only a socket that is in the tables of no
 //! known namespace is examined further: it is duplicated for a moment, to ask for its address.
@@ -53,7 +53,7 @@ pub(super) fn find(strays: &[Stray]) -> Vec<Gap> {
         let sockets = receiving.iter().take(NAMED).map(|(pid, socket)| format!("pid {pid} has {socket}"));
         let pids = receiving.iter().map(|(pid, _)| *pid).collect();
         let why = format!(
-            "their network namespace lives by them alone: {}",
+            "only these sockets keep their network namespace alive: {}",
             sockets.collect::<Vec<_>>().join(", ")
         );
         gap("sockets that no table shows", receiving.len(), pids, why)

@@ -47,19 +47,19 @@ impl View {
 
     /// Lists the sockets of all these namespaces.
     pub(super) fn look(&self, scope: &Scope) -> SocketScan {
-        let mut sight = SocketScan::default();
+        let mut scan = SocketScan::default();
         if self.own {
-            sight.add(sockets::list(scope, None));
+            scan.add(sockets::list(scope, None));
         }
         for known in &self.others {
             match known.look(scope) {
                 Ok((listed, mut ephemeral)) => {
-                    sight.add(listed);
+                    scan.add(listed);
                     for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
                         gap.what.push_str(&format!(" (network namespace {})", known.netns.inode));
-                        sight.gaps.push(gap);
+                        scan.gaps.push(gap);
                     }
-                    sight.namespaces.push(Namespace {
+                    scan.namespaces.push(Namespace {
                         netns: known.netns.clone(),
                         ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),
                         reserved: ephemeral.iter().flat_map(|ephemeral| ephemeral.reserved.clone()).collect(),
@@ -68,7 +68,7 @@ impl View {
                             .to_owned(),
                     });
                 }
-                Err(why) => sight.gaps.push(Gap {
+                Err(why) => scan.gaps.push(Gap {
                     stage: Stage::Namespaces,
                     what: format!("the network namespace {}", known.netns.inode),
                     count: None,
@@ -78,7 +78,7 @@ impl View {
                 }),
             }
         }
-        sight
+        scan
     }
 
     /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that

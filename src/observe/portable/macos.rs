@@ -60,7 +60,7 @@ impl Obstacles {
     }
 }
 
-/// Returns the sockets in the scope of every process that may be read.
+/// Returns the sockets of every process that this user may read, as far as they are in the scope.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let gap = |what: &str, count: Option<u64>, why: String, remedy: Option<&str>| Gap {
         stage: Stage::Sockets,

@@ -174,7 +174,7 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
     }
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("processes that may not be opened: {}", list.join("; ")),
+        what: format!("processes that could not be opened: {}", list.join("; ")),
         count: u64::try_from(hidden.len()).ok(),
         pids: Vec::new(),
         why: "access denied".to_owned(),
@@ -336,7 +336,7 @@ mod tests {
         let mut process = Process::unknown(912);
         process.name = Some("svchost.exe".to_owned());
         let gap = unopened(&hidden, &[process], false).unwrap();
-        assert_eq!(gap.what, "processes that may not be opened: 912 svchost.exe (tcp 135, tcp 49664)");
+        assert_eq!(gap.what, "processes that could not be opened: 912 svchost.exe (tcp 135, tcp 49664)");
         assert_eq!((gap.count, gap.remedy.as_deref()), (Some(1), Some("run as administrator")));
         assert_eq!(unopened(&BTreeMap::new(), &[], false), None);
     }

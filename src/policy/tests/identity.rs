@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A bound socket is judged as in a comparison with a baseline; one that may be a client's is information at most.
+/// A bound socket is judged as in a comparison with a baseline. If it may be a client's, the severity is info at most.
 #[test]
 fn bound_sockets_and_clients() {
     for (local, state, severity) in [
@@ -22,7 +22,8 @@ fn bound_sockets_and_clients() {
     }
 }
 
-/// A path stands for the file that it leads to on this machine, and a pattern without a directory for no file of a user.
+/// A rule's path matches the file that the path leads to on this machine. A pattern without a directory matches no
+/// file of a user.
 #[test]
 fn an_executable_is_more_than_its_path() {
     let at = |path: &str, kind, state| {
@@ -106,7 +107,7 @@ fn what_an_interpreter_runs_is_a_condition() {
     assert!(drafted.rules[0].notes.is_empty(), "{:?}", drafted.rules[0].notes);
 }
 
-/// A draft allows no program that may be an impostor, on loopback as little as elsewhere.
+/// A draft allows no program that may be an impostor, on loopback or elsewhere.
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {
@@ -128,9 +129,9 @@ fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     assert!(!drafted.rules[0].rule.required);
 }
 
-/// Every `accept` needs a reason, and an audit names what it silenced.
+/// Every `accept` needs a reason, and an audit names the findings that it switched off.
 #[test]
-fn what_a_policy_silences_is_named() {
+fn findings_that_a_policy_accepts_are_named() {
     let rule = "[[allow]]\nid = \"a\"\nport = 22\naccept = \"impostor\"\n";
     for (reason, remarks) in [("", 1), ("reason = \"a honeypot\"\n", 0)] {
         let policy = read(&format!("{rule}{reason}")).unwrap();

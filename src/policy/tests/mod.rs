@@ -19,13 +19,13 @@ fn included(name: &str, text: &str) -> Included {
     Included { name: name.to_owned(), identity: name.to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-/// A policy of one file, its schema put in front on the same line.
+/// Parses a policy of one file, with its schema on the same line.
 pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     let text = format!("schema = \"portolan.policy/1\"\n{text}");
     parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
 }
 
-/// A process: pid, file, user; no file where it could not be read.
+/// Makes a process of pid, program file and user; an empty path means that the file could not be read.
 fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
     let exe = (!exe.is_empty()).then(|| Exe {
         path: exe.to_owned(),
@@ -56,7 +56,7 @@ fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     observation
 }
 
-/// One socket held by these.
+/// Makes a snapshot of one socket with these processes.
 fn one(local: &str, user: &str, servers: &[(Pid, &str, &str)]) -> Snapshot {
     let owner = Owner::Held(servers.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
     observation(vec![socket(local, user, owner)], servers.iter().copied().map(process).collect())
@@ -65,7 +65,7 @@ fn one(local: &str, user: &str, servers: &[(Pid, &str, &str)]) -> Snapshot {
 const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
 const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
-/// The findings at or above warning, `code rule` each, then the gaps, then the outcome.
+/// Returns the findings at or above warning (`code rule`), the number of gaps, and the outcome.
 fn printed(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -177,9 +177,9 @@ fn namespaces_are_the_own_one_unless_named() {
     }
 }
 
-/// What was not seen neither fulfils a condition nor breaks one.
+/// A condition on something that was not seen is neither true nor false.
 #[test]
-fn what_is_not_seen_is_not_decided() {
+fn conditions_without_evidence_are_undecided() {
     let unseen = |owner| observation(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
     for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown, Owner::Held(vec![10].into())] {
         let unseen = unseen(owner.clone());
@@ -231,9 +231,9 @@ fn the_first_rule_that_holds_is_named() {
     assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
 }
 
-/// An allowed port is no question any more; the program on it stays one, unless its rule accepts that.
+/// A rule that allows a port settles the findings about the port. The findings about its program need `accept`.
 #[test]
-fn what_an_allowed_listener_answers() {
+fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
     let observation = one("tcp/0.0.0.0:22", "root", &python);
     assert_eq!(printed(&read("").unwrap(), &observation).0, ["unexpected", "impostor"]);
@@ -280,7 +280,8 @@ fn findings_are_graded_by_the_first_rule_for_them() {
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
-/// The evidence of the one `unexpected`.
+/// Returns the evidence of the only `unexpected`: the nearest rule, the conditions that differ, and when the rule
+/// expired.
 fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(observation.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -327,18 +328,18 @@ fn an_unexpected_listener_names_the_nearest_rule() {
 }
 
 #[test]
-fn what_is_required_is_missed() {
+fn a_required_listener_that_is_absent_is_missing() {
     let required = "[[allow]]\nid = \"broad\"\nport = [80, 81]\n[[allow]]\nid = \"r\"\nport = 80\n\
                     executable = \"/usr/sbin/nginx\"\nrequired = true\n";
     let policy = read(required).unwrap();
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
-    // Another rule may decide; what is required is still there.
+    // The rule "broad" allows the listener first, but the listener still meets the requirement of "r".
     assert_eq!(printed(&policy, &there), (vec![], 0, Outcome::Clear));
     let nothing = observation(vec![], vec![]);
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
-    // Nobody is accused where it may be there.
+    // A listener that may only be hidden is a gap, not missing.
     let hidden = observation(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
     assert_eq!(printed(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
     let mut blind = nothing.clone();

@@ -52,7 +52,7 @@ fn numbered(rules: &[String], from: usize) -> String {
     rules.iter().enumerate().map(|(n, rule)| format!("[[allow]]\nid = \"r{}\"\n{rule}", n + from)).collect()
 }
 
-/// What a policy decides about the one listener: the rule that allows it, or whether one may.
+/// Returns the ID of the rule that allows the listener; if none does, whether a rule may allow it but lacks evidence.
 fn decided(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
     let report = judge(observation.clone(), Registry::embedded());
     let rules = apply::rules_on_host(&policy.allow, observation, "2026-11-21".parse().unwrap());
@@ -78,7 +78,7 @@ proptest! {
         }
     }
 
-    /// What a rule shadows never decides.
+    /// A rule that `check` reports as shadowed, impossible or expired never allows a listener.
     #[test]
     fn shadowed_rules_decide_nothing(
         rules in proptest::collection::vec(conditions(), 0..8),
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd(text in "\\PC{0,200}|([a-z\\[\\]= \"0-9.\n]{0,200})") {
+    fn parsing_never_panics(text in "\\PC{0,200}|([a-z\\[\\]= \"0-9.\n]{0,200})") {
         let _ = read(&text);
     }
 }

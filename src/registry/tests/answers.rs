@@ -72,11 +72,11 @@ fn statuses_of_ports() {
 }
 
 #[test]
-fn the_living_come_first() {
+fn live_registrations_come_first() {
     let udp = verdict("udp/1701");
     assert_eq!(udp.assignments[0].service, "l2tp");
     assert_eq!(udp.assignments[1].status, Status::Orphaned);
-    // Debian's file names both; the curated list wins.
+    // Debian's services file names this registration too, but the curated list of dead registrations overrides it.
     assert!(udp.assignments[1].life.contains(&Life::Netbase));
     assert_eq!(udp.known_use, ["L2TP (xl2tpd, strongSwan setups)"]);
 }
@@ -112,7 +112,7 @@ fn remarks() {
 }
 
 #[test]
-fn newer_names_are_taken_and_nothing_is_invented() {
+fn newer_names_replace_older_ones() {
     let renamed = registration(&verdict("tcp/1980"), "panquest-xact");
     assert_eq!(renamed.description, Some("PanQuest XACT"));
     assert_eq!((renamed.assignee, renamed.registered, renamed.modified), (None, None, None));
@@ -209,9 +209,9 @@ fn the_search_agrees_with_a_scan() {
     assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
 }
 
-/// Evidence names the registry's own service, by the rule in `agree.rs`.
+/// Evidence names the registry's own service, by the rule in the generator's `same_service.rs`.
 #[test]
-fn evidence_is_of_the_very_service() {
+fn evidence_names_the_registered_service() {
     use Life::*;
     for (target, service, life, otherwise) in [
         ("tcp/22", "ssh", &[Curated, Netbase, Tshark, Selinux, Firewalld, Ndpi, Ufw][..], &[][..]),

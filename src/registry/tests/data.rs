@@ -145,7 +145,7 @@ fn evidence_has_its_shape() {
 /// The rows of a dead registration cover both TCP and UDP if it has both: a product ends on all protocols at once. (A
 /// live row may leave out a protocol that is not used.)
 #[test]
-fn the_dead_are_dead_on_every_protocol() {
+fn dead_rows_cover_tcp_and_udp() {
     let registry = Registry::embedded();
     let covered: BTreeSet<_> = dead()
         .flat_map(|row| pairs(&row).map(move |(port, protocol)| (port, protocol, row.service)))
@@ -186,7 +186,7 @@ fn dead_services_are_reported_as_dead() {
 }
 
 #[test]
-fn the_living_live() {
+fn live_registrations_are_active() {
     let registry = Registry::embedded();
     for row in live() {
         for (port, protocol) in pairs(&row) {
@@ -200,7 +200,7 @@ fn the_living_live() {
 }
 
 #[test]
-fn every_known_use_answers() {
+fn every_known_use_is_in_a_verdict() {
     let registry = Registry::embedded();
     let uses: Vec<_> = known_uses().collect();
     assert!(uses.len() >= 220);
@@ -235,7 +235,7 @@ fn every_known_use_answers() {
 
 /// A look-up reads only the ranges that begin at most this far below a port.
 #[test]
-fn a_look_up_reaches_as_far_as_the_widest_range() {
+fn a_look_up_covers_the_widest_range() {
     let registry = Registry::embedded();
     let ranges: Vec<_> = registry.ranges.lines().filter_map(crate::registry::row::ports_of).collect();
     assert!(ranges.len() > 20, "{ranges:?}");

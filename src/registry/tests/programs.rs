@@ -66,7 +66,7 @@ fn lists_have_their_shape() {
 }
 
 #[test]
-fn processes_are_taken_for_what_they_are() {
+fn processes_are_identified() {
     use RestsOn::{Cmdline, Exe, Name};
     for (name, exe, cmdline, rests_on, marks) in [
         ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
@@ -135,7 +135,7 @@ fn processes_are_taken_for_what_they_are() {
 }
 
 #[test]
-fn who_serves_what() {
+fn programs_serve_their_own_ports() {
     for (name, exe, cmdline, port, serves, anywhere) in [
         ("prometheus", "/usr/bin/prometheus", "", 9090, true, false),
         ("prometheus", "/usr/bin/prometheus", "", 9091, false, false),
@@ -162,7 +162,7 @@ fn who_serves_what() {
 }
 
 #[test]
-fn who_belongs_on_a_guarded_port() {
+fn programs_that_belong_on_a_guarded_port() {
     for (name, exe, cmdline, target, belongs) in [
         ("sshd", "/usr/sbin/sshd", "", "tcp/22", Some(true)),
         ("sshd", "", "", "tcp/22", Some(true)),

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_is_none_is_no_sample() {
+    fn an_unknown_date_has_no_sample() {
         assert_eq!(midnight("2026-09-17").map(Timestamp::as_second), Some(1_789_603_200));
         assert_eq!(midnight("unknown"), None);
     }

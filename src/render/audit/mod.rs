@@ -119,9 +119,9 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     }
 }
 
-/// By what a finding is known again: its flag, and the listener's place, programs and user, or the rule that promised
-/// what is not there. No pid, inode or time is in it, so that a restart keeps it. It is JSON, so that no text in it can
-/// pass for another part of it.
+/// Returns the text that identifies a finding across scans: its flag, and the listener's address, programs and user,
+/// or the rule that requires a missing listener. It contains no pid, inode or time, so that it survives a restart. It
+/// is JSON, so that no text in it can pass for another part of it.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {

@@ -80,7 +80,7 @@ mod tests {
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
 
-    /// Two addresses of a Redis, a socket that is only bound, a service on loopback, and this many web servers.
+    /// Makes two addresses of a Redis, a socket that is only bound, a service on loopback, and this many web servers.
     fn observation(others: u32) -> Snapshot {
         let held = |pid: u32| Owner::Held(vec![pid].into());
         let mut bound = socket("tcp/0.0.0.0:7000", held(7));

@@ -452,7 +452,7 @@ fn the_list_of_rules_comes_from_the_flags() {
 
 /// Every format of an audit shows a gap.
 #[test]
-fn no_output_keeps_a_gap_to_itself() {
+fn every_output_shows_every_gap() {
     let observation = Snapshot {
         gaps: vec![Gap { what: "a thing unseen".into(), ..gap(Stage::Owners, "", None) }],
         ..empty()

@@ -148,9 +148,9 @@ udp  dynamic
               [flanneld], BoringTun WireGuard userspace [boringtun-cli] and
               NetBird [netbird].
   Guarded     wireguard; known servers: [wireguard], wireguard-go,
-              boringtun-cli, netbird, flanneld, mullvad-daemon and 2 more. The
-              kernel tunnel has no owning process; many VPN programs bring their
-              own.
+              boringtun-cli, netbird, flanneld, mullvad-daemon and 2 more. An
+              impostor receives the handshakes of a VPN. The kernel's own tunnel
+              has no process; many VPN programs bring one.
   Nearby      49001 nusdp-disc.
   Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
               connections (ip_local_port_range). It is not known whether a
@@ -352,7 +352,7 @@ tcp, udp  active
 }
 
 #[test]
-fn how_to_look() {
+fn the_card_says_how_to_see_more() {
     let mut snapshot = empty();
     let mut text = String::new();
     for (os, privileged) in [("linux", true), ("linux", false), ("windows", false)] {

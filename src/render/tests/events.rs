@@ -43,7 +43,7 @@ fn changes() {
 }
 
 #[test]
-fn what_cannot_be_seen() {
+fn gaps_are_events() {
     let mut observation = scene();
     let event = line(|w| events::view(&observation, w));
     assert_eq!((&event["event"], &event["complete"]), (&"incomplete".into(), &false.into()));

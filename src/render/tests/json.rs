@@ -231,7 +231,7 @@ fn owners_and_nulls() {
 }
 
 #[test]
-fn what_linux_adds() {
+fn fields_of_linux() {
     let mut observation = scene();
     observation.sockets.truncate(1);
     let socket = &mut observation.sockets[0];
@@ -311,7 +311,7 @@ fn explanations() {
 }
 
 #[test]
-fn nothing_is_valid_too() {
+fn an_empty_listing_is_valid() {
     let (_, listing) = listing(&empty());
     assert_eq!((&listing["listeners"], &listing["complete"]), (&json!([]), &json!(true)));
 }

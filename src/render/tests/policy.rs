@@ -134,7 +134,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 proptest! {
     #[test]
-    fn what_is_printed_reads_back(policy in policies()) {
+    fn a_printed_policy_parses_to_the_same_rules(policy in policies()) {
         let text = policy_text(&policy);
         prop_assert_eq!(text.chars().find(|c| is_unsafe(*c) && *c != '\n'), None);
         let again = read(&text);
@@ -237,7 +237,7 @@ fn is_rule_line(text: &str) -> bool {
 
 /// A listener with a finding at or above warning gets a rule that allows nothing until somebody uncomments it.
 #[test]
-fn a_draft_launders_nothing() {
+fn drafted_rules_for_flagged_listeners_are_commented_out() {
     let mut observation = observed([(80, true, 1, 0, 0)]);
     observation.processes.push(Process {
         name: Some("x".to_owned()),
@@ -338,7 +338,7 @@ fn a_draft_is_written_for_its_reader() {
 
 schema = "portolan.policy/1"
 
-# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of it (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor collects passwords or gives a shell; systemd owns the socket if ssh.socket is used.
+# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of it (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor collects passwords or gives a shell. If ssh.socket is used, systemd owns the socket.
 # DECIDE: stop this listener, or uncomment the rule and add a reason to it. Until then, it allows nothing.
 # registered services: ssh
 # [[allow]]

@@ -12,7 +12,7 @@ fn listing(observation: &Snapshot, style: &Style) -> String {
 }
 
 #[test]
-fn in_a_pipe_it_is_whole() {
+fn a_pipe_gets_the_full_table() {
     assert_snapshot(
         listing(&scene(), &PLAIN),
         str![[r#"

@@ -72,7 +72,7 @@ fn wanted(process: &Process) -> Option<Wanted> {
             let named = arguments.first().filter(|path| path.contains('/') || path.ends_with(".conf"));
             let paths = match named {
                 Some(path) => vec![path.clone()],
-                // The server replaces its command line by a title without the path.
+                // The server replaces its command line with a title that lacks the path.
                 None => paths_of_unit(&process::unit(process.pid)?),
             };
             (paths, parse::redis)
@@ -109,7 +109,7 @@ fn kafka_properties(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// Returns where the configuration of a unit of a distribution's package is.
+/// Returns the paths at which distributions install the configuration of a unit.
 fn paths_of_unit(unit: &str) -> Vec<String> {
     let paths = match unit {
         "redis-server.service" => vec!["/etc/redis/redis.conf"],

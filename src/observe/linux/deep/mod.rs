@@ -82,10 +82,10 @@ fn limits() -> Note {
 fn here(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
-    let swept = sweep(PORTS, &mut shown);
+    let result = sweep(PORTS, &mut shown);
     let mut gaps = compared.gaps;
-    gaps.extend(not_tried(&swept, netns));
-    let taken = swept.taken.into_iter().map(|((protocol, family, port), tries)| TakenPort {
+    gaps.extend(not_tried(&result, netns));
+    let taken = result.taken.into_iter().map(|((protocol, family, port), tries)| TakenPort {
         protocol,
         family,
         port,
@@ -95,7 +95,7 @@ fn here(netns: Option<&Netns>) -> DeepScanResult {
     });
     DeepScanResult {
         sockets: compared.sockets,
-        ports: swept.tried,
+        ports: result.tried,
         disagreements: compared.disagreements,
         taken: taken.collect(),
         gaps,
@@ -116,10 +116,10 @@ fn lists_bound_sockets_here() -> bool {
 }
 
 /// Returns the gaps for ports that could not be tried, one for each reason.
-fn not_tried(swept: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
+fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let mut gaps = Vec::new();
-    for (errno, count) in &swept.refused {
+    for (errno, count) in &result.refused {
         let errno = Errno::from_raw_os_error(*errno);
         let refused = matches!(errno, Errno::ACCESS | Errno::PERM);
         gaps.push(Gap {
@@ -133,11 +133,11 @@ fn not_tried(swept: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
             ),
         });
     }
-    if swept.unsure > 0 {
+    if result.unsure > 0 {
         gaps.push(Gap {
             stage: Stage::Sockets,
             what: format!("ports{place} that could not be tried, counted per protocol and family"),
-            count: Some(swept.unsure),
+            count: Some(result.unsure),
             pids: Vec::new(),
             why: "the tables that would explain them could not be read".to_owned(),
             remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),

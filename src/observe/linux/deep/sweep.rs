@@ -30,7 +30,7 @@ const BURST: u32 = 16;
 /// The pause before each round, in which short-lived sockets disappear and the tables settle.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The protocols and families that are swept.
+/// The protocols and families that are tried.
 const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Tcp, Family::Ipv4),
     (Protocol::Tcp, Family::Ipv6),
@@ -96,8 +96,8 @@ enum BindResult {
 /// Tries `ports`. `shown` reads the tables and returns `None` if they cannot be read completely; it is called several
 /// times.
 pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<ListedPorts>) -> SweepResult {
-    let mut swept = SweepResult::default();
-    let mut suspects: Vec<Port> = Vec::new();
+    let mut result = SweepResult::default();
+    let mut taken_ports: Vec<Port> = Vec::new();
     for (protocol, family) in KINDS {
         if !exists(protocol, family) {
             continue;
@@ -105,7 +105,7 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         // The tables are read again for each group of ports: a reading is soon out of date, and each port that it does
         // not explain is expensive to explain later.
         let Some(explained) = shown() else {
-            swept.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
+            result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;
         };
         for port in ports.clone() {
@@ -113,36 +113,36 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
             if explained.has(port) {
                 continue;
             }
-            swept.tried += 1;
+            result.tried += 1;
             match attempt(port) {
                 BindResult::Free => {}
-                BindResult::Taken => suspects.push(port),
-                BindResult::Refused(errno) => *swept.refused.entry(errno.raw_os_error()).or_default() += 1,
+                BindResult::Taken => taken_ports.push(port),
+                BindResult::Refused(errno) => *result.refused.entry(errno.raw_os_error()).or_default() += 1,
             }
         }
     }
     let mut tries = 1;
     for _ in 0..ROUNDS {
-        if suspects.is_empty() {
+        if taken_ports.is_empty() {
             break;
         }
         std::thread::sleep(PAUSE);
-        let Some(before) = shown() else { return unsure(swept, &suspects) };
-        suspects.retain(|port| !before.has(*port) && taken_throughout(*port));
+        let Some(before) = shown() else { return unsure(result, &taken_ports) };
+        taken_ports.retain(|port| !before.has(*port) && taken_throughout(*port));
         tries += BURST;
-        if suspects.is_empty() {
+        if taken_ports.is_empty() {
             break;
         }
-        let Some(after) = shown() else { return unsure(swept, &suspects) };
-        suspects.retain(|port| !after.has(*port));
+        let Some(after) = shown() else { return unsure(result, &taken_ports) };
+        taken_ports.retain(|port| !after.has(*port));
     }
-    swept.taken = suspects.into_iter().map(|port| (port, tries)).collect();
-    swept
+    result.taken = taken_ports.into_iter().map(|port| (port, tries)).collect();
+    result
 }
 
-fn unsure(mut swept: SweepResult, suspects: &[Port]) -> SweepResult {
-    swept.unsure += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
-    swept
+fn unsure(mut result: SweepResult, taken_ports: &[Port]) -> SweepResult {
+    result.unsure += u64::try_from(taken_ports.len()).unwrap_or(u64::MAX);
+    result
 }
 
 fn taken_throughout(port: Port) -> bool {
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_a_port_in_which_family() {
+    fn families_in_which_a_socket_takes_its_port() {
         for (address, v6only, four, six) in [
             ("0.0.0.0", None, true, false),
             ("127.0.0.1", None, true, false),
@@ -226,19 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_cannot_be_read_accuse_nobody() {
+    fn unreadable_tables_cause_no_finding() {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = held.local_addr().unwrap().port();
-        let swept = sweep(port..=port, &mut || None);
-        assert_eq!((swept.taken.len(), swept.tried), (0, 0));
-        assert!(swept.unsure >= 2, "{swept:?}");
+        let result = sweep(port..=port, &mut || None);
+        assert_eq!((result.taken.len(), result.tried), (0, 0));
+        assert!(result.unsure >= 2, "{result:?}");
         // The tables could be read at first, but not later.
         let mut readings = 0;
-        let swept = sweep(port..=port, &mut || {
+        let result = sweep(port..=port, &mut || {
             readings += 1;
             (readings <= 4).then(ListedPorts::default)
         });
-        assert_eq!(swept.taken, []);
-        assert_eq!(swept.unsure, 1, "{swept:?}");
+        assert_eq!(result.taken, []);
+        assert_eq!(result.unsure, 1, "{result:?}");
     }
 }

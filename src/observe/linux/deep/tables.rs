@@ -94,7 +94,7 @@ fn dump(
     let question = Question { family, protocol, states };
     let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
-        // The comparison is repeated until it stands, so that a socket missed once accuses nobody.
+        // The comparison is repeated until it is stable, so that a socket that is missed once causes no finding.
         None | Some(DumpError::NotCompared) => Ok(records),
         Some(trouble) => Err(trouble.to_string()),
     }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn who_misses_what() {
+    fn differences_name_the_sources_that_lack_a_socket() {
         use Source::{Netlink, Netstat2, ProcNet};
         for (name, readings, wanted) in [
             ("all agree", [&[1, 2][..]; 6], vec![]),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_answer_misses_nothing() {
+    fn a_source_without_an_answer_causes_no_difference() {
         let [a, mut b, c] = [[1], [2], [1]].map(|inodes| reading(&inodes));
         b.answered.clear();
         b.sockets.clear();

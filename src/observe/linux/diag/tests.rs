@@ -236,9 +236,9 @@ fn changed_sequence(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-/// A trouble is reported regardless of the other messages in the datagram: an incomplete dump is never "done".
+/// An incomplete dump is reported regardless of the other messages in the datagram: it is never "done".
 #[test]
-fn what_was_lost_is_never_done() {
+fn a_truncated_dump_is_never_complete() {
     for cut in 1..bytes(TCP4).len() {
         let (records, outcome) = read(&bytes(TCP4)[..cut]);
         if records.len() < 2 && cut != 124 {
@@ -259,7 +259,7 @@ proptest! {
         bounded(&datagram);
     }
 
-    /// These bytes pass the header check more often than random bytes.
+    /// Tests bytes that pass the header check more often than random bytes.
     #[test]
     fn any_messages_are_read_or_refused(
         messages in proptest::collection::vec(

@@ -6,7 +6,7 @@ use super::{Checksum, Record, Records, Wanted, lines, text};
 
 /// Where the database is: the second place is that of Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-/// A desktop has 20 MiB.
+/// Larger databases are not read. The database of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// Returns what the database recorded of the wanted files; `None` if there is no such database.
@@ -56,7 +56,7 @@ pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> R
     records
 }
 
-/// `Q1` and the SHA-1 sum in base64; other sums are unknown.
+/// Parses `Q1` and the SHA-1 sum in base64; other sums are unknown.
 fn checksum(value: &[u8]) -> Option<Checksum> {
     let mut sum = [0; 20];
     let digits: &[u8; 28] = value.strip_prefix(b"Q1")?.try_into().ok()?;

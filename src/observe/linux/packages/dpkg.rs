@@ -24,7 +24,7 @@ struct Diversion<'d> {
     package: &'d [u8],
 }
 
-/// A file that is looked for at a path of the lists.
+/// A file that is searched at a path of the lists.
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
@@ -74,13 +74,14 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
     Ok(Some(records))
 }
 
-/// Whether dpkg is at work: the files and the checksums of a package can then be those of two versions.
+/// Returns whether dpkg is running: the files and the checksums of a package can then be those of two versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
 }
 
-/// The lists of packages that can be installed for several architectures are called `NAME:ARCHITECTURE.list`.
+/// Removes the architecture from a package name: the file list of a package for several architectures is
+/// `NAME:ARCHITECTURE.list`.
 fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
 }
@@ -97,7 +98,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// The paths to look for in the lists: a diverted file is listed where it would have been.
+/// Returns the paths to search in the lists: a diverted file is listed under the path that it would have had.
 fn searches<'d>(wanted: &Wanted<'d>, diversions: &[Diversion<'d>]) -> HashMap<&'d [u8], Vec<Search<'d>>> {
     let mut searches: HashMap<&[u8], Vec<Search<'_>>> = HashMap::new();
     for (path, file) in wanted {
@@ -114,7 +115,7 @@ fn searches<'d>(wanted: &Wanted<'d>, diversions: &[Diversion<'d>]) -> HashMap<&'
     searches
 }
 
-/// The paths that a package lists, with the files they are the paths of.
+/// Returns the wanted paths that a package lists, each with the index of its file.
 fn listed<'d>(
     list: &[u8],
     package: &str,
@@ -133,7 +134,8 @@ fn listed<'d>(
     found
 }
 
-/// The checksum of a path in a `md5sums` file: 32 hexadecimal digits, two spaces and a relative path on each line.
+/// Returns the checksum of a path in an `md5sums` file: 32 hexadecimal digits, two spaces and a relative path on each
+/// line.
 fn checksum(sums: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     lines(sums).find_map(|line| {
         let (digits, rest) = line.split_at_checked(32)?;

@@ -1,11 +1,12 @@
 //! Which package installed a program, and whether the program is still the file that the package installed.
 //!
-//! The databases of dpkg, apk and pacman are read without their programs, below the root directory of the process: a
-//! container answers for its own files. Everything there can be hostile or endless, so each file and all of them together
-//! have a limit of size, and the whole look-up has a limit of time. What is not found out in time is a gap.
+//! The databases of dpkg, apk and pacman are read directly, without running those programs, below the root directory
+//! of the process: each container has its own files and databases. Everything there can be hostile or endless, so each
+//! file and all files together have a size limit, and the whole look-up has a time limit. What is not known in time is
+//! a gap.
 //!
-//! A checksum that does not fit is only taken for a modification if the package promises that the file does not change:
-//! configuration files and files without a recorded checksum say nothing.
+//! A different checksum counts as a modification only if the package promises that the file does not change:
+//! configuration files and files without a recorded checksum prove nothing.
 
 mod apk;
 mod checksum;
@@ -41,9 +42,10 @@ struct Thoroughness {
 
 /// With 70 servers, all look-ups of an audit take about 0.1 s.
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// Somebody waits for the answer, which can do without the package.
+/// For `explain` and cards: a user waits for the answer, which is useful without the package too.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// So many root directories are searched at the same time: one that does not answer does not stop the others.
+/// The number of root directories that are searched at the same time: one that does not answer does not stop the
+/// others.
 const WORKERS: usize = 4;
 
 /// What a package recorded of a file.
@@ -54,7 +56,7 @@ struct Record {
     checksum: Option<Checksum>,
 }
 
-/// The files that are looked for, by their path in its one spelling ([`Layout::canonical`]).
+/// The files to look up, by their path in its single spelling ([`Layout::canonical`]).
 type Wanted<'p> = HashMap<&'p [u8], usize>;
 /// What was recorded of them: several packages can have recorded one file.
 type Records = HashMap<usize, Vec<Record>>;
@@ -82,7 +84,7 @@ struct Package {
 struct Answer {
     pids: Vec<Pid>,
     package: Option<Package>,
-    /// Why its package, or whether it is modified, could not be found out.
+    /// Why its package, or whether it is modified, could not be determined.
     trouble: Option<String>,
     /// Whether it lies in a container with a database that only rpm can read.
     is_left_out: bool,
@@ -137,7 +139,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Whether the file that runs is still at its path, where a package could have put it.
+/// Returns whether the file that runs is still at its path, where a package could have put it.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -153,7 +155,7 @@ fn add(package: &Package, origin: &mut Origin) {
     origin.modified = package.modified;
 }
 
-/// One gap for each reason.
+/// Returns one gap for each reason.
 fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unanswered {
@@ -173,7 +175,8 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// The answers that come within the limit. Threads that wait for a file are left behind; they end with this process.
+/// Returns the answers that come within the time limit. Threads that wait for a file are left behind; they end with
+/// this process.
 fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = Answer> {
     let (sender, receiver): (_, Receiver<Answer>) = channel();
     let end = Instant::now() + how.limit;
@@ -197,7 +200,7 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<Answer>) {
     }
 }
 
-/// The root directories of the processes, the observer's own first.
+/// Returns the root directories of the processes, the root of this process first.
 fn roots(wanted: &[Pid], sender: &Sender<Answer>) -> VecDeque<(Root, Vec<Program>)> {
     let origins = Origins::default();
     let own = origins.own().map(|tree| tree.root_id);
@@ -224,7 +227,7 @@ fn roots(wanted: &[Pid], sender: &Sender<Answer>) -> VecDeque<(Root, Vec<Program
     roots
 }
 
-/// The program file of a process that is still at its path, and the root directory above it.
+/// Returns the program file of a process, if it is still at its path, and the root directory above it.
 fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process).unwrap_or(process);
@@ -279,7 +282,7 @@ fn answer(root: &Root, programs: &[Program], how: Thoroughness, sender: &Sender<
     }
 }
 
-/// What every database below a root directory recorded, and why one could not be read.
+/// Returns what every database below a root directory recorded, and why one could not be read.
 fn recorded(root: &Root, wanted: &Wanted<'_>) -> (Records, Option<String>) {
     let mut all = Records::new();
     let mut trouble = None;
@@ -297,7 +300,7 @@ fn recorded(root: &Root, wanted: &Wanted<'_>) -> (Records, Option<String>) {
     (all, trouble)
 }
 
-/// The lines of a file.
+/// Returns the lines of a file.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {

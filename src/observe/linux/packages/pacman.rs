@@ -42,7 +42,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
     Ok(Some(records))
 }
 
-/// The wanted paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
+/// Returns the wanted paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &Wanted<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -67,7 +67,7 @@ fn listed<'w>(files: &[u8], layout: &Layout, wanted: &Wanted<'w>) -> Vec<(&'w [u
     found
 }
 
-/// The line after a heading.
+/// Returns the line after a heading.
 fn value(description: &[u8], heading: &[u8]) -> Option<String> {
     let mut lines = lines(description);
     lines.find(|line| *line == heading)?;
@@ -88,7 +88,7 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
         .map_err(|_| "damaged or too large")
 }
 
-/// The checksum of a path: `./PATH KEYWORD=VALUE…` on a line.
+/// Returns the checksum of a path: each line is `./PATH KEYWORD=VALUE…`.
 fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     // Almost no line is decoded: only those that have the first letters of the file's name somewhere.
     let plain = path.rsplit(|byte| *byte == b'/').next()?;

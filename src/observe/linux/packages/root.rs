@@ -72,7 +72,7 @@ impl Root {
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
-        // Opening a device can already have an effect, so the file is looked at before it is opened.
+        // Opening a device can already have an effect, so the type of the file is checked before it is opened.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
@@ -81,7 +81,7 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Whether something is at the path, or may be because it cannot be looked at.
+    /// Returns whether something is at the path. The answer is also true if the path cannot be examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
@@ -130,7 +130,7 @@ impl Root {
     }
 }
 
-/// Device and inode.
+/// Returns device and inode.
 pub(super) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

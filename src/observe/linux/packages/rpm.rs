@@ -1,7 +1,7 @@
-//! The database of rpm, through rpm itself: its format is rpm's alone, and changes.
+//! The database of rpm, read by rpm itself: only rpm defines its format, which changes.
 //!
-//! Only the observer's own database is read, with the program at its fixed path: neither a container's program is run nor
-//! a container's database given to rpm.
+//! Only this machine's own database is read, with the program at its fixed path. A container's program is never run,
+//! and a container's database is never given to rpm.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -33,7 +33,7 @@ const FORMAT: &str =
 /// `RPMFILE_CONFIG` and `RPMFILE_GHOST` (`rpm/rpmfiles.h`).
 const MAY_CHANGE: u32 = 1 | 1 << 6;
 
-/// Whether there is a database of rpm.
+/// Returns whether there is a database of rpm.
 pub(super) fn has_database(root: &Root) -> bool {
     PLACES.iter().any(|place| root.has(place))
 }
@@ -62,7 +62,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
     Ok(Some(parse(&output?, &root.layout, wanted)))
 }
 
-/// What the program prints within the limits of time and size.
+/// Returns the output of the program, within the limits of time and size.
 fn output(child: &mut Child) -> Result<Vec<u8>, String> {
     let Some(stdout) = child.stdout.take() else { return Err(format!("{RPM}: no output")) };
     let (sender, receiver) = mpsc::channel();
@@ -108,7 +108,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Reco
     records
 }
 
-/// The first packages had no algorithm: MD5.
+/// Parses a checksum. The oldest packages name no algorithm: they use MD5.
 fn checksum(algorithm: &[u8], digest: &[u8]) -> Option<Checksum> {
     match algorithm {
         b"8" => from_hex(digest).map(Checksum::Sha256),

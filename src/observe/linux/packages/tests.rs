@@ -148,7 +148,7 @@ Version: 3
     }
 
     #[test]
-    fn what_is_no_database_or_cannot_be_read() {
+    fn missing_and_unreadable_databases() {
         let directory = database();
         let dpkg = directory.path().join("var/lib/dpkg");
         let root = || Root::new(fs::File::open(directory.path()).unwrap().into(), false);
@@ -171,7 +171,7 @@ Version: 3
         assert_eq!(recorded(&root(), &wanted), (Records::new(), None));
     }
 
-    /// The database of the machine that runs the test, if it is one of Debian.
+    /// Reads the database of the machine that runs the test, if it is one of Debian.
     #[test]
     fn the_real_database() {
         let root = Root::new(fs::File::open("/").unwrap().into(), true);
@@ -335,7 +335,7 @@ F\t/usr/bin/link\t\t0
 }
 
 #[test]
-fn what_a_package_makes_of_an_origin() {
+fn packages_decide_the_origin() {
     let package = |modified| Package { name: "p".to_owned(), version: Some("1".to_owned()), modified };
     for (name, before, modified, after) in [
         ("unmodified", OriginKind::System, Some(false), OriginKind::Package),
@@ -350,7 +350,7 @@ fn what_a_package_makes_of_an_origin() {
     }
 }
 
-/// The program that runs the test is of no package.
+/// The program that runs the test belongs to no package.
 #[test]
 fn a_process_of_no_package_and_one_that_has_ended() {
     let own = std::process::id();
