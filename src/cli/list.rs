@@ -33,8 +33,8 @@ pub struct FilterArgs {
     /// The targets, any of which a listener must match.
     #[arg(
         value_name = "TARGET",
-        help_heading = "Arguments",
-        help = "A port, address, service or program: 3416, 80,443, 8000-8100, tcp/53, [::1]:80, ssh, nginx"
+        help = "Port, address, interface, service or program",
+        long_help = "A port, address, network interface, service, program or script: 3416, 80,443, 8000-8100, tcp/53, [::1]:80, 10.0.0.0/8, eth0, ssh, nginx, server.py"
     )]
     pub targets: Vec<String>,
     /// TCP only
@@ -47,13 +47,13 @@ pub struct FilterArgs {
     #[arg(short = '4', long)]
     pub ipv4: bool,
     /// Sockets that IPv6 clients can reach
-    #[arg(short = '6', long)]
+    #[arg(short = '6', long, hide_short_help = true)]
     pub ipv6: bool,
     /// One option for each field of a query.
     #[command(flatten)]
     pub fields: FieldArgs,
     /// Exclude these: --not ssh, --not user=root
-    #[arg(long, value_name = "TARGET|KEY=VALUE")]
+    #[arg(long, value_name = "FILTER")]
     pub not: Vec<String>,
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
     #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "", hide_short_help = true)]
@@ -62,19 +62,19 @@ pub struct FilterArgs {
     #[arg(short = 's', value_name = "STATE", hide = true)]
     pub lsof_states: Vec<String>,
     /// Accepted from habit: listeners are listed anyway
-    #[arg(short = 'l', hide = true)]
+    #[arg(short = 'l', long, hide = true)]
     pub listening: bool,
     /// Accepted from habit: addresses and ports are always numbers
-    #[arg(short = 'n', hide = true)]
+    #[arg(short = 'n', long, hide = true)]
     pub numeric: bool,
     /// Accepted from habit: processes are always shown
-    #[arg(short = 'p', hide = true)]
+    #[arg(short = 'p', long, hide = true)]
     pub processes: bool,
     /// Accepted from habit: ports are always numbers
     #[arg(short = 'P', hide = true)]
     pub numeric_ports: bool,
     /// Accepted from habit: -o wide shows more
-    #[arg(short = 'e', hide = true)]
+    #[arg(short = 'e', long, hide = true)]
     pub extended: bool,
     /// Refused: a port needs no option
     #[arg(long, value_name = "PORT", hide = true)]
@@ -140,6 +140,7 @@ impl Args for FieldArgs {
         command.args(FIELDS.iter().map(|field| {
             let arg = Arg::new(field.name).long(field.name).value_name(field.value).help(field.help);
             let arg = arg.action(ArgAction::Append).allow_negative_numbers(true);
+            let arg = arg.hide_short_help(field.only_long_help);
             if field.list { arg.value_delimiter(',') } else { arg }
         }))
     }
@@ -226,7 +227,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub scan: ScanArgs,
     /// Show how many connections each listener has
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub group: bool,
     /// Short flat rows, one per listener and process (-o ndjson or csv)
     #[arg(long, hide_short_help = true, help_heading = "Output")]
@@ -235,10 +236,10 @@ pub struct ListArgs {
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
     /// Sort by this column; -COLUMN reverses the order
-    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, hide_short_help = true, help_heading = "Output")]
     pub sort: Option<String>,
     /// Leave out the header line (table and CSV)
-    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    #[arg(short = 'H', long, hide_short_help = true, help_heading = "Output")]
     pub no_header: bool,
     /// Print only process IDs: kill $(portolan --pids 3000)
     #[arg(long, help_heading = "Output")]

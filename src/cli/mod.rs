@@ -9,7 +9,7 @@ mod watch;
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::model::HostScope;
@@ -27,6 +27,7 @@ pub use watch::WatchArgs;
     version,
     about = "Lists what listens on this machine, and flags what should not be there",
     long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and with what the port registry says about its port. It flags what should not be there: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
+    after_help = SHORT_AFTER,
     after_long_help = AFTER,
     disable_help_subcommand = true,
     mut_subcommand("explain", |command| formats(command, &["table", "json"])),
@@ -61,6 +62,13 @@ fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Comm
     )
 }
 
+const SHORT_AFTER: &str = "\
+Examples:
+  portolan 3000             who listens on port 3000
+  portolan nginx            every socket of nginx
+  portolan -t 8000-8100     TCP listeners on these ports
+  sudo portolan audit       check every listener";
+
 const AFTER: &str = "\
 Examples:
   portolan                   every listener
@@ -76,7 +84,8 @@ Examples:
   portolan -o json           for scripts
   portolan capture >host.json; portolan --from host.json
   portolan diff host.json    changes since a snapshot (see portolan diff --help)
-  portolan man | man -l -    the manual page; for completions see portolan completions --help
+  portolan man | man -l -    the manual page
+  portolan help completions  how to install completions for a shell
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.
 
@@ -98,7 +107,7 @@ pub enum Command {
     #[command(long_about = audit::ABOUT, after_long_help = audit::EXAMPLES)]
     Audit(Box<AuditArgs>),
     /// Write or check a policy
-    #[command(subcommand, long_about = policy::ABOUT, after_long_help = policy::EXAMPLES)]
+    #[command(arg_required_else_help = true, subcommand, long_about = policy::ABOUT, after_long_help = policy::EXAMPLES)]
     Policy(PolicyCommand),
     /// Show what changed since a saved snapshot
     #[command(long_about = diff::ABOUT, after_long_help = diff::EXAMPLES)]
@@ -114,6 +123,12 @@ pub enum Command {
         after_long_help = "Examples:\n  portolan man >/usr/local/share/man/man1/portolan.1\n  portolan man | man -l -"
     )]
     Man,
+    /// Show the help of a command
+    #[command(after_long_help = "Examples:\n  portolan help audit\n  portolan help policy init")]
+    Help(HelpArgs),
+    /// Show the version, the registry and the sources of this build
+    #[command(hide = true, after_long_help = "Examples:\n  portolan version")]
+    Version,
 }
 
 const EXPLAINED: &str = "\
@@ -135,6 +150,29 @@ Examples:
   sudo portolan capture --without cmdline >host.json     without command lines
 
 A snapshot contains the names, users and command lines of processes. Command lines may contain secrets: protect the file.";
+
+/// The arguments of `help`.
+#[derive(Args, Clone, Debug)]
+pub struct HelpArgs {
+    /// The command; none for the program
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Returns the long help of a command.
+///
+/// # Errors
+///
+/// If there is no such command.
+pub fn help(path: &[String]) -> Result<StyledStr, String> {
+    let mut command = Cli::command();
+    command.build();
+    for name in path {
+        let found = command.find_subcommand(name).cloned();
+        command = found.ok_or_else(|| format!("{name}: no such command (see portolan help)"))?;
+    }
+    Ok(command.render_long_help())
+}
 
 /// Returns the names of the commands.
 #[must_use]
@@ -214,12 +252,12 @@ pub struct CommonArgs {
     )]
     pub output: Output,
     /// The same as -o json
-    #[arg(long, global = true, help_heading = "Output")]
+    #[arg(long, global = true, hide_short_help = true, help_heading = "Output")]
     pub json: bool,
-    /// Saved snapshot to read instead of this machine (- is stdin)
+    /// Read this snapshot instead of the machine (- is stdin)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Source")]
     pub from: Option<PathBuf>,
-    /// Network namespace: name, inode, process ID, or all (Linux)
+    /// Network namespace: name, inode, PID or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
     /// Part of the machine that must be visible: machine (default of audit), namespace (default elsewhere) or container; a

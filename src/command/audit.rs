@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::{Error, Exit, Ui, diff, from, judged, list, observation, registry_source};
+use super::{Error, Exit, Ui, diff, from, judged, list, observation, registry_source, suggestions};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge;
@@ -30,7 +30,7 @@ pub(super) fn run(
     // A bad policy is refused before the system is observed.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = registry_source::registry(common)?;
-    let selection = Selection::new(&args.filter.asked(false), &registry).map_err(Error::msg)?;
+    let selection = list::parsed(&args.filter.asked(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
     // The filters do not limit the scan: another socket on the same port may be of the other family, and what a policy
@@ -73,7 +73,7 @@ pub(super) fn run(
     audit.sort();
     if let Some(asked) = asked {
         let matched = narrow(&mut audit, asked, &selection);
-        if let Some(line) = list::unknown_names(&selection, &matched, &report, common).into_iter().next() {
+        if let Some(line) = suggestions::unknown_names(&selection, &matched, &report, common).into_iter().next() {
             return Err(Error::msg(line));
         }
     }

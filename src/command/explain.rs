@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, list, observation, registry_source};
+use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Query, Question, Report};
 use crate::model::{Gap, Matched, Owner, PortRange, Protocol, Stage, State};
@@ -30,7 +30,7 @@ pub(super) fn run(
     }
     let targets = target::parse_all(&args.targets, &registry).map_err(Error::msg)?;
     let is_address =
-        |target: &&Target| matches!(target.kind, Kind::Address { .. }) && target.ports().is_none();
+        |target: &&Target| matches!(target.kind, Kind::Address(_)) && target.ports().is_none();
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
@@ -111,7 +111,7 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     if common.from.is_none() && observe::is_running(name) {
         return format!("{name}: this process does not listen; explain takes a port, a service or a program");
     }
-    list::unknown_name(name, report)
+    suggestions::unknown_name(name, report, common)
 }
 
 /// Returns whether a listener may be what a target names, and its process, which would decide, is not known.

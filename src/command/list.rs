@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, observation, registry_source};
-use crate::cli::{self, CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
+use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
+use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::judge::{Entry, Report};
 use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
-use crate::query::{Answer, Selection, Subject, names};
+use crate::query::{Answer, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
 use crate::render::{brief, csv, json, sanitize, table, write_summary};
@@ -22,7 +22,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         return Err(Error::msg("--brief: has columns of its own; leave out --columns"));
     }
     let registry = registry_source::registry(common)?;
-    let selection = selection(&args.scan, &registry)?;
+    let selection = selection(&args.scan, &registry, common)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
@@ -43,8 +43,9 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     check_users(&selection, &observation)?;
     let mut report = judged(observation, registry, common);
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);
-    let unknown = unknown_names(&selection, &matched_entries.matched, &report, common);
+    let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
     let searched = selection.searched(&matched_entries.matched);
+    let unused = suggestions::unused_exclusions(&selection, &report, common);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
@@ -74,7 +75,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
     }
     let mut messages = io::stderr().lock();
-    for line in unknown.iter().chain(&searched) {
+    for line in unknown.iter().chain(&searched).chain(&unused) {
         let _ = writeln!(messages, "portolan: {}", sanitize(line));
     }
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
@@ -91,12 +92,30 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 }
 
 /// Parses the filters of a listing or a watch.
-pub(super) fn selection(args: &ScanArgs, registry: &Registry) -> Result<Selection, Error> {
+pub(super) fn selection(
+    args: &ScanArgs,
+    registry: &Registry,
+    common: &CommonArgs,
+) -> Result<Selection, Error> {
     let connections = |(name, values): &(&str, Vec<String>)| {
         *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
     };
     let either_end = args.all || args.filter.fields.values.iter().any(connections);
-    Selection::new(&args.filter.asked(either_end), registry).map_err(Error::msg)
+    parsed(&args.filter.asked(either_end), registry, common)
+}
+
+/// Parses filters, and looks their names up among the network interfaces of this machine.
+pub(super) fn parsed(
+    asked: &TypedFilters<'_>,
+    registry: &Registry,
+    common: &CommonArgs,
+) -> Result<Selection, Error> {
+    let mut selection = Selection::new(asked, registry).map_err(Error::msg)?;
+    // A snapshot does not have the interfaces, and another namespace has others of the same names.
+    if common.from.is_none() && common.netns.is_none() {
+        selection.resolve_interfaces(&observe::interface_addresses);
+    }
+    Ok(selection)
 }
 
 /// Which entries of a report match the filters.
@@ -165,31 +184,6 @@ pub(super) fn narrow(report: &mut Report, matched_entries: &MatchedEntries, sele
     question.undecided = matched_entries.undecided;
     let mut keep = matched_entries.keep.iter();
     report.entries.retain(|_| keep.next() == Some(&true));
-}
-
-/// Returns a message for each target whose name is not known. The report must not be narrowed yet.
-pub(super) fn unknown_names(
-    selection: &Selection,
-    matched: &HashSet<usize>,
-    report: &Report,
-    common: &CommonArgs,
-) -> Vec<String> {
-    let is_running = |name: &str| common.from.is_none() && observe::is_running(name);
-    let unknown = selection.unknown_names(matched, is_running);
-    unknown.into_iter().map(|name| unknown_name(name, report)).collect()
-}
-
-/// Returns the message for an unknown name, with the most similar name.
-pub(super) fn unknown_name(name: &str, report: &Report) -> String {
-    let commands = cli::commands();
-    let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
-    let running =
-        listeners().flat_map(|entry| &*entry.processes).filter_map(|process| process.name.as_deref());
-    let services =
-        listeners().flat_map(|entry| &entry.verdict.assignments).map(|assignment| assignment.service);
-    let in_use = running.chain(services);
-    let near = names::suggestion(name, commands.iter().map(String::as_str), in_use, &report.registry);
-    format!("{name}: no such port, service, program or running process{near}")
 }
 
 /// Refuses a user that neither this system nor the snapshot knows.

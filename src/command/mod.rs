@@ -14,6 +14,7 @@ mod program;
 mod registry_source;
 pub mod screen;
 mod stdout;
+mod suggestions;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +22,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Error, bail};
 
 use self::stdout::Stdout;
-use crate::cli::{Cli, Color, Command, CommonArgs, ListArgs, Output, Without};
+use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Report};
 use crate::model::{Namespaces, Snapshot};
 use crate::observe::{self, Scope, observe};
@@ -89,9 +90,19 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Capture) => capture::run(common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man) => man::run(&mut out),
+        Some(Command::Help(args)) => help(args, &mut out),
+        Some(Command::Version) => {
+            writeln!(out, "portolan {}", version())?;
+            Ok(Exit::Matched)
+        }
     }?;
     out.flush()?;
     Ok(exit)
+}
+
+fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
+    writeln!(out, "{}", cli::help(&args.command).map_err(Error::msg)?.to_string().trim_end())?;
+    Ok(Exit::Matched)
 }
 
 /// Returns the text of `--version` after the version: the date of the registry, the sources of the registry and of its

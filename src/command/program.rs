@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::stdout::is_broken_pipe;
 use super::{Exit, completions, run_command, version};
 use crate::cli::{self, Cli};
+use crate::query::pid_refusal;
 use crate::render::sanitize;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -26,10 +27,15 @@ pub fn run() -> ExitCode {
         {
             return written(writeln!(io::stdout(), "portolan {}", version()));
         }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return written(write!(io::stdout(), "{}", error.render()));
+        }
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => {
             return complain(
-                &list_option_error(&error).unwrap_or_else(|| one_line(&error.render().to_string())),
+                &habit_error(&error)
+                    .or_else(|| list_option_error(&error))
+                    .unwrap_or_else(|| one_line(&error.render().to_string())),
             );
         }
     };
@@ -71,15 +77,55 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Returns the error of the parser as one line: what is wrong, and the parser's tip if there is one.
+/// Options of other programs that this program does not have, each with what to type.
+const HABITS: [(&str, &str); 6] = [
+    ("-c", "for the sockets of a program type portolan NAME"),
+    ("-g", "for the processes of a user type portolan --user NAME"),
+    ("-k", "to end what listens on a port type kill $(portolan --pids 3000)"),
+    ("-r", "addresses and ports are always numbers; leave it out"),
+    ("-w", "raw sockets are not listed; type ss -w"),
+    ("-x", "Unix sockets are not listed; type ss -x"),
+];
+
+/// Returns an error message with what to type, for an option of ss, lsof, netstat or fuser.
+fn habit_error(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let pid = env::args_os().skip(1).find_map(|arg| {
+        let (letters, pid) = arg.to_str()?.strip_prefix('-')?.split_once('p')?;
+        let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+        (is_pid && letters.bytes().all(|byte| byte.is_ascii_alphabetic())).then(|| pid.to_owned())
+    });
+    if let Some(pid) = pid {
+        return Some(pid_refusal(&pid));
+    }
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return None };
+    let (option, remedy) = HABITS.iter().find(|(habit, _)| habit == option)?;
+    Some(format!("{option}: {remedy}"))
+}
+
+/// Returns the error of the parser as one line: what is wrong, the parser's tip if there is one, and the command whose
+/// help explains it.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
     let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    for more in lines.filter(|line| ["tip:", "[", "<", "--"].iter().any(|start| line.starts_with(start))) {
-        line.push_str(if more.starts_with("tip:") { "; " } else { " " });
-        line.push_str(more.strip_prefix("tip: ").unwrap_or(more));
+    let mut command = "portolan".to_owned();
+    for more in lines {
+        if let Some(usage) = more.strip_prefix("Usage: ") {
+            let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
+            command = words.collect::<Vec<_>>().join(" ");
+        } else if let Some(tip) = more.strip_prefix("tip: ") {
+            // A word after `--` would be a target, and no target begins with a hyphen.
+            if !tip.starts_with("to pass") {
+                line.push_str("; ");
+                line.push_str(tip);
+            }
+        } else if ["[", "<", "--"].iter().any(|start| more.starts_with(start)) {
+            line.push(' ');
+            line.push_str(more);
+        }
     }
-    line.push_str(" (see portolan --help)");
-    line
+    format!("{line} (see {command} --help)")
 }

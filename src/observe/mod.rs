@@ -4,6 +4,7 @@
 //! an incomplete list silently: anything that could not be seen is a [`crate::model::Gap`] in the snapshot.
 
 use std::fmt;
+use std::net::IpAddr;
 
 pub use crate::model::Scope;
 use crate::model::{DeepScanResult, Namespaces, Process, Snapshot};
@@ -118,6 +119,13 @@ pub fn read_rest(processes: &mut [Process]) {
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     system::is_user(name)
+}
+
+/// Returns the addresses of the network interface of this name; `None` if there is no such interface, or the system does
+/// not say (only Linux does).
+#[must_use]
+pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
+    system::interface_addresses(name)
 }
 
 /// Returns whether any visible process has this name, with or without sockets.

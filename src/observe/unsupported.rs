@@ -1,5 +1,7 @@
 //! Systems without a source: they get an error instead of an empty list.
 
+use std::net::IpAddr;
+
 use super::{Error, Scope};
 use crate::model::{Process, Snapshot};
 
@@ -17,6 +19,11 @@ pub(super) fn observe(_: &Scope) -> Result<Snapshot, Error> {
 
 /// Does nothing, because there are no processes.
 pub(super) fn read_rest(_: &mut [Process]) {}
+
+/// Returns `None`, because the network interfaces are not read on these systems.
+pub(super) fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
+    None
+}
 
 /// Returns false, because the users of an unsupported system are not known.
 pub(super) fn is_user(_: &str) -> bool {

@@ -478,7 +478,7 @@ fn one_of(names: &[&str]) -> String {
 
 /// Returns the most similar name, or all names.
 fn nearest(text: &str, names: &[&str]) -> String {
-    match near(text, names.to_vec()).first() {
+    match near(text, names.to_vec(), 4).first() {
         Some(name) => format!("did you mean {name}?"),
         None => one_of(names),
     }

@@ -17,6 +17,8 @@ pub(crate) struct Field {
     /// What the help calls its value.
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
+    /// Whether only the long help lists it.
+    pub(crate) only_long_help: bool,
     /// Whether a comma separates values.
     pub(crate) list: bool,
     /// Whether the test needs more of a process than its name, program file and command line.
@@ -40,6 +42,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "process",
         value: "REGEX",
         help: "Sockets of processes whose name or file matches",
+        only_long_help: false,
         list: false,
         details: false,
         values: Values::Seen(|seen| {
@@ -51,6 +54,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "pid",
         value: "N",
         help: "Sockets of the process with this ID",
+        only_long_help: true,
         list: true,
         details: false,
         values: Values::Seen(|seen| {
@@ -62,6 +66,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "user",
         value: "NAME|UID",
         help: "Sockets of processes that run as this user",
+        only_long_help: false,
         list: true,
         details: true,
         values: Values::Seen(|seen| {
@@ -74,6 +79,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "exposure",
         value: "CLASS",
         help: "any, public, private, link-local, multicast or loopback",
+        only_long_help: false,
         list: true,
         details: false,
         values: Values::Fixed(|| Exposure::ALL.map(|exposure| (exposure.name(), "exposure")).to_vec()),
@@ -82,7 +88,8 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "flag",
         value: "CODE",
-        help: "Sockets with this finding: orphaned, exposed, impostor, …",
+        help: "Sockets with this finding: orphaned, exposed, …",
+        only_long_help: false,
         list: true,
         details: false,
         values: Values::Fixed(|| Flag::listed().map(|flag| (flag.code(), flag.description())).collect()),
@@ -92,6 +99,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "state",
         value: "NAME",
         help: "Sockets in this state: listen, bound, established, …",
+        only_long_help: true,
         list: true,
         details: false,
         values: Values::Fixed(|| State::ALL.map(|state| (state.name(), "state")).to_vec()),
@@ -101,6 +109,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "unit",
         value: "NAME",
         help: "Sockets of this systemd unit (Linux)",
+        only_long_help: false,
         list: false,
         details: true,
         values: Values::Seen(|seen| {
@@ -113,6 +122,7 @@ pub(crate) const FIELDS: [Field; 8] = [
         name: "container",
         value: "NAME|ID",
         help: "Sockets of this container (Linux)",
+        only_long_help: false,
         list: false,
         details: true,
         values: Values::Seen(|seen| {

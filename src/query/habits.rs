@@ -26,9 +26,7 @@ pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
         return Err(format!("--port {port}: a port needs no option; type portolan {port}"));
     }
     if let Some(pid) = habits.pid {
-        return Err(format!(
-            "-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port"
-        ));
+        return Err(pid_refusal(pid));
     }
     if let (true, Some(inet)) = (habits.t, habits.inet.first()) {
         let port = inet.rsplit_once(':').map_or("PORT", |(_, port)| port);
@@ -37,6 +35,23 @@ pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Returns the message for a number after `-p`.
+pub(crate) fn pid_refusal(pid: &str) -> String {
+    format!("-p {pid}: type portolan --pid {pid} for the process, or portolan {pid} for the port")
+}
+
+/// Refuses the name of a protocol as a target: `fuser -n tcp 80` means one port.
+pub(super) fn refuse_bare_protocols(targets: &[String]) -> Result<(), String> {
+    let Some(name) = targets.iter().find(|text| text.parse::<Protocol>().is_ok()) else { return Ok(()) };
+    let port = targets.iter().find(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    Err(match (port, &*name.to_ascii_lowercase()) {
+        (Some(port), _) => format!("{name} {port}: type portolan {name}/{port}"),
+        (None, "tcp") => format!("{name}: type portolan -t for every TCP socket, or portolan tcp/80"),
+        (None, "udp") => format!("{name}: type portolan -u for every UDP socket, or portolan udp/53"),
+        (None, _) => format!("{name}: a protocol needs a port; type portolan {name}/80"),
+    })
 }
 
 /// Parses the values of `-i`: `[46][protocol][@address][:port[,port…]]`. An empty value is every socket.
@@ -185,6 +200,20 @@ mod tests {
         }
         assert_eq!(refuse(&Habits { inet: &inet, ..Habits::default() }), Ok(()));
         assert_eq!(refuse(&Habits { t: true, ..Habits::default() }), Ok(()));
+    }
+
+    #[test]
+    fn a_protocol_is_not_a_target() {
+        for (typed, remedy) in [
+            (&["tcp"][..], "portolan -t"),
+            (&["UDP"], "portolan -u"),
+            (&["tcp", "80"], "portolan tcp/80"),
+            (&["sctp"], "portolan sctp/80"),
+        ] {
+            let error = refuse_bare_protocols(&words(typed)).unwrap_err();
+            assert!(error.contains(remedy), "{error}");
+        }
+        assert_eq!(refuse_bare_protocols(&words(&["tcp/80", "ssh", "80"])), Ok(()));
     }
 
     #[test]

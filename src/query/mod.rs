@@ -14,11 +14,12 @@ mod port_use;
 pub(crate) mod selection;
 mod subject;
 pub(crate) mod target;
+pub(crate) mod target_text;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use answer::Answer;
-pub(crate) use habits::Habits;
+pub(crate) use habits::{Habits, pid_refusal};
 pub(crate) use selection::{Selection, TypedFilters};
 pub(crate) use subject::{Quantifier, Subject};
 pub(crate) use target::Target;

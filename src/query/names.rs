@@ -8,7 +8,7 @@ const MANY: usize = 20;
 /// The largest distance at which a subcommand or a name in use here is suggested.
 const NEAR: usize = 2;
 
-/// Names of three letters are near almost everything, so the registry's are never suggested.
+/// Names of three letters are near almost everything: the registry suggests none of them, and nothing for them.
 const SHORT: usize = 3;
 
 /// The number of names that are suggested.
@@ -36,9 +36,11 @@ pub(crate) fn suggestion<'a>(
     in_use: impl IntoIterator<Item = &'a str>,
     registry: &Registry,
 ) -> String {
-    let mut found: Vec<&str> = near(name, commands.into_iter().collect());
-    found.extend(near(name, in_use.into_iter().collect()));
-    found.extend(registry.near(name).into_iter().filter(|known| known.len() > SHORT));
+    let mut found: Vec<&str> = near(name, commands.into_iter().collect(), SHORT);
+    found.extend(near(name, in_use.into_iter().collect(), SHORT + 1));
+    if name.chars().count() > SHORT {
+        found.extend(registry.near(name).into_iter().filter(|known| known.len() > SHORT));
+    }
     let mut names: Vec<&str> = Vec::new();
     for known in found {
         if !names.iter().any(|other| other.eq_ignore_ascii_case(known)) {
@@ -49,14 +51,15 @@ pub(crate) fn suggestion<'a>(
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// Returns the candidates within [`NEAR`] of a name, nearest first. A name of up to three letters is near nothing.
-pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>) -> Vec<&'a str> {
+/// Returns the candidates within [`NEAR`] of a name, nearest first. A name of fewer than `shortest` letters is near
+/// nothing.
+pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>, shortest: usize) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();
     let most = if length > 5 { NEAR } else { 1 };
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
-        .filter(|candidate| length > SHORT && candidate.chars().count().abs_diff(length) <= most)
+        .filter(|candidate| length >= shortest && candidate.chars().count().abs_diff(length) <= most)
         .map(|candidate| (strsim::osa_distance(&candidate.to_lowercase(), &name), candidate))
         .filter(|(distance, _)| *distance <= most)
         .collect();
@@ -79,7 +82,9 @@ mod tests {
             ("a process that no registry knows", "myservr", "; did you mean myserver"),
             ("a service of the registry", "postgress", "; did you mean postgres"),
             ("nothing is near", "qqqqqqqq", ""),
+            ("a subcommand of which a letter is missing", "lst", "; did you mean list?"),
             ("too short to be near anything", "xyz", ""),
+            ("a service with another first letter", "netstat", ""),
         ] {
             let found = suggestion(name, commands, in_use, &Registry::embedded());
             assert!(found.starts_with(wanted) && (!wanted.is_empty() || found.is_empty()), "{case}: {found}");

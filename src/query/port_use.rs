@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::Target;
 use super::target::Kind;
+use super::target_text::TypedAddress;
 use crate::model::{Family, Network, PortRange, Socket, unmapped};
 
 /// An address that a program wants to bind.
@@ -37,7 +38,7 @@ impl Target {
         };
         match &self.kind {
             Kind::Ports(ports) => contains(ports, local.port) && overlaps(socket, every),
-            Kind::Address { networks, ports } => {
+            Kind::Address(TypedAddress { networks, ports, .. }) => {
                 let of_family =
                     |network: &&Network| family.is_none_or(|f| network.is_ipv4() == (f == Family::Ipv4));
                 contains(ports, local.port)

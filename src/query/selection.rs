@@ -3,6 +3,7 @@
 //! Several values of one option are alternatives, different options must all match, and `--not` excludes.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::filter::{self, Filter};
 use super::target::{self, Kind, Target};
@@ -32,6 +33,8 @@ pub(crate) struct Selection {
     groups: Vec<Vec<Filter>>,
     /// None of these may match.
     not: Vec<Filter>,
+    /// The values of `--not` as typed, in the order of `not`.
+    typed_not: Vec<String>,
     either_end: bool,
 }
 
@@ -39,6 +42,7 @@ impl Selection {
     /// Parses what was typed. The error is one line that names the option.
     pub(crate) fn new(asked: &TypedFilters<'_>, registry: &Registry) -> Result<Self, String> {
         habits::refuse(&asked.habits)?;
+        habits::refuse_bare_protocols(asked.targets)?;
         let targets = match habits::ss_filter(asked.targets)? {
             Some(targets) => target::parse_all(&targets, registry)?,
             None => target::parse_all(asked.targets, registry)?,
@@ -54,7 +58,27 @@ impl Selection {
         }
         groups.retain(|group: &Vec<Filter>| !group.is_empty());
         let not = asked.not.iter().map(|text| filter::negated(text, registry)).collect::<Result<_, _>>()?;
-        Ok(Selection { targets, groups, not, either_end: asked.either_end })
+        let typed_not = asked.not.to_vec();
+        Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
+    }
+
+    /// Looks the names among the targets up among the network interfaces of this machine.
+    pub(crate) fn resolve_interfaces(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
+        self.targets.iter_mut().for_each(|target| target.resolve_interface(addresses));
+        for filter in &mut self.not {
+            if let Filter::Target(target) = filter {
+                target.resolve_interface(addresses);
+            }
+        }
+    }
+
+    /// Returns the values of `--not` that exclude none of the entries, as typed.
+    pub(crate) fn unused_exclusions<'s>(&'s self, entries: &[Entry]) -> Vec<&'s str> {
+        let excludes = |filter: &Filter| {
+            entries.iter().any(|entry| !filter.test(&Subject::Entry(entry), self.either_end).is_no())
+        };
+        let unused = self.not.iter().zip(&self.typed_not).filter(|(filter, _)| !excludes(filter));
+        unused.map(|(_, typed)| &**typed).collect()
     }
 
     pub(crate) fn targets(&self) -> &[Target] {

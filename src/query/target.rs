@@ -1,10 +1,12 @@
 //! What a user names on the command line: a port, a range, an address, or the name of a service or program.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
-use crate::model::{BadNetwork, Network, PortRange, Process, Protocol, unmapped};
+use crate::model::{Network, PortRange, Process, Protocol, unmapped};
+use crate::model::interpreter::{Runs, runs};
 use crate::registry::identity::{Identity, identify};
 use crate::registry::programs::{self, Program};
 use crate::registry::{Registry, search};
@@ -24,10 +26,7 @@ pub(crate) enum Kind {
     Ports(Vec<PortRange>),
     /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports it means the address that a socket is bound to; with ports it
     /// means what a client that connects there reaches.
-    Address {
-        networks: Vec<Network>,
-        ports: Vec<PortRange>,
-    },
+    Address(TypedAddress),
     Name(Name),
 }
 
@@ -39,11 +38,16 @@ pub(crate) struct Name {
     pub(crate) service: Vec<(PortRange, Protocol)>,
     /// The known programs of this name or product.
     programs: Vec<Program>,
+    /// The addresses of the network interface of this name; `None` if this machine has no such interface.
+    interface: Option<Vec<IpAddr>>,
 }
 
-/// Parses every target; `80,nginx` is two.
+/// Parses every target; `80,nginx` is two. Nothing is left if one is `*` or `*:*`, which mean every socket.
 pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Target>, String> {
     let mut targets = Vec::new();
+    if texts.iter().any(|text| ["*", "*:*"].contains(&&**text)) {
+        return Ok(targets);
+    }
     for text in texts {
         let parts: Vec<&str> = text.split(',').collect();
         match Target::parse(text, registry)? {
@@ -65,16 +69,20 @@ impl Target {
         if text.trim().is_empty() {
             return Err("empty target (expected a port, an address or a name)".to_owned());
         }
-        let (protocol, rest) = split_protocol(text).map_err(bad)?;
+        let host = target_text::without_scheme(text, registry).transpose().map_err(bad)?;
+        let (protocol, rest) = match &host {
+            Some(host) => (Some(Protocol::Tcp), &**host),
+            None => target_text::split_protocol(text).map_err(bad)?,
+        };
         let unaddressed = rest.strip_prefix('*').filter(|rest| rest.starts_with(':')).unwrap_or(rest);
-        let kind = if let Some(ports) = ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed)) {
+        let kind = if let Some(ports) = target_text::ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed)) {
             Kind::Ports(ports.map_err(bad)?)
-        } else if let Some(address) = address(rest) {
-            address.map_err(bad)?
+        } else if let Some(address) = target_text::address(rest) {
+            Kind::Address(address.map_err(bad)?)
         } else {
             let mut service = registry.named(rest);
             service.retain(|(_, p)| protocol.is_none_or(|wanted| wanted.registered_as() == *p));
-            Kind::Name(Name { name: rest.to_owned(), service, programs: programs_of(rest) })
+            Kind::Name(Name { name: rest.to_owned(), service, programs: programs_of(rest), interface: None })
         };
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
@@ -83,8 +91,17 @@ impl Target {
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             Kind::Ports(ports) => Some(ports),
-            Kind::Address { ports, .. } => Some(ports).filter(|ports| !ports.is_empty()).map(Vec::as_slice),
+            Kind::Address(address) => {
+                Some(&address.ports).filter(|ports| !ports.is_empty()).map(Vec::as_slice)
+            }
             Kind::Name(_) => None,
+        }
+    }
+
+    /// Looks the name up among the network interfaces.
+    pub(crate) fn resolve_interface(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
+        if let Kind::Name(name) = &mut self.kind {
+            name.interface = addresses(&name.name);
         }
     }
 
@@ -103,9 +120,12 @@ impl Target {
         let matches = match &self.kind {
             Kind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
                 .or(Answer::of(peer.is_some_and(|peer| contains(ports, peer.port)))),
-            Kind::Address { networks, ports } => {
+            Kind::Address(TypedAddress { networks, ports, device }) => {
                 let near = Answer::any(networks.iter().map(|network| reaches(subject, *network, ports)));
-                near.or(Answer::of(peer.is_some_and(|peer| {
+                let on_device = device.as_deref().map_or(Answer::Yes, |wanted| {
+                    conditions::device(subject, |device| device.is_none_or(|device| device == wanted))
+                });
+                near.and(on_device).or(Answer::of(peer.is_some_and(|peer| {
                     networks.iter().any(|network| network.contains(peer.address))
                         && (ports.is_empty() || contains(ports, peer.port))
                 })))
@@ -152,9 +172,9 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
 }
 
 impl Name {
-    /// Returns whether the name is that of a service, or of a known program or product.
+    /// Returns whether the name is that of a service, of a known program or product, or of a network interface.
     pub(crate) fn is_known(&self) -> bool {
-        !self.service.is_empty() || !self.programs.is_empty()
+        !self.service.is_empty() || !self.programs.is_empty() || self.interface.is_some()
     }
 
     /// Returns in a few words what was searched for the name.
@@ -169,6 +189,11 @@ impl Name {
         if !servers.is_empty() {
             let programs = if servers.len() == 1 { "program" } else { "programs" };
             places.push(format!("the {programs} {} on any port", first_of(&servers, FEW)));
+        }
+        if let Some(addresses) = &self.interface {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let has = if addresses.is_empty() { String::new() } else { format!(": {}", addresses.join(", ")) };
+            places.push(format!("the network interface{has}"));
         }
         format!("nothing found (searched: {})", places.join(", "))
     }
@@ -186,17 +211,18 @@ impl Name {
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
-        let interface = conditions::device(subject, |device| device == Some(&self.name));
+        let interface = self.is_reached_through_interface(subject);
         let program = subject.ask_processes(super::Quantifier::Any, |process| {
             if is_called(process, &self.name) {
                 return Answer::Yes;
             }
             let listens = subject.socket().is_some_and(|socket| socket.state.holds_port());
+            if runs_script(process, &self.name) {
+                return Answer::Yes;
+            }
             match identify(process) {
                 None => Answer::Unknown,
-                Some(identity) => Answer::of(
-                    runs_script(process, &identity, &self.name) || (listens && self.is_program(&identity)),
-                ),
+                Some(identity) => Answer::of(listens && self.is_program(&identity)),
             }
         });
         match interface.or(program) {
@@ -204,6 +230,17 @@ impl Name {
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
         }
+    }
+
+    /// Returns whether clients reach the socket through the network interface of this name: the socket is bound to the
+    /// interface or to one of its addresses, or it is on the wildcard address.
+    fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
+        let is_bound = conditions::device(subject, |device| device == Some(&self.name));
+        let Some(addresses) = &self.interface else { return is_bound };
+        let is_free = conditions::device(subject, |device| device.is_none());
+        let every_port: Vec<PortRange> = PortRange::new(0, u16::MAX).into_iter().collect();
+        let reached = addresses.iter().map(|address| reaches(subject, Network::single(*address), &every_port));
+        is_bound.or(is_free.and(Answer::any(reached)))
     }
 
     /// Returns whether a recognised program has this name, or serves the service of this name.
@@ -255,122 +292,22 @@ fn is_file_called(path: &str, name: &str) -> bool {
     file == name || file.strip_suffix(".exe") == Some(name)
 }
 
-/// Returns whether an interpreter runs a script, archive or module of this name: its first argument that is not an
-/// option, or the value of `-jar` or `-m`.
-fn runs_script(process: &Process, identity: &Identity, name: &str) -> bool {
-    if !identity.is_interpreter() {
-        return false;
+/// Returns whether an interpreter runs a script, archive, class or module of this name.
+fn runs_script(process: &Process, name: &str) -> bool {
+    let is_named = |path: &str| path == name || is_file_called(path, name);
+    if process.script.as_ref().is_some_and(|script| is_named(&script.path)) {
+        return true;
     }
-    let arguments = process.cmdline.get(1..).unwrap_or_default();
-    let first = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let named = arguments
-        .windows(2)
-        .filter(|pair| matches!(&*pair[0], "-jar" | "-m" | "--module"))
-        .map(|pair| &pair[1]);
-    first.into_iter().chain(named).any(|script| script == name || is_file_called(script, name))
-}
-
-/// Parses `tcp/53`, `tcp:53` or `53/tcp`.
-fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str), String> {
-    if let Some((head, rest)) = text.split_once(['/', ':'])
-        && let Ok(protocol) = head.parse()
-    {
-        if rest.trim().is_empty() {
-            return Err("no port after the protocol (expected tcp/53)".to_owned());
+    let program = process.exe.as_ref().map(|exe| &*exe.path).or(process.name.as_deref()).unwrap_or_default();
+    let file = program.rsplit(['/', '\\']).next().unwrap_or(program);
+    match runs(file.strip_suffix(".exe").unwrap_or(file), &process.cmdline) {
+        Some(Runs::File(path)) => is_named(path),
+        Some(Runs::ClassPath(elements, class)) => {
+            class == name
+                || class.rsplit(['.', '/']).next() == Some(name)
+                || elements.iter().any(|element| is_named(element))
         }
-        return Ok((Some(protocol), rest));
+        Some(Runs::Module(module)) => module == name,
+        Some(Runs::Code(_) | Runs::Relay(_) | Runs::Nothing) | None => false,
     }
-    match text.rsplit_once('/') {
-        // A path is the name of a program.
-        None | Some(_) if text.starts_with('/') => Ok((None, text)),
-        None => Ok((None, text)),
-        Some((rest, tail)) => match tail.parse() {
-            Ok(protocol) if !rest.is_empty() => Ok((Some(protocol), rest)),
-            _ if rest.contains(['.', ':']) => Ok((None, text)),
-            _ => Err("unknown protocol (expected tcp/53, udp/53, udplite/53, sctp/53 or dccp/53)".to_owned()),
-        },
-    }
-}
-
-fn is_digits(s: &str) -> bool {
-    !s.is_empty() && s.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn port(s: &str) -> Result<u16, String> {
-    s.parse().map_err(|_| "not a port (expected 0 to 65535)".to_owned())
-}
-
-/// Parses `80`, `80,443`, `8000-8100,9000`; `None` if the text does not look like ports.
-fn ports(s: &str) -> Option<Result<Vec<PortRange>, String>> {
-    s.split(',').map(|part| range(part.strip_prefix(':').unwrap_or(part))).collect()
-}
-
-fn range(s: &str) -> Option<Result<PortRange, String>> {
-    if is_digits(s) {
-        return Some(port(s).map(PortRange::single));
-    }
-    let (low, high) = s.split_once('-')?;
-    match (is_digits(low), is_digits(high)) {
-        (true, true) => Some(port(low).and_then(|low| {
-            let high = port(high)?;
-            PortRange::new(low, high)
-                .ok_or_else(|| format!("the range ends before it begins (expected {high}-{low})"))
-        })),
-        (true, false) if high.is_empty() => {
-            Some(Err("the range has no end (expected a range such as 8000-8100)".to_owned()))
-        }
-        (false, true) if low.is_empty() => {
-            Some(Err("the range has no beginning (expected a range such as 8000-8100)".to_owned()))
-        }
-        (false, false) if s == "-" => {
-            Some(Err("an empty range (expected a range such as 8000-8100)".to_owned()))
-        }
-        _ => None,
-    }
-}
-
-/// Parses an address, a network, `localhost`, or an address or `localhost` with ports; `None` if the text does not look
-/// like one.
-fn address(s: &str) -> Option<Result<Kind, String>> {
-    let bare = |networks| Some(Ok(Kind::Address { networks, ports: Vec::new() }));
-    if let Some(networks) = host(s) {
-        return bare(networks);
-    }
-    if let Some((head, _)) = s.split_once('/') {
-        return match s.parse::<Network>() {
-            Ok(network) => bare(vec![network]),
-            Err(error @ BadNetwork::Prefix(_)) => Some(Err(error.to_string())),
-            Err(BadNetwork::Address) if s.starts_with('/') || !head.contains(['.', ':']) => None,
-            Err(BadNetwork::Address) => {
-                Some(Err("not an address (expected 10.0.0.0/8 or fd00::/8)".to_owned()))
-            }
-        };
-    }
-    let (head, tail) = s.rsplit_once(':')?;
-    let Some(networks) = host(head) else {
-        if head.starts_with('[') {
-            return Some(Err("bracket left open (expected [::1]:22)".to_owned()));
-        }
-        let looks_like_ports = tail.split(',').all(|part| range(part).is_some());
-        return (looks_like_ports && !head.contains(' ')).then(|| {
-            Err(format!(
-                "host names are not resolved (expected an address such as 127.0.0.1:{tail}, or :{tail})"
-            ))
-        });
-    };
-    if head.contains(':') && !head.starts_with('[') {
-        return Some(Err("an IPv6 address with a port is written [::1]:22".to_owned()));
-    }
-    Some(match ports(tail) {
-        Some(ports) => ports.map(|ports| Kind::Address { networks, ports }),
-        None => Err("not a port (expected 0 to 65535)".to_owned()),
-    })
-}
-
-fn host(s: &str) -> Option<Vec<Network>> {
-    if s.eq_ignore_ascii_case("localhost") {
-        return Some([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(Network::single).to_vec());
-    }
-    let bare = s.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(s);
-    bare.parse().ok().map(|address: IpAddr| vec![Network::single(address)])
 }

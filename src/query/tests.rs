@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Answer::{self, No, Unknown, Yes};
 use super::{Selection, Subject, Target, TypedFilters};
 use crate::join::{Entry, join};
-use crate::model::{Endpoint, Family, Home, Owner, Peer, Protocol, Socket, State};
+use crate::model::{Endpoint, Exe, ExeState, Family, Home, Owner, Peer, Process, Protocol, Socket, State};
 use crate::registry::Registry;
 
 fn socket(local: &str, v6only: Option<bool>) -> Socket {
@@ -90,6 +90,52 @@ fn either_end_of_a_connection() {
         let target = Target::parse(target, &Registry::embedded()).unwrap();
         assert_eq!(target.test(&Subject::Entry(&entry), false), near, "{target:?}");
         assert_eq!(target.test(&Subject::Entry(&entry), true), either, "{target:?} with -a");
+    }
+}
+
+#[test]
+fn the_name_of_an_interface_means_what_is_reached_through_it() {
+    for (name, local, v6only, answer) in [
+        ("bound to it", "tcp/0.0.0.0%eth0:80", None, Yes),
+        ("bound to another", "tcp/0.0.0.0%eth1:80", None, No),
+        ("an address of it", "tcp/10.1.2.3:80", None, Yes),
+        ("another address", "tcp/10.1.2.4:80", None, No),
+        ("every IPv4 address", "tcp/0.0.0.0:80", None, Yes),
+        ("every IPv6 address alone", "tcp/[::]:80", Some(true), No),
+        ("both families", "tcp/[::]:80", Some(false), Yes),
+        ("loopback", "tcp/127.0.0.1:80", None, No),
+    ] {
+        let mut target = Target::parse("eth0", &Registry::embedded()).unwrap();
+        target.resolve_interface(&|name| (name == "eth0").then(|| vec![[10, 1, 2, 3].into()]));
+        let mut socket = socket(local, v6only);
+        socket.owner = Owner::Kernel;
+        assert_eq!(target.test(&Subject::Entry(&entry(socket)), false), answer, "{name}");
+    }
+}
+
+#[test]
+fn scripts_archives_and_classes_are_names() {
+    for (target, exe, line, answer) in [
+        ("server.py", "/usr/bin/python3.11", "python3 -u server.py 80", Yes),
+        ("server.js", "/usr/bin/node", "node -r dotenv/config /srv/server.js", Yes),
+        ("dotenv", "/usr/bin/node", "node -r dotenv server.js", No),
+        ("app.jar", "/usr/lib/jvm/bin/java", "java -Xmx1g -jar /opt/app.jar --port 80", Yes),
+        ("Main", "/usr/lib/jvm/bin/java", "java -cp /opt org.shop.Main", Yes),
+        ("http.server", "/usr/bin/python3", "python3 -m http.server 80", Yes),
+        ("80", "/usr/bin/python3", "python3 -m http.server 80", No),
+        ("server.py", "/usr/sbin/nginx", "nginx server.py", No),
+    ] {
+        let process = Process {
+            name: Some("x".to_owned()),
+            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
+            cmdline: line.split(' ').map(str::to_owned).collect(),
+            ..Process::unknown(7)
+        };
+        let socket = Socket { owner: Owner::Held(vec![7].into()), ..socket("tcp/127.0.0.1:3000", None) };
+        let snapshot = serde_json::from_str(include_str!("../../tests/captures/five.json")).unwrap();
+        let entry = join(vec![socket], vec![process], &snapshot, &Registry::embedded()).remove(0);
+        let target = Target::parse(target, &Registry::embedded()).unwrap();
+        assert_eq!(target.test(&Subject::Entry(&entry), false), answer, "{line}");
     }
 }
 

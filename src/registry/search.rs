@@ -72,13 +72,13 @@ impl Registry {
         let programs = programs::programs().map(|program| program.name);
         let most = match name.chars().count() {
             0..=2 => return Vec::new(),
-            3..=5 => 1,
-            6..=9 => 2,
-            _ => 3,
+            3..=7 => 1,
+            _ => 2,
         };
         let mut near: Vec<(usize, &str)> = services
             .chain(programs)
             .filter(|known| !known.is_empty() && known.len().abs_diff(name.len()) <= most)
+            .filter(|known| begins_alike(known, name))
             .filter_map(|known| Some((distance(known, name, most)?, known)))
             .collect();
         near.sort_unstable();
@@ -124,6 +124,17 @@ pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
                 && !at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|&b| inside(b))
                 && !text.get(at + name.len()).is_some_and(|&b| inside(b))
         })
+}
+
+/// Returns whether two names have the same first letter, or the first two letters swapped: a typing error is rarely in
+/// the first letter, and there are thousands of names.
+fn begins_alike(a: &str, b: &str) -> bool {
+    let first_two = |text: &str| {
+        let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
+        (letters.next(), letters.next())
+    };
+    let (a, b) = (first_two(a), first_two(b));
+    a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
 /// Returns how many letters must be added, removed, changed or swapped with the next one; `None` if more than `most`.

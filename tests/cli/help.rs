@@ -30,6 +30,34 @@ fn versions() {
     assert!(lines[3].starts_with(&format!("sources on {}: ", std::env::consts::OS)), "{long:?}");
 }
 
+/// The short help fits a screen, with examples and under headings.
+#[test]
+fn the_short_help_fits_a_screen() {
+    let help = run(["-h"]);
+    let lines: Vec<&str> = stdout(&help).lines().collect();
+    assert!((24..=50).contains(&lines.len()), "{} lines", lines.len());
+    for heading in ["Filters:", "Output:", "Source:", "Examples:"] {
+        assert!(lines.contains(&heading), "{heading}");
+    }
+    let wide: Vec<_> = lines.iter().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+}
+
+#[test]
+fn help_and_version_are_commands_too() {
+    for (command, option) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "audit"], &["audit", "--help"]),
+        (&["help", "policy", "init"], &["policy", "init", "--help"]),
+        (&["version"], &["--version"]),
+        (&["policy"], &["policy", "-h"]),
+    ] {
+        let (command, option) = (run(command), run(option));
+        assert_eq!(command.status.code(), Some(0), "{command:?}");
+        assert_eq!(stdout(&command).trim_end(), stdout(&option).trim_end());
+    }
+}
+
 /// Every command's long help has examples, and the program accepts each of them.
 #[test]
 fn the_examples_of_every_help_can_be_typed() {
@@ -78,7 +106,7 @@ fn the_manual_page_is_complete_and_passes_the_linters() {
         assert_eq!(text.matches(&format!(".SH {heading}\n")).count(), 1, "{heading}: {text}");
     }
     let command = portolan::internals::Cli::command();
-    for sub in command.get_subcommands() {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         assert!(text.contains(&format!(".SS {}\n", sub.get_name())), "{sub}");
         assert!(text.contains(&format!("portolan {}", sub.get_name())), "{sub}: usage or example");
     }

@@ -46,7 +46,7 @@ pub(super) fn run(
         return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
     }
     let registry = registry_source::registry(common)?;
-    let selection = list::selection(&args.scan, &registry)?;
+    let selection = list::selection(&args.scan, &registry, common)?;
     let mut scope = list::scan_scope(&args.scan, &selection);
     scope.namespaces = namespaces(common);
     scope.part = common.scope.unwrap_or(scope.part);

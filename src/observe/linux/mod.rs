@@ -37,6 +37,7 @@ mod users;
 mod view;
 mod watch;
 
+use std::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
@@ -147,6 +148,11 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
 /// Returns whether the system knows a user of this name.
 pub(super) fn is_user(name: &str) -> bool {
     users::Users::load().knows(name)
+}
+
+/// Returns the addresses of the network interface of this name; `None` if there is none, or the kernel does not say.
+pub(super) fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
+    links::addresses(name).ok().flatten()
 }
 
 /// Returns whether any process in `/proc` has this name, which the kernel cuts at 15 bytes.

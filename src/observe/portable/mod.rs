@@ -134,6 +134,12 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 /// Does nothing: these systems have no package of a program, and a scan with details reads everything else.
 pub fn read_rest(_: &mut [Process]) {}
 
+/// Returns `None`, because the network interfaces are not read on these systems.
+#[must_use]
+pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
+    None
+}
+
 /// Returns whether the system knows a user of this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {

@@ -1,0 +1,83 @@
+//! Messages about names that match nothing, with what was probably meant.
+
+use std::collections::HashSet;
+
+use crate::cli::{self, CommonArgs};
+use crate::judge::Report;
+use crate::model::RunTarget;
+use crate::observe;
+use crate::query::{Selection, names};
+
+/// Returns a message for each target whose name is not known. The report must not be narrowed yet.
+pub(super) fn unknown_names(
+    selection: &Selection,
+    matched: &HashSet<usize>,
+    report: &Report,
+    common: &CommonArgs,
+) -> Vec<String> {
+    let is_running = |name: &str| common.from.is_none() && observe::is_running(name);
+    let unknown = selection.unknown_names(matched, is_running);
+    unknown.into_iter().map(|name| unknown_name(name, report, common)).collect()
+}
+
+/// Returns the message for an unknown name, with what was probably meant.
+pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
+    let meant = match option_for(name, report, common) {
+        Some(option) => format!("; did you mean --{option} {name}?"),
+        None => suggestion(name, report),
+    };
+    format!("{name}: no such port, service, program or running process{meant}")
+}
+
+/// Returns a message for each value of `--not` that excludes nothing. The report must not be narrowed yet.
+pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: &CommonArgs) -> Vec<String> {
+    let unused = selection.unused_exclusions(&report.entries);
+    let message = |typed: &str| {
+        let meant = option_for(typed, report, common);
+        let meant = meant.map(|option| format!("; did you mean --not {option}={typed}?")).unwrap_or_default();
+        format!("--not {typed}: leaves out nothing{meant}")
+    };
+    unused.into_iter().map(message).collect()
+}
+
+/// Returns the option whose value a name is: of a user, of a systemd unit or of a container.
+fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
+    let sockets = || report.entries.iter().map(|entry| &entry.socket);
+    let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
+    let is_user = sockets().filter_map(|socket| socket.user.as_deref()).any(|user| user == name)
+        || processes().filter_map(|process| process.user.as_deref()).any(|user| user == name)
+        || (common.from.is_none() && observe::is_user(name));
+    let is_name = |group: &str| group == name || group.rsplit('/').next() == Some(name);
+    if is_user {
+        Some("user")
+    } else if sockets().filter_map(|socket| socket.container.as_deref()).any(is_name)
+        || processes().filter_map(|process| process.container.as_deref()).any(is_name)
+    {
+        Some("container")
+    } else if sockets().filter_map(|socket| socket.unit.as_deref()).any(is_name)
+        || processes().filter_map(|process| process.unit.as_deref()).any(is_name)
+    {
+        Some("unit")
+    } else {
+        None
+    }
+}
+
+/// Returns the subcommands, running programs and scripts, services in use here, and names of the registry that are near
+/// an unknown name, as the end of a message; empty if there are none.
+fn suggestion(name: &str, report: &Report) -> String {
+    let commands = cli::commands();
+    let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());
+    let running = || listeners().flat_map(|entry| &*entry.processes);
+    let scripts: Vec<String> = running()
+        .filter_map(|process| match RunTarget::of(process) {
+            RunTarget::Target(text) => text.rsplit('/').next().map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let programs = running().filter_map(|process| process.name.as_deref());
+    let services =
+        listeners().flat_map(|entry| &entry.verdict.assignments).map(|assignment| assignment.service);
+    let in_use = programs.chain(scripts.iter().map(String::as_str)).chain(services);
+    names::suggestion(name, commands.iter().map(String::as_str), in_use, &report.registry)
+}
