@@ -236,7 +236,13 @@ pub struct ListArgs {
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
     /// Sort by this column; -COLUMN reverses the order
-    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, hide_short_help = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        allow_hyphen_values = true,
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
     pub sort: Option<String>,
     /// Leave out the header line (table and CSV)
     #[arg(short = 'H', long, hide_short_help = true, help_heading = "Output")]

@@ -73,7 +73,9 @@ pub(super) fn run(
     audit.sort();
     if let Some(asked) = asked {
         let matched = narrow(&mut audit, asked, &selection);
-        if let Some(line) = suggestions::unknown_names(&selection, &matched, &report, common).into_iter().next() {
+        if let Some(line) =
+            suggestions::unknown_names(&selection, &matched, &report, common).into_iter().next()
+        {
             return Err(Error::msg(line));
         }
     }

@@ -29,8 +29,7 @@ pub(super) fn run(
         return stats(registry, common, ui, out);
     }
     let targets = target::parse_all(&args.targets, &registry).map_err(Error::msg)?;
-    let is_address =
-        |target: &&Target| matches!(target.kind, Kind::Address(_)) && target.ports().is_none();
+    let is_address = |target: &&Target| matches!(target.kind, Kind::Address(_)) && target.ports().is_none();
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }

@@ -78,7 +78,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "exposure",
         value: "CLASS",
-        help: "any, public, private, link-local, multicast or loopback",
+        help: "How reachable: any, public, private, loopback, …",
         only_long_help: false,
         list: true,
         details: false,

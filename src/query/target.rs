@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
-use crate::model::{Network, PortRange, Process, Protocol, unmapped};
 use crate::model::interpreter::{Runs, runs};
+use crate::model::{Network, PortRange, Process, Protocol, unmapped};
 use crate::registry::identity::{Identity, identify};
 use crate::registry::programs::{self, Program};
 use crate::registry::{Registry, search};
@@ -75,7 +75,9 @@ impl Target {
             None => target_text::split_protocol(text).map_err(bad)?,
         };
         let unaddressed = rest.strip_prefix('*').filter(|rest| rest.starts_with(':')).unwrap_or(rest);
-        let kind = if let Some(ports) = target_text::ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed)) {
+        let kind = if let Some(ports) =
+            target_text::ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed))
+        {
             Kind::Ports(ports.map_err(bad)?)
         } else if let Some(address) = target_text::address(rest) {
             Kind::Address(address.map_err(bad)?)
@@ -192,7 +194,8 @@ impl Name {
         }
         if let Some(addresses) = &self.interface {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            let has = if addresses.is_empty() { String::new() } else { format!(": {}", addresses.join(", ")) };
+            let has =
+                if addresses.is_empty() { String::new() } else { format!(": {}", addresses.join(", ")) };
             places.push(format!("the network interface{has}"));
         }
         format!("nothing found (searched: {})", places.join(", "))
@@ -239,7 +242,8 @@ impl Name {
         let Some(addresses) = &self.interface else { return is_bound };
         let is_free = conditions::device(subject, |device| device.is_none());
         let every_port: Vec<PortRange> = PortRange::new(0, u16::MAX).into_iter().collect();
-        let reached = addresses.iter().map(|address| reaches(subject, Network::single(*address), &every_port));
+        let reached =
+            addresses.iter().map(|address| reaches(subject, Network::single(*address), &every_port));
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 

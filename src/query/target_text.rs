@@ -81,11 +81,15 @@ fn range(s: &str) -> Option<Result<PortRange, String>> {
             PortRange::new(low, high)
                 .ok_or_else(|| format!("the range ends before it begins (expected {high}-{low})"))
         })),
-        (true, false) if high.is_empty() => Some(Err("the range has no end (expected a range such as 8000-8100)".to_owned())),
+        (true, false) if high.is_empty() => {
+            Some(Err("the range has no end (expected a range such as 8000-8100)".to_owned()))
+        }
         (false, true) if low.is_empty() => {
             Some(Err("the range has no beginning (expected a range such as 8000-8100)".to_owned()))
         }
-        (false, false) if s == "-" => Some(Err("an empty range (expected a range such as 8000-8100)".to_owned())),
+        (false, false) if s == "-" => {
+            Some(Err("an empty range (expected a range such as 8000-8100)".to_owned()))
+        }
         _ => None,
     }
 }
@@ -135,7 +139,9 @@ pub(super) fn address(s: &str) -> Option<Result<TypedAddress, String>> {
 fn host(s: &str) -> Option<TypedAddress> {
     let bare = s.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(s);
     let (text, device) = match bare.split_once('%') {
-        Some((text, device)) if !device.is_empty() && !device.contains(':') => (text, Some(device.to_owned())),
+        Some((text, device)) if !device.is_empty() && !device.contains(':') => {
+            (text, Some(device.to_owned()))
+        }
         Some(_) => return None,
         None => (bare, None),
     };

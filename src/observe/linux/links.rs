@@ -211,8 +211,14 @@ mod tests {
                 let _ = read(&cut, RTM_NEWLINK, link, &mut Vec::new()); // must end
             }
         }
-        assert_eq!(read(&message(NLMSG_ERROR, &[0; 4]), RTM_NEWLINK, link, &mut Vec::new()), Err(Errno::BADMSG));
-        assert!(read(&[0; 16], RTM_NEWLINK, link, &mut Vec::new()).is_err(), "a length of zero must not loop");
+        assert_eq!(
+            read(&message(NLMSG_ERROR, &[0; 4]), RTM_NEWLINK, link, &mut Vec::new()),
+            Err(Errno::BADMSG)
+        );
+        assert!(
+            read(&[0; 16], RTM_NEWLINK, link, &mut Vec::new()).is_err(),
+            "a length of zero must not loop"
+        );
     }
 
     #[test]

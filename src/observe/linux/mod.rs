@@ -37,8 +37,8 @@ mod users;
 mod view;
 mod watch;
 
-use std::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 
