@@ -36,7 +36,7 @@ const PALETTE: [&str; 16] = [
 
 /// The style of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Look {
+struct TextStyle {
     color: vt100::Color,
     bold: bool,
     dim: bool,
@@ -55,17 +55,17 @@ fn svg(screen: &vt100::Screen, title: &str) -> String {
          <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"{FONT}\" xml:space=\"preserve\">\n",
     );
     for row in 0..u16::try_from(height).unwrap() {
-        let mut piece: Option<(u16, Look, String)> = None;
+        let mut piece: Option<(u16, TextStyle, String)> = None;
         for column in 0..width {
             let cell = screen.cell(row, column).unwrap();
-            let look = Look { color: cell.fgcolor(), bold: cell.bold(), dim: cell.dim() };
+            let style = TextStyle { color: cell.fgcolor(), bold: cell.bold(), dim: cell.dim() };
             let blank = matches!(cell.contents(), "" | " ");
             match &mut piece {
                 // Each word begins at the column where the terminal has it, with any font.
-                Some((_, same, text)) if *same == look && !blank => text.push_str(cell.contents()),
+                Some((_, same, text)) if *same == style && !blank => text.push_str(cell.contents()),
                 _ => {
                     write_piece(&mut svg, row, piece.take());
-                    piece = (!blank).then(|| (column, look, cell.contents().to_owned()));
+                    piece = (!blank).then(|| (column, style, cell.contents().to_owned()));
                 }
             }
         }
@@ -74,17 +74,17 @@ fn svg(screen: &vt100::Screen, title: &str) -> String {
     svg + "</g>\n</svg>\n"
 }
 
-fn write_piece(svg: &mut String, row: u16, piece: Option<(u16, Look, String)>) {
-    let Some((column, look, text)) = piece else { return };
-    let color = match look.color {
+fn write_piece(svg: &mut String, row: u16, piece: Option<(u16, TextStyle, String)>) {
+    let Some((column, style, text)) = piece else { return };
+    let color = match style.color {
         vt100::Color::Default => FOREGROUND,
         vt100::Color::Idx(index) => PALETTE[usize::from(index)],
         vt100::Color::Rgb(..) => panic!("a colour that no terminal was asked for"),
     };
     let x = MARGIN + CELL.0 * f32::from(column);
     let y = MARGIN + CELL.1 * f32::from(row) + FONT;
-    let weight = if look.bold { " font-weight=\"bold\"" } else { "" };
-    let faint = if look.dim { " opacity=\"0.6\"" } else { "" };
+    let weight = if style.bold { " font-weight=\"bold\"" } else { "" };
+    let faint = if style.dim { " opacity=\"0.6\"" } else { "" };
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{color}\"{weight}{faint}>{text}</text>").unwrap();
 }

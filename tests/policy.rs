@@ -12,17 +12,17 @@ use tempfile::TempDir;
 const SCHEMA: &str = "schema = \"portolan.policy/1\"\n";
 
 /// A directory with the files of a policy, and the program that runs in it.
-struct Desk(TempDir);
+struct PolicyDirectory(TempDir);
 
-impl Desk {
+impl PolicyDirectory {
     fn new(files: &[(&str, &str)]) -> Self {
-        let desk = Desk(tempfile::tempdir().unwrap());
+        let directory = PolicyDirectory(tempfile::tempdir().unwrap());
         for (name, text) in files {
-            let path = desk.path(name);
+            let path = directory.path(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, format!("{SCHEMA}{text}")).unwrap();
         }
-        desk
+        directory
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -106,15 +106,18 @@ fn bad_policies_are_refused_with_file_line_and_column() {
         ("include = \"sub\"", "p.toml:2:11: include \"sub\": not a regular file"),
         ("include = \"a\\n\\u001b[2J\"", "p.toml:2:11: include \"a\\x0a\\x1b[2J\": "),
     ] {
-        let desk =
-            Desk::new(&[("p.toml", text), ("b.toml", "include = \"p.toml\""), ("sub/c.toml", "\nx = 1")]);
-        desk.refused("p.toml", begins);
+        let directory = PolicyDirectory::new(&[
+            ("p.toml", text),
+            ("b.toml", "include = \"p.toml\""),
+            ("sub/c.toml", "\nx = 1"),
+        ]);
+        directory.refused("p.toml", begins);
     }
-    Desk::new(&[]).refused("p.toml", &format!("p.toml: {}", no("nowhere")));
-    Desk::new(&[("p.toml/x", "")]).refused("p.toml", &format!("p.toml: {}", no(".")));
-    let desk = Desk::new(&[]);
-    fs::write(desk.path("p.toml"), b"\x7fELF\xff").unwrap();
-    desk.refused("p.toml", "p.toml:1:5: not UTF-8");
+    PolicyDirectory::new(&[]).refused("p.toml", &format!("p.toml: {}", no("nowhere")));
+    PolicyDirectory::new(&[("p.toml/x", "")]).refused("p.toml", &format!("p.toml: {}", no(".")));
+    let directory = PolicyDirectory::new(&[]);
+    fs::write(directory.path("p.toml"), b"\x7fELF\xff").unwrap();
+    directory.refused("p.toml", "p.toml:1:5: not UTF-8");
 }
 
 #[cfg(unix)]
@@ -122,35 +125,37 @@ fn bad_policies_are_refused_with_file_line_and_column() {
 fn an_include_stays_in_the_directory_also_through_links() {
     use std::os::unix::fs::symlink;
 
-    let outside = Desk::new(&[("base.toml", "")]);
-    let desk = Desk::new(&[
+    let outside = PolicyDirectory::new(&[("base.toml", "")]);
+    let directory = PolicyDirectory::new(&[
         ("p.toml", "include = \"link.toml\""),
         ("q.toml", "include = \"directory/base.toml\""),
         ("sub/in.toml", ""),
     ]);
-    symlink(outside.path("base.toml"), desk.path("link.toml")).unwrap();
-    symlink(outside.0.path(), desk.path("directory")).unwrap();
-    desk.refused("p.toml", "p.toml:2:11: include \"link.toml\": it lies outside the directory of the policy");
-    desk.refused(
+    symlink(outside.path("base.toml"), directory.path("link.toml")).unwrap();
+    symlink(outside.0.path(), directory.path("directory")).unwrap();
+    directory
+        .refused("p.toml", "p.toml:2:11: include \"link.toml\": it lies outside the directory of the policy");
+    directory.refused(
         "q.toml",
         "q.toml:2:11: include \"directory/base.toml\": it lies outside the directory of the policy",
     );
     // A link within the directory is a name like any other; the policy itself may be reached through a link.
-    fs::remove_file(desk.path("link.toml")).unwrap();
-    symlink("sub/in.toml", desk.path("link.toml")).unwrap();
-    symlink(desk.path("p.toml"), outside.path("p.toml")).unwrap();
-    for (desk, file) in [(&desk, "p.toml"), (&outside, "p.toml")] {
-        let output = desk.run(&["policy", "check", file]);
+    fs::remove_file(directory.path("link.toml")).unwrap();
+    symlink("sub/in.toml", directory.path("link.toml")).unwrap();
+    symlink(directory.path("p.toml"), outside.path("p.toml")).unwrap();
+    for (directory, file) in [(&directory, "p.toml"), (&outside, "p.toml")] {
+        let output = directory.run(&["policy", "check", file]);
         assert_eq!(
             (output.status.code(), stdout(&output)),
             (Some(0), "p.toml: valid: 0 rules in 2 files, no remarks\n")
         );
     }
     // The same file under two names is included twice, and a circle through a link is detected.
-    fs::write(desk.path("p.toml"), format!("{SCHEMA}include = [\"link.toml\", \"sub/in.toml\"]")).unwrap();
-    desk.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": it is included already");
-    fs::write(desk.path("sub/in.toml"), format!("{SCHEMA}include = \"../p.toml\"")).unwrap();
-    desk.refused("p.toml", "sub/in.toml:2:11: include \"../p.toml\": it includes itself");
+    fs::write(directory.path("p.toml"), format!("{SCHEMA}include = [\"link.toml\", \"sub/in.toml\"]"))
+        .unwrap();
+    directory.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": it is included already");
+    fs::write(directory.path("sub/in.toml"), format!("{SCHEMA}include = \"../p.toml\"")).unwrap();
+    directory.refused("p.toml", "sub/in.toml:2:11: include \"../p.toml\": it includes itself");
 }
 
 #[cfg(unix)]
@@ -161,18 +166,18 @@ fn files_that_may_not_be_read_are_refused() {
 
     // Root can read everything; if the test runs as root, another user runs the program.
     const NOBODY: u32 = 65534;
-    let desk = Desk::new(&[("p.toml", "include = \"secret.toml\""), ("secret.toml", "")]);
-    let program = desk.path("portolan");
+    let directory = PolicyDirectory::new(&[("p.toml", "include = \"secret.toml\""), ("secret.toml", "")]);
+    let program = directory.path("portolan");
     fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
-    fs::set_permissions(desk.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(desk.path("secret.toml"), fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(directory.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(directory.path("secret.toml"), fs::Permissions::from_mode(0o0)).unwrap();
     let root = is_root();
     for (file, begins) in [
         ("p.toml", "portolan: p.toml:2:11: include \"secret.toml\": Permission denied"),
         ("secret.toml", "portolan: secret.toml: Permission denied"),
     ] {
         let mut command = Command::new(&program);
-        command.args(["policy", "check", file]).current_dir(desk.0.path());
+        command.args(["policy", "check", file]).current_dir(directory.0.path());
         if root {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -199,29 +204,29 @@ fn many_rules_are_read_or_refused() {
         }
         text
     };
-    let desk = Desk::new(&[]);
-    fs::write(desk.path("most.toml"), rules(5_000)).unwrap();
-    let output = desk.run(&["policy", "check", "most.toml"]);
+    let directory = PolicyDirectory::new(&[]);
+    fs::write(directory.path("most.toml"), rules(5_000)).unwrap();
+    let output = directory.run(&["policy", "check", "most.toml"]);
     assert_eq!(stdout(&output), "most.toml: valid: 5000 rules, no remarks\n", "{output:?}");
-    fs::write(desk.path("more.toml"), rules(5_001)).unwrap();
-    desk.refused_by(
+    fs::write(directory.path("more.toml"), rules(5_001)).unwrap();
+    directory.refused_by(
         &["policy", "check", "more.toml"],
         "more.toml:20002:1: too many rules (the limit is 5000)",
     );
-    let huge = fs::File::create(desk.path("huge.toml")).unwrap();
+    let huge = fs::File::create(directory.path("huge.toml")).unwrap();
     huge.set_len(40 << 20).unwrap();
-    desk.refused_by(&["policy", "check", "huge.toml"], "huge.toml: too large for a policy");
+    directory.refused_by(&["policy", "check", "huge.toml"], "huge.toml: too large for a policy");
     let deep = format!("{SCHEMA}x = {}", "[".repeat(1_000_000));
-    fs::write(desk.path("deep.toml"), deep).unwrap();
-    desk.refused_by(&["policy", "check", "deep.toml"], "deep.toml:1:1: more values");
+    fs::write(directory.path("deep.toml"), deep).unwrap();
+    directory.refused_by(&["policy", "check", "deep.toml"], "deep.toml:1:1: more values");
     let dotted = format!("{SCHEMA}{} = 1", ["a"; 1_000_000].join("."));
-    fs::write(desk.path("dotted.toml"), dotted).unwrap();
-    desk.refused_by(&["policy", "check", "dotted.toml"], "dotted.toml:");
+    fs::write(directory.path("dotted.toml"), dotted).unwrap();
+    directory.refused_by(&["policy", "check", "dotted.toml"], "dotted.toml:");
 }
 
 #[test]
 fn a_check_lists_the_remarks_about_a_policy() {
-    let desk = Desk::new(&[
+    let directory = PolicyDirectory::new(&[
         (
             "p.toml",
             "include = \"base.toml\"\n[[allow]]\nid = \"all\"\nprotocol = \"tcp\"\n\n[[allow]]\nid = \"web\"\nport = 80\nprotocol = \"tcp\"\n",
@@ -231,7 +236,7 @@ fn a_check_lists_the_remarks_about_a_policy() {
             "[[allow]]\nid = \"old\"\nport = 5432\nexpires = 2020-01-01\n[[allow]]\nid = \"no\"\naddress = \"127.0.0.1\"\nexposure = \"any\"\n",
         ),
     ]);
-    let output = desk.run(&["policy", "check", "p.toml"]);
+    let output = directory.run(&["policy", "check", "p.toml"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines: Vec<&str> = stdout(&output).lines().collect();
     assert_eq!(
@@ -245,9 +250,9 @@ fn a_check_lists_the_remarks_about_a_policy() {
         ]
     );
     // With a snapshot, the check reports rules that match nothing in it. Nothing in five.json is on port 80.
-    let output = desk.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
+    let output = directory.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
     assert!(stdout(&output).contains("p.toml:7:1: rule web matches no listener"), "{output:?}");
-    let output = desk.run(&["policy", "check", "--here", "p.toml", "--from", "CAPTURE"]);
+    let output = directory.run(&["policy", "check", "--here", "p.toml", "--from", "CAPTURE"]);
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -257,16 +262,16 @@ fn the_examples_are_valid() {
     let page = include_str!("../src/docs/policy.md");
     let (_, rest) = page.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
-    let desk = Desk::new(&[("base.toml", "")]);
-    fs::write(desk.path("p.toml"), example).unwrap();
-    let output = desk.run(&["policy", "check", "p.toml"]);
+    let directory = PolicyDirectory::new(&[("base.toml", "")]);
+    fs::write(directory.path("p.toml"), example).unwrap();
+    let output = directory.run(&["policy", "check", "p.toml"]);
     assert_eq!(stdout(&output), "p.toml: valid: 3 rules in 2 files, no remarks\n", "{output:?}");
-    let help = desk.run(&["policy", "--help"]);
+    let help = directory.run(&["policy", "--help"]);
     let help: String = stdout(&help).lines().map(|line| format!("{}\n", line.trim())).collect();
     let start = help.find("schema =").unwrap();
     let end = help.find("A rule applies").unwrap();
-    fs::write(desk.path("h.toml"), &help[start..end]).unwrap();
-    let output = desk.run(&["policy", "check", "h.toml"]);
+    fs::write(directory.path("h.toml"), &help[start..end]).unwrap();
+    let output = directory.run(&["policy", "check", "h.toml"]);
     assert_eq!(stdout(&output), "h.toml: valid: 2 rules in 2 files, no remarks\n", "{output:?}");
     // Every key on the page is valid, and every valid key is on the page.
     for key in [
@@ -294,22 +299,22 @@ fn the_examples_are_valid() {
 
 #[test]
 fn a_draft_is_written_atomically_and_never_over_another_file() {
-    let desk = Desk::new(&[]);
-    let shown = desk.run(&["policy", "init", "--from", "CAPTURE"]);
+    let directory = PolicyDirectory::new(&[]);
+    let shown = directory.run(&["policy", "init", "--from", "CAPTURE"]);
     // The impostor of the capture needs a decision.
     assert_eq!(shown.status.code(), Some(1), "{shown:?}");
-    let written = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", "p.toml"]);
+    let written = directory.run(&["policy", "init", "--from", "CAPTURE", "--write", "p.toml"]);
     assert_eq!((written.status.code(), written.stdout.as_slice()), (Some(1), &b""[..]), "{written:?}");
-    assert_eq!(fs::read_to_string(desk.path("p.toml")).unwrap(), stdout(&shown));
-    assert_eq!(desk.listing(), ["p.toml"]);
+    assert_eq!(fs::read_to_string(directory.path("p.toml")).unwrap(), stdout(&shown));
+    assert_eq!(directory.listing(), ["p.toml"]);
 
-    let check = desk.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
+    let check = directory.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
     assert_eq!(stdout(&check), "p.toml: valid: 3 rules, no remarks\n");
-    let audit = desk.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml"]);
+    let audit = directory.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml"]);
     // The draft does not allow the impostor.
     assert_eq!(audit.status.code(), Some(1), "{}", stdout(&audit));
 
-    fs::write(desk.path("mine.toml"), "mine").unwrap();
+    fs::write(directory.path("mine.toml"), "mine").unwrap();
     for (file, why) in [
         ("mine.toml", "portolan: --write mine.toml: it exists already"),
         (
@@ -318,32 +323,32 @@ fn a_draft_is_written_atomically_and_never_over_another_file() {
         ),
         ("..", "portolan: --write ..: it is a directory"),
     ] {
-        let output = desk.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);
+        let output = directory.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.starts_with(why) && stderr.lines().count() == 1, "{stderr}");
     }
-    assert_eq!(fs::read_to_string(desk.path("mine.toml")).unwrap(), "mine");
-    assert_eq!(desk.listing(), ["mine.toml", "p.toml"]);
-    let output = desk.run(&["policy", "init", "--from", "CAPTURE", "-o", "json"]);
+    assert_eq!(fs::read_to_string(directory.path("mine.toml")).unwrap(), "mine");
+    assert_eq!(directory.listing(), ["mine.toml", "p.toml"]);
+    let output = directory.run(&["policy", "init", "--from", "CAPTURE", "-o", "json"]);
     assert_eq!(output.status.code(), Some(2));
 }
 
 /// A capture with a listener whose process is hidden: the draft says what it leaves out, and the exit code says so too.
 #[test]
 fn a_draft_names_hidden_listeners_that_it_leaves_out() {
-    let desk = Desk::new(&[]);
+    let directory = PolicyDirectory::new(&[]);
     let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/five.json");
     let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(capture).unwrap()).unwrap();
     let port = saved["sockets"][0]["local"]["port"].clone();
     saved["sockets"][0]["owner"] = "hidden".into();
-    fs::write(desk.path("hidden.json"), saved.to_string()).unwrap();
-    let output = desk.run(&["policy", "init", "--from", "hidden.json"]);
+    fs::write(directory.path("hidden.json"), saved.to_string()).unwrap();
+    let output = directory.run(&["policy", "init", "--from", "hidden.json"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let text = stdout(&output);
     assert!(text.contains("# INCOMPLETE") && text.contains(&format!(":{port}, owner (hidden)")), "{text}");
-    fs::write(desk.path("p.toml"), text).unwrap();
-    let audit = desk.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml", "-o", "json"]);
+    fs::write(directory.path("p.toml"), text).unwrap();
+    let audit = directory.run(&["audit", "--from", "CAPTURE", "--policy", "p.toml", "-o", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
     let unexpected: Vec<&serde_json::Value> = report["findings"]
         .as_array()

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Fingerprint, Kind, ListenerOwner, Place, matched};
+use super::{Change, Fingerprint, Kind, ListenerAddress, ListenerOwner, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
@@ -170,26 +170,26 @@ fn hides_sockets(gap: &Gap) -> bool {
 
 /// Returns whether a scan covered the network namespace of a socket, or would have covered it if it had existed.
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
-    let observation = &report.snapshot;
+    let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
         // A namespace that was selected by name may be the observer's own, and then there is no other.
-        let called = matches!(observation.scope.namespaces, Namespaces::Called(_));
-        return !called || observation.namespaces.is_empty();
+        let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
+        return !called || snapshot.namespaces.is_empty();
     };
     let same = |other: &Netns| match (&netns.name, &other.name) {
         (Some(name), Some(other)) => name == other,
         _ => netns.inode == other.inode,
     };
     let container = |other: &Socket| other.netns.is_some() && other.container == socket.container;
-    observation.scope.namespaces == Namespaces::All
-        || observation.namespaces.iter().any(|namespace| same(&namespace.netns))
+    snapshot.scope.namespaces == Namespaces::All
+        || snapshot.namespaces.iter().any(|namespace| same(&namespace.netns))
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
 /// Returns what identifies the program of a socket whose port is not its own choice.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
-    Fingerprint { place: Place { port: 0, ..print.place }, ..print }
+    Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
 }
 
 /// Returns whether a listener's port will be another one after a restart, as far as the port shows: the kernel picks it

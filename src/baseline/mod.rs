@@ -35,7 +35,7 @@ pub enum NetnsIdentity<'a> {
 
 /// Where a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place<'a> {
+pub struct ListenerAddress<'a> {
     /// Transport protocol.
     pub protocol: Protocol,
     /// Local port.
@@ -122,7 +122,7 @@ pub enum UserIdentity<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint<'a> {
     /// Where it is.
-    pub place: Place<'a>,
+    pub place: ListenerAddress<'a>,
     /// The programs that hold it.
     pub owner: ListenerOwner<'a>,
     /// The user that created the socket, else the user of its processes; `None` if that was not visible.
@@ -140,7 +140,7 @@ impl<'a> Fingerprint<'a> {
             (Some(Netns { name: Some(name), .. }), None) => NetnsIdentity::Named(name),
             (Some(Netns { inode, name: None }), None) => NetnsIdentity::Numbered(*inode),
         };
-        let place = Place {
+        let place = ListenerAddress {
             protocol: socket.local.protocol,
             port: socket.local.port,
             netns,
@@ -212,7 +212,7 @@ pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>
 /// Two listeners that are one and the same, or may be: as it was, as it is.
 type Pair<'a> = (&'a Entry, &'a Entry);
 
-/// The listeners of two observations, matched.
+/// The listeners of two snapshots, matched.
 struct MatchedListeners<'a> {
     /// What is the same, as far as was seen.
     same: Vec<Pair<'a>>,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::list;
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, named};
 
 named! {
@@ -126,7 +126,7 @@ pub struct BaselineChange {
 
 impl BaselineChange {
     /// Returns the severity: a passing socket is only information.
-    fn severity_of(&self, rule: &Rule) -> Severity {
+    fn severity_of(&self, rule: &FindingInfo) -> Severity {
         if self.passing { Severity::Info } else { rule.severity }
     }
 
@@ -212,7 +212,7 @@ impl Evidence {
 pub struct Appeared(pub BaselineChange);
 
 impl FindingKind for Appeared {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "appeared",
         family: FindingFamily::Change,
         severity: Severity::Warning,
@@ -223,7 +223,7 @@ impl FindingKind for Appeared {
     };
 
     fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::RULE)
+        self.0.severity_of(&Self::INFO)
     }
 
     fn sentence(&self) -> String {
@@ -236,7 +236,7 @@ impl FindingKind for Appeared {
 pub struct Vanished(pub BaselineChange);
 
 impl FindingKind for Vanished {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "vanished",
         family: FindingFamily::Change,
         severity: Severity::Notice,
@@ -247,7 +247,7 @@ impl FindingKind for Vanished {
     };
 
     fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::RULE)
+        self.0.severity_of(&Self::INFO)
     }
 
     fn sentence(&self) -> String {
@@ -260,7 +260,7 @@ impl FindingKind for Vanished {
 pub struct Changed(pub BaselineChange);
 
 impl FindingKind for Changed {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "changed",
         family: FindingFamily::Change,
         severity: Severity::Warning,
@@ -271,7 +271,7 @@ impl FindingKind for Changed {
     };
 
     fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::RULE)
+        self.0.severity_of(&Self::INFO)
     }
 
     fn sentence(&self) -> String {
@@ -284,7 +284,7 @@ impl FindingKind for Changed {
 pub struct Replaced(pub BaselineChange);
 
 impl FindingKind for Replaced {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "replaced",
         family: FindingFamily::Change,
         severity: Severity::Notice,
@@ -295,7 +295,7 @@ impl FindingKind for Replaced {
     };
 
     fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::RULE)
+        self.0.severity_of(&Self::INFO)
     }
 
     fn sentence(&self) -> String {
@@ -308,7 +308,7 @@ impl FindingKind for Replaced {
 pub struct Widened(pub BaselineChange);
 
 impl FindingKind for Widened {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "widened",
         family: FindingFamily::Change,
         severity: Severity::Warning,
@@ -324,7 +324,7 @@ impl FindingKind for Widened {
         if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {
             Severity::Critical
         } else {
-            self.0.severity_of(&Self::RULE)
+            self.0.severity_of(&Self::INFO)
         }
     }
 
@@ -338,7 +338,7 @@ impl FindingKind for Widened {
 pub struct Narrowed(pub BaselineChange);
 
 impl FindingKind for Narrowed {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "narrowed",
         family: FindingFamily::Change,
         severity: Severity::Info,
@@ -349,7 +349,7 @@ impl FindingKind for Narrowed {
     };
 
     fn severity(&self) -> Severity {
-        self.0.severity_of(&Self::RULE)
+        self.0.severity_of(&Self::INFO)
     }
 
     fn sentence(&self) -> String {

@@ -1,11 +1,11 @@
 //! Findings of a deep scan: ports that are taken although no table shows the socket, and tables that contradict each other.
 
 use super::change::in_namespace;
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Disagreement, Protocol, Severity, Source, TakenPort};
 
 impl FindingKind for TakenPort {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "hidden-port",
         family: FindingFamily::Deep,
         severity: Severity::Critical,
@@ -20,7 +20,7 @@ impl FindingKind for TakenPort {
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             Severity::Warning
         } else {
-            Self::RULE.severity
+            Self::INFO.severity
         }
     }
 
@@ -43,7 +43,7 @@ impl FindingKind for TakenPort {
 }
 
 impl FindingKind for Disagreement {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "disagreement",
         family: FindingFamily::Deep,
         severity: Severity::Warning,
@@ -56,7 +56,7 @@ impl FindingKind for Disagreement {
     /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel the same question and parses
     /// the answer itself.
     fn severity(&self) -> Severity {
-        if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::RULE.severity }
+        if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }
 
     fn sentence(&self) -> String {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::{FEW, first_of};
-use super::{FindingFamily, FindingKind, OnLoopback, Rule, RunningProgram};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback, RunningProgram};
 use crate::model::Severity;
 
 /// A program runs from memory: it has no file, or its file only ever existed in memory.
@@ -14,7 +14,7 @@ pub struct RunsFromMemory {
 }
 
 impl FindingKind for RunsFromMemory {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "runs-from-memory",
         family: FindingFamily::File,
         severity: Severity::Critical,
@@ -64,7 +64,7 @@ impl WritableProgram {
 }
 
 impl FindingKind for WritableExecutable {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "writable-executable",
         family: FindingFamily::File,
         severity: Severity::Critical,
@@ -94,7 +94,7 @@ pub struct DeletedExecutable {
 }
 
 impl FindingKind for DeletedExecutable {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "deleted-executable",
         family: FindingFamily::File,
         severity: Severity::Warning,
@@ -106,7 +106,7 @@ impl FindingKind for DeletedExecutable {
 
     /// The severity is lower for an upgrade, which leaves another file at the path.
     fn severity(&self) -> Severity {
-        if self.gone.is_empty() { Severity::Notice } else { Self::RULE.severity }
+        if self.gone.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }
 
     fn sentence(&self) -> String {
@@ -151,7 +151,7 @@ impl ModifiedProgram {
 }
 
 impl FindingKind for ModifiedExecutable {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "modified-executable",
         family: FindingFamily::File,
         severity: Severity::Critical,

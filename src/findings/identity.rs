@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::text::{first_of, list, sentence};
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
-use crate::model::{Pid, RestsOn, Severity};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
+use crate::model::{Pid, ReplaceableBy, RestsOn, Severity};
 
 /// A process that listens on the port of a guarded service and is not known to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,17 +38,6 @@ pub struct Impostor {
     pub fitting_name: FittingName,
 }
 
-/// Who can replace the file of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ReplaceableBy {
-    /// Only root.
-    Root,
-    /// A user who is not root.
-    User,
-    /// Anyone; or the file is gone, or never was one.
-    Anyone,
-}
-
 /// Which program the name of a process fits; in rising order of what the name explains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
@@ -64,7 +53,7 @@ pub enum FittingName {
 const EXPECTED: usize = 6;
 
 impl FindingKind for Impostor {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "impostor",
         family: FindingFamily::Identity,
         severity: Severity::Warning,
@@ -79,7 +68,7 @@ impl FindingKind for Impostor {
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
-            _ => Self::RULE.severity,
+            _ => Self::INFO.severity,
         }
     }
 
@@ -165,7 +154,7 @@ pub struct ShellListener {
 }
 
 impl FindingKind for ShellListener {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "shell-listener",
         family: FindingFamily::Identity,
         severity: Severity::Critical,
@@ -200,7 +189,7 @@ pub struct AdHoc {
 }
 
 impl FindingKind for AdHoc {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "ad-hoc",
         family: FindingFamily::Identity,
         severity: Severity::Warning,
@@ -242,7 +231,7 @@ pub struct DualUse {
 }
 
 impl FindingKind for DualUse {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "dual-use",
         family: FindingFamily::Identity,
         severity: Severity::Warning,
@@ -282,7 +271,7 @@ pub struct Masquerading {
 }
 
 impl FindingKind for Masquerading {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "masquerading",
         family: FindingFamily::Identity,
         severity: Severity::Critical,
@@ -322,7 +311,7 @@ pub struct Unfamiliar {
 }
 
 impl FindingKind for Unfamiliar {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "unfamiliar",
         family: FindingFamily::Identity,
         severity: Severity::Notice,
@@ -333,7 +322,7 @@ impl FindingKind for Unfamiliar {
     };
 
     fn severity(&self) -> Severity {
-        if self.is_named_like_a_server { Severity::Warning } else { Self::RULE.severity }
+        if self.is_named_like_a_server { Severity::Warning } else { Self::INFO.severity }
     }
 
     fn sentence(&self) -> String {

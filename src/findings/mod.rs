@@ -125,7 +125,7 @@ pub enum OnLoopback {
 
 /// What is the same for every finding of a kind.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct FindingInfo {
     /// The stable code, in kebab-case.
     pub code: &'static str,
     /// Its family.
@@ -145,14 +145,14 @@ pub struct Rule {
 /// A kind of finding: its rule, and its evidence as `Self`.
 pub trait FindingKind {
     /// What is the same for every finding of this kind.
-    const RULE: Rule;
+    const INFO: FindingInfo;
 
     /// Names this kind in lists and comparisons.
-    const FLAG: Flag = Flag(&Self::RULE);
+    const FLAG: Flag = Flag(&Self::INFO);
 
     /// Returns the severity that this evidence has on an address that other machines can reach.
     fn severity(&self) -> Severity {
-        Self::RULE.severity
+        Self::INFO.severity
     }
 
     /// Returns what the evidence shows, in full sentences.
@@ -161,7 +161,7 @@ pub trait FindingKind {
 
 /// Names a kind of finding.
 #[derive(Clone, Copy, Debug)]
-pub struct Flag(&'static Rule);
+pub struct Flag(&'static FindingInfo);
 
 impl Flag {
     /// Returns every flag, in the order of listings.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::sentence;
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::Severity;
 
 /// No rule of the policy allows the listener.
@@ -23,7 +23,7 @@ pub struct Unexpected {
 }
 
 impl FindingKind for Unexpected {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "unexpected",
         family: FindingFamily::Policy,
         severity: Severity::Critical,
@@ -37,7 +37,7 @@ impl FindingKind for Unexpected {
     fn severity(&self) -> Severity {
         match (self.passing, self.accepts_traffic) {
             (true, _) => Severity::Info,
-            (false, true) => Self::RULE.severity,
+            (false, true) => Self::INFO.severity,
             (false, false) => Severity::Warning,
         }
     }
@@ -83,7 +83,7 @@ pub struct Missing {
 }
 
 impl FindingKind for Missing {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "missing",
         family: FindingFamily::Policy,
         severity: Severity::Warning,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::sentence;
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Exposure, Pid, Protocol, Severity, named};
 
 named! {
@@ -80,7 +80,7 @@ pub struct Exposed {
 }
 
 impl FindingKind for Exposed {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "exposed",
         family: FindingFamily::Reach,
         severity: Severity::Warning,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::{list, sentence};
-use super::{FindingFamily, FindingKind, OnLoopback, Rule};
+use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{Assignment, Basis, Confidence, Curated, PortRange, Protocol, Severity};
 
 /// A dead registration.
@@ -136,7 +136,7 @@ pub struct Orphaned {
 }
 
 impl FindingKind for Orphaned {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "orphaned",
         family: FindingFamily::Registry,
         severity: Severity::Notice,
@@ -166,7 +166,7 @@ pub struct Ephemeral {
 }
 
 impl FindingKind for Ephemeral {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "ephemeral",
         family: FindingFamily::Registry,
         severity: Severity::Info,
@@ -226,7 +226,7 @@ pub enum Unexplained {
 }
 
 impl FindingKind for Unexplained {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "unexplained",
         family: FindingFamily::Registry,
         severity: Severity::Info,

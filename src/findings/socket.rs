@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::text::{FEW, first_of};
-use super::{Difference, FindingFamily, FindingKind, OnLoopback, OtherSocket, Processes, Rule};
+use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
 use crate::model::{Device, PortRange, Severity};
 
 /// A specific address takes traffic from another program's wildcard on the same port; both listeners have the finding.
@@ -20,7 +20,7 @@ pub struct Shadowed {
 }
 
 impl FindingKind for Shadowed {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "shadowed",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
@@ -78,7 +78,7 @@ pub struct Shared {
 }
 
 impl FindingKind for Shared {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "shared",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
@@ -109,7 +109,7 @@ pub struct BacklogFull {
 }
 
 impl FindingKind for BacklogFull {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "backlog-full",
         family: FindingFamily::Socket,
         severity: Severity::Warning,
@@ -138,7 +138,7 @@ pub struct BoundOnly {
 }
 
 impl FindingKind for BoundOnly {
-    const RULE: Rule = Rule {
+    const INFO: FindingInfo = FindingInfo {
         code: "bound-only",
         family: FindingFamily::Socket,
         severity: Severity::Notice,

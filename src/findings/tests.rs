@@ -4,14 +4,16 @@ use super::file::{
     DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
     WritableProgram,
 };
-use super::identity::{FittingName, Impostor, ReplaceableBy, UnknownProcess};
+use super::identity::{FittingName, Impostor, UnknownProcess};
 use super::policy::{Missing, Unexpected};
 use super::registry::{DeadRegistration, Ephemeral, Orphaned, Unexplained};
 use super::socket::{BacklogFull, BoundOnly, Shadowed, Shared};
 use super::{
     Difference, Evidence, Finding, FindingFamily, Flag, OtherSocket, ProcessGroup, Processes, RunningProgram,
 };
-use crate::model::{Confidence, Curated, CuratedState, Device, PortRange, Protocol, RestsOn, Severity};
+use crate::model::{
+    Confidence, Curated, CuratedState, Device, PortRange, Protocol, ReplaceableBy, RestsOn, Severity,
+};
 
 fn say(evidence: impl Into<Evidence>) -> String {
     Finding::new(evidence).sentence()

@@ -138,7 +138,7 @@ pub struct Audit<'r> {
     pub findings: Vec<AuditFinding<'r>>,
     /// What the policy silenced.
     pub accepted: Vec<Accepted<'r>>,
-    /// What the audit could not see beyond the gaps of the observation.
+    /// What the audit could not see beyond the gaps of the snapshot.
     pub gaps: Vec<Gap>,
     /// The filter that the audit was narrowed by, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,

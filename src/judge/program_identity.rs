@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::join::Entry;
 use crate::model::interpreter::command_words;
-use crate::model::{Pid, PlacedBy, PortRange, Process, Protocol, RestsOn, Usual};
+use crate::model::{Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
@@ -47,7 +47,7 @@ impl<'o> IdentifiedProcess<'o> {
     /// Returns whether a user who is not root can have put the program file or script there, or whether there is no
     /// file.
     pub(super) fn is_replaceable(&self) -> bool {
-        PlacedBy::of(self.process) != PlacedBy::Root
+        ReplaceableBy::of(self.process) != ReplaceableBy::Root
     }
 
     /// Returns whether the words that identify the program name what runs. Words among the arguments of what runs do
@@ -66,7 +66,7 @@ impl<'o> IdentifiedProcess<'o> {
     /// Returns whether the name of the program file can be trusted: only root can have put a file with this name
     /// there.
     fn has_genuine_file(&self) -> bool {
-        PlacedBy::of_file(self.process) == PlacedBy::Root
+        ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
     /// Returns whether the file has the name of a well-known server, but a user who is not root can have put it there.
@@ -194,13 +194,13 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     if listener.socket.owner.pids().len() != processes.len() {
         return None; // one of them could not be read
     }
-    let all = processes.iter().map(|process| belongs(process, local.port, local.protocol));
+    let all = processes.iter().map(|process| usual_program(process, local.port, local.protocol));
     let found: Vec<Usual> = all.collect::<Option<_>>()?;
     // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-fn belongs(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
+fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
     let identity = process.identity.as_ref()?;
     // Any user can give a file any name. Words in a command line only make a port less remarkable, so they may count.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {

@@ -86,19 +86,19 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// Returns what an ephemeral range means for a port on the observed host; `None` if the port is in no such range. A
 /// listener chose its port if the kernel would not have picked it, or if it is the program's own port.
 pub(super) fn ephemeral_here(
-    observation: &Snapshot,
+    snapshot: &Snapshot,
     port: u16,
     protocol: Protocol,
     listeners: &[&Entry],
 ) -> Option<EphemeralHere> {
-    let ports = observation.ephemeral_ports(common_netns(listeners), protocol, None);
+    let ports = snapshot.ephemeral_ports(common_netns(listeners), protocol, None);
     let kernel_range = ports.range_of(port);
     let iana_dynamic = RegistryRange::of(port) == RegistryRange::Dynamic;
     if kernel_range.is_none() && !iana_dynamic {
         return None;
     }
     let is_reserved = ports.is_reserved(port);
-    let parity = observation.host.os == "linux" && protocol == Protocol::Tcp;
+    let parity = snapshot.host.os == "linux" && protocol == Protocol::Tcp;
     let kernel_would_pick = match kernel_range {
         Some(_) if is_reserved => Some(false),
         Some(range) => (parity && does_parity_show_who_chose(range)).then_some(port % 2 != range.low % 2),

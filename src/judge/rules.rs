@@ -7,9 +7,9 @@ use super::{danger_rules, file_rules, identity_rules, registry_rules, severity, 
 use crate::findings::{Evidence, Finding};
 
 /// Decides one finding: returns its evidence, or `None` if the listener does not have it.
-type Rule = fn(&JudgedListener<'_>) -> Option<Evidence>;
+type RuleFn = fn(&JudgedListener<'_>) -> Option<Evidence>;
 
-const RULES: &[Rule] = &[
+const RULES: &[RuleFn] = &[
     registry_rules::orphaned,
     registry_rules::ephemeral,
     registry_rules::unexplained,

@@ -66,8 +66,8 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
 
 /// Returns the flags and the usual product of one socket that these processes own.
 fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<Usual>) {
-    let observation = seen(vec![socket(local, owner)], processes);
-    let report = judge(observation.clone(), Registry::embedded());
+    let snapshot = seen(vec![socket(local, owner)], processes);
+    let report = judge(snapshot.clone(), Registry::embedded());
     let judged = &report.entries[0];
     (judged.findings().to_vec(), judged.usual().copied())
 }

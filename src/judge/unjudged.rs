@@ -99,7 +99,7 @@ mod tests {
             let gaps = judge(snapshot.clone(), Registry::embedded()).snapshot.gaps;
             let found: Vec<_> = gaps.iter().map(|gap| (gap.why.as_str(), gap.pids.clone())).collect();
             assert_eq!(found, why.into_iter().map(|why| (why, vec![7])).collect::<Vec<_>>(), "{name}");
-            // A gap of the observation that names the process is enough.
+            // A gap of the snapshot that names the process is enough.
             let mut named = snapshot;
             named.gaps = gaps.clone();
             assert_eq!(judge(named, Registry::embedded()).snapshot.gaps.len(), gaps.len(), "{name}");

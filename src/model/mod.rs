@@ -10,9 +10,9 @@ mod exposure;
 pub(crate) mod interpreter;
 mod named;
 mod network;
-mod placed_by;
 mod process;
 mod program;
+mod replaceable_by;
 mod scope;
 mod severity;
 mod snapshot;
@@ -30,11 +30,11 @@ pub use exposure::Exposure;
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
-pub use placed_by::PlacedBy;
 pub use process::{
     AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
 };
 pub use program::{RestsOn, Service, ServiceBy, Usual};
+pub use replaceable_by::ReplaceableBy;
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{

@@ -16,21 +16,17 @@ use crate::model::{Gap, Severity, Snapshot, Stage};
 use crate::query::Answer;
 
 /// Returns the day of a snapshot (UTC).
-pub(super) fn day(observation: &Snapshot) -> Date {
-    observation.taken.to_zoned(TimeZone::UTC).date()
+pub(super) fn day(snapshot: &Snapshot) -> Date {
+    snapshot.taken.to_zoned(TimeZone::UTC).date()
 }
 
 /// Returns the rules for this host, in the order of the policy.
-pub(super) fn rules_on_host<'p>(
-    rules: &'p [Allow],
-    observation: &Snapshot,
-    today: Date,
-) -> Vec<RuleOnHost<'p>> {
+pub(super) fn rules_on_host<'p>(rules: &'p [Allow], snapshot: &Snapshot, today: Date) -> Vec<RuleOnHost<'p>> {
     rules
         .iter()
         .map(|rule| RuleOnHost {
             rule,
-            on_host: matching::on_host(&rule.hosts, &observation.host),
+            on_host: matching::on_host(&rule.hosts, &snapshot.host),
             is_expired: matching::is_over(rule.expires, today),
         })
         .filter(|rule| rule.on_host != Answer::No)
@@ -51,10 +47,10 @@ pub(super) enum Decision<'p> {
 }
 
 /// Returns the decision: the first rule that applies decides.
-pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Decision<'p> {
+pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Decision<'p> {
     let (mut undecided, mut over) = (None, None);
     for RuleOnHost { rule, on_host, is_expired } in rules {
-        match matching::holds(rule, listener, observation).and(*on_host) {
+        match matching::matches_rule(rule, listener, snapshot).and(*on_host) {
             Answer::No => {}
             _ if *is_expired => over = over.or(Some(*rule)),
             Answer::Yes => return Decision::Allowed(rule),
@@ -66,14 +62,14 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation
 
 /// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program of
 /// the listener count, and rules that name neither.
-fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapshot) -> Option<&'p Allow> {
+fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p Allow> {
     let mut nearest: Option<(usize, &'p Allow)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
-        if *is_expired || !matching::is_related(rule, listener, observation) {
+        if *is_expired || !matching::is_related(rule, listener, snapshot) {
             continue;
         }
         let enough = nearest.map_or(usize::MAX, |(least, _)| least);
-        let distance = matching::distance(rule, listener, observation, enough);
+        let distance = matching::distance(rule, listener, snapshot, enough);
         if distance < enough {
             nearest = Some((distance, rule));
         }
@@ -86,14 +82,14 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, observation: &Snapsho
 ///
 /// On an allowed listener, a finding about the port, or one that the rule accepts, becomes *info* and names the rule. A
 /// severity rule changes the severity of a finding and is named in it, or removes the finding. A listener that no rule
-/// allows is `unexpected`, a required listener that does not exist is `missing`, and anything undecided is a gap.
+/// allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and anything undecided is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
-    let observation = &report.snapshot;
-    let today = day(observation);
-    let rules = rules_on_host(&policy.allow, observation, today);
+    let snapshot = &report.snapshot;
+    let today = day(snapshot);
+    let rules = rules_on_host(&policy.allow, snapshot, today);
     if let Some(applied) = &mut audit.policy {
-        let is_for_others = |hosts: &[Glob]| matching::on_host(hosts, &observation.host) == Answer::No;
+        let is_for_others = |hosts: &[Glob]| matching::on_host(hosts, &snapshot.host) == Answer::No;
         let allow = policy.allow.iter().filter(|rule| is_for_others(&rule.hosts)).map(|rule| &rule.id);
         let grades = policy.rules.iter().filter(|rule| is_for_others(&rule.hosts)).map(|rule| &rule.id);
         applied.skipped_rules = allow.chain(grades).cloned().collect();
@@ -101,20 +97,20 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let mut allowed: HashMap<*const Entry, &Allow> = HashMap::new();
     let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
     for listener in report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)) {
-        match decide(&rules, listener, observation) {
+        match decide(&rules, listener, snapshot) {
             Decision::Allowed(rule) => {
                 allowed.insert(ptr::from_ref(listener), rule);
             }
             Decision::Undecided(rule) => {
-                *undecided.entry((&rule.id, why_undecided(rule, listener, observation))).or_default() += 1;
+                *undecided.entry((&rule.id, why_undecided(rule, listener, snapshot))).or_default() += 1;
             }
             Decision::Refused { over } => {
-                audit.findings.push(unexpected(listener, over, &rules, observation));
+                audit.findings.push(unexpected(listener, over, &rules, snapshot));
             }
         }
     }
-    let grades = in_force(&policy.rules, observation, today);
-    let (missing, unsure) = missing::missing(&rules, &report.entries, observation);
+    let grades = in_force(&policy.rules, snapshot, today);
+    let (missing, unsure) = missing::missing_listeners(&rules, &report.entries, snapshot);
     audit.findings.extend(missing);
     audit.gaps.extend(unsure);
     audit.findings.retain_mut(|found| {
@@ -190,22 +186,22 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 }
 
 /// Returns why it is not known whether a rule applies.
-fn why_undecided(rule: &Allow, listener: &Entry, observation: &Snapshot) -> &'static str {
-    if matching::on_host(&rule.hosts, &observation.host) == Answer::Unknown {
+fn why_undecided(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> &'static str {
+    if matching::on_host(&rule.hosts, &snapshot.host) == Answer::Unknown {
         "the rule names hosts, and the name of this host is not known"
-    } else if !observation.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
+    } else if !snapshot.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
         "the process or the ephemeral port range is not known"
     } else {
         "the rule names a process, and the process could not be seen"
     }
 }
 
-fn in_force<'p>(rules: &'p [SeverityRule], observation: &Snapshot, today: Date) -> Vec<&'p SeverityRule> {
+fn in_force<'p>(rules: &'p [SeverityRule], snapshot: &Snapshot, today: Date) -> Vec<&'p SeverityRule> {
     rules
         .iter()
         .filter(|rule| {
             // A rule changes severities only if it is certainly for this host.
-            matching::on_host(&rule.hosts, &observation.host) == Answer::Yes
+            matching::on_host(&rule.hosts, &snapshot.host) == Answer::Yes
                 && !matching::is_over(rule.expires, today)
         })
         .collect()
@@ -215,14 +211,14 @@ fn unexpected<'r>(
     listener: &'r Entry,
     over: Option<&Allow>,
     rules: &[RuleOnHost<'_>],
-    observation: &Snapshot,
+    snapshot: &Snapshot,
 ) -> AuditFinding<'r> {
-    let nearest = over.or_else(|| nearest(rules, listener, observation));
+    let nearest = over.or_else(|| nearest(rules, listener, snapshot));
     let evidence = Unexpected {
         nearest: nearest.map(|rule| rule.id.clone()),
-        differs: nearest.map(|rule| matching::differs(rule, listener, observation)).unwrap_or_default(),
+        differs: nearest.map(|rule| matching::differs(rule, listener, snapshot)).unwrap_or_default(),
         expired: over.and_then(|rule| rule.expires).map(|date| date.to_string()),
-        passing: observation.may_be_client(&listener.socket),
+        passing: snapshot.may_be_client(&listener.socket),
         accepts_traffic: listener.socket.state.accepts_traffic(),
     };
     AuditFinding {

@@ -96,15 +96,15 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
 /// as far as was visible, are left out.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
-    let observation = &report.snapshot;
-    let today = day(observation);
+    let snapshot = &report.snapshot;
+    let today = day(snapshot);
     let judged: Vec<_> = report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
     let in_force = |rule: &&Allow| {
-        matching::on_host(&rule.hosts, &observation.host) == Answer::Yes
+        matching::on_host(&rule.hosts, &snapshot.host) == Answer::Yes
             && !matching::is_over(rule.expires, today)
     };
     let matches = |rule: &Allow| {
-        judged.iter().any(|listener| matching::holds(rule, listener, observation) != Answer::No)
+        judged.iter().any(|listener| matching::matches_rule(rule, listener, snapshot) != Answer::No)
     };
     policy
         .allow

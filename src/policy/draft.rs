@@ -276,9 +276,9 @@ fn stays(unit: &str) -> bool {
 
 /// Returns whether the kernel seems to have chosen the port, and so will choose another next time. A port that the
 /// kernel would not choose was chosen on purpose, and so was a program's own port.
-fn is_given(judged: &Entry, observation: &Snapshot) -> bool {
+fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
-    if observation.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
+    if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
         return false;
     }
     if socket.owner == Owner::Kernel && !judged.verdict.known_use.is_empty() {

@@ -4,7 +4,9 @@ use jiff::civil::Date;
 
 use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User};
 use crate::join::Entry;
-use crate::model::{Exe, ExeState, Host, OriginKind, Owner, PlacedBy, Process, RunTarget, Snapshot, Socket};
+use crate::model::{
+    Exe, ExeState, Host, OriginKind, Owner, Process, ReplaceableBy, RunTarget, Snapshot, Socket,
+};
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
 /// Returns whether a policy applies to a socket: to one that occupies its port without a connection, as in a comparison
@@ -46,10 +48,10 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
 }
 
 /// Returns whether all conditions of a rule hold; cheap conditions are tested first.
-pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
+pub(super) fn matches_rule(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
-        answer = answer.and((condition.asks)(rule, listener, observation));
+        answer = answer.and((condition.asks)(rule, listener, snapshot));
         if answer.is_no() {
             break;
         }
@@ -59,10 +61,10 @@ pub(super) fn holds(rule: &Allow, listener: &Entry, observation: &Snapshot) -> A
 
 /// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on something
 /// that was not seen are left out.
-pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Vec<String> {
+pub(super) fn differs(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
-        .filter(|condition| (condition.asks)(rule, listener, observation).is_no())
+        .filter(|condition| (condition.asks)(rule, listener, snapshot).is_no())
         .map(|condition| {
             let found = or_list(&(condition.found)(listener), "and", "none");
             let wanted = or_list(&(condition.wanted)(rule), "or", "own");
@@ -72,7 +74,7 @@ pub(super) fn differs(rule: &Allow, listener: &Entry, observation: &Snapshot) ->
 }
 
 /// Returns whether a rule is for the listener's port or for one of its programs, or names neither.
-pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot) -> bool {
+pub(super) fn is_related(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> bool {
     let is_program = |path: &str| {
         rule.executables
             .iter()
@@ -82,7 +84,7 @@ pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot)
         listener.socket.owner == Owner::Kernel && rule.executables.contains(&ExecutablePattern::Kernel);
     is_kernel
         || (rule.ports.is_empty() && rule.executables.is_empty())
-        || (!rule.ports.is_empty() && !on_port(rule, listener, observation).is_no())
+        || (!rule.ports.is_empty() && !on_port(rule, listener, snapshot).is_no())
         || listener
             .processes
             .iter()
@@ -91,8 +93,8 @@ pub(super) fn is_related(rule: &Allow, listener: &Entry, observation: &Snapshot)
 }
 
 /// Returns how many conditions do not hold, up to `enough`.
-pub(super) fn distance(rule: &Allow, listener: &Entry, observation: &Snapshot, enough: usize) -> usize {
-    let no = |condition: &&Condition| (condition.asks)(rule, listener, observation).is_no();
+pub(super) fn distance(rule: &Allow, listener: &Entry, snapshot: &Snapshot, enough: usize) -> usize {
+    let no = |condition: &&Condition| (condition.asks)(rule, listener, snapshot).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
@@ -271,18 +273,18 @@ fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
     any(wanted, |one| one == found)
 }
 
-fn on_port(rule: &Allow, listener: &Entry, observation: &Snapshot) -> Answer {
-    let one = |ports: &Ports| is_among(*ports, &listener.socket, observation);
+fn on_port(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Answer {
+    let one = |ports: &Ports| is_among(*ports, &listener.socket, snapshot);
     rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
 
 /// Returns whether a socket's port is one of these.
-pub(super) fn is_among(ports: Ports, socket: &Socket, observation: &Snapshot) -> Answer {
+pub(super) fn is_among(ports: Ports, socket: &Socket, snapshot: &Snapshot) -> Answer {
     let port = socket.local.port;
     match ports {
         Ports::Range(range) => Answer::of(range.contains(port)),
-        Ports::Ephemeral if !observation.knows_ephemeral_ports(socket) => Answer::Unknown,
-        Ports::Ephemeral => Answer::of(observation.ephemeral_range(socket).is_some()),
+        Ports::Ephemeral if !snapshot.knows_ephemeral_ports(socket) => Answer::Unknown,
+        Ports::Ephemeral => Answer::of(snapshot.ephemeral_range(socket).is_some()),
     }
 }
 
@@ -330,7 +332,9 @@ fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_c
         && !is_elsewhere(process)
         && (names_container || process.has_trusted_path());
     let names_directory = !glob.as_str().starts_with(['*', '?', '[', '{']);
-    is_at_path && glob.matches(&exe.path) && (names_directory || PlacedBy::of_file(process) == PlacedBy::Root)
+    is_at_path
+        && glob.matches(&exe.path)
+        && (names_directory || ReplaceableBy::of_file(process) == ReplaceableBy::Root)
 }
 
 fn is_elsewhere(process: &Process) -> bool {
@@ -340,12 +344,12 @@ fn is_elsewhere(process: &Process) -> bool {
 /// Returns the path of a program file, and why a rule for that path may not match it.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
-    match PlacedBy::of_file(process) {
+    match ReplaceableBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
         _ if !process.has_trusted_path() => format!("{path} (in a directory tree of its own)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
-        PlacedBy::Root => path.clone(),
-        PlacedBy::User | PlacedBy::Anyone => format!("{path} (a user can replace it)"),
+        ReplaceableBy::Root => path.clone(),
+        ReplaceableBy::User | ReplaceableBy::Anyone => format!("{path} (a user can replace it)"),
     }
 }
 

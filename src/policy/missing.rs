@@ -21,22 +21,22 @@ const MOST: usize = 16;
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for those that may exist but were not visible.
-pub(super) fn missing<'r>(
+pub(super) fn missing_listeners<'r>(
     rules: &[RuleOnHost<'_>],
     listeners: &[Entry],
-    observation: &Snapshot,
+    snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
     // A socket that is only bound serves nobody.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
-        let (met, perhaps_met) = met(rule, &judged, observation);
-        let sure = *on_host == Answer::Yes && all_seen(rule, listeners, observation);
+        let (met, perhaps_met) = met_requirements(rule, &judged, snapshot);
+        let sure = *on_host == Answer::Yes && all_seen(rule, listeners, snapshot);
         let unmet = requirements(rule).filter(|requirement| !met.contains(requirement));
         let (unsure, unmet): (Vec<_>, Vec<_>) =
             unmet.take(MOST).partition(|requirement| !sure || perhaps_met.contains(requirement));
         if !unsure.is_empty() {
-            gaps.push(perhaps_missing(rule));
+            gaps.push(undecided_requirement(rule));
         }
         findings.extend(unmet.into_iter().map(|requirement| missing_finding(rule, requirement)));
     }
@@ -57,14 +57,14 @@ fn requirements(rule: &Allow) -> impl Iterator<Item = Requirement> + use<> {
 }
 
 /// Returns the requirements that are met, and those that may be.
-fn met(
+fn met_requirements(
     rule: &Allow,
     listeners: &[&Entry],
-    observation: &Snapshot,
+    snapshot: &Snapshot,
 ) -> (HashSet<Requirement>, HashSet<Requirement>) {
     let (mut met, mut perhaps_met) = (HashSet::new(), HashSet::new());
     for listener in listeners {
-        let set = match matching::holds(rule, listener, observation) {
+        let set = match matching::matches_rule(rule, listener, snapshot) {
             Answer::Yes => &mut met,
             Answer::Unknown => &mut perhaps_met,
             Answer::No => continue,
@@ -76,7 +76,7 @@ fn met(
         let protocols = which(rule.protocols.len(), &|at| rule.protocols[at] == local.protocol);
         let addresses = which(rule.addresses.len(), &|at| rule.addresses[at].contains(local.address));
         let ports = which(rule.ports.len(), &|at| {
-            matching::is_among(rule.ports[at], &listener.socket, observation) != Answer::No
+            matching::is_among(rule.ports[at], &listener.socket, snapshot) != Answer::No
         });
         for protocol in &protocols {
             for address in &addresses {
@@ -88,16 +88,16 @@ fn met(
 }
 
 /// Returns whether everything that a rule requires would have been visible.
-fn all_seen(rule: &Allow, listeners: &[Entry], observation: &Snapshot) -> bool {
-    let unseen = |stage| observation.gaps.iter().any(|gap| gap.stage == stage);
+fn all_seen(rule: &Allow, listeners: &[Entry], snapshot: &Snapshot) -> bool {
+    let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
     // If only another namespace was scanned, nothing in the own namespace was visible.
     let own_seen =
-        observation.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
+        snapshot.namespaces.is_empty() || listeners.iter().any(|entry| entry.socket.netns.is_none());
     !unseen(Stage::Sockets)
         && (!own || own_seen)
-        && (!elsewhere || (!observation.namespaces.is_empty() && !unseen(Stage::Namespaces)))
+        && (!elsewhere || (!snapshot.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
 fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> AuditFinding<'r> {
@@ -124,7 +124,7 @@ fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> 
     AuditFinding { subject, finding: Finding::new(evidence), rule: Some(rule.id.clone()) }
 }
 
-fn perhaps_missing(rule: &Allow) -> Gap {
+fn undecided_requirement(rule: &Allow) -> Gap {
     Gap {
         stage: Stage::Sockets,
         what: format!("whether every listener that policy rule \"{}\" requires exists", rule.id),

@@ -1,6 +1,6 @@
 //! The registrations around a port, the programs that usually serve it, and the history of its registrations.
 
-use super::row::{KnownUse, Row};
+use super::row::{KnownUse, RegistryRow};
 use super::{Registry, programs};
 use crate::model::{
     Assignment, Block, Context, Event, EventKind, GuardedService, KnownProgram, NearbyRegistration,
@@ -40,7 +40,7 @@ impl Registry {
 
     fn nearby(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> NearbyRegistrations {
         let named = |line: &'static str| {
-            let row = Row::parse(line)?;
+            let row = RegistryRow::parse(line)?;
             let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
             Some(NearbyRegistration { port: row.ports.low, service })
         };
@@ -89,7 +89,7 @@ impl Registry {
     fn block(&self, own: &Assignment, port: u16, protocol: Protocol) -> Option<Block> {
         let assignee = own.assignee.filter(|assignee| !BODIES.contains(assignee))?;
         let of = |port: u16| {
-            let rows = self.rows.at(port).filter_map(Row::parse);
+            let rows = self.rows.at(port).filter_map(RegistryRow::parse);
             let mut of_it = rows.filter(|row| row.assignee == Some(assignee) && row.covers(port, protocol));
             of_it.find_map(|row| Some(NearbyRegistration { port, service: row.service? }))
         };

@@ -47,18 +47,18 @@ pub(crate) enum Basis {
     Port,
 }
 
-struct Row {
+struct DangerRow {
     fields: [&'static str; 13],
 }
 
-impl Row {
+impl DangerRow {
     fn read(line: &'static str) -> Option<Self> {
         let mut fields = [""; 13];
         let mut columns = parts(line, b'\t');
         for field in &mut fields {
             *field = columns.next()?;
         }
-        columns.next().is_none().then_some(Row { fields })
+        columns.next().is_none().then_some(DangerRow { fields })
     }
 
     fn service(&self) -> &'static str {
@@ -138,8 +138,8 @@ impl Dangers {
         })
     }
 
-    fn rows(&self) -> impl Iterator<Item = Row> {
-        self.lines.iter().filter_map(|line| Row::read(line))
+    fn rows(&self) -> impl Iterator<Item = DangerRow> {
+        self.lines.iter().filter_map(|line| DangerRow::read(line))
     }
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn danger(
     chosen_by_kernel: bool,
 ) -> Option<Danger> {
     let Dangers { lines, programs } = Dangers::read();
-    let judge = |row: usize| Row::read(lines.get(row)?)?.judge(command, port, protocol);
+    let judge = |row: usize| DangerRow::read(lines.get(row)?)?.judge(command, port, protocol);
     let by_name = programs.naming(command).into_iter().filter_map(judge);
     let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;
@@ -170,7 +170,7 @@ pub(crate) fn danger(
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
-    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(Row::severity)?;
+    let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(DangerRow::severity)?;
     Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
 }
 

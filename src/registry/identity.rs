@@ -87,7 +87,7 @@ impl Identity {
     /// Returns whether it is known to serve the guarded service; `None` if that is not known, because an unknown name
     /// is the only evidence.
     #[must_use]
-    pub fn belongs(&self, guarded: &Guarded) -> Option<bool> {
+    pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);
         }
@@ -180,7 +180,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
         }
         Match::Arg(_) => false,
     };
-    let look = |key: &str| programs::called(key).filter(whole).collect::<Vec<_>>();
+    let look = |key: &str| programs::programs_named(key).filter(whole).collect::<Vec<_>>();
     let mut found = look(file);
     found.extend(look(&format!("{file}.exe")));
     if cut(file) != file {
@@ -188,7 +188,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
     }
     found.dedup();
     if found.is_empty() && stem(file) != file {
-        found = programs::called(stem(file)).filter(|p| p.matches == Match::Comm).collect();
+        found = programs::programs_named(stem(file)).filter(|p| p.matches == Match::Comm).collect();
     }
     let named: Vec<Program> = found.iter().filter(|p| Some(p.name) == own).copied().collect();
     if named.is_empty() { found } else { named }
@@ -196,7 +196,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
 
 /// Returns whether a full file name is listed for this cut name, so that the cut name alone does not identify `file`.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
-    programs::called(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
+    programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
 /// Identifies the script that an interpreter runs: by its command line, else by the name of an installed script.

@@ -28,7 +28,7 @@ use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, 
 
 pub use stats::{Count, SourceCount, Stats};
 
-use row::{CuratedRow, Evidence, KnownUse, RESERVED, Relation, Row};
+use row::{CuratedRow, Evidence, KnownUse, RESERVED, RegistryRow, Relation};
 use table::Table;
 
 /// The registry, with the curated lists. Copying it copies a few references.
@@ -147,7 +147,7 @@ impl Registry {
         let reserved = unnamed.is_some_and(|row| row.description == Some(RESERVED));
         let remark = unnamed.and_then(|row| row.notes);
         let mut assignments = resolve_aliases(named);
-        assignments.sort_by_key(|assignment| !rules::lives(assignment.basis));
+        assignments.sort_by_key(|assignment| !rules::is_in_use(assignment.basis));
         assignments.shrink_to_fit(); // a listing keeps thousands of verdicts
 
         let mut known_use: Vec<&'static str> = Vec::new();
@@ -213,12 +213,12 @@ impl Registry {
     }
 
     /// Returns the rows that cover `port`, for any protocol, in the registry's order, ranges last.
-    fn rows_at(&self, port: u16) -> impl Iterator<Item = Row> {
+    fn rows_at(&self, port: u16) -> impl Iterator<Item = RegistryRow> {
         let ranges = self
             .ranges
             .reaching(port, self.reach)
             .filter(move |line| row::ports_of(line).is_some_and(|p| p.contains(port)));
-        self.rows.at(port).chain(ranges).filter_map(Row::parse)
+        self.rows.at(port).chain(ranges).filter_map(RegistryRow::parse)
     }
 
     fn evidence_at(&self, port: u16, protocol: Protocol) -> impl Iterator<Item = Evidence> {
@@ -226,28 +226,28 @@ impl Registry {
     }
 
     /// Searches the text in one pass: the name is compared before any other field of a line is read.
-    fn rows_named(&self, name: &str) -> impl Iterator<Item = Row> {
+    fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
             .chain(self.ranges.lines())
             .filter(move |line| line.split('\t').nth(2).is_some_and(|n| n.eq_ignore_ascii_case(name)))
-            .filter_map(Row::parse)
+            .filter_map(RegistryRow::parse)
             .filter(|row| row.service.is_some())
     }
 
     fn assignment(
         &self,
         service: &'static str,
-        row: &Row,
+        row: &RegistryRow,
         protocol: Protocol,
         known: &[KnownUse],
     ) -> Assignment {
         let curated = self.curated(row, protocol).map(|curated| curated.curated);
         let mut life = self.life(service, row, protocol);
-        if known.iter().any(|known| known.is(service)) {
+        if known.iter().any(|known| known.is_use_of(service)) {
             life.push(Life::KnownUse);
         }
-        if curated.is_some_and(|curated| !rules::dead(&curated)) {
+        if curated.is_some_and(|curated| !rules::is_dead(&curated)) {
             life.push(Life::Curated);
         }
         life.sort_unstable();
@@ -277,7 +277,7 @@ impl Registry {
         }
     }
 
-    fn curated(&self, row: &Row, protocol: Protocol) -> Option<CuratedRow> {
+    fn curated(&self, row: &RegistryRow, protocol: Protocol) -> Option<CuratedRow> {
         let at = row.ports.low;
         (self.dead.at(at).filter_map(CuratedRow::dead))
             .chain(self.live.at(at).filter_map(CuratedRow::live))
@@ -285,7 +285,7 @@ impl Registry {
     }
 
     /// Returns the kinds of packaged source that name the registration on `protocol`.
-    fn life(&self, service: &str, row: &Row, protocol: Protocol) -> Vec<Life> {
+    fn life(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> Vec<Life> {
         let mut named = self.evidence_at(row.ports.low, protocol);
         let named = named.find(|e| e.ports == row.ports && e.service == Some(service));
         named.iter().flat_map(Evidence::kinds).collect()
@@ -293,12 +293,12 @@ impl Registry {
 
     /// Returns whether the registration is known to be used on `protocol`, by evidence other than a source that names
     /// all of its protocols.
-    fn is_used(&self, service: &str, row: &Row, protocol: Protocol) -> bool {
+    fn is_used(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
-            Some(curated) => !rules::dead(&curated.curated),
+            Some(curated) => !rules::is_dead(&curated.curated),
             None => {
                 let mut known = self.known_uses.at(row.ports.low).filter_map(KnownUse::parse);
-                known.any(|known| known.protocol == protocol && known.is(service))
+                known.any(|known| known.protocol == protocol && known.is_use_of(service))
                     || rules::show_use(&self.life(service, row, protocol))
             }
         }
@@ -314,7 +314,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
 }
 
 /// Gives each row that IANA marks as an alias the status, curated row and evidence of the row that it is an alias of.
-fn resolve_aliases(named: Vec<(Row, Assignment)>) -> Vec<Assignment> {
+fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()
         .map(|(row, _)| {

@@ -184,7 +184,7 @@ pub fn programs() -> impl Iterator<Item = Program> {
 }
 
 /// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is read when it is needed.
-struct Lines {
+struct ProgramIndex {
     /// The first letters of every name below, as numbers: few names share them, and numbers are compared faster than
     /// names.
     letters: Vec<u64>,
@@ -194,9 +194,9 @@ struct Lines {
     scripts: Vec<&'static str>,
 }
 
-impl Lines {
+impl ProgramIndex {
     fn read() -> &'static Self {
-        static LINES: OnceLock<Lines> = OnceLock::new();
+        static LINES: OnceLock<ProgramIndex> = OnceLock::new();
         LINES.get_or_init(|| {
             let (mut called, mut scripts) = (Vec::with_capacity(2048), Vec::with_capacity(256));
             for line in body(include_str!("data/programs.tsv")) {
@@ -212,14 +212,18 @@ impl Lines {
                         .filter(|(file, _)| *file != name),
                 );
             }
-            Lines { letters: called.iter().map(|(name, _)| first_letters(name)).collect(), called, scripts }
+            ProgramIndex {
+                letters: called.iter().map(|(name, _)| first_letters(name)).collect(),
+                called,
+                scripts,
+            }
         })
     }
 }
 
 /// Returns the programs listed under `name`, which is a process name or a file name, in the order of the list.
-pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
-    let lines = Lines::read();
+pub(super) fn programs_named(name: &str) -> impl Iterator<Item = Program> {
+    let lines = ProgramIndex::read();
     let letters = first_letters(name);
     let alike = lines.letters.iter().enumerate().filter(move |(_, first)| **first == letters);
     let called = alike.filter_map(|(at, _)| lines.called.get(at)).filter(move |(known, _)| *known == name);
@@ -228,7 +232,7 @@ pub(super) fn called(name: &str) -> impl Iterator<Item = Program> {
 
 /// Returns the programs of a process name, as the kernel cuts it.
 pub(super) fn by_name(name: &str) -> impl Iterator<Item = Program> {
-    called(name).filter(move |program| program.name == name)
+    programs_named(name).filter(move |program| program.name == name)
 }
 
 /// Returns whether a program of this name is known to serve a guarded port. A port with too many legitimate programs
@@ -274,7 +278,8 @@ pub(super) fn first_letters(name: &str) -> u64 {
 /// Returns the programs that interpreters run, which are identified by a text in the command line.
 pub(super) fn scripts() -> &'static [Program] {
     static SCRIPTS: OnceLock<Vec<Program>> = OnceLock::new();
-    SCRIPTS.get_or_init(|| Lines::read().scripts.iter().filter_map(|line| Program::parse(line)).collect())
+    SCRIPTS
+        .get_or_init(|| ProgramIndex::read().scripts.iter().filter_map(|line| Program::parse(line)).collect())
 }
 
 /// Returns the programs that own sockets for other programs.

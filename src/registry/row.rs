@@ -29,7 +29,7 @@ pub(super) const RANGES: &str = "\n# ranges\n";
 
 /// A row of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct RegistryRow {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
@@ -63,10 +63,10 @@ pub(super) fn ports_of(line: &str) -> Option<PortRange> {
     ports(line.split_once('\t')?.0)
 }
 
-impl Row {
+impl RegistryRow {
     pub(super) fn parse(line: &'static str) -> Option<Self> {
         let mut fields = line.split('\t');
-        Some(Row {
+        Some(RegistryRow {
             ports: ports(fields.next()?)?,
             protocols: text(fields.next())?,
             service: text(fields.next()),
@@ -87,7 +87,7 @@ impl Row {
 
     /// Returns every protocol of the registration. Rows with other content, such as another assignee, may name the same
     /// service for other protocols.
-    pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = Row>) -> Vec<Protocol> {
+    pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = RegistryRow>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
             .flat_map(|row| row.protocols())
             .collect()
@@ -203,7 +203,7 @@ impl CuratedRow {
     }
 
     /// Returns whether the row is about this registration: ports, protocol and name exactly as registered.
-    pub(super) fn is_on(&self, row: &Row, protocol: Protocol) -> bool {
+    pub(super) fn is_on(&self, row: &RegistryRow, protocol: Protocol) -> bool {
         self.ports == row.ports
             && row.service == Some(self.service)
             && self.protocols.split('+').any(|name| name == protocol.name())
@@ -257,7 +257,7 @@ impl KnownUse {
     }
 
     /// Returns whether the use is the registered `service` itself.
-    pub(super) fn is(&self, service: &str) -> bool {
+    pub(super) fn is_use_of(&self, service: &str) -> bool {
         matches!(self.relation, Relation::Registered | Relation::Both)
             && self.services.split(',').any(|name| name == service)
     }
@@ -269,14 +269,14 @@ mod tests {
 
     #[test]
     fn empty_fields_are_none_and_short_lines_are_read() {
-        let row = Row::parse("6000-6063\ttcp,udp\tx11\t\tSomebody").unwrap();
+        let row = RegistryRow::parse("6000-6063\ttcp,udp\tx11\t\tSomebody").unwrap();
         assert_eq!(row.ports, PortRange::new(6000, 6063).unwrap());
         assert_eq!((row.service, row.description, row.assignee), (Some("x11"), None, Some("Somebody")));
         assert_eq!(row.notes, None);
         assert!(row.covers(6063, Protocol::Udp) && !row.covers(6064, Protocol::Udp));
         assert!(!row.covers(6000, Protocol::Sctp));
         for line in ["", "x\ttcp\ta", "9-1\ttcp\ta", "65536\ttcp\ta", "1"] {
-            assert_eq!(Row::parse(line), None, "{line:?}");
+            assert_eq!(RegistryRow::parse(line), None, "{line:?}");
         }
     }
 
@@ -291,14 +291,14 @@ mod tests {
             ("7-8\ttcp,udp\ta", Protocol::Tcp, false),
             ("7-9\ttcp\tA", Protocol::Tcp, false),
         ] {
-            assert_eq!(curated.is_on(&Row::parse(line).unwrap(), protocol), on, "{line} {protocol}");
+            assert_eq!(curated.is_on(&RegistryRow::parse(line).unwrap(), protocol), on, "{line} {protocol}");
         }
     }
 
     #[test]
     fn aliases_are_read_from_the_notes() {
         let alias = "1\ttcp\ta_b\t\t\t\t\t\t\tSaid. This entry is an alias to \"a-b\". More.";
-        assert_eq!(Row::parse(alias).unwrap().alias_of(), Some("a-b"));
-        assert_eq!(Row::parse("1\ttcp\ta-b").unwrap().alias_of(), None);
+        assert_eq!(RegistryRow::parse(alias).unwrap().alias_of(), Some("a-b"));
+        assert_eq!(RegistryRow::parse("1\ttcp\ta-b").unwrap().alias_of(), None);
     }
 }

@@ -2,19 +2,19 @@
 
 use crate::model::{Assignment, Basis, Curated, CuratedState, Life, Protocol};
 
-use super::row::Row;
+use super::row::RegistryRow;
 use super::search::has_whole_word;
 
 /// A registration without evidence of use is untouched if it has not changed for this long.
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is in use, as far as is known.
-pub(super) const fn lives(basis: Basis) -> bool {
+pub(super) const fn is_in_use(basis: Basis) -> bool {
     matches!(basis, Basis::Evidence | Basis::Standard)
 }
 
 /// Returns whether the row calls the registration dead.
-pub(super) const fn dead(curated: &Curated) -> bool {
+pub(super) const fn is_dead(curated: &Curated) -> bool {
     matches!(curated.standing, CuratedState::Orphaned | CuratedState::Legacy)
 }
 
@@ -28,7 +28,7 @@ pub(super) fn show_use(life: &[Life]) -> bool {
 /// `used_on` are the other protocols on which the same registration is in use: in that case neither an RFC nor the
 /// SELinux policy, which cover all protocols, shows that it is used on this one.
 pub(super) fn of_registration(
-    row: &Row,
+    row: &RegistryRow,
     curated: Option<&Curated>,
     life: &[Life],
     used_on: &[Protocol],
@@ -80,8 +80,8 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
 /// Returns whether the port of a dead registration is known to be used by something else now, other than a registered
 /// service of the port that is in use.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
-    let dead = assignments.iter().filter_map(|a| a.curated.filter(dead)?.now_used_by);
-    let living = || assignments.iter().filter(|a| lives(a.basis));
+    let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
+    let living = || assignments.iter().filter(|a| is_in_use(a.basis));
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
@@ -99,8 +99,8 @@ mod tests {
 
     const DATE: &str = "2026-09-17";
 
-    fn row() -> Row {
-        Row {
+    fn row() -> RegistryRow {
+        RegistryRow {
             ports: PortRange::single(1),
             protocols: "tcp",
             service: Some("a"),
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn registrations() {
-        let rfc = Row { reference: Some("[RFC1]"), ..row() };
+        let rfc = RegistryRow { reference: Some("[RFC1]"), ..row() };
         let orphaned = curated(CuratedState::Orphaned, None);
         let legacy = curated(CuratedState::Legacy, None);
         let alive = curated(CuratedState::Alive, None);
@@ -165,22 +165,40 @@ mod tests {
             ("curated life", row(), Some(&alive), &[][..], Basis::Evidence),
             ("evidence", rfc, None, &named[..], Basis::Evidence),
             ("rfc", rfc, None, &[][..], Basis::Standard),
-            ("no assignee", Row { assignee: None, ..row() }, None, &[][..], Basis::Untouched),
-            ("old", Row { registered: Some("2016-09-17"), ..row() }, None, &[][..], Basis::Untouched),
-            ("not yet old", Row { registered: Some("2016-09-18"), ..row() }, None, &[][..], Basis::Obscure),
-            ("in that month", Row { registered: Some("2016-09"), ..row() }, None, &[][..], Basis::Obscure),
-            ("month before", Row { registered: Some("2016-08"), ..row() }, None, &[][..], Basis::Untouched),
+            ("no assignee", RegistryRow { assignee: None, ..row() }, None, &[][..], Basis::Untouched),
+            ("old", RegistryRow { registered: Some("2016-09-17"), ..row() }, None, &[][..], Basis::Untouched),
             (
-                "old but changed",
-                Row { registered: Some("1999"), modified: Some("2020"), ..row() },
+                "not yet old",
+                RegistryRow { registered: Some("2016-09-18"), ..row() },
                 None,
                 &[][..],
                 Basis::Obscure,
             ),
-            ("never dated", Row { registered: None, ..row() }, None, &[][..], Basis::Untouched),
+            (
+                "in that month",
+                RegistryRow { registered: Some("2016-09"), ..row() },
+                None,
+                &[][..],
+                Basis::Obscure,
+            ),
+            (
+                "month before",
+                RegistryRow { registered: Some("2016-08"), ..row() },
+                None,
+                &[][..],
+                Basis::Untouched,
+            ),
+            (
+                "old but changed",
+                RegistryRow { registered: Some("1999"), modified: Some("2020"), ..row() },
+                None,
+                &[][..],
+                Basis::Obscure,
+            ),
+            ("never dated", RegistryRow { registered: None, ..row() }, None, &[][..], Basis::Untouched),
             (
                 "known by name only",
-                Row { since: Some("a..b"), assignee: None, registered: None, ..row() },
+                RegistryRow { since: Some("a..b"), assignee: None, registered: None, ..row() },
                 None,
                 &[][..],
                 Basis::Obscure,
@@ -192,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_registration_used_on_another_protocol() {
-        let rfc = Row { reference: Some("[RFC1]"), ..row() };
+        let rfc = RegistryRow { reference: Some("[RFC1]"), ..row() };
         let alive = curated(CuratedState::Alive, None);
         for (name, row, curated, life, basis) in [
             ("by its RFC alone", rfc, None, &[][..], Basis::OtherProtocol),

@@ -5,7 +5,7 @@
 
 use super::Registry;
 use super::programs::{self, Program};
-use super::row::{CuratedRow, KnownUse, Row};
+use super::row::{CuratedRow, KnownUse, RegistryRow};
 use crate::model::{PortRange, Protocol};
 
 /// The largest number of suggestions.
@@ -22,7 +22,7 @@ impl Registry {
                 && words.iter().all(|word| fields.iter().flatten().any(|field| has_word(field, word)))
         };
         let mut found: Vec<(PortRange, Protocol)> = Vec::new();
-        for row in self.rows.lines().chain(self.ranges.lines()).filter_map(Row::parse) {
+        for row in self.rows.lines().chain(self.ranges.lines()).filter_map(RegistryRow::parse) {
             if row.service.is_some() && mentions(&[row.service, row.description]) {
                 found.extend(row.protocols().map(|protocol| (row.ports, protocol)));
             }

@@ -45,17 +45,17 @@ pub(crate) struct DualUseTool {
     pub attack: &'static str,
 }
 
-struct Rows<const N: usize> {
+struct ToolTable<const N: usize> {
     /// A row is read when it is used.
     lines: Vec<&'static str>,
     programs: Programs,
 }
 
-impl<const N: usize> Rows<N> {
+impl<const N: usize> ToolTable<N> {
     fn read(text: &'static str) -> Self {
         let lines: Vec<_> = Table::new(text).lines().collect();
         let programs = Programs::new(lines.iter().map(|line| parts(line, b'\t').next().unwrap_or_default()));
-        Rows { lines, programs }
+        ToolTable { lines, programs }
     }
 
     /// Returns the rows that name the program, in the order of the table, and then those for any program.
@@ -74,8 +74,8 @@ fn severity(name: &str) -> Severity {
 /// decides.
 #[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
-    static ROWS: OnceLock<Rows<5>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/ad-hoc.tsv")));
+    static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/ad-hoc.tsv")));
     let [programs, _, used_for, beyond, loopback] =
         rows.of(command).find(|row| row[1].is_empty() || command.matches(row[1]))?;
     Some(AdHocTool {
@@ -89,8 +89,8 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
 /// Returns the purpose of a dual-use tool; `None` if the program is not such a tool.
 #[must_use]
 pub(crate) fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
-    static ROWS: OnceLock<Rows<7>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| Rows::read(include_str!("data/dual-use.tsv")));
+    static ROWS: OnceLock<ToolTable<7>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/dual-use.tsv")));
     let is_used = |texts: &str| texts.is_empty() || texts.split(',').any(|text| command.contains(text));
     let [_, _, kind, of, what, attack, _] = rows.of(command).find(|row| is_used(row[1]))?;
     Some(DualUseTool { kind, severity: severity(of), what, attack })

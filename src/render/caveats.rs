@@ -4,12 +4,12 @@
 //! a question about listeners whose processes are all known needs no other process. An answer that is empty has every
 //! note too, because the note may be the reason.
 
+use crate::findings::text::plural;
 use crate::join::Entry;
 use crate::judge::Question;
 use crate::model::{Gap, Owner, Pid, Snapshot, Stage};
 
 use super::stderr;
-use super::summary::plural;
 
 /// Returns the caveats, one sentence or two each.
 #[must_use]

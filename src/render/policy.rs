@@ -8,9 +8,8 @@ use std::io::{self, Write};
 
 use jiff::civil::Date;
 
-use super::summary::plural;
 use super::{address, is_unsafe, owner_mark, sanitize};
-use crate::findings::text::first_of;
+use crate::findings::text::{first_of, plural};
 use crate::judge::Entry;
 use crate::model::Snapshot;
 use crate::policy::{

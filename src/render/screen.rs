@@ -12,10 +12,10 @@ use unicode_width::UnicodeWidthChar;
 use unicode_width::UnicodeWidthStr;
 
 use crate::baseline::Kind;
+use crate::findings::text::plural;
 use crate::judge::{Entry, Report};
 
 use super::caveats::caveats;
-use super::summary::plural;
 use super::wrap::clip;
 use super::{Style, Tone, stderr, table};
 

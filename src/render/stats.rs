@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::judge::Report;
@@ -11,21 +10,8 @@ use crate::registry::Stats;
 
 use super::head::Head;
 use super::json::write;
-use super::{Style, Tone, summary, verdict_text};
-
-/// The age in days above which the data is reported as old.
-const OLD: i64 = 365;
-
-/// Returns whether data of this date is old at the time of a snapshot.
-pub(super) fn is_old(date: &str, now: Timestamp) -> bool {
-    age(date, now).is_some_and(|days| days > OLD)
-}
-
-/// Returns the age of the data at the time of the snapshot, in days; `None` if its date is not a day.
-fn age(date: &str, now: Timestamp) -> Option<i64> {
-    let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
-    Some(now.duration_since(midnight).as_hours() / 24)
-}
+use super::summary::{self, OLD, age};
+use super::{Style, Tone, verdict_text};
 
 /// Writes the totals for people.
 pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {

@@ -5,12 +5,14 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
+
 use crate::findings::Flag;
+use crate::findings::text::plural;
 use crate::judge::{Entry, Report};
 use crate::registry::Registry;
 
 use super::caveats::caveats;
-use super::stats::is_old;
 use super::wrap::wrap;
 use super::{Style, Tone, sanitize};
 
@@ -34,6 +36,20 @@ pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::R
         }
     }
     Ok(())
+}
+
+/// The age in days above which the data is reported as old.
+pub(super) const OLD: i64 = 365;
+
+/// Returns whether data of this date is old at the time of a snapshot.
+fn is_old(date: &str, now: Timestamp) -> bool {
+    age(date, now).is_some_and(|days| days > OLD)
+}
+
+/// Returns the age of the data at the time of the snapshot, in days; `None` if its date is not a day.
+pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
+    let midnight: Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
+    Some(now.duration_since(midnight).as_hours() / 24)
 }
 
 /// Returns the date of the registry, and the file it was read from.
@@ -77,9 +93,4 @@ fn counts(report: &Report) -> String {
     } else {
         format!("{said}: {}.", flagged.join(", "))
     }
-}
-
-/// Returns `1 listener` or `2 listeners`.
-pub(super) fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -38,7 +38,7 @@ fn service(program: &'static str, uid: u32, sockets: &[&'static str]) -> Service
 }
 
 /// Returns the intended state of the machine.
-fn meant() -> Vec<Service> {
+fn intended_services() -> Vec<Service> {
     vec![
         service("/opt/shop/front", 0, &["tcp/0.0.0.0:8080", "tcp/0.0.0.0:8443", "tcp/[::1]:8080"]),
         service("/opt/shop/cart", NOBODY, &["tcp/127.0.0.1:9000"]),
@@ -238,7 +238,7 @@ fn every_change(lab: &Lab) -> Outcome {
     lab.alone()?;
     programs()?;
     let policy = Path::new("/opt/policy.toml");
-    let running = started(&meant())?;
+    let running = started(&intended_services())?;
     let output = lab.portolan(["policy", "init", "--write", "/opt/policy.toml"]).output()?;
     same!(output.status.code(), Some(0), "{output:?}");
     let draft = fs::read_to_string(policy)?;
@@ -247,7 +247,7 @@ fn every_change(lab: &Lab) -> Outcome {
     drop(running);
 
     for (name, change, expected) in CHANGES {
-        let mut services = meant();
+        let mut services = intended_services();
         change(&mut services);
         let running = started(&services)?;
         let (code, printed) = audit(lab, policy)?;
@@ -267,7 +267,7 @@ fn every_change(lab: &Lab) -> Outcome {
 
     // The servers are restarted in the intended state: no finding, and the same policy is drafted.
     for _ in 0..3 {
-        let running = started(&meant())?;
+        let running = started(&intended_services())?;
         let (code, printed) = audit(lab, policy)?;
         same!((code, counted(&printed)), (Some(0), Vec::new()), "{printed:#}");
         let check = lab.portolan(["policy", "check", "--here", "/opt/policy.toml"]).output()?;
@@ -287,7 +287,7 @@ fn every_change(lab: &Lab) -> Outcome {
 fn unseen(lab: &Lab) -> Outcome {
     lab.alone()?;
     programs()?;
-    let _running = started(&meant())?;
+    let _running = started(&intended_services())?;
     same!(lab.portolan(["policy", "init", "--write", "/opt/policy.toml"]).status()?.code(), Some(0));
     let mut command = lab.portolan(["audit", "-o", "json", "--policy", "/opt/policy.toml"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
@@ -312,7 +312,7 @@ fn unseen(lab: &Lab) -> Outcome {
 fn drafted_blind(lab: &Lab) -> Outcome {
     lab.alone()?;
     programs()?;
-    let _running = started(&meant())?;
+    let _running = started(&intended_services())?;
     let mut command = lab.portolan(["policy", "init"]);
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
     let (draft, messages) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);

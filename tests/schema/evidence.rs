@@ -4,15 +4,14 @@ use portolan::internals::findings::file::{
     DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram,
 };
 use portolan::internals::findings::identity::{
-    AdHoc, DualUse, FittingName, Impostor, Masquerading, ReplaceableBy, ShellListener, Tool, Unfamiliar,
-    UnknownProcess,
+    AdHoc, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar, UnknownProcess,
 };
 use portolan::internals::findings::reach::{ConfiguredAccess, DangerBasis, Exposed, ServingProcess};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
-use portolan::model::{Basis, Confidence, Exposure, Protocol, RestsOn, Severity};
+use portolan::model::{Basis, Confidence, Exposure, Protocol, ReplaceableBy, RestsOn, Severity};
 use serde_json::{Value, json};
 
 use crate::strict::objects;

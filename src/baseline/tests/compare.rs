@@ -1,4 +1,4 @@
-//! Comparisons of whole observations: what passes, what is not sure, what cannot be compared.
+//! Comparisons of whole snapshots: what passes, what is not sure, what cannot be compared.
 
 use proptest::prelude::*;
 
@@ -8,8 +8,8 @@ use crate::judge::audit::{Audit, Outcome, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
 
-fn report(observation: &Snapshot) -> Report {
-    judge(observation.clone(), Registry::embedded())
+fn report(snapshot: &Snapshot) -> Report {
+    judge(snapshot.clone(), Registry::embedded())
 }
 
 /// Returns the kinds and places of the changes: `+` if unsure, in brackets if passing.
@@ -34,14 +34,14 @@ fn gap(stage: Stage) -> Gap {
 
 /// Makes a snapshot of a kernel that gives ports 32768 to 60999 to outgoing connections.
 fn seen(rows: &[Row]) -> Snapshot {
-    let mut observation = observation(rows);
-    observation.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
-    for socket in &mut observation.sockets {
+    let mut snapshot = snapshot_of(rows);
+    snapshot.host.ephemeral = vec![PortRange { low: 32768, high: 60999 }];
+    for socket in &mut snapshot.sockets {
         if socket.local.protocol == Protocol::Udp {
             socket.state = State::Unconnected;
         }
     }
-    observation
+    snapshot
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn sockets_that_may_be_clients_are_passing_changes() {
 fn presumed_and_impossible_comparisons() {
     const WEB: Row = ("tcp/0.0.0.0:80", Some(0), &["/bin/a"]);
     let blind = |rows: &[Row], stage| {
-        let mut observation = seen(rows);
-        observation.gaps = vec![gap(stage)];
-        observation
+        let mut snapshot = seen(rows);
+        snapshot.gaps = vec![gap(stage)];
+        snapshot
     };
     assert_eq!(compared(&blind(&[], Stage::Sockets), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80 +"]);
     assert_eq!(compared(&blind(&[], Stage::Owners), &seen(&[WEB])), ["appeared tcp/0.0.0.0:80"]);
@@ -214,13 +214,13 @@ fn presumed_and_impossible_comparisons() {
 fn namespaces_that_were_not_scanned() {
     let blue = || Some(Netns { inode: 7, name: Some("blue".into()) });
     let inside = |asked: Namespaces| {
-        let mut observation = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
-        Arc::make_mut(&mut observation.sockets[0].home).netns = blue();
+        let mut snapshot = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
+        Arc::make_mut(&mut snapshot.sockets[0].home).netns = blue();
         let netns = blue().unwrap();
-        observation.namespaces =
+        snapshot.namespaces =
             vec![Namespace { netns, ephemeral: vec![], reserved: vec![], ephemeral_source: "x".into() }];
-        observation.scope.namespaces = asked;
-        observation
+        snapshot.scope.namespaces = asked;
+        snapshot
     };
     let asked = |namespaces| Scope { namespaces, ..Scope::default() };
     let empty = |namespaces: Namespaces| Snapshot { scope: asked(namespaces), ..seen(&[]) };
@@ -246,10 +246,10 @@ fn namespaces_that_were_not_scanned() {
 }
 
 fn with_file(state: ExeState) -> Snapshot {
-    let mut observation =
+    let mut snapshot =
         seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"]), ("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
-    observation.processes[1].exe.as_mut().unwrap().state = state;
-    observation
+    snapshot.processes[1].exe.as_mut().unwrap().state = state;
+    snapshot
 }
 
 #[test]
@@ -373,9 +373,9 @@ fn any_rows() -> impl Strategy<Value = Vec<Row>> {
 fn any_view() -> impl Strategy<Value = Snapshot> {
     let stage = prop_oneof![Just(None), Just(Some(Stage::Sockets)), Just(Some(Stage::Owners))];
     (any_rows(), stage).prop_map(|(rows, stage)| {
-        let mut observation = seen(&rows);
-        observation.gaps.extend(stage.map(gap));
-        observation
+        let mut snapshot = seen(&rows);
+        snapshot.gaps.extend(stage.map(gap));
+        snapshot
     })
 }
 

@@ -25,8 +25,8 @@ fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
     }
 }
 
-fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
-    let mut observation = Snapshot {
+fn snapshot_of(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
+    let mut snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.into(),
         tool: None,
         taken: Default::default(),
@@ -63,16 +63,16 @@ fn observation(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
                 open_directories: None,
             });
             let name = exe.is_none().then(|| (*program).to_owned());
-            observation.processes.push(Process { exe, name, ..Process::unknown(pid) });
+            snapshot.processes.push(Process { exe, name, ..Process::unknown(pid) });
         }
         let owner = match programs {
             ["kernel"] => Owner::Kernel,
             [] => Owner::Hidden,
             _ => Owner::Held(Arc::new(pids)),
         };
-        observation.sockets.push(socket(local, inode, *uid, owner));
+        snapshot.sockets.push(socket(local, inode, *uid, owner));
     }
-    observation
+    snapshot
 }
 
 /// Returns the entries in the order of the snapshot, on which a difference must not depend.
@@ -100,7 +100,7 @@ fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 #[test]
 fn scripts_modules_and_destinations_are_identity() {
     let running = |exe: &str, cmdline: &str| {
-        let mut snapshot = observation(&[("tcp/127.0.0.1:80", Some(7), &["/placeholder"])]);
+        let mut snapshot = snapshot_of(&[("tcp/127.0.0.1:80", Some(7), &["/placeholder"])]);
         let process = &mut snapshot.processes[0];
         process.exe.as_mut().unwrap().path = exe.to_owned();
         process.cmdline = cmdline.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
@@ -215,7 +215,7 @@ fn differences() {
         ),
     ];
     for (name, before, after, wanted) in rows {
-        assert_eq!(printed(&observation(before), &observation(after)), *wanted, "{name}");
+        assert_eq!(printed(&snapshot_of(before), &snapshot_of(after)), *wanted, "{name}");
     }
 }
 
@@ -223,18 +223,18 @@ fn differences() {
 fn a_namespace_is_part_of_the_address() {
     let netns = |inode, name: Option<&str>| Some(Netns { inode, name: name.map(str::to_owned) });
     let of = |netns| {
-        let mut observation = observation(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
-        Arc::make_mut(&mut observation.sockets[0].home).netns = netns;
-        observation
+        let mut snapshot = snapshot_of(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
+        Arc::make_mut(&mut snapshot.sockets[0].home).netns = netns;
+        snapshot
     };
     assert_eq!(printed(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
     assert_eq!(printed(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
     assert_eq!(printed(&of(None), &of(netns(2, None))).len(), 2);
     // A container that is started again has another namespace, under another name.
     let contained = |netns, container: &str| {
-        let mut observation = of(netns);
-        Arc::make_mut(&mut observation.sockets[0].home).container = Some(container.into());
-        observation
+        let mut snapshot = of(netns);
+        Arc::make_mut(&mut snapshot.sockets[0].home).container = Some(container.into());
+        snapshot
     };
     let (before, after) = (contained(netns(1, Some("ab")), "web"), contained(netns(2, Some("cd")), "web"));
     assert_eq!(printed(&before, &after), [""; 0]);
@@ -246,7 +246,7 @@ fn a_namespace_is_part_of_the_address() {
 #[test]
 fn many_of_one_service() {
     let at = |network: &'static str| {
-        let mut many = observation(&[("tcp/127.0.0.1:80", Some(0), &["/bin/web"])]);
+        let mut many = snapshot_of(&[("tcp/127.0.0.1:80", Some(0), &["/bin/web"])]);
         let one = many.sockets[0].clone();
         let sockets = (0..5_000_u32).map(|host| {
             let local = format!("tcp/{network}.{}.{}:80", host / 250, host % 250 + 1);
@@ -300,21 +300,21 @@ fn turned(printed: &[String]) -> Vec<String> {
 proptest! {
     #[test]
     fn empty_against_itself(rows in rows()) {
-        let observation = observation(&rows);
-        prop_assert_eq!(printed(&observation, &observation), [""; 0]);
+        let snapshot = snapshot_of(&rows);
+        prop_assert_eq!(printed(&snapshot, &snapshot), [""; 0]);
     }
 
     #[test]
     fn pids_inodes_and_order_do_not_matter(before in rows(), after in rows()) {
-        let reported_as_it_is = printed(&observation(&before), &observation(&after));
-        let reversed = |rows: &[Row]| observation(&rows.iter().rev().copied().collect::<Vec<_>>());
+        let reported_as_it_is = printed(&snapshot_of(&before), &snapshot_of(&after));
+        let reversed = |rows: &[Row]| snapshot_of(&rows.iter().rev().copied().collect::<Vec<_>>());
         prop_assert_eq!(printed(&reversed(&before), &reversed(&after)), reported_as_it_is);
-        prop_assert_eq!(printed(&observation(&before), &reversed(&before)), [""; 0]);
+        prop_assert_eq!(printed(&snapshot_of(&before), &reversed(&before)), [""; 0]);
     }
 
     #[test]
     fn swapped_sides_give_the_reverse_difference(before in rows(), after in rows()) {
-        let (before, after) = (observation(&before), observation(&after));
+        let (before, after) = (snapshot_of(&before), snapshot_of(&after));
         let mut back = printed(&after, &before);
         back.sort();
         prop_assert_eq!(turned(&printed(&before, &after)), back);
@@ -323,7 +323,7 @@ proptest! {
     /// Each address that only one side has is reported.
     #[test]
     fn a_listener_on_one_side_only_is_reported(before in rows(), after in rows()) {
-        let printed = printed(&observation(&before), &observation(&after)).join("\n") + "\n";
+        let printed = printed(&snapshot_of(&before), &snapshot_of(&after)).join("\n") + "\n";
         for row in after.iter().filter(|row| before.iter().all(|other| other.0 != row.0)) {
             let line = |line: &&str| line.split(' ').nth(1) == Some(row.0);
             prop_assert!(printed.lines().any(|l| line(&l)), "{} is not in {}", row.0, printed);

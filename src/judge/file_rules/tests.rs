@@ -8,8 +8,8 @@ use crate::registry::Registry;
 
 /// Returns the findings of these rules on one socket.
 fn found(socket: Socket, processes: Vec<Process>) -> Vec<Finding> {
-    let observation = seen(vec![socket], processes);
-    let report = judge(observation.clone(), Registry::embedded());
+    let snapshot = seen(vec![socket], processes);
+    let report = judge(snapshot.clone(), Registry::embedded());
     let new =
         |finding: &&Finding| matches!(finding.flag().family(), FindingFamily::File | FindingFamily::Socket);
     report.entries[0].findings().iter().filter(new).cloned().collect()

@@ -3,8 +3,8 @@
 use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::identity::{FittingName, Impostor, ReplaceableBy, Unfamiliar, UnknownProcess};
-use crate::model::{PlacedBy, RestsOn, Severity, State};
+use crate::findings::identity::{FittingName, Impostor, Unfamiliar, UnknownProcess};
+use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
@@ -21,11 +21,11 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
     let first = rows.first()?;
-    let (mut found, mut placed, mut names) = (Vec::new(), PlacedBy::Root, Vec::new());
+    let (mut found, mut replaceable_by, mut names) = (Vec::new(), ReplaceableBy::Root, Vec::new());
     for process in processes {
         let identity = process.identity.as_ref()?;
-        let placed_by = PlacedBy::of(process.process);
-        let is_replaceable = placed_by != PlacedBy::Root;
+        let by = ReplaceableBy::of(process.process);
+        let is_replaceable = by != ReplaceableBy::Root;
         let is_identified = process.is_identified_by_what_runs();
         if is_named_as_a_tool(process) {
             continue;
@@ -35,14 +35,14 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         if is_forwarder && !is_replaceable && is_identified {
             continue;
         }
-        let answers: Vec<_> = rows.iter().map(|row| identity.belongs(row)).collect();
+        let answers: Vec<_> = rows.iter().map(|row| identity.is_expected_on(row)).collect();
         let is_server = answers.contains(&Some(true));
         if is_server && !is_replaceable && is_identified {
             return None; // a socket may be inherited; that it is shared is another question
         }
         if answers.contains(&Some(false)) || is_replaceable || !is_identified {
             found.push(unknown_process(process));
-            placed = placed.max(placed_by);
+            replaceable_by = replaceable_by.max(by);
             names.push(match (is_server, is_forwarder) {
                 _ if !is_identified => FittingName::None,
                 (true, _) => FittingName::Server,
@@ -56,11 +56,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         expected: rows.iter().flat_map(programs::Guarded::programs).collect(),
         found,
         why: first.why,
-        file: match placed {
-            PlacedBy::Root => ReplaceableBy::Root,
-            PlacedBy::User => ReplaceableBy::User,
-            PlacedBy::Anyone => ReplaceableBy::Anyone,
-        },
+        file: replaceable_by,
         fitting_name: names.into_iter().min()?,
     };
     Some(evidence.into())

@@ -9,13 +9,13 @@ use crate::model::*;
 use crate::registry::Registry;
 
 /// A process: pid, user, file, parents.
-type Who = (Pid, u32, &'static str, &'static [Pid]);
+type ProcessSpec = (Pid, u32, &'static str, &'static [Pid]);
 
 const NGINX: &str = "/usr/sbin/nginx";
 const PYTHON: &str = "/usr/bin/python3.11";
-const SYSTEMD: Who = (1, 0, "/usr/lib/systemd/systemd", &[]);
+const SYSTEMD: ProcessSpec = (1, 0, "/usr/lib/systemd/systemd", &[]);
 
-fn process(&(pid, uid, exe, parents): &Who) -> Process {
+fn process(&(pid, uid, exe, parents): &ProcessSpec) -> Process {
     let name = exe.rsplit('/').next().unwrap_or_default();
     let parents = parents.iter().map(|&pid| Parent::new(pid, "parent".to_owned())).collect();
     Process {
@@ -33,8 +33,8 @@ fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>>
         socket.inode = u64::try_from(at + 1).unwrap().try_into().ok();
     }
     let count = sockets.len();
-    let observation = seen(sockets, processes);
-    let report = judge(observation.clone(), Registry::embedded());
+    let snapshot = seen(sockets, processes);
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut found = vec![Vec::new(); count];
     for judged in &report.entries {
         let at = usize::try_from(judged.socket.inode.unwrap().get()).unwrap() - 1;
@@ -44,7 +44,7 @@ fn evidence(sockets: Vec<Socket>, processes: Vec<Process>) -> Vec<Vec<Evidence>>
     found
 }
 
-fn of(sockets: &[(&str, &[Pid])], who: &[Who]) -> Vec<Vec<Evidence>> {
+fn of(sockets: &[(&str, &[Pid])], who: &[ProcessSpec]) -> Vec<Vec<Evidence>> {
     let sockets = sockets
         .iter()
         .map(|(local, pids)| Socket {
@@ -181,7 +181,7 @@ fn the_evidence_of_sharing() {
     let printed: Vec<_> = processes.known.iter().map(|known| (known.pid, known.count, known.uid)).collect();
     assert_eq!(printed, [(7, 1, Some(0)), (8, 2, Some(33)), (10, 1, Some(6))]);
     assert_eq!((processes.more, processes.unread), (0, 1));
-    let crowd: Vec<Who> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
+    let crowd: Vec<ProcessSpec> = (1..=30).map(|pid| (pid, pid, NGINX, &[][..])).collect();
     let pids: Vec<Pid> = (1..=30).collect();
     let found = of(&[("tcp/0.0.0.0:80", &pids)], &crowd);
     let [Evidence::Socket(findings::socket::Evidence::Shared(Shared { processes, .. }))] = &found[0][..]

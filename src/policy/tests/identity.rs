@@ -12,9 +12,9 @@ fn bound_sockets_and_clients() {
         ("udp/0.0.0.0:5300", State::Unconnected, Severity::Critical),
         ("tcp/0.0.0.0:50001", State::Listen, Severity::Critical),
     ] {
-        let mut observation = one(local, "root", &[NGINX]);
-        observation.sockets[0].state = state;
-        let report = judge(observation, Registry::embedded());
+        let mut snapshot = one(local, "root", &[NGINX]);
+        snapshot.sockets[0].state = state;
+        let report = judge(snapshot, Registry::embedded());
         let mut audit = Audit::of(&report);
         apply(&read("[[allow]]\nid = \"r\"\nport = 81").unwrap(), &mut audit);
         let unexpected = audit.findings.iter().find(|found| found.finding.flag() == Unexpected::FLAG);
@@ -27,10 +27,10 @@ fn bound_sockets_and_clients() {
 #[test]
 fn an_executable_is_more_than_its_path() {
     let at = |path: &str, kind, state| {
-        let mut observation = one("tcp/0.0.0.0:8080", "root", &[(10, path, "root")]);
-        observation.processes[0].origin = Some(Origin::of(kind));
-        observation.processes[0].exe.as_mut().unwrap().state = state;
-        observation
+        let mut snapshot = one("tcp/0.0.0.0:8080", "root", &[(10, path, "root")]);
+        snapshot.processes[0].origin = Some(Origin::of(kind));
+        snapshot.processes[0].exe.as_mut().unwrap().state = state;
+        snapshot
     };
     use ExeState::{Memfd, Present, Replaced};
     use OriginKind::{Deleted, Elsewhere, Memory, Open, Package, System, User};
@@ -43,12 +43,12 @@ fn an_executable_is_more_than_its_path() {
         ("mounted over", "/usr/sbin/nginx", Elsewhere, Present, false, false, false),
         ("in memory", "/usr/sbin/nginx", Memory, Memfd, false, false, false),
     ] {
-        let observation = at(path, kind, state);
+        let snapshot = at(path, kind, state);
         for (pattern, allowed) in [("/usr/sbin/nginx", exact), ("/usr/**", anchored), ("**/nginx", anywhere)]
         {
             let allows = |conditions: &str| {
                 let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
-                !printed(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"))
+                !printed(&policy, &snapshot).0.iter().any(|code| code.starts_with("unexpected"))
             };
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
@@ -61,14 +61,13 @@ fn an_executable_is_more_than_its_path() {
         ("of a container", Some("web"), None, true),
         ("of a system service", None, Some("ssh.service"), true),
     ] {
-        let mut observation = at("/usr/sbin/nginx", User, Present);
-        let process = &mut observation.processes[0];
+        let mut snapshot = at("/usr/sbin/nginx", User, Present);
+        let process = &mut snapshot.processes[0];
         process.origin.as_mut().unwrap().is_in_other_tree = true;
         process.container = container.map(str::to_owned);
         process.unit = unit.map(str::to_owned);
         let policy = read("[[allow]]\nid = \"r\"\nexecutable = \"/usr/sbin/nginx\"").unwrap();
-        let is_unexpected =
-            printed(&policy, &observation).0.iter().any(|code| code.starts_with("unexpected"));
+        let is_unexpected = printed(&policy, &snapshot).0.iter().any(|code| code.starts_with("unexpected"));
         assert_eq!(is_unexpected, !allowed, "{name}");
     }
     let (_, differs, _) = evidence(
@@ -81,11 +80,11 @@ fn an_executable_is_more_than_its_path() {
 #[test]
 fn what_an_interpreter_runs_is_a_condition() {
     let running = |script: Option<&str>| {
-        let mut observation = one("tcp/0.0.0.0:8080", "root", &[(10, "/usr/bin/python3.11", "root")]);
-        let process = &mut observation.processes[0];
+        let mut snapshot = one("tcp/0.0.0.0:8080", "root", &[(10, "/usr/bin/python3.11", "root")]);
+        let process = &mut snapshot.processes[0];
         process.cmdline =
             script.map(|script| vec!["python3".to_owned(), script.to_owned()]).unwrap_or_default();
-        observation
+        snapshot
     };
     for (conditions, script, allowed) in [
         ("runs = \"/srv/server.py\"", Some("/srv/server.py"), Some(true)),
@@ -111,8 +110,8 @@ fn what_an_interpreter_runs_is_a_condition() {
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {
-        let observation = one(&format!("tcp/{address}:22"), "root", &[(10, "/usr/bin/sleep", "root")]);
-        let report = judge(observation, Registry::embedded());
+        let snapshot = one(&format!("tcp/{address}:22"), "root", &[(10, "/usr/bin/sleep", "root")]);
+        let report = judge(snapshot, Registry::embedded());
         let drafted = draft(&report);
         assert!(drafted.rules.iter().all(Drafted::needs_decision), "{address}");
         assert_eq!(drafted.flagged.len(), 1, "{address}");
@@ -122,8 +121,8 @@ fn a_draft_allows_no_impostor_on_loopback() {
 /// rpc.statd binds another privileged port at each start.
 #[test]
 fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
-    let observation = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);
-    let report = judge(observation, Registry::embedded());
+    let snapshot = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);
+    let report = judge(snapshot, Registry::embedded());
     let drafted = draft(&report);
     assert_eq!(drafted.rules[0].rule.ports, [Ports::Range(PortRange { low: 512, high: 1023 })]);
     assert!(!drafted.rules[0].rule.required);

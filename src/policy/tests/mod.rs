@@ -49,25 +49,25 @@ fn socket(local: &str, user: &str, owner: Owner) -> Socket {
     Socket { home: home.into(), ..tests::socket(local, owner) }
 }
 
-fn observation(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
-    let mut observation = tests::seen(sockets, processes);
-    observation.host.name = Some("Web-1.example".to_owned());
-    observation.host.reserved = vec![PortRange { low: 40000, high: 40009 }];
-    observation
+fn snapshot_of(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
+    let mut snapshot = tests::seen(sockets, processes);
+    snapshot.host.name = Some("Web-1.example".to_owned());
+    snapshot.host.reserved = vec![PortRange { low: 40000, high: 40009 }];
+    snapshot
 }
 
 /// Makes a snapshot of one socket with these processes.
 fn one(local: &str, user: &str, servers: &[(Pid, &str, &str)]) -> Snapshot {
     let owner = Owner::Held(servers.iter().map(|(pid, ..)| *pid).collect::<Vec<_>>().into());
-    observation(vec![socket(local, user, owner)], servers.iter().copied().map(process).collect())
+    snapshot_of(vec![socket(local, user, owner)], servers.iter().copied().map(process).collect())
 }
 
 const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
 const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
 /// Returns the findings at or above warning (`code rule`), the number of gaps, and the outcome.
-fn printed(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outcome) {
-    let report = judge(observation.clone(), Registry::embedded());
+fn printed(policy: &Policy, snapshot: &Snapshot) -> (Vec<String>, usize, Outcome) {
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
     let severe = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
@@ -79,9 +79,9 @@ fn printed(policy: &Policy, observation: &Snapshot) -> (Vec<String>, usize, Outc
 }
 
 /// Returns whether a rule with these conditions allows it: yes, no, or undecidable.
-fn allows(conditions: &str, observation: &Snapshot) -> Option<bool> {
+fn allows(conditions: &str, snapshot: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
-    let (codes, gaps, outcome) = printed(&policy, observation);
+    let (codes, gaps, outcome) = printed(&policy, snapshot);
     match (codes.iter().any(|code| code.starts_with("unexpected")), gaps, outcome) {
         (false, 0, _) => Some(true),
         (true, 0, Outcome::Findings) => Some(false),
@@ -135,7 +135,7 @@ fn conditions() {
     assert_eq!(allows("port = \"ephemeral\"", &reserved), Some(false));
     let mapped = one("tcp/[::ffff:10.1.2.3]:80", "root", &[NGINX]);
     assert_eq!(allows("address = \"10.0.0.0/8\"", &mapped), Some(true));
-    let kernel = observation(vec![socket("udp/0.0.0.0:4789", "root", Owner::Kernel)], vec![]);
+    let kernel = snapshot_of(vec![socket("udp/0.0.0.0:4789", "root", Owner::Kernel)], vec![]);
     assert_eq!(allows("executable = \"kernel\"\nuser = \"root\"", &kernel), Some(true));
     assert_eq!(allows("executable = \"**\"", &kernel), Some(false));
     assert_eq!(allows("unit = \"**\"", &kernel), Some(false));
@@ -180,7 +180,7 @@ fn namespaces_are_the_own_one_unless_named() {
 /// A condition on something that was not seen is neither true nor false.
 #[test]
 fn conditions_without_evidence_are_undecided() {
-    let unseen = |owner| observation(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
+    let unseen = |owner| snapshot_of(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
     for owner in [Owner::Hidden, Owner::Vanished, Owner::Unknown, Owner::Held(vec![10].into())] {
         let unseen = unseen(owner.clone());
         for (conditions, allowed) in [
@@ -218,13 +218,13 @@ fn conditions_without_evidence_are_undecided() {
 
 #[test]
 fn the_first_rule_that_holds_is_named() {
-    let observation = one("tcp/127.0.0.1:3416", "root", &[NGINX]);
+    let snapshot = one("tcp/127.0.0.1:3416", "root", &[NGINX]);
     let policy = read(
         "[[allow]]\nid = \"other\"\nport = 22\n[[allow]]\nid = \"old\"\nport = 3416\nexpires = 2026-01-01\n\
          [[allow]]\nid = \"first\"\nport = 3416\n[[allow]]\nid = \"second\"\nport = 3416",
     )
     .unwrap();
-    let report = judge(observation.clone(), Registry::embedded());
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&policy, &mut audit);
     let orphaned = audit.findings.iter().find(|found| found.finding.flag() == Orphaned::FLAG).unwrap();
@@ -235,15 +235,15 @@ fn the_first_rule_that_holds_is_named() {
 #[test]
 fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
-    let observation = one("tcp/0.0.0.0:22", "root", &python);
-    assert_eq!(printed(&read("").unwrap(), &observation).0, ["unexpected", "impostor"]);
+    let snapshot = one("tcp/0.0.0.0:22", "root", &python);
+    assert_eq!(printed(&read("").unwrap(), &snapshot).0, ["unexpected", "impostor"]);
     let allow = "[[allow]]\nid = \"a\"\nport = 22\n";
-    assert_eq!(printed(&read(allow).unwrap(), &observation).0, ["impostor"]);
+    assert_eq!(printed(&read(allow).unwrap(), &snapshot).0, ["impostor"]);
     let accept = format!("{allow}accept = [\"impostor\"]");
-    assert_eq!(printed(&read(&accept).unwrap(), &observation), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&read(&accept).unwrap(), &snapshot), (vec![], 0, Outcome::Clear));
     // A rule of another port accepts nothing here.
     let other = format!("{allow}[[allow]]\nid = \"b\"\nport = 23\naccept = \"impostor\"");
-    assert_eq!(printed(&read(&other).unwrap(), &observation).0, ["impostor"]);
+    assert_eq!(printed(&read(&other).unwrap(), &snapshot).0, ["impostor"]);
     let orphan = one("tcp/0.0.0.0:3416", "root", &[NGINX]);
     let graded = "[[allow]]\nid = \"a\"\nport = 3416\n[[rule]]\nid = \"x\"\ncode = \"orphaned\"\nseverity = \"critical\"\nreason = \"r\"";
     assert_eq!(printed(&read(graded).unwrap(), &orphan), (vec![], 0, Outcome::Clear));
@@ -251,7 +251,7 @@ fn an_allow_rule_settles_findings_about_the_port_only() {
 
 #[test]
 fn findings_are_graded_by_the_first_rule_for_them() {
-    let observation = one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/python3.11", "root")]);
+    let snapshot = one("tcp/0.0.0.0:22", "root", &[(10, "/usr/bin/python3.11", "root")]);
     let rule = |id: &str, more: &str| format!("[[rule]]\nid = \"{id}\"\nreason = \"r\"\n{more}\n");
     for (rules, codes) in [
         (rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\""), vec![]),
@@ -271,10 +271,10 @@ fn findings_are_graded_by_the_first_rule_for_them() {
             vec!["unexpected", "impostor a"],
         ),
     ] {
-        assert_eq!(printed(&read(&rules).unwrap(), &observation).0, codes, "{rules}");
+        assert_eq!(printed(&read(&rules).unwrap(), &snapshot).0, codes, "{rules}");
     }
     // On a host of unknown name a rule for named hosts switches nothing off.
-    let mut nameless = observation.clone();
+    let mut nameless = snapshot.clone();
     nameless.host.name = None;
     let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
@@ -282,8 +282,8 @@ fn findings_are_graded_by_the_first_rule_for_them() {
 
 /// Returns the evidence of the only `unexpected`: the nearest rule, the conditions that differ, and when the rule
 /// expired.
-fn evidence(policy: &str, observation: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
-    let report = judge(observation.clone(), Registry::embedded());
+fn evidence(policy: &str, snapshot: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(&read(policy).unwrap(), &mut audit);
     let found = audit.findings.into_iter().find(|found| found.finding.flag() == Unexpected::FLAG).unwrap();
@@ -298,7 +298,7 @@ fn an_unexpected_listener_names_the_nearest_rule() {
                  [[allow]]\nid = \"web\"\nport = [80, 443]\naddress = \"127.0.0.1\"\nexecutable = \"/usr/sbin/nginx\"\n\
                  user = [\"root\", \"www-data\"]\n\
                  [[allow]]\nid = \"gone\"\nport = 99\nexpires = 2026-11-01\n";
-    for (observation, nearest, differs) in [
+    for (snapshot, nearest, differs) in [
         (one("tcp/127.0.0.1:81", "root", &[NGINX]), "web", vec!["port is 81, not 80 or 443"]),
         (one("tcp/0.0.0.0:80", "root", &[NGINX]), "web", vec!["address is 0.0.0.0, not 127.0.0.1"]),
         (
@@ -315,7 +315,7 @@ fn an_unexpected_listener_names_the_nearest_rule() {
             vec!["executable is /usr/sbin/nginx, not /usr/sbin/sshd"],
         ),
     ] {
-        let (found, phrases, expired) = evidence(rules, &observation);
+        let (found, phrases, expired) = evidence(rules, &snapshot);
         assert_eq!(
             (found.as_deref(), phrases, expired),
             (Some(nearest), differs.iter().map(ToString::to_string).collect(), None)
@@ -335,12 +335,12 @@ fn a_required_listener_that_is_absent_is_missing() {
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
     // The rule "broad" allows the listener first, but the listener still meets the requirement of "r".
     assert_eq!(printed(&policy, &there), (vec![], 0, Outcome::Clear));
-    let nothing = observation(vec![], vec![]);
+    let nothing = snapshot_of(vec![], vec![]);
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
     // A listener that may only be hidden is a gap, not missing.
-    let hidden = observation(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
+    let hidden = snapshot_of(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
     assert_eq!(printed(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
     let mut blind = nothing.clone();
     blind.gaps.push(Gap {

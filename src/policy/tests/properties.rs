@@ -44,7 +44,7 @@ fn listener() -> impl Strategy<Value = Snapshot> {
     ];
     (local, servers).prop_map(|(local, servers)| match servers {
         Some(servers) => one(local, "root", &servers),
-        None => observation(vec![socket(local, "root", Owner::Hidden)], vec![]),
+        None => snapshot_of(vec![socket(local, "root", Owner::Hidden)], vec![]),
     })
 }
 
@@ -53,10 +53,10 @@ fn numbered(rules: &[String], from: usize) -> String {
 }
 
 /// Returns the ID of the rule that allows the listener; if none does, whether a rule may allow it but lacks evidence.
-fn decided(policy: &Policy, observation: &Snapshot) -> Result<String, bool> {
-    let report = judge(observation.clone(), Registry::embedded());
-    let rules = apply::rules_on_host(&policy.allow, observation, "2026-11-21".parse().unwrap());
-    match apply::decide(&rules, &report.entries[0], observation) {
+fn decided(policy: &Policy, snapshot: &Snapshot) -> Result<String, bool> {
+    let report = judge(snapshot.clone(), Registry::embedded());
+    let rules = apply::rules_on_host(&policy.allow, snapshot, "2026-11-21".parse().unwrap());
+    match apply::decide(&rules, &report.entries[0], snapshot) {
         apply::Decision::Allowed(rule) => Ok(rule.id.clone()),
         apply::Decision::Undecided(_) => Err(true),
         apply::Decision::Refused { .. } => Err(false),
@@ -68,13 +68,13 @@ proptest! {
     fn a_rule_after_a_match_changes_nothing(
         before in proptest::collection::vec(conditions(), 0..6),
         after in proptest::collection::vec(conditions(), 0..6),
-        observation in listener(),
+        snapshot in listener(),
     ) {
         let short = read(&numbered(&before, 0)).unwrap();
         let long = read(&(numbered(&before, 0) + &numbered(&after, before.len()))).unwrap();
-        if let Ok(rule) = decided(&short, &observation) {
-            prop_assert_eq!(decided(&long, &observation), Ok(rule));
-            prop_assert_eq!(printed(&short, &observation), printed(&long, &observation));
+        if let Ok(rule) = decided(&short, &snapshot) {
+            prop_assert_eq!(decided(&long, &snapshot), Ok(rule));
+            prop_assert_eq!(printed(&short, &snapshot), printed(&long, &snapshot));
         }
     }
 
@@ -82,11 +82,11 @@ proptest! {
     #[test]
     fn shadowed_rules_decide_nothing(
         rules in proptest::collection::vec(conditions(), 0..8),
-        observation in listener(),
+        snapshot in listener(),
     ) {
         let policy = read(&numbered(&rules, 0)).unwrap();
         let remarks = check(&policy, "2026-11-21".parse().unwrap());
-        if let Ok(rule) = decided(&policy, &observation) {
+        if let Ok(rule) = decided(&policy, &snapshot) {
             let dead = remarks.iter().find(|remark| {
                 remark.rule == rule && matches!(remark.kind, RemarkKind::Shadowed { .. } | RemarkKind::Impossible { .. } | RemarkKind::Expired { .. })
             });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::row::Row;
+use super::super::row::RegistryRow;
 use super::*;
 use crate::model::{Basis, Life, PortRange, RegistryRange, Status};
 
@@ -124,7 +124,7 @@ fn newer_names_replace_older_ones() {
 fn an_alias_shares_the_fate_of_its_original() {
     let mut aliases = 0;
     let registry = Registry::embedded();
-    for row in body(REGISTRY).filter_map(Row::parse) {
+    for row in body(REGISTRY).filter_map(RegistryRow::parse) {
         let Some(target) = row.alias_of() else { continue };
         for protocol in row.protocols() {
             let verdict = registry.verdict(row.ports.low, protocol);

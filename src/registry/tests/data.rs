@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, Relation, Row, UNASSIGNED};
+use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, RegistryRow, Relation, UNASSIGNED};
 use super::*;
 use crate::model::{Basis, Confidence, CuratedState, Life, PortRange, Status};
 
@@ -24,7 +24,7 @@ fn registry_has_its_shape() {
             assert_eq!(line.split('\t').count(), COLUMNS.len(), "{line}");
             assert!(line.split('\t').all(|field| field.trim() == field && !field.contains("  ")), "{line}");
             assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "{line}");
-            let row = Row::parse(line).unwrap_or_else(|| panic!("{line}"));
+            let row = RegistryRow::parse(line).unwrap_or_else(|| panic!("{line}"));
             assert_eq!(row.ports.low != row.ports.high, are_ranges, "{line}");
             assert!(last <= row.ports, "out of order: {line}");
             last = row.ports;

@@ -50,7 +50,7 @@ fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
         despite.sort_unstable();
         despite.dedup();
         let despite = despite.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
-        if is_dead && rules::dead(&curated) && despite != row.despite {
+        if is_dead && rules::is_dead(&curated) && despite != row.despite {
             complain(&format!("evidence says otherwise ({despite}), and the row does not say so"));
         }
     }

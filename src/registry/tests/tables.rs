@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Registry;
-use super::super::programs::{called, pairs as port_list};
+use super::super::programs::{pairs as port_list, programs_named};
 use super::super::row::Relation;
 use super::{body, dead, known_uses, live, pairs, verdict};
 use crate::model::{CuratedState, Protocol, Status};
@@ -89,7 +89,7 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
         let is_own = known.relation != Relation::Other;
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
             // If a port has several registrations, the use belongs to one that is not orphaned.
-            let own = is_own && *standing != CuratedState::Orphaned && known.is(service);
+            let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
     }
@@ -113,7 +113,7 @@ fn live_rows_say_which_protocols_are_used() {
 fn forwarders_and_guards_are_known_programs() {
     for line in body(include_str!("../data/holders.tsv")) {
         let name = line.split('\t').next().unwrap();
-        assert!(called(name).next().is_some(), "{name} of holders.tsv is not in programs.tsv");
+        assert!(programs_named(name).next().is_some(), "{name} of holders.tsv is not in programs.tsv");
     }
     let mut seen = BTreeSet::new();
     for line in body(include_str!("../data/programs.tsv")) {
@@ -125,7 +125,7 @@ fn forwarders_and_guards_are_known_programs() {
         assert!(["anything", "soft", "interpreters"].contains(&fields[3]) && !fields[4].is_empty(), "{line}");
         assert_eq!(port_list(fields[1]).count(), fields[1].split(',').count(), "{line}");
     }
-    let mosh = called("mosh-server").next().unwrap();
+    let mosh = programs_named("mosh-server").next().unwrap();
     assert!(mosh.picks_from(60001, Protocol::Udp).is_some() && !mosh.serves(60001, Protocol::Udp));
 }
 

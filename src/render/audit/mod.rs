@@ -12,7 +12,7 @@ pub mod table;
 mod tests;
 
 use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity, UserIdentity};
-use crate::findings::text::{FEW, first_of};
+use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, Outcome, Subject};
@@ -20,7 +20,6 @@ use crate::model::{HostScope, Netns, Severity, Stage};
 
 use super::cells::Form;
 use super::process_cells;
-use super::summary::plural;
 use super::{address, sanitize, user};
 
 /// Returns the verdict in one line, without its newline.

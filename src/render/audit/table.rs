@@ -11,10 +11,10 @@ use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
 use crate::findings::reach::Exposed;
+use crate::findings::text::plural;
 use crate::judge::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Outcome, Subject};
 use crate::model::{Host, Severity};
-use crate::render::summary::plural;
 use crate::render::wrap::wrap;
 use crate::render::{Style, Tone, registry, sanitize, stderr};
 use crate::render::{cells::Form, process_cells};

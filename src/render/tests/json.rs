@@ -76,7 +76,8 @@ fn a_listing() {
     {
       "what": "other network namespaces",
       "count": 2,
-      "remedy": null
+      "remedy": null,
+      "important": false
     }
   ],
   "namespaces": [],

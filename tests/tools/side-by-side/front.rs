@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 mod measure;
 mod scene;
 
-use measure::{Contest, Measured};
+use measure::{Comparison, Measured};
 use scene::{Load, Scene};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -165,7 +165,7 @@ fn play(arguments: &[OsString]) -> Result<ExitCode> {
     let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     writeln!(out, "Load averages: {}", busy.split(' ').take(3).collect::<Vec<_>>().join(" "))?;
     writeln!(out, "portolan: {view}\n")?;
-    let mut contest = Contest::new(&portolan);
+    let mut contest = Comparison::new(&portolan);
     contest.run(options.rounds, Duration::from_secs(options.seconds))?;
     print(&contest.measured(), &mut out)?;
     Ok(ExitCode::SUCCESS)

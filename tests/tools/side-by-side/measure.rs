@@ -39,7 +39,7 @@ struct Sample {
 }
 
 /// A command with its runs so far.
-struct Contestant {
+struct ComparedCommand {
     name: &'static str,
     base: usize,
     command: Vec<OsString>,
@@ -48,8 +48,8 @@ struct Contestant {
 }
 
 /// The commands, run in turn.
-pub(super) struct Contest {
-    contestants: Vec<Contestant>,
+pub(super) struct Comparison {
+    contestants: Vec<ComparedCommand>,
 }
 
 /// The results of a command.
@@ -73,17 +73,17 @@ pub(super) struct Figures {
     pub rounds: usize,
 }
 
-impl Contest {
+impl Comparison {
     pub(super) fn new(portolan: &Path) -> Self {
         let word = |word: &str| if word == PORTOLAN { portolan.into() } else { word.into() };
-        let contestant = |(name, base): (&'static str, usize)| Contestant {
+        let contestant = |(name, base): (&'static str, usize)| ComparedCommand {
             name,
             base,
             command: name.split(' ').map(word).collect(),
             absent: false,
             samples: Vec::new(),
         };
-        Contest { contestants: COMMANDS.map(contestant).into() }
+        Comparison { contestants: COMMANDS.map(contestant).into() }
     }
 
     /// Runs one round to warm up and to find the available commands, then as many as were requested and as time allows.
@@ -104,7 +104,7 @@ impl Contest {
     }
 
     pub(super) fn measured(&self) -> Vec<Measured> {
-        let figures = |contestant: &Contestant| {
+        let figures = |contestant: &ComparedCommand| {
             let samples = &contestant.samples;
             let base = &self.contestants[contestant.base].samples;
             let of = |what: fn(&Sample) -> f64| median(samples.iter().map(what).collect());

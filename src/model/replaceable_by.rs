@@ -9,7 +9,7 @@ const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 
 /// Who can have put a file where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PlacedBy {
+pub enum ReplaceableBy {
     /// Only root, as far as is known.
     Root,
     /// A user who is not root.
@@ -18,15 +18,15 @@ pub enum PlacedBy {
     Anyone,
 }
 
-impl PlacedBy {
+impl ReplaceableBy {
     /// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
-        let script = script.map_or(PlacedBy::Root, |origin| match origin.kind {
-            OriginKind::User => PlacedBy::User,
-            OriginKind::Open | OriginKind::Memory => PlacedBy::Anyone,
-            _ => PlacedBy::Root,
+        let script = script.map_or(ReplaceableBy::Root, |origin| match origin.kind {
+            OriginKind::User => ReplaceableBy::User,
+            OriginKind::Open | OriginKind::Memory => ReplaceableBy::Anyone,
+            _ => ReplaceableBy::Root,
         });
         Self::of_file(process).max(script)
     }
@@ -34,14 +34,14 @@ impl PlacedBy {
     /// Returns who can have put the program file of a process there; by its path if nothing else is known.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
-        let Some(exe) = &process.exe else { return PlacedBy::Root };
+        let Some(exe) = &process.exe else { return ReplaceableBy::Root };
         if matches!(exe.state, ExeState::Deleted | ExeState::Memfd) {
-            return PlacedBy::Anyone;
+            return ReplaceableBy::Anyone;
         }
         match process.origin.as_ref().map(|origin| origin.kind) {
-            Some(OriginKind::Package | OriginKind::System) => PlacedBy::Root,
-            Some(OriginKind::User) => PlacedBy::User,
-            Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => PlacedBy::Anyone,
+            Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
+            Some(OriginKind::User) => ReplaceableBy::User,
+            Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
             // An upgrade replaced the file: its directory says who can have put it there.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
@@ -52,9 +52,9 @@ impl PlacedBy {
             |directories: &[&str]| directories.iter().any(|directory| exe.path.starts_with(directory));
         let has_open = exe.open_directories.as_ref().is_some_and(|directories| !directories.is_empty());
         match () {
-            () if has_open || is_below(&OPEN_DIRECTORIES) => PlacedBy::Anyone,
-            () if is_below(&USER_DIRECTORIES) => PlacedBy::User,
-            () => PlacedBy::Root,
+            () if has_open || is_below(&OPEN_DIRECTORIES) => ReplaceableBy::Anyone,
+            () if is_below(&USER_DIRECTORIES) => ReplaceableBy::User,
+            () => ReplaceableBy::Root,
         }
     }
 }
