@@ -1,10 +1,12 @@
 //! Findings about who can reach a service.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::text::sentence;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Exposure, Pid, Protocol, Severity, named};
+use crate::model::{Endpoint, Exposure, Peer, Pid, Protocol, Severity, named};
 
 named! {
     /// What a danger rests on.
@@ -161,4 +163,37 @@ impl Exposed {
     }
 }
 
-family!(Reach: Exposed);
+/// A port that answers without a socket: a rule of the kernel forwards its traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The published address and port.
+    #[serde(skip)]
+    pub local: Endpoint,
+    /// The address and port behind it.
+    pub to: Peer,
+    /// The rule, in the words of the tool that prints it.
+    pub rule: String,
+}
+
+impl FindingKind for Published {
+    const INFO: FindingInfo = FindingInfo {
+        code: "published",
+        family: FindingFamily::Reach,
+        severity: Severity::Info,
+        on_loopback: OnLoopback::Lower,
+        description: "a rule of the kernel forwards the port; there is no socket on it",
+        why: "No socket shows this port, but clients that connect to it get an answer from the service behind it.",
+        remedy: "if nobody wants it, stop publishing the port, or delete the rule",
+    };
+
+    fn sentence(&self) -> String {
+        let Published { local: Endpoint { protocol, port, .. }, to, rule } = self;
+        let place = match to.address.is_unspecified() {
+            true => format!("port {} of this machine", to.port),
+            false => SocketAddr::new(to.address, to.port).to_string(),
+        };
+        format!("The kernel forwards {protocol}/{port} to {place}; no socket shows it. Rule: {rule}")
+    }
+}
+
+family!(Reach: Exposed, Published);

@@ -1,10 +1,12 @@
 //! `exposed`: a service that is dangerous if other machines can reach it, and that they can reach.
 
 use super::program_identity::IdentifiedProcess;
+use super::service;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, DangerBasis, Exposed, ServingProcess};
-use crate::model::{AccessSetting, Owner, Severity, Socket};
+use crate::join::Entry;
+use crate::model::{AccessSetting, Owner, Peer, Protocol, Severity};
 use crate::registry::dangers::{self, Basis, Danger};
 
 /// Programs that listen on a container's published port; the service itself is behind them.
@@ -29,14 +31,18 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         return None;
     }
     let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
+    let forwarding = entry.socket.forwarding.as_ref();
     let (process, danger) = match &entry.socket.owner {
-        Owner::Kernel => (None, dangers::danger_of_kernel(port, protocol)?),
+        Owner::Kernel if forwarding.is_some() && subject.processes.is_empty() => {
+            (None, behind_published_port(port, forwarding.map(|one| one.to), protocol)?)
+        }
+        Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
             let chosen_by_kernel = subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let dangers = subject
                 .processes
                 .iter()
-                .filter_map(|process| Some((process, danger(process, &entry.socket, chosen_by_kernel)?)));
+                .filter_map(|process| Some((process, danger(process, entry, chosen_by_kernel)?)));
             // `max_by_key` returns the last of equal elements, but the first process is to count.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
@@ -101,10 +107,20 @@ fn as_configured(
     (Danger { severity, authentication, ..danger }, Some(decided))
 }
 
-fn danger(process: &IdentifiedProcess<'_>, socket: &Socket, chosen_by_kernel: bool) -> Option<Danger> {
-    let (port, protocol) = (socket.local.port, socket.local.protocol);
+/// Returns the danger that is presumed behind a published port: by the port of the service itself, if that is known.
+fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
+    let by_port = |port| dangers::behind_published_port(port, protocol);
+    behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
+}
+
+fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool) -> Option<Danger> {
+    let (local, forwarding) = (&entry.socket.local, &entry.socket.forwarding);
+    let protocol = local.protocol;
+    // Traffic of a published port arrives at the port of the service.
+    let port = forwarding.as_ref().map_or(local.port, |one| one.to.port);
     if !process.is_replaceable() && process.program_name().is_some_and(|name| PUBLISHERS.contains(&name)) {
-        return dangers::behind_published_port(port, protocol);
+        let behind = service::forwards_to(std::slice::from_ref(process));
+        return behind_published_port(port, behind, protocol);
     }
     dangers::danger(&process.command_line()?, port, protocol, chosen_by_kernel)
 }

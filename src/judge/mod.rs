@@ -6,6 +6,7 @@ pub mod deep;
 mod file_rules;
 mod identity_rules;
 mod program_identity;
+mod published;
 mod registry_rules;
 mod rules;
 mod service;
@@ -92,9 +93,11 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let (sockets, processes) = (mem::take(&mut snapshot.sockets), mem::take(&mut snapshot.processes));
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
+    let behind = published::services_behind(&entries);
     for entry in &mut entries {
-        let processes = &identities.processes(entry);
-        let usual = program_identity::usual(entry, processes);
+        let behind = behind.get(&published::key(entry));
+        let processes = &identities.processes(behind.unwrap_or(entry));
+        let usual = behind.is_none().then(|| program_identity::usual(entry, processes)).flatten();
         let subject = subject::JudgedListener {
             listener: entry,
             processes,
@@ -103,7 +106,8 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             registry: &registry,
         };
         let service = service::running(entry, processes);
-        let forwards_to = service::forwards_to(processes);
+        let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
+        let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
         forwards_to.into_iter().for_each(|to| entry.set_forwards_to(to));
@@ -111,6 +115,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             entry.set_usual(usual);
         }
     }
+    published::remove_duplicates(&mut entries);
     for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
         let entry = &mut entries[at];
         let exposure = entry.exposure;

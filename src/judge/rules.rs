@@ -20,6 +20,7 @@ const RULES: &[RuleFn] = &[
     tool_rules::ad_hoc,
     tool_rules::dual_use,
     danger_rules::exposed,
+    socket_rules::published,
     file_rules::runs_from_memory,
     file_rules::writable_executable,
     file_rules::deleted_executable,

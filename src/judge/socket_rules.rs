@@ -2,8 +2,9 @@
 
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
+use crate::findings::reach::Published;
 use crate::findings::socket::{BacklogFull, BoundOnly};
-use crate::model::{Protocol, State};
+use crate::model::{Forwarding, Protocol, State};
 
 /// Decides `backlog-full`. The kernel refuses new connections if more connections wait than the limit, not if as many
 /// wait (`sk_acceptq_is_full` of net/sock.h): one waiting connection at a limit of one is ordinary.
@@ -14,6 +15,11 @@ pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
         && socket.state == State::Listen
         && queues.receive > queues.send;
     full.then(|| BacklogFull { waiting: queues.receive, limit: queues.send }.into())
+}
+
+pub(super) fn published(subject: &JudgedListener<'_>) -> Option<Evidence> {
+    let Forwarding { to, rule } = subject.listener.socket.forwarding.clone()?;
+    Some(Published { local: subject.listener.socket.local.clone(), to, rule }.into())
 }
 
 pub(super) fn bound_only(subject: &JudgedListener<'_>) -> Option<Evidence> {

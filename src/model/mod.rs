@@ -41,7 +41,7 @@ pub use snapshot::{
     EphemeralOf, EphemeralPorts, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,
     SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, show_processes,
 };
-pub use socket::{Direction, Home, Netns, Owner, Peer, Queues, Socket, State};
+pub use socket::{Direction, Forwarding, Home, Netns, Owner, Peer, Queues, Socket, State};
 pub use verdict::{
     Assignment, Basis, Confidence, Curated, CuratedState, Life, RegistryRange, Status, Verdict,
 };

@@ -18,6 +18,8 @@ named! {
         Unconnected = "unconnected",
         /// Bound to a port and not listening on it; the port is occupied nevertheless.
         Bound = "bound",
+        /// No socket: a rule of the kernel forwards what arrives on the port to another address or port.
+        Published = "published",
         /// TCP: both sides have agreed. The kernel also gives this state to a datagram socket with a peer.
         Established = "established",
         /// TCP: a request was sent.
@@ -42,13 +44,14 @@ named! {
 }
 
 impl State {
-    /// Returns whether it accepts traffic from anyone: a listening socket, or a datagram socket without a peer.
+    /// Returns whether it accepts traffic from anyone: a listening socket, a datagram socket without a peer, or a port
+    /// that the kernel forwards.
     #[must_use]
     pub const fn accepts_traffic(self) -> bool {
-        matches!(self, State::Listen | State::Unconnected)
+        matches!(self, State::Listen | State::Unconnected | State::Published)
     }
 
-    /// Returns whether it occupies its port without a connection: it accepts traffic, or is bound and idle.
+    /// Returns whether it is in listings without connections: it accepts traffic, or is bound and idle.
     #[must_use]
     pub const fn holds_port(self) -> bool {
         self.accepts_traffic() || matches!(self, State::Bound)
@@ -82,6 +85,15 @@ pub struct Netns {
     pub inode: u64,
     /// Its name under `/run/netns`, if it has one.
     pub name: Option<String>,
+}
+
+/// Where the kernel forwards the traffic of a published port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// The address and port behind it. The wildcard address stands for the address at which the traffic arrived.
+    pub to: Peer,
+    /// The rule that says so, in the words of the tool that prints it.
+    pub rule: String,
 }
 
 /// Queue lengths as the kernel reports them: bytes, or connections for a TCP listener.
@@ -164,6 +176,9 @@ pub struct Home {
     pub unit: Option<String>,
     /// The container of that control group.
     pub container: Option<String>,
+    /// Where the kernel forwards the traffic, for a published port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Forwarding>,
 }
 
 /// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
@@ -214,14 +229,16 @@ struct SavedSocket {
     cookie: Option<NonZeroU64>,
     v6only: Option<bool>,
     queues: Option<Queues>,
+    #[serde(default)]
+    forwarding: Option<Forwarding>,
     owner: Owner,
 }
 
 impl From<SavedSocket> for Socket {
     fn from(saved: SavedSocket) -> Self {
         let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
-        let SavedSocket { uid, user, netns, cgroup, on_loopback, unit, container, .. } = saved;
-        let home = Arc::new(Home { uid, user, netns, cgroup, on_loopback, unit, container });
+        let SavedSocket { uid, user, netns, cgroup, on_loopback, unit, container, forwarding, .. } = saved;
+        let home = Arc::new(Home { uid, user, netns, cgroup, on_loopback, unit, container, forwarding });
         Socket { local, peer, state, mptcp, home, inode, cookie, v6only, queues, owner }
     }
 }
@@ -241,7 +258,8 @@ impl Socket {
     /// broadcast packet is delivered to all sockets.
     #[must_use]
     pub fn narrows(&self, wider: &Socket) -> bool {
-        if !self.state.accepts_traffic() || !wider.state.accepts_traffic() || !self.same_port(wider) {
+        let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
+        if !is_socket(self) || !is_socket(wider) || !self.same_port(wider) {
             return false;
         }
         let (own, other) = (unmapped(self.local.address), unmapped(wider.local.address));

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::Target;
 use super::target::Kind;
 use super::target_text::TypedAddress;
-use crate::model::{Family, Network, PortRange, Socket, unmapped};
+use crate::model::{Family, Network, PortRange, Socket, State, unmapped};
 
 /// An address that a program wants to bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ impl Target {
     /// of this family are wanted.
     pub(crate) fn is_taken_by(&self, socket: &Socket, family: Option<Family>) -> bool {
         let local = &socket.local;
+        if socket.state == State::Published {
+            return false; // no socket: a program can bind the port, but does not receive what is forwarded
+        }
         if self.protocol.is_some_and(|protocol| protocol != local.protocol) {
             return false;
         }
@@ -96,7 +99,7 @@ fn overlaps(socket: &Socket, wanted: Wanted) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Home, Owner, State};
+    use crate::model::{Endpoint, Home, Owner};
     use crate::registry::Registry;
 
     fn socket(local: &str, state: State, v6only: Option<bool>) -> Socket {

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::diag::{DumpError, Record};
-use super::links;
 use super::netlink::{Netlink, Question};
-use super::procnet;
+use super::{links, nat, procnet};
 use crate::model::{
     Device, Endpoint, Family, Gap, Home, Netns, Note, Owner, Peer, Protocol, Queues, Socket, Stage, State,
 };
@@ -136,6 +135,8 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
+        // Not a socket.
+        (State::Published, _) => 0,
         // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
         (State::Unconnected | State::Bound, _) | (_, true) => 0,
@@ -194,7 +195,12 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
         refusals: Vec::new(),
     };
     lister.run(&mut Netlink::open());
-    lister.listed
+    let mut listed = lister.listed;
+    let published = nat::published_ports(scope, netns);
+    listed.found.extend(published.found);
+    listed.gaps.extend(published.gaps);
+    listed.notes.extend(published.notes);
+    listed
 }
 
 /// Lists the sockets of another network namespace, `netns`, by the tables of a process in it.

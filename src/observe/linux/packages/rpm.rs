@@ -3,13 +3,10 @@
 //! Only this machine's own database is read, with the program at its fixed path. A container's program is never run,
 //! and a container's database is never given to rpm.
 
-use std::ffi::OsStr;
-use std::io::Read;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
+use super::super::external_program;
 use super::root::{Layout, Root};
 use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
 
@@ -23,10 +20,6 @@ const PLACES: [&str; 6] = [
     "usr/lib/sysimage/rpm/Packages.db",
     "usr/lib/sysimage/rpm/Packages",
 ];
-/// One query takes well below a second.
-const LIMIT: Duration = Duration::from_secs(10);
-/// A package of 10,000 files prints 1.5 MiB.
-const LARGEST: u64 = 64 * 1024 * 1024;
 /// A package, and then its files. The number is that of the checksums' algorithm (RFC 4880, section 9.4).
 const FORMAT: &str =
     "P\\t%{NAME}\\t%{EVR}\\t%{FILEDIGESTALGO}\\n[F\\t%{FILENAMES}\\t%{FILEDIGESTS}\\t%{FILEFLAGS}\\n]";
@@ -44,40 +37,10 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
         return Ok(None);
     }
     let paths = wanted.keys().map(|path| [b"/", *path].concat());
-    let mut child = Command::new(RPM)
-        .args(["--query", "--file", "--queryformat", FORMAT, "--"])
-        .args(paths.map(|path| OsStr::from_bytes(&path).to_owned()))
-        .env_clear()
-        // The macros of a user could run programs.
-        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("{RPM}: {error}"))?;
-    let output = output(&mut child);
-    let _ = child.kill();
-    let _ = child.wait();
-    Ok(Some(parse(&output?, &root.layout, wanted)))
-}
-
-/// Returns the output of the program, within the limits of time and size.
-fn output(child: &mut Child) -> Result<Vec<u8>, String> {
-    let Some(stdout) = child.stdout.take() else { return Err(format!("{RPM}: no output")) };
-    let (sender, receiver) = mpsc::channel();
-    let reader = move || {
-        let mut bytes = Vec::new();
-        let read = stdout.take(LARGEST + 1).read_to_end(&mut bytes);
-        let _ = sender.send(read.map(|_| bytes));
-    };
-    std::thread::Builder::new().spawn(reader).map_err(|error| format!("{RPM}: {error}"))?;
-    match receiver.recv_timeout(LIMIT) {
-        Ok(Ok(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) => Ok(bytes),
-        Ok(Ok(_)) => Err(format!("{RPM}: too much output")),
-        Ok(Err(error)) => Err(format!("{RPM}: {error}")),
-        Err(_) => Err(format!("{RPM}: no answer within {} s", LIMIT.as_secs())),
-    }
+    let options = ["--query", "--file", "--queryformat", FORMAT, "--"].map(OsString::from);
+    let paths = paths.map(|path| OsStr::from_bytes(&path).to_owned());
+    let output = external_program::output(RPM, options.into_iter().chain(paths))?;
+    Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
 /// Parses what [`FORMAT`] makes of packages; a line of another kind says that no package owns a file.

@@ -1,0 +1,59 @@
+//! Published ports: the listener behind a rule that forwards to this machine, and rules that only repeat what a program
+//! does.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::join::Entry;
+use crate::model::{Endpoint, Peer, Protocol, Socket, State};
+
+/// The namespace, local end and destination of a published port; `None` for everything else.
+pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
+
+pub(super) fn key(entry: &Entry) -> Key {
+    let socket = &entry.socket;
+    let to = socket.forwarding.as_ref()?.to;
+    Some((socket.netns.as_ref().map(|netns| netns.inode), socket.local.clone(), to))
+}
+
+/// Returns the listeners on this machine that receive the traffic of published ports, by the published port.
+pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
+    let receives = |socket: &Socket, published: &Socket, to: Peer| {
+        let own = socket.local.address;
+        let is_there = own == to.address
+            || (own.is_unspecified() && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
+        let is_same_port = (socket.local.protocol, socket.local.port, &socket.netns)
+            == (published.local.protocol, to.port, &published.netns);
+        socket.state.accepts_traffic() && socket.state != State::Published && is_same_port && is_there
+    };
+    let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
+    let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
+    published
+        // The wildcard listener of this machine does not receive what goes to another machine.
+        .filter(|(_, to)| to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address))
+        .filter_map(|(entry, to)| {
+            let behind = entries.iter().find(|other| receives(&other.socket, &entry.socket, to))?;
+            Some((key(entry), behind.clone()))
+        })
+        .collect()
+}
+
+/// Removes the published ports that a program of the container engine serves too: it leads to the same place.
+pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
+    type Place = (Protocol, u16, Peer);
+    let place = |entry: &Entry| -> Option<Place> {
+        Some((entry.socket.local.protocol, entry.socket.local.port, entry.forwards_to()?))
+    };
+    let served: HashSet<(Place, IpAddr)> = entries
+        .iter()
+        .filter(|entry| entry.socket.state != State::Published)
+        .filter_map(|entry| Some((place(entry)?, entry.socket.local.address)))
+        .collect();
+    if served.is_empty() {
+        return;
+    }
+    entries.retain(|entry| {
+        entry.socket.state != State::Published
+            || place(entry).is_none_or(|place| !served.contains(&(place, entry.socket.local.address)))
+    });
+}

@@ -1,0 +1,419 @@
+//! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of IPVS.
+//!
+//! Only the tools that belong to the rules print them in full, so these are run, at fixed paths. They are run only if the
+//! kernel has such rules. Rules that could not be read or understood are a gap.
+
+mod iptables;
+mod nft;
+mod rules;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
+
+use self::rules::{Condition, Destination, Hook, PublishingRule, Table};
+use super::external_program::output;
+use super::files::slurp;
+use super::links;
+use super::netlink_dump::{attribute, dump, number, text};
+use super::sockets::Found;
+use crate::model::{
+    Endpoint, Family, Forwarding, Gap, Home, Netns, Note, Owner, Peer, Protocol, Socket, Stage, State,
+};
+use crate::observe::Scope;
+
+/// Ports of one rule that become a row each at most; more are a note.
+const MOST_PORTS: usize = 256;
+/// A file of the kernel is read up to this size.
+const LARGEST: usize = 16 << 20;
+
+/// What a search for published ports found.
+#[derive(Debug, Default)]
+pub(super) struct PublishedPorts {
+    pub(super) found: Vec<Found>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Finds the ports that are published in the network namespace of the calling thread, which is `netns`.
+pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>) -> PublishedPorts {
+    let mut ports = PublishedPorts::default();
+    if !scope.states.contains(&State::Published) {
+        return ports;
+    }
+    let mut sources = Sources::default();
+    sources.read_virtual_services();
+    // Without the tracking of connections, the kernel translates no addresses. A request would load its modules.
+    if Path::new("/sys/module/nf_conntrack").exists() || !Path::new("/sys/module").exists() {
+        sources.read_nftables();
+        sources.read_legacy_iptables();
+    }
+    let (rules, complete) = rules::publishing(&sources.tables);
+    if !complete {
+        sources.refusals.push("too many rules".to_owned());
+    }
+    if !rules.is_empty() || !sources.services.is_empty() {
+        ports.add_rows(scope, netns, rules, &sources.services);
+    }
+    ports.gaps.extend(sources.gap());
+    if sources.is_refused {
+        ports.notes.push(Note {
+            what: "ports that the kernel forwards (address translation, IPVS) were not looked up".to_owned(),
+            count: None,
+            remedy: Some("run as root".to_owned()),
+        });
+    }
+    ports
+}
+
+/// The rules of every kind.
+#[derive(Default)]
+struct Sources {
+    tables: Vec<Table>,
+    services: Vec<(Protocol, std::net::SocketAddr, std::net::SocketAddr)>,
+    /// Why rules could not be read.
+    refusals: Vec<String>,
+    /// Rules that were not understood.
+    unclear: Vec<String>,
+    /// Whether only root may read them.
+    is_refused: bool,
+}
+
+impl Sources {
+    fn gap(&self) -> Option<Gap> {
+        let why = self.refusals.first().cloned().or_else(|| {
+            let first = self.unclear.first()?;
+            Some(format!("the rule was not understood: {first}"))
+        })?;
+        Some(Gap {
+            stage: Stage::Sockets,
+            what: "ports that the kernel forwards by rules of address translation (NAT)".to_owned(),
+            count: u64::try_from(self.unclear.len()).ok().filter(|count| *count > 0),
+            pids: Vec::new(),
+            why,
+            remedy: None,
+        })
+    }
+
+    fn read_virtual_services(&mut self) {
+        match slurp("/proc/thread-self/net/ip_vs", 4096, LARGEST) {
+            Ok(bytes) => self.services = iptables::virtual_services(&String::from_utf8_lossy(&bytes)),
+            Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
+            Err(_) => {}
+        }
+    }
+
+    fn read_nftables(&mut self) {
+        let chains = match chains_with_translations() {
+            Ok(chains) => chains,
+            Err(Errno::PERM | Errno::ACCESS) => {
+                self.is_refused = true;
+                return;
+            }
+            // No nftables in this kernel.
+            Err(_) => return,
+        };
+        if chains.is_empty() {
+            return;
+        }
+        let listed = output_of_first(&["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"], &["--json", "list", "ruleset"])
+            .and_then(|output| nft::parse(&output));
+        let families = [("ip", Family::Ipv4), ("ip6", Family::Ipv6)];
+        let mut set = match listed {
+            Ok(set) => set,
+            Err(why) => {
+                // The tables of iptables can be read without nft.
+                let is_of_iptables =
+                    |chain: &TranslationChain| chain.table == "nat" && families.iter().any(|(name, _)| *name == chain.family);
+                if !chains.iter().all(is_of_iptables) {
+                    self.refusals.push(why);
+                }
+                let of_iptables = chains.iter().filter(|chain| is_of_iptables(chain));
+                let of_iptables = of_iptables.map(|chain| (chain.family.to_owned(), chain.table.clone())).collect();
+                nft::RuleSet { of_iptables, ..nft::RuleSet::default() }
+            }
+        };
+        for (name, family) in families {
+            let key = (name.to_owned(), "nat".to_owned());
+            if set.of_iptables.contains(&key) {
+                set.tables.remove(&key);
+                self.read_iptables(family, true);
+            }
+        }
+        let is_other = |(_, table): &&(String, String)| table != "nat";
+        if let Some((family, table)) = set.of_iptables.iter().find(is_other)
+            && chains.iter().any(|chain| chain.table == *table && chain.family == family)
+        {
+            self.refusals.push(format!("the nft table {family} {table} has rules of iptables"));
+        }
+        self.unclear.extend(set.unclear);
+        self.tables.extend(set.tables.into_values());
+    }
+
+    fn read_legacy_iptables(&mut self) {
+        for (names, family) in [("ip_tables_names", Family::Ipv4), ("ip6_tables_names", Family::Ipv6)] {
+            match slurp(format!("/proc/thread-self/net/{names}"), 256, 4096) {
+                Ok(text) if text.split(|byte| *byte == b'\n').any(|name| name == b"nat") => {
+                    self.read_iptables(family, false);
+                }
+                Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the rules with the variant of `iptables-save` for nftables, or with that for the older tables.
+    fn read_iptables(&mut self, family: Family, on_nftables: bool) {
+        let variant = if on_nftables { "nft-save" } else { "legacy-save" };
+        let number = if family == Family::Ipv4 { "" } else { "6" };
+        let paths: Vec<String> = ["/usr/sbin", "/sbin"]
+            .iter()
+            .flat_map(|directory| {
+                [variant, "save"].map(|variant| format!("{directory}/ip{number}tables-{variant}"))
+            })
+            .collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let printed = output_of_first(&paths, &["-t", "nat"]);
+        match printed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
+            Ok(printed) if printed.contains("*nat") && printed.contains("(nf_tables)") == on_nftables => {
+                let (table, unclear) = iptables::parse(&printed, family);
+                self.tables.push(table);
+                self.unclear.extend(unclear);
+            }
+            // The older table exists as soon as anybody has listed it, and then has no rules.
+            Ok(printed) if printed.is_empty() && !on_nftables => {}
+            Ok(_) => self.refusals.push(format!("ip{number}tables-{variant} does not print the table nat")),
+            Err(why) => self.refusals.push(why),
+        }
+    }
+}
+
+/// Returns the output of the first of these programs that exists.
+fn output_of_first(paths: &[&str], arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let path = paths.iter().find(|path| Path::new(path).exists());
+    let path = path.or(paths.first()).ok_or("no program")?;
+    output(path, arguments)
+}
+
+/// A base chain of nftables that translates addresses and has rules.
+#[derive(Debug, PartialEq, Eq)]
+struct TranslationChain {
+    family: &'static str,
+    table: String,
+}
+
+/// Returns the chains that translate addresses, by a dump of the chains (linux/netfilter/nf_tables.h).
+fn chains_with_translations() -> Result<Vec<TranslationChain>, Errno> {
+    const SUBSYSTEM: u16 = 10 << 8;
+    const NEWCHAIN: u16 = 3;
+    const GETCHAIN: u16 = 4;
+    let found = dump(Some(NETFILTER), (SUBSYSTEM | GETCHAIN, SUBSYSTEM | NEWCHAIN), &[0; 4], |message| Some(chain(message)))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn chain(message: &[u8]) -> Option<TranslationChain> {
+    const TABLE: u16 = 1;
+    const USE: u16 = 6;
+    const TYPE: u16 = 7;
+    /// The size of `nfgenmsg`.
+    const BODY: usize = 4;
+    let family = match message.first()? {
+        1 => "inet",
+        2 => "ip",
+        10 => "ip6",
+        _ => return None,
+    };
+    let attributes = message.get(BODY..)?;
+    let translates = text(attribute(attributes, TYPE)?) == "nat";
+    let has_rules = attribute(attributes, USE).and_then(|count| number(count, 0)) != Some(0);
+    (translates && has_rules)
+        .then(|| Some(TranslationChain { family, table: text(attribute(attributes, TABLE)?) }))?
+}
+
+impl PublishedPorts {
+    fn add_rows(
+        &mut self,
+        scope: &Scope,
+        netns: Option<&Netns>,
+        rules: Vec<PublishingRule>,
+        services: &[(Protocol, std::net::SocketAddr, std::net::SocketAddr)],
+    ) {
+        let own = match links::all_addresses() {
+            Ok(own) => own,
+            Err(errno) => {
+                self.gaps.push(Gap {
+                    stage: Stage::Sockets,
+                    what: "the addresses of this machine".to_owned(),
+                    count: None,
+                    pids: Vec::new(),
+                    why: format!("rtnetlink: {errno}"),
+                    remedy: None,
+                });
+                HashSet::new()
+            }
+        };
+        let mut rows = Rows { scope, netns, own: &own, seen: HashSet::new(), elsewhere: 0, found: &mut self.found };
+        let mut broad = Vec::new();
+        for rule in rules {
+            if !rows.add(&rule) {
+                broad.push(rule.text);
+            }
+        }
+        for (protocol, at, server) in services {
+            let text = format!("virtual service of IPVS {protocol} {at}");
+            rows.add_one(*protocol, at.ip(), None, at.port(), *server, &text, false);
+        }
+        let elsewhere = rows.elsewhere;
+        if elsewhere > 0 {
+            self.notes.push(Note {
+                what: format!(
+                    "rule{} of address translation for addresses that this machine does not have",
+                    if elsewhere == 1 { "" } else { "s" }
+                ),
+                count: Some(elsewhere),
+                remedy: Some("nft list ruleset".to_owned()),
+            });
+        }
+        if let Some(first) = broad.first() {
+            self.notes.push(Note {
+                what: format!(
+                    "rule{} of address translation for more than {MOST_PORTS} ports, which all answer; the first: {first}",
+                    if broad.len() == 1 { "" } else { "s" }
+                ),
+                count: u64::try_from(broad.len()).ok(),
+                remedy: Some("nft list ruleset".to_owned()),
+            });
+        }
+    }
+}
+
+struct Rows<'r> {
+    scope: &'r Scope,
+    netns: Option<&'r Netns>,
+    /// The addresses of this machine.
+    own: &'r HashSet<IpAddr>,
+    seen: HashSet<(Protocol, IpAddr, u16)>,
+    /// Rules for addresses that this machine does not have.
+    elsewhere: u64,
+    found: &'r mut Vec<Found>,
+}
+
+impl Rows<'_> {
+    /// Adds a row for each port of the rule; returns whether the ports are few enough.
+    fn add(&mut self, rule: &PublishingRule) -> bool {
+        let Condition { protocols, ports, destination, device, .. } = &rule.condition;
+        let all = [Protocol::Tcp, Protocol::Udp];
+        let protocols = protocols.as_deref().unwrap_or(&all);
+        let Some(ports) = ports else { return false };
+        let count: usize = ports.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
+        if count > MOST_PORTS {
+            return false;
+        }
+        let mut is_elsewhere = false;
+        for address in self.destinations(rule, destination, &mut is_elsewhere) {
+            for port in ports.iter().cloned().flatten() {
+                for protocol in protocols {
+                    let to = rule.address.unwrap_or(match rule.hook {
+                        Hook::Prerouting => rules::wildcard(rules::family_of(address)),
+                        Hook::Output if address.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+                        Hook::Output => Ipv6Addr::LOCALHOST.into(),
+                    });
+                    let to = std::net::SocketAddr::new(to, rule.port.unwrap_or(port));
+                    let is_unchanged = rule.address.is_none() && to.port() == port;
+                    if !is_unchanged {
+                        let local = rule.hook == Hook::Output;
+                        self.add_one(*protocol, address, device.as_deref(), port, to, &rule.text, local);
+                    }
+                }
+            }
+        }
+        self.elsewhere += u64::from(is_elsewhere);
+        true
+    }
+
+    /// Returns the addresses at which the ports of a rule answer.
+    fn destinations(&self, rule: &PublishingRule, destination: &Destination, is_elsewhere: &mut bool) -> Vec<IpAddr> {
+        let is_own = |address: &IpAddr| self.own.contains(address) || address.is_loopback();
+        match destination {
+            Destination::Within(network) => match network.address() {
+                Some(address) if is_own(&address) => vec![address],
+                _ => {
+                    let mut own: Vec<IpAddr> =
+                        self.own.iter().copied().filter(|address| network.contains(*address)).collect();
+                    own.sort_unstable();
+                    *is_elsewhere = own.is_empty();
+                    own
+                }
+            },
+            Destination::Anything | Destination::ThisMachine => {
+                let to = rule.address.map(rules::family_of);
+                let families = rule.families.iter().copied();
+                families
+                    .filter(|family| to.is_none_or(|to| to == *family))
+                    .filter(|family| rule.condition.family.is_none_or(|only| only == *family))
+                    .map(|family| match (rule.hook, family) {
+                        (Hook::Prerouting, family) => rules::wildcard(family),
+                        (Hook::Output, Family::Ipv4) => Ipv4Addr::LOCALHOST.into(),
+                        (Hook::Output, Family::Ipv6) => Ipv6Addr::LOCALHOST.into(),
+                    })
+                    .filter(|address| !rule.condition.except.iter().any(|network| network.contains(*address)))
+                    .collect()
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one row")]
+    fn add_one(
+        &mut self,
+        protocol: Protocol,
+        address: IpAddr,
+        device: Option<&str>,
+        port: u16,
+        to: std::net::SocketAddr,
+        rule: &str,
+        local: bool,
+    ) {
+        let family = rules::family_of(address);
+        let wanted = self.scope.protocols.contains(&protocol)
+            && self.scope.families.contains(&family)
+            && self.scope.includes(port, State::Published);
+        // What arrives from other machines is published to this machine too.
+        let wider = (protocol, rules::wildcard(family), port);
+        if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port)) {
+            return;
+        }
+        let forwarding = Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() };
+        let home = Home {
+            netns: self.netns.cloned(),
+            on_loopback: local.then_some(true),
+            forwarding: Some(forwarding),
+            ..Home::default()
+        };
+        let socket = Socket {
+            local: Endpoint { protocol, address, port, device: device.map(Into::into) },
+            peer: None,
+            state: State::Published,
+            mptcp: false,
+            home: Arc::new(home),
+            inode: None,
+            cookie: None,
+            v6only: None,
+            queues: None,
+            owner: Owner::Kernel,
+        };
+        self.found.push(Found { socket, cgroup: None });
+    }
+}
+
+/// Parses any bytes as the output of every tool; returns how many rules publish ports. For fuzzing.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> usize {
+    let printed = String::from_utf8_lossy(bytes);
+    let mut tables = vec![iptables::parse(&printed, Family::Ipv4).0];
+    tables.extend(nft::parse(bytes).into_iter().flat_map(|set| set.tables.into_values()));
+    rules::publishing(&tables).0.len() + iptables::virtual_services(&printed).len()
+}

@@ -1,0 +1,288 @@
+//! The rules of address translation (NAT), in one form for every tool that prints them, and the walk through them that
+//! finds the ports that they publish.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use crate::model::{Family, Network, Protocol};
+
+/// The point at which the kernel translates the destination of a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hook {
+    /// What arrives from other machines.
+    Prerouting,
+    /// What programs of this machine send.
+    Output,
+}
+
+/// A chain of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// The hook and the priority of a base chain.
+    pub(super) base: Option<(Hook, i64)>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// The chains of one table, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Table {
+    /// The families that pass through the table.
+    pub(super) families: Vec<Family>,
+    pub(super) chains: HashMap<String, Chain>,
+}
+
+/// A rule; a rule with a map is one for each element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) condition: Condition,
+    pub(super) action: Action,
+    /// Where it is found, in the words of the tool.
+    pub(super) text: String,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Sends the traffic to another address, or to this machine (`None`), and to another port, or the same (`None`).
+    Forward { address: Option<IpAddr>, port: Option<u16> },
+    /// Continues in another chain, and then behind this rule.
+    Jump(String),
+    /// Continues in another chain, and not behind this rule.
+    Goto(String),
+    /// Leaves this chain.
+    Return,
+    /// Ends the translation without a change, or drops the packet.
+    End,
+    /// Nothing that matters here: counts, logs, marks.
+    Continue,
+}
+
+/// The destination of a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Destination {
+    #[default]
+    Anything,
+    /// Any address of this machine.
+    ThisMachine,
+    Within(Network),
+}
+
+/// What a packet must be for a rule to apply. A field that is `None` accepts every packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) family: Option<Family>,
+    pub(super) protocols: Option<Vec<Protocol>>,
+    pub(super) ports: Option<Vec<RangeInclusive<u16>>>,
+    pub(super) destination: Destination,
+    /// Destinations to which the rule does not apply.
+    pub(super) except: Vec<Network>,
+    /// The device on which the packet arrives.
+    pub(super) device: Option<String>,
+    /// Whether there are conditions that are not evaluated: the source, a mark, the time.
+    pub(super) further: bool,
+}
+
+impl Condition {
+    /// Returns the condition under which both apply, or `None` if they exclude each other.
+    pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
+        let destination = match (&self.destination, &other.destination) {
+            (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),
+            (Destination::ThisMachine, one) | (one, Destination::ThisMachine) => one.clone(),
+            (Destination::Within(a), Destination::Within(b)) if a.covers(*b) => Destination::Within(*b),
+            (Destination::Within(a), Destination::Within(b)) if b.covers(*a) => Destination::Within(*a),
+            _ => return None,
+        };
+        let protocols = match (&self.protocols, &other.protocols) {
+            (Some(a), Some(b)) => Some(a.iter().filter(|one| b.contains(one)).copied().collect()),
+            (one, None) | (None, one) => one.clone(),
+        };
+        let ports = match (&self.ports, &other.ports) {
+            (Some(a), Some(b)) => Some(overlap(a, b)),
+            (one, None) | (None, one) => one.clone(),
+        };
+        let families = (self.family, other.family);
+        let is_impossible = matches!(families, (Some(a), Some(b)) if a != b)
+            || protocols.as_ref().is_some_and(Vec::is_empty)
+            || ports.as_ref().is_some_and(Vec::is_empty)
+            || matches!((&self.device, &other.device), (Some(a), Some(b)) if a != b);
+        (!is_impossible).then(|| Condition {
+            family: self.family.or(other.family),
+            protocols,
+            ports,
+            destination,
+            except: [self.except.as_slice(), other.except.as_slice()].concat(),
+            device: self.device.clone().or_else(|| other.device.clone()),
+            further: self.further || other.further,
+        })
+    }
+
+    /// Returns the only destination, if there is only one.
+    fn address(&self) -> Option<IpAddr> {
+        match self.destination {
+            Destination::Within(network) => network.address(),
+            _ => None,
+        }
+    }
+
+    /// Whether every packet to which `other` applies also meets this condition, as far as that is known for sure.
+    fn surely_covers(&self, other: &Condition) -> bool {
+        let destination = match (&self.destination, &other.destination) {
+            (Destination::Anything, _) => true,
+            (Destination::Within(a), Destination::Within(b)) => a.covers(*b),
+            (a, b) => a == b,
+        };
+        let protocols = match (&self.protocols, &other.protocols) {
+            (None, _) => true,
+            (Some(a), Some(b)) => b.iter().all(|one| a.contains(one)),
+            (Some(_), None) => false,
+        };
+        let ports = match (&self.ports, &other.ports) {
+            (None, _) => true,
+            (Some(a), Some(b)) => {
+                b.iter().all(|b| a.iter().any(|a| a.contains(b.start()) && a.contains(b.end())))
+            }
+            (Some(_), None) => false,
+        };
+        let family = self.family.is_none() || self.family == other.family;
+        let device = self.device.is_none() || self.device == other.device;
+        destination && protocols && ports && family && device && !self.further && self.except.is_empty()
+    }
+}
+
+fn overlap(a: &[RangeInclusive<u16>], b: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+    let both =
+        a.iter().flat_map(|a| b.iter().map(move |b| *a.start().max(b.start())..=*a.end().min(b.end())));
+    both.filter(|range| !range.is_empty()).collect()
+}
+
+/// Returns the ports outside a range.
+pub(super) fn outside(range: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
+    let below = range.start().checked_sub(1).map(|end| 0..=end);
+    let above = range.end().checked_add(1).map(|start| start..=u16::MAX);
+    below.into_iter().chain(above).collect()
+}
+
+/// A rule that publishes ports, with the conditions of every rule on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PublishingRule {
+    pub(super) hook: Hook,
+    pub(super) families: Vec<Family>,
+    pub(super) condition: Condition,
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: Option<u16>,
+    pub(super) text: String,
+}
+
+/// Chains call each other at most this deep (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+const DEEPEST: usize = 16;
+/// Rules that are visited at most: a hostile set could call each chain from each other one.
+const MOST_RULES: usize = 2_000_000;
+
+/// Returns the rules that publish ports, in the order in which the kernel applies them, and whether all were visited.
+pub(super) fn publishing(tables: &[Table]) -> (Vec<PublishingRule>, bool) {
+    let mut bases: Vec<(Hook, i64, &Table, &Chain)> = tables
+        .iter()
+        .flat_map(|table| table.chains.values().map(move |chain| (table, chain)))
+        .filter_map(|(table, chain)| chain.base.map(|(hook, priority)| (hook, priority, table, chain)))
+        .collect();
+    bases.sort_by_key(|(hook, priority, ..)| (*hook, *priority));
+    let mut walk = Walk { left: MOST_RULES, found: Vec::new() };
+    for (hook, _, table, chain) in bases {
+        let mut taken = Taken::default();
+        walk.chain((hook, table), chain, &Condition::default(), &mut taken, DEEPEST);
+    }
+    (walk.found, walk.left > 0)
+}
+
+struct Walk {
+    left: usize,
+    found: Vec<PublishingRule>,
+}
+
+/// The packets that earlier rules have taken, by their destination: tables with 10,000 destinations are ordinary.
+#[derive(Default)]
+struct Taken {
+    single: HashMap<IpAddr, Vec<Condition>>,
+    others: Vec<Condition>,
+}
+
+impl Taken {
+    fn add(&mut self, condition: Condition) {
+        if condition.further || !condition.except.is_empty() {
+            return; // it never surely covers another one
+        }
+        match condition.address() {
+            Some(address) => self.single.entry(address).or_default().push(condition),
+            None => self.others.push(condition),
+        }
+    }
+
+    fn covers(&self, condition: &Condition) -> bool {
+        let single = condition.address().and_then(|address| self.single.get(&address));
+        let mut earlier = single.into_iter().flatten().chain(&self.others);
+        earlier.any(|earlier| earlier.surely_covers(condition))
+    }
+}
+
+impl Walk {
+    fn chain(
+        &mut self,
+        at: (Hook, &Table),
+        chain: &Chain,
+        reached: &Condition,
+        taken: &mut Taken,
+        depth: usize,
+    ) {
+        let mut returned = Taken::default();
+        for rule in &chain.rules {
+            if self.left == 0 {
+                return;
+            }
+            self.left -= 1;
+            let Some(condition) = reached.and(&rule.condition) else { continue };
+            if taken.covers(&condition) || returned.covers(&condition) {
+                continue;
+            }
+            match &rule.action {
+                Action::Continue => {}
+                Action::End => taken.add(condition),
+                Action::Return => returned.add(condition),
+                Action::Forward { address, port } => {
+                    taken.add(condition.clone());
+                    self.found.push(PublishingRule {
+                        hook: at.0,
+                        families: at.1.families.clone(),
+                        condition,
+                        address: *address,
+                        port: *port,
+                        text: rule.text.clone(),
+                    });
+                }
+                Action::Jump(name) | Action::Goto(name) => {
+                    if let Some(next) = at.1.chains.get(name)
+                        && depth > 0
+                    {
+                        self.chain(at, next, &condition, taken, depth - 1);
+                    }
+                    if matches!(rule.action, Action::Goto(_)) {
+                        returned.add(condition);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the family of an address.
+pub(super) fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+}
+
+/// Returns the wildcard address of a family.
+pub(super) fn wildcard(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
