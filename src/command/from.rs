@@ -164,7 +164,8 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         &observation.scope;
     let mut gaps = Vec::new();
     // Only Linux has published ports, and looks for them together with the listeners.
-    let wanted: Vec<State> = scope.states.iter().copied().filter(|state| *state != State::Published).collect();
+    let wanted: Vec<State> =
+        scope.states.iter().copied().filter(|state| *state != State::Published).collect();
     for (of, lost) in [
         ("sockets of", missing(&scope.protocols, protocols, Protocol::name)),
         ("sockets of", missing(&scope.families, families, Family::name)),

@@ -21,7 +21,8 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
     let receives = |socket: &Socket, published: &Socket, to: Peer| {
         let own = socket.local.address;
         let is_there = own == to.address
-            || (own.is_unspecified() && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
+            || (own.is_unspecified()
+                && (own.is_ipv4() == to.address.is_ipv4() || socket.v6only == Some(false)));
         let is_same_port = (socket.local.protocol, socket.local.port, &socket.netns)
             == (published.local.protocol, to.port, &published.netns);
         socket.state.accepts_traffic() && socket.state != State::Published && is_same_port && is_there
@@ -30,7 +31,9 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
     let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
     published
         // The wildcard listener of this machine does not receive what goes to another machine.
-        .filter(|(_, to)| to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address))
+        .filter(|(_, to)| {
+            to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address)
+        })
         .filter_map(|(entry, to)| {
             let behind = entries.iter().find(|other| receives(&other.socket, &entry.socket, to))?;
             Some((key(entry), behind.clone()))

@@ -23,15 +23,15 @@ const FIRST_PORT: u16 = 10_000;
 const ADDRESSES: [&str; 6] = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"];
 
 /// Numbers that are the same in every run (Knuth's linear congruential generator, MMIX).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 
-    fn one_of<'t>(&mut self, texts: &[&'t str]) -> &'t str {
+    pub fn one_of<T: Copy>(&mut self, texts: &[T]) -> T {
         texts[self.below(texts.len())]
     }
 }

@@ -41,6 +41,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["many", count] => count.parse().map_err(Into::into).and_then(many),
         ["churn"] => churn(),
         ["elsewhere", address, name, stays] => elsewhere(address, name, stays),
+        ["in-namespace", namespace, what, ref places @ ..] => in_namespace(namespace, what, places),
         ["portable"] => portable(),
         ["run", circumstance, ..] => launch(circumstance, &arguments[2..]),
         _ => Err(format!("no such helper: {words:?}").into()),
@@ -66,6 +67,38 @@ fn wait() {
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn failed(failed: libtest_mimic::Failed) -> Box<dyn Error> {
     failed.message().unwrap_or("failed").to_owned().into()
+}
+
+/// Acts in the network namespace of a process, or in a new one if there is nothing to do (`-`: the scene's own): as
+/// servers that send each client their own address, or as a client that prints what each place sends.
+fn in_namespace(namespace: &str, what: &str, places: &[&str]) -> Done {
+    if namespace != "-" {
+        nix::sched::setns(fs::File::open(format!("/proc/{namespace}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
+    } else if places.is_empty() {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+    }
+    if what == "ask" {
+        let ask = |place: &&str| {
+            let place: std::net::SocketAddr = place.parse().ok()?;
+            let mut answer = String::new();
+            let mut connection = std::net::TcpStream::connect_timeout(&place, Duration::from_secs(2)).ok()?;
+            connection.read_to_string(&mut answer).ok()?;
+            Some(format!("{}={answer}", place.port()))
+        };
+        return ready(&places.iter().filter_map(ask).collect::<Vec<_>>().join(" "));
+    }
+    for place in places {
+        let listener = TcpListener::bind(place)?;
+        let name = place.replace("0.0.0.0", "here");
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let _ = connection.write_all(name.as_bytes());
+            }
+        });
+    }
+    ready("")?;
+    wait();
+    Ok(())
 }
 
 /// The first process of a pid namespace: mounts its `/proc`.

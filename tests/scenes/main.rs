@@ -56,6 +56,8 @@ mod policy;
 mod privilege;
 #[cfg(target_os = "linux")]
 mod programs;
+#[cfg(target_os = "linux")]
+mod published;
 mod report;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -84,6 +86,7 @@ fn main() -> std::process::ExitCode {
         privilege::SCENES,
         addresses::SCENES,
         binding::SCENES,
+        published::SCENES,
         namespaces::SCENES,
         many::SCENES,
         one_liners::SCENES,

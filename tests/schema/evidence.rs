@@ -6,12 +6,14 @@ use portolan::internals::findings::file::{
 use portolan::internals::findings::identity::{
     AdHoc, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar, UnknownProcess,
 };
-use portolan::internals::findings::reach::{ConfiguredAccess, DangerBasis, Exposed, ServingProcess};
+use portolan::internals::findings::reach::{
+    ConfiguredAccess, DangerBasis, Exposed, Published, ServingProcess,
+};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
-use portolan::model::{Basis, Confidence, Exposure, Protocol, ReplaceableBy, RestsOn, Severity};
+use portolan::model::{Basis, Confidence, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity};
 use serde_json::{Value, json};
 
 use crate::strict::objects;
@@ -100,6 +102,12 @@ fn samples() -> Vec<Evidence> {
             remedy: "bind 127.0.0.1",
             attack: vec!["T1190"],
             severity,
+        }
+        .into(),
+        Published {
+            local: "tcp/0.0.0.0:8080".parse().unwrap(),
+            to: Peer { address: [172, 17, 0, 2].into(), port: 80 },
+            rule: "-A DOCKER -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80".to_owned(),
         }
         .into(),
         RunsFromMemory { found: vec![running()] }.into(),

@@ -197,7 +197,8 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
     let published = nat::published_ports(scope, netns);
-    listed.found.extend(published.found);
+    let published_ports = published.sockets.into_iter().map(|socket| Found { socket, cgroup: None });
+    listed.found.extend(published_ports);
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
     listed

@@ -6,6 +6,8 @@
 mod iptables;
 mod nft;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +22,6 @@ use super::external_program::output;
 use super::files::slurp;
 use super::links;
 use super::netlink_dump::{attribute, dump, number, text};
-use super::sockets::Found;
 use crate::model::{
     Endpoint, Family, Forwarding, Gap, Home, Netns, Note, Owner, Peer, Protocol, Socket, Stage, State,
 };
@@ -34,7 +35,7 @@ const LARGEST: usize = 16 << 20;
 /// What a search for published ports found.
 #[derive(Debug, Default)]
 pub(super) struct PublishedPorts {
-    pub(super) found: Vec<Found>,
+    pub(super) sockets: Vec<Socket>,
     pub(super) gaps: Vec<Gap>,
     pub(super) notes: Vec<Note>,
 }
@@ -65,6 +66,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>) -> Published
             what: "ports that the kernel forwards (address translation, IPVS) were not looked up".to_owned(),
             count: None,
             remedy: Some("run as root".to_owned()),
+            important: false,
         });
     }
     ports
@@ -120,20 +122,23 @@ impl Sources {
         if chains.is_empty() {
             return;
         }
-        let listed = output_of_first(&["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"], &["--json", "list", "ruleset"])
-            .and_then(|output| nft::parse(&output));
+        let listed =
+            output_of_first(&["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"], &["--json", "list", "ruleset"])
+                .and_then(|output| nft::parse(&output));
         let families = [("ip", Family::Ipv4), ("ip6", Family::Ipv6)];
         let mut set = match listed {
             Ok(set) => set,
             Err(why) => {
                 // The tables of iptables can be read without nft.
-                let is_of_iptables =
-                    |chain: &TranslationChain| chain.table == "nat" && families.iter().any(|(name, _)| *name == chain.family);
+                let is_of_iptables = |chain: &TranslationChain| {
+                    chain.table == "nat" && families.iter().any(|(name, _)| *name == chain.family)
+                };
                 if !chains.iter().all(is_of_iptables) {
                     self.refusals.push(why);
                 }
                 let of_iptables = chains.iter().filter(|chain| is_of_iptables(chain));
-                let of_iptables = of_iptables.map(|chain| (chain.family.to_owned(), chain.table.clone())).collect();
+                let of_iptables =
+                    of_iptables.map(|chain| (chain.family.to_owned(), chain.table.clone())).collect();
                 nft::RuleSet { of_iptables, ..nft::RuleSet::default() }
             }
         };
@@ -211,7 +216,9 @@ fn chains_with_translations() -> Result<Vec<TranslationChain>, Errno> {
     const SUBSYSTEM: u16 = 10 << 8;
     const NEWCHAIN: u16 = 3;
     const GETCHAIN: u16 = 4;
-    let found = dump(Some(NETFILTER), (SUBSYSTEM | GETCHAIN, SUBSYSTEM | NEWCHAIN), &[0; 4], |message| Some(chain(message)))?;
+    let found = dump(Some(NETFILTER), (SUBSYSTEM | GETCHAIN, SUBSYSTEM | NEWCHAIN), &[0; 4], |message| {
+        Some(chain(message))
+    })?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -256,7 +263,8 @@ impl PublishedPorts {
                 HashSet::new()
             }
         };
-        let mut rows = Rows { scope, netns, own: &own, seen: HashSet::new(), elsewhere: 0, found: &mut self.found };
+        let mut rows =
+            Rows { scope, netns, own: &own, seen: HashSet::new(), elsewhere: 0, sockets: &mut self.sockets };
         let mut broad = Vec::new();
         for rule in rules {
             if !rows.add(&rule) {
@@ -276,6 +284,7 @@ impl PublishedPorts {
                 ),
                 count: Some(elsewhere),
                 remedy: Some("nft list ruleset".to_owned()),
+                important: false,
             });
         }
         if let Some(first) = broad.first() {
@@ -286,6 +295,7 @@ impl PublishedPorts {
                 ),
                 count: u64::try_from(broad.len()).ok(),
                 remedy: Some("nft list ruleset".to_owned()),
+                important: true,
             });
         }
     }
@@ -296,10 +306,11 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    seen: HashSet<(Protocol, IpAddr, u16)>,
+    /// The rows so far, and whether only this machine reaches them.
+    seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// Rules for addresses that this machine does not have.
     elsewhere: u64,
-    found: &'r mut Vec<Found>,
+    sockets: &'r mut Vec<Socket>,
 }
 
 impl Rows<'_> {
@@ -336,7 +347,12 @@ impl Rows<'_> {
     }
 
     /// Returns the addresses at which the ports of a rule answer.
-    fn destinations(&self, rule: &PublishingRule, destination: &Destination, is_elsewhere: &mut bool) -> Vec<IpAddr> {
+    fn destinations(
+        &self,
+        rule: &PublishingRule,
+        destination: &Destination,
+        is_elsewhere: &mut bool,
+    ) -> Vec<IpAddr> {
         let is_own = |address: &IpAddr| self.own.contains(address) || address.is_loopback();
         match destination {
             Destination::Within(network) => match network.address() {
@@ -355,12 +371,15 @@ impl Rows<'_> {
                 families
                     .filter(|family| to.is_none_or(|to| to == *family))
                     .filter(|family| rule.condition.family.is_none_or(|only| only == *family))
-                    .map(|family| match (rule.hook, family) {
-                        (Hook::Prerouting, family) => rules::wildcard(family),
-                        (Hook::Output, Family::Ipv4) => Ipv4Addr::LOCALHOST.into(),
-                        (Hook::Output, Family::Ipv6) => Ipv6Addr::LOCALHOST.into(),
+                    .map(|family| {
+                        let loopback: IpAddr = match family {
+                            Family::Ipv4 => Ipv4Addr::LOCALHOST.into(),
+                            Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
+                        };
+                        let excepted = rule.condition.except.iter().any(|network| network.contains(loopback));
+                        let is_local = rule.hook == Hook::Output && !excepted;
+                        if is_local { loopback } else { rules::wildcard(family) }
                     })
-                    .filter(|address| !rule.condition.except.iter().any(|network| network.contains(*address)))
                     .collect()
             }
         }
@@ -382,8 +401,8 @@ impl Rows<'_> {
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
         // What arrives from other machines is published to this machine too.
-        let wider = (protocol, rules::wildcard(family), port);
-        if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port)) {
+        let wider = (protocol, rules::wildcard(family), port, false);
+        if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
         }
         let forwarding = Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() };
@@ -405,7 +424,7 @@ impl Rows<'_> {
             queues: None,
             owner: Owner::Kernel,
         };
-        self.found.push(Found { socket, cgroup: None });
+        self.sockets.push(socket);
     }
 }
 

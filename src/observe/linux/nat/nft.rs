@@ -57,7 +57,9 @@ pub(super) fn parse(output: &[u8]) -> Result<RuleSet, String> {
         let key = (family.to_owned(), table.to_owned());
         let text = format!("nft rule {family} {table} {chain}, handle {}", rule["handle"]);
         let Some(expressions) = rule["expr"].as_array() else { continue };
-        if expressions.iter().any(|expression| !expression["xt"].is_null()) && !found.of_iptables.contains(&key) {
+        if expressions.iter().any(|expression| !expression["xt"].is_null())
+            && !found.of_iptables.contains(&key)
+        {
             found.of_iptables.push(key.clone());
         }
         let reader = Reader { sets: &sets, family, table, text: &text };
@@ -194,7 +196,9 @@ impl Reader<'_> {
 
     fn elements(&self, data: &Value) -> Option<Vec<Value>> {
         if let Some(name) = data.as_str().and_then(|text| text.strip_prefix('@')) {
-            return Some(self.sets.get(&(self.family, self.table, name)).map_or_else(Vec::new, |set| set.to_vec()));
+            return Some(
+                self.sets.get(&(self.family, self.table, name)).map_or_else(Vec::new, |set| set.to_vec()),
+            );
         }
         data["set"].as_array().cloned()
     }

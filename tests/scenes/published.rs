@@ -1,0 +1,226 @@
+//! Ports that a rule of the kernel forwards: listed exactly where a client gets an answer, with the right destination.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use libtest_mimic::Failed;
+
+use crate::binding::Random;
+use crate::lab::{Lab, Outcome, Scene, Server, tcp};
+use crate::same;
+
+pub const SCENES: &[Scene] = &[
+    ("published_exactly_where_a_client_gets_an_answer", published_exactly_where_a_client_gets_an_answer),
+    ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
+];
+
+/// Without listeners on the machine; each has a listener in the container.
+const PORTS: [u16; 10] = [80, 81, 2222, 6379, 8000, 8001, 8002, 8003, 9000, 9001];
+/// With listeners on the machine.
+const OWN: [u16; 2] = [7000, 7001];
+const MACHINE: &str = "10.30.0.1";
+const CONTAINER: &str = "172.30.0.2";
+const SITUATIONS: usize = 200;
+
+fn sh(command: &str) -> Outcome {
+    let output = Command::new("sh").args(["-c", command]).output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("{command}: {error}").into()) }
+}
+
+/// Makes a network namespace with one wire to the machine.
+fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) -> Result<Server, Failed> {
+    let server = lab.helper(["in-namespace", "-", "answer"])?;
+    let pid = server.pid();
+    sh(&format!(
+        "ip link add {device} type veth peer name wire0 netns {pid} && ip address add {own}/24 dev {device} && \
+         ip link set {device} up && nsenter -t {pid} -n sh -c 'ip link set lo up && ip address add {other}/24 dev wire0 && \
+         ip link set wire0 up && ip route add default via {own}'"
+    ))?;
+    Ok(server)
+}
+
+/// Returns what answers at each port of an address of the machine, for a client in a namespace.
+fn answers(lab: &Lab, namespace: &str, address: &str) -> Result<BTreeMap<u16, String>, Failed> {
+    let places: Vec<String> = PORTS.iter().map(|port| format!("{address}:{port}")).collect();
+    let client =
+        lab.helper(["in-namespace", namespace, "ask"].map(str::to_owned).into_iter().chain(places))?;
+    let pairs = client.said.iter().skip(1).filter_map(|word| word.split_once('='));
+    pairs.map(|(port, answer)| Ok((port.parse()?, answer.to_owned()))).collect()
+}
+
+/// Returns a random rule, in the words of its tool.
+fn rule(random: &mut Random) -> String {
+    let port = random.one_of(&PORTS);
+    let to = random.one_of(&PORTS);
+    let own = random.one_of(&OWN);
+    let tool = random.one_of(&["iptables-nft -w", "iptables-legacy -w", "nft"]);
+    let output = random.below(3) == 0;
+    if tool == "nft" {
+        let chain = if output { "output" } else { "prerouting" };
+        let ports = match random.below(4) {
+            0 => format!("tcp dport {{ {port}, 8000-8001 }}"),
+            1 => format!("meta l4proto tcp th dport {port}"),
+            2 => "tcp dport 8002-8003".to_owned(),
+            _ => format!("tcp dport {port}"),
+        };
+        let destination = random.one_of(&[
+            "",
+            "",
+            "fib daddr type local ",
+            "ip daddr 10.30.0.0/24 ",
+            "ip daddr 10.99.0.1 ",
+        ]);
+        let action = match random.below(6) {
+            0 => format!("redirect to :{own}"),
+            1 => "accept".to_owned(),
+            2 => format!("dnat ip to {CONTAINER}"),
+            3 => {
+                return format!(
+                    "nft 'add rule inet t {chain} {destination}dnat ip to tcp dport map {{ {port} : {CONTAINER} . {to} }}'"
+                );
+            }
+            4 => {
+                return format!(
+                    "nft 'add rule inet t {chain} {destination}tcp dport vmap {{ {port} : jump more }}'"
+                );
+            }
+            _ => format!("dnat ip to {CONTAINER}:{to}"),
+        };
+        return format!("nft 'add rule inet t {chain} {destination}{ports} counter {action}'");
+    }
+    let chain = if output { "OUTPUT" } else { random.one_of(&["PREROUTING", "PREROUTING", "MORE"]) };
+    let ports = match random.below(4) {
+        0 => format!("-m multiport --dports {port},8000:8001"),
+        1 => "--dport 8002:8003".to_owned(),
+        _ => format!("--dport {port}"),
+    };
+    let destination = random.one_of(&[
+        "",
+        "",
+        "-m addrtype --dst-type LOCAL",
+        "-d 10.30.0.0/24",
+        "-d 10.99.0.1",
+        "! -d 127.0.0.0/8",
+    ]);
+    let device = if output { "" } else { random.one_of(&["", "", "! -i docker0", "-i outside"]) };
+    let action = match random.below(6) {
+        0 => format!("REDIRECT --to-ports {own}"),
+        1 => "RETURN".to_owned(),
+        2 => "ACCEPT".to_owned(),
+        3 => format!("DNAT --to-destination {CONTAINER}"),
+        _ => format!("DNAT --to-destination {CONTAINER}:{to}"),
+    };
+    format!("{tool} -t nat -A {chain} {device} {destination} -p tcp {ports} -j {action}")
+}
+
+const START: &str = "nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X; \
+    nft 'add table inet t; add chain inet t prerouting { type nat hook prerouting priority -90; }; \
+    add chain inet t output { type nat hook output priority -90; }; add chain inet t more; \
+    add rule inet t more tcp dport 81 redirect to :7001; \
+    add chain inet t post { type nat hook postrouting priority 90; }; \
+    add rule inet t post ip saddr 127.0.0.0/8 oifname bridge0 masquerade'; \
+    for i in iptables-nft iptables-legacy; do $i -w -t nat -N MORE; $i -w -t nat -A PREROUTING -p tcp -j MORE; done";
+
+/// Returns whether the tools are there; prints which one is not.
+fn has_tools() -> bool {
+    let missing = ["ip", "nsenter", "nft", "iptables", "iptables-legacy"]
+        .into_iter()
+        .find(|tool| sh(&format!("command -v {tool} >/dev/null")).is_err());
+    missing
+        .into_iter()
+        .for_each(|tool| eprintln!("{tool} is not installed here: published ports were not tested"));
+    missing.is_none()
+}
+
+fn published_exactly_where_a_client_gets_an_answer(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    // What is forwarded from a loopback address needs another source to get an answer.
+    sh("ip link set lo up && cd /proc/sys/net/ipv4 && echo 1 | tee ip_forward conf/all/route_localnet")?;
+    let outside = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
+    let container = machine_behind_a_wire(lab, "bridge0", "172.30.0.1", CONTAINER)?;
+    let places = PORTS.map(|port| format!("{CONTAINER}:{port}"));
+    let inside = container.pid().to_string();
+    let _servers =
+        lab.helper(["in-namespace", &inside, "answer"].map(str::to_owned).into_iter().chain(places))?;
+    let places = OWN.map(|port| format!("0.0.0.0:{port}"));
+    let _own = lab.helper(["in-namespace", "-", "answer"].map(str::to_owned).into_iter().chain(places))?;
+    let mut random = Random(16);
+    let (mut answered, mut refused) = (0, 0);
+    for situation in 0..SITUATIONS {
+        let rules: Vec<String> = (0..=random.below(3)).map(|_| rule(&mut random)).collect();
+        sh(&format!("{START}; {}", rules.join(" && ")))?;
+        let said = format!("{situation}: {rules:#?}");
+        let report = lab.json(&["--state", "published"])?;
+        same!(
+            report["gaps"].as_array().map(|gaps| gaps.iter().filter(|gap| gap["stage"] == "sockets").count()),
+            Some(0),
+            "{said}"
+        );
+        // By port: for clients elsewhere, for clients here, and for clients here at 127.0.0.1.
+        let mut listed: [BTreeMap<u16, String>; 3] = Default::default();
+        for row in report["listeners"].as_array().ok_or("no rows")? {
+            let to = &row["forwards_to"];
+            let there = if to["address"] == CONTAINER { CONTAINER } else { "here" };
+            let kind = match (row["exposure"].as_str(), row["address"].as_str()) {
+                (_, Some("::" | "::1")) => continue,
+                (Some("loopback"), Some("127.0.0.1")) => 2,
+                (Some("loopback"), _) => 1,
+                _ => 0,
+            };
+            let port = row["port"].as_u64().ok_or("no port")?.try_into()?;
+            listed[kind].insert(port, format!("{there}:{}", to["port"]));
+        }
+        let from_outside = answers(lab, &outside.pid().to_string(), MACHINE)?;
+        let from_here = answers(lab, "-", MACHINE)?;
+        let at_loopback = answers(lab, "-", "127.0.0.1")?;
+        for port in PORTS {
+            let [outer, here, loopback] = listed.each_ref().map(|listed| listed.get(&port));
+            same!(from_outside.get(&port), outer, "port {port} from outside, {said}");
+            if here.is_some() {
+                same!(from_here.get(&port), here, "port {port} from here, {said}");
+            }
+            if loopback.is_some() {
+                same!(at_loopback.get(&port), loopback, "port {port} at 127.0.0.1, {said}");
+            }
+            if [outer, here, loopback] == [None; 3] {
+                same!((from_here.get(&port), at_loopback.get(&port)), (None, None), "port {port}, {said}");
+            }
+            answered += usize::from(outer.is_some());
+            refused += usize::from(outer.is_none());
+        }
+    }
+    same!(answered > SITUATIONS && refused > SITUATIONS, true, "{answered} answered, {refused} refused");
+    Ok(())
+}
+
+/// The port of a redirect, the finding, and the listener behind it.
+fn a_redirect_is_named(lab: &Lab) -> Outcome {
+    if !has_tools() {
+        return Ok(());
+    }
+    lab.alone()?;
+    sh(
+        "ip link set lo up && iptables -w -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080",
+    )?;
+    let server = lab.helper(["in-namespace", "-", "answer", "0.0.0.0:8080"])?;
+    let report = lab.json(&["80"])?;
+    let row = &report["listeners"][0];
+    same!((&row["state"], &row["port"], &row["owner"]), (&"published".into(), &80.into(), &"kernel".into()));
+    same!(row["forwards_to"]["port"], 8080);
+    same!(row["flags"][0]["code"], "published");
+    same!(row["flags"][0]["evidence"]["rule"].as_str().map(|rule| rule.contains("--dport 80")), Some(true));
+    for arguments in [["explain", "80"], ["audit", "--fail-on=info"]] {
+        let output = lab.portolan(arguments).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        same!(text.contains("forwards tcp/80") || text.contains("published"), true, "{text}");
+    }
+    // The port is free for a program, and no program's.
+    let output = lab.portolan(["watch", "--until-free", "80", "--timeout", "0"]).output()?;
+    same!(output.status.code(), Some(0));
+    same!(tcp("0.0.0.0:80").is_ok(), true);
+    drop(server);
+    Ok(())
+}
