@@ -172,6 +172,10 @@ pub struct Home {
     /// to no device, or the system does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
+    /// Whether it accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), so that its address does not
+    /// show who can reach it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub transparent: bool,
     /// The systemd unit of that control group.
     pub unit: Option<String>,
     /// The container of that control group.
@@ -179,6 +183,11 @@ pub struct Home {
     /// Where the kernel forwards the traffic, for a published port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
@@ -223,6 +232,8 @@ struct SavedSocket {
     cgroup: Option<String>,
     #[serde(default)]
     on_loopback: Option<bool>,
+    #[serde(default)]
+    transparent: bool,
     unit: Option<String>,
     container: Option<String>,
     inode: Option<NonZeroU64>,
@@ -237,8 +248,19 @@ struct SavedSocket {
 impl From<SavedSocket> for Socket {
     fn from(saved: SavedSocket) -> Self {
         let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
-        let SavedSocket { uid, user, netns, cgroup, on_loopback, unit, container, forwarding, .. } = saved;
-        let home = Arc::new(Home { uid, user, netns, cgroup, on_loopback, unit, container, forwarding });
+        let SavedSocket { uid, user, netns, cgroup, on_loopback, transparent, unit, .. } = saved;
+        let SavedSocket { container, forwarding, .. } = saved;
+        let home = Arc::new(Home {
+            uid,
+            user,
+            netns,
+            cgroup,
+            on_loopback,
+            transparent,
+            unit,
+            container,
+            forwarding,
+        });
         Socket { local, peer, state, mptcp, home, inode, cookie, v6only, queues, owner }
     }
 }
@@ -279,10 +301,12 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns who can reach the socket, by its address and device.
+    /// Returns who can reach the socket, by its address and device. A rule can send traffic for any address to a
+    /// transparent socket (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {
+            _ if self.transparent => Exposure::Any,
             Some(true) => Exposure::Loopback,
             Some(false) => Exposure::of(self.local.address, None),
             None => Exposure::of(self.local.address, self.local.device.as_deref()),

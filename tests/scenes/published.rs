@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use libtest_mimic::Failed;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::binding::Random;
-use crate::lab::{Lab, Outcome, Scene, Server, tcp};
-use crate::same;
+use crate::lab::{Lab, Outcome, Scene, Server, on_port, sleep, tcp};
+use crate::{same, wires};
 
 pub const SCENES: &[Scene] = &[
     ("published_exactly_where_a_client_gets_an_answer", published_exactly_where_a_client_gets_an_answer),
     ("a_redirect_is_named_by_list_explain_and_audit", a_redirect_is_named),
+    ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
 ];
 
 /// Without listeners on the machine; each has a listener in the container.
@@ -222,5 +224,30 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(0));
     same!(tcp("0.0.0.0:80").is_ok(), true);
     drop(server);
+    Ok(())
+}
+
+/// A transparent socket receives what a TPROXY rule sends it, and `route_localnet` opens the loopback addresses.
+fn loopback_that_other_machines_reach(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    wires::loopback_up()?;
+    let plain = Server::start(&sleep(), vec![tcp("127.0.0.1:6379")?])?;
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpTransparent, &true)?;
+    rustix::net::bind(&socket, &"127.0.0.1:6380".parse::<std::net::SocketAddr>()?)?;
+    rustix::net::listen(&socket, 1)?;
+    let transparent = Server::start(&sleep(), vec![socket])?;
+    let report = lab.json(&["6379-6380"])?;
+    let exposure = |port| on_port(&report, port).map(|row| row["exposure"].clone());
+    same!((exposure(6379)?, exposure(6380)?), ("loopback".into(), "any".into()));
+    wires::veth("wire3")?;
+    let note = |lab: &Lab| -> Result<bool, Failed> {
+        let text = String::from_utf8(lab.portolan(["audit"]).output()?.stdout)?;
+        Ok(text.contains("route_localnet") && text.contains("wire3"))
+    };
+    same!(note(lab)?, false);
+    std::fs::write("/proc/sys/net/ipv4/conf/wire3/route_localnet", "1")?;
+    same!(note(lab)?, true);
+    drop((plain, transparent));
     Ok(())
 }

@@ -40,6 +40,36 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
+/// Reads a file that the kernel writes record by record, such as a table of mounts: a read that returns less than asked
+/// is not the end of it.
+///
+/// # Errors
+///
+/// Returns the error number if the file cannot be opened or read, and `FBIG` if it has more than `most` bytes.
+pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno> {
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    while bytes.len() <= most {
+        bytes.reserve(16 * 1024);
+        if retry_on_intr(|| read(&file, spare_capacity(&mut bytes)))? == 0 {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Err(Errno::FBIG)
+}
+
+/// The longest table of mounts that is read: 100,000 mounts.
+const LONGEST_MOUNTS: usize = 32 * 1024 * 1024;
+
+/// Reads the mounts of this thread's mount namespace (`proc_pid_mountinfo(5)`).
+///
+/// # Errors
+///
+/// Returns the same errors as [`read_records`].
+pub(super) fn mounts() -> Result<String, Errno> {
+    read_records("/proc/thread-self/mountinfo", LONGEST_MOUNTS)
+}
+
 /// Returns the entries of a directory whose names are numbers.
 pub(super) fn numbers_in(directory: &OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
@@ -75,5 +105,7 @@ mod tests {
             assert_eq!(slurp(file.path(), step, 70).unwrap(), text[..70], "{step}");
         }
         assert_eq!(slurp("/no/such/file", 16, 16), Err(Errno::NOENT));
+        assert_eq!(read_records(file.path(), 10_000).as_deref(), Ok(&*String::from_utf8(text).unwrap()));
+        assert_eq!(read_records(file.path(), 9_999), Err(Errno::FBIG));
     }
 }

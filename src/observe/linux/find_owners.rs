@@ -221,7 +221,20 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
 
 /// Returns one gap that names the processes hidden by a mount.
 fn masked_processes(walk: &Walk) -> Option<Gap> {
-    let first = walk.masked.first()?;
+    let Some(first) = walk.masked.first() else {
+        let errno = walk.masked_unknown?;
+        return Some(Gap {
+            stage: Stage::Owners,
+            what: "processes that a mount over /proc/PID hides, if there are any".to_owned(),
+            count: None,
+            pids: Vec::new(),
+            why: match errno {
+                Errno::FBIG => "the table of mounts is too large".to_owned(),
+                errno => format!("the table of mounts: {errno}"),
+            },
+            remedy: None,
+        });
+    };
     let count = walk.masked.len();
     Some(Gap {
         stage: Stage::Owners,

@@ -4,13 +4,11 @@ use std::ffi::CString;
 
 use rustix::fs::{Mode, OFlags, fstatfs, openat};
 
-use super::files::slurp;
+use super::files;
 use super::tree::{PATH_ONLY, Tree};
 
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
 const FUSE: i64 = 0x6573_5546;
-/// Long enough for a mount table of several thousand mounts.
-const LONGEST_MOUNTS: usize = 1024 * 1024;
 
 pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     let opened = openat(&*tree.root, directory.as_c_str(), PATH_ONLY | OFlags::DIRECTORY, Mode::empty());
@@ -19,8 +17,7 @@ pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
 
 /// Returns the user who mounted the FUSE file system that contains `path`, by this process's mounts.
 pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
-    let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).ok()?;
-    fuse_owner_in(&String::from_utf8_lossy(&mounts), &String::from_utf8_lossy(path))
+    fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }
 
 /// Returns the same from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE

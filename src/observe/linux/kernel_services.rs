@@ -9,9 +9,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::files::slurp;
+use super::generic_netlink::{self, PortFamily};
 use super::links::{self, Link};
-use super::process;
-use crate::model::{Protocol, Socket};
+use super::{process, settings};
+use crate::model::{PortRange, Protocol, Socket};
 
 /// The evidence that a kernel service runs.
 enum Sign {
@@ -23,8 +25,20 @@ enum Sign {
     Module(&'static str),
 }
 
-/// A kernel service: its protocols and ports (none: any port), and the sign that it runs.
-type Service = (&'static [Protocol], &'static [u16], Sign);
+/// The ports of a kernel service.
+enum Ports {
+    /// The module's own.
+    Fixed(&'static [u16]),
+    /// Those that the devices or tunnels of the namespace use.
+    Tunnels,
+    /// Those that the kernel hands out, or that are set for the service.
+    HandedOut,
+    /// Any: an administrator chooses it.
+    Any,
+}
+
+/// A kernel service: its protocols and ports, and the sign that it runs.
+type Service = (&'static [Protocol], Ports, Sign);
 
 const TCP: &[Protocol] = &[Protocol::Tcp];
 const UDP: &[Protocol] = &[Protocol::Udp];
@@ -32,27 +46,27 @@ const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
 /// The callers of `sock_create_kern` and `udp_sock_create` in Linux that listen, by their directory in its sources.
 const SERVICES: [Service; 21] = [
-    (UDP, &[], Sign::Device("wireguard")),           // drivers/net/wireguard
-    (UDP, &[], Sign::Device("vxlan")),               // drivers/net/vxlan
-    (UDP, &[], Sign::Device("geneve")),              // drivers/net/geneve.c
-    (UDP, &[], Sign::Device("bareudp")),             // drivers/net/bareudp.c
-    (UDP, &[], Sign::Device("amt")),                 // drivers/net/amt.c
-    (UDP, &[2152, 3386], Sign::Device("gtp")),       // drivers/net/gtp.c
-    (UDP, &[], Sign::Module("l2tp_core")),           // net/l2tp
-    (UDP, &[], Sign::Module("fou")),                 // net/ipv4/fou_core.c
-    (UDP, &[6118], Sign::Module("tipc")),            // net/tipc/udp_media.c
-    (UDP, &[], Sign::Thread("krxrpc")),              // net/rxrpc
-    (BOTH, &[2049, 20049], Sign::Thread("nfsd")),    // fs/nfsd
-    (BOTH, &[], Sign::Thread("lockd")),              // fs/lockd
-    (TCP, &[], Sign::Thread("NFSv4 callback")),      // fs/nfs/callback.c
-    (TCP, &[], Sign::Thread("nfsv4.")),              // the same, minor versions
-    (TCP, &[445], Sign::Thread("ksmbd")),            // fs/smb/server
-    (TCP, &[], Sign::Thread("iscsi_np")),            // drivers/target/iscsi
-    (TCP, &[4420, 8009], Sign::Module("nvmet_tcp")), // drivers/nvme/target/tcp.c
-    (&[Protocol::Tcp, Protocol::Sctp], &[21064], Sign::Thread("dlm_")), // fs/dlm
-    (TCP, &[7777], Sign::Thread("o2net")),           // fs/ocfs2/cluster
-    (TCP, &[], Sign::Thread("drbd")),                // drivers/block/drbd
-    (TCP, &[16385], Sign::Thread("krdsd")),          // net/rds
+    (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
+    (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
+    (UDP, Ports::Tunnels, Sign::Device("geneve")),    // drivers/net/geneve.c
+    (UDP, Ports::Tunnels, Sign::Device("bareudp")),   // drivers/net/bareudp.c
+    (UDP, Ports::Tunnels, Sign::Device("amt")),       // drivers/net/amt.c
+    (UDP, Ports::Fixed(&[2152, 3386]), Sign::Device("gtp")), // drivers/net/gtp.c
+    (UDP, Ports::Tunnels, Sign::Module("l2tp_core")), // net/l2tp
+    (UDP, Ports::Tunnels, Sign::Module("fou")),       // net/ipv4/fou_core.c
+    (UDP, Ports::Fixed(&[6118]), Sign::Module("tipc")), // net/tipc/udp_media.c
+    (UDP, Ports::HandedOut, Sign::Thread("krxrpc")),  // net/rxrpc
+    (BOTH, Ports::Fixed(&[2049, 20049]), Sign::Thread("nfsd")), // fs/nfsd
+    (BOTH, Ports::HandedOut, Sign::Thread("lockd")),  // fs/lockd
+    (TCP, Ports::HandedOut, Sign::Thread("NFSv4 callback")), // fs/nfs/callback.c
+    (TCP, Ports::HandedOut, Sign::Thread("nfsv4.")),  // the same, minor versions
+    (TCP, Ports::Fixed(&[445]), Sign::Thread("ksmbd")), // fs/smb/server
+    (TCP, Ports::Any, Sign::Thread("iscsi_np")),      // drivers/target/iscsi
+    (TCP, Ports::Fixed(&[4420, 8009]), Sign::Module("nvmet_tcp")), // drivers/nvme/target/tcp.c
+    (&[Protocol::Tcp, Protocol::Sctp], Ports::Fixed(&[21064]), Sign::Thread("dlm_")), // fs/dlm
+    (TCP, Ports::Fixed(&[7777]), Sign::Thread("o2net")), // fs/ocfs2/cluster
+    (TCP, Ports::Any, Sign::Thread("drbd")),          // drivers/block/drbd
+    (TCP, Ports::Fixed(&[16385]), Sign::Thread("krdsd")), // net/rds
 ];
 
 /// The kernel services that run, as far as there is evidence.
@@ -61,18 +75,50 @@ pub(super) struct RunningServices {
     threads: HashSet<String>,
     /// Kinds of devices, by the inode of the namespace they are in (`None`: the observer's own).
     devices: HashSet<(Option<u64>, String)>,
+    /// The UDP ports of the devices and tunnels in a namespace.
+    tunnel_ports: HashSet<(Option<u64>, u16)>,
+    /// The ports that the kernel hands out, and those that are set for a service.
+    handed_out: Vec<PortRange>,
+}
+
+/// The settings with a port of lockd, of the callbacks of NFS, and of AFS.
+const SET_PORTS: [&str; 3] = [
+    "/proc/sys/fs/nfs/nlm_tcpport",
+    "/proc/sys/fs/nfs/nlm_udpport",
+    "/sys/module/nfs/parameters/callback_tcpport",
+];
+const AFS: PortRange = PortRange { low: 7001, high: 7001 };
+
+/// The devices of a namespace, and the ports of its other tunnels.
+pub(super) type Devices = (Vec<Link>, Vec<u16>);
+
+/// Lists the devices in the namespace of the calling thread.
+pub(super) fn devices() -> Devices {
+    let links = links::list().unwrap_or_default();
+    let ports = ports_of_tunnels(&links);
+    (links, ports)
 }
 
 impl RunningServices {
     /// Looks for kernel threads, and for the devices of this namespace.
     pub(super) fn find() -> Self {
-        let mut running = RunningServices { threads: process::kernel_threads(), devices: HashSet::new() };
-        running.add(None, links::list().unwrap_or_default());
+        let set = SET_PORTS.into_iter().filter_map(|path| {
+            let text = slurp(path, 16, 16).ok()?;
+            std::str::from_utf8(&text).ok()?.trim().parse().ok().map(PortRange::single)
+        });
+        let mut running = RunningServices {
+            threads: process::kernel_threads(),
+            handed_out: set.chain([settings::ephemeral().range, AFS]).collect(),
+            ..RunningServices::default()
+        };
+        running.add(None, devices());
         running
     }
 
     /// Adds the devices of a namespace.
-    pub(super) fn add(&mut self, netns: Option<u64>, links: Vec<Link>) {
+    pub(super) fn add(&mut self, netns: Option<u64>, (links, ports): Devices) {
+        let of_devices = links.iter().filter_map(|link| link.port);
+        self.tunnel_ports.extend(of_devices.chain(ports).map(|port| (netns, port)));
         self.devices.extend(links.into_iter().filter_map(|link| Some((netns, link.kind?))));
     }
 
@@ -82,9 +128,18 @@ impl RunningServices {
         socket.uid == Some(0)
             && SERVICES.iter().any(|(protocols, ports, sign)| {
                 protocols.contains(&socket.local.protocol)
-                    && (ports.is_empty() || ports.contains(&socket.local.port))
+                    && self.has_port(ports, socket.local.port, netns)
                     && self.shows(sign, netns)
             })
+    }
+
+    fn has_port(&self, ports: &Ports, port: u16, netns: Option<u64>) -> bool {
+        match ports {
+            Ports::Fixed(ports) => ports.contains(&port),
+            Ports::Tunnels => self.tunnel_ports.contains(&(netns, port)),
+            Ports::HandedOut => self.handed_out.iter().any(|range| range.contains(port)),
+            Ports::Any => true,
+        }
     }
 
     fn shows(&self, sign: &Sign, netns: Option<u64>) -> bool {
@@ -94,6 +149,32 @@ impl RunningServices {
             Sign::Module(name) => Path::new("/sys/module").join(name).exists(),
         }
     }
+}
+
+/// The tunnels whose port is not an attribute of a device.
+const FOU: PortFamily = PortFamily { name: "fou", list: 3, port: 1, is_big_endian: true };
+const L2TP: PortFamily = PortFamily { name: "l2tp", list: 4, port: 26, is_big_endian: false };
+const WIREGUARD: PortFamily = PortFamily { name: "wireguard", list: 0, port: 6, is_big_endian: false };
+/// `WGDEVICE_A_IFINDEX`, and its length with the header of an attribute.
+const WIREGUARD_INDEX: u16 = 1;
+const INDEX_LENGTH: u16 = 8;
+
+/// Returns the ports of WireGuard, FOU and L2TP in the namespace of the calling thread. A request would load a module
+/// that is not loaded.
+fn ports_of_tunnels(links: &[Link]) -> Vec<u16> {
+    let mut found = Vec::new();
+    for link in links.iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {
+        let mut index = INDEX_LENGTH.to_ne_bytes().to_vec();
+        index.extend(WIREGUARD_INDEX.to_ne_bytes());
+        index.extend(link.index.to_ne_bytes());
+        found.extend(generic_netlink::ports(WIREGUARD, &index).unwrap_or_default());
+    }
+    for (module, family) in [("fou", FOU), ("l2tp_netlink", L2TP)] {
+        if Path::new("/sys/module").join(module).exists() {
+            found.extend(generic_netlink::ports(family, &[]).unwrap_or_default());
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -107,15 +188,21 @@ mod tests {
     fn only_a_service_that_runs_explains_a_socket() {
         let mut running =
             RunningServices { threads: HashSet::from(["nfsd".to_owned()]), ..RunningServices::default() };
-        let link =
-            |kind: &str| Link { index: 2, name: "x".into(), is_loopback: false, kind: Some(kind.into()) };
-        running.add(Some(7), vec![link("vxlan")]);
+        let link = |kind: &str| Link {
+            index: 2,
+            name: "x".into(),
+            is_loopback: false,
+            kind: Some(kind.into()),
+            port: Some(4789),
+        };
+        running.add(Some(7), (vec![link("vxlan")], Vec::new()));
         for (name, local, uid, netns, explained) in [
             ("nfsd on its port", "tcp/0.0.0.0:2049", Some(0), None, true),
             ("nfsd's port under a user", "tcp/0.0.0.0:2049", Some(1000), None, false),
             ("nfsd's port, user unknown", "tcp/0.0.0.0:2049", None, None, false),
             ("nfsd on another port", "tcp/0.0.0.0:8080", Some(0), None, false),
             ("a device in its namespace", "udp/0.0.0.0:4789", Some(0), Some(7), true),
+            ("another port than that of the device", "udp/0.0.0.0:4790", Some(0), Some(7), false),
             ("a device in another namespace", "udp/0.0.0.0:4789", Some(0), None, false),
             ("another protocol", "tcp/0.0.0.0:4789", Some(0), Some(7), false),
             ("no service", "tcp/0.0.0.0:445", Some(0), None, false),

@@ -17,6 +17,8 @@ pub(super) struct Link {
     pub is_loopback: bool,
     /// What kind of virtual device it is: `wireguard`, `vxlan`.
     pub kind: Option<String>,
+    /// The UDP port on which the device itself listens, if it is a tunnel.
+    pub port: Option<u16>,
 }
 
 /// The protocol number is 0, which means the default of the family.
@@ -27,6 +29,9 @@ const GETADDR: (u16, u16) = (22, 20);
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+/// The kinds of tunnels that listen on a UDP port, and the attribute that carries it (linux/if_link.h, linux/amt.h).
+const TUNNELS: [(&str, u16); 4] = [("vxlan", 15), ("geneve", 5), ("bareudp", 1), ("amt", 3)];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_LOOPBACK: u32 = 0x8;
@@ -68,12 +73,22 @@ pub(super) fn addresses(name: &str) -> Result<Option<Vec<IpAddr>>, Errno> {
 fn link(message: &[u8]) -> Option<Link> {
     let (index, flags) = (number(message, 4)?, number(message, 8)?);
     let attributes = message.get(LINK_BODY..)?;
-    let kind = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
+    let info = attribute(attributes, IFLA_LINKINFO);
+    let kind = info.and_then(|info| attribute(info, IFLA_INFO_KIND)).map(text);
+    let port = kind.as_deref().and_then(|kind| TUNNELS.iter().find(|(name, _)| *name == kind)).and_then(
+        |(_, port)| {
+            attribute(attribute(info?, IFLA_INFO_DATA)?, *port)?
+                .first_chunk()
+                .copied()
+                .map(u16::from_be_bytes)
+        },
+    );
     Some(Link {
         index,
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,
-        kind: kind.map(text),
+        kind,
+        port,
     })
 }
 
@@ -102,8 +117,18 @@ mod tests {
         message.extend(attribute_of(IFLA_IFNAME, b"lo\0"));
         message.extend(attribute_of(IFLA_LINKINFO | 0x8000, &attribute_of(IFLA_INFO_KIND, b"wireguard\0")));
         let kind = Some("wireguard".to_owned());
-        let wanted = Link { index: 7, name: "lo".to_owned(), is_loopback: false, kind };
+        let wanted = Link { index: 7, name: "lo".to_owned(), is_loopback: false, kind, port: None };
         assert_eq!(link(&message), Some(wanted));
+    }
+
+    #[test]
+    fn the_port_of_a_tunnel() {
+        let data = attribute_of(15, &4789_u16.to_be_bytes());
+        let info = [attribute_of(IFLA_INFO_KIND, b"vxlan\0"), attribute_of(IFLA_INFO_DATA, &data)].concat();
+        let mut message = vec![0; LINK_BODY];
+        message.extend(attribute_of(IFLA_IFNAME, b"vxlan0\0"));
+        message.extend(attribute_of(IFLA_LINKINFO, &info));
+        assert_eq!(link(&message).and_then(|link| link.port), Some(4789));
     }
 
     #[test]

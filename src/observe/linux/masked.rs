@@ -1,15 +1,13 @@
 //! Finds processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
 
-use super::files::slurp;
+use rustix::io::Errno;
+
+use super::files;
 use crate::model::Pid;
 
-/// Long enough for a mount table of several thousand mounts.
-const LONGEST: usize = 4 * 1024 * 1024;
-
 /// Returns the processes with a mount over their directory or over something below it, in rising order.
-pub(super) fn processes() -> Vec<Pid> {
-    let mounts = slurp("/proc/thread-self/mountinfo", 64 * 1024, LONGEST).unwrap_or_default();
-    processes_in(&String::from_utf8_lossy(&mounts))
+pub(super) fn processes() -> Result<Vec<Pid>, Errno> {
+    Ok(processes_in(&files::mounts()?))
 }
 
 /// Returns the same processes from the text of `mountinfo`, whose fifth field is the mount point.

@@ -14,6 +14,7 @@ mod external_program;
 mod files;
 mod find_owners;
 mod fuse;
+mod generic_netlink;
 mod hidden_processes;
 mod homes;
 mod kernel_services;

@@ -4,7 +4,7 @@
 //! refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept open.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use rustix::fs::{CWD, readlinkat};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::files::numbers;
+use super::files::{self, numbers};
 use super::settings::{self, Ephemeral};
 use super::sockets::{self, Listed};
 use crate::model::{Netns, Pid};
@@ -74,8 +74,7 @@ pub(super) fn discover() -> BTreeMap<u64, Known> {
 
 /// Returns the network namespaces that are mounted: inode and mount point.
 pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
-    let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
-    mounted_in(&String::from_utf8_lossy(&mounts))
+    mounted_in(&files::mounts().unwrap_or_default())
 }
 
 /// Returns the same from the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.

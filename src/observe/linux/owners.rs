@@ -43,6 +43,8 @@ pub(super) struct Walk {
     pub strays: Vec<Stray>,
     /// Processes whose directory in `/proc` is covered by a mount, rising.
     pub masked: Vec<Pid>,
+    /// Why it is not known which processes a mount covers.
+    pub masked_unknown: Option<Errno>,
     /// Processes that exist and that `/proc` does not list.
     pub unlisted: Vec<Pid>,
     /// The processes, for a closer search.
@@ -72,6 +74,16 @@ pub(super) struct Search<'w> {
 }
 
 impl Walk {
+    /// Adds the processes that a mount covers.
+    fn add_masked_processes(&mut self) {
+        match masked::processes() {
+            Ok(pids) => self.masked.extend(pids),
+            Err(errno) => self.masked_unknown = Some(errno),
+        }
+        self.masked.sort_unstable();
+        self.masked.dedup();
+    }
+
     /// Adds the results of another walk.
     pub(super) fn absorb(&mut self, other: Walk) {
         self.unread.extend(other.unread);
@@ -86,6 +98,7 @@ impl Walk {
         self.masked.extend(other.masked);
         self.masked.sort_unstable();
         self.masked.dedup();
+        self.masked_unknown = self.masked_unknown.or(other.masked_unknown);
         self.unlisted.extend(other.unlisted);
         self.pids.extend(other.pids);
     }
@@ -193,9 +206,7 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     let pids = numbers_in(&proc)?;
     let mut walk = walk_of(&proc, &pids, search)?;
     walk.pids = pids;
-    walk.masked.extend(masked::processes());
-    walk.masked.sort_unstable();
-    walk.masked.dedup();
+    walk.add_masked_processes();
     Ok(walk)
 }
 
@@ -239,7 +250,8 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
 /// Returns an error if `/proc` itself cannot be read.
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
-    let mut walk = Walk { masked: masked::processes(), ..Walk::default() };
+    let mut walk = Walk::default();
+    walk.add_masked_processes();
     for pid in numbers_in(&proc)? {
         namespace(&proc, &mut PidPath::new(pid), &mut walk);
     }

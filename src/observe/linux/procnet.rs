@@ -50,6 +50,7 @@ fn row(line: &str) -> Option<Record> {
         inode,
         v6only: None,
         cgroup: None,
+        transparent: false,
     })
 }
 

@@ -3,8 +3,8 @@
 use rustix::fs::{CWD, readlinkat};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::files::slurp;
-use super::process;
+use super::files::{self, slurp};
+use super::{links, process};
 use crate::model::{Gap, HostScope, Note, PortRange, Protocol, Stage, State};
 use crate::observe::Scope;
 
@@ -26,8 +26,6 @@ pub(super) struct Ephemeral {
 /// every other port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
-/// Long enough for a mount table of several thousand mounts.
-const LONGEST_MOUNTS: usize = 4 * 1024 * 1024;
 
 /// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
 pub(super) fn ephemeral() -> Ephemeral {
@@ -131,8 +129,7 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
 /// `subset=pid` does not.
 pub(super) fn hides_others(privileged: bool) -> bool {
-    let mounts = slurp("/proc/self/mountinfo", 64 * 1024, LONGEST_MOUNTS).unwrap_or_default();
-    !privileged && hides_processes(&String::from_utf8_lossy(&mounts))
+    !privileged && hides_processes(&files::mounts().unwrap_or_default())
 }
 
 /// Returns the part of the machine that this process sees; `None` if that cannot be read.
@@ -177,6 +174,9 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         let what = "a library is preloaded into this program, and can change what it reads";
         notes.push(Note { important: true, ..note(what, Some("use the static build")) });
     }
+    if scope.details || scope.packages {
+        notes.extend(martian_devices());
+    }
     if !scope.processes {
         notes.push(note("processes were not looked up", Some("run without --no-holders")));
     }
@@ -193,6 +193,30 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         ));
     }
     notes
+}
+
+/// Returns a note on the devices through which other machines reach the loopback addresses of this one
+/// (`route_localnet`, Documentation/networking/ip-sysctl.rst).
+fn martian_devices() -> Option<Note> {
+    let is_set = |name: &str| {
+        slurp(format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), 16, 16)
+            .is_ok_and(|text| text.trim_ascii() != b"0")
+    };
+    let links = links::list().unwrap_or_default();
+    let devices = links.into_iter().filter(|link| !link.is_loopback).map(|link| link.name);
+    let all = is_set("all");
+    let devices: Vec<String> = devices.filter(|name| all || is_set(name)).collect();
+    let first = devices.first()?;
+    Some(Note {
+        what: format!(
+            "device{} (route_localnet) through which other machines reach what listens on 127.0.0.0/8, unless a firewall \
+             drops it; the first: {first}",
+            if devices.len() == 1 { "" } else { "s" }
+        ),
+        count: u64::try_from(devices.len()).ok(),
+        remedy: Some("sysctl net.ipv4.conf.all.route_localnet=0, and the same for the device".to_owned()),
+        important: true,
+    })
 }
 
 /// Returns whether a library is preloaded into this process (ld.so(8)). A static program loads none.

@@ -219,8 +219,9 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     lister.listed
 }
 
-/// The user, the control group, and whether the device is a loopback device: sockets with the same key share a home.
-type HomeKey = (Option<u32>, Option<NonZeroU64>, Option<bool>);
+/// The user, the control group, whether the device is a loopback device, and whether the socket is transparent: sockets
+/// with the same key share a home.
+type HomeKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool);
 
 struct Lister<'s> {
     scope: &'s Scope,
@@ -445,8 +446,10 @@ impl Lister<'_> {
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
         // The kernel no longer has the user of a connection that no process has, and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
-        let new = || Home { uid, netns: self.netns.cloned(), on_loopback, ..Home::default() };
-        let home = self.homes.entry((uid, cgroup, on_loopback)).or_insert_with(|| Arc::new(new())).clone();
+        let transparent = record.transparent && state.holds_port();
+        let new = || Home { uid, netns: self.netns.cloned(), on_loopback, transparent, ..Home::default() };
+        let key = (uid, cgroup, on_loopback, transparent);
+        let home = self.homes.entry(key).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
                 protocol: kind.protocol,

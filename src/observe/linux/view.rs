@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::kernel_services;
 use super::namespaces::{self, Known};
 use super::owners::Walk;
 use super::sockets::{self, Found, Listed};
-use super::{kernel_services, links};
 use crate::model::{Gap, Namespace, Namespaces, Note, Stage};
 use crate::observe::{Error, Scope};
 
@@ -92,8 +92,7 @@ impl View {
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {
-            let links = known.enter(links::list).and_then(|links| links).unwrap_or_default();
-            running.add(Some(known.netns.inode), links);
+            running.add(Some(known.netns.inode), known.enter(kernel_services::devices).unwrap_or_default());
         }
         running
     }

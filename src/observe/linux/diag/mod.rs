@@ -36,6 +36,9 @@ pub struct Record {
     pub v6only: Option<bool>,
     /// The ID of its control group, if the kernel gives it (Linux 5.8).
     pub cgroup: Option<u64>,
+    /// Whether it accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), if the kernel gives it (Linux
+    /// 5.15).
+    pub transparent: bool,
 }
 
 /// Why a dump cannot be trusted.
@@ -76,6 +79,9 @@ const AF_INET6: u8 = 10;
 const RECORD: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
+/// `struct inet_diag_sockopt` of linux/inet_diag.h: bits in the order of their names.
+const INET_DIAG_SOCKOPT: u16 = 22;
+const TRANSPARENT: u8 = 1 << 5;
 
 /// A dump that is read datagram by datagram.
 #[derive(Debug, Default)]
@@ -133,7 +139,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
         AF_INET6 => Family::Ipv6,
         _ => return None,
     };
-    let (v6only, cgroup) = attributes(bytes.get(RECORD..)?)?;
+    let (v6only, cgroup, transparent) = attributes(bytes.get(RECORD..)?)?;
     Some(Record {
         family,
         state: fixed[1],
@@ -147,23 +153,25 @@ fn record(bytes: &[u8]) -> Option<Record> {
         inode: u32_at(fixed, 68)?,
         v6only,
         cgroup,
+        transparent,
     })
 }
 
-/// Parses the two attributes of interest; unknown attributes are skipped, malformed ones are refused.
-fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>)> {
-    let (mut v6only, mut cgroup) = (None, None);
+/// Parses the attributes of interest; unknown attributes are skipped, malformed ones are refused.
+fn attributes(mut rest: &[u8]) -> Option<(Option<bool>, Option<u64>, bool)> {
+    let (mut v6only, mut cgroup, mut transparent) = (None, None, false);
     while !rest.is_empty() {
         let length = usize::from(u16_at(rest, 0)?);
         let value = rest.get(4..length)?;
         match u16_at(rest, 2)? {
             INET_DIAG_SKV6ONLY => v6only = Some(*value.first()? != 0),
             INET_DIAG_CGROUP_ID => cgroup = Some(u64::from_ne_bytes(*value.first_chunk()?)),
+            INET_DIAG_SOCKOPT => transparent = *value.first()? & TRANSPARENT != 0,
             _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some((v6only, cgroup))
+    Some((v6only, cgroup, transparent))
 }
 
 fn address(family: Family, bytes: &[u8], at: usize) -> Option<IpAddr> {

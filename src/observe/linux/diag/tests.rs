@@ -97,6 +97,7 @@ fn recorded_tcp_over_ipv4() {
         inode: 2_633_668,
         v6only: None,
         cgroup: Some(1),
+        transparent: false,
     };
     let second = Record {
         local: ("127.0.0.1".parse().unwrap(), 5432),

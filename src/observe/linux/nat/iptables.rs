@@ -133,7 +133,7 @@ fn match_of(condition: &mut Condition, option: &str, value: &str, negated: bool)
         // Docker excludes what arrives from its own bridge, which no outsider uses.
         ("-i" | "--in-interface", true) => {}
         ("-i" | "--in-interface", false) if !value.ends_with('+') => {
-            condition.device = Some(value.to_owned())
+            condition.device = Some(value.to_owned());
         }
         ("--dport" | "--destination-port" | "--dports" | "--destination-ports", _) => match ports(value) {
             Some(ranges) if !negated => condition.ports = Some(ranges),

@@ -19,7 +19,7 @@ use rustix::net::netlink::NETFILTER;
 
 use self::rules::{Condition, Destination, Hook, PublishingRule, Table};
 use super::external_program::output;
-use super::files::slurp;
+use super::files::read_records;
 use super::links;
 use super::netlink_dump::{attribute, dump, number, text};
 use crate::model::{
@@ -102,10 +102,11 @@ impl Sources {
     }
 
     fn read_virtual_services(&mut self) {
-        match slurp("/proc/thread-self/net/ip_vs", 4096, LARGEST) {
-            Ok(bytes) => self.services = iptables::virtual_services(&String::from_utf8_lossy(&bytes)),
+        match read_records("/proc/thread-self/net/ip_vs", LARGEST) {
+            Ok(text) => self.services = iptables::virtual_services(&text),
             Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
-            Err(_) => {}
+            Err(Errno::NOENT) => {}
+            Err(errno) => self.refusals.push(format!("/proc/net/ip_vs: {errno}")),
         }
     }
 
@@ -161,8 +162,8 @@ impl Sources {
 
     fn read_legacy_iptables(&mut self) {
         for (names, family) in [("ip_tables_names", Family::Ipv4), ("ip6_tables_names", Family::Ipv6)] {
-            match slurp(format!("/proc/thread-self/net/{names}"), 256, 4096) {
-                Ok(text) if text.split(|byte| *byte == b'\n').any(|name| name == b"nat") => {
+            match read_records(format!("/proc/thread-self/net/{names}"), 4096) {
+                Ok(text) if text.lines().any(|name| name == "nat") => {
                     self.read_iptables(family, false);
                 }
                 Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,

@@ -1,0 +1,47 @@
+//! Objects of kernel modules, by generic netlink (linux/genetlink.h): the ports of tunnels.
+
+use rustix::io::Errno;
+use rustix::net::netlink::GENERIC;
+
+use super::netlink_dump::{attribute, dump, text};
+
+/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, and the version of both.
+const CONTROLLER: u16 = 0x10;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+/// The size of `genlmsghdr`.
+const HEADER: usize = 4;
+
+/// A family whose objects listen on a UDP port: its name, the command that lists them, the attribute that carries the
+/// port, and whether that is in network order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortFamily {
+    pub(super) name: &'static str,
+    pub(super) list: u8,
+    pub(super) port: u16,
+    pub(super) is_big_endian: bool,
+}
+
+/// Lists the ports of a family, in the network namespace of the calling thread. `arguments` are attributes of the
+/// request.
+///
+/// # Errors
+///
+/// Returns an error if the kernel does not have the family, or refuses.
+pub(super) fn ports(family: PortFamily, arguments: &[u8]) -> Result<Vec<u16>, Errno> {
+    let families = dump(Some(GENERIC), (CONTROLLER, CONTROLLER), &[GET_FAMILY, 1, 0, 0], |message| {
+        let attributes = message.get(HEADER..)?;
+        let id = attribute(attributes, FAMILY_ID)?.first_chunk().copied().map(u16::from_ne_bytes)?;
+        Some((id, text(attribute(attributes, FAMILY_NAME)?)))
+    })?;
+    let (id, _) = families.into_iter().find(|(_, name)| name == family.name).ok_or(Errno::NOENT)?;
+    let request = [&[family.list, 1, 0, 0], arguments].concat();
+    let found = dump(Some(GENERIC), (id, id), &request, |message| {
+        let bytes =
+            attribute(message.get(HEADER..)?, family.port).and_then(|value| value.first_chunk().copied());
+        let port = if family.is_big_endian { u16::from_be_bytes } else { u16::from_ne_bytes };
+        Some(bytes.map(port))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
