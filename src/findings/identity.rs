@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{first_of, list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Pid, ReplaceableBy, RestsOn, Severity};
+use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, named};
 
 /// A process that listens on the port of a guarded service and is not known to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +104,7 @@ impl FindingKind for Impostor {
         if let Some(named_like) = named_like {
             let but = match self.file {
                 ReplaceableBy::Anyone => "anyone can have put the program file there",
+                ReplaceableBy::Unknown => "the script that its command line names was not found",
                 _ => "a user who is not root can replace the program file",
             };
             return format!(
@@ -264,10 +265,24 @@ pub struct Masquerading {
     pub claims: String,
     /// The path of its program file.
     pub exe: String,
-    /// Whether it calls itself a kernel thread.
-    pub is_kernel_thread_name: bool,
-    /// Whether the file that runs is mounted over the file of that name.
-    pub is_mounted_over: bool,
+    /// How it makes itself look like something else.
+    pub by: Disguise,
+}
+
+named! {
+    /// How a process makes itself look like something else.
+    pub enum Disguise {
+        /// It has the name of a kernel thread.
+        KernelThread = "kernel-thread",
+        /// The file that runs is mounted over the file of that name.
+        Mount = "mount",
+        /// Its command line calls it a well-known server.
+        Name = "name",
+        /// It is an interpreter, and its command line names a compiled program as its script.
+        Script = "script",
+        /// Its code does not come from the file that the kernel calls its program.
+        ProgramFile = "program-file",
+    }
 }
 
 impl FindingKind for Masquerading {
@@ -282,17 +297,23 @@ impl FindingKind for Masquerading {
     };
 
     fn sentence(&self) -> String {
-        let Masquerading { pid, claims, exe, is_kernel_thread_name, is_mounted_over } = self;
-        if *is_mounted_over {
-            format!(
+        let Masquerading { pid, claims, exe, by } = self;
+        match by {
+            Disguise::Mount => format!(
                 "Process {pid} runs as {exe}, but the file at that path is another one: something is mounted there."
-            )
-        } else if *is_kernel_thread_name {
-            format!(
+            ),
+            Disguise::KernelThread => format!(
                 "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
-            )
-        } else {
-            format!("Process {pid} calls itself {claims}, but runs the program {exe}.")
+            ),
+            Disguise::Name => format!("Process {pid} calls itself {claims}, but runs the program {exe}."),
+            Disguise::Script => format!(
+                "The command line of process {pid} names {claims} as its script, but that file is a compiled program: \
+                 {exe} cannot run it and runs other code."
+            ),
+            Disguise::ProgramFile => format!(
+                "The kernel names {exe} as the program of process {pid}, but the memory of the process contains no code of \
+                 that file."
+            ),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::interpreter::command_words;
 use crate::model::{Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
@@ -47,20 +46,13 @@ impl<'o> IdentifiedProcess<'o> {
     /// Returns whether a user who is not root can have put the program file or script there, or whether there is no
     /// file.
     pub(super) fn is_replaceable(&self) -> bool {
-        ReplaceableBy::of(self.process) != ReplaceableBy::Root
+        ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the words that identify the program name what runs. Words among the arguments of what runs do
-    /// not count, because any program can be given any arguments.
+    /// Returns whether the words that identify the program name what runs: they are neither its arguments, because any
+    /// program can be given any arguments, nor a title that the process gave itself.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
-        let Some(identity) = self.identity.as_deref() else { return false };
-        if !identity.is_interpreter() || identity.rests_on != RestsOn::Cmdline {
-            return true;
-        }
-        let words = self.program_name().and_then(|name| command_words(name, &self.process.cmdline));
-        words
-            .map(|words| words.join(" "))
-            .is_none_or(|line| identity.programs.iter().any(|program| line.contains(program.mark())))
+        self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
 
     /// Returns whether the name of the program file can be trusted: only root can have put a file with this name

@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
-use crate::model::{Exposure, OriginKind, Process, Severity};
+use crate::model::{Exposure, OriginKind, ReplaceableBy, Process, Severity};
 
 /// How trustworthy a process is; the variants are in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,7 @@ fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
     let process = identified.process;
     match (identified.is_known(), is_system_file(process)) {
         _ if identified.is_replaceable() => Trust::Replaceable,
+        _ if ReplaceableBy::of(process) == ReplaceableBy::Unknown => Trust::Unknown,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
         // Only root can have put the program there, so an unknown program is not suspicious.

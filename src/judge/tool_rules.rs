@@ -3,7 +3,7 @@
 use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::identity::{AdHoc, DualUse, Masquerading, ShellListener, Tool};
+use crate::findings::identity::{AdHoc, Disguise, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::{OriginKind, Process};
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse};
@@ -93,22 +93,24 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// Decides `masquerading`: a kernel thread has no program file, and a server runs neither from a file of another name
-/// that a user can replace nor from a file that is mounted over its own. Interpreters set the name that their script asks for, so their names prove nothing.
+/// that a user can replace nor from a file that is mounted over its own. No interpreter runs a compiled program.
+/// Interpreters set the name that their script asks for, so their names prove nothing.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
-        let kernel_thread = kernel_thread_name(process.process);
-        let covered = covered_server(process);
-        let claims = kernel_thread.or(covered).or_else(|| claimed_server(process))?;
-        let evidence = Masquerading {
-            pid: process.process.pid,
-            claims: claims.to_owned(),
-            exe: exe.path.clone(),
-            is_kernel_thread_name: kernel_thread.is_some(),
-            is_mounted_over: kernel_thread.is_none() && covered.is_some(),
-        };
-        Some(evidence.into())
+        let (by, claims) = disguise(process)?;
+        let (pid, claims) = (process.process.pid, claims.to_owned());
+        Some(Masquerading { pid, claims, exe: exe.path.clone(), by }.into())
     })
+}
+
+/// Returns how a process makes itself look like something else, and like what.
+fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> {
+    let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
+    thread
+        .or_else(|| Some((Disguise::Mount, covered_server(process)?)))
+        .or_else(|| Some((Disguise::Script, false_script(process.process)?)))
+        .or_else(|| Some((Disguise::Name, claimed_server(process)?)))
 }
 
 fn kernel_thread_name(process: &Process) -> Option<&str> {
@@ -134,6 +136,11 @@ fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let is_elsewhere =
         process.process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere);
     process.program_name().filter(|name| is_elsewhere && programs::serves_a_guarded_port(name))
+}
+
+/// Returns the compiled program that a process names as its script.
+fn false_script(process: &Process) -> Option<&str> {
+    process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
 /// Returns the well-known server that a process calls itself, if its file has another name and a user can replace it.

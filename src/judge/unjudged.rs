@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn evidence_that_is_missing_is_a_gap() {
         let python = |line: &str| program_process(7, "python3", "/usr/bin/python3.11", line);
-        let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin });
+        let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin, is_program: false });
         for (name, process, why) in [
             ("a server", program_process(7, "nginx", "/usr/sbin/nginx", ""), None),
             ("a script", python("python3 x.py"), None),

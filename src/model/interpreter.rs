@@ -119,9 +119,22 @@ fn without_numbers(code: &str) -> String {
     text
 }
 
-/// Returns the name of an interpreter without its version: `python3.11` becomes `python`.
+/// Returns the name of an interpreter without its version and its build: `python3.11-dbg` and
+/// `perl5.36-x86_64-linux-gnu` become `python` and `perl`.
 fn without_version(program: &str) -> &str {
-    program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
+    without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
+}
+
+/// Returns the name of an interpreter without what Debian and Python append for a build: the name of an architecture,
+/// `-dbg`, or the letters of an ABI after the version (`python3.13t`).
+pub(crate) fn without_build(program: &str) -> &str {
+    let architecture = ["-linux-gnu", "-linux-musl"].iter().find_map(|system| program.find(system));
+    let program =
+        architecture.and_then(|at| program.get(..at)?.rsplit_once('-')).map_or(program, |(name, _)| name);
+    let program =
+        ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program);
+    let version = program.trim_end_matches(['d', 'm', 't', 'u']);
+    if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
 }
 
 fn is_interpreter_or_relay(program: &str) -> bool {
@@ -263,17 +276,21 @@ pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>>
     Some(Runs::Nothing)
 }
 
-/// Returns the words of an interpreter's command line up to the script, module or class that it runs, without the
-/// arguments of that: only these words say what runs. There are none if it runs code or standard input. `None` if
-/// `program` is not a known interpreter, or its command line is not known.
+/// Returns the words of an interpreter's command line after its own name, up to the script, module or class that it runs,
+/// without the arguments of that: only these words say what runs. If it runs none of these, its options remain.
+/// `None` if `program` is not a known interpreter, or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match runs(program, cmdline)? {
         Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) => target,
-        Runs::Code(_) | Runs::Nothing => return Some(&[]),
+        Runs::Code(_) => return Some(&[]),
+        Runs::Nothing => {
+            let end = cmdline.iter().position(|word| matches!(word.as_str(), "-" | "-s" | "repl"));
+            return cmdline.get(1..end.unwrap_or(cmdline.len()));
+        }
         Runs::Relay(_) => return None,
     };
     let end = cmdline.iter().position(|word| std::ptr::eq(word.as_str(), target))?;
-    cmdline.get(..=end)
+    cmdline.get(1..=end)
 }
 
 /// Returns whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
@@ -339,6 +356,10 @@ mod tests {
             ("deno", "deno run --allow-net x.ts", Some(File("x.ts"))),
             ("perl5.36", "perl -w -I lib x.pl", Some(File("x.pl"))),
             ("perl", "perl -we code", Some(Code("code"))),
+            ("perl5.36-x86_64-linux-gnu", "perl x.pl", Some(File("x.pl"))),
+            ("python3.11-dbg", "python3 x.py", Some(File("x.py"))),
+            ("python3.13t", "python3 x.py", Some(File("x.py"))),
+            ("pythond", "pythond x.py", None),
             ("php8.2", "php -S 0.0.0.0:80 -t /srv router.php", Some(File("router.php"))),
             ("php8.2", "php -S 0.0.0.0:80 -t /srv", Some(Nothing)),
             ("php", "php -f x.php", Some(File("x.php"))),
@@ -358,10 +379,12 @@ mod tests {
     #[test]
     fn words_that_say_what_runs() {
         for (program, line, words) in [
-            ("python3", "python3 -u /srv/x.py salt-master", Some("python3 -u /srv/x.py")),
-            ("python3", "python3 -m salt.master -d", Some("python3 -m salt.master")),
+            ("python3", "python3 -u /srv/x.py salt-master", Some("-u /srv/x.py")),
+            ("python3", "salt-master -m salt.master -d", Some("-m salt.master")),
             ("python3", "python3 -c code salt-master", Some("")),
-            ("java", "java -Xmx1g -cp /a org.x.Main org.y.Main", Some("java -Xmx1g -cp /a org.x.Main")),
+            ("python3", "python3 -u - salt-master", Some("-u")),
+            ("java", "java -agentlib:jdwp=x", Some("-agentlib:jdwp=x")),
+            ("java", "java -Xmx1g -cp /a org.x.Main org.y.Main", Some("-Xmx1g -cp /a org.x.Main")),
             ("beam.smp", "beam.smp -s rabbit", None),
         ] {
             let line = words_of(line);
@@ -386,7 +409,7 @@ mod tests {
         let process = |exe: &str, line: &str, script: Option<&str>| Process {
             exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
             cmdline: if line.is_empty() { Vec::new() } else { words_of(line) },
-            script: script.map(|path| Script { path: path.to_owned(), origin: None }),
+            script: script.map(|path| Script { path: path.to_owned(), origin: None, is_program: false }),
             ..Process::unknown(7)
         };
         let target = |text: &str| RunTarget::Target(text.to_owned());

@@ -111,6 +111,9 @@ pub struct Script {
     pub path: String,
     /// Who can replace it; `None` if that is not known.
     pub origin: Option<Origin>,
+    /// Whether the file is a compiled program. No interpreter can run such a file, so the command line is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_program: bool,
 }
 
 /// What the configuration file of a server says about who may connect.

@@ -1,6 +1,6 @@
 //! Who can have put a file where it runs.
 
-use super::{Exe, ExeState, OriginKind, Process};
+use super::{Exe, ExeState, OriginKind, Process, Script};
 
 /// Directories in which a user who is not root has files.
 const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Users\"];
@@ -12,6 +12,8 @@ const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 pub enum ReplaceableBy {
     /// Only root, as far as is known.
     Root,
+    /// Not known: the script that the command line names is not there, or could not be read.
+    Unknown,
     /// A user who is not root.
     User,
     /// Anyone; or no file at its path is the one that runs, so that nothing is known about who made it.
@@ -22,13 +24,16 @@ impl ReplaceableBy {
     /// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
     #[must_use]
     pub fn of(process: &Process) -> Self {
-        let script = process.script.as_ref().and_then(|script| script.origin.as_ref());
-        let script = script.map_or(ReplaceableBy::Root, |origin| match origin.kind {
-            OriginKind::User => ReplaceableBy::User,
-            OriginKind::Open | OriginKind::Memory => ReplaceableBy::Anyone,
-            _ => ReplaceableBy::Root,
-        });
-        Self::of_file(process).max(script)
+        Self::of_file(process).max(process.script.as_ref().map_or(ReplaceableBy::Root, Self::of_script))
+    }
+
+    fn of_script(script: &Script) -> Self {
+        match script.origin.as_ref().map(|origin| origin.kind) {
+            Some(OriginKind::Open | OriginKind::Memory) => ReplaceableBy::Anyone,
+            Some(OriginKind::User) => ReplaceableBy::User,
+            Some(OriginKind::Package | OriginKind::System) if !script.is_program => ReplaceableBy::Root,
+            _ => ReplaceableBy::Unknown,
+        }
     }
 
     /// Returns who can have put the program file of a process there; by its path if nothing else is known.

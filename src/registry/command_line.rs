@@ -13,6 +13,7 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::programs::{first_letters, stem};
 use super::table::parts;
+use crate::model::interpreter::without_build;
 
 /// Longer command lines are cut here, in bytes: four times the length that a person writes, and fast to search.
 const LONGEST_LINE: usize = 1 << 16;
@@ -108,7 +109,8 @@ fn without_release(file: &str) -> Option<&str> {
 
 /// Returns the name that the tables use for the interpreter whose file is `file`.
 fn interpreter(file: &str) -> Option<&'static str> {
-    let found = INTERPRETERS.iter().find(|(_, files)| files.contains(&file) || files.contains(&stem(file)));
+    let names = [file, stem(file), stem(without_build(file))];
+    let found = INTERPRETERS.iter().find(|(_, files)| names.iter().any(|name| files.contains(name)));
     found.map(|(name, _)| *name)
 }
 

@@ -4,7 +4,8 @@
 //! no program is chosen if a name fits several.
 
 use super::programs::{self, GuardStrictness, Guarded, Match, Program, pairs, stem};
-use crate::model::{PortRange, Process, Protocol, RestsOn};
+use crate::model::interpreter::{Runs, command_words, runs, without_build};
+use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 
 /// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
@@ -28,6 +29,8 @@ pub struct Identity {
     interpreter: Vec<&'static str>,
     /// Whether it is a self-contained Erlang or Elixir release.
     is_release: bool,
+    /// Whether it rests on a title: a text that the process wrote over its whole command line.
+    rests_on_title: bool,
 }
 
 impl Identity {
@@ -55,6 +58,13 @@ impl Identity {
     #[must_use]
     pub fn program(&self) -> Option<Program> {
         self.programs.first().copied().filter(|_| !self.is_bare())
+    }
+
+    /// Returns whether it rests on a title, a text that the process wrote over its whole command line: the title does not
+    /// say what runs.
+    #[must_use]
+    pub const fn rests_on_title(&self) -> bool {
+        self.rests_on_title
     }
 
     /// Returns whether it is an interpreter, whose file does not identify the script that it runs.
@@ -134,7 +144,7 @@ fn file_name(path: &str) -> &str {
 
 fn interpreter(file: &str) -> Vec<&'static str> {
     let rows = programs::interpreters().iter();
-    rows.filter(|(_, begin)| *begin == stem(file)).map(|(name, _)| *name).collect()
+    rows.filter(|(_, begin)| *begin == stem(without_build(file))).map(|(name, _)| *name).collect()
 }
 
 /// Identifies the program of a process; returns `None` if neither its file nor its name could be read.
@@ -168,6 +178,7 @@ pub fn identify(process: &Process) -> Option<Identity> {
         also: Vec::new(),
         interpreter,
         is_release: false,
+        rests_on_title: false,
     })
 }
 
@@ -206,7 +217,7 @@ fn interpreted(
     file: Option<&str>,
     interpreter: Vec<&'static str>,
 ) -> Identity {
-    let line = process.cmdline.join(" ");
+    let line = LineThatRuns::of(process, file);
     let is_interpreter = |name: &str| programs::interpreters().iter().any(|(known, _)| *known == name);
     let mut hits: Vec<(usize, Program)> = programs::scripts()
         .iter()
@@ -215,39 +226,30 @@ fn interpreted(
                 || (!is_interpreter(program.name) && own == Some(program.name))
         })
         .filter_map(|program| match program.matches {
-            Match::Arg(text) if line.contains(text) => Some((text.len(), *program)),
+            Match::Arg(text) if line.names(text) => Some((text.len(), *program)),
             _ => None,
         })
         .collect();
+    let of_words = |name: String, programs, also| Identity {
+        rests_on: RestsOn::Cmdline,
+        name,
+        programs,
+        also,
+        interpreter: interpreter.clone(),
+        is_release: false,
+        rests_on_title: line.is_title,
+    };
     if let Some(longest) = hits.iter().map(|(length, _)| *length).max() {
         hits.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         let (programs, also): (Vec<_>, Vec<_>) = hits.into_iter().partition(|(length, _)| *length == longest);
         let programs: Vec<Program> = programs.into_iter().map(|(_, program)| program).collect();
-        return Identity {
-            rests_on: RestsOn::Cmdline,
-            name: programs.first().map(Program::shown).unwrap_or_default().to_owned(),
-            programs,
-            also: also.into_iter().map(|(_, program)| program).collect(),
-            interpreter,
-            is_release: false,
-        };
+        let name = programs.first().map(Program::shown).unwrap_or_default().to_owned();
+        return of_words(name, programs, also.into_iter().map(|(_, program)| program).collect());
     }
-    let script = process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'));
-    if let Some(script) = script
-        && INSTALLED.iter().any(|directory| script.starts_with(directory))
-        && !script.contains("/../")
-    {
+    if let Some(script) = installed_script(process, file) {
         let programs = by_file(file_name(script), own);
         if !programs.is_empty() {
-            let name = file_name(script).to_owned();
-            return Identity {
-                rests_on: RestsOn::Cmdline,
-                name,
-                programs,
-                also: Vec::new(),
-                interpreter,
-                is_release: false,
-            };
+            return of_words(file_name(script).to_owned(), programs, Vec::new());
         }
     }
     let (name, rests_on) = match (file, own) {
@@ -256,7 +258,60 @@ fn interpreted(
     };
     let programs = interpreter.first().map(|name| programs::by_name(name).collect()).unwrap_or_default();
     let is_release = is_release(process);
-    Identity { rests_on, name: name.to_owned(), programs, also: Vec::new(), interpreter, is_release }
+    let name = name.to_owned();
+    Identity { rests_on, name, programs, also: Vec::new(), interpreter, is_release, rests_on_title: false }
+}
+
+/// The words of a command line that say what an interpreter runs.
+struct LineThatRuns {
+    /// The arguments, joined by blanks.
+    line: String,
+    /// Where the arguments of the script begin: any program can be given any arguments.
+    end: usize,
+    /// Whether the process wrote a title over its whole command line.
+    is_title: bool,
+}
+
+impl LineThatRuns {
+    fn of(process: &Process, file: Option<&str>) -> Self {
+        let cmdline = &process.cmdline;
+        let is_title = cmdline.get(1..).is_some_and(|rest| rest.iter().all(String::is_empty));
+        let line = match cmdline.get(1..) {
+            Some(arguments) if !is_title => arguments.join(" "),
+            _ => cmdline.first().cloned().unwrap_or_default(),
+        };
+        let words = command_words(program_of(process, file), cmdline).filter(|_| !is_title);
+        let end = words.map_or(line.len(), |words| words.join(" ").len());
+        LineThatRuns { line, end, is_title }
+    }
+
+    /// Returns whether `text` begins among these words.
+    fn names(&self, text: &str) -> bool {
+        self.line.find(text).is_some_and(|at| at < self.end)
+    }
+}
+
+/// Returns the name of the interpreter's file, else the name that it was started by.
+fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
+    file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
+}
+
+/// Returns the path of the script that an interpreter runs, if only root can have put the script there. A compiled program
+/// is no script.
+fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
+    let named = match runs(program_of(process, file), &process.cmdline) {
+        Some(Runs::File(script)) => script,
+        Some(_) => return None,
+        None => process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'))?,
+    };
+    let is_installed =
+        INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
+    // Not every system says which file a script is.
+    let is_roots = process.script.as_ref().is_none_or(|script| {
+        let kind = script.origin.as_ref().map(|origin| origin.kind);
+        matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program
+    });
+    (is_installed && is_roots).then_some(named)
 }
 
 /// Returns whether a process is an Erlang or Elixir release: its directory contains the runtime that runs

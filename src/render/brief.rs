@@ -189,7 +189,7 @@ mod tests {
             .map(|pid| Process {
                 name: Some(evil()),
                 exe: Some(Exe { path: evil(), state: ExeState::Deleted, open_directories: None }),
-                script: Some(Script { path: evil(), origin: None }),
+                script: Some(Script { path: evil(), origin: None, is_program: false }),
                 cmdline: vec!["secret".to_owned()],
                 user: Some(evil()),
                 uid: Some(u32::MAX),

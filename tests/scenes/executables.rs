@@ -19,6 +19,7 @@ use crate::same;
 pub const SCENES: &[Scene] = &[
     ("rules_deleted_and_replaced", deleted_and_replaced),
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
+    ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
     ("rules_memfd", memfd),
     ("rules_world_writable_directories", world_writable),
     ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
@@ -71,6 +72,34 @@ fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     let replaced = flag(on_port(&report, 8922)?, "deleted-executable");
     same!(replaced["evidence"]["replaced"][0]["pid"], server.pid(), "{report:#}");
+    Ok(())
+}
+
+/// The path of a file in a mount that is detached begins at the root of that mount: another file has the same path.
+fn deleted_in_a_detached_mount(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let place = lab.directory_of_mode("detached", 0o755)?;
+    let thread = std::thread::spawn(move || -> Result<Server, Failed> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+        let program = place.join(sleep().strip_prefix("/")?);
+        fs::create_dir_all(program.parent().ok_or("no directory")?)?;
+        fs::copy(sleep(), &program)?;
+        // The working directory is this thread's own since `unshare`.
+        std::env::set_current_dir(program.parent().ok_or("no directory")?)?;
+        nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
+        let program = Path::new("./").join(program.file_name().ok_or("no name")?);
+        let server = Server::start(&program, vec![tcp("0.0.0.0:8925")?])?;
+        fs::remove_file(&program)?;
+        Ok(server)
+    });
+    let server = thread.join().map_err(|_| "the thread panicked")??;
+    let report = lab.json(&[])?;
+    let found = flag(on_port(&report, 8925)?, "deleted-executable");
+    same!(found["evidence"]["gone"][0]["pid"], server.pid(), "{report:#}");
+    same!(found["evidence"]["gone"][0]["exe"], sleep().to_str().unwrap());
+    same!(found["evidence"]["replaced"], json!([]));
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use portolan::internals::findings::file::{
     DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram,
 };
 use portolan::internals::findings::identity::{
-    AdHoc, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar, UnknownProcess,
+    AdHoc, Disguise, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar,
+    UnknownProcess,
 };
 use portolan::internals::findings::reach::{
     ConfiguredAccess, DangerBasis, Exposed, Published, ServingProcess,
@@ -77,8 +78,7 @@ fn samples() -> Vec<Evidence> {
             pid: 41,
             claims: "[kworker/0:1]".to_owned(),
             exe: "/tmp/x".to_owned(),
-            is_kernel_thread_name: true,
-            is_mounted_over: false,
+            by: Disguise::KernelThread,
         }
         .into(),
         ShellListener { tool: tool(), is_shell: false, severity }.into(),

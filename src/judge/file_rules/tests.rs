@@ -120,7 +120,7 @@ fn the_nearest_world_writable_directory_is_named() {
 #[test]
 fn a_script_that_any_user_can_replace_is_named() {
     let open = Origin { writable: Some("/srv".to_owned()), ..Origin::of(OriginKind::Open) };
-    let script = |origin| Script { path: "/srv/x.py".to_owned(), origin };
+    let script = |origin| Script { path: "/srv/x.py".to_owned(), origin, is_program: false };
     for (name, origin, named) in [
         ("open", Some(open), true),
         ("its user's", Some(Origin::of(OriginKind::User)), false),

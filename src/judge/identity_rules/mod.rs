@@ -25,22 +25,22 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     for process in processes {
         let identity = process.identity.as_ref()?;
         let by = ReplaceableBy::of(process.process);
-        let is_replaceable = by != ReplaceableBy::Root;
+        let is_roots = by == ReplaceableBy::Root;
         let is_identified = process.is_identified_by_what_runs();
         if is_named_as_a_tool(process) {
             continue;
         }
         // sshd holds ports for others and its own.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
-        if is_forwarder && !is_replaceable && is_identified {
+        if is_forwarder && is_roots && is_identified {
             continue;
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.is_expected_on(row)).collect();
         let is_server = answers.contains(&Some(true));
-        if is_server && !is_replaceable && is_identified {
+        if is_server && is_roots && is_identified {
             return None; // a socket may be inherited; that it is shared is another question
         }
-        if answers.contains(&Some(false)) || is_replaceable || !is_identified {
+        if answers.contains(&Some(false)) || !is_roots || !is_identified {
             found.push(unknown_process(process));
             replaceable_by = replaceable_by.max(by);
             names.push(match (is_server, is_forwarder) {

@@ -151,3 +151,54 @@ fn a_file_mounted_over_a_servers_path_masquerades() {
         assert_eq!(found, severity_is, "{name}");
     }
 }
+
+/// A process can rewrite its command line: the script that it names has to be one that root has put there.
+#[test]
+fn a_command_line_acquits_only_with_a_script_of_root() {
+    let [package, ..] = GENUINE;
+    let origin = |kind| Some(Origin::of(kind));
+    let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+    for (name, local, path, origin, is_program, severity_is) in [
+        ("of root", "tcp/0.0.0.0:4505", "/usr/bin/salt-master", origin(OriginKind::System), false, None),
+        ("a user's", "tcp/0.0.0.0:4505", "/home/u/salt-master", origin(OriginKind::User), false, warning),
+        ("missing", "tcp/0.0.0.0:4505", "/usr/bin/salt-master", origin(OriginKind::Deleted), false, warning),
+        ("unreadable", "tcp/0.0.0.0:4505", "/usr/bin/salt-master", None, false, warning),
+        ("a compiled program", "tcp/0.0.0.0:22", "/usr/sbin/sshd", origin(OriginKind::System), true, warning),
+        (
+            "a user's, of another name",
+            "tcp/0.0.0.0:22",
+            "/home/u/x.py",
+            origin(OriginKind::User),
+            false,
+            critical,
+        ),
+    ] {
+        let script = Some(Script { path: path.to_owned(), origin, is_program });
+        let python = process(7, "python3", &format!("python3 {path}"), package);
+        let on = |code| severity(local, vec![Process { script: script.clone(), ..python.clone() }], code);
+        assert_eq!(on("impostor"), severity_is, "{name}");
+        assert_eq!(on("masquerading"), is_program.then_some(Severity::Critical), "{name}");
+    }
+    let mut titled = process(7, "python3", "", package);
+    titled.cmdline = vec!["salt-master ReqServer".to_owned()];
+    assert_eq!(severity("tcp/0.0.0.0:4505", vec![titled], "impostor"), warning, "a title");
+}
+
+#[test]
+fn words_of_the_arguments_make_no_program_familiar() {
+    let [package, ..] = GENUINE;
+    let script = |path: &str| Script {
+        path: path.to_owned(),
+        origin: Some(Origin::of(OriginKind::User)),
+        is_program: false,
+    };
+    for (cmdline, severity_is) in [
+        ("python3 /home/u/evil.py", Some(Severity::Notice)),
+        ("python3 /home/u/evil.py gunicorn", Some(Severity::Notice)),
+        ("python3 /home/u/.local/bin/gunicorn app", None),
+    ] {
+        let path = cmdline.split(' ').nth(1).unwrap();
+        let python = Process { script: Some(script(path)), ..process(7, "python3", cmdline, package) };
+        assert_eq!(severity("tcp/0.0.0.0:8105", vec![python], "unfamiliar"), severity_is, "{cmdline}");
+    }
+}

@@ -7,8 +7,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat
 use rustix::io::Errno;
 
 use super::origin::Origins;
+use super::script::script;
 use super::tree::{Tree, is_same};
-use crate::model::interpreter::{self, Runs};
 use crate::model::{Exe, ExeState, Origin, OriginKind, Script};
 
 /// The number of threads that are tried for a process whose first thread has ended.
@@ -131,36 +131,42 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
         ExeState::Present
     } else if stripped.starts_with(b"/memfd:") && running.is_some_and(|running| running.st_nlink == 0) {
         ExeState::Memfd
-    } else if tree.stat(stripped).is_ok() {
+    } else if running
+        .zip(tree.stat(stripped).ok())
+        .is_some_and(|(running, there)| is_upgrade(running, &there))
+    {
         ExeState::Replaced
     } else {
         ExeState::Deleted
     }
 }
 
-/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element.
-fn script(
-    process: &OwnedFd,
-    exe: Option<&Exe>,
-    cmdline: &[String],
-    tree: &Tree,
-    origins: &mut Origins,
-) -> Option<Script> {
-    let program = exe?.path.rsplit('/').next()?;
-    match interpreter::runs(program, cmdline)? {
-        Runs::File(path) => origins.script(process, tree, path),
-        Runs::ClassPath(elements, _) => {
-            let elements = elements.into_iter().take(CLASS_PATH);
-            let scripts = elements.filter_map(|element| origins.script(process, tree, element));
-            // An element that does not exist is ignored, as Java does.
-            let exists = |script: &Script| {
-                script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
-            };
-            scripts.filter(exists).max_by_key(|script| script.origin.as_ref().map(|origin| origin.kind))
-        }
-        Runs::Module(_) | Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => None,
-    }
+/// Returns whether the file that is at the path now replaced the one that runs, as an upgrade does: both are on one file
+/// system, and the old file belonged to root or to the owner of the new one. The path of a file that was deleted in a
+/// detached or private mount says nothing: any user can make such a mount.
+const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
+    running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }
 
-/// The number of elements of a class path that are checked; application servers have some hundred.
-const CLASS_PATH: usize = 512;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_leaves_a_file_of_the_same_owner_on_the_same_file_system() {
+        let mut file = rustix::fs::stat("/").unwrap();
+        let mut of = |device, uid| {
+            (file.st_dev, file.st_uid) = (device, uid);
+            file
+        };
+        for (name, running, there, is) in [
+            ("of root", (1, 0), (1, 0), true),
+            ("of root, given away", (1, 0), (1, 1000), true),
+            ("of a user", (1, 1000), (1, 1000), true),
+            ("of a user, at a path of root", (1, 1000), (1, 0), false),
+            ("of another file system", (2, 0), (1, 0), false),
+        ] {
+            assert_eq!(is_upgrade(&of(running.0, running.1), &of(there.0, there.1)), is, "{name}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! no process of a socket that existed all along is missed. A socket without a process is listed and searched for a
 //! second time before it is reported as owned by the kernel or as gone.
 
+mod acl;
 mod bpf;
 mod cgroup;
 pub mod configuration;
@@ -31,6 +32,7 @@ pub mod packages;
 mod process;
 pub mod procnet;
 mod reading;
+mod script;
 mod settings;
 mod shared_ports;
 mod sockets;

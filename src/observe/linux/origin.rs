@@ -4,23 +4,23 @@
 //! from the root directory of the process that runs the file.
 //!
 //! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or directory
-//! of `root:www-data` with mode 0775 is only as safe as the web server. In a sticky directory a group cannot replace
-//! the files of others. A world-writable directory counts as open even if it is sticky: anyone could have put the file
-//! there.
+//! of `root:www-data` with mode 0775 is only as safe as the web server. So does a user or group that an access control
+//! list lets write. In a sticky directory a group cannot replace the files of others. A world-writable directory counts
+//! as open even if it is sticky: anyone could have put the file there, unless it lies in a private directory of a user.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::CStr;
+use std::os::fd::AsFd;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat, statat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::acl;
 use super::files::slurp;
 use super::fuse::{fuse_owner, is_fuse};
 use super::tree::{PATH_ONLY, Tree, is_same, namespace_of};
-use crate::model::{Origin, OriginKind, Script};
+use crate::model::{Origin, OriginKind};
 
 /// Directories are checked to this depth. The kernel's longest path can have 2,048 of them; real programs have far
 /// fewer.
@@ -34,15 +34,26 @@ const LONGEST_GROUPS: usize = 1024 * 1024;
 
 /// What the directories above a file permit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct DirectoriesAbove {
+pub(super) struct DirectoriesAbove {
     /// World-writable directories, nearest first.
-    open: Vec<String>,
+    pub open: Vec<String>,
     /// The nearest directory that a user other than root can write, and the user if it is a single user.
-    user: Option<(String, Option<u32>)>,
+    pub user: Option<(String, Option<u32>)>,
     /// The user who mounted the FUSE file system that the file lies in.
     mounted_by: Option<u32>,
     /// Whether every directory could be checked.
     complete: bool,
+}
+
+impl DirectoriesAbove {
+    /// Sets the user who mounted the file system. Nobody else can replace its files, although the mount point may lie in a
+    /// world-writable directory.
+    fn set_mounted_by(&mut self, user: Option<u32>) {
+        self.mounted_by = user;
+        if user.is_some_and(|uid| uid != 0) {
+            self.open.clear();
+        }
+    }
 }
 
 /// A directory: its mount namespace, the root of the process, and its path.
@@ -117,7 +128,8 @@ impl Origins {
         if !above.complete || file.st_uid == OVERFLOW {
             return None;
         }
-        let writer = self.writer(&file).map(|uid| (shown(), uid)).or(above.user);
+        let writer =
+            self.writer(tree, &*tree.below_root(path)?, &file).map(|uid| (shown(), uid)).or(above.user);
         Some(match writer {
             Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
             None if tree.users_own => Origin::of(OriginKind::User),
@@ -139,14 +151,22 @@ impl Origins {
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write a file or directory: `Some(None)` for a group.
-    fn writer(&self, stat: &Stat) -> Option<Option<u32>> {
+    /// Returns the user other than root who can write the file or directory at `path` below the root of the tree:
+    /// `Some(None)` for a group or for several users.
+    fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
             return Some(Some(stat.st_uid));
         }
         let mode = Mode::from_raw_mode(stat.st_mode);
-        let by_group = mode.contains(Mode::WGRP) && !mode.contains(Mode::SVTX) && stat.st_gid != 0;
-        (by_group && !self.administrators().contains(&stat.st_gid)).then_some(None)
+        // With an access control list, the bits of the group limit every entry of the list.
+        if !mode.contains(Mode::WGRP) || mode.contains(Mode::SVTX) {
+            return None;
+        }
+        let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
+        match acl::read(tree, path) {
+            Some(list) => acl::writer(&list, stat.st_gid, is_other),
+            None => is_other(stat.st_gid).then_some(None),
+        }
     }
 
     fn administrators(&self) -> &[u32] {
@@ -157,7 +177,7 @@ impl Origins {
     }
 
     /// Returns what the directories above `path` permit; `None` if the kernel knows no path.
-    fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
+    pub(super) fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
         if let Some(above) = self.above.get(&key) {
@@ -172,6 +192,7 @@ impl Origins {
         const ANYONE: Mode = Mode::WOTH.union(Mode::XOTH);
         let mut above = DirectoriesAbove { complete: true, ..DirectoriesAbove::default() };
         let mut device = None;
+        let (mut is_in_sticky, mut is_private) = (false, false);
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for (depth, end) in ends.enumerate() {
             let directory = &path[..end];
@@ -188,7 +209,7 @@ impl Origins {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // gone, with all below it
                 Err(_) => {
-                    above.mounted_by = fuse_owner(path);
+                    above.set_mounted_by(fuse_owner(path));
                     above.complete = above.mounted_by.is_some();
                     break;
                 }
@@ -196,7 +217,7 @@ impl Origins {
             if device.replace(stat.st_dev).is_some_and(|device| device != stat.st_dev)
                 && is_fuse(tree, &below_root)
             {
-                above.mounted_by = fuse_owner(path);
+                above.set_mounted_by(fuse_owner(path));
                 if above.mounted_by.is_some_and(|uid| uid != 0) {
                     break;
                 }
@@ -205,65 +226,27 @@ impl Origins {
                 [] => "/".to_owned(),
                 directory => String::from_utf8_lossy(directory).into_owned(),
             };
-            if Mode::from_raw_mode(stat.st_mode).contains(ANYONE) {
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            let is_open = mode.contains(ANYONE);
+            if is_in_sticky
+                && ![0, OVERFLOW].contains(&stat.st_uid)
+                && !mode.intersects(Mode::RWXG | Mode::RWXO)
+            {
+                // Nobody else can enter the directory, and in a sticky directory nobody else can replace it.
+                is_private = true;
+                above.open.pop();
+            }
+            is_in_sticky = is_open && mode.contains(Mode::SVTX);
+            if is_open && !is_private {
                 above.open.push(shown());
             } else if stat.st_uid == OVERFLOW {
                 above.complete = false;
-            } else if let Some(uid) = self.writer(&stat) {
+            } else if let Some(uid) = self.writer(tree, &below_root, &stat) {
                 above.user = Some((shown(), uid));
             }
         }
         above.open.reverse();
         above
-    }
-
-    /// Returns the script, jar or class path element at `path`, as the process wrote it, and who can replace it.
-    pub(super) fn script(&mut self, process: impl AsFd, tree: &Tree, path: &str) -> Option<Script> {
-        if path.starts_with('/') {
-            // The path starts at the root of the process; the kernel's paths do not.
-            let root = Tree::open(&process, "root", Vec::new(), tree.namespace)?;
-            let origin = self.of_link(tree, &root, path.as_bytes(), OriginKind::Deleted);
-            return Some(Script { path: path.to_owned(), origin });
-        }
-        let mut whole = readlinkat(&process, "cwd", Vec::new()).ok()?.into_bytes();
-        if !whole.ends_with(b"/") {
-            whole.push(b'/');
-        }
-        whole.extend(path.strip_prefix("./").unwrap_or(path).as_bytes());
-        let origin = self.of_link(tree, tree, &whole, None);
-        Some(Script { path: String::from_utf8_lossy(&whole).into_owned(), origin })
-    }
-
-    /// Returns who can replace the file at a path below `root` that may contain symbolic links: the links count as
-    /// well. `missing` is the result if there is no file.
-    fn of_link(
-        &mut self,
-        tree: &Tree,
-        root: &Tree,
-        path: &[u8],
-        missing: impl Into<Option<OriginKind>>,
-    ) -> Option<Origin> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(&*root.root, root.below_root(path)?, PATH_ONLY, Mode::empty(), resolve) {
-            Ok(file) => file,
-            Err(Errno::NOENT | Errno::NOTDIR) => return missing.into().map(Origin::of),
-            Err(_) => return None,
-        };
-        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let found = readlinkat(CWD, link, Vec::new()).ok()?.into_bytes();
-        let resolved = self.of(tree, &found, fstat(&file).ok().as_ref())?;
-        let written = self.above(root, path)?;
-        if resolved.kind < OriginKind::Open
-            && let Some(directory) = written.open.first()
-        {
-            return Some(Origin { writable: Some(directory.clone()), ..Origin::of(OriginKind::Open) });
-        }
-        match written.user {
-            Some((directory, uid)) if resolved.kind < OriginKind::User => {
-                Some(Origin { writable: Some(directory), uid, ..Origin::of(OriginKind::User) })
-            }
-            _ => Some(resolved),
-        }
     }
 }
 
@@ -391,6 +374,56 @@ mod tests {
         assert_eq!(uid_of("/a/x"), (OriginKind::User, Some("/a".to_owned()), Some(1000)));
         chown(root.path().join("group/x"), Some(1001), None).unwrap();
         assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group/x".to_owned()), Some(1001)));
+        // A private directory of a user in a sticky directory is the user's; one that others can enter is not.
+        let in_sticky = |name: &str, mode, uid| {
+            place(&root.path().join("sticky").join(name), mode, true);
+            place(&root.path().join("sticky").join(name).join("x"), 0o755, false);
+            chown(root.path().join("sticky").join(name), Some(uid), None).unwrap();
+            uid_of(&format!("/sticky/{name}/x"))
+        };
+        let of_user = (OriginKind::User, Some("/sticky/private".to_owned()), Some(1000));
+        assert_eq!(in_sticky("private", 0o700, 1000), of_user);
+        place(&root.path().join("sticky/private/open"), 0o777, true);
+        place(&root.path().join("sticky/private/open/x"), 0o755, false);
+        assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
+        assert_eq!(in_sticky("shared", 0o755, 1000).0, OriginKind::Open);
+        assert_eq!(in_sticky("of-root", 0o700, 0).0, OriginKind::Open);
+    }
+
+    #[test]
+    fn an_access_control_list_lets_a_user_write() {
+        let root = fixture();
+        let tree = tree(root.path());
+        let entry = |tag: u16, permits: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &permits.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let list = |permits| {
+            let entries = [
+                entry(1, 7, u32::MAX),
+                entry(2, permits, 1000),
+                entry(4, 5, u32::MAX),
+                entry(16, 7, u32::MAX),
+                entry(32, 5, u32::MAX),
+            ];
+            [2u32.to_le_bytes().to_vec(), entries.concat()].concat()
+        };
+        let set = |path: &str, permits| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(root.path().join(path), "system.posix_acl_access", &list(permits), flags)
+        };
+        // Not every file system has access control lists, and without root every file is a user's.
+        if !rustix::process::geteuid().is_root() || set("a/x", 5).is_err() {
+            return;
+        }
+        let of = |path: &str| {
+            let origin = Origins::default().of(&tree, path.as_bytes(), None).unwrap();
+            (origin.kind, origin.writable, origin.uid)
+        };
+        assert_eq!(of("/a/x").0, OriginKind::System, "it lets the user read");
+        set("a/x", 7).unwrap();
+        assert_eq!(of("/a/x"), (OriginKind::User, Some("/a/x".to_owned()), Some(1000)));
+        set("group", 7).unwrap();
+        assert_eq!(of("/group/x"), (OriginKind::User, Some("/group".to_owned()), Some(1000)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::identity::{Identity, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};
 use super::body;
-use crate::model::{Exe, ExeState, Process, Protocol, RestsOn};
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process, Protocol, RestsOn, Script};
 
 fn process(name: &str, exe: &str, cmdline: &str) -> Process {
     let exe = (!exe.is_empty()).then(|| Exe {
@@ -119,6 +119,26 @@ fn processes_are_identified() {
         ("fail2ban-server", "/usr/bin/python3.11", "python3 /usr/sbin/sshd", Cmdline, &["sshd"]),
         ("x", "/usr/bin/python3.11", "python3 /tmp/sshd", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 /usr/../tmp/sshd", Exe, &["python3"]),
+        ("x", "/usr/bin/python3.11", "python3 -c code /usr/sbin/sshd", Exe, &["python3"]),
+        // Any program can be given any arguments, and any name to be started by.
+        ("x", "/usr/bin/python3.11", "python3 /home/u/evil.py gunicorn", Exe, &["python3"]),
+        ("x", "/usr/bin/python3.11", "gunicorn /home/u/evil.py", Exe, &["python3"]),
+        ("x", "/usr/bin/python3.11", "python3 -c code -m gunicorn", Exe, &["python3"]),
+        (
+            "x",
+            "/usr/bin/python3.11",
+            "python3 /srv/manage.py runserver 0:80",
+            Cmdline,
+            &["manage.py runserver"],
+        ),
+        (
+            "x",
+            "/usr/bin/perl5.36-x86_64-linux-gnu",
+            "perl /usr/share/webmin/miniserv.pl",
+            Cmdline,
+            &["miniserv.pl"],
+        ),
+        ("x", "/usr/bin/python3.11-dbg", "python3 -m gunicorn", Cmdline, &["gunicorn"]),
         ("nosuch", "", "", Name, &[]),
         ("dns", "C:\\Windows\\System32\\dns.exe", "", Exe, &["dns.exe"]),
     ] {
@@ -132,6 +152,45 @@ fn processes_are_identified() {
     assert_eq!(identify(&process("", "", "")), None);
     let sentinel = taken("redis-sentinel", "/usr/bin/redis-check-rdb", "");
     assert_eq!(sentinel.programs[0].name, "redis-sentinel");
+}
+
+#[test]
+fn a_script_counts_by_its_name_only_if_it_is_one_of_root() {
+    let origin = |kind| Some(Origin::of(kind));
+    for (name, origin, is_program, marks) in [
+        ("of root", origin(OriginKind::System), false, &["sshd"][..]),
+        ("of a package", origin(OriginKind::Package), false, &["sshd"]),
+        ("a compiled program", origin(OriginKind::Package), true, &["python3"]),
+        ("a user's", origin(OriginKind::User), false, &["python3"]),
+        ("missing", origin(OriginKind::Deleted), false, &["python3"]),
+        ("unreadable", None, false, &["python3"]),
+    ] {
+        let script = Script { path: "/usr/sbin/sshd".to_owned(), origin, is_program };
+        let python = process("x", "/usr/bin/python3.11", "python3 /usr/sbin/sshd");
+        let identity = identify(&Process { script: Some(script), ..python }).unwrap();
+        let mut found: Vec<_> = identity.programs.iter().map(programs::Program::mark).collect();
+        found.dedup();
+        assert_eq!(found, marks, "{name}");
+    }
+}
+
+#[test]
+fn a_title_names_a_program_but_does_not_say_what_runs() {
+    let titled = |rest: &[&str]| {
+        let cmdline = ["gunicorn: master"].iter().chain(rest).map(|&word| word.to_owned()).collect();
+        identify(&Process { cmdline, ..process("x", "/usr/bin/python3.11", "") }).unwrap()
+    };
+    for (rest, is_title, is_named) in
+        [(&[][..], true, true), (&["", ""], true, true), (&["x.py"], false, false)]
+    {
+        let identity = titled(rest);
+        assert_eq!(identity.rests_on_title(), is_title, "{rest:?}");
+        assert_eq!(
+            identity.programs.iter().any(|program| program.mark() == "gunicorn"),
+            is_named,
+            "{rest:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! The script, jar or class path that an interpreter runs, and who can replace it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
+use rustix::io::{Errno, read};
+
+use super::origin::Origins;
+use super::tree::{PATH_ONLY, Tree};
+use crate::model::interpreter::{self, Runs};
+use crate::model::{Exe, Origin, OriginKind, Script};
+
+/// The number of elements of a class path that are checked; application servers have some hundred.
+const CLASS_PATH: usize = 512;
+
+/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element.
+pub(super) fn script(
+    process: &OwnedFd,
+    exe: Option<&Exe>,
+    cmdline: &[String],
+    tree: &Tree,
+    origins: &mut Origins,
+) -> Option<Script> {
+    let program = exe?.path.rsplit('/').next()?;
+    match interpreter::runs(program, cmdline)? {
+        Runs::File(path) => file(process, tree, path, origins),
+        Runs::ClassPath(elements, _) => {
+            let elements = elements.into_iter().take(CLASS_PATH);
+            let scripts = elements.filter_map(|element| file(process, tree, element, origins));
+            // An element that does not exist is ignored, as Java does.
+            let exists = |script: &Script| {
+                script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
+            };
+            scripts.filter(exists).max_by_key(|script| script.origin.as_ref().map(|origin| origin.kind))
+        }
+        Runs::Module(_) | Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => None,
+    }
+}
+
+/// Returns the file at `path`, as the process wrote it, and who can replace it.
+fn file(process: impl AsFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+    if path.starts_with('/') {
+        // The path starts at the root of the process; the kernel's paths do not.
+        let root = Tree::open(&process, "root", Vec::new(), tree.namespace)?;
+        let found = of_link(tree, &root, path.as_bytes(), OriginKind::Deleted, origins);
+        return Some(found.called(path.to_owned()));
+    }
+    let mut whole = readlinkat(&process, "cwd", Vec::new()).ok()?.into_bytes();
+    if !whole.ends_with(b"/") {
+        whole.push(b'/');
+    }
+    whole.extend(path.strip_prefix("./").unwrap_or(path).as_bytes());
+    let found = of_link(tree, tree, &whole, None, origins);
+    Some(found.called(String::from_utf8_lossy(&whole).into_owned()))
+}
+
+/// What is known about the file at a path.
+struct File {
+    origin: Option<Origin>,
+    is_program: bool,
+}
+
+impl File {
+    fn called(self, path: String) -> Script {
+        Script { path, origin: self.origin, is_program: self.is_program }
+    }
+}
+
+/// Returns who can replace the file at a path below `root` that may contain symbolic links: the links count as well.
+/// `missing` is the result if there is no file.
+fn of_link(
+    tree: &Tree,
+    root: &Tree,
+    path: &[u8],
+    missing: impl Into<Option<OriginKind>>,
+    origins: &mut Origins,
+) -> File {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let unknown = |origin| File { origin, is_program: false };
+    let Some(below_root) = root.below_root(path) else { return unknown(None) };
+    let file = match openat2(&*root.root, below_root, PATH_ONLY, Mode::empty(), resolve) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return unknown(missing.into().map(Origin::of)),
+        Err(_) => return unknown(None),
+    };
+    let Ok(stat) = fstat(&file) else { return unknown(None) };
+    File { origin: of_opened(tree, root, path, &file, &stat, origins), is_program: is_program(&file, &stat) }
+}
+
+fn of_opened(
+    tree: &Tree,
+    root: &Tree,
+    path: &[u8],
+    file: &OwnedFd,
+    stat: &Stat,
+    origins: &mut Origins,
+) -> Option<Origin> {
+    let found = readlinkat(CWD, link_to(file), Vec::new()).ok()?.into_bytes();
+    let resolved = origins.of(tree, &found, Some(stat))?;
+    let written = origins.above(root, path)?;
+    if resolved.kind < OriginKind::Open
+        && let Some(directory) = written.open.first()
+    {
+        return Some(Origin { writable: Some(directory.clone()), ..Origin::of(OriginKind::Open) });
+    }
+    match written.user {
+        Some((directory, uid)) if resolved.kind < OriginKind::User => {
+            Some(Origin { writable: Some(directory), uid, ..Origin::of(OriginKind::User) })
+        }
+        _ => Some(resolved),
+    }
+}
+
+fn link_to(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins like every ELF file.
+/// Only such a file is opened for reading.
+fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+        || !mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH)
+    {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(file) = openat(CWD, link_to(file), flags, Mode::empty()) else { return false };
+    let mut start = [0; 4];
+    read(&file, &mut start).is_ok_and(|length| length == start.len()) && start == *b"\x7fELF"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn compiled_programs_are_no_scripts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        for (name, text, mode, is) in [
+            ("program", &b"\x7fELF\x02\x01"[..], 0o755, true),
+            ("script", b"#!/bin/sh\n", 0o755, false),
+            ("short", b"\x7fEL", 0o755, false),
+            ("not executable", b"\x7fELF\x02\x01", 0o644, false),
+        ] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let file = openat(CWD, &path, PATH_ONLY, Mode::empty()).unwrap();
+            assert_eq!(is_program(&file, &fstat(&file).unwrap()), is, "{name}");
+        }
+    }
+}
