@@ -89,39 +89,60 @@ pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
     None
 }
 
-/// Returns the program file, given the target of the link `exe`. The kernel marks a file that is gone by appending "
-/// (deleted)" to its path, which may also be part of a file's name.
+/// Returns the program file, given the target of the link `exe`.
 fn executable(
     target: &[u8],
     running: Option<&Stat>,
     tree: &Tree,
     origins: &mut Origins,
 ) -> (Exe, Option<Origin>) {
-    let (path, state) = match target.strip_suffix(b" (deleted)") {
-        None => (target, ExeState::Present),
-        Some(stripped) => match state_of_deleted(tree, target, stripped, running) {
-            ExeState::Present => (target, ExeState::Present),
-            state => (stripped, state),
-        },
-    };
+    let (path, state) = path_and_state(tree, target, running);
     let origin = match state {
         ExeState::Memfd => Some(Origin::of(OriginKind::Memory)),
+        ExeState::Deleted if is_at_a_path_of_others(tree, path, running) => {
+            Some(Origin::of(OriginKind::Elsewhere))
+        }
         ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
         // Who can replace the new file could replace the old one.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
         }),
-        ExeState::Present => running.and_then(|running| {
-            let origin = origins.of(tree, path, Some(running))?;
-            Some(Origin { is_in_other_tree: origins.is_in_other_tree(tree, path, running), ..origin })
-        }),
+        ExeState::Present => match running {
+            Some(running) => origins.of(tree, path, Some(running)).map(|origin| Origin {
+                is_in_other_tree: origins.is_in_other_tree(tree, path, running),
+                ..origin
+            }),
+            None => origins.of_mounting_user(tree, path),
+        },
     };
     let open_directories = match state {
         ExeState::Memfd => None,
         _ => origins.open_directories(tree, path),
     };
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
+}
+
+/// Returns the path and the state of the file that the kernel names `target`. The kernel marks a file that is gone by
+/// appending " (deleted)" to its path, which may also be part of a file's name.
+pub(super) fn path_and_state<'t>(
+    tree: &Tree,
+    target: &'t [u8],
+    running: Option<&Stat>,
+) -> (&'t [u8], ExeState) {
+    let Some(stripped) = target.strip_suffix(b" (deleted)") else { return (target, ExeState::Present) };
+    match state_of_deleted(tree, target, stripped, running) {
+        ExeState::Present => (target, ExeState::Present),
+        state => (stripped, state),
+    }
+}
+
+/// Returns whether the file that ran belonged to a user, but the file that is at its path now belongs to another one: the
+/// file never was at this path of the machine.
+fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
+    let is_another_users =
+        |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));
+    tree.stat(path).is_ok_and(is_another_users)
 }
 
 /// Returns the state of a file whose link ends like the link of a deleted file.

@@ -105,8 +105,8 @@ impl Origins {
     /// at the path by now.
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
-        if let Some(uid) = above.mounted_by.filter(|uid| *uid != 0) {
-            return Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) });
+        if let Some(origin) = self.of_mounting_user(tree, path) {
+            return Some(origin);
         }
         let file = match (running, tree.stat(path)) {
             (Some(running), Ok(file)) if is_same(running, &file) => file,
@@ -135,6 +135,13 @@ impl Origins {
             None if tree.users_own => Origin::of(OriginKind::User),
             None => Origin::of(OriginKind::System),
         })
+    }
+
+    /// Returns the user who mounted the file system of `path`, if it is a user's: not even root may read such a file,
+    /// unless the user permits it.
+    pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
+        let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
+        Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
     /// Returns whether `path`, followed from the observer's root directory, leads to another file than the one that runs,
