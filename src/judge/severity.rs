@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
-use crate::model::{Exposure, OriginKind, ReplaceableBy, Process, Severity};
+use crate::model::{Exposure, OriginKind, Process, ReplaceableBy, Severity};
 
 /// How trustworthy a process is; the variants are in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -349,7 +349,9 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
         _ if !process.has_trusted_path() => format!("{path} (in a directory tree of its own)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         ReplaceableBy::Root => path.clone(),
-        ReplaceableBy::Unknown | ReplaceableBy::User | ReplaceableBy::Anyone => format!("{path} (a user can replace it)"),
+        ReplaceableBy::Unknown | ReplaceableBy::User | ReplaceableBy::Anyone => {
+            format!("{path} (a user can replace it)")
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Origins {
             return None;
         }
         let writer =
-            self.writer(tree, &*tree.below_root(path)?, &file).map(|uid| (shown(), uid)).or(above.user);
+            self.writer(tree, &tree.below_root(path)?, &file).map(|uid| (shown(), uid)).or(above.user);
         Some(match writer {
             Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
             None if tree.users_own => Origin::of(OriginKind::User),
