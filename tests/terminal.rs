@@ -306,6 +306,65 @@ fn tables_and_cards_fit_every_terminal() {
     }
 }
 
+/// Runs the program on a terminal until it ends, and returns what it printed on standard output.
+fn printed(width: u16, arguments: &[&str]) -> String {
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", "exec \"$0\" \"$@\" 2>/dev/null"]);
+    command.arg(env!("CARGO_BIN_EXE_portolan")).args(arguments);
+    let mut terminal = Terminal::run((width, 50), command, &[("NO_COLOR", "1")]);
+    assert_eq!(terminal.ended().code(), Some(0), "{arguments:?}");
+    String::from_utf8(terminal.bytes.clone()).unwrap().replace('\r', "")
+}
+
+/// One listener is shown as a card, but only on a terminal, and only if nothing was asked for that a table has.
+#[test]
+fn one_match_is_a_card() {
+    let (_listener, port, _) = listener();
+    let (_other, other_port, _) = listener();
+    let (port, other_port) = (port.to_string(), other_port.to_string());
+    let card = printed(80, &[&port]);
+    let pid = std::process::id();
+    assert!(card.starts_with(&format!("tcp 127.0.0.1:{port}  ")), "{card}");
+    let directory = std::env::current_dir().unwrap();
+    for line in [
+        format!("(pid {pid}, user "),
+        " UTC".to_owned(),
+        format!("  Directory   {}", &directory.to_str().unwrap()[..10]),
+        "  Reachable   on this machine only; no connections now\n".to_owned(),
+        format!("  To stop     kill {pid}\n"),
+        "  Registry    ".to_owned(),
+    ] {
+        assert!(card.contains(&line), "{line}: {card}");
+    }
+    assert!(card.lines().count() <= 14, "{card}");
+    for arguments in [
+        &["-o", "table", &port][..],
+        &["--no-header", &port],
+        &["--sort", "port", &port],
+        &["--columns", "port", &port],
+        &["--group", &port],
+        &["--pids", &port],
+        &[&port, &other_port],
+    ] {
+        let table = printed(80, arguments);
+        assert!(!table.contains("To stop"), "{arguments:?}: {table}");
+    }
+    assert!(!printed(50, &[&port]).contains("To stop"), "a narrow terminal");
+    let piped = Command::new(env!("CARGO_BIN_EXE_portolan")).arg(&port).output().unwrap();
+    assert!(String::from_utf8(piped.stdout).unwrap().starts_with("PROTO "), "a pipe");
+}
+
+/// What keeps a port and does not listen is shown in a table, because there can be much of it.
+#[test]
+fn a_connection_is_not_a_card() {
+    let (listener, port, _) = listener();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (_served, _) = listener.accept().unwrap();
+    assert!(printed(80, &[&port.to_string()]).contains("; 1 connection now\n"));
+    let port = client.local_addr().unwrap().port().to_string();
+    assert!(printed(80, &[&port]).starts_with("PROTO "));
+}
+
 /// Returns the text without the escape sequences of colours.
 fn plain(text: &str) -> String {
     let mut parts = text.split("\x1b[");

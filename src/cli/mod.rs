@@ -10,7 +10,8 @@ mod watch;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::model::HostScope;
 
@@ -98,7 +99,7 @@ pub enum Command {
     #[command(after_long_help = list::EXAMPLES)]
     List(Box<ListArgs>),
     /// Explain a port, service or program
-    #[command(after_long_help = EXPLAINED)]
+    #[command(visible_alias = "why", after_long_help = EXPLAINED)]
     Explain(ExplainArgs),
     /// Watch listeners change, or wait for a port
     #[command(long_about = watch::ABOUT, after_long_help = watch::EXAMPLES)]
@@ -133,7 +134,8 @@ pub enum Command {
 
 const EXPLAINED: &str = "\
 Examples:
-  portolan explain 3416             its registrations, their software, its processes here
+  portolan explain 3416             who is on it, why that runs, and what is registered
+  portolan why sshd                 the same for a program that runs here
   portolan explain udp/53 ssh       one protocol; a service by name
   portolan explain nginx            the ports a program usually serves
   portolan explain kazaa            every registration that mentions a word
@@ -231,6 +233,9 @@ pub struct ExplainArgs {
     /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
+    /// Show every protocol and registration, also if nothing listens there
+    #[arg(long, conflicts_with = "stats")]
+    pub full: bool,
     /// Show every gap and note in full
     #[arg(short = 'v', long, help_heading = "Output")]
     pub verbose: bool,
@@ -239,6 +244,9 @@ pub struct ExplainArgs {
 /// The options of every command.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
+    /// Read before the format itself: reading an argument takes it out of the matches.
+    #[command(flatten)]
+    pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
     #[arg(
         short,
@@ -313,6 +321,31 @@ impl CommonArgs {
     #[must_use]
     pub fn leaves_out(&self, what: Without) -> bool {
         self.without.contains(&what)
+    }
+}
+
+/// Whether an output format was named, be it the default one: a card then does not replace the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FormatIsNamed(pub bool);
+
+impl Args for FormatIsNamed {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command
+    }
+}
+
+impl FromArgMatches for FormatIsNamed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(FormatIsNamed(matches.value_source("output") == Some(ValueSource::CommandLine)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 

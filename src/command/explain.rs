@@ -6,14 +6,17 @@ use std::io::{self, Write};
 
 use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
-use crate::judge::{self, Entry, Explained, Query, Question, Report};
-use crate::model::{Gap, Matched, Owner, PortRange, Protocol, Stage, State};
+use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
+use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, Stage, State};
 use crate::observe::{self, Scope};
 use crate::query::target::{self, Kind};
 use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::Program;
 use crate::registry::{Registry, search};
 use crate::render::{self, card, json, sanitize, stats, stderr};
+
+/// Ports and protocols.
+type Places = BTreeSet<(u16, Protocol)>;
 
 pub(super) fn run(
     args: &ExplainArgs,
@@ -38,13 +41,19 @@ pub(super) fn run(
     let states =
         if names_numbers && common.from.is_none() { State::ALL.to_vec() } else { Scope::default().states };
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
-    let report = judged(observation(common, scope)?, registry, common);
-    let mut entries = BTreeSet::new();
+    let mut report = judged(observation(common, scope)?, registry, common);
+    let mut entries = Places::new();
+    let mut in_use = Places::new();
     let mut asked = Vec::new();
     for target in &targets {
         let before = entries.len();
-        match name_entries(target, &report, &mut entries) {
-            Some(matched) => asked.push(Query { text: &target.text, matched, added: entries.len() - before }),
+        let mut named = Places::new();
+        match name_entries(target, &report, &mut named) {
+            Some(matched) => {
+                in_use.extend(used_by_target(target, matched, &named, &report));
+                entries.extend(named);
+                asked.push(Query { text: &target.text, matched, added: entries.len() - before });
+            }
             None => {
                 let line = sanitize(&unknown(target, &report, common)).into_owned();
                 let _ = writeln!(io::stderr().lock(), "portolan: {line}");
@@ -60,19 +69,33 @@ pub(super) fn run(
             && !report.snapshot.gaps.iter().any(is_blind);
         return Ok(if all_visible { Exit::Nothing } else { Exit::Incomplete });
     }
+    let is_json = common.output == Output::Json;
+    let mut left_out = Places::new();
+    if !is_json && !args.full {
+        let unused: Places = entries.difference(&in_use).copied().collect();
+        left_out = without_use(&targets, &entries, unused);
+        entries.retain(|place| !left_out.contains(place));
+    }
     // The compact block of the table has no space for the context.
     let numbers: BTreeSet<u16> = entries.iter().map(|(port, _)| *port).collect();
-    let in_full = common.output == Output::Json || numbers.len() <= card::CARDS;
+    let in_full = is_json || numbers.len() <= card::CARDS;
+    let on_it = report.entries.iter().filter(|entry| entries.contains(&place(entry)));
+    let on_it: Vec<&Entry> = if is_json {
+        on_it.collect()
+    } else {
+        Listener::all(on_it).iter().take(card::CARDS).map(Listener::first).collect()
+    };
+    let pids = on_it.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+    super::read_rest(&mut report, &pids, common);
     let explained: Vec<Explained<'_>> = entries
         .into_iter()
         .map(|(port, protocol)| judge::explain(&report, port, protocol, in_full))
         .collect();
-    match common.output {
-        Output::Json => json::explain(&explained, &asked, &report, out)?,
-        _ => {
-            card::explain(&explained, &report, &ui.stdout, out)?;
-            writeln!(out, "\n{}", render::registry(&registry))?;
-        }
+    if is_json {
+        json::explain(&explained, &asked, &report, out)?;
+    } else {
+        card::explain(&explained, &left_out, args.full, &report, &ui.stdout, out)?;
+        writeln!(out, "\n{}", render::registry(&registry))?;
     }
     out.flush()?;
     if args.verbose {
@@ -126,25 +149,14 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
 
 /// Adds the ports and protocols that a target means, and returns what the target is; `None` if it means none. A name is
 /// looked up as a service, then as a program, then in the texts of the registry.
-fn name_entries(
-    target: &Target,
-    report: &Report,
-    entries: &mut BTreeSet<(u16, Protocol)>,
-) -> Option<Matched> {
+fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Option<Matched> {
     let Kind::Name(name) = &target.kind else {
         for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
             entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
         }
         return Some(Matched::Port);
     };
-    let listening: Vec<(u16, Protocol)> = report
-        .entries
-        .iter()
-        .filter(|entry| {
-            entry.socket.state.holds_port() && target.test(&Subject::Entry(entry), false).is_yes()
-        })
-        .map(|entry| (entry.socket.local.port, entry.socket.local.protocol))
-        .collect();
+    let listening = listening(target, report);
     entries.extend(&listening);
     let wanted = |p: Protocol| target.protocol.is_none_or(|wanted| wanted.registered_as() == p);
     let mut extend = |found: &mut dyn Iterator<Item = (PortRange, Protocol)>| {
@@ -163,6 +175,49 @@ fn name_entries(
         return Some(Matched::Program);
     }
     extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)
+}
+
+/// Returns the places where what a target names listens.
+fn listening(target: &Target, report: &Report) -> Places {
+    let named = report.entries.iter().filter(|entry| {
+        entry.socket.state.holds_port() && target.test(&Subject::Entry(entry), false).is_yes()
+    });
+    named.map(place).collect()
+}
+
+/// Returns the places of a target that are in use: by the program, if the target is the name of a program that listens,
+/// else by anything.
+fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
+    if matched == Matched::Text {
+        return named.clone(); // the question is about the registry
+    }
+    let own = listening(target, report);
+    if matched == Matched::Program && !own.is_empty() {
+        return own;
+    }
+    let is_use = |entry: &&Entry| entry.socket.state.holds_port() || entry.direction != Some(Direction::In);
+    report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
+}
+
+/// Returns which of the unused places to leave out: if a name is in use, its other ports, and if a port is in use, its
+/// other protocols unless there are many ports.
+fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
+    let is_number = |(port, _): &(u16, Protocol)| {
+        let mut ranges = targets.iter().filter_map(Target::ports).flatten();
+        ranges.any(|range| range.contains(*port))
+    };
+    let used: Places = entries.difference(&unused).copied().collect();
+    let by_name: Places = unused.iter().filter(|place| !is_number(place)).copied().collect();
+    let mut left_out = if used.iter().all(is_number) { Places::new() } else { by_name };
+    let ports: BTreeSet<u16> = entries.difference(&left_out).map(|(port, _)| *port).collect();
+    if ports.len() <= card::CARDS {
+        left_out.extend(unused.into_iter().filter(|(port, _)| used.iter().any(|(used, _)| used == port)));
+    }
+    left_out
+}
+
+fn place(entry: &Entry) -> (u16, Protocol) {
+    (entry.socket.local.port, entry.socket.local.protocol)
 }
 
 /// Returns TCP and UDP always, and other protocols if they are registered or if something listens here.

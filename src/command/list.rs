@@ -6,13 +6,13 @@ use std::io::{self, Write};
 
 use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
-use crate::judge::{Entry, Report};
+use crate::judge::{Entry, Listener, Report};
 use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
 use crate::query::{Answer, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{brief, csv, json, sanitize, table, write_summary};
+use crate::render::{brief, csv, json, listener_card, sanitize, table, write_summary};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
@@ -51,8 +51,18 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if let Some(key) = &args.sort {
         sort(&mut report, key)?;
     }
+    let has_card = takes_card(args, common, ui)
+        && !selection.is_everything()
+        && Listener::only(&report.entries).is_some();
+    if has_card {
+        let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+        super::read_rest(&mut report, &pids, common);
+    }
     match common.output {
         _ if args.pids => pids(&report, out)?,
+        _ if let (true, Some(listener)) = (has_card, Listener::only(&report.entries)) => {
+            listener_card::listing(&listener, &report, &ui.stdout, out)?;
+        }
         Output::Ndjson if args.brief => brief::lines(&report, out)?,
         Output::Csv if args.brief => brief::csv(&report, !args.no_header, out)?,
         Output::Json => json::listing(&report, out)?,
@@ -66,7 +76,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     out.flush()?;
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
-    if args.scan.verbose || !is_for_people {
+    if args.scan.verbose || !is_for_people || has_card {
         ui.print_caveats(&report, args.scan.verbose);
     }
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
@@ -89,6 +99,18 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         (false, true) => Exit::Nothing,
         (false, false) => Exit::Incomplete,
     })
+}
+
+/// Returns whether a card may replace the table: on a terminal, if nothing was asked for that only the table has.
+fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
+    let asks_for_table = common.format_is_named.0
+        || args.pids
+        || args.group
+        || args.no_header
+        || args.sort.is_some()
+        || !args.columns.is_empty();
+    let is_table = common.output == Output::Table && !asks_for_table;
+    is_table && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST)
 }
 
 /// Parses the filters of a listing or a watch.

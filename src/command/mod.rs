@@ -17,6 +17,7 @@ mod stdout;
 mod suggestions;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Error, bail};
@@ -24,7 +25,7 @@ use anyhow::{Error, bail};
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Report};
-use crate::model::{Namespaces, Snapshot};
+use crate::model::{Namespaces, Pid, Process, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
 use crate::render::{Style, caveats, stderr};
@@ -204,6 +205,20 @@ pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs
         report.remove_command_lines();
     }
     report
+}
+
+/// Reads what the scan left out about some processes of a report, unless the report is of a saved snapshot.
+pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &CommonArgs) {
+    if common.from.is_some() {
+        return;
+    }
+    let processes = report.entries.iter().flat_map(|entry| &*entry.processes);
+    let processes = processes.filter(|process| pids.contains(&process.pid));
+    let known: BTreeMap<Pid, Process> =
+        processes.map(|process| (process.pid, Process::clone(process))).collect();
+    let mut processes: Vec<Process> = known.into_values().collect();
+    observe::read_rest(&mut processes);
+    report.complete_processes(&processes);
 }
 
 /// Returns the network namespaces that the options name.

@@ -1,39 +1,49 @@
-//! The card of `explain`: what a port is, what is registered there and whether it is still in use, what is commonly
-//! found there, which process uses it now, and the command that shows it.
+//! The answer of `explain`: a card for each listener, and then what the port is, what is registered there, whether that
+//! is still in use, and what is commonly found there.
 //!
-//! A few ports get a card each; more ports get a compact block each, and runs of ports with the same text share one.
+//! A few ports get a text each; more ports get a compact block each, and runs of ports with the same text share one.
 //! Protocols with the same text are shown together. "Nothing listens" appears only if every socket was visible.
+//! If something listens, the answer is about that: it is shorter unless everything is asked for.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use crate::findings::registry::{Orphaned, Unexplained};
-use crate::findings::{FindingKind, Flag};
-use crate::judge::{Entry, Explained, Report};
-use crate::model::{Assignment, Owner, Pid, Process, RegistryRange, Severity, Stage, Status};
+use crate::findings::text::first_of;
+use crate::judge::{Explained, Listener, Report};
+use crate::model::{Assignment, Protocol, RegistryRange, Stage, Status};
 
 use super::cells::Form;
 use super::group::{Group, groups, runs};
-use super::wrap::{clip, wrap};
-use super::{Style, Tone, address, context_text, process_cells, process_name, sanitize, user, verdict_text};
+use super::labelled::{labelled, measure};
+use super::summary::plural;
+use super::wrap::wrap;
+use super::{Style, Tone, address, context_text, listener_card, process_cells, sanitize, verdict_text};
 
-/// Up to this many ports get a card each.
+/// Up to this many ports get a text each, and up to this many listeners a card each.
 pub const CARDS: usize = 3;
+/// The number of registrations that are shown of a port on which something listens.
+const REGISTRATIONS: usize = 2;
 
-/// The width of prose without a terminal, in columns: people read that output too.
-const MEASURE: u16 = 80;
-
-/// The column at which the text of a card begins.
-const INDENT: usize = 14;
-
-/// Writes a card for each port, or a block for each if there are many.
-pub fn explain(ports: &[Explained<'_>], report: &Report, style: &Style, w: &mut dyn Write) -> io::Result<()> {
-    let mut out = Card { report, style, w: BufWriter::with_capacity(1 << 16, w) };
+/// Writes the answer for some ports. Without `in_full`, a port on which something listens is explained in short.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn explain(
+    ports: &[Explained<'_>],
+    left_out: &BTreeSet<(u16, Protocol)>,
+    in_full: bool,
+    report: &Report,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut out = Card { report, style, in_full, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
     let mut seen = BTreeSet::new();
     let mut numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
     numbers.retain(|port| seen.insert(*port));
-    if numbers.len() > CARDS {
+    let in_blocks = numbers.len() > CARDS;
+    out.listeners(&listeners(ports), in_blocks)?;
+    if in_blocks {
         for run in runs(groups) {
             out.block(&run)?;
         }
@@ -45,25 +55,65 @@ pub fn explain(ports: &[Explained<'_>], report: &Report, style: &Style, w: &mut 
             out.card(*port, groups.iter().filter(|group| group.ports.contains(*port)))?;
         }
     }
+    out.left_out(left_out)?;
     out.w.flush()
+}
+
+/// Returns the listeners on some ports.
+#[must_use]
+pub fn listeners<'r>(ports: &[Explained<'r>]) -> Vec<Listener<'r>> {
+    Listener::all(ports.iter().flat_map(|port| port.listeners.iter().copied()))
 }
 
 struct Card<'a> {
     report: &'a Report,
     style: &'a Style,
+    in_full: bool,
     w: BufWriter<&'a mut dyn Write>,
 }
 
 impl Card<'_> {
-    /// Returns the width at which prose is wrapped.
-    fn measure(&self) -> Option<u16> {
-        self.style.width.or(Some(MEASURE))
+    /// Writes a card for each of the first listeners, and how many more there are. A compact block of a port does not
+    /// have the sentences of findings.
+    fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool) -> io::Result<()> {
+        for listener in listeners.iter().take(CARDS) {
+            for line in listener_card::in_full(listener, in_blocks, self.report, self.style) {
+                writeln!(self.w, "{line}")?;
+            }
+            writeln!(self.w)?;
+        }
+        match listeners.len().saturating_sub(CARDS) {
+            0 => Ok(()),
+            more => writeln!(
+                self.w,
+                "and {}; to list them: portolan {}\n",
+                plural(more, "more listener"),
+                ports(listeners)
+            ),
+        }
+    }
+
+    /// Writes which ports and protocols are left out.
+    fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) -> io::Result<()> {
+        const FEW: usize = 6;
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let places: Vec<String> =
+            left_out.iter().map(|(port, protocol)| format!("{}/{port}", protocol.name())).collect();
+        let mut sockets = self.report.entries.iter().map(|entry| &entry.socket);
+        let is_used = sockets.any(|socket| {
+            socket.state.holds_port() && left_out.contains(&(socket.local.port, socket.local.protocol))
+        });
+        let why = if is_used { "" } else { " (nothing listens there)" };
+        writeln!(self.w)?;
+        self.item("Not shown", &format!("{}{why}; --full shows them.", first_of(&places, FEW)))
     }
 
     fn card<'g>(&mut self, port: u16, groups: impl Iterator<Item = &'g Group<'g, 'g>>) -> io::Result<()> {
         let heading = format!("Port {port}");
         let range = format!("is in {}.", verdict_text::range(RegistryRange::of(port)));
-        let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, self.measure()).into_iter();
+        let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, measure(self.style)).into_iter();
         let first = lines.next().unwrap_or_default();
         writeln!(self.w, "{} {}", self.style.paint(Tone::Heading, &heading), first.trim_start())?;
         for line in lines {
@@ -73,8 +123,7 @@ impl Card<'_> {
             writeln!(self.w)?;
             self.group(group)?;
         }
-        writeln!(self.w)?;
-        self.check(port)
+        Ok(())
     }
 
     fn group(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
@@ -86,19 +135,29 @@ impl Card<'_> {
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
         )?;
         self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
-        for assignment in &verdict.assignments {
-            self.registration(assignment)?;
+        let is_short = !self.in_full && !group.listeners.is_empty();
+        let shown = if is_short { REGISTRATIONS } else { usize::MAX };
+        for assignment in verdict.assignments.iter().take(shown) {
+            self.registration(assignment, is_short)?;
+        }
+        if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
+            self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
         // For a repurposed port, the reason contains the known use already.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
-        self.context_items(group)?;
-        self.listeners(group)
+        self.context_items(group, is_short)?;
+        let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
+        match usual.next() {
+            _ if group.listeners.is_empty() => self.item("Here now", &sanitize(&self.no_listener_text())),
+            Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual))),
+            None => Ok(()),
+        }
     }
 
     /// Writes the context: what is worth showing in addition to the verdict.
-    fn context_items(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+    fn context_items(&mut self, group: &Group<'_, '_>, is_short: bool) -> io::Result<()> {
         let contexts = || group.contexts.iter().copied();
         // For a port in use, the reason contains the evidence already.
         let reason_has_evidence =
@@ -115,7 +174,9 @@ impl Card<'_> {
                 contexts().find_map(|context| context.ephemeral.as_ref()).map(context_text::ephemeral),
             ),
         ];
-        for (label, text) in items {
+        // What listens is known, so what else could listen there is of less interest.
+        let is_background = |label: &str| matches!(label, "Guarded" | "Nearby" | "History");
+        for (label, text) in items.into_iter().filter(|(label, _)| !(is_short && is_background(label))) {
             if let Some(text) = text {
                 self.item(label, &sanitize(&text))?;
             }
@@ -143,17 +204,11 @@ impl Card<'_> {
 
     /// Writes a label and a paragraph of sanitized text; an empty label continues the paragraph above.
     fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let lines = wrap(&" ".repeat(INDENT), text, self.measure());
-        let label = format!("{:<width$}", format!("  {label}"), width = INDENT);
-        for (at, line) in lines.iter().enumerate() {
-            let before = if at == 0 { self.style.paint(Tone::Quiet, &label) } else { " ".repeat(INDENT) };
-            writeln!(self.w, "{}", format!("{before}{}", line.trim_start()).trim_end())?;
-        }
-        Ok(())
+        labelled(label, text, self.style).iter().try_for_each(|line| writeln!(self.w, "{line}"))
     }
 
-    fn registration(&mut self, a: &Assignment) -> io::Result<()> {
-        self.item("Registered", &sanitize(&title(a)))?;
+    fn registration(&mut self, a: &Assignment, is_short: bool) -> io::Result<()> {
+        self.item("Registered", &sanitize(&verdict_text::title(a)))?;
         let mut facts = vec![verdict_text::standing(a)];
         facts.push(match a.assignee {
             Some(assignee) => format!("assigned to {}", plain_names(assignee)),
@@ -167,100 +222,9 @@ impl Card<'_> {
         }
         self.item("", &sanitize(&facts.join("; ")))?;
         match a.notes {
-            Some(notes) => self.item("", &sanitize(&format!("IANA notes: {notes}"))),
-            None => Ok(()),
+            Some(notes) if !is_short => self.item("", &sanitize(&format!("IANA notes: {notes}"))),
+            _ => Ok(()),
         }
-    }
-
-    fn listeners(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
-        if group.listeners.is_empty() {
-            return self.item("Here now", &sanitize(&self.no_listener_text()));
-        }
-        for (at, judged) in group.listeners.iter().enumerate() {
-            let listener = judged;
-            let socket = &listener.socket;
-            self.item(
-                if at == 0 { "Here now" } else { "" },
-                &format!(
-                    "{} {}:{}, reachable {}",
-                    socket.local.protocol,
-                    address(socket),
-                    socket.local.port,
-                    verdict_text::exposure(listener.exposure)
-                ),
-            )?;
-            self.processes(judged)?;
-            if let Some(usual) = judged.usual() {
-                self.item("", &sanitize(&context_text::usual(usual)))?;
-            }
-            self.flags(judged)?;
-        }
-        Ok(())
-    }
-
-    fn processes(&mut self, judged: &Entry) -> io::Result<()> {
-        let socket = &judged.socket;
-        if !matches!(socket.owner, Owner::Held(_)) {
-            let user = user(socket.user.as_deref(), socket.uid);
-            let user = user.map(|user| format!("created by user {user}; ")).unwrap_or_default();
-            return self.item("", &format!("{user}{}", verdict_text::owner(&socket.owner)));
-        }
-        let known = |pid: &Pid| judged.processes.iter().map(|process| &**process).find(|p| p.pid == *pid);
-        let mut alike: Vec<(Option<&Process>, Vec<String>)> = Vec::new();
-        for pid in socket.owner.pids() {
-            let process = known(pid);
-            match alike.iter_mut().find(|(other, _)| same_program(*other, process)) {
-                Some((_, pids)) => pids.push(pid.to_string()),
-                None => alike.push((process, vec![pid.to_string()])),
-            }
-        }
-        for (process, pids) in alike {
-            let pids = format!("pid{} {}", if pids.len() > 1 { "s" } else { "" }, pids.join(", "));
-            match process {
-                Some(process) => self.process(process, &pids)?,
-                None => self.item("", &format!("{pids} (could not be read)"))?,
-            }
-        }
-        Ok(())
-    }
-
-    fn process(&mut self, process: &Process, pids: &str) -> io::Result<()> {
-        let user = user(process.user.as_deref(), process.uid);
-        let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
-        let unit = process.container.as_deref().or(process.unit.as_deref());
-        let unit = unit.map(|unit| format!(", in {}", sanitize(unit))).unwrap_or_default();
-        self.item("", &format!("{} ({pids}{user}{unit})", process_name(process.name.as_deref())))?;
-        let mut command = process.cmdline.iter().map(|a| sanitize(a)).collect::<Vec<_>>().join(" ");
-        if let (true, Some(exe)) = (command.is_empty(), &process.exe) {
-            command = sanitize(&exe.path).into_owned();
-        }
-        if command.is_empty() {
-            return Ok(());
-        }
-        let width =
-            self.style.width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(INDENT + 2).max(20));
-        let command = self.style.paint(Tone::Quiet, &clip(&command, width));
-        writeln!(self.w, "{:INDENT$}  {command}", "")
-    }
-
-    /// Writes the codes in one line, and the details of a flag that the verdict does not contain already.
-    fn flags(&mut self, judged: &Entry) -> io::Result<()> {
-        if judged.findings().is_empty() {
-            return Ok(());
-        }
-        let codes: Vec<String> = judged
-            .findings()
-            .iter()
-            .map(|f| format!("{} ({})", f.flag().code(), f.severity.name()))
-            .collect();
-        let worst = judged.worst().unwrap_or(Severity::Info);
-        for line in wrap(&" ".repeat(INDENT), &format!("flags: {}", codes.join(", ")), self.measure()) {
-            writeln!(self.w, "{:INDENT$}{}", "", self.style.paint(worst.into(), line.trim_start()))?;
-        }
-        for finding in judged.findings().iter().filter(|finding| !is_in_verdict(finding.flag())) {
-            self.item("", &sanitize(&finding.sentence()))?;
-        }
-        Ok(())
     }
 
     /// Returns the text for a port without a known listener. Owners that could not be read hide no listener.
@@ -278,22 +242,11 @@ impl Card<'_> {
         }
     }
 
-    /// Writes the command that shows which process uses the port.
-    fn check(&mut self, port: u16) -> io::Result<()> {
-        self.item("To check", &format!("portolan {port}"))?;
-        let host = &self.report.snapshot.host;
-        match (host.privileged, host.os.as_str()) {
-            (true, _) => Ok(()),
-            (false, "windows") => self.item("", "run it as administrator to see every process"),
-            (false, _) => self.item("", &format!("sudo portolan {port}   (shows every process)")),
-        }
-    }
-
     fn block(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         let verdict = group.verdict;
         let service = |a: &Assignment| match a.basis == verdict.basis {
-            true => title(a),
-            false => format!("{}, {}", title(a), verdict_text::standing(a)),
+            true => verdict_text::title(a),
+            false => format!("{}, {}", verdict_text::title(a), verdict_text::standing(a)),
         };
         let services = verdict.assignments.iter().map(service).collect::<Vec<_>>().join("; ");
         let known_use = verdict_text::known_use(verdict);
@@ -326,28 +279,10 @@ impl Card<'_> {
     }
 }
 
-/// Returns whether the card's verdict already contains the evidence of the finding.
-fn is_in_verdict(flag: Flag) -> bool {
-    [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
-}
-
-/// Returns whether two processes differ only in their pids, as far as the card shows them.
-fn same_program(a: Option<&Process>, b: Option<&Process>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => {
-            (&a.name, &a.user, a.uid, &a.cmdline, &a.exe, &a.unit, &a.container)
-                == (&b.name, &b.user, b.uid, &b.cmdline, &b.exe, &b.unit, &b.container)
-        }
-        _ => false,
-    }
-}
-
-fn title(a: &Assignment) -> String {
-    match a.description.filter(|d| !d.is_empty()) {
-        Some(description) => format!("{}: {description}", a.service),
-        None => a.service.to_owned(),
-    }
+/// Returns the ports of listeners, separated by spaces.
+fn ports(listeners: &[Listener<'_>]) -> String {
+    let ports: BTreeSet<u16> = listeners.iter().map(|one| one.first().socket.local.port).collect();
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns IANA's `[Mike_Klein][IESG]` as a person writes it.

@@ -93,6 +93,14 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     }
 }
 
+/// Returns a registered service and its description.
+pub(super) fn title(a: &Assignment) -> String {
+    match a.description.filter(|d| !d.is_empty()) {
+        Some(description) => format!("{}: {description}", a.service),
+        None => a.service.to_owned(),
+    }
+}
+
 /// Returns the known uses of a port as a phrase; empty if there are none.
 pub(super) fn known_use(verdict: &Verdict) -> String {
     match verdict.known_use.as_slice() {

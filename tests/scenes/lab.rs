@@ -334,7 +334,7 @@ impl Server {
     }
 
     /// Starts a helper and waits until it prints that it is ready.
-    fn ready(command: &mut Command) -> Result<Self, Failed> {
+    pub fn ready(command: &mut Command) -> Result<Self, Failed> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let mut server = Server::new(child, pipes)?;

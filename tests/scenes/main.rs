@@ -21,6 +21,8 @@ mod audit_rules;
 #[cfg(target_os = "linux")]
 mod binding;
 #[cfg(target_os = "linux")]
+mod card;
+#[cfg(target_os = "linux")]
 mod deep;
 #[cfg(target_os = "linux")]
 mod diff;
@@ -87,6 +89,7 @@ fn main() -> std::process::ExitCode {
         addresses::SCENES,
         binding::SCENES,
         published::SCENES,
+        card::SCENES,
         namespaces::SCENES,
         many::SCENES,
         one_liners::SCENES,

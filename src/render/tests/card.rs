@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use snapbox::str;
 use unicode_width::UnicodeWidthStr;
 
@@ -9,7 +11,11 @@ use crate::model::*;
 
 fn card(observation: &Snapshot, ports: &[u16], style: &Style) -> String {
     let report = report(observation);
-    text(|w| card::explain(&explained(&report, ports), &report, style, w))
+    written(&explained(&report, ports), &report, style)
+}
+
+fn written(ports: &[Explained<'_>], report: &Report, style: &Style) -> String {
+    text(|w| card::explain(ports, &BTreeSet::new(), false, report, style, w))
 }
 
 #[test]
@@ -17,6 +23,15 @@ fn orphaned() {
     assert_snapshot(
         card(&scene(), &[3416], &terminal(80)),
         str![[r#"
+tcp 0.0.0.0:3416  python3
+  Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
+  Command     python3 -m serve
+  Program     /usr/bin/python3
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  Flags       orphaned (warning)
+  To stop     kill 812
+
 Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
@@ -29,14 +44,6 @@ tcp, udp  orphaned (presumed)
               maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
               orphaned (presumed); assigned to Mike Klein; registered 2002-02
-  Nearby      3415 bcinameservice and 3417 csvr.
-  Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
-              python3 (pid 812, user root)
-                python3 -m serve
-              flags: orphaned (warning)
-
-  To check    portolan 3416
-              sudo portolan 3416 (shows every process)
 
 "#]],
     );
@@ -47,6 +54,16 @@ fn repurposed_with_several_owners() {
     assert_snapshot(
         card(&scene(), &[8000], &terminal(80)),
         str![[r#"
+tcp 0.0.0.0:8000  nginx
+  Process     nginx (pid 21, user root), since 10:00 UTC today (2 h)
+              and nginx (pids 22, 23 and 24, user root) and pid 4000025 (could
+              not be read)
+  Command     nginx -m serve
+  Program     /usr/bin/nginx
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  To stop     kill 21 22 23 24 4000025
+
 Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
@@ -62,11 +79,6 @@ tcp  repurposed
               development server [manage.py runserver], Python http.server
               [http.server], Portainer [portainer], Laravel development server
               [artisan serve] and 29 more.
-  Nearby      7999 irdmi2 and 8001 vcom-tunnel.
-  Here now    tcp 0.0.0.0:8000, reachable on every address of this machine
-              nginx (pids 21, 22, 23, 24, user root)
-                nginx -m serve
-              pid 4000025 (could not be read)
 
 udp  dormant
   Why         irdmi is registered. No known software uses this registration, so
@@ -78,9 +90,6 @@ udp  dormant
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
   Here now    nothing listens on this port.
 
-  To check    portolan 8000
-              sudo portolan 8000 (shows every process)
-
 "#]],
     );
 }
@@ -90,6 +99,11 @@ fn unassigned_and_hidden() {
     assert_snapshot(
         card(&scene(), &[4913], &terminal(80)),
         str![[r#"
+udp [::]:4913  unknown program
+  Process     not visible (run with sudo); user 65534 created the socket
+  Reachable   on every address of this machine
+  Flags       unexplained (info)
+
 Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
@@ -106,14 +120,6 @@ tcp  dormant
 udp  unassigned
   Why         Nothing is registered for this port and protocol, and no common
               use is known.
-  Nearby      4900 hfcs and 4914 bones.
-  Here now    udp [::]:4913, reachable on every address of this machine
-              created by user 65534; owner hidden: not every process could be
-              read
-              flags: unexplained (info)
-
-  To check    portolan 4913
-              sudo portolan 4913 (shows every process)
 
 "#]],
     );
@@ -124,6 +130,11 @@ fn dynamic_and_the_kernels() {
     assert_snapshot(
         card(&scene(), &[51820], &terminal(80)),
         str![[r#"
+udp 0.0.0.0:51820  kernel
+  Process     owned by the kernel, not by a process
+  Reachable   on every address of this machine
+  To stop     not with kill: the kernel has this socket, and no process
+
 Port 51820 is in the dynamic range, 49152 to 65535: IANA assigns none of these
 ports, and any program may use one for a while (RFC 6335).
 
@@ -147,19 +158,9 @@ udp  dynamic
               [[wireguard]], WireGuard userspace [wireguard-go], flannel
               [flanneld], BoringTun WireGuard userspace [boringtun-cli] and
               NetBird [netbird].
-  Guarded     wireguard; known servers: [wireguard], wireguard-go,
-              boringtun-cli, netbird, flanneld, mullvad-daemon and 2 more. An
-              impostor receives the handshakes of a VPN. The kernel's own tunnel
-              has no process; many VPN programs bring one.
-  Nearby      49001 nusdp-disc.
   Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
               connections (ip_local_port_range). It is not known whether a
               listener here chose the port or the kernel gave it.
-  Here now    udp 0.0.0.0:51820, reachable on every address of this machine
-              created by user root; owned by the kernel, not by a process
-
-  To check    portolan 51820
-              sudo portolan 51820 (shows every process)
 
 "#]],
     );
@@ -203,9 +204,6 @@ udp  active
               l2tpns [l2tpns].
   Nearby      1700 mps-raft and 1702 deskshare.
   Here now    nothing listens on this port.
-
-  To check    portolan 1701
-              sudo portolan 1701 (shows every process)
 
 "#]],
     );
@@ -272,6 +270,15 @@ fn in_a_pipe() {
     assert_snapshot(
         card(&scene(), &[3416], &PLAIN),
         str![[r#"
+tcp 0.0.0.0:3416  python3
+  Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
+  Command     python3 -m serve
+  Program     /usr/bin/python3
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  Flags       orphaned (warning)
+  To stop     kill 812
+
 Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
@@ -284,14 +291,6 @@ tcp, udp  orphaned (presumed)
               maker's page knows such a product.
   Registered  commandport: AirMobile IS Command Port
               orphaned (presumed); assigned to Mike Klein; registered 2002-02
-  Nearby      3415 bcinameservice and 3417 csvr.
-  Here now    tcp 0.0.0.0:3416, reachable on every address of this machine
-              python3 (pid 812, user root)
-                python3 -m serve
-              flags: orphaned (warning)
-
-  To check    portolan 3416
-              sudo portolan 3416 (shows every process)
 
 "#]],
     );
@@ -318,9 +317,6 @@ tcp, udp  active
   Nearby      7 echo and 11 systat.
   Here now    nothing listens on this port.
 
-  To check    portolan 9
-              sudo portolan 9 (shows every process)
-
 "#]],
     );
     snapshot.gaps = vec![gap(Stage::Owners, "processes", Some(3))];
@@ -344,37 +340,46 @@ tcp, udp  active
   Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
 
-  To check    portolan 9
-              sudo portolan 9 (shows every process)
-
 "#]],
     );
 }
 
+/// A port with several listeners has a card for the first ones.
 #[test]
-fn the_card_says_how_to_see_more() {
-    let mut snapshot = empty();
-    let mut text = String::new();
-    for (os, privileged) in [("linux", true), ("linux", false), ("windows", false)] {
-        (snapshot.host.os, snapshot.host.privileged) = (os.into(), privileged);
-        let card = card(&snapshot, &[60000], &PLAIN);
-        let (_, check) = card.split_once("To check").unwrap();
-        text += &format!("{os}, privileged {privileged}:{check}\n");
+fn more_listeners_than_cards() {
+    let sockets = (1..=5_u32).map(|pid| socket("tcp/0.0.0.0:9", Owner::Held(vec![pid].into())));
+    let processes = (1..=5).map(|pid| process(pid, "server")).collect();
+    let snapshot = Snapshot { sockets: sockets.collect(), processes, ..empty() };
+    let text = card(&snapshot, &[9], &PLAIN);
+    assert_eq!(text.matches("To stop").count(), 3, "{text}");
+    assert!(text.contains("\nand 2 more listeners; to list them: portolan 9\n"), "{text}");
+}
+
+/// A long text of the registry is left out if something listens, unless everything is asked for.
+#[test]
+fn short_and_in_full() {
+    let snapshot = Snapshot {
+        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
+        processes: vec![process(7, "nginx")],
+        ..empty()
+    };
+    let report = report(&snapshot);
+    let ports = explained(&report, &[80]);
+    let left_out = BTreeSet::from([(80, Protocol::Udp), (80, Protocol::Sctp)]);
+    let write = |ports: &[Explained<'_>], left_out: &BTreeSet<_>, in_full| {
+        text(|w| card::explain(ports, left_out, in_full, &report, &terminal(80), w))
+    };
+    let short = write(&ports[..1], &left_out, false);
+    let full = write(&ports, &BTreeSet::new(), true);
+    for (text, marks) in [(&short, [false, true]), (&full, [true, false])] {
+        let found = ["IANA notes", "udp/80 and sctp/80 (nothing listens there); --full shows them"]
+            .map(|mark| text.contains(mark));
+        assert_eq!(found, marks, "{text}");
     }
-    assert_snapshot(
-        text,
-        str![[r#"
-linux, privileged true:    portolan 60000
-
-linux, privileged false:    portolan 60000
-              sudo portolan 60000 (shows every process)
-
-windows, privileged false:    portolan 60000
-              run it as administrator to see every process
-
-
-"#]],
-    );
+    assert!(short.lines().count() < 40 && full.lines().count() > 80, "{short}");
+    // A place where something listens is left out without that claim.
+    let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
+    assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
 }
 
 /// TCP and UDP have a section each if they differ in registrations, status, or service.
@@ -387,6 +392,7 @@ fn protocols_that_differ() {
     assert_snapshot(
         heads(&ports, &report),
         str![[r#"
+tcp 0.0.0.0:3416  python3
 tcp  orphaned (presumed)
 udp  unassigned
 "#]],
@@ -397,6 +403,7 @@ udp  unassigned
     assert_snapshot(
         heads(&ports, &report),
         str![[r#"
+tcp 0.0.0.0:3416  python3
 tcp  unassigned (reserved)
 udp  unassigned
 "#]],
@@ -408,6 +415,7 @@ udp  unassigned
     assert_snapshot(
         heads(&ports, &report),
         str![[r#"
+tcp 0.0.0.0:3416  python3
 tcp  orphaned (presumed)
 udp  orphaned (presumed)
 "#]],
@@ -416,7 +424,7 @@ udp  orphaned (presumed)
 
 /// Returns the first lines of the sections.
 fn heads(ports: &[Explained<'_>], report: &Report) -> String {
-    let text = text(|w| card::explain(ports, report, &PLAIN, w));
+    let text = written(ports, report, &PLAIN);
     let heads = text.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));
     heads.collect::<Vec<_>>().join("\n")
 }

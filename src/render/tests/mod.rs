@@ -5,6 +5,7 @@ mod card;
 mod caveats;
 mod events;
 mod json;
+mod listener_card;
 mod policy;
 mod screen;
 mod table;

@@ -1,0 +1,95 @@
+//! How to stop a listener: by what started it, so that nothing starts it again.
+
+use super::listener::{Listener, has_ancestor_in};
+use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
+use crate::model::{Owner, Pid};
+
+/// How to stop a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HowToStop<'r> {
+    /// Stop these units of systemd.
+    Units(Vec<&'r str>),
+    /// Stop this unit of the service manager of a user.
+    UserUnit {
+        /// The unit.
+        name: &'r str,
+        /// The user.
+        user: Option<&'r str>,
+    },
+    /// Stop this container.
+    Container {
+        /// The program that manages it.
+        manager: ContainerManager,
+        /// Its name or ID.
+        name: &'r str,
+    },
+    /// Stop the container of Docker that has published this port.
+    PublishedPort(u16),
+    /// Stop this service of Windows.
+    WindowsService(&'r str),
+    /// End these processes.
+    Kill {
+        /// The processes that started the others.
+        pids: Vec<Pid>,
+        /// The program that may start them again.
+        restarted_by: Option<&'r str>,
+    },
+    /// No process has it, so none can be ended.
+    Kernel,
+    /// The first process of the system has it, which cannot be ended.
+    FirstProcess,
+}
+
+impl<'r> HowToStop<'r> {
+    /// Returns how to stop a listener; `None` if its processes are not known.
+    #[must_use]
+    pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
+        let socket = &listener.first().socket;
+        if socket.owner == Owner::Kernel {
+            return Some(HowToStop::Kernel);
+        }
+        let main = listener.main().filter(|process| process.pid != 1);
+        if listener.first().forwards_to().is_some() {
+            return Some(HowToStop::PublishedPort(socket.local.port));
+        }
+        if let Some(name) = listener.container() {
+            let manager = manager(listener).filter(|manager| *manager != ContainerManager::Kubernetes);
+            // A container that a user's own manager made, or a whole system, is not stopped for one listener.
+            return match manager.filter(|_| !name.contains('/')) {
+                Some(manager) => Some(HowToStop::Container { manager, name }),
+                None => kill(listener),
+            };
+        }
+        if let (Some(service), "windows") = (listener.unit(), os) {
+            // A process that hosts several services is not ended for one of them.
+            return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
+        }
+        let unit = listener.unit().and_then(Unit::parse);
+        let is_own = main.is_none_or(|process| !is_run_by_another(process));
+        match unit {
+            Some(Unit::System(unit)) if is_own => {
+                let mut units = vec![unit];
+                units.extend(listener.socket_unit().filter(|socket| *socket != unit));
+                units.sort_by_key(|unit| !unit.ends_with(".socket"));
+                Some(HowToStop::Units(units))
+            }
+            Some(Unit::User(name)) if is_own => {
+                Some(HowToStop::UserUnit { name, user: main.and_then(|process| process.user.as_deref()) })
+            }
+            _ => kill(listener),
+        }
+    }
+}
+
+fn kill<'r>(listener: &Listener<'r>) -> Option<HowToStop<'r>> {
+    let owner = &listener.first().socket.owner;
+    if owner.pids().contains(&1) {
+        return Some(HowToStop::FirstProcess);
+    }
+    let read = &listener.first().processes;
+    let is_started_by_another =
+        |pid: &Pid| read.iter().any(|process| process.pid == *pid && has_ancestor_in(process, owner));
+    let pids: Vec<Pid> = owner.pids().iter().copied().filter(|pid| !is_started_by_another(pid)).collect();
+    let restarted_by = listener.main().and_then(restarter);
+    (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
+}

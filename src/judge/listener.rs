@@ -1,0 +1,123 @@
+//! A listener as a person sees it: everything by which the same processes listen on one port, such as a socket for IPv4
+//! and another for IPv6.
+
+use std::collections::HashMap;
+
+use crate::join::Entry;
+use crate::model::{Exposure, Owner, Parent, Process, Snapshot, State};
+
+/// The sockets by which the same processes listen on one port.
+#[derive(Clone, Debug)]
+pub struct Listener<'r> {
+    /// At least one, in the order of listings.
+    pub sockets: Vec<&'r Entry>,
+}
+
+impl<'r> Listener<'r> {
+    /// Returns the listeners among these entries, in the order of listings.
+    #[must_use]
+    pub fn all(entries: impl IntoIterator<Item = &'r Entry>) -> Vec<Self> {
+        let mut listeners: Vec<Self> = Vec::new();
+        // There may be many: only those of the same port are compared.
+        let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
+        for entry in entries.into_iter().filter(|entry| entry.socket.state.holds_port()) {
+            let same_port = by_port.entry(entry.socket.local.port).or_default();
+            match same_port.iter().find(|at| are_of_one(listeners[**at].first(), entry)) {
+                Some(at) => listeners[*at].sockets.push(entry),
+                None => {
+                    same_port.push(listeners.len());
+                    listeners.push(Listener { sockets: vec![entry] });
+                }
+            }
+        }
+        listeners
+    }
+
+    /// Returns the listener, if all of these entries belong to it.
+    #[must_use]
+    pub fn only(entries: &'r [Entry]) -> Option<Self> {
+        let first = entries.first()?;
+        let belongs = |entry: &Entry| entry.socket.state.holds_port() && are_of_one(first, entry);
+        entries.iter().all(belongs).then(|| Listener { sockets: entries.iter().collect() })
+    }
+
+    /// Returns the first socket, which is the most exposed one.
+    #[must_use]
+    pub fn first(&self) -> &'r Entry {
+        self.sockets[0]
+    }
+
+    /// Returns who can reach it.
+    #[must_use]
+    pub fn exposure(&self) -> Exposure {
+        self.first().exposure
+    }
+
+    /// Returns its processes that could be read, the main one first: the one that started the others.
+    #[must_use]
+    pub fn processes(&self) -> Vec<&'r Process> {
+        let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
+        // The first process of a system opens sockets for others.
+        let owner = &self.first().socket.owner;
+        processes.sort_by_key(|process| (process.pid == 1, has_ancestor_in(process, owner)));
+        processes
+    }
+
+    /// Returns the process that started the others, if it could be read.
+    #[must_use]
+    pub fn main(&self) -> Option<&'r Process> {
+        self.processes().first().copied()
+    }
+
+    /// Returns how many connections it has now; `None` if connections were not asked for.
+    #[must_use]
+    pub fn connections(&self, snapshot: &Snapshot) -> Option<u32> {
+        let counts = self.sockets.iter().filter(|entry| entry.socket.state == State::Listen);
+        let counts: Vec<u32> = counts.map(|entry| entry.connections.unwrap_or(0)).collect();
+        (snapshot.scope.states.contains(&State::Established) && !counts.is_empty())
+            .then(|| counts.iter().sum())
+    }
+
+    /// Returns the socket unit of systemd that opened its sockets, if one did.
+    #[must_use]
+    pub fn socket_unit(&self) -> Option<&'r str> {
+        self.first().socket.unit.as_deref().filter(|unit| unit.ends_with(".socket") && !unit.contains('/'))
+    }
+
+    /// Returns the unit of the main process; without a process that could be read, that of its socket.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'r str> {
+        match self.main() {
+            Some(process) if process.pid != 1 => process.unit.as_deref(),
+            _ => self.first().socket.unit.as_deref(),
+        }
+    }
+
+    /// Returns the container of the main process; without a process that could be read, that of its socket.
+    #[must_use]
+    pub fn container(&self) -> Option<&'r str> {
+        match self.main() {
+            Some(process) if process.pid != 1 => process.container.as_deref(),
+            _ => self.first().socket.container.as_deref(),
+        }
+    }
+}
+
+/// Returns whether two sockets belong to the same processes. Without a visible process, only a control group of its own
+/// shows that.
+fn are_of_one(one: &Entry, other: &Entry) -> bool {
+    let (a, b) = (&one.socket, &other.socket);
+    let same_port = a.local.port == b.local.port && a.netns == b.netns;
+    let same_owner = match (&a.owner, &b.owner) {
+        (Owner::Held(a), Owner::Held(b)) => a == b,
+        (Owner::Hidden, Owner::Hidden) => a.unit.is_some() && (&a.cgroup, a.uid) == (&b.cgroup, b.uid),
+        (Owner::Kernel, Owner::Kernel) => true,
+        _ => false,
+    };
+    same_port && same_owner
+}
+
+/// Returns whether one of the owners started a process.
+pub(super) fn has_ancestor_in(process: &Process, owner: &Owner) -> bool {
+    process.parents.iter().any(|Parent { pid, .. }| *pid != 1 && owner.pids().contains(pid))
+}

@@ -1,0 +1,266 @@
+//! Why a listener runs: what started it, as its control group and its ancestors show.
+
+use super::listener::Listener;
+use crate::model::{Parent, Process};
+
+/// Shells, by the names of their processes.
+const SHELLS: [&str; 18] = [
+    "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
+    "elvish", "xonsh", "pwsh", "rbash",
+];
+/// Programs that run the programs of others: stopping them, or their unit, stops more than one listener.
+const RUNNERS: [&str; 22] = [
+    "cron",
+    "crond",
+    "CRON",
+    "anacron",
+    "fcron",
+    "atd",
+    "sshd",
+    "sshd-session",
+    "dropbear",
+    "supervisord",
+    "runsvdir",
+    "s6-svscan",
+    "circusd",
+    "xinetd",
+    "inetd",
+    "dockerd",
+    "containerd",
+    "conmon",
+    "podman",
+    "libvirtd",
+    "lxc-start",
+    "lxd",
+];
+/// Programs that start a process again when it ends.
+const RESTARTERS: [&str; 8] =
+    ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
+
+/// What started a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartedBy<'r> {
+    /// A container was started, by this program if that is known.
+    Container {
+        /// The program that manages the container.
+        manager: Option<ContainerManager>,
+        /// The name or ID of the container.
+        name: &'r str,
+    },
+    /// The service manager of the system started a unit.
+    Unit {
+        /// The unit.
+        name: &'r str,
+        /// The programs between the service manager and the process, the outermost first.
+        through: Vec<&'r str>,
+    },
+    /// The service manager of a user started a unit.
+    UserUnit {
+        /// The unit.
+        name: &'r str,
+        /// The user, by the process.
+        user: Option<&'r str>,
+    },
+    /// A person, or a script, started it from a shell.
+    Shell {
+        /// The outermost shell.
+        shell: &'r Parent,
+        /// What the shell runs in.
+        session: Option<Session<'r>>,
+        /// The programs between the shell and the process, the outermost first.
+        through: Vec<&'r str>,
+    },
+    /// Another program started it.
+    Program {
+        /// The outermost program.
+        parent: &'r Parent,
+        /// The programs between that one and the process, the outermost first.
+        through: Vec<&'r str>,
+    },
+    /// The process that started it has ended, or was the first process of the system.
+    Background {
+        /// The process that adopted it: the first process, or the service manager of a user.
+        parent: &'r Parent,
+        /// The login session that it belongs to.
+        session: Option<&'r str>,
+    },
+    /// A service of Windows, several ones of one process, or a job of launchd.
+    Service(&'r str),
+}
+
+/// What a shell runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session<'r> {
+    /// A session over SSH.
+    Ssh,
+    /// A login on a console.
+    Console,
+    /// Another program, such as a terminal.
+    Program(&'r str),
+}
+
+/// A program that manages containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerManager {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// Kubernetes, through containerd or CRI-O.
+    Kubernetes,
+}
+
+impl ContainerManager {
+    /// Returns the manager of a container, by the path of a control group in it.
+    fn of(cgroup: &str) -> Option<Self> {
+        let has = |text: &str| cgroup.split('/').any(|part| part.starts_with(text));
+        match () {
+            () if has("kubepods") => Some(ContainerManager::Kubernetes),
+            () if has("docker") => Some(ContainerManager::Docker),
+            () if has("libpod") => Some(ContainerManager::Podman),
+            () => None,
+        }
+    }
+}
+
+/// The unit of a listener, by the service manager that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit<'r> {
+    System(&'r str),
+    User(&'r str),
+    /// A login session, by its number.
+    Session(&'r str),
+}
+
+impl<'r> Unit<'r> {
+    /// Reads a unit as an observation names it: `user@1000.service/app.service` is a unit of a user's service manager.
+    pub(super) fn parse(unit: &'r str) -> Option<Self> {
+        let is_service = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
+        let (outer, inner) = unit.split_once('/').unwrap_or((unit, ""));
+        let of_user = outer.starts_with("user@") && outer.ends_with(".service");
+        match () {
+            () if of_user => is_service(inner).then_some(Unit::User(inner)),
+            () if is_service(outer) => Some(Unit::System(outer)),
+            () => outer.strip_prefix("session-")?.strip_suffix(".scope").map(Unit::Session),
+        }
+    }
+}
+
+impl<'r> StartedBy<'r> {
+    /// Returns what started a listener, as far as it was seen.
+    #[must_use]
+    pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
+        let process = listener.main().filter(|process| process.pid != 1);
+        if let Some(name) = listener.container() {
+            return Some(StartedBy::Container { manager: manager(listener), name });
+        }
+        if let (Some(service), true) = (listener.unit(), matches!(os, "windows" | "macos")) {
+            return Some(StartedBy::Service(service));
+        }
+        let unit = listener.unit().and_then(Unit::parse);
+        let parents = process.map(|process| &*process.parents).unwrap_or_default();
+        match unit {
+            Some(Unit::System(name)) => {
+                let through = process.map(|process| through(process, parents)).unwrap_or_default();
+                Some(StartedBy::Unit { name, through })
+            }
+            Some(Unit::User(name)) => {
+                Some(StartedBy::UserUnit { name, user: process.and_then(|process| process.user.as_deref()) })
+            }
+            Some(Unit::Session(_)) | None => {
+                let session = match unit {
+                    Some(Unit::Session(number)) => Some(number),
+                    _ => None,
+                };
+                Self::by_ancestors(process?, session)
+            }
+        }
+    }
+
+    fn by_ancestors(process: &'r Process, session: Option<&'r str>) -> Option<Self> {
+        let parents = &*process.parents;
+        let nearest = parents.first()?;
+        let end = parents.iter().position(is_outermost).unwrap_or(parents.len());
+        if let Some(at) = parents[..end].iter().rposition(is_shell)
+            && !parents
+                .get(at + 1)
+                .is_some_and(|parent| is_runner(parent) && session_of(parent) != Some(Session::Ssh))
+        {
+            return Some(StartedBy::Shell {
+                shell: &parents[at],
+                session: parents.get(at + 1).and_then(session_of),
+                through: through(process, &parents[..at]),
+            });
+        }
+        if is_service_manager(nearest) {
+            return Some(StartedBy::Background { parent: nearest, session });
+        }
+        let outermost = parents.iter().take_while(|parent| !is_service_manager(parent)).take(end + 1).count();
+        let at = outermost.checked_sub(1)?;
+        Some(StartedBy::Program { parent: &parents[at], through: through(process, &parents[..at]) })
+    }
+}
+
+/// Returns the program that manages the container of a listener, by its control group.
+pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
+    ContainerManager::of(listener.first().socket.cgroup.as_deref()?)
+}
+
+/// Returns the ancestor that starts the process again when it ends.
+pub(super) fn restarter(process: &Process) -> Option<&str> {
+    process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
+}
+
+/// Returns whether the process runs in a unit of a program that runs the programs of others, such as cron.
+pub(super) fn is_run_by_another(process: &Process) -> bool {
+    let own = process.name.as_deref();
+    process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own)
+}
+
+fn is_shell(parent: &Parent) -> bool {
+    SHELLS.contains(&parent.name.trim_start_matches('-'))
+}
+
+fn is_runner(parent: &Parent) -> bool {
+    RUNNERS.contains(&&*parent.name) || parent.name.starts_with("containerd-shim")
+}
+
+/// Returns whether it is the first process, or the service manager of a user.
+fn is_service_manager(parent: &Parent) -> bool {
+    parent.pid == 1 || parent.name == "systemd"
+}
+
+/// Returns whether what lies above has nothing to do with why a process was started.
+fn is_outermost(parent: &Parent) -> bool {
+    is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
+}
+
+fn is_multiplexer(name: &str) -> bool {
+    name == "screen" || name == "SCREEN" || name == "tmux" || name.starts_with("tmux:")
+}
+
+/// Returns what a program is to a shell that it started; `None` for a service manager.
+fn session_of(parent: &Parent) -> Option<Session<'_>> {
+    match &*parent.name {
+        _ if is_service_manager(parent) => None,
+        "sshd" | "sshd-session" | "dropbear" => Some(Session::Ssh),
+        "login" => Some(Session::Console),
+        "SCREEN" => Some(Session::Program("screen")),
+        name if name.starts_with("tmux:") => Some(Session::Program("tmux")),
+        name => Some(Session::Program(name)),
+    }
+}
+
+/// Returns the names of the programs between a process and what started it, the outermost first, each once. Processes
+/// with the name of the process itself are part of it.
+fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
+    let mut names: Vec<&str> = Vec::new();
+    for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {
+        let name = &*parent.name;
+        if process.name.as_deref() != Some(name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.reverse();
+    names
+}

@@ -1,0 +1,67 @@
+//! A paragraph with a label in front, as in a card.
+
+use unicode_width::UnicodeWidthStr;
+
+use super::wrap::{clip, wrap};
+use super::{Style, Tone};
+
+/// The column at which the text begins.
+const INDENT: usize = 14;
+/// The width of prose without a terminal, in columns: people read that output too.
+const MEASURE: u16 = 80;
+
+/// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
+pub(super) fn labelled(label: &str, text: &str, style: &Style) -> Vec<String> {
+    with_label(label, paragraph(text, style), style)
+}
+
+/// Returns a text in lines that fit behind a label.
+pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
+    let lines = wrap(&" ".repeat(INDENT), text, measure(style));
+    lines.into_iter().map(|line| line.trim().to_owned()).collect()
+}
+
+/// Puts a label in front of the first line, and as much space in front of the others.
+pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<String> {
+    let label = format!("{:<INDENT$}", format!("  {label}"));
+    let mut before = style.paint(Tone::Quiet, &label);
+    let mut labelled = Vec::with_capacity(lines.len());
+    for line in lines {
+        labelled.push(format!("{before}{line}").trim_end().to_owned());
+        before = " ".repeat(INDENT);
+    }
+    labelled
+}
+
+/// Returns the first lines of a text; the last one ends with a mark if more lines follow.
+pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) -> Vec<String> {
+    if lines.len() <= most {
+        return lines;
+    }
+    lines.truncate(most);
+    if let Some(last) = lines.pop() {
+        let wider = format!("{last} …");
+        let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
+        // The mark takes the place of the last word if there is no space for both.
+        lines.push(if kept == wider { wider } else { format!("{} …", without_last_word(&last)) });
+    }
+    lines
+}
+
+fn without_last_word(line: &str) -> &str {
+    line.rsplit_once(' ').map_or(line, |(before, _)| before)
+}
+
+/// Returns the width at which prose is wrapped.
+pub(super) fn measure(style: &Style) -> Option<u16> {
+    style.width.or(Some(MEASURE))
+}
+
+/// Returns a label and a text on one line. At the edge of a terminal the text is cut, and the end of it stays, such as a
+/// name in parentheses.
+pub(super) fn on_one_line(label: &str, text: &str, end: &str, style: &Style) -> String {
+    let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
+    let end = clip(end, space / 2);
+    let line = format!("{}{end}", clip(text, space.saturating_sub(end.width())));
+    with_label(label, vec![line], style).concat()
+}

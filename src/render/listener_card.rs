@@ -1,0 +1,355 @@
+//! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. A fact that is
+//! not known is left out, or the card says what makes it visible.
+
+use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, with_label};
+use super::process_cells::shell_words;
+use super::start_text::{how_to_stop, since, started_by};
+use super::summary::plural;
+use super::wrap::wrap;
+use super::{Style, Tone, address, process_name, sanitize, user, verdict_text};
+use crate::findings::registry::{Orphaned, Unexplained};
+use crate::findings::text::list;
+use crate::findings::{FindingKind, Flag};
+use crate::judge::{Finding, HowToStop, Listener, Report, StartedBy};
+use crate::model::{Owner, Pid, Process, ServiceBy, Severity, State, Verdict};
+
+/// The longest card by itself, in lines.
+const TALLEST: usize = 14;
+/// The lines of one fact, such as what started the listener.
+const LONGEST: usize = 2;
+/// The usual width of a terminal, in columns.
+const USUAL: u16 = 80;
+/// The lines of the registry in a card.
+const REGISTRY: usize = 3;
+/// On a narrower terminal, a table shows more.
+pub const NARROWEST: u16 = 60;
+/// So many addresses and process IDs are named.
+const FEW: usize = 4;
+
+/// Writes the card of a listener, with what the registry says about its port.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn listing(
+    listener: &Listener<'_>,
+    report: &Report,
+    style: &Style,
+    w: &mut dyn std::io::Write,
+) -> std::io::Result<()> {
+    let mut lines = facts(listener, report, style);
+    let flags = flags(listener, |_| false, style);
+    let stop = stop(listener, report, style);
+    let registry = labelled("Registry", &registry(listener), style);
+    // A narrow terminal is not filled by one card either: its lines are short.
+    let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
+    let space = tallest.saturating_sub(lines.len() + stop.len());
+    let least = usize::from(!flags.is_empty());
+    let most = REGISTRY.min(space.saturating_sub(least)).max(1);
+    let mut space = space.saturating_sub(registry.len().min(most)).max(least);
+    let is_cut = registry.len() > most || flags.iter().map(|flag| flag.lines.len()).sum::<usize>() > space;
+    space = space.saturating_sub(usize::from(is_cut)).max(least);
+    lines.extend(shown_flags(&flags, space, style));
+    lines.extend(stop);
+    lines.extend(first_lines(registry, most, style));
+    if is_cut {
+        let command = format!("portolan explain {}", listener.first().socket.local.port);
+        lines.push(on_one_line("More", &command, "", style));
+    }
+    lines.iter().try_for_each(|line| writeln!(w, "{line}"))?;
+    w.flush()
+}
+
+/// Returns whether the text about the port already contains the evidence of a finding.
+fn is_in_verdict(flag: Flag) -> bool {
+    [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
+}
+
+/// Returns the lines of the card of a listener, without the registry. Findings about the registry are in short, unless
+/// `with_sentences`.
+pub(super) fn in_full(
+    listener: &Listener<'_>,
+    with_sentences: bool,
+    report: &Report,
+    style: &Style,
+) -> Vec<String> {
+    let mut lines = facts(listener, report, style);
+    let is_below = if with_sentences { |_| false } else { is_in_verdict };
+    lines.extend(shown_flags(&flags(listener, is_below, style), usize::MAX, style));
+    lines.extend(stop(listener, report, style));
+    lines
+}
+
+fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+    let os = &*report.snapshot.host.os;
+    let mut lines = heading(listener, style);
+    let mut add = |label: &str, text: String| {
+        let text = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
+        lines.extend(with_label(label, first_lines(text, LONGEST, style), style));
+    };
+    add("Process", process(listener, report));
+    add("", others(listener));
+    let main = listener.main();
+    let command = match main.map(|process| &*process.cmdline) {
+        None | Some([]) => None,
+        // Some programs replace their command line by a single text.
+        Some([text]) => Some(text.clone()),
+        Some(words) => Some(shell_words(words)),
+    };
+    lines.extend(command.map(|command| on_one_line("Command", &sanitize(&command), "", style)));
+    if let Some((path, package)) = main.and_then(program) {
+        lines.push(on_one_line("Program", &path, &package, style));
+    }
+    if let Some((path, project)) = main.and_then(directory) {
+        lines.push(on_one_line("Directory", &path, &project, style));
+    }
+    let mut add = |label: &str, text: Option<String>| {
+        let text = text.map(|text| first_lines(paragraph(&text, style), LONGEST, style));
+        lines.extend(with_label(label, text.unwrap_or_default(), style));
+    };
+    let forwards_to = listener.first().forwards_to();
+    add("Forwards to", forwards_to.map(|to| std::net::SocketAddr::new(to.address, to.port).to_string()));
+    add("Why", StartedBy::of(listener, os).map(|started| started_by(&started)));
+    add("Reachable", Some(reach(listener, report)));
+    lines
+}
+
+fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> {
+    let os = &*report.snapshot.host.os;
+    let how = HowToStop::of(listener, os).map(|how| how_to_stop(&how, os));
+    how.into_iter().flat_map(|text| labelled("To stop", &text, style)).collect()
+}
+
+/// Returns the addresses, and what listens there.
+fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    let mut protocol = "";
+    for entry in &listener.sockets {
+        let local = &entry.socket.local;
+        let name = local.protocol.name();
+        let place = format!("{}:{}", address(&entry.socket), local.port);
+        places.push(if protocol == name { place } else { format!("{name} {place}") });
+        protocol = name;
+    }
+    let more = places.len().saturating_sub(FEW);
+    places.truncate(FEW);
+    if more > 0 {
+        places.push(format!("{more} more"));
+    }
+    let mut heading = places.join(", ");
+    if listener.first().socket.state == State::Bound {
+        heading.push_str(" (bound, not listening)");
+    }
+    let what = sanitize(&what_runs(listener)).into_owned();
+    let text = format!("{heading}  {what}");
+    match wrap("", &text, measure(style)).as_slice() {
+        [_] => vec![format!("{}  {what}", style.paint(Tone::Heading, &heading))],
+        lines => lines.iter().map(|line| style.paint(Tone::Heading, line)).collect(),
+    }
+}
+
+/// Returns the product and the program of a listener.
+fn what_runs(listener: &Listener<'_>) -> String {
+    let entry = listener.first();
+    let main = listener.main();
+    let script = main.and_then(|process| process.script.as_ref());
+    let script = script.and_then(|script| script.path.rsplit('/').next()).map(|name| format!(" {name}"));
+    let name = main.map(|process| process.name.as_deref().unwrap_or("?"));
+    let name = name.map(|name| format!("{name}{}", script.unwrap_or_default()));
+    let product = entry.service().filter(|service| service.by == ServiceBy::Process);
+    let product = product.and_then(|service| service.product);
+    match (product, name) {
+        (Some(product), Some(name)) if !product.eq_ignore_ascii_case(&name) => format!("{product} ({name})"),
+        (_, Some(name)) => name,
+        _ if entry.socket.owner == Owner::Kernel => "kernel".to_owned(),
+        _ => "unknown program".to_owned(),
+    }
+}
+
+/// Returns the main process, or why there is none.
+fn process(listener: &Listener<'_>, report: &Report) -> String {
+    let socket = &listener.first().socket;
+    let created = user(socket.user.as_deref(), socket.uid);
+    let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
+    match (listener.main(), &socket.owner) {
+        (Some(process), _) => {
+            let name = process_name(process.name.as_deref());
+            let user = user(process.user.as_deref(), process.uid);
+            let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
+            let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken)));
+            let stopped = if process.state == Some('T') { ", stopped" } else { "" };
+            format!("{name} (pid {}{user}){}{stopped}", process.pid, since.unwrap_or_default())
+        }
+        (None, Owner::Held(pids)) => format!("{}, {}", pid_list(pids), not_visible(report)),
+        (None, Owner::Hidden) => format!("{}{created}", not_visible(report)),
+        (None, Owner::Kernel) => verdict_text::owner(&Owner::Kernel).to_owned(),
+        (None, owner) => format!("{}{created}", verdict_text::owner(owner)),
+    }
+}
+
+/// Returns that a process is not visible, and what makes it visible.
+fn not_visible(report: &Report) -> &'static str {
+    let host = &report.snapshot.host;
+    match (host.privileged, &*host.os) {
+        (true, _) => "not visible: not every process could be read",
+        (false, "windows") => "not visible (run as administrator)",
+        (false, _) => "not visible (run with sudo)",
+    }
+}
+
+/// Returns the processes other than the main one; empty if there are none.
+fn others(listener: &Listener<'_>) -> String {
+    let owners = listener.first().socket.owner.pids();
+    let processes = listener.processes();
+    let mut alike: Vec<(&Process, Vec<Pid>)> = Vec::new();
+    for process in processes.iter().skip(1) {
+        match alike.iter_mut().find(|(other, _)| (&other.name, &other.user) == (&process.name, &process.user))
+        {
+            Some((_, pids)) => pids.push(process.pid),
+            None => alike.push((process, vec![process.pid])),
+        }
+    }
+    let mut texts: Vec<String> = alike
+        .iter()
+        .take(FEW)
+        .map(|(process, pids)| {
+            let user = user(process.user.as_deref(), process.uid);
+            let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
+            format!("{} ({}{user})", process_name(process.name.as_deref()), pid_list(pids))
+        })
+        .collect();
+    if alike.len() > FEW {
+        texts.push(format!("{} other programs", alike.len() - FEW));
+    }
+    let unread: Vec<Pid> =
+        owners.iter().filter(|pid| processes.iter().all(|process| process.pid != **pid)).copied().collect();
+    if !unread.is_empty() && !processes.is_empty() {
+        texts.push(format!("{} (could not be read)", pid_list(&unread)));
+    }
+    if texts.is_empty() { String::new() } else { format!("and {}", list(&texts)) }
+}
+
+/// Returns `pid 7` or `pids 7, 8 and 2 more`.
+fn pid_list(pids: &[Pid]) -> String {
+    let mut shown: Vec<String> = pids.iter().take(FEW).map(ToString::to_string).collect();
+    if pids.len() > FEW {
+        shown.push(format!("{} more", pids.len() - FEW));
+    }
+    format!("pid{} {}", if pids.len() == 1 { "" } else { "s" }, list(&shown))
+}
+
+/// Returns the program file, and its package.
+fn program(process: &Process) -> Option<(String, String)> {
+    let exe = process.exe.as_ref()?;
+    let deleted = if exe.is_deleted() { format!(" ({})", exe.state.name()) } else { String::new() };
+    let package = process.origin.as_ref().and_then(|origin| {
+        let version = origin.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+        Some(format!(", package {}{version}", origin.package.as_deref()?))
+    });
+    let end = sanitize(&format!("{deleted}{}", package.unwrap_or_default())).into_owned();
+    Some((sanitize(&exe.path).into_owned(), end))
+}
+
+/// Returns the working directory, and the project that it belongs to.
+fn directory(process: &Process) -> Option<(String, String)> {
+    let cwd = sanitize(process.cwd.as_deref()?).into_owned();
+    let project = process.project.as_deref().map(|project| format!(" (project {})", sanitize(project)));
+    Some((cwd, project.unwrap_or_default()))
+}
+
+fn reach(listener: &Listener<'_>, report: &Report) -> String {
+    let exposure = verdict_text::exposure(listener.exposure());
+    match listener.connections(&report.snapshot) {
+        Some(0) => format!("{exposure}; no connections now"),
+        Some(count) => {
+            format!("{exposure}; {} now", plural(usize::try_from(count).unwrap_or(usize::MAX), "connection"))
+        }
+        None => exposure.to_owned(),
+    }
+}
+
+/// A finding and its lines.
+struct ShownFlag {
+    code: String,
+    severity: Severity,
+    lines: Vec<String>,
+}
+
+/// Returns the findings, the most severe ones first, each once; without their sentences if the reader finds these below.
+fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<ShownFlag> {
+    let mut found: Vec<&Finding> = Vec::new();
+    for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
+        if !found.iter().any(|other| other.flag() == finding.flag()) {
+            found.push(finding);
+        }
+    }
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let shown = |finding: &Finding| {
+        let code = format!("{} ({})", finding.flag().code(), finding.severity.name());
+        let lines = match is_below(finding.flag()) {
+            true => vec![code.clone()],
+            false => paragraph(&format!("{code}: {}", sanitize(&finding.sentence())), style),
+        };
+        ShownFlag { code, severity: finding.severity, lines }
+    };
+    found.into_iter().map(shown).collect()
+}
+
+/// Returns as much of each finding as the space allows: at least its first line, and more of the most severe ones.
+fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> {
+    let named = if flags.len() <= space { flags.len() } else { space.saturating_sub(1) };
+    let mut left = space.saturating_sub(usize::from(named < flags.len()));
+    let mut lines = Vec::new();
+    for (at, flag) in flags.iter().take(named).enumerate() {
+        let most = left.saturating_sub(named - at - 1).max(1);
+        let mut kept = first_lines(flag.lines.clone(), most, style);
+        left = left.saturating_sub(kept.len());
+        if let Some(first) = kept.first_mut() {
+            *first = first.replacen(&flag.code, &style.paint(flag.severity.into(), &flag.code), 1);
+        }
+        lines.extend(kept);
+    }
+    if named < flags.len() {
+        let codes: Vec<&str> = flags[named..].iter().map(|flag| &*flag.code).collect();
+        let codes = codes.join(", ");
+        lines.extend(first_lines(paragraph(&codes, style), 1, style));
+    }
+    with_label("Flags", lines, style)
+}
+
+/// Returns what the registry says about the port, for each protocol with a text of its own.
+fn registry(listener: &Listener<'_>) -> String {
+    let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
+    for entry in &listener.sockets {
+        let (protocol, text) = (entry.socket.local.protocol.name(), registered(&entry.verdict));
+        match texts.iter_mut().find(|(_, other)| *other == text) {
+            Some((protocols, _)) if protocols.contains(&protocol) => {}
+            Some((protocols, _)) => protocols.push(protocol),
+            None => texts.push((vec![protocol], text)),
+        }
+    }
+    let port = listener.first().socket.local.port;
+    let several = texts.len() > 1;
+    let texts: Vec<String> = texts
+        .iter()
+        .map(|(protocols, text)| match several {
+            true => format!("{}/{port} {text}", protocols.join(", ")),
+            false => text.clone(),
+        })
+        .collect();
+    sanitize(&texts.join(" ")).into_owned()
+}
+
+/// Returns the status of a port, its registered services and its common use.
+fn registered(verdict: &Verdict) -> String {
+    let services: Vec<String> = verdict.assignments.iter().map(verdict_text::title).collect();
+    let status = verdict_text::status(verdict);
+    let mut said = match services.is_empty() {
+        true => format!("{status}."),
+        false => format!("{status}; {}.", services.join("; ")),
+    };
+    let known_use = verdict_text::known_use(verdict);
+    if !known_use.is_empty() {
+        said.push_str(&format!(" {known_use}."));
+    }
+    said
+}

@@ -1,0 +1,172 @@
+//! The texts about a process: what started it, since when it runs, and how to stop it. They are sanitized.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::process_cells::shell_words;
+use super::{process_name, sanitize};
+use crate::findings::text::list;
+use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
+use crate::model::{Parent, Pid};
+
+/// So many programs between a process and what started it are named.
+const FEW: usize = 3;
+/// So many processes are named in a command.
+const FEW_PIDS: usize = 8;
+/// The number of hexadecimal digits by which programs show the ID of a container.
+const SHORT_ID: usize = 12;
+
+/// Returns why a listener runs.
+pub(super) fn started_by(started: &StartedBy<'_>) -> String {
+    match started {
+        StartedBy::Container { manager, name } => {
+            let kind = match manager {
+                Some(ContainerManager::Docker) => "docker container",
+                Some(ContainerManager::Podman) => "podman container",
+                Some(ContainerManager::Kubernetes) => "container of Kubernetes",
+                None => "container",
+            };
+            format!("{kind} {}", sanitize(short_id(name)))
+        }
+        StartedBy::Unit { name, through } => format!("systemd unit {}{}", sanitize(name), via(through)),
+        StartedBy::UserUnit { name, user } => {
+            let user = user.map_or("a user".into(), sanitize);
+            format!("systemd user unit {} of {user}", sanitize(name))
+        }
+        StartedBy::Shell { shell, session, through } => {
+            let session = match session {
+                None => String::new(),
+                Some(Session::Ssh) => " in an SSH session".to_owned(),
+                Some(Session::Console) => " on a console".to_owned(),
+                Some(Session::Program(name)) => format!(" in {}", sanitize(name)),
+            };
+            let by = user(shell).map(|user| format!(" by {user}")).unwrap_or_default();
+            let through: Vec<&str> = through.iter().copied().filter(|name| *name != shell.name).collect();
+            format!("started from {}{session}{by}{}", process_name(Some(&shell.name)), via(&through))
+        }
+        StartedBy::Program { parent, through } => {
+            let by = user(parent).map(|user| format!(", user {user}")).unwrap_or_default();
+            format!(
+                "started by {} (pid {}{by}){}",
+                process_name(Some(&parent.name)),
+                parent.pid,
+                via(through)
+            )
+        }
+        StartedBy::Background { parent, session } => {
+            let session = session.map(|number| format!(" in login session {}", sanitize(number)));
+            let session = session.unwrap_or_default();
+            match &*parent.name {
+                "systemd" | "init" | "launchd" => {
+                    format!("in the background{session}: the process that started it has ended")
+                }
+                name => format!(
+                    "in the background{session}: started by {} (pid {}), or by a process that has ended",
+                    process_name(Some(name)),
+                    parent.pid
+                ),
+            }
+        }
+        StartedBy::Service(name) => format!("service {}", sanitize(name)),
+    }
+}
+
+fn user(parent: &Parent) -> Option<String> {
+    super::user(parent.user.as_deref(), parent.uid)
+}
+
+/// Returns `, through npm and sh`.
+fn via(names: &[&str]) -> String {
+    let mut named: Vec<String> =
+        names.iter().take(FEW).map(|name| process_name(Some(name)).into_owned()).collect();
+    if let Some(more) = names.len().checked_sub(FEW).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
+}
+
+/// Returns the first digits of the ID of a container; a name stays as it is.
+fn short_id(name: &str) -> &str {
+    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { &name[..SHORT_ID] } else { name }
+}
+
+/// Returns the command that stops a listener, or why none does.
+pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
+    let command = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        sanitize(&shell_words(&words)).into_owned()
+    };
+    match how {
+        HowToStop::Units(units) => {
+            let mut words = vec!["systemctl", "stop"];
+            words.extend(units.iter().map(|unit| unit_argument(unit)));
+            command(&words)
+        }
+        HowToStop::UserUnit { name, user } => {
+            let command = command(&["systemctl", "--user", "stop", unit_argument(name)]);
+            match user {
+                Some(user) => format!("{command}   (as user {})", sanitize(user)),
+                None => command,
+            }
+        }
+        HowToStop::Container { manager, name } => {
+            let program = if *manager == ContainerManager::Podman { "podman" } else { "docker" };
+            command(&[program, "stop", short_id(name)])
+        }
+        HowToStop::PublishedPort(port) => format!("docker stop $(docker ps -q --filter publish={port})"),
+        HowToStop::WindowsService(name) => command(&["net", "stop", name]),
+        HowToStop::Kill { pids, restarted_by } => {
+            let command = kill(pids, os);
+            match restarted_by {
+                Some(name) => format!("{command}   ({} may start it again)", process_name(Some(name))),
+                None => command,
+            }
+        }
+        HowToStop::Kernel => "not with kill: the kernel has this socket, and no process".to_owned(),
+        HowToStop::FirstProcess => "not with kill: pid 1 runs the whole system".to_owned(),
+    }
+}
+
+/// Returns the name of a unit as `systemctl` takes it: without `.service`, unless the rest could be the name of another
+/// kind of unit.
+fn unit_argument(unit: &str) -> &str {
+    unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
+}
+
+fn kill(pids: &[Pid], os: &str) -> String {
+    let first = pids.iter().take(FEW_PIDS);
+    let command = if os == "windows" {
+        format!("taskkill{}", first.map(|pid| format!(" /PID {pid}")).collect::<String>())
+    } else {
+        format!("kill{}", first.map(|pid| format!(" {pid}")).collect::<String>())
+    };
+    match pids.len().saturating_sub(FEW_PIDS) {
+        0 => command,
+        more => format!("{command}   (and {more} more processes)"),
+    }
+}
+
+/// Returns when a process started and how long ago that was: `since 07:36 UTC today (2 h)`.
+pub(super) fn since(started: Timestamp, now: Timestamp) -> String {
+    let (date, time) = (started.strftime("%Y-%m-%d"), started.strftime("%H:%M"));
+    let ago = match now.duration_since(started) {
+        ago if ago < SignedDuration::ZERO => String::new(),
+        ago => format!(" ({})", span(ago)),
+    };
+    if date.to_string() == now.strftime("%Y-%m-%d").to_string() {
+        format!("since {time} UTC today{ago}")
+    } else {
+        format!("since {date} {time} UTC{ago}")
+    }
+}
+
+/// Returns a length of time in its largest unit, rounded down.
+fn span(time: SignedDuration) -> String {
+    let (seconds, minutes, hours) = (time.as_secs(), time.as_mins(), time.as_hours());
+    match (hours / 24, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0 | 1, ..) => format!("{hours} h"),
+        (days, ..) => format!("{days} days"),
+    }
+}
