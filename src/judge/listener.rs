@@ -36,9 +36,10 @@ impl<'r> Listener<'r> {
     /// Returns the listener, if all of these entries belong to it.
     #[must_use]
     pub fn only(entries: &'r [Entry]) -> Option<Self> {
-        let first = entries.first()?;
-        let belongs = |entry: &Entry| entry.socket.state.holds_port() && are_of_one(first, entry);
-        entries.iter().all(belongs).then(|| Listener { sockets: entries.iter().collect() })
+        let (first, others) = entries.split_first()?;
+        let is_one = entries.iter().all(|entry| entry.socket.state.holds_port())
+            && others.iter().all(|entry| are_of_one(first, entry));
+        is_one.then(|| Listener { sockets: entries.iter().collect() })
     }
 
     /// Returns the first socket, which is the most exposed one.

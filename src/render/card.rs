@@ -82,15 +82,13 @@ impl Card<'_> {
             }
             writeln!(self.w)?;
         }
-        match listeners.len().saturating_sub(CARDS) {
-            0 => Ok(()),
-            more => writeln!(
-                self.w,
-                "and {}; to list them: portolan {}\n",
-                plural(more, "more listener"),
-                ports(listeners)
-            ),
+        let more = listeners.len().saturating_sub(CARDS);
+        if more == 0 {
+            return Ok(());
         }
+        let how =
+            if in_blocks { "(see below)".to_owned() } else { format!("(portolan {})", ports(listeners)) };
+        writeln!(self.w, "and {} {how}\n", plural(more, "more listener"))
     }
 
     /// Writes which ports and protocols are left out.

@@ -214,6 +214,36 @@ fn many_ports_in_blocks() {
     assert_snapshot(
         card(&scene(), &[22, 3416, 8000, 8001, 8002, 8003], &terminal(80)),
         str![[r#"
+tcp [fe80::1%eth0]:22  unknown program
+  Process     owner unknown: this system does not report it
+  Reachable   on one link only
+
+tcp 0.0.0.0:3416  python3
+  Process     python3 (pid 812, user root), since 10:00 UTC today (2 h)
+  Command     python3 -m serve
+  Program     /usr/bin/python3
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  Flags       orphaned (warning): commandport was registered for AirMobile IS
+              (apparently Motorola), presumed dead: Command port of AirMobile
+              IS, apparently Motorola middleware for wireless data that nobody
+              offers today. Presumed: registered February 2002 with a contact at
+              a misspelt Motorola domain; Motorola offers no AirMobile today,
+              and no package or maker's page knows such a product.
+  To stop     kill 812
+
+tcp 0.0.0.0:8000  nginx
+  Process     nginx (pid 21, user root), since 10:00 UTC today (2 h)
+              and nginx (pids 22, 23 and 24, user root) and pid 4000025 (could
+              not be read)
+  Command     nginx -m serve
+  Program     /usr/bin/nginx
+  Why         in the background: the process that started it has ended
+  Reachable   on every address of this machine
+  To stop     kill 21 22 23 24 4000025
+
+and 1 more listener (see below)
+
 22           tcp  active
               ssh: The Secure Shell (SSH) Protocol
               here now: tcp [fe80::1%eth0]:22 (unknown)
@@ -257,6 +287,8 @@ fn runs_end_at_a_listener() {
     assert_snapshot(
         heads.join("\n"),
         str![[r#"
+tcp 127.0.0.1:8812  unknown program
+
 8810-8811    tcp,udp  unassigned
 8812         tcp,udp  unassigned
 8813-8814    tcp,udp  unassigned
@@ -352,7 +384,7 @@ fn more_listeners_than_cards() {
     let snapshot = Snapshot { sockets: sockets.collect(), processes, ..empty() };
     let text = card(&snapshot, &[9], &PLAIN);
     assert_eq!(text.matches("To stop").count(), 3, "{text}");
-    assert!(text.contains("\nand 2 more listeners; to list them: portolan 9\n"), "{text}");
+    assert!(text.contains("\nand 2 more listeners (portolan 9)\n"), "{text}");
 }
 
 /// A long text of the registry is left out if something listens, unless everything is asked for.
