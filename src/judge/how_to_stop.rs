@@ -34,6 +34,8 @@ pub enum HowToStop<'r> {
         /// The program that may start them again.
         restarted_by: Option<&'r str>,
     },
+    /// Remove this rule, by which the kernel forwards the port.
+    Rule(&'r str),
     /// No process has it, so none can be ended.
     Kernel,
     /// The first process of the system has it, which cannot be ended.
@@ -45,6 +47,9 @@ impl<'r> HowToStop<'r> {
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
         let socket = &listener.first().socket;
+        if let Some(forwarding) = &socket.forwarding {
+            return Some(HowToStop::Rule(&forwarding.rule));
+        }
         if socket.owner == Owner::Kernel {
             return Some(HowToStop::Kernel);
         }

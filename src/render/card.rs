@@ -8,14 +8,13 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-use crate::findings::text::first_of;
+use crate::findings::text::{first_of, plural};
 use crate::judge::{Explained, Listener, Report};
 use crate::model::{Assignment, Protocol, RegistryRange, Stage, Status};
 
 use super::cells::Form;
 use super::group::{Group, groups, runs};
 use super::labelled::{labelled, measure};
-use super::summary::plural;
 use super::wrap::wrap;
 use super::{Style, Tone, address, context_text, listener_card, process_cells, sanitize, verdict_text};
 

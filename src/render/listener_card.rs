@@ -4,11 +4,10 @@
 use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, with_label};
 use super::process_cells::shell_words;
 use super::start_text::{how_to_stop, since, started_by};
-use super::summary::plural;
 use super::wrap::wrap;
 use super::{Style, Tone, address, process_name, sanitize, user, verdict_text};
 use crate::findings::registry::{Orphaned, Unexplained};
-use crate::findings::text::list;
+use crate::findings::text::{list, plural};
 use crate::findings::{FindingKind, Flag};
 use crate::judge::{Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{Owner, Pid, Process, ServiceBy, Severity, State, Verdict};

@@ -47,6 +47,7 @@ fn node() -> Process {
         script: Some(Script {
             path: "/home/ann/shop/api/server.js".into(),
             origin: Some(Origin { uid: Some(1000), ..Origin::of(OriginKind::User) }),
+            is_program: false,
         }),
         cwd: Some("/home/ann/shop/api".into()),
         project: Some("shop".into()),
@@ -396,6 +397,20 @@ fn a_published_port() {
         "  Why         systemd unit docker.service, through dockerd",
         "  To stop     docker stop $(docker ps -q --filter publish=80)",
     ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+/// The kernel itself forwards a port by a rule.
+#[test]
+fn a_port_that_the_kernel_forwards() {
+    let mut port = socket("tcp/0.0.0.0:8080", Owner::Kernel);
+    port.state = State::Published;
+    let to = Peer { address: "172.17.0.2".parse().unwrap(), port: 80 };
+    let forwarding = Some(Forwarding { to, rule: "-j DNAT --to 172.17.0.2:80".into() });
+    port.home = Arc::new(Home { forwarding, ..Home::default() });
+    let text = card(&of(vec![port], vec![]), &terminal(80));
+    for line in ["  Forwards to 172.17.0.2:80\n", "forwards it: -j"] {
         assert!(text.contains(line), "{line}: {text}");
     }
 }
