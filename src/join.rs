@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::findings::Finding;
 use crate::model::{
-    Basis, Direction, Exposure, Owner, Peer, Pid, Process, Protocol, Service, ServiceBy, Severity, Snapshot,
-    Socket, State, Usual, Verdict, unmapped,
+    Basis, Container, Direction, Exposure, ForwardTarget, Owner, Peer, Pid, Process, Protocol, Service,
+    ServiceBy, Severity, Snapshot, Socket, State, Usual, Verdict, unmapped,
 };
 use crate::registry::Registry;
 
@@ -41,7 +41,7 @@ struct Judgement {
     usual: Option<Usual>,
     /// The service by its program.
     service: Option<Service>,
-    forwards_to: Option<Peer>,
+    forwards_to: Option<ForwardTarget>,
 }
 
 impl Entry {
@@ -86,7 +86,29 @@ impl Entry {
     /// Returns the place that a program forwards to, as a container's published port does.
     #[must_use]
     pub fn forwards_to(&self) -> Option<Peer> {
-        self.judgement.as_ref()?.forwards_to
+        let to = self.forward_target()?;
+        Some(Peer { address: to.address, port: to.port })
+    }
+
+    /// Returns the same place, with the container and the processes there, as far as they are known.
+    #[must_use]
+    pub fn forward_target(&self) -> Option<&ForwardTarget> {
+        self.judgement.as_ref()?.forwards_to.as_ref()
+    }
+
+    /// Returns the container of the socket: its name if that is known, else its ID.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        let group = self.socket.container.as_deref()?;
+        let id = group.rsplit('/').next().unwrap_or(group);
+        let details = self.container_details().filter(|details| details.id == id);
+        Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
+    }
+
+    /// Returns what the files of a container's manager say about the container of the first process that is in one.
+    #[must_use]
+    pub fn container_details(&self) -> Option<&Container> {
+        self.processes.iter().find_map(|process| process.container_details.as_deref())
     }
 
     /// Returns the highest severity of the findings.
@@ -120,7 +142,7 @@ impl Entry {
         self.judgement.get_or_insert_default().service = Some(service);
     }
 
-    pub(crate) fn set_forwards_to(&mut self, to: Peer) {
+    pub(crate) fn set_forwards_to(&mut self, to: ForwardTarget) {
         self.judgement.get_or_insert_default().forwards_to = Some(to);
     }
 }

@@ -52,6 +52,9 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
         Some("user")
     } else if sockets().filter_map(|socket| socket.container.as_deref()).any(is_name)
         || processes().filter_map(|process| process.container.as_deref()).any(is_name)
+        || processes()
+            .filter_map(|process| process.container_details.as_ref())
+            .any(|details| details.names().any(is_name))
     {
         Some("container")
     } else if sockets().filter_map(|socket| socket.unit.as_deref()).any(is_name)

@@ -114,13 +114,15 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let service = service::running(entry, processes);
         let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
         let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
+        let target = forwards_to.map(|to| service::forward_target(to, processes));
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
-        forwards_to.into_iter().for_each(|to| entry.set_forwards_to(to));
+        target.into_iter().for_each(|target| entry.set_forwards_to(target));
         if let Some(usual) = usual {
             entry.set_usual(usual);
         }
     }
+    service::join_forwarded(&mut entries, &snapshot);
     published::remove_duplicates(&mut entries);
     for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
         let entry = &mut entries[at];

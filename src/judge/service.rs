@@ -1,8 +1,10 @@
 //! The service that a listener offers by the program that runs, and where a forwarding program leads.
 
+use std::collections::BTreeSet;
+
 use super::program_identity::{IdentifiedProcess, is_opener};
 use crate::join::Entry;
-use crate::model::{Peer, Service, ServiceBy};
+use crate::model::{ForwardTarget, Peer, Pid, Service, ServiceBy, Snapshot, unmapped};
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is
 /// not the service.
@@ -28,11 +30,63 @@ pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
     Some(Peer { address, port: value("-container-port")?.parse().ok()? })
 }
 
+/// Returns the place to which a port is forwarded, with the container that a forwarding process leads to.
+pub(super) fn forward_target(to: Peer, processes: &[IdentifiedProcess<'_>]) -> ForwardTarget {
+    let container = processes.iter().find_map(|proxy| proxy.process.forwards_to_container.clone());
+    ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
+}
+
+/// Finds the processes that listen where a forwarded port leads: in a namespace that has the address, or in the container
+/// that has it.
+pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
+    for at in 0..entries.len() {
+        let Some(to) = entries[at].forward_target() else { continue };
+        let protocol = entries[at].socket.local.protocol;
+        let serves = |entry: &&Entry| {
+            let local = &entry.socket.local;
+            let is_there = local.address.is_unspecified() || unmapped(local.address) == to.address;
+            entry.socket.state.holds_port()
+                && (local.protocol, local.port) == (protocol, to.port)
+                && is_there
+                && is_in_place(entry, to, snapshot)
+        };
+        let behind: Vec<&Entry> = entries.iter().filter(serves).collect();
+        let pids: BTreeSet<Pid> =
+            behind.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+        let container = to.container.clone().or_else(|| {
+            let mut processes = behind.iter().flat_map(|entry| &*entry.processes);
+            processes.find_map(|process| process.container_details.clone())
+        });
+        if !pids.is_empty() {
+            let to = ForwardTarget { pids: pids.into_iter().collect(), container, ..to.clone() };
+            entries[at].set_forwards_to(to);
+        }
+    }
+}
+
+/// Returns whether a socket is in the network namespace or in the container to which a port is forwarded.
+fn is_in_place(entry: &Entry, to: &ForwardTarget, snapshot: &Snapshot) -> bool {
+    let Some(netns) = &entry.socket.netns else { return false };
+    let has_address = snapshot
+        .namespaces
+        .iter()
+        .any(|place| place.netns.inode == netns.inode && place.addresses.contains(&to.address));
+    let is_container = to.container.as_ref().is_some_and(|container| {
+        let groups = entry.processes.iter().map(|process| process.container.as_deref());
+        groups.chain([entry.socket.container.as_deref()]).any(|group| group == Some(&container.id))
+    });
+    has_address || is_container
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::program_identity::Identities;
     use super::*;
-    use crate::model::{Exe, ExeState, Process};
+    use crate::judge::judge;
+    use crate::judge::tests::{program_process, seen, socket};
+    use crate::model::{Container, Exe, ExeState, Home, Namespace, Netns, Owner, Process, Socket};
+    use crate::registry::Registry;
+    use std::sync::Arc;
 
     fn process(path: &str, cmdline: &[&str]) -> Process {
         Process {
@@ -40,6 +94,48 @@ mod tests {
             cmdline: cmdline.iter().map(ToString::to_string).collect(),
             ..Process::unknown(7)
         }
+    }
+
+    /// A port is forwarded to 172.17.0.2:8080. Two namespaces have a listener on that port.
+    #[test]
+    fn the_listener_behind_a_published_port() {
+        let id = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+        let named = Arc::new(Container { id: id.to_owned(), ..Container::default() });
+        let line = "docker-proxy -proto tcp -container-ip 172.17.0.2 -container-port 8080";
+        let behind = |local: &str, container: Option<&Arc<Container>>, group: &str, addresses: [u64; 2]| {
+            let mut proxy = program_process(7, "docker-proxy", "/usr/bin/docker-proxy", line);
+            proxy.forwards_to_container = container.cloned();
+            let inside = |inode: u64, pid: Pid, group: &str| {
+                let home = Home {
+                    netns: Some(Netns { inode, name: None }),
+                    container: Some(group.to_owned()),
+                    ..Home::default()
+                };
+                Socket { home: home.into(), ..socket(local, Owner::Held(vec![pid].into())) }
+            };
+            let published = socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()));
+            let sockets = vec![published, inside(1, 8, group), inside(2, 9, "other")];
+            let mut snapshot = seen(sockets, vec![proxy]);
+            snapshot.namespaces = [1, 2]
+                .map(|inode| Namespace {
+                    netns: Netns { inode, name: None },
+                    addresses: vec![[172, 17, 0, if addresses.contains(&inode) { 2 } else { 9 }].into()],
+                    ephemeral: Vec::new(),
+                    reserved: Vec::new(),
+                    ephemeral_source: String::new(),
+                })
+                .into();
+            let report = judge(snapshot, Registry::embedded());
+            let entry = report.entries.iter().find(|entry| entry.socket.local.port == 80).unwrap();
+            entry.forward_target().unwrap().pids.clone()
+        };
+        let every = "tcp/0.0.0.0:8080";
+        assert_eq!(behind(every, None, "x", [1, 0]), [8], "the namespace that has the address");
+        assert_eq!(behind(every, Some(&named), id, [0, 0]), [8], "the container that has the address");
+        assert_eq!(behind("tcp/172.17.0.2:8080", None, "x", [0, 2]), [9], "bound to the address");
+        assert_eq!(behind("tcp/127.0.0.1:8080", None, "x", [1, 2]), [0; 0], "bound to loopback");
+        assert_eq!(behind("udp/0.0.0.0:8080", None, "x", [1, 2]), [0; 0], "another protocol");
+        assert_eq!(behind(every, None, "x", [0, 0]), [0; 0], "nobody has the address");
     }
 
     #[test]

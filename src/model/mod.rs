@@ -3,10 +3,12 @@
 //! There is no input or output here, and this module depends on no other module. Illegal states cannot be expressed: an
 //! unknown value is `None`, never an empty string, `"-"`, `0` or `-1`.
 
+mod container;
 mod context;
 mod deep;
 mod endpoint;
 mod exposure;
+mod forward;
 pub(crate) mod interpreter;
 mod named;
 mod network;
@@ -20,6 +22,7 @@ mod socket;
 
 mod verdict;
 
+pub use container::Container;
 pub use context::{
     Block, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
     NearbyRegistration, NearbyRegistrations,
@@ -27,6 +30,7 @@ pub use context::{
 pub use deep::{DeepScanResult, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use exposure::Exposure;
+pub use forward::ForwardTarget;
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};

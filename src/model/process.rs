@@ -1,9 +1,11 @@
 //! A process that owns a socket.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::named;
+use super::{Container, named};
 
 /// A process ID in the observer's own pid namespace.
 pub type Pid = u32;
@@ -198,6 +200,12 @@ pub struct Process {
     pub unit: Option<String>,
     /// The container that it runs in (Linux).
     pub container: Option<String>,
+    /// What the files of the container's manager say about it (Linux).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_details: Option<Arc<Container>>,
+    /// For a program that forwards a port to a container: that container (Linux).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards_to_container: Option<Arc<Container>>,
     /// What its configuration file says about who may connect. Only an audit reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
@@ -219,6 +227,13 @@ impl Process {
         })
     }
 
+    /// Returns its container: the name if that is known, else the ID.
+    #[must_use]
+    pub fn container_name(&self) -> Option<&str> {
+        let details = self.container_details.as_ref();
+        details.and_then(|details| details.name.as_deref()).or(self.container.as_deref())
+    }
+
     /// Returns a process of which only the process ID is known.
     #[must_use]
     pub const fn unknown(pid: Pid) -> Self {
@@ -238,6 +253,8 @@ impl Process {
             parents: Vec::new(),
             unit: None,
             container: None,
+            container_details: None,
+            forwards_to_container: None,
             configuration: None,
         }
     }

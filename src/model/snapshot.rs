@@ -1,6 +1,7 @@
 //! A snapshot: what one scan of a machine saw, and what it could not see.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,9 @@ impl Host {
 pub struct Namespace {
     /// Its inode and name.
     pub netns: Netns,
+    /// The addresses of its network interfaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// As [`Host::ephemeral`], for this namespace; empty if it could not be read.
     pub ephemeral: Vec<PortRange>,
     /// As [`Host::reserved`], for this namespace.
@@ -363,6 +367,7 @@ mod tests {
             sockets: Vec::new(),
             processes: Vec::new(),
             namespaces: vec![Namespace {
+                addresses: Vec::new(),
                 netns: Netns { inode: 7, name: None },
                 ephemeral: host(1024, 2000),
                 reserved: host(1500, 1500),

@@ -88,10 +88,14 @@ pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&s
     group(subject, quantifier, socket, |process| process.unit.as_deref(), is)
 }
 
-/// Asks about the containers of the processes.
+/// Asks about the containers of the processes, by ID and by name.
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     let socket = subject.socket().and_then(|socket| socket.container.as_deref());
-    group(subject, quantifier, socket, |process| process.container.as_deref(), is)
+    let by_id = group(subject, quantifier, socket, |process| process.container.as_deref(), &is);
+    let is_named = |process: &Process| {
+        process.container_details.as_ref().is_some_and(|details| details.names().any(&is))
+    };
+    by_id.or(subject.ask_processes(quantifier, |process| Answer::of(is_named(process))))
 }
 
 /// Asks about the group that a process is part of. The socket's own control group counts for a filter, but not for a

@@ -127,10 +127,10 @@ pub(crate) const FIELDS: [Field; 8] = [
         details: true,
         values: Values::Seen(|seen| {
             let of_sockets = seen.sockets.iter().filter_map(|socket| socket.container.as_deref());
-            described(
-                of_sockets.chain(seen.processes.iter().filter_map(|p| p.container.as_deref())),
-                "container",
-            )
+            let details = seen.processes.iter().filter_map(|process| process.container_details.as_ref());
+            let names = details.flat_map(|details| details.names());
+            let of_processes = seen.processes.iter().filter_map(|p| p.container.as_deref());
+            described(of_sockets.chain(of_processes).chain(names), "container")
         }),
         parse: container,
     },

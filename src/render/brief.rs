@@ -55,8 +55,7 @@ impl Row {
         let fitted = |value: Option<&str>, most: usize| value.map(|value| text(fit(value, most)));
         let process = entry.processes.first();
         let unit = process.and_then(|process| process.unit.as_deref()).or(socket.unit.as_deref());
-        let container =
-            process.and_then(|process| process.container.as_deref()).or(socket.container.as_deref());
+        let container = process.and_then(|process| process.container_name()).or(entry.container());
         let (user, uid) = match process {
             Some(process) => (process.user.as_deref(), process.uid),
             None => (socket.user.as_deref(), socket.uid),

@@ -211,14 +211,21 @@ pub(super) fn has_unit(entry: &Entry) -> bool {
 
 fn group(entry: &Entry) -> Option<&str> {
     let (socket, processes) = (&entry.socket, &entry.processes);
-    let container =
-        socket.container.as_deref().or_else(|| processes.iter().find_map(|p| p.container.as_deref()));
     let unit = socket.unit.as_deref().or_else(|| processes.iter().find_map(|p| p.unit.as_deref()));
+    let container = entry.container().or_else(|| processes.iter().find_map(|p| p.container_name()));
     container.or(unit)
 }
 
 pub(super) fn container(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.container())
+}
+
+pub(super) fn container_id(entry: &Entry, _: Form) -> Field {
     Field::text(entry.socket.container.as_deref())
+}
+
+pub(super) fn container_image(entry: &Entry, _: Form) -> Field {
+    Field::text(entry.container_details().and_then(|details| details.image.as_deref()))
 }
 
 pub(super) fn exposure(entry: &Entry, _: Form) -> Field {
@@ -357,6 +364,15 @@ pub(super) fn service_by(entry: &Entry, _: Form) -> Field {
 
 pub(super) fn forwards_to(entry: &Entry, _: Form) -> Field {
     Field::known(entry.forwards_to().map(|to| SocketAddr::new(to.address, to.port)))
+}
+
+pub(super) fn forwards_to_container(entry: &Entry, _: Form) -> Field {
+    let container = entry.forward_target().and_then(|to| to.container.as_deref());
+    Field::text(container.map(|container| container.name.as_deref().unwrap_or(&container.id)))
+}
+
+pub(super) fn forwards_to_pids(entry: &Entry, _: Form) -> Field {
+    Field::list(entry.forward_target().into_iter().flat_map(|to| &to.pids).map(ToString::to_string))
 }
 
 pub(super) fn host_id(snapshot: &Snapshot) -> Field {

@@ -84,7 +84,7 @@ pub enum Key {
 
 /// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
 /// the JSON, and a short name stands for the path that is usually meant.
-pub(super) static COLUMNS: [Column; 86] = [
+pub(super) static COLUMNS: [Column; 90] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true),
     Column::number("port", "PORT", cells::port).in_table(|_| true),
@@ -115,6 +115,8 @@ pub(super) static COLUMNS: [Column; 86] = [
     Column::number("uid", "UID", cells::uid),
     Column::text("cgroup", "CGROUP", cells::cgroup),
     Column::text("container", "CONTAINER", cells::container),
+    Column::text("container.id", "CONTAINER.ID", cells::container_id),
+    Column::text("container.image", "CONTAINER.IMAGE", cells::container_image),
     Column::text("owner", "OWNER", cells::owner),
     Column::number("processes.pid", "PROCESSES.PID", process_cells::pid),
     Column::text("processes.name", "PROCESSES.NAME", process_cells::process_names),
@@ -159,6 +161,8 @@ pub(super) static COLUMNS: [Column; 86] = [
     Column::text("service.product", "SERVICE.PRODUCT", cells::service_product),
     Column::text("service.by", "SERVICE.BY", cells::service_by),
     Column::text("forwards_to", "FORWARDS_TO", cells::forwards_to),
+    Column::text("forwards_to.container", "FORWARDS_TO.CONTAINER", cells::forwards_to_container),
+    Column::number("forwards_to.pids", "FORWARDS_TO.PIDS", cells::forwards_to_pids),
     Column::text("processes.origin.kind", "PROCESSES.ORIGIN.KIND", process_cells::origin),
     Column::text("processes.origin.package", "PROCESSES.ORIGIN.PACKAGE", process_cells::package),
     Column::text("processes.origin.version", "PROCESSES.ORIGIN.VERSION", process_cells::package_version),

@@ -21,6 +21,7 @@ use crate::model::{
 };
 
 use super::head::{Counted, Head, HostLine, Stamp};
+use super::json_container::{ContainerRow, Forwarding};
 use super::verdict_text;
 use super::visible::Visible;
 
@@ -153,7 +154,7 @@ struct Row<'a> {
     connections: Option<u32>,
     netns: Option<&'a Netns>,
     service: Option<Service>,
-    forwards_to: Option<Peer>,
+    forwards_to: Option<Forwarding<'a>>,
     /// Who can reach it according to the firewall; null as long as the firewall is not read.
     reach: Option<&'static str>,
     inode: Option<u64>,
@@ -197,7 +198,7 @@ impl<'a> Row<'a> {
             connections: judged.connections,
             netns: socket.netns.as_ref(),
             service: judged.service(),
-            forwards_to: judged.forwards_to(),
+            forwards_to: judged.forward_target().map(Forwarding::new),
             reach: None,
             inode: socket.inode.map(u64::from),
             cookie: socket.cookie.map(u64::from),
@@ -207,7 +208,7 @@ impl<'a> Row<'a> {
             user: socket.user.as_deref(),
             cgroup: socket.cgroup.as_deref(),
             unit: socket.unit.as_deref(),
-            container: socket.container.as_deref(),
+            container: judged.container(),
             exposure: judged.exposure,
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(process_row).collect(),
@@ -237,6 +238,7 @@ struct ProcessRow<'a> {
     parents: Option<&'a [Parent]>,
     unit: Option<&'a str>,
     container: Option<&'a str>,
+    container_details: Option<ContainerRow<'a>>,
 }
 
 impl<'a> ProcessRow<'a> {
@@ -259,7 +261,8 @@ impl<'a> ProcessRow<'a> {
             started: process.started,
             parents: Some(&process.parents),
             unit: process.unit.as_deref(),
-            container: process.container.as_deref(),
+            container: process.container_name(),
+            container_details: process.container_details.as_deref().map(ContainerRow::new),
         }
     }
 }

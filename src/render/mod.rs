@@ -19,6 +19,7 @@ mod fixtures;
 mod group;
 mod head;
 pub mod json;
+mod json_container;
 mod labelled;
 pub mod listener_card;
 pub mod policy;

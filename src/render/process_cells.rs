@@ -73,7 +73,7 @@ pub(super) fn process_units(entry: &Entry, _: Form) -> Field {
 }
 
 pub(super) fn process_containers(entry: &Entry, _: Form) -> Field {
-    Field::of_processes(entry, |process| process.container.as_deref())
+    Field::of_processes(entry, |process| process.container_name())
 }
 
 pub(super) fn origin(entry: &Entry, _: Form) -> Field {

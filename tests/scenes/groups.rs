@@ -11,6 +11,7 @@ use crate::same;
 
 pub const SCENES: &[Scene] = &[
     ("any_user_sees_the_unit_and_container_of_a_socket", any_user_asks),
+    ("a_container_has_the_name_and_image_of_its_managers_file", names),
     ("units_and_containers_of_processes_without_a_mounted_tree", no_tree),
 ];
 
@@ -78,6 +79,42 @@ fn any_user_asks(lab: &Lab) -> Outcome {
     // The process is not readable, but the socket still has its group.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     both(&report, &groups, "hidden")
+}
+
+fn names(lab: &Lab) -> Outcome {
+    let groups = Groups::new()?;
+    lab.alone()?;
+    let _owners = groups.listeners(lab)?;
+    // Only this scene sees these files.
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let id = groups.container();
+    let tasks = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+    let directory = PathBuf::from(format!("{tasks}/{id}"));
+    fs::create_dir_all(&directory)?;
+    let annotations = json!({
+        "io.kubernetes.cri.container-name": "shop-web",
+        "io.kubernetes.cri.sandbox-name": "shop-0",
+        "io.kubernetes.cri.image-name": "nginx:1.27",
+    });
+    fs::write(directory.join("config.json"), json!({ "annotations": annotations }).to_string())?;
+    for asked in ["shop-web", "shop-0", id, &id[..12]] {
+        let report = lab.json(&["--container", asked])?;
+        same!(report["listeners"].as_array().map(Vec::len), Some(1), "{asked}: {report:#}");
+        let listener = on_port(&report, 8621)?;
+        same!(listener["container"], "shop-web");
+        let details = &listener["processes"][0]["container_details"];
+        same!((&details["manager"], &details["id"]), (&json!("containerd"), &json!(id)));
+        same!(details["image"], "nginx:1.27");
+    }
+    let columns = ["--no-header", "--columns", "container,container.image,container.id", "8621"];
+    let row = String::from_utf8(lab.portolan(columns).output()?.stdout)?;
+    same!(row.split_whitespace().collect::<Vec<_>>(), ["shop-web", "nginx:1.27", id]);
+    // A table, which reads less, shows the name too.
+    let table = String::from_utf8(lab.portolan(["8621"]).output()?.stdout)?;
+    same!(table.contains(" shop-web "), true, "{table}");
+    let said = lab.portolan(["shop-web"]).output()?.stderr;
+    same!(String::from_utf8(said)?.contains("did you mean --container shop-web?"), true);
+    Ok(())
 }
 
 fn no_tree(lab: &Lab) -> Outcome {

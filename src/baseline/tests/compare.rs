@@ -217,8 +217,13 @@ fn namespaces_that_were_not_scanned() {
         let mut snapshot = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
         Arc::make_mut(&mut snapshot.sockets[0].home).netns = blue();
         let netns = blue().unwrap();
-        snapshot.namespaces =
-            vec![Namespace { netns, ephemeral: vec![], reserved: vec![], ephemeral_source: "x".into() }];
+        snapshot.namespaces = vec![Namespace {
+            netns,
+            addresses: vec![],
+            ephemeral: vec![],
+            reserved: vec![],
+            ephemeral_source: "x".into(),
+        }];
         snapshot.scope.namespaces = asked;
         snapshot
     };

@@ -97,7 +97,7 @@ pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
 }
 
-fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Option<String> {
+pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Option<String> {
     let (name, parent) = container_name(path)?;
     match outermost(path) {
         Some(outermost) if !is_roots(parent) => Some(format!("{outermost}/{name}")),

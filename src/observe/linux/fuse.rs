@@ -22,7 +22,7 @@ pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
 
 /// Returns the same from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE
 /// SUPER-OPTIONS`).
-fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
+pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     let covering = mounts.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let point = mount.split(' ').nth(4)?.replace("\\040", " ");

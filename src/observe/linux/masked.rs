@@ -11,7 +11,7 @@ pub(super) fn processes() -> Result<Vec<Pid>, Errno> {
 }
 
 /// Returns the same processes from the text of `mountinfo`, whose fifth field is the mount point.
-fn processes_in(mounts: &str) -> Vec<Pid> {
+pub(super) fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;
         below.split('/').next()?.parse().ok()

@@ -8,6 +8,7 @@ mod acl;
 mod bpf;
 mod cgroup;
 pub mod configuration;
+mod containers;
 pub mod deep;
 pub mod diag;
 mod executable;
@@ -15,6 +16,7 @@ mod external_program;
 mod files;
 mod find_owners;
 mod fuse;
+pub mod fuzzed;
 mod generic_netlink;
 mod hidden_processes;
 mod homes;
@@ -188,10 +190,19 @@ fn processes(
     if !silent.is_empty() {
         gaps.push(unread_processes("command line", silent, "the process did not answer in time".to_owned()));
     }
+    containers::name(&mut processes, &groups(found));
     if scope.details {
         resolve_missing_users_and_cgroups(found, &processes);
     }
     processes
+}
+
+/// Returns the container of the sockets of each process.
+fn groups(found: &[Found]) -> BTreeMap<Pid, String> {
+    let in_container = found.iter().filter_map(|f| Some((&f.socket, f.socket.container.as_ref()?)));
+    in_container
+        .flat_map(|(socket, group)| socket.owner.pids().iter().map(|pid| (*pid, group.clone())))
+        .collect()
 }
 
 /// Looks up the names of the users of processes and of their ancestors.
@@ -222,6 +233,7 @@ pub(super) fn read_rest(processes: &mut [Process]) {
         *process = Process { exe, origin, script, cmdline, configuration, ..process.clone() };
     }
     packages::name(processes);
+    containers::name(processes, &BTreeMap::new());
 }
 
 /// Returns the gap for processes that could not be read completely.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::files::{self, numbers};
+use super::links;
 use super::settings::{self, Ephemeral};
 use super::sockets::{self, Listed};
 use crate::model::{Netns, Pid};
@@ -78,7 +80,7 @@ pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
 }
 
 /// Returns the same from the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.
-fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
+pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
         .filter_map(|line| {
@@ -132,6 +134,15 @@ impl Known {
                 std::thread::Builder::new().spawn_scoped(threads, enter).map_err(|_| Errno::AGAIN)?;
             thread.join().unwrap_or(Err(Errno::CANCELED))
         })
+    }
+
+    /// Returns the addresses of its network interfaces, without those of loopback; none if it cannot be entered.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.enter(links::all_addresses).and_then(|all| all).unwrap_or_default();
+        let mut addresses: Vec<IpAddr> =
+            addresses.into_iter().filter(|address| !address.is_loopback()).collect();
+        addresses.sort_unstable();
+        addresses
     }
 
     /// Returns its sockets and its ephemeral range.

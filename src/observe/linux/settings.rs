@@ -148,7 +148,7 @@ pub(super) fn host_scope() -> Option<HostScope> {
 
 /// Returns whether the last mount on `/proc` hides processes, by the text of `mountinfo` (`ID PARENT MAJ:MIN ROOT POINT
 /// OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
-fn hides_processes(mountinfo: &str) -> bool {
+pub(super) fn hides_processes(mountinfo: &str) -> bool {
     mountinfo
         .lines()
         .filter(|line| line.split(' ').nth(4) == Some("/proc"))

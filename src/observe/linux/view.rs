@@ -61,6 +61,7 @@ impl View {
                     }
                     scan.namespaces.push(Namespace {
                         netns: known.netns.clone(),
+                        addresses: known.addresses(),
                         ephemeral: ephemeral.iter().map(|ephemeral| ephemeral.range).collect(),
                         reserved: ephemeral.iter().flat_map(|ephemeral| ephemeral.reserved.clone()).collect(),
                         ephemeral_source: ephemeral

@@ -137,7 +137,8 @@ fn a_listing() {
             }
           ],
           "unit": null,
-          "container": null
+          "container": null,
+          "container_details": null
         }
       ],
       "registry": {
@@ -227,7 +228,8 @@ fn owners_and_nulls() {
         servers[4],
         json!({"pid": 4_000_025, "name": null, "exe": null, "exe_state": null, "exe_deleted": null,
                "origin": null, "script": null, "cmdline": null, "cwd": null, "project": null, "state": null,
-               "uid": null, "user": null, "started": null, "parents": null, "unit": null, "container": null})
+               "uid": null, "user": null, "started": null, "parents": null, "unit": null, "container": null,
+               "container_details": null})
     );
 }
 

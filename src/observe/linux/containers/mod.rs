@@ -1,0 +1,294 @@
+//! The names and images of containers, from the files of their managers. No manager is asked: it would have to be
+//! trusted, it may not answer, and asking it needs a right that is as good as root.
+//!
+//! Only files of root or of the observer count, so that no other user can give a container a name.
+
+pub(super) mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+
+use crate::model::{Container, Pid, Process};
+
+/// The largest file that describes one container, and that describes all of them, in bytes. The file of a container with
+/// many settings has about 20 KiB.
+const LARGEST: u64 = 1024 * 1024;
+const LARGEST_STORAGE: u64 = 16 * 1024 * 1024;
+/// How many entries of a directory are read.
+const MOST_ENTRIES: usize = 10_000;
+/// How many containers are searched for an address.
+const MOST_SEARCHED: usize = 1_000;
+
+/// Gives the processes in containers, and those that forward a port to one, what the files say about these containers. A
+/// scan that reads little of a process knows its container from its sockets, `of_sockets`.
+pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
+    let group =
+        |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
+    let wanted: BTreeSet<String> = processes.iter().filter_map(group).collect();
+    let forwarded: BTreeSet<IpAddr> = processes.iter().filter_map(forwards_to).collect();
+    if wanted.is_empty() && forwarded.is_empty() {
+        return;
+    }
+    let files = Files { root: Path::new("/"), home: std::env::home_dir() };
+    let by_group = files.by_group(&wanted);
+    let by_address = files.by_address(&forwarded);
+    for process in processes {
+        process.container_details = group(process).and_then(|group| by_group.get(&group)).map(Arc::clone);
+        process.forwards_to_container =
+            forwards_to(process).and_then(|address| by_address.get(&address)).map(Arc::clone);
+    }
+}
+
+/// Returns the address to which a docker-proxy forwards, by its command line.
+fn forwards_to(process: &Process) -> Option<IpAddr> {
+    let path = process.exe.as_ref()?.path.as_str();
+    let is_proxy = path.rsplit('/').next() == Some("docker-proxy");
+    let mut words = process.cmdline.iter().filter(|_| is_proxy);
+    words.find(|word| *word == "-container-ip")?;
+    words.next()?.parse().ok()
+}
+
+/// Where the files are: below the root directory, and below the home directory of the observer.
+struct Files<'a> {
+    root: &'a Path,
+    home: Option<PathBuf>,
+}
+
+impl Files<'_> {
+    /// Returns the containers of these groups: IDs, and IDs after the unit of a user.
+    fn by_group(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Arc<Container>> {
+        let is_roots = |group: &&String| parse::is_id(group);
+        let ids: BTreeSet<&str> = wanted.iter().filter(is_roots).map(String::as_str).collect();
+        let mut found: BTreeMap<String, Container> = BTreeMap::new();
+        let mut add = |container: Container| {
+            if ids.contains(container.id.as_str()) {
+                merge(&mut found, container);
+            }
+        };
+        if !ids.is_empty() {
+            self.docker_files(&ids).into_iter().for_each(&mut add);
+            self.storage(&self.below("var/lib/containers/storage")).into_iter().for_each(&mut add);
+            self.runtime_files(&ids).into_iter().for_each(&mut add);
+            let links = entries(&self.below("var/log/containers"));
+            links.iter().filter_map(|link| parse::log_link(link)).for_each(&mut add);
+        }
+        let own = format!("user@{}.service/", rustix::process::geteuid().as_raw());
+        let of_observer: BTreeMap<&str, &String> =
+            wanted.iter().filter_map(|group| Some((group.strip_prefix(&own)?, group))).collect();
+        if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
+            for container in self.storage(&home.join(".local/share/containers/storage")) {
+                if let Some(group) = of_observer.get(container.id.as_str()) {
+                    // The user chose the name, so it is not trusted like a name that root chose.
+                    let name = container.name.map(|name| format!("{own}{name}"));
+                    found.insert((*group).clone(), Container { name, ..container });
+                }
+            }
+        }
+        found.into_iter().map(|(group, container)| (group, Arc::new(container))).collect()
+    }
+
+    /// Returns the containers of Docker that have these addresses.
+    fn by_address(&self, wanted: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Arc<Container>> {
+        let mut found = BTreeMap::new();
+        if wanted.is_empty() {
+            return found;
+        }
+        for directory in self.docker_directories() {
+            for id in entries(&directory).iter().filter(|id| parse::is_id(id)).take(MOST_SEARCHED) {
+                let Some(container) = docker_file(&directory, id).map(Arc::new) else { continue };
+                let addresses = container.addresses.iter().filter(|address| wanted.contains(address));
+                found.extend(addresses.map(|address| (*address, Arc::clone(&container))));
+            }
+        }
+        found
+    }
+
+    fn below(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Returns the directories in which Docker has one directory for each container: also of a snap package, of data that
+    /// was moved, and of user namespaces, whose directories are called `UID.GID`.
+    fn docker_directories(&self) -> Vec<PathBuf> {
+        let mut roots =
+            vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
+        let moved =
+            read(&self.below("etc/docker/daemon.json"), LARGEST).and_then(|file| parse::data_root(&file));
+        roots.extend(moved.map(|root| self.below(root.trim_start_matches('/'))));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_remapped =
+            |name: &str| name.split_once('.').is_some_and(|(uid, gid)| is_number(uid) && is_number(gid));
+        let remapped: Vec<PathBuf> = roots
+            .iter()
+            .flat_map(|root| {
+                let names = entries(root).into_iter().filter(|name| is_remapped(name));
+                names.map(|name| root.join(name)).collect::<Vec<_>>()
+            })
+            .collect();
+        roots.extend(remapped);
+        roots.into_iter().map(|root| root.join("containers")).collect()
+    }
+
+    fn docker_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
+        let directories = self.docker_directories();
+        let files = directories.iter().flat_map(|directory| ids.iter().map(move |id| (directory, id)));
+        files.filter_map(|(directory, id)| docker_file(directory, id)).collect()
+    }
+
+    fn storage(&self, storage: &Path) -> Vec<Container> {
+        let files = ["overlay", "vfs", "btrfs", "zfs"].into_iter().flat_map(|driver| {
+            ["containers.json", "volatile-containers.json"]
+                .map(|file| storage.join(format!("{driver}-containers")).join(file))
+        });
+        files.filter_map(|path| read(&path, LARGEST_STORAGE)).flat_map(|file| parse::storage(&file)).collect()
+    }
+
+    /// Reads the configuration of each container that containerd (also of k3s) or CRI-O started.
+    fn runtime_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
+        const TASKS: &str = "io.containerd.runtime.v2.task";
+        let mut found = Vec::new();
+        for id in ids {
+            for directory in ["run/containerd", "run/k3s/containerd"] {
+                for namespace in ["k8s.io", "default"] {
+                    let path = self.below(directory).join(TASKS).join(namespace).join(id).join("config.json");
+                    found.extend(read(&path, LARGEST).and_then(|file| parse::runtime(&file, id)));
+                }
+            }
+            let path = self.below("run/containers/storage/overlay-containers").join(id);
+            let path = path.join("userdata/config.json");
+            found.extend(read(&path, LARGEST).and_then(|file| parse::runtime(&file, id)));
+        }
+        found
+    }
+}
+
+fn docker_file(directory: &Path, id: &str) -> Option<Container> {
+    let file = read(&directory.join(id).join("config.v2.json"), LARGEST)?;
+    parse::docker(&file).filter(|container| container.id == id)
+}
+
+/// Adds what is not known yet about a container.
+fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
+    let known = found.entry(more.id.clone()).or_insert_with(|| Container {
+        id: more.id.clone(),
+        manager: more.manager.clone(),
+        ..Container::default()
+    });
+    known.name = known.name.take().or(more.name);
+    known.image = known.image.take().or(more.image);
+    known.pod = known.pod.take().or(more.pod);
+    known.namespace = known.namespace.take().or(more.namespace);
+    if known.addresses.is_empty() {
+        known.addresses = more.addresses;
+    }
+}
+
+/// Returns the names in a directory; none if it cannot be read.
+fn entries(directory: &Path) -> Vec<String> {
+    let Ok(found) = std::fs::read_dir(directory) else { return Vec::new() };
+    let names = found.take(MOST_ENTRIES).filter_map(Result::ok);
+    names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Reads a regular file of root or of the observer; `None` if it is larger than `largest`. A pipe is not waited for.
+fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = openat(CWD, path, flags, Mode::empty()).ok()?;
+    let status = fstat(&file).ok()?;
+    let is_trusted = status.st_uid == 0 || status.st_uid == rustix::process::geteuid().as_raw();
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || !is_trusted {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(largest + 1).read_to_end(&mut bytes).ok()?;
+    u64::try_from(bytes.len()).is_ok_and(|length| length <= largest).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+
+    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+
+    fn id(digit: char) -> String {
+        ID.replace('4', &digit.to_string())
+    }
+
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn docker(id: &str, name: &str, address: &str) -> String {
+        format!(
+            r#"{{"ID":"{id}","Name":"/{name}","Config":{{"Image":"nginx"}},
+            "NetworkSettings":{{"Networks":{{"bridge":{{"IPAddress":"{address}"}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn containers_of_every_manager() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let file = |id: &str, root: &str| format!("{root}/containers/{id}/config.v2.json");
+        write(root, &file(ID, "var/lib/docker"), &docker(ID, "shop-web", "172.17.0.2"));
+        write(root, &file(&id('5'), "srv/docker"), &docker(&id('5'), "moved", "172.17.0.3"));
+        write(root, "etc/docker/daemon.json", r#"{"data-root":"/srv/docker"}"#);
+        let remapped = file(&id('6'), "var/lib/docker/100000.100000");
+        write(root, &remapped, &docker(&id('6'), "remapped", "172.17.0.4"));
+        let storage = "var/lib/containers/storage/overlay-containers/containers.json";
+        write(root, storage, &format!(r#"[{{"id":"{}","names":["db"]}}]"#, id('7')));
+        write(root, &format!("var/log/containers/shop-0_default_web-{}.log", id('8')), "");
+        let task = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/config.json", id('8'));
+        write(root, &task, r#"{"annotations":{"io.kubernetes.cri.image-name":"nginx"}}"#);
+        let own = format!("user@{}.service/{}", rustix::process::geteuid().as_raw(), id('9'));
+        let home = "home/.local/share/containers/storage/overlay-containers/containers.json";
+        write(root, home, &format!(r#"[{{"id":"{}","names":["mine"]}}]"#, id('9')));
+        let files = Files { root, home: Some(root.join("home")) };
+        let by_user = format!("app.service/{ID}");
+        let mut wanted: BTreeSet<String> = "5678".chars().map(id).collect();
+        wanted.extend([ID.to_owned(), own.clone(), by_user.clone(), "lxc-web".to_owned()]);
+        let found = files.by_group(&wanted);
+        let name = |group: &str| found.get(group).and_then(|container| container.name.clone());
+        assert_eq!(name(ID).as_deref(), Some("shop-web"));
+        assert_eq!(name(&id('5')).as_deref(), Some("moved"));
+        assert_eq!(name(&id('6')).as_deref(), Some("remapped"));
+        assert_eq!(name(&id('7')).as_deref(), Some("db"));
+        assert_eq!(name(&id('8')).as_deref(), Some("web"));
+        assert_eq!(found[&id('8')].image.as_deref(), Some("nginx"));
+        assert_eq!(name(&own), Some(own.replace(&id('9'), "mine")));
+        assert_eq!(name(&by_user), None, "a group that a user made is not the container of root");
+        let addresses = ["172.17.0.3", "172.17.0.9"].map(|address| address.parse().unwrap()).into();
+        let found = files.by_address(&addresses);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[&IpAddr::from([172, 17, 0, 3])].name.as_deref(), Some("moved"));
+    }
+
+    #[test]
+    fn hostile_files_are_not_read() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        assert_eq!(read(&path, 8), None, "a pipe");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "123456789").unwrap();
+        assert_eq!(read(&path, 8), None, "too large");
+        assert_eq!(read(&path, 9).as_deref(), Some(&b"123456789"[..]));
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(read(&link, 9), None, "a link");
+        if rustix::process::geteuid().is_root() {
+            rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(65534)), None).unwrap();
+            assert!(read(&path, 9).is_none(), "the file of another user");
+        }
+    }
+}
