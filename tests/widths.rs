@@ -102,7 +102,12 @@ fn every_width_colour_and_user() {
             [60, 80, 120, 200].into_iter().flat_map(|width| [(width, true), (width, false)])
         {
             let environment = if colour { &[][..] } else { &[("NO_COLOR", "1")] };
-            for arguments in [&[&*port][..], &["explain", &port], &["watch", "--interval", "3600", &port]] {
+            for arguments in [
+                &["-o", "table", &*port][..],
+                &[&port],
+                &["explain", &port],
+                &["watch", "--interval", "3600", &port],
+            ] {
                 let about = format!("{user:?} {width} {colour} {arguments:?}");
                 let mut terminal = Terminal::run((width, 60), as_user(*user, arguments), environment);
                 let watched = arguments[0] == "watch";
@@ -121,12 +126,12 @@ fn every_width_colour_and_user() {
                     let gap = "Owner of 1 socket hidden. Run with sudo to see them.";
                     assert!(printed.contains(gap), "{about}: {shown}");
                     assert!(
-                        printed.contains("(hidden)") || printed.contains("owner hidden"),
+                        printed.contains("(hidden)") || printed.contains("not visible (run with sudo)"),
                         "{about}: {shown}"
                     );
                 }
                 terminal.is_well_drawn(colour, &about);
-                if arguments[0] != "explain" {
+                if watched || arguments.contains(&"table") {
                     terminal.is_aligned(&about);
                 }
                 if watched {
