@@ -47,7 +47,7 @@ impl Exe {
 named! {
     /// Who can replace a file that a process runs, from the most to the least trustworthy.
     pub enum OriginKind {
-        /// Only root can replace it, and a package installed it. Only an audit looks packages up.
+        /// Only root can replace it, and a package installed it. Only an audit and a card look packages up.
         Package = "package",
         /// Only root can replace it, or the root user of its container.
         System = "system",

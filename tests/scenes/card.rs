@@ -83,13 +83,16 @@ fn by_name(lab: &Lab) -> Outcome {
         .map(|address| Server::start(&program, vec![tcp(address)?]))
         .collect();
     let servers = servers?;
+    // Another program on a usual port of nginx.
+    let _other = Server::start(&sleep(), vec![tcp("127.0.0.1:8080")?])?;
     let text = card(lab, "nginx", 0)?;
     for (server, port) in servers.iter().zip([8962, 8963]) {
         same!(text.contains(&format!("tcp 127.0.0.1:{port}  nginx")), true, "{text}");
         same!(text.contains(&format!("kill {}\n", server.pid())), true, "{text}");
         same!(text.contains(&format!("Port {port} ")), true, "{text}");
     }
-    same!(text.contains("Not shown   tcp/80") && !text.contains("Port 80 "), true, "{text}");
+    same!(text.contains("Not shown   tcp/80, tcp/443 and tcp/8080; --full"), true, "{text}");
+    same!(text.contains("8080  ") || text.contains("Port 80"), false, "{text}");
     let full = String::from_utf8(lab.portolan(["explain", "--full", "nginx"]).output()?.stdout)?;
     same!(full.contains("\n443 ") && !full.contains("Not shown"), true, "{full}");
     same!(full.contains(&format!("kill {}\n", servers[0].pid())), true, "{full}");
