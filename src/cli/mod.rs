@@ -119,11 +119,9 @@ pub enum Command {
     /// Write the completion script for a shell
     #[command(after_long_help = INSTALL)]
     Completions(CompletionsArgs),
-    /// Write the manual page
-    #[command(
-        after_long_help = "Examples:\n  portolan man >/usr/local/share/man/man1/portolan.1\n  portolan man | man -l -"
-    )]
-    Man,
+    /// Write a manual page
+    #[command(after_long_help = MANUAL)]
+    Man(ManArgs),
     /// Show the help of a command
     #[command(after_long_help = "Examples:\n  portolan help audit\n  portolan help policy init")]
     Help(HelpArgs),
@@ -152,6 +150,35 @@ Examples:
   sudo portolan capture --without cmdline >host.json     without command lines
 
 A snapshot contains the names, users and command lines of processes. Command lines may contain secrets: protect the file.";
+
+const MANUAL: &str = "\
+Examples:
+  portolan man | man -l -                               read portolan(1)
+  portolan man policy | man -l -                        read portolan-policy(5)
+  portolan man >/usr/local/share/man/man1/portolan.1    install it, as root
+  portolan man audit >/usr/local/share/man/man1/portolan-audit.1
+  portolan man policy >/usr/local/share/man/man5/portolan-policy.5";
+
+/// The arguments of `man`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ManArgs {
+    /// The page
+    #[arg(value_name = "PAGE", default_value = "portolan")]
+    pub page: Page,
+}
+
+/// The manual pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    /// portolan(1)
+    Portolan,
+    /// portolan-audit(1)
+    #[value(alias = "portolan-audit")]
+    Audit,
+    /// portolan-policy(5)
+    #[value(alias = "portolan-policy")]
+    Policy,
+}
 
 /// The arguments of `help`.
 #[derive(Args, Clone, Debug)]

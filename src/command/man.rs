@@ -1,6 +1,6 @@
-//! `portolan man`: the manual page, made from the declaration of the command line and from its help texts.
+//! `portolan man`: the manual pages, made from the declaration of the command line and from its help texts.
 //!
-//! One page covers every command, so a reader who looks for an option need not know which command has it. Every text
+//! portolan(1) covers every command, so a reader who looks for an option need not know which command has it. Every text
 //! about an option comes from its help; only the sections that the help does not have are written here.
 
 use std::io::{self, Write};
@@ -9,8 +9,9 @@ use clap::builder::{PossibleValue, StyledStr};
 use clap::{Arg, Command, CommandFactory, Id};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::{Error, Exit};
-use crate::cli::Cli;
+use super::{Error, Exit, policy_manual};
+use crate::cli::{Cli, Page};
+use crate::findings::Flag;
 use crate::registry::Registry;
 
 /// The headings of the paragraphs after the options of a help text.
@@ -32,25 +33,93 @@ const FILES: [(&str, &str); 3] = [
     ("/etc/passwd", "The names of users. The other user databases of the system are used too."),
 ];
 
-const SEE_ALSO: [(&str, u8); 6] =
-    [("fuser", 1), ("ip-netns", 8), ("lsof", 8), ("netstat", 8), ("services", 5), ("ss", 8)];
+const SEE_ALSO: [(&str, u8); 8] = [
+    ("portolan-audit", 1),
+    ("portolan-policy", 5),
+    ("fuser", 1),
+    ("ip-netns", 8),
+    ("lsof", 8),
+    ("netstat", 8),
+    ("services", 5),
+    ("ss", 8),
+];
 
-pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut command = Cli::command();
-    command.build();
-    page(&command, out)?;
+pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit, Error> {
+    let mut program = Cli::command();
+    program.build();
+    let sub = |name: &str| program.find_subcommand(name).cloned().unwrap_or_default();
+    match page {
+        Page::Portolan => main_page(&program, out),
+        Page::Audit => audit_page(&program, &sub("audit"), out),
+        Page::Policy => policy_page(&program, &sub("policy"), out),
+    }?;
     Ok(Exit::Matched)
 }
 
-fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+/// Begins a page: its title and its name.
+fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
-    let name = command.get_name();
-    let source = format!("{name} {}", command.get_version().unwrap_or_default());
+    let source = format!("portolan {}", program.get_version().unwrap_or_default());
     // The only date that the program knows is the date of the registry.
     let date = Registry::embedded().date();
-    roff.control("TH", [&name.to_uppercase(), "1", date, &source, "User Commands"]);
+    let manual = if section == "5" { "File Formats" } else { "User Commands" };
+    roff.control("TH", [&name.to_uppercase(), section, date, &source, manual]);
     roff.control("SH", ["NAME"]);
-    roff.text([roman(format!("{name} - {}", text(command.get_about())))]);
+    roff.text([roman(format!("{name} - {about}"))]);
+    roff
+}
+
+fn audit_page(program: &Command, audit: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let mut roff =
+        begin(program, "portolan-audit", "1", "checks every listener; the exit code is the verdict");
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([roman(audit.clone().render_usage().to_string().trim_start_matches("Usage: "))]);
+    roff.control("SH", ["DESCRIPTION"]);
+    prose(&mut roff, &text(audit.get_long_about()));
+    roff.control("SH", ["OPTIONS"]);
+    audit.get_arguments().filter(|arg| !arg.is_hide_set()).for_each(|arg| option(&mut roff, arg));
+    roff.control("SH", ["FINDINGS"]);
+    roff.text([roman(
+        "portolan audit --rules prints when each is raised, its severity, why it matters and what to do.",
+    )]);
+    for flag in Flag::all() {
+        entry(&mut roff, flag.code(), &format!("{}.", flag.description()));
+    }
+    for (_, text) in sections(audit).filter(|(heading, _)| *heading == CODES) {
+        roff.control("SH", ["EXIT STATUS"]);
+        prose(&mut roff, &text);
+    }
+    examples(&mut roff, [audit]);
+    see_also(&mut roff, &[("portolan", 1), ("portolan-policy", 5)]);
+    roff.to_writer(out)
+}
+
+fn policy_page(program: &Command, policy: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = begin(program, "portolan-policy", "5", "what may listen on a machine, for portolan audit");
+    roff.control("SH", ["DESCRIPTION"]);
+    prose(&mut roff, &text(policy.get_long_about()));
+    for (heading, keys) in
+        [("KEYS OF [[allow]]", &policy_manual::ALLOW[..]), ("KEYS OF [[rule]]", &policy_manual::SEVERITY)]
+    {
+        roff.control("SH", [heading]);
+        keys.iter().for_each(|(key, meaning)| entry(&mut roff, key, meaning));
+    }
+    for (heading, text) in [
+        ("PATTERNS", policy_manual::PATTERNS),
+        ("DECISION", policy_manual::DECISION),
+        ("FILES", policy_manual::INCLUDE),
+    ] {
+        roff.control("SH", [heading]);
+        prose(&mut roff, text);
+    }
+    examples(&mut roff, [policy]);
+    see_also(&mut roff, &[("portolan", 1), ("portolan-audit", 1)]);
+    roff.to_writer(out)
+}
+
+fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let name = command.get_name();
+    let mut roff = begin(command, name, "1", &text(command.get_about()));
     let commands = || command.get_subcommands().filter(|sub| !sub.is_hide_set());
     roff.control("SH", ["SYNOPSIS"]);
     for (at, command) in std::iter::once(command).chain(commands()).enumerate() {
@@ -98,30 +167,46 @@ fn page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     }
     for (heading, entries) in [("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES)] {
         roff.control("SH", [heading]);
-        for (name, text) in entries {
-            roff.control("TP", []);
-            roff.text([bold(*name)]);
-            roff.text([roman(*text)]);
-        }
+        entries.iter().for_each(|(name, text)| entry(&mut roff, name, text));
     }
+    examples(&mut roff, std::iter::once(command).chain(commands()));
+    see_also(&mut roff, &SEE_ALSO);
+    roff.to_writer(out)
+}
+
+/// Writes a name with its meaning.
+fn entry(roff: &mut Roff, name: &str, meaning: &str) {
+    roff.control("TP", []);
+    roff.text([bold(name)]);
+    roff.text([roman(meaning)]);
+}
+
+fn examples<'c>(roff: &mut Roff, commands: impl IntoIterator<Item = &'c Command>) {
     roff.control("SH", ["EXAMPLES"]);
-    let examples = std::iter::once(command).chain(commands()).flat_map(sections);
-    for (at, (_, text)) in examples.filter(|(heading, _)| *heading == EXAMPLES).enumerate() {
+    let examples = commands.into_iter().flat_map(sections).filter(|(heading, _)| *heading == EXAMPLES);
+    for (at, (_, text)) in examples.enumerate() {
         if at > 0 {
             roff.control("PP", []);
         }
-        roff.control("nf", []);
-        text.lines().for_each(|line| {
-            roff.text([roman(line.trim())]);
-        });
-        roff.control("fi", []);
+        verbatim(roff, &text);
     }
+}
+
+/// Writes lines as they are, without their indentation.
+fn verbatim(roff: &mut Roff, text: &str) {
+    roff.control("nf", []);
+    text.lines().for_each(|line| {
+        roff.text([roman(line.trim())]);
+    });
+    roff.control("fi", []);
+}
+
+fn see_also(roff: &mut Roff, pages: &[(&str, u8)]) {
     roff.control("SH", ["SEE ALSO"]);
-    for (at, (name, section)) in SEE_ALSO.into_iter().enumerate() {
-        let between = if at + 1 < SEE_ALSO.len() { "," } else { "" };
-        roff.control("BR", [name, &format!("({section}){between}")]);
+    for (at, (name, section)) in pages.iter().enumerate() {
+        let between = if at + 1 < pages.len() { "," } else { "" };
+        roff.control("BR", [*name, &format!("({section}){between}")]);
     }
-    roff.to_writer(out)
 }
 
 fn text(styled: Option<&StyledStr>) -> String {
@@ -164,12 +249,17 @@ fn option(roff: &mut Roff, arg: &Arg) {
     roff.text([roman(help)]);
 }
 
+/// Writes paragraphs; the lines of an indented one stay as they are.
 fn prose(roff: &mut Roff, text: &str) {
     for (at, paragraph) in text.split("\n\n").enumerate() {
         if at > 0 {
             roff.control("PP", []);
         }
-        roff.text([roman(paragraph.replace('\n', " "))]);
+        if paragraph.lines().all(|line| line.starts_with("  ")) {
+            verbatim(roff, paragraph);
+        } else {
+            roff.text([roman(paragraph.replace('\n', " "))]);
+        }
     }
 }
 

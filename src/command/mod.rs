@@ -10,6 +10,7 @@ pub mod from;
 mod list;
 mod man;
 mod policy;
+mod policy_manual;
 mod program;
 mod registry_source;
 pub mod screen;
@@ -90,7 +91,7 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Diff(args)) => diff::run(args, common, &ui, &mut out),
         Some(Command::Capture) => capture::run(common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
-        Some(Command::Man) => man::run(&mut out),
+        Some(Command::Man(args)) => man::run(args.page, &mut out),
         Some(Command::Help(args)) => help(args, &mut out),
         Some(Command::Version) => {
             writeln!(out, "portolan {}", version())?;

@@ -27,6 +27,8 @@ pub use apply::apply;
 pub use check::{Remark, RemarkKind, check, unmatched};
 pub use draft::{Draft, DraftNote, Drafted, FlaggedBy, draft, flagging};
 pub use glob::Glob;
+#[cfg(test)]
+pub(crate) use parse::{ALLOW_KEYS, SEVERITY_KEYS};
 pub use parse::{Included, parse};
 
 /// The schema of a policy file; a file of another one is refused.

@@ -49,7 +49,8 @@ pub fn parse(
 const MOST_VALUES: usize = 250_000;
 
 const TOP: [&str; 4] = ["schema", "include", "allow", "rule"];
-const ALLOW: [&str; 18] = [
+/// The keys of a rule that allows listeners.
+pub(crate) const ALLOW_KEYS: [&str; 18] = [
     "id",
     "hosts",
     "port",
@@ -69,7 +70,8 @@ const ALLOW: [&str; 18] = [
     "accept",
     "required",
 ];
-const GRADE: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
+/// The keys of a rule that sets the severity of findings.
+pub(crate) const SEVERITY_KEYS: [&str; 7] = ["id", "hosts", "code", "severity", "reason", "owner", "expires"];
 
 struct PolicyReader {
     policy: Policy,
@@ -270,7 +272,7 @@ impl<'s> File<'s> {
     }
 
     fn allow(&self, (table, at): (&DeTable<'_>, Position)) -> Result<Allow, PolicyError> {
-        self.no_others(table, &ALLOW)?;
+        self.no_others(table, &ALLOW_KEYS)?;
         let mut rule = Allow { id: self.id(table, &at)?, at, ..Allow::default() };
         for (key, value) in table {
             match key.get_ref().as_ref() {
@@ -304,7 +306,7 @@ impl<'s> File<'s> {
     }
 
     fn grade(&self, (table, at): (&DeTable<'_>, Position)) -> Result<SeverityRule, PolicyError> {
-        self.no_others(table, &GRADE)?;
+        self.no_others(table, &SEVERITY_KEYS)?;
         let id = self.id(table, &at)?;
         let needed = |key: &str, why: &str| {
             table.get(key).ok_or_else(|| PolicyError {

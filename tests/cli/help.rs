@@ -114,9 +114,33 @@ fn the_manual_page_is_complete_and_passes_the_linters() {
     for option in all.filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long) {
         assert!(text.contains(&format!("--{option}\\fR")), "--{option}");
     }
+    lint("portolan.1", &page.stdout);
+}
+
+#[test]
+fn the_manual_pages_of_audit_and_policy() {
+    let audit = run(["man", "audit"]);
+    let text = stdout(&audit).replace("\\-", "-");
+    assert!(text.contains(".TH PORTOLAN-AUDIT 1 "), "{text}");
+    for part in ["--fail-on", "writable-executable", ".SH \"EXIT STATUS\"", "portolan-policy (5)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    lint("portolan-audit.1", &audit.stdout);
+    let policy = run(["man", "policy"]);
+    let text = stdout(&policy).replace("\\-", "-");
+    assert!(text.contains(".TH PORTOLAN-POLICY 5 "), "{text}");
+    // The example keeps its lines.
+    assert!(text.contains("\n.nf\n[[allow]]\nid = \"web\"\nhosts = \"web-*\"\n"), "{text}");
+    lint("portolan-policy.5", &policy.stdout);
+    assert_eq!(run(["man", "portolan-policy"]).stdout, policy.stdout);
+}
+
+/// Asks the linters of manual pages, as far as they are installed.
+#[track_caller]
+fn lint(name: &str, page: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("portolan.1");
-    std::fs::write(&path, &page.stdout).unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, page).unwrap();
     for linter in
         [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-K", "utf8", "-ww", "-z"]]
     {

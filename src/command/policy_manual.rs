@@ -1,0 +1,87 @@
+//! The texts of portolan-policy(5) that the help does not have.
+
+/// The keys of a rule that allows listeners, in the order of the manual.
+pub(super) const ALLOW: [(&str, &str); 18] = [
+    ("id", "The name of the rule in the output; unique over all files."),
+    (
+        "hosts",
+        "The name, the ID or a label (site=berlin) of the host. On other hosts the rule does not exist.",
+    ),
+    (
+        "port",
+        "443, \"8000-8100\", or \"ephemeral\": the range that the kernel gives to outgoing connections.",
+    ),
+    ("protocol", "\"tcp\", \"udp\", \"udplite\", \"sctp\" or \"dccp\"."),
+    ("address", "The bound address, or a block that contains it: \"127.0.0.1\", \"10.0.0.0/8\"."),
+    ("exposure", "\"any\", \"public\", \"private\", \"link-local\", \"multicast\" or \"loopback\"."),
+    ("device", "The device that the socket is bound to."),
+    (
+        "executable",
+        "The absolute path of the program file of each process; \"kernel\" is a socket of the kernel.",
+    ),
+    (
+        "runs",
+        "What each interpreter or relay runs: the path of its script or jar, the Java class, -m MODULE, -c CODE, or the arguments of a relay.",
+    ),
+    ("user", "The user of each process, by name or number."),
+    ("unit", "The systemd unit of each process; a unit of a user is \"user@1000.service/NAME.service\"."),
+    ("container", "The container of each process, by name or ID."),
+    (
+        "netns",
+        "The network namespace: \"own\" (the default), \"unnamed\" (another without a name), or its name.",
+    ),
+    ("reason", "Why it may listen."),
+    ("owner", "Who is responsible for it."),
+    ("expires", "The last day of the rule, in UTC. After it, what the rule allowed is unexpected."),
+    ("accept", "Findings about the program that are accepted for what the rule allows: [\"impostor\"]."),
+    ("required", "If true, the listener must exist; otherwise it is missing."),
+];
+
+/// The keys of a rule that sets the severity of findings.
+pub(super) const SEVERITY: [(&str, &str); 7] = [
+    ("code", "The findings, one code or a list. Required."),
+    (
+        "severity",
+        "\"off\", \"info\", \"notice\", \"warning\" or \"critical\"; off removes the finding. Required.",
+    ),
+    ("reason", "Why. Required."),
+    ("id", "The name of the rule; unique over all files."),
+    ("hosts", "As for allow."),
+    ("owner", "Who is responsible for the rule."),
+    ("expires", "The last day of the rule, in UTC."),
+];
+
+pub(super) const PATTERNS: &str = "\
+hosts, device, executable, runs, unit, container and netns are patterns for the whole text. * matches any characters \
+except /, ** as a whole component any number of directories, ? one character, [a-z] and [!a-z] one character in or not \
+in the set, {a,b} either text. A pattern that begins with a wildcard matches only files that users cannot replace.";
+
+pub(super) const DECISION: &str = "\
+The first rule that applies decides. A rule answers findings about the purpose of the port (orphaned, ephemeral, \
+unexplained). Findings about the program keep their severity, unless the rule accepts them. A listener that no rule \
+allows is unexpected, and critical.
+
+A condition on processes cannot be decided if the processes could not be read. The audit is then incomplete.";
+
+pub(super) const INCLUDE: &str = "\
+include names other files by paths relative to the including file, in or below the directory of the first file. Their \
+rules come after the rules of the including file. The limits are 64 files, 4 MiB and 5,000 rules. An invalid policy is \
+refused before the scan.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_key_of_a_policy() {
+        for (manual, parsed) in
+            [(&ALLOW[..], &crate::policy::ALLOW_KEYS[..]), (&SEVERITY, &crate::policy::SEVERITY_KEYS)]
+        {
+            let mut manual: Vec<&str> = manual.iter().map(|(key, _)| *key).collect();
+            let mut parsed = parsed.to_vec();
+            manual.sort_unstable();
+            parsed.sort_unstable();
+            assert_eq!(manual, parsed);
+        }
+    }
+}
