@@ -36,6 +36,9 @@ pub struct Impostor {
     /// Which program all the processes are at least named like.
     #[serde(skip)]
     pub fitting_name: FittingName,
+    /// The file of code that was loaded into a program, if that is why a user can change what runs.
+    #[serde(skip)]
+    pub code: Option<String>,
 }
 
 /// Which program the name of a process fits; in rising order of what the name explains.
@@ -63,11 +66,12 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
-    /// The severity is critical if anyone can have put the program there, or if a user who is not root can and the
+    /// The severity is lower if only a command line that a user can have rewritten proves the name, and critical if anyone can have put the program there, or if a user who is not root can and the
     /// program's name does not fit either: people do run such servers and forwarders from their home directories.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
+            (ReplaceableBy::Root, FittingName::Server) => Severity::Notice,
             _ => Self::INFO.severity,
         }
     }
@@ -103,12 +107,15 @@ impl FindingKind for Impostor {
         };
         if let Some(named_like) = named_like {
             let but = match self.file {
+                _ if self.code.is_some() => "it runs code of a user who is not root",
                 ReplaceableBy::Anyone => "anyone can have put the program file there",
+                ReplaceableBy::Root => "only its command line says so, and a process can rewrite that",
                 ReplaceableBy::Unknown => "the script that its command line names was not found",
                 _ => "a user who is not root can replace the program file",
             };
+            let file = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
             return format!(
-                "{} {listens} on the port of {} and {is} named like {named_like}, but {but}. {}",
+                "{} {listens} on the port of {} and {is} named like {named_like}, but {but}{file}. {}",
                 list(&found),
                 self.service,
                 sentence(self.why)
@@ -329,6 +336,9 @@ pub struct Unfamiliar {
     pub is_replaceable: bool,
     /// Whether the file nevertheless has the name of a well-known server.
     pub is_named_like_a_server: bool,
+    /// The file of code that was loaded into a program, if that is why a user can change what runs.
+    #[serde(skip)]
+    pub code: Option<String>,
 }
 
 impl FindingKind for Unfamiliar {
@@ -350,9 +360,12 @@ impl FindingKind for Unfamiliar {
         if self.is_named_like_a_server {
             let names: Vec<String> =
                 self.found.iter().map(|one| format!("{} (pid {})", one.program, one.pid)).collect();
+            let but = match &self.code {
+                Some(code) => format!("it runs code of a user who is not root ({code})"),
+                None => "a user who is not root can replace its program file".to_owned(),
+            };
             return format!(
-                "{} has the name of a well-known server, but a user who is not root can replace its program file, and \
-                 other machines can reach it.",
+                "{} has the name of a well-known server, but {but}, and other machines can reach it.",
                 list(&names)
             );
         }
@@ -367,7 +380,9 @@ impl FindingKind for Unfamiliar {
         if let Some(service) = self.service {
             text.push_str(&format!(" The port is usually that of {service}."));
         }
-        if self.is_replaceable {
+        if let Some(code) = &self.code {
+            text.push_str(&format!(" A user who is not root can replace code that it runs: {code}."));
+        } else if self.is_replaceable {
             text.push_str(&format!(" A user who is not root can replace {its} program file."));
         }
         text

@@ -105,6 +105,7 @@ fn sentences_about_identity() {
         why: "Clients send passwords",
         file: ReplaceableBy::Root,
         fitting_name: FittingName::None,
+        code: None,
     };
     assert_eq!(
         say(impostor(vec![unknown_process(4714, "sleep", vec![], RestsOn::Exe)])),

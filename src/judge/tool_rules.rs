@@ -109,6 +109,7 @@ fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> 
     let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
     thread
         .or_else(|| Some((Disguise::Mount, covered_server(process)?)))
+        .or_else(|| Some((Disguise::ProgramFile, unmapped_program(process)?)))
         .or_else(|| Some((Disguise::Script, false_script(process.process)?)))
         .or_else(|| Some((Disguise::Name, claimed_server(process)?)))
 }
@@ -136,6 +137,11 @@ fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let is_elsewhere =
         process.process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere);
     process.program_name().filter(|name| is_elsewhere && programs::serves_a_guarded_port(name))
+}
+
+/// Returns the name of the program file, if the memory of the process contains no code of it.
+fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
+    process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
 
 /// Returns the compiled program that a process names as its script.

@@ -176,6 +176,13 @@ pub struct Process {
     /// The script that it runs, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
+    /// Further files with code that it runs, if a user other than root can have put them there: libraries, and what its
+    /// command line loads. The least trustworthy comes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<Script>,
+    /// Whether code of its program file is in its memory; `None` if that was not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_program_mapped: Option<bool>,
     /// Its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
@@ -243,6 +250,8 @@ impl Process {
             exe: None,
             origin: None,
             script: None,
+            code: Vec::new(),
+            is_program_mapped: None,
             cwd: None,
             project: None,
             state: None,

@@ -1,6 +1,6 @@
 //! Who can have put a file where it runs.
 
-use super::{Exe, ExeState, OriginKind, Process, Script};
+use super::{Exe, ExeState, OriginKind, Process, RunTarget, Script};
 
 /// Directories in which a user who is not root has files.
 const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Users\"];
@@ -21,13 +21,16 @@ pub enum ReplaceableBy {
 }
 
 impl ReplaceableBy {
-    /// Returns who can have put the program file or the script of a process there; the less trustworthy of the two.
+    /// Returns who can have put the program file, the script or further code of a process there; the least trustworthy.
     #[must_use]
     pub fn of(process: &Process) -> Self {
-        Self::of_file(process).max(process.script.as_ref().map_or(ReplaceableBy::Root, Self::of_script))
+        let files = process.script.iter().chain(&process.code).map(Self::of_script);
+        files.fold(Self::of_file(process), Self::max)
     }
 
-    fn of_script(script: &Script) -> Self {
+    /// Returns who can have put a script or a library there.
+    #[must_use]
+    pub fn of_script(script: &Script) -> Self {
         match script.origin.as_ref().map(|origin| origin.kind) {
             Some(OriginKind::Open | OriginKind::Memory) => ReplaceableBy::Anyone,
             Some(OriginKind::User) => ReplaceableBy::User,
@@ -36,11 +39,23 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can have put the program file of a process there; by its path if nothing else is known.
+    /// Returns who can have put the program file of a process there; by its path if nothing else is known. Code that was
+    /// loaded into a program counts as the program: its name does not say what that code does. An interpreter is expected
+    /// to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
+        let file = Self::of_program_file(process);
+        if process.code.is_empty() || RunTarget::of(process) != RunTarget::None {
+            return file;
+        }
+        process.code.iter().map(Self::of_script).fold(file, Self::max)
+    }
+
+    fn of_program_file(process: &Process) -> Self {
         let Some(exe) = &process.exe else { return ReplaceableBy::Root };
-        if matches!(exe.state, ExeState::Deleted | ExeState::Memfd) {
+        if matches!(exe.state, ExeState::Deleted | ExeState::Memfd)
+            || process.is_program_mapped == Some(false)
+        {
             return ReplaceableBy::Anyone;
         }
         match process.origin.as_ref().map(|origin| origin.kind) {

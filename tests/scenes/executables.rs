@@ -20,6 +20,7 @@ pub const SCENES: &[Scene] = &[
     ("rules_deleted_and_replaced", deleted_and_replaced),
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
     ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
+    ("rules_code_that_was_loaded", loaded_code),
     ("rules_memfd", memfd),
     ("rules_world_writable_directories", world_writable),
     ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
@@ -99,6 +100,38 @@ fn deleted_in_a_detached_mount(lab: &Lab) -> Outcome {
     same!(found["evidence"]["gone"][0]["pid"], server.pid(), "{report:#}");
     same!(found["evidence"]["gone"][0]["exe"], sleep().to_str().unwrap());
     same!(found["evidence"]["replaced"], json!([]));
+    Ok(())
+}
+
+/// A library that any user can replace, and a program that the dynamic loader runs: the program file is one of root.
+fn loaded_code(lab: &Lab) -> Outcome {
+    let mapped = fs::read_to_string("/proc/self/maps")?;
+    lab.alone()?;
+    let library = |name: &str| {
+        let mut paths = mapped.lines().filter_map(|line| line.split_whitespace().nth(5));
+        paths.find(|path| path.rsplit('/').next().is_some_and(|file| file.starts_with(name))).map(Path::new)
+    };
+    let (Some(loader), Some(preloaded)) = (library("ld-"), library("libc.so")) else {
+        return Ok(()); // the tests are linked statically
+    };
+    let open = lab.directory_of_mode("open", 0o777)?;
+    let (copy, program) = (open.join("copy.so"), open.join("server"));
+    fs::copy(preloaded, &copy)?;
+    fs::copy(sleep(), &program)?;
+    let start = |command: &mut std::process::Command, port| -> Result<Server, Failed> {
+        Server::spawn(command.arg("600").stdin(tcp(&format!("0.0.0.0:{port}"))?))
+    };
+    let _plain = start(&mut std::process::Command::new(sleep()), 8926)?;
+    let _preloaded = start(std::process::Command::new(sleep()).env("LD_PRELOAD", &copy), 8927)?;
+    let _loader = start(std::process::Command::new(loader).arg(&program), 8928)?;
+    let report = lab.json(&[])?;
+    complete(&report, 3)?;
+    for (port, code) in [(8926, None), (8927, Some(&copy)), (8928, Some(&program))] {
+        let found = flag(on_port(&report, port)?, "writable-executable");
+        let script = found["evidence"]["found"][0]["script"].as_str();
+        same!(script, code.map(|path| path.to_str().unwrap()), "{report:#}");
+        same!(flag(on_port(&report, port)?, "masquerading").is_null(), true);
+    }
     Ok(())
 }
 

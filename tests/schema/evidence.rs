@@ -65,6 +65,7 @@ fn samples() -> Vec<Evidence> {
             why: "why",
             file: ReplaceableBy::Root,
             fitting_name: FittingName::None,
+            code: None,
         }
         .into(),
         Unfamiliar {
@@ -72,6 +73,7 @@ fn samples() -> Vec<Evidence> {
             service: None,
             is_replaceable: true,
             is_named_like_a_server: false,
+            code: None,
         }
         .into(),
         Masquerading {

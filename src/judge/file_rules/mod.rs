@@ -80,7 +80,7 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the script, if a user can replace the script and not the program file, and the world-writable file or
+/// Returns the script or library, if a user can replace the script and not the program file, and the world-writable file or
 /// directory.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
@@ -92,8 +92,8 @@ fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, Strin
     {
         return Some((None, writable));
     }
-    let script = process.script.as_ref()?;
-    Some((Some(script.path.clone()), open(script.origin.as_ref())?))
+    let mut files = process.script.iter().chain(&process.code);
+    files.find_map(|file| Some((Some(file.path.clone()), open(file.origin.as_ref())?)))
 }
 
 #[cfg(test)]

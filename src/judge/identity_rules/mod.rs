@@ -4,6 +4,7 @@ use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{FittingName, Impostor, Unfamiliar, UnknownProcess};
+use crate::join::Entry;
 use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
@@ -37,10 +38,11 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         let answers: Vec<_> = rows.iter().map(|row| identity.is_expected_on(row)).collect();
         let is_server = answers.contains(&Some(true));
-        if is_server && is_roots && is_identified {
+        let is_proven = identity.rests_on != RestsOn::Cmdline || is_of_the_system(listener, process);
+        if is_server && is_roots && is_identified && is_proven {
             return None; // a socket may be inherited; that it is shared is another question
         }
-        if answers.contains(&Some(false)) || !is_roots || !is_identified {
+        if is_server || answers.contains(&Some(false)) || !is_roots || !is_identified {
             found.push(unknown_process(process));
             replaceable_by = replaceable_by.max(by);
             names.push(match (is_server, is_forwarder) {
@@ -58,8 +60,27 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         why: first.why,
         file: replaceable_by,
         fitting_name: names.into_iter().min()?,
+        code: processes.iter().find_map(loaded_code),
     };
     Some(evidence.into())
+}
+
+/// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
+const FIRST_USER: u32 = 1000;
+
+/// Returns whether root, or a service or container of root, made the socket: a process of such a user is trusted to name
+/// what it runs. Any other user can start an interpreter and rewrite its command line.
+fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
+    let (home, process) = (&listener.socket.home, process.process);
+    let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
+    let is_service = |unit: &Option<String>| {
+        is_roots(unit) && unit.as_deref().is_some_and(|unit| unit.ends_with(".service"))
+    };
+    home.uid.or(process.uid).is_none_or(|uid| uid < FIRST_USER)
+        || is_service(&home.unit)
+        || is_service(&process.unit)
+        || is_roots(&home.container)
+        || is_roots(&process.container)
 }
 
 /// Returns whether `ad-hoc` or `shell-listener` already flags the process, such as netcat. Interpreters do not count,
@@ -104,8 +125,14 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
         service,
         is_replaceable: unknown.iter().any(|process| process.is_replaceable()),
         is_named_like_a_server: unknown.iter().any(|process| process.is_named_like_a_server()),
+        code: unknown.iter().find_map(|process| loaded_code(process)),
     };
     Some(evidence.into())
+}
+
+/// Returns the file of further code that a user can have put there, if the process runs any.
+fn loaded_code(process: &IdentifiedProcess<'_>) -> Option<String> {
+    process.process.code.first().map(|file| file.path.clone())
 }
 
 fn unknown_process(process: &IdentifiedProcess<'_>) -> UnknownProcess {

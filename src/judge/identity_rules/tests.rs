@@ -33,6 +33,7 @@ fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): Pla
         exe: Some(Exe { path, state, open_directories: None }),
         origin: Some(Origin::of(kind)),
         uid: Some(1000),
+        unit: Some("server.service".to_owned()),
         ..program_process(pid, name, "", cmdline)
     }
 }
@@ -200,5 +201,74 @@ fn words_of_the_arguments_make_no_program_familiar() {
         let path = cmdline.split(' ').nth(1).unwrap();
         let python = Process { script: Some(script(path)), ..process(7, "python3", cmdline, package) };
         assert_eq!(severity("tcp/0.0.0.0:8105", vec![python], "unfamiliar"), severity_is, "{cmdline}");
+    }
+}
+
+/// Root, its services and its containers are trusted to name what they run; a user can rewrite a command line.
+#[test]
+fn a_command_line_of_a_user_proves_nothing() {
+    let [package, ..] = GENUINE;
+    let some = |text: &str| Some(text.to_owned());
+    for (name, uid, unit, container, severity_is) in [
+        ("root", 0, None, None, None),
+        ("a user of a service", 120, None, None, None),
+        ("a user", 1000, some("session-3.scope"), None, Some(Severity::Notice)),
+        ("a user's service", 1000, some("user@1000.service/salt.service"), None, Some(Severity::Notice)),
+        ("a service of root", 1000, some("salt.service"), None, None),
+        ("a container of root", 1000, None, some("3f4e"), None),
+        ("a user's container", 1000, None, some("user@1000.service/3f4e"), Some(Severity::Notice)),
+    ] {
+        let python = Process { unit: None, ..process(7, "python3", "python3 /usr/bin/salt-master", package) };
+        let mut socket = socket("tcp/0.0.0.0:4505", Owner::Held(vec![7].into()));
+        socket.home = Home { uid: Some(uid), unit, container, ..Home::default() }.into();
+        let report = judge(seen(vec![socket], vec![python]), Registry::embedded());
+        let mut findings = report.entries[0].findings().iter();
+        let found = findings.find(|finding| finding.flag().code() == "impostor");
+        assert_eq!(found.map(|finding| finding.severity), severity_is, "{name}");
+    }
+}
+
+/// Code that was loaded into a program counts like the program file, and code that an interpreter loads like its script.
+#[test]
+fn loaded_code_of_users() {
+    let [package, ..] = GENUINE;
+    let code = |kind| {
+        let origin = Some(Origin { writable: Some("/x".to_owned()), ..Origin::of(kind) });
+        vec![Script { path: "/x/l.so".to_owned(), origin, is_program: false }]
+    };
+    let of = |name, cmdline, kind| Process { code: code(kind), ..process(7, name, cmdline, package) };
+    let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+    for (name, process, local, flag, severity_is) in [
+        ("preloaded by a user", of("sshd", "sshd", OriginKind::User), "tcp/0.0.0.0:22", "impostor", warning),
+        ("preloaded by anyone", of("sshd", "sshd", OriginKind::Open), "tcp/0.0.0.0:22", "impostor", critical),
+        (
+            "of anyone",
+            of("sleep", "sleep", OriginKind::Open),
+            "tcp/0.0.0.0:81",
+            "writable-executable",
+            critical,
+        ),
+        ("of a user", of("sleep", "sleep", OriginKind::User), "tcp/0.0.0.0:81", "writable-executable", None),
+        (
+            "unknown",
+            of("sleep", "sleep", OriginKind::User),
+            "tcp/0.0.0.0:81",
+            "unfamiliar",
+            Some(Severity::Notice),
+        ),
+        ("in memory", of("sshd", "sshd", OriginKind::Memory), "tcp/0.0.0.0:22", "impostor", critical),
+        (
+            "python",
+            of("python3", "python3 -m uvicorn x", OriginKind::User),
+            "tcp/0.0.0.0:81",
+            "unfamiliar",
+            None,
+        ),
+    ] {
+        assert_eq!(severity(local, vec![process], flag), severity_is, "{name}");
+    }
+    let unmapped = Process { is_program_mapped: Some(false), ..process(7, "sshd", "sshd", package) };
+    for (flag, severity_is) in [("masquerading", critical), ("impostor", critical)] {
+        assert_eq!(severity("tcp/0.0.0.0:22", vec![unmapped.clone()], flag), severity_is, "{flag}");
     }
 }

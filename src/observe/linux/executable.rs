@@ -6,10 +6,12 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::file_state::path_and_state;
+use super::mapped::Libraries;
 use super::origin::Origins;
-use super::script::script;
-use super::tree::{Tree, is_same};
-use crate::model::{Exe, ExeState, Origin, OriginKind, Script};
+use super::script::{loaded, script};
+use super::tree::Tree;
+use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
 /// The number of threads that are tried for a process whose first thread has ended.
 const THREADS: usize = 64;
@@ -20,12 +22,25 @@ pub(super) struct Program {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
     pub script: Option<Script>,
+    /// Further files with code, if they are less trustworthy than the program file and the script.
+    pub code: Vec<Script>,
+    /// Whether code of the program file is in memory, if that was checked.
+    pub is_mapped: Option<bool>,
     /// Why the file, or who can replace it, is not known.
     pub trouble: Option<String>,
 }
 
-/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter.
-pub(super) fn program(process: &OwnedFd, cmdline: &[String], origins: &mut Origins) -> Program {
+/// So many files of further code are kept; one is enough for a finding.
+const CODE: usize = 8;
+
+/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter. The
+/// files that are mapped are checked if there are `libraries` to remember them.
+pub(super) fn program(
+    process: &OwnedFd,
+    cmdline: &[String],
+    origins: &mut Origins,
+    libraries: Option<&mut Libraries>,
+) -> Program {
     let mut link = readlinkat(process, "exe", Vec::new());
     let Some(tree) = origins.tree(process) else {
         return Program { trouble: link.err().map(why), ..Program::default() };
@@ -49,8 +64,29 @@ pub(super) fn program(process: &OwnedFd, cmdline: &[String], origins: &mut Origi
     if program.exe.is_some() && program.origin.is_none() {
         program.trouble = Some("the directories above its file could not be checked".to_owned());
     }
-    program.script = script(process, program.exe.as_ref(), cmdline, &tree, origins);
+    let name = program.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
+    program.script = script(process, name, cmdline, &tree, origins);
+    program.code = loaded(process, name, cmdline, &tree, origins);
+    if let (Some(libraries), Ok(target)) = (libraries, &link) {
+        let running = statat(process, "exe", AtFlags::empty()).ok();
+        let mapped = libraries.of(process, &tree, (target.as_bytes(), running.as_ref()), origins);
+        program.is_mapped = mapped.has_program;
+        program.code.extend(mapped.of_users);
+        program.trouble = program.trouble.or_else(|| mapped.trouble.map(str::to_owned));
+    }
+    keep_least_trustworthy(&mut program);
     program
+}
+
+/// Keeps the code that is less trustworthy than the program file and the script, the least trustworthy first.
+fn keep_least_trustworthy(program: &mut Program) {
+    let Program { exe, origin, script, code, .. } = program;
+    let (exe, origin, script) = (exe.clone(), origin.clone(), script.clone());
+    let by = ReplaceableBy::of(&Process { exe, origin, script, ..Process::unknown(0) });
+    code.retain(|file| ReplaceableBy::of_script(file) > by);
+    code.sort_by_key(|file| std::cmp::Reverse(ReplaceableBy::of_script(file)));
+    code.dedup();
+    code.truncate(CODE);
 }
 
 fn why(errno: Errno) -> String {
@@ -123,71 +159,10 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns the path and the state of the file that the kernel names `target`. The kernel marks a file that is gone by
-/// appending " (deleted)" to its path, which may also be part of a file's name.
-pub(super) fn path_and_state<'t>(
-    tree: &Tree,
-    target: &'t [u8],
-    running: Option<&Stat>,
-) -> (&'t [u8], ExeState) {
-    let Some(stripped) = target.strip_suffix(b" (deleted)") else { return (target, ExeState::Present) };
-    match state_of_deleted(tree, target, stripped, running) {
-        ExeState::Present => (target, ExeState::Present),
-        state => (stripped, state),
-    }
-}
-
 /// Returns whether the file that ran belonged to a user, but the file that is at its path now belongs to another one: the
 /// file never was at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));
     tree.stat(path).is_ok_and(is_another_users)
-}
-
-/// Returns the state of a file whose link ends like the link of a deleted file.
-fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<&Stat>) -> ExeState {
-    let is_running = |other: &Stat| running.is_some_and(|running| is_same(running, other));
-    if tree.stat(whole).is_ok_and(|other| is_running(&other)) {
-        ExeState::Present
-    } else if stripped.starts_with(b"/memfd:") && running.is_some_and(|running| running.st_nlink == 0) {
-        ExeState::Memfd
-    } else if running
-        .zip(tree.stat(stripped).ok())
-        .is_some_and(|(running, there)| is_upgrade(running, &there))
-    {
-        ExeState::Replaced
-    } else {
-        ExeState::Deleted
-    }
-}
-
-/// Returns whether the file that is at the path now replaced the one that runs, as an upgrade does: both are on one file
-/// system, and the old file belonged to root or to the owner of the new one. The path of a file that was deleted in a
-/// detached or private mount says nothing: any user can make such a mount.
-const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
-    running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upgrade_leaves_a_file_of_the_same_owner_on_the_same_file_system() {
-        let mut file = rustix::fs::stat("/").unwrap();
-        let mut of = |device, uid| {
-            (file.st_dev, file.st_uid) = (device, uid);
-            file
-        };
-        for (name, running, there, is) in [
-            ("of root", (1, 0), (1, 0), true),
-            ("of root, given away", (1, 0), (1, 1000), true),
-            ("of a user", (1, 1000), (1, 1000), true),
-            ("of a user, at a path of root", (1, 1000), (1, 0), false),
-            ("of another file system", (2, 0), (1, 0), false),
-        ] {
-            assert_eq!(is_upgrade(&of(running.0, running.1), &of(there.0, there.1)), is, "{name}");
-        }
-    }
 }

@@ -13,6 +13,7 @@ pub mod deep;
 pub mod diag;
 mod executable;
 mod external_program;
+mod file_state;
 mod files;
 mod find_owners;
 mod fuse;
@@ -23,6 +24,7 @@ mod homes;
 mod kernel_services;
 mod links;
 mod machine;
+mod mapped;
 mod masked;
 mod namespaces;
 pub mod nat;
@@ -219,8 +221,13 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
 /// package of the program. A process that cannot be read, or that is another process by now, stays as it is.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
-    let jobs =
-        unread.map(|process| Job { pid: process.pid, everything: true, sockets_say: false, cmdline: true });
+    let jobs = unread.map(|process| Job {
+        pid: process.pid,
+        everything: true,
+        sockets_say: false,
+        cmdline: true,
+        maps: false,
+    });
     let mut read = reading::read(jobs.collect()).processes;
     name_users(&mut read, &mut users::Users::load());
     for rest in read {
@@ -229,8 +236,9 @@ pub(super) fn read_rest(processes: &mut [Process]) {
             continue;
         }
         let known = std::mem::replace(process, rest);
-        let Process { exe, origin, script, cmdline, configuration, .. } = known;
-        *process = Process { exe, origin, script, cmdline, configuration, ..process.clone() };
+        let Process { exe, origin, script, code, is_program_mapped, cmdline, configuration, .. } = known;
+        let rest = process.clone();
+        *process = Process { exe, origin, script, code, is_program_mapped, cmdline, configuration, ..rest };
     }
     packages::name(processes);
     containers::name(processes, &BTreeMap::new());
@@ -262,6 +270,7 @@ fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
         everything: scope.details || sharing.contains(&pid),
         sockets_say: !silent.contains(&pid),
         cmdline: true,
+        maps: scope.details || scope.packages,
     };
     pids.into_iter().map(job).collect()
 }

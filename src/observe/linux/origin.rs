@@ -128,13 +128,20 @@ impl Origins {
         if !above.complete || file.st_uid == OVERFLOW {
             return None;
         }
-        let writer =
-            self.writer(tree, &tree.below_root(path)?, &file).map(|uid| (shown(), uid)).or(above.user);
-        Some(match writer {
-            Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
-            None if tree.users_own => Origin::of(OriginKind::User),
-            None => Origin::of(OriginKind::System),
-        })
+        let writer = self.writer(tree, &tree.below_root(path)?, &file).map(|uid| (shown(), uid));
+        Some(of_writer(tree, writer.or(above.user)))
+    }
+
+    /// Returns who could have replaced the file that was at `path` and is gone, by the directories above it.
+    pub(super) fn of_removed(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
+        let above = self.above(tree, path)?;
+        if let Some(origin) = self.of_mounting_user(tree, path) {
+            return Some(origin);
+        }
+        if let Some(writable) = above.open.first().cloned() {
+            return Some(Origin { writable: Some(writable), ..Origin::of(OriginKind::Open) });
+        }
+        above.complete.then(|| of_writer(tree, above.user))
     }
 
     /// Returns the user who mounted the file system of `path`, if it is a user's: not even root may read such a file,
@@ -254,6 +261,15 @@ impl Origins {
         }
         above.open.reverse();
         above
+    }
+}
+
+/// Returns who can replace a file, given the file or directory that a user other than root can write, and the user.
+fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
+    match writer {
+        Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
+        None if tree.users_own => Origin::of(OriginKind::User),
+        None => Origin::of(OriginKind::System),
     }
 }
 

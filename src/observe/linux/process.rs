@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::cgroup;
 use super::executable::{self, Program};
 use super::files::{numbers, slurp, slurp_at};
+use super::mapped::Libraries;
 use super::origin::Origins;
 use crate::model::{Parent, Pid, Process};
 
@@ -25,6 +26,20 @@ const LONGEST: usize = 64 * 1024;
 /// A chain of parents is followed up to this length; real chains are far shorter.
 const PARENTS: usize = 64;
 
+/// What to read of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub pid: Pid,
+    /// Whether to read everything, or only what identifies the program.
+    pub everything: bool,
+    /// Whether the unit and container are known from its sockets.
+    pub sockets_say: bool,
+    /// Whether to read the command line.
+    pub cmdline: bool,
+    /// Whether to check the files that it has mapped to run them.
+    pub maps: bool,
+}
+
 /// Reads processes and remembers the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
@@ -33,6 +48,7 @@ pub(super) struct Reader {
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
+    libraries: Libraries,
     /// Processes whose program file, or who can replace it, could not be found out, and the reason.
     pub unjudged: Vec<(Pid, String)>,
 }
@@ -56,16 +72,16 @@ impl Reader {
 
     /// Reads only what identifies the program: name, file and command line, and also its unit and container unless its
     /// sockets have them.
-    pub(super) fn program(&mut self, pid: Pid, sockets_say: bool, with_cmdline: bool) -> Process {
-        let Ok(process) = open(pid) else { return Process::unknown(pid) };
-        let (unit, container) = if sockets_say { (None, None) } else { membership(&process) };
-        Process { name: comm(&process), unit, container, ..self.what_runs(pid, &process, with_cmdline) }
+    pub(super) fn program(&mut self, job: Job) -> Process {
+        let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
+        let (unit, container) = if job.sockets_say { (None, None) } else { membership(&process) };
+        Process { name: comm(&process), unit, container, ..self.what_runs(job, &process) }
     }
 
     /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is left out.
-    pub(super) fn process(&mut self, pid: Pid, with_cmdline: bool) -> Option<Process> {
-        let stat = self.stat(pid)?;
-        let process = open(pid).ok()?;
+    pub(super) fn process(&mut self, job: Job) -> Option<Process> {
+        let stat = self.stat(job.pid)?;
+        let process = open(job.pid).ok()?;
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
         let (unit, container) = membership(&process);
         let cwd = readlinkat(&process, "cwd", Vec::new()).ok();
@@ -80,19 +96,20 @@ impl Reader {
             name: Some(stat.name),
             unit,
             container,
-            ..self.what_runs(pid, &process, with_cmdline)
+            ..self.what_runs(job, &process)
         })
     }
 
-    /// Reads its program file, its script and its command line.
-    fn what_runs(&mut self, pid: Pid, process: &OwnedFd, with_cmdline: bool) -> Process {
+    /// Reads its program file, its script, further code and its command line.
+    fn what_runs(&mut self, job: Job, process: &OwnedFd) -> Process {
         let living = executable::living_thread(process);
         let process = living.as_ref().unwrap_or(process);
-        let cmdline = if with_cmdline { cmdline(process) } else { Vec::new() };
-        let Program { exe, origin, script, trouble } =
-            executable::program(process, &cmdline, &mut self.origins);
-        self.unjudged.extend(trouble.map(|why| (pid, why)));
-        Process { exe, origin, script, cmdline, ..Process::unknown(pid) }
+        let cmdline = if job.cmdline { cmdline(process) } else { Vec::new() };
+        let libraries = job.maps.then_some(&mut self.libraries);
+        let Program { exe, origin, script, code, is_mapped: is_program_mapped, trouble } =
+            executable::program(process, &cmdline, &mut self.origins, libraries);
+        self.unjudged.extend(trouble.map(|why| (job.pid, why)));
+        Process { exe, origin, script, code, is_program_mapped, cmdline, ..Process::unknown(job.pid) }
     }
 
     fn stat(&mut self, pid: Pid) -> Option<Stat> {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(super) use super::process::Job;
 use super::process::Reader;
 use crate::model::{Pid, Process};
 
@@ -11,18 +12,6 @@ use crate::model::{Pid, Process};
 const LIMIT: Duration = Duration::from_secs(2);
 /// After this many processes without an answer the rest is not read.
 const PATIENCE: usize = 8;
-
-/// What to read of a process.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
-    pub pid: Pid,
-    /// Whether to read everything, or only what identifies the program.
-    pub everything: bool,
-    /// Whether the unit and container are known from its sockets.
-    pub sockets_say: bool,
-    /// Whether to read the command line.
-    pub cmdline: bool,
-}
 
 /// The processes that were read.
 #[derive(Debug, Default)]
@@ -50,11 +39,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
 /// Reads the processes. A process that does not answer is tried once more without its command line.
 pub(super) fn read(jobs: Vec<Job>) -> Outcome {
     read_by(jobs, LIMIT, |reader, job| {
-        let process = if job.everything {
-            reader.process(job.pid, job.cmdline)
-        } else {
-            Some(reader.program(job.pid, job.sockets_say, job.cmdline))
-        };
+        let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
         process.unwrap_or_else(|| Process::unknown(job.pid))
     })
 }
@@ -83,7 +68,7 @@ fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Pr
         // The waiting thread is abandoned; it ends when this process ends.
         jobs.drain(..=done);
         if stuck.cmdline {
-            jobs.push(Job { cmdline: false, ..stuck });
+            jobs.push(Job { cmdline: false, maps: false, ..stuck });
         }
         outcome.silent.push(stuck.pid);
     }
@@ -121,7 +106,7 @@ mod tests {
     use super::*;
 
     fn job(pid: Pid) -> Job {
-        Job { pid, everything: false, sockets_say: true, cmdline: true }
+        Job { pid, everything: false, sockets_say: true, cmdline: true, maps: true }
     }
 
     #[test]

@@ -1,28 +1,31 @@
 //! The script, jar or class path that an interpreter runs, and who can replace it.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
 use rustix::io::{Errno, read};
 
+use super::files::slurp;
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, Runs};
-use crate::model::{Exe, Origin, OriginKind, Script};
+use crate::model::{Origin, OriginKind, Script};
 
 /// The number of elements of a class path that are checked; application servers have some hundred.
 const CLASS_PATH: usize = 512;
+/// Argument files of Java are read up to this many bytes; a class path can take some kilobytes.
+const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
 
 /// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element.
 pub(super) fn script(
     process: &OwnedFd,
-    exe: Option<&Exe>,
+    program: &str,
     cmdline: &[String],
     tree: &Tree,
     origins: &mut Origins,
 ) -> Option<Script> {
-    let program = exe?.path.rsplit('/').next()?;
-    match interpreter::runs(program, cmdline)? {
+    let whole = with_argument_files(process, program, cmdline, tree);
+    match interpreter::runs(program, whole.as_deref().unwrap_or(cmdline))? {
         Runs::File(path) => file(process, tree, path, origins),
         Runs::ClassPath(elements, _) => {
             let elements = elements.into_iter().take(CLASS_PATH);
@@ -37,20 +40,94 @@ pub(super) fn script(
     }
 }
 
-/// Returns the file at `path`, as the process wrote it, and who can replace it.
-fn file(process: impl AsFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+/// Returns the files of code that the options of an interpreter load, if users can replace them or nothing is known about
+/// them.
+pub(super) fn loaded(
+    process: &OwnedFd,
+    program: &str,
+    cmdline: &[String],
+    tree: &Tree,
+    origins: &mut Origins,
+) -> Vec<Script> {
+    let files = interpreter::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
+    files.filter_map(|path| file(process, tree, path, origins)).collect()
+}
+
+/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them; `None`
+/// for other programs, and if it has none.
+fn with_argument_files(
+    process: &OwnedFd,
+    program: &str,
+    cmdline: &[String],
+    tree: &Tree,
+) -> Option<Vec<String>> {
+    if !interpreter::is_java(program) || !cmdline.iter().any(|word| word.starts_with('@')) {
+        return None;
+    }
+    let words = cmdline.iter().flat_map(|word| {
+        let file = word.strip_prefix('@').and_then(|path| read_small_file(process, tree, path));
+        file.map_or_else(|| vec![word.clone()], |text| words_of_argument_file(&text))
+    });
+    Some(words.collect())
+}
+
+/// Returns the words of an argument file of Java: they are separated by blanks, may be quoted, and end at `#`.
+fn words_of_argument_file(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote, mut is_comment) = (Vec::new(), String::new(), None, false);
+    for c in text.chars() {
+        match (c, quote) {
+            ('\n', _) => is_comment = false,
+            _ if is_comment => continue,
+            ('#', None) => is_comment = true,
+            ('"' | '\'', None) => quote = Some(c),
+            _ if quote == Some(c) => quote = None,
+            _ if quote.is_some() || !c.is_whitespace() => {
+                word.push(c);
+                continue;
+            }
+            _ => {}
+        }
+        if quote.is_none() && c.is_whitespace() && !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+    }
+    words.extend(Some(word).filter(|word| !word.is_empty()));
+    words
+}
+
+/// Returns the text of an ordinary file that a process names, up to a limit.
+fn read_small_file(process: &OwnedFd, tree: &Tree, path: &str) -> Option<String> {
+    let (root, whole) = located(process, tree, path)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(&*root.root, root.below_root(&whole)?, PATH_ONLY, Mode::empty(), resolve).ok()?;
+    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let bytes = slurp(link_to(&file), 4096, LONGEST_ARGUMENT_FILE).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns the path of a file that a process names, and the tree in which the path is followed.
+fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)> {
     if path.starts_with('/') {
         // The path starts at the root of the process; the kernel's paths do not.
-        let root = Tree::open(&process, "root", Vec::new(), tree.namespace)?;
-        let found = of_link(tree, &root, path.as_bytes(), OriginKind::Deleted, origins);
-        return Some(found.called(path.to_owned()));
+        let root = Tree::open(process, "root", Vec::new(), tree.namespace)?;
+        return Some((root, path.as_bytes().to_vec()));
     }
-    let mut whole = readlinkat(&process, "cwd", Vec::new()).ok()?.into_bytes();
+    let mut whole = readlinkat(process, "cwd", Vec::new()).ok()?.into_bytes();
     if !whole.ends_with(b"/") {
         whole.push(b'/');
     }
     whole.extend(path.strip_prefix("./").unwrap_or(path).as_bytes());
-    let found = of_link(tree, tree, &whole, None, origins);
+    Some((tree.clone(), whole))
+}
+
+/// Returns the file at `path`, as the process wrote it, and who can replace it.
+fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+    let (root, whole) = located(process, tree, path)?;
+    // The process may have changed its working directory, so that nothing is known about a relative path that leads nowhere.
+    let missing = path.starts_with('/').then_some(OriginKind::Deleted);
+    let found = of_link(tree, &root, &whole, missing, origins);
     Some(found.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
@@ -72,7 +149,7 @@ fn of_link(
     tree: &Tree,
     root: &Tree,
     path: &[u8],
-    missing: impl Into<Option<OriginKind>>,
+    missing: Option<OriginKind>,
     origins: &mut Origins,
 ) -> File {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -80,7 +157,7 @@ fn of_link(
     let Some(below_root) = root.below_root(path) else { return unknown(None) };
     let file = match openat2(&*root.root, below_root, PATH_ONLY, Mode::empty(), resolve) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR) => return unknown(missing.into().map(Origin::of)),
+        Err(Errno::NOENT | Errno::NOTDIR) => return unknown(missing.map(Origin::of)),
         Err(_) => return unknown(None),
     };
     let Ok(stat) = fstat(&file) else { return unknown(None) };
@@ -135,6 +212,13 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn argument_files_of_java() {
+        let text = "-cp /home/u # a comment\n-Dx=\"a b\" 'c d'\n\n Main";
+        assert_eq!(words_of_argument_file(text), ["-cp", "/home/u", "-Dx=a b", "c d", "Main"]);
+        assert_eq!(words_of_argument_file("# -cp /x"), [""; 0]);
+    }
 
     #[test]
     fn compiled_programs_are_no_scripts() {
