@@ -137,7 +137,8 @@ pub(crate) fn without_build(program: &str) -> &str {
     if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
 }
 
-fn is_interpreter_or_relay(program: &str) -> bool {
+/// Returns whether the program of this name runs what its command line names.
+pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     let name = without_version(program);
     name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
 }

@@ -7,10 +7,11 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat
 use rustix::io::Errno;
 
 use super::file_state::path_and_state;
-use super::mapped::Libraries;
+use super::mapped::{Libraries, Mapper};
 use super::origin::Origins;
 use super::script::{loaded, script};
 use super::tree::Tree;
+use crate::model::interpreter::is_interpreter_or_relay;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
 /// The number of threads that are tried for a process whose first thread has ended.
@@ -69,7 +70,9 @@ pub(super) fn program(
     program.code = loaded(process, name, cmdline, &tree, origins);
     if let (Some(libraries), Ok(target)) = (libraries, &link) {
         let running = statat(process, "exe", AtFlags::empty()).ok();
-        let mapped = libraries.of(process, &tree, (target.as_bytes(), running.as_ref()), origins);
+        let (is_interpreter, target) = (is_interpreter_or_relay(name), target.as_bytes());
+        let mapper = Mapper { process, tree: &tree, program: (target, running.as_ref()), is_interpreter };
+        let mapped = libraries.of(mapper, origins);
         program.is_mapped = mapped.has_program;
         program.code.extend(mapped.of_users);
         program.trouble = program.trouble.or_else(|| mapped.trouble.map(str::to_owned));

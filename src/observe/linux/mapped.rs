@@ -11,8 +11,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 
 use super::file_state::path_and_state;
+use super::files::slurp_at;
 use super::origin::Origins;
 use super::tree::Tree;
+use super::users::effective_uid;
 use crate::model::{ExeState, Origin, OriginKind, Script};
 
 /// Longer lists of mapped files are not read: 4 MiB are some forty thousand files, and large servers map a thousand.
@@ -56,19 +58,34 @@ pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 enum Judged {
     /// Root only, or the process made it for code that it translated.
     Ordinary,
-    User(Origin),
+    /// Somebody else, and the user who owns the file, if known.
+    User(Origin, Option<FileOwner>),
     Unknown,
 }
 
+/// The user who owns a file, and whether the file lies in a private directory of that user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileOwner {
+    uid: u32,
+    is_private: bool,
+}
+
+/// A process whose mapped files are judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mapper<'p> {
+    /// Its directory in `/proc`.
+    pub process: &'p OwnedFd,
+    pub tree: &'p Tree,
+    /// The target of the link `exe`, and the file that it leads to.
+    pub program: (&'p [u8], Option<&'p Stat>),
+    /// Whether the program is an interpreter.
+    pub is_interpreter: bool,
+}
+
 impl Libraries {
-    /// Returns what a process has mapped to run it. `program` is the target of the link `exe` and the file it leads to.
-    pub(super) fn of(
-        &mut self,
-        process: &OwnedFd,
-        tree: &Tree,
-        program: (&[u8], Option<&Stat>),
-        origins: &mut Origins,
-    ) -> MappedFiles {
+    /// Returns what a process has mapped to run it.
+    pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
+        let Mapper { process, tree, program, .. } = mapper;
         let mappings = match read_maps(process) {
             // It is ending, and has no memory any more.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
@@ -81,15 +98,16 @@ impl Libraries {
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
-            let is_program = match (id, program.1) {
-                (Some(id), Some(program)) => id == (program.st_dev, program.st_ino),
-                _ => mapping.path == program.0,
-            };
-            match judged {
-                _ if is_program => found.has_program = Some(true),
+            let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
+            // A layered file system may show another device and inode here. If another file has the path, that is judged.
+            if is_program || mapping.path == program.0 {
+                found.has_program = Some(true);
+            }
+            match judged.for_process(mapper) {
+                _ if is_program => {}
                 Judged::Ordinary => {}
                 Judged::Unknown => found.trouble = Some("who can replace its libraries could not be checked"),
-                Judged::User(origin) => {
+                Judged::User(origin, _) => {
                     let path = String::from_utf8_lossy(&mapping.path).into_owned();
                     found.of_users.push(Script { path, origin: Some(origin), is_program: false });
                 }
@@ -127,6 +145,30 @@ impl Libraries {
     }
 }
 
+impl Judged {
+    /// Returns the judgment for one process: programs unpack libraries into `/tmp`, where nobody else can replace them.
+    /// An interpreter loads its own files there, and every program those in a private directory.
+    fn for_process(self, mapper: Mapper<'_>) -> Self {
+        match self {
+            Judged::User(origin, Some(FileOwner { uid, is_private }))
+                if origin.kind == OriginKind::Open
+                    && (mapper.is_interpreter || is_private)
+                    && user_of(mapper.process) == Some(uid) =>
+            {
+                match uid {
+                    0 => Judged::Ordinary,
+                    uid => Judged::User(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) }, None),
+                }
+            }
+            judged => judged,
+        }
+    }
+}
+
+fn user_of(process: &OwnedFd) -> Option<u32> {
+    effective_uid(&slurp_at(process, "status", 4096, 64 * 1024).ok()?)
+}
+
 fn trouble(why: &'static str) -> MappedFiles {
     MappedFiles { trouble: Some(why), ..MappedFiles::default() }
 }
@@ -140,7 +182,8 @@ fn judge_file(
     origins: &mut Origins,
 ) -> Judged {
     let (path, state) = path_and_state(tree, &mapping.path, Some(stat));
-    let owner = || Judged::User(Origin { uid: Some(stat.st_uid), ..Origin::of(OriginKind::User) });
+    let owner = || Judged::User(Origin { uid: Some(stat.st_uid), ..Origin::of(OriginKind::User) }, None);
+    let of_origin = |origin| of_origin(origin, owner_of(tree, path, stat));
     match state {
         ExeState::Present | ExeState::Replaced => {
             let running = (state == ExeState::Present).then_some(stat);
@@ -154,7 +197,7 @@ fn judge_file(
         }
         // A file without a name whose content is no library contains code that the process translated.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
-        ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory)),
+        ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
         // An upgrade removed the library: its directory says who can have put it there.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
@@ -166,20 +209,38 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     let is_the_file = |stat: &Stat| stat.st_ino == mapping.inode;
     match tree.stat(&mapping.path) {
         Ok(stat) if is_the_file(&stat) => {
-            origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, of_origin)
+            let owner = owner_of(tree, &mapping.path, &stat);
+            origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, |origin| of_origin(origin, owner))
         }
         // Memory that processes share, and memory that has only a name.
         _ if mapping.path.starts_with(b"/memfd:") || mapping.path.starts_with(b"/SYSV") => Judged::Ordinary,
         _ => {
             let path = mapping.path.strip_suffix(b" (deleted)").unwrap_or(&mapping.path);
-            origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin)
+            origins.of_removed(tree, path).map_or(Judged::Unknown, |origin| of_origin(origin, None))
         }
     }
 }
 
-fn of_origin(origin: Origin) -> Judged {
+/// Returns the owner of a file, unless others can write or replace it too.
+fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
+    const OTHERS: Mode = Mode::WGRP.union(Mode::WOTH);
+    if Mode::from_raw_mode(stat.st_mode).intersects(OTHERS) {
+        return None;
+    }
+    let end = path.iter().rposition(|byte| *byte == b'/')?;
+    let directory = tree.stat(&path[..end]).ok()?;
+    let mode = Mode::from_raw_mode(directory.st_mode);
+    // In a directory that is not sticky, others can replace the file.
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return None;
+    }
+    let is_private = directory.st_uid == stat.st_uid && !mode.intersects(Mode::RWXG | Mode::RWXO);
+    Some(FileOwner { uid: stat.st_uid, is_private })
+}
+
+fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     match origin.kind {
-        OriginKind::User | OriginKind::Open | OriginKind::Memory => Judged::User(origin),
+        OriginKind::User | OriginKind::Open | OriginKind::Memory => Judged::User(origin, owner),
         _ => Judged::Ordinary,
     }
 }
@@ -286,6 +347,38 @@ mod tests {
         assert_eq!(found, wanted);
     }
 
+    /// Java unpacks libraries into `/tmp`, where nobody else can replace them.
+    #[test]
+    fn own_files_of_an_interpreter_are_ordinary() {
+        let process = super::super::process::open(std::process::id()).unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        let tree = Origins::default().tree(&process).unwrap();
+        let open = |owner| Judged::User(Origin::of(OriginKind::Open), owner);
+        let of = |judged: Judged, is_interpreter| {
+            judged.for_process(Mapper {
+                process: &process,
+                tree: &tree,
+                program: (b"", None),
+                is_interpreter,
+            })
+        };
+        let own = |is_private| open(Some(FileOwner { uid, is_private }));
+        let another = open(Some(FileOwner { uid: uid + 1, is_private: true }));
+        assert_ne!(of(own(false), true), own(false));
+        assert_ne!(of(own(true), false), own(true));
+        assert_eq!(of(own(false), false), own(false), "a preloaded library");
+        assert_eq!(of(another.clone(), true), another, "of another user");
+        assert_eq!(of(open(None), true), open(None), "others can write it");
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let path = directory.path().join("x");
+        std::fs::write(&path, "").unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(directory.path(), private).unwrap();
+        let stat = rustix::fs::stat(&path).unwrap();
+        let owner = owner_of(&tree, path.to_str().unwrap().as_bytes(), &stat);
+        assert_eq!(owner, Some(FileOwner { uid, is_private: true }));
+    }
+
     #[test]
     fn the_code_of_this_program_is_in_its_memory() {
         let process = super::super::process::open(std::process::id()).unwrap();
@@ -294,7 +387,9 @@ mod tests {
         let target = rustix::fs::readlinkat(&process, "exe", Vec::new()).unwrap().into_bytes();
         let exe = statat(&process, "exe", AtFlags::empty()).unwrap();
         let mut of = |target: &[u8], exe: Option<&Stat>| {
-            Libraries::default().of(&process, &tree, (target, exe), &mut origins).has_program
+            let mapper =
+                Mapper { process: &process, tree: &tree, program: (target, exe), is_interpreter: false };
+            Libraries::default().of(mapper, &mut origins).has_program
         };
         assert_eq!(of(&target, Some(&exe)), Some(true));
         assert_eq!(of(&target, None), Some(true), "by its path");

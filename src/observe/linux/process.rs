@@ -17,6 +17,7 @@ use super::executable::{self, Program};
 use super::files::{numbers, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
+use super::users::effective_uid;
 use crate::model::{Parent, Pid, Process};
 
 /// Command lines are read up to this many bytes; the kernel allows several megabytes.
@@ -183,12 +184,6 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
 }
 
-/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
-fn effective_uid(status: &[u8]) -> Option<u32> {
-    let status = String::from_utf8_lossy(status);
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 /// Opens the directory of a process in `/proc`. Everything read through it belongs to this process, even if another
 /// process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
@@ -299,12 +294,6 @@ mod tests {
             assert_eq!(found.as_deref(), project_there, "{cwd:?}");
             fs::remove_dir_all(&process).unwrap();
         }
-    }
-
-    #[test]
-    fn uid_is_the_effective_one() {
-        assert_eq!(effective_uid(b"Name:\tx\\nUid:\t9\nUid:\t1\t2\t3\t4\n"), Some(2));
-        assert_eq!(effective_uid(b"Name:\tx\n"), None);
     }
 
     #[test]

@@ -64,9 +64,21 @@ fn resolve(_: u32) -> Option<String> {
     None
 }
 
+/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
+pub(super) fn effective_uid(status: &[u8]) -> Option<u32> {
+    let status = String::from_utf8_lossy(status);
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uid_is_the_effective_one() {
+        assert_eq!(effective_uid(b"Name:\tx\\nUid:\t9\nUid:\t1\t2\t3\t4\n"), Some(2));
+        assert_eq!(effective_uid(b"Name:\tx\n"), None);
+    }
 
     #[test]
     fn lines_of_passwd() {
