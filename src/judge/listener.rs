@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::join::Entry;
-use crate::model::{Exposure, Owner, Parent, Process, Snapshot, State};
+use crate::model::{Container, Exposure, Owner, Parent, Process, Snapshot, State};
 
 /// The sockets by which the same processes listen on one port.
 #[derive(Clone, Debug)]
@@ -94,13 +94,20 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the container of the main process; without a process that could be read, that of its socket.
+    /// Returns the container of the main process; without a process that could be read, that of its socket. It is the name
+    /// if that is known, else the ID.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {
-            Some(process) if process.pid != 1 => process.container.as_deref(),
-            _ => self.first().socket.container.as_deref(),
+            Some(process) if process.pid != 1 => process.container_name(),
+            _ => self.first().container(),
         }
+    }
+
+    /// Returns what the files of the container's manager say about the container of the main process.
+    #[must_use]
+    pub fn container_details(&self) -> Option<&'r Container> {
+        self.main()?.container_details.as_deref()
     }
 }
 

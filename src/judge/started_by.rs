@@ -46,6 +46,10 @@ pub enum StartedBy<'r> {
         manager: Option<ContainerManager>,
         /// The name or ID of the container.
         name: &'r str,
+        /// The name of its image.
+        image: Option<&'r str>,
+        /// The name of its Kubernetes pod.
+        pod: Option<&'r str>,
     },
     /// The service manager of the system started a unit.
     Unit {
@@ -152,7 +156,10 @@ impl<'r> StartedBy<'r> {
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
         let process = listener.main().filter(|process| process.pid != 1);
         if let Some(name) = listener.container() {
-            return Some(StartedBy::Container { manager: manager(listener), name });
+            let details = listener.container_details();
+            let image = details.and_then(|details| details.image.as_deref());
+            let pod = details.and_then(|details| details.pod.as_deref());
+            return Some(StartedBy::Container { manager: manager(listener), name, image, pod });
         }
         if let (Some(service), true) = (listener.unit(), matches!(os, "windows" | "macos")) {
             return Some(StartedBy::Service(service));

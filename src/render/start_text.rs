@@ -18,14 +18,16 @@ const SHORT_ID: usize = 12;
 /// Returns why a listener runs.
 pub(super) fn started_by(started: &StartedBy<'_>) -> String {
     match started {
-        StartedBy::Container { manager, name } => {
+        StartedBy::Container { manager, name, image, pod } => {
             let kind = match manager {
                 Some(ContainerManager::Docker) => "docker container",
                 Some(ContainerManager::Podman) => "podman container",
                 Some(ContainerManager::Kubernetes) => "container of Kubernetes",
                 None => "container",
             };
-            format!("{kind} {}", sanitize(short_id(name)))
+            let pod = pod.map(|pod| format!(" of pod {}", sanitize(pod))).unwrap_or_default();
+            let image = image.map(|image| format!(" (image {})", sanitize(image))).unwrap_or_default();
+            format!("{kind} {}{pod}{image}", sanitize(short_id(name)))
         }
         StartedBy::Unit { name, through } => format!("systemd unit {}{}", sanitize(name), via(through)),
         StartedBy::UserUnit { name, user } => {

@@ -3,6 +3,7 @@
 
 mod card;
 mod caveats;
+mod container;
 mod events;
 mod json;
 mod listener_card;
