@@ -23,7 +23,7 @@ pub enum HowToStop<'r> {
         /// Its name or ID.
         name: &'r str,
     },
-    /// Stop the container of Docker that has published this port.
+    /// Stop the container of Docker that has published this port; its name is not known.
     PublishedPort(u16),
     /// Stop this service of Windows.
     WindowsService(&'r str),
@@ -54,15 +54,21 @@ impl<'r> HowToStop<'r> {
             return Some(HowToStop::Kernel);
         }
         let main = listener.main().filter(|process| process.pid != 1);
-        if listener.first().forwards_to().is_some() {
-            return Some(HowToStop::PublishedPort(socket.local.port));
+        if let Some(to) = listener.first().forward_target() {
+            let name = to.container.as_deref().and_then(|container| container.name.as_deref());
+            return Some(match name {
+                Some(name) => HowToStop::Container { manager: ContainerManager::Docker, name },
+                None => HowToStop::PublishedPort(socket.local.port),
+            });
         }
         if let Some(name) = listener.container() {
-            let manager = manager(listener).filter(|manager| *manager != ContainerManager::Kubernetes);
-            // A container that a user's own manager made, or a whole system, is not stopped for one listener.
-            return match manager.filter(|_| !name.contains('/')) {
-                Some(manager) => Some(HowToStop::Container { manager, name }),
-                None => kill(listener),
+            return match manager(listener) {
+                Some(manager @ (ContainerManager::Docker | ContainerManager::Podman)) => {
+                    Some(HowToStop::Container { manager, name })
+                }
+                Some(ContainerManager::Kubernetes) => kill(listener, Some("Kubernetes")),
+                // A container with a whole system is not stopped for one listener.
+                None => kill(listener, None),
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
@@ -81,12 +87,12 @@ impl<'r> HowToStop<'r> {
             Some(Unit::User(name)) if is_own => {
                 Some(HowToStop::UserUnit { name, user: main.and_then(|process| process.user.as_deref()) })
             }
-            _ => kill(listener),
+            _ => kill(listener, main.and_then(restarter)),
         }
     }
 }
 
-fn kill<'r>(listener: &Listener<'r>) -> Option<HowToStop<'r>> {
+fn kill<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<HowToStop<'r>> {
     let owner = &listener.first().socket.owner;
     if owner.pids().contains(&1) {
         return Some(HowToStop::FirstProcess);
@@ -95,6 +101,5 @@ fn kill<'r>(listener: &Listener<'r>) -> Option<HowToStop<'r>> {
     let is_started_by_another =
         |pid: &Pid| read.iter().any(|process| process.pid == *pid && has_ancestor_in(process, owner));
     let pids: Vec<Pid> = owner.pids().iter().copied().filter(|pid| !is_started_by_another(pid)).collect();
-    let restarted_by = listener.main().and_then(restarter);
     (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
 }

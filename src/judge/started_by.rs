@@ -1,7 +1,7 @@
 //! Why a listener runs: what started it, as its control group and its ancestors show.
 
 use super::listener::Listener;
-use crate::model::{Parent, Process};
+use crate::model::{Container, Parent, Process};
 
 /// Shells, by the names of their processes.
 const SHELLS: [&str; 18] = [
@@ -44,12 +44,10 @@ pub enum StartedBy<'r> {
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name or ID of the container.
+        /// The name of the container, else its ID. The name of a container of a user begins with the user's unit.
         name: &'r str,
-        /// The name of its image.
-        image: Option<&'r str>,
-        /// The name of its Kubernetes pod.
-        pod: Option<&'r str>,
+        /// What the files of its manager say about it.
+        details: Option<&'r Container>,
     },
     /// The service manager of the system started a unit.
     Unit {
@@ -115,6 +113,18 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
+    /// Returns the manager of a container, by the manager's files.
+    #[must_use]
+    pub fn of_files(container: &Container) -> Option<Self> {
+        match &*container.manager {
+            _ if container.pod.is_some() => Some(ContainerManager::Kubernetes),
+            "docker" => Some(ContainerManager::Docker),
+            "podman" => Some(ContainerManager::Podman),
+            "kubernetes" | "cri-o" => Some(ContainerManager::Kubernetes),
+            _ => None,
+        }
+    }
+
     /// Returns the manager of a container, by the path of a control group in it.
     fn of(cgroup: &str) -> Option<Self> {
         let has = |text: &str| cgroup.split('/').any(|part| part.starts_with(text));
@@ -157,9 +167,7 @@ impl<'r> StartedBy<'r> {
         let process = listener.main().filter(|process| process.pid != 1);
         if let Some(name) = listener.container() {
             let details = listener.container_details();
-            let image = details.and_then(|details| details.image.as_deref());
-            let pod = details.and_then(|details| details.pod.as_deref());
-            return Some(StartedBy::Container { manager: manager(listener), name, image, pod });
+            return Some(StartedBy::Container { manager: manager(listener), name, details });
         }
         if let (Some(service), true) = (listener.unit(), matches!(os, "windows" | "macos")) {
             return Some(StartedBy::Service(service));
@@ -208,9 +216,10 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, by its control group.
+/// Returns the program that manages the container of a listener, by the files of the manager, else by its control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
-    ContainerManager::of(listener.first().socket.cgroup.as_deref()?)
+    let by_files = listener.container_details().and_then(ContainerManager::of_files);
+    by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
 }
 
 /// Returns the ancestor that starts the process again when it ends.

@@ -1,16 +1,18 @@
 //! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. A fact that is
 //! not known is left out, or the card says what makes it visible.
 
+use std::net::SocketAddr;
+
 use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, with_label};
 use super::process_cells::shell_words;
-use super::start_text::{how_to_stop, since, started_by};
+use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::wrap;
 use super::{Style, Tone, address, process_name, sanitize, user, verdict_text};
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingKind, Flag};
-use crate::judge::{Finding, HowToStop, Listener, Report, StartedBy};
-use crate::model::{Owner, Pid, Process, ServiceBy, Severity, State, Verdict};
+use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
+use crate::model::{ForwardTarget, Owner, Pid, Process, ServiceBy, Severity, State, Verdict};
 
 /// The longest card by itself, in lines.
 const TALLEST: usize = 14;
@@ -105,8 +107,7 @@ fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String>
         let text = text.map(|text| first_lines(paragraph(&text, style), LONGEST, style));
         lines.extend(with_label(label, text.unwrap_or_default(), style));
     };
-    let forwards_to = listener.first().forwards_to();
-    add("Forwards to", forwards_to.map(|to| std::net::SocketAddr::new(to.address, to.port).to_string()));
+    add("Forwards to", listener.first().forward_target().map(forwards_to));
     add("Why", StartedBy::of(listener, os).map(|started| started_by(&started)));
     add("Reachable", Some(reach(listener, report)));
     lines
@@ -253,6 +254,18 @@ fn directory(process: &Process) -> Option<(String, String)> {
     let cwd = sanitize(process.cwd.as_deref()?).into_owned();
     let project = process.project.as_deref().map(|project| format!(" (project {})", sanitize(project)));
     Some((cwd, project.unwrap_or_default()))
+}
+
+/// Returns where a published port leads.
+fn forwards_to(to: &ForwardTarget) -> String {
+    let place = SocketAddr::new(to.address, to.port);
+    match to.container.as_deref() {
+        Some(to) => {
+            let name = to.name.as_deref().unwrap_or(&to.id);
+            format!("{place} in {}", container(ContainerManager::of_files(to), name, Some(to)))
+        }
+        None => place.to_string(),
+    }
 }
 
 fn reach(listener: &Listener<'_>, report: &Report) -> String {

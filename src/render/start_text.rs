@@ -6,7 +6,7 @@ use super::process_cells::shell_words;
 use super::{process_name, sanitize};
 use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
-use crate::model::{Parent, Pid};
+use crate::model::{Container, Parent, Pid};
 
 /// So many programs between a process and what started it are named.
 const FEW: usize = 3;
@@ -18,17 +18,7 @@ const SHORT_ID: usize = 12;
 /// Returns why a listener runs.
 pub(super) fn started_by(started: &StartedBy<'_>) -> String {
     match started {
-        StartedBy::Container { manager, name, image, pod } => {
-            let kind = match manager {
-                Some(ContainerManager::Docker) => "docker container",
-                Some(ContainerManager::Podman) => "podman container",
-                Some(ContainerManager::Kubernetes) => "container of Kubernetes",
-                None => "container",
-            };
-            let pod = pod.map(|pod| format!(" of pod {}", sanitize(pod))).unwrap_or_default();
-            let image = image.map(|image| format!(" (image {})", sanitize(image))).unwrap_or_default();
-            format!("{kind} {}{pod}{image}", sanitize(short_id(name)))
-        }
+        StartedBy::Container { manager, name, details } => container(*manager, name, *details),
         StartedBy::Unit { name, through } => format!("systemd unit {}{}", sanitize(name), via(through)),
         StartedBy::UserUnit { name, user } => {
             let user = user.map_or("a user".into(), sanitize);
@@ -72,6 +62,29 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
     }
 }
 
+/// Returns a container: `docker container shop-web (image nginx:1.27)`.
+pub(super) fn container(
+    manager: Option<ContainerManager>,
+    name: &str,
+    details: Option<&Container>,
+) -> String {
+    let kind = match manager {
+        Some(ContainerManager::Docker) => "docker container",
+        Some(ContainerManager::Podman) => "podman container",
+        Some(ContainerManager::Kubernetes) => "Kubernetes container",
+        None => "container",
+    };
+    let mut facts = Vec::new();
+    if let Some(pod) = details.and_then(|details| details.pod.as_deref()) {
+        let namespace = details.and_then(|details| details.namespace.as_deref());
+        let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        facts.push(format!("pod {namespace}{pod}"));
+    }
+    facts.extend(details.and_then(|details| details.image.as_deref()).map(|image| format!("image {image}")));
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+    sanitize(&format!("{kind} {}{facts}", short_id(name))).into_owned()
+}
+
 fn user(parent: &Parent) -> Option<String> {
     super::user(parent.user.as_deref(), parent.uid)
 }
@@ -113,7 +126,12 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
         }
         HowToStop::Container { manager, name } => {
             let program = if *manager == ContainerManager::Podman { "podman" } else { "docker" };
-            command(&[program, "stop", short_id(name)])
+            let (unit, name) = name.split_once('/').unwrap_or(("", name));
+            let command = command(&[program, "stop", short_id(name)]);
+            match unit.strip_prefix("user@").and_then(|unit| unit.strip_suffix(".service")) {
+                Some(user) => format!("{command}   (as user {})", sanitize(user)),
+                None => command,
+            }
         }
         HowToStop::PublishedPort(port) => format!("docker stop $(docker ps -q --filter publish={port})"),
         HowToStop::WindowsService(name) => command(&["net", "stop", name]),

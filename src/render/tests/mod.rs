@@ -3,7 +3,6 @@
 
 mod card;
 mod caveats;
-mod container;
 mod events;
 mod json;
 mod listener_card;
