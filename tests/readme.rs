@@ -1,5 +1,5 @@
-//! The README and the page about the audit show real output: every console block in them is run on the saved snapshot
-//! `tests/captures/five.json`, and compared. To write the blocks again: `PORTOLAN_BLESS=1 cargo test --test readme`.
+//! The README and the page about the audit show real output: every console block in them is run on a saved snapshot in
+//! `tests/captures`, and compared. To write the blocks again: `PORTOLAN_BLESS=1 cargo test --test readme`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
@@ -9,8 +9,8 @@ use std::process::Command;
 
 #[test]
 fn console_blocks_are_what_the_program_prints() {
-    for page in ["README.md", "src/docs/audit.md"] {
-        blocks_of(page);
+    for (page, capture) in [("README.md", "server.json"), ("src/docs/audit.md", "five.json")] {
+        blocks_of(page, capture);
     }
 }
 
@@ -34,7 +34,7 @@ fn relative_links_lead_somewhere() {
     assert!(checked > 20, "only {checked} links were found");
 }
 
-fn blocks_of(page: &str) {
+fn blocks_of(page: &str, capture: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(page);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -51,7 +51,7 @@ fn blocks_of(page: &str) {
         let arguments = command.strip_prefix("$ portolan").unwrap_or_else(|| panic!("{command}"));
         let output = Command::new(env!("CARGO_BIN_EXE_portolan"))
             .args(arguments.split_whitespace())
-            .args(["--from", "tests/captures/five.json"])
+            .args(["--from", &format!("tests/captures/{capture}")])
             .current_dir(root)
             .output()
             .unwrap();
