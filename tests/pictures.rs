@@ -1,5 +1,5 @@
-//! The pictures in `src/docs/pictures` show the current program: its coloured terminal output for the saved snapshot
-//! `tests/captures/five.json`, as a terminal emulator shows it. To generate them again: `PORTOLAN_BLESS=1 cargo test
+//! The pictures in `src/docs/pictures` show the current program: its coloured terminal output for saved snapshots in
+//! `tests/captures`, as a terminal emulator shows it. To generate them again: `PORTOLAN_BLESS=1 cargo test
 //! --test pictures`.
 
 #![cfg(target_os = "linux")]
@@ -105,15 +105,17 @@ fn shows(name: &str, picture: &str) {
         committed == picture,
         "{name} is not of the program as it is: {other:?}; PORTOLAN_BLESS=1 cargo test --test pictures makes it again"
     );
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(&format!("src/docs/pictures/{name}")), "the README does not show {name}");
+    let is_shown = |page: &str| {
+        std::fs::read_to_string(root().join(page)).unwrap().contains(&format!("pictures/{name}"))
+    };
+    assert!(is_shown("README.md") || is_shown("src/docs/reference.md"), "no page shows {name}");
 }
 
 /// Returns the picture of a command line and its output on a terminal of this width.
 fn typed(arguments: &[&str], width: u16) -> String {
     let mut program = Command::new("setsid");
     program.args(["--ctty", "--wait"]).arg(env!("CARGO_BIN_EXE_portolan")).args(arguments);
-    program.args(["--from", "tests/captures/five.json"]).current_dir(root());
+    program.args(["--from", "tests/captures/server.json"]).current_dir(root());
     let mut terminal = Terminal::run((width, HEIGHT), program, &[]);
     assert_eq!(terminal.ended().code(), Some(0));
     let line = ["portolan"].iter().chain(arguments).copied().collect::<Vec<_>>().join(" ");
@@ -130,7 +132,7 @@ fn the_table() {
 
 #[test]
 fn the_card() {
-    shows("card.svg", &typed(&["explain", "3416"], 84));
+    shows("card.svg", &typed(&["3000"], 84));
 }
 
 /// A real screen of `watch` contains the time and the listeners of the machine. So this screen is drawn from two

@@ -199,7 +199,8 @@ fn comm(process: impl AsFd) -> Option<String> {
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
     let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_CMDLINE).unwrap_or_default();
-    bytes.pop_if(|last| *last == 0);
+    // A process that changes its title fills the rest with zeros.
+    while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Vec::new();
     }

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::{place, service_owner};
+use crate::findings::FindingKind;
+use crate::findings::identity::ShellListener;
 use crate::findings::reach::Exposed;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, Subject};
@@ -69,7 +71,11 @@ pub(super) fn is_reachable(judged: &Entry) -> bool {
 }
 
 fn gets(judged: &Entry) -> Option<String> {
-    judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
+    let exposed = judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence));
+    exposed.map(Exposed::summary).or_else(|| {
+        let shell = judged.findings().iter().find(|finding| finding.flag() == ShellListener::FLAG);
+        shell.map(|finding| finding.flag().why().to_owned())
+    })
 }
 
 #[cfg(test)]
