@@ -42,6 +42,7 @@ struct Judgement {
     /// The service by its program.
     service: Option<Service>,
     forwards_to: Option<ForwardTarget>,
+    other_address: Option<IpAddr>,
 }
 
 impl Entry {
@@ -109,6 +110,16 @@ impl Entry {
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
+    }
+
+    /// Returns the other address of a row that stands for two sockets of one process.
+    #[must_use]
+    pub fn other_address(&self) -> Option<IpAddr> {
+        self.judgement.as_ref()?.other_address
+    }
+
+    pub(crate) fn set_other_address(&mut self, address: IpAddr) {
+        self.judgement.get_or_insert_default().other_address = Some(address);
     }
 
     /// Returns the highest severity of the findings.

@@ -123,7 +123,7 @@ fn every_width_colour_and_user() {
                 let shown = terminal.lines().join(" ");
                 let printed = shown.split_whitespace().collect::<Vec<_>>().join(" ");
                 if user.is_some() {
-                    let gap = "Owner of 1 socket hidden. Run with sudo to see them.";
+                    let gap = "Owner of 1 socket hidden. Run with sudo to see it.";
                     assert!(printed.contains(gap), "{about}: {shown}");
                     assert!(
                         printed.contains("(hidden)") || printed.contains("not visible (run with sudo)"),

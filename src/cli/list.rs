@@ -19,6 +19,8 @@ Examples:
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
 
+SERVICE is what runs: OpenSSH server. In parentheses it is what usually runs on the port, as the program is not known: (postgresql). After IANA: it is only registered. USER is the effective user of the processes; the creator of the socket if no process is visible.
+
 Several targets, and several values of one option, are alternatives. Different options narrow.
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.";
@@ -247,6 +249,9 @@ pub struct ListArgs {
     /// Leave out the header line (table and CSV)
     #[arg(short = 'H', long, hide_short_help = true, help_heading = "Output")]
     pub no_header: bool,
+    /// Show every socket in a row of its own (table and wide)
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    pub no_merge: bool,
     /// Print only process IDs: kill $(portolan --pids 3000)
     #[arg(long, help_heading = "Output")]
     pub pids: bool,

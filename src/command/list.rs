@@ -12,7 +12,7 @@ use crate::observe::{self, Scope};
 use crate::query::{Answer, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{brief, csv, json, listener_card, sanitize, table, write_summary};
+use crate::render::{brief, csv, json, listener_card, merge, sanitize, table, write_summary};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
@@ -54,6 +54,10 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let has_card = takes_card(args, common, ui)
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
+    let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
+    if is_for_people && !has_card && !args.no_merge {
+        report.entries = merge(std::mem::take(&mut report.entries));
+    }
     if has_card {
         let pids = report.entries.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         super::read_rest(&mut report, &pids, common);
@@ -75,7 +79,6 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         }
     }
     out.flush()?;
-    let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
     if args.scan.verbose || !is_for_people || has_card {
         ui.print_caveats(&report, args.scan.verbose);
     }
@@ -107,6 +110,7 @@ fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
         || args.pids
         || args.group
         || args.no_header
+        || args.no_merge
         || args.sort.is_some()
         || !args.columns.is_empty();
     let is_table = common.output == Output::Table && !asks_for_table;

@@ -395,6 +395,7 @@ pub(crate) const fn identified(on: RestsOn) -> &'static str {
         RestsOn::Exe => "by its program file",
         RestsOn::Cmdline => "by its command line",
         RestsOn::Name => "by its name only",
+        RestsOn::Unit => "by its system service",
     }
 }
 

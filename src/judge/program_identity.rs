@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::{Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, Usual};
+use crate::model::{Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, Usual};
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, Identity};
 use crate::registry::programs;
@@ -183,6 +183,15 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
 /// Returns the program that belongs on the port; `None` unless every process belongs there.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<Usual> {
     let local = &listener.socket.local;
+    if listener.socket.owner == Owner::Hidden {
+        return by_unit(listener).map(|program| Usual {
+            program: program.name,
+            product: program.product,
+            rests_on: RestsOn::Unit,
+            any_port: false,
+            pid: None,
+        });
+    }
     if listener.socket.owner.pids().len() != processes.len() {
         return None; // one of them could not be read
     }
@@ -190,6 +199,17 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     let found: Vec<Usual> = all.collect::<Option<_>>()?;
     // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
+}
+
+/// Returns the program that the system service of a hidden process is named like, if it usually serves the port. Only
+/// root can start a system service, and no process can choose its control group.
+pub(super) fn by_unit(listener: &Entry) -> Option<programs::Program> {
+    let socket = &listener.socket;
+    let service = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
+    let name = service.strip_suffix(".service")?;
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    let mut programs = programs::serving(socket.local.port, socket.local.protocol).into_iter();
+    programs.find(|program| program.is_named_by_unit(name))
 }
 
 fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
@@ -203,7 +223,7 @@ fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol)
         product: program.product,
         rests_on: identity.rests_on,
         any_port,
-        pid: process.process.pid,
+        pid: Some(process.process.pid),
     };
     if let Some(program) = identity.serving(port, protocol) {
         return Some(usual(program, false));

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::program_identity::{IdentifiedProcess, is_opener};
+use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
 use crate::join::Entry;
-use crate::model::{ForwardTarget, Peer, Pid, Service, ServiceBy, Snapshot, unmapped};
+use crate::model::{ForwardTarget, Owner, Peer, Pid, Service, ServiceBy, Snapshot, unmapped};
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is
 /// not the service.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<Service> {
     let local = &listener.socket.local;
+    if listener.socket.owner == Owner::Hidden {
+        let program = by_unit(listener)?;
+        let (name, product) = (Some(program.service()), Some(program.product));
+        return Some(Service { name, product, by: ServiceBy::Unit });
+    }
     processes.iter().filter(|process| !is_opener(process)).find_map(|process| {
         let identity = process.identity.as_deref()?;
         let program = identity.serving(local.port, local.protocol).or_else(|| identity.program())?;

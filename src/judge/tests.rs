@@ -149,6 +149,50 @@ fn impostors() {
     }
 }
 
+/// A user who cannot see the process gets the same verdict as root if root's system service says what runs.
+#[test]
+fn a_hidden_process_is_judged_by_its_unit() {
+    for (local, unit, container, codes) in [
+        ("tcp/0.0.0.0:10249", Some("kube-proxy.service"), None, vec![]),
+        ("tcp/0.0.0.0:10249", Some("kube-proxy@1.service"), None, vec![]),
+        ("tcp/0.0.0.0:10249", None, None, vec!["unexplained"]),
+        ("tcp/0.0.0.0:10249", Some("nginx.service"), None, vec!["unexplained"]),
+        // A user may call a service of its own anything.
+        ("tcp/0.0.0.0:10249", Some("user@1000.service/kube-proxy.service"), None, vec!["unexplained"]),
+        ("tcp/0.0.0.0:10249", Some("kube-proxy.service"), Some("4f2a"), vec!["unexplained"]),
+    ] {
+        let mut one = socket(local, Owner::Hidden);
+        let home = Arc::make_mut(&mut one.home);
+        home.unit = unit.map(str::to_owned);
+        home.container = container.map(str::to_owned);
+        let report = judge(seen(vec![one], Vec::new()), Registry::embedded());
+        let entry = &report.entries[0];
+        let found: Vec<_> = entry.findings().iter().map(|finding| finding.flag().code()).collect();
+        assert_eq!(found, codes, "{unit:?}");
+        assert_eq!(entry.usual().map(|usual| usual.rests_on), codes.is_empty().then_some(RestsOn::Unit));
+        assert_eq!(entry.service().is_some(), codes.is_empty(), "{unit:?}");
+    }
+}
+
+#[test]
+fn units_are_named_like_programs() {
+    for (unit, port, product) in [
+        ("ssh.service", "tcp/0.0.0.0:22", Some("OpenSSH server")),
+        ("sshd.service", "tcp/0.0.0.0:22", Some("OpenSSH server")),
+        ("nginx.service", "tcp/0.0.0.0:80", Some("nginx")),
+        ("postgresql@15-main.service", "tcp/0.0.0.0:5432", Some("PostgreSQL")),
+        ("prometheus-node-exporter.service", "tcp/0.0.0.0:9100", Some("Prometheus node exporter")),
+        ("ssh.service", "tcp/0.0.0.0:80", None),
+    ] {
+        let mut one = socket(port, Owner::Hidden);
+        Arc::make_mut(&mut one.home).unit = Some(unit.to_owned());
+        let report = judge(seen(vec![one], Vec::new()), Registry::embedded());
+        let service = report.entries[0].service().filter(|service| service.by == ServiceBy::Unit);
+        let found = service.and_then(|service| service.product).and_then(|text| text.split(" (").next());
+        assert_eq!(found, product, "{unit}");
+    }
+}
+
 #[test]
 fn an_impostor_is_reported_with_its_evidence() {
     let at_home = "/home/u/python3.11";

@@ -13,6 +13,8 @@ named! {
         Cmdline = "cmdline",
         /// The name of the process, which the process can set to anything.
         Name = "name",
+        /// The system service that the socket belongs to, whose name root chose. The process is hidden.
+        Unit = "unit",
     }
 }
 
@@ -27,8 +29,8 @@ pub struct Usual {
     pub rests_on: RestsOn,
     /// Whether the program belongs here because it commonly serves any port, and not because this port is its own.
     pub any_port: bool,
-    /// The process.
-    pub pid: Pid,
+    /// The process; `None` if it is hidden.
+    pub pid: Option<Pid>,
 }
 
 named! {
@@ -36,6 +38,8 @@ named! {
     pub enum ServiceBy {
         /// A process of the listener is a known program.
         Process = "process",
+        /// The process is hidden, and its system service is named like a program that usually serves this port.
+        Unit = "unit",
         /// The port is commonly used for it. No known program was seen there.
         Port = "port",
     }

@@ -99,6 +99,16 @@ impl Program {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
+    /// Returns whether a system service of this name runs it: the service is named like the program (`nginx`), without the
+    /// `d` of a daemon (`cups` for `cupsd`), or like what it serves (`ssh`).
+    #[must_use]
+    pub fn is_named_by_unit(&self, unit: &str) -> bool {
+        // `Match::Comm` has names that the kernel cuts at 15 bytes.
+        let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
+        let mark = self.mark();
+        is(mark) || mark.strip_suffix('d').is_some_and(is) || self.serves_service(unit)
+    }
+
     /// Returns the name to print; for a script or module of an interpreter, its text in the command line.
     pub(super) fn shown(&self) -> &'static str {
         match self.matches {

@@ -37,22 +37,19 @@ pub fn caveats<'e>(
         if alike.is_empty() {
             continue;
         }
-        let what = match stage {
-            Stage::Owners => unseen.owners(),
-            _ => None,
-        };
-        let remedy = remedy(snapshot, question);
-        lines.push(format!("{}. {remedy}", what.unwrap_or_else(|| unread(stage, &alike))));
+        let owners = unseen.owners().filter(|_| stage == Stage::Owners);
+        let (count, what) = owners.unwrap_or_else(|| unread(stage, &alike));
+        lines.push(format!("{what}. {}", remedy(snapshot, question, count)));
     }
     let mut others = others.into_iter();
     // Without more privilege to ask for, the first other cause explains the hidden owners.
-    if let Some(owners) = unseen.owners().filter(|_| lines.is_empty()) {
+    if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }
     if unseen.vanished > 0 {
         lines.push(format!("{} closed during the scan.", plural(unseen.vanished, "socket")));
     }
-    lines.extend(others.map(|gap| sentence(&format!("Not seen: {}", stderr::gap(gap)))));
+    lines.extend(others.map(|gap| sentence(&unseen_text(gap))));
     let notes = snapshot.notes.iter().filter(|note| is_empty || (note.important && !question.is_narrowed));
     lines.extend(notes.map(|note| sentence(&stderr::note(note))));
     lines
@@ -90,16 +87,27 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns which owners are not seen, without a full stop.
-    fn owners(&self) -> Option<String> {
+    /// Returns how many owners are not seen, and which, without a full stop.
+    fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
-            (0, 1) => Some("Owner of 1 socket hidden".to_owned()),
-            (0, hidden) => Some(format!("Owners of {hidden} sockets hidden")),
-            (1, _) => Some("1 socket left out: its owner could not be seen".to_owned()),
-            (undecided, _) => Some(format!("{undecided} sockets left out: their owners could not be seen")),
+            (0, 1) => Some((1, "Owner of 1 socket hidden".to_owned())),
+            (0, hidden) => Some((hidden, format!("Owners of {hidden} sockets hidden"))),
+            (1, _) => Some((1, "1 socket left out: its owner could not be seen".to_owned())),
+            (left_out, _) => {
+                Some((left_out, format!("{left_out} sockets left out: their owners could not be seen")))
+            }
         }
     }
+}
+
+/// Returns what is not seen, and why.
+fn unseen_text(gap: &Gap) -> String {
+    if gap.stage == Stage::Owners && gap.what.starts_with("process") && !gap.pids.is_empty() {
+        let why = stderr::with_remedy(&gap.why, gap.remedy.as_deref());
+        return format!("Sockets of {} not seen: {why}", stderr::pids(&gap.pids));
+    }
+    format!("Not seen: {}", stderr::gap(gap))
 }
 
 /// Returns which owners are not seen, and why.
@@ -111,8 +119,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns what a user with more privilege could read.
-fn unread(stage: Stage, gaps: &[&Gap]) -> String {
+/// Returns how many things a user with more privilege could read, and which, without a full stop.
+fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
     let (one, many) = match stage {
         Stage::Owners | Stage::Processes => ("process", "processes"),
@@ -121,16 +129,19 @@ fn unread(stage: Stage, gaps: &[&Gap]) -> String {
         Stage::Host => ("setting", "settings"),
         Stage::Scope => ("part of the machine", "parts of the machine"),
     };
-    format!("{count} {} could not be read", if count == 1 { one } else { many })
+    let what = format!("{count} {} could not be read", if count == 1 { one } else { many });
+    (usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
-fn remedy(snapshot: &Snapshot, question: Question) -> &'static str {
-    match (question.is_saved, snapshot.host.os.as_str()) {
-        (true, "windows") => "Take the snapshot as administrator to see more.",
-        (true, _) => "Take the snapshot with sudo to see more.",
-        (false, "windows") => "Run as administrator to see more.",
-        (false, _) => "Run with sudo to see them.",
-    }
+fn remedy(snapshot: &Snapshot, question: Question, count: usize) -> String {
+    let them = if count == 1 { "it" } else { "them" };
+    let how = match (question.is_saved, snapshot.host.os.as_str()) {
+        (true, "windows") => "Take the snapshot as administrator",
+        (true, _) => "Take the snapshot with sudo",
+        (false, "windows") => "Run as administrator",
+        (false, _) => "Run with sudo",
+    };
+    format!("{how} to see {them}.")
 }
 
 /// Returns a text as a sentence: with a capital letter and a full stop.

@@ -2,10 +2,10 @@
 //!
 //! A cell has two forms. [`Form::Data`] is for machines and for sorting: the plain value, as in the JSON, with lists joined
 //! by commas. The other forms are for people:
-//! - SERVICE holds the registered names; `~` and a product if the port is known for something else, or if the process is
-//!   known to serve it; a word in brackets if nothing is registered.
+//! - SERVICE holds what runs: the product of a recognised program. Else it holds what is usual on the port, in
+//!   parentheses, else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
 //! - PROCESS holds the names of the processes, or in brackets why there are none.
-//! - USER is the user of the socket, else of its processes.
+//! - USER is the effective user of each process, each once; the creator of the socket only if no process is visible.
 //! - FLAGS holds the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
 //!   If space is short, `?` stands for "(presumed)".
 //!
@@ -16,8 +16,9 @@ use std::net::SocketAddr;
 
 use crate::findings::{Finding, FindingFamily};
 use crate::join::Entry;
-use crate::model::{Assignment, Basis, Direction, Process, Severity, Snapshot, State, Status};
+use crate::model::{self, Assignment, Direction, Process, Service, ServiceBy, Severity, Snapshot, State};
 
+use super::wrap::clip;
 use super::{Tone, address as local_address, sanitize, user as user_name, verdict_text};
 
 /// How much space a cell has, and who reads it.
@@ -88,7 +89,23 @@ pub(super) fn family(entry: &Entry, _: Form) -> Field {
 pub(super) fn address(entry: &Entry, form: Form) -> Field {
     match form {
         Form::Data => Field::known(Some(entry.socket.local.address)),
-        _ => Field::new(local_address(&entry.socket), reach_tone(entry)),
+        _ => Field::new(addresses(entry, form), reach_tone(entry)),
+    }
+}
+
+/// Returns the addresses that a row stands for; `*` is every IPv4 and IPv6 address.
+fn addresses(entry: &Entry, form: Form) -> String {
+    let socket = &entry.socket;
+    let own = local_address(socket);
+    let takes_both = entry.other_address().is_some() || socket.v6only == Some(false);
+    match entry.other_address() {
+        _ if takes_both && socket.local.address.is_unspecified() => {
+            let device = own.find('%').and_then(|at| own.get(at..)).unwrap_or_default();
+            format!("*{}", device.trim_end_matches(']'))
+        }
+        Some(_) if form == Form::Short && socket.local.device.is_none() => "localhost".to_owned(),
+        Some(other) => format!("{own}+{}", sanitize(&model::host(other, socket.local.device.as_deref()))),
+        None => own,
     }
 }
 
@@ -174,22 +191,29 @@ pub(super) fn send_queue(entry: &Entry, _: Form) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.send))
 }
 
+/// Returns the user IDs of the processes, each once; that of the socket's creator if no process is visible.
 pub(super) fn uid(entry: &Entry, _: Form) -> Field {
-    Field::known(entry.socket.uid)
+    users(entry, |uid, _| uid.map(|uid| uid.to_string()))
 }
 
+/// Returns the users of the processes, each once; the creator of the socket if no process is visible.
 pub(super) fn user(entry: &Entry, form: Form) -> Field {
-    let socket = &entry.socket;
-    if form == Form::Data {
-        return Field::text(socket.user.as_deref());
+    users(entry, |uid, name| match form {
+        Form::Data => name.map(|name| sanitize(name).into_owned()),
+        _ => user_name(name, uid),
+    })
+}
+
+fn users(entry: &Entry, shown: impl Fn(Option<u32>, Option<&str>) -> Option<String>) -> Field {
+    let mut users: Vec<String> = Vec::new();
+    for user in entry.processes.iter().filter_map(|process| shown(process.uid, process.user.as_deref())) {
+        if !users.contains(&user) {
+            users.push(user);
+        }
     }
-    if let Some(user) = user_name(socket.user.as_deref(), socket.uid) {
-        return Field::plain(user);
+    if entry.processes.iter().all(|process| process.uid.is_none() && process.user.is_none()) {
+        users.extend(shown(entry.socket.uid, entry.socket.user.as_deref()));
     }
-    let mut users: Vec<String> =
-        entry.processes.iter().filter_map(|p| user_name(p.user.as_deref(), p.uid)).collect();
-    users.sort();
-    users.dedup();
     Field::plain(users.join(","))
 }
 
@@ -300,6 +324,9 @@ pub(super) fn flag_texts(entry: &Entry, _: Form) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
+/// The widest first flag of several in the short form: the number of the others must stay.
+const WIDEST_FIRST_FLAG: usize = 11;
+
 pub(super) fn flags(entry: &Entry, form: Form) -> Field {
     let shown = entry.findings();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
@@ -312,35 +339,43 @@ pub(super) fn flags(entry: &Entry, form: Form) -> Field {
     });
     let text = match form {
         Form::Data => joined(codes, ","),
-        Form::Short if shown.len() > 1 => format!("{} +{}", joined(codes.take(1), ""), shown.len() - 1),
+        Form::Short if shown.len() > 1 => {
+            let first = joined(codes.take(1), "");
+            format!("{} +{}", clip(&first, WIDEST_FIRST_FLAG), shown.len() - 1)
+        }
         _ => joined(codes, ", "),
     };
     Field::new(text, worst.into())
 }
 
+/// The widest text of SERVICE, in columns: most products fit.
+const WIDEST_SERVICE: usize = 24;
+
 pub(super) fn service(entry: &Entry, form: Form) -> Field {
-    let verdict = &entry.verdict;
-    let registered = matches!(verdict.status, Status::Active | Status::Orphaned);
-    let none = |word: &'static str| Field::new(if form == Form::Short { "" } else { word }, Tone::Quiet);
-    match (verdict.status, entry.usual().filter(|usual| !usual.any_port && !registered)) {
-        _ if form == Form::Data => service_name(entry, form),
-        (_, Some(usual)) => {
-            let product = usual.product.split(" (").next().unwrap_or(usual.product);
-            Field::plain(format!("~{}", sanitize(product)))
-        }
-        (Status::Dynamic, _) => none("(dynamic)"),
-        (Status::Unassigned, _) if verdict.basis == Basis::Reserved => none("(reserved)"),
-        (Status::Unassigned, _) => none("(unassigned)"),
-        // What other programs use the port for explains no tool that a person left open, and no impostor.
-        (Status::Repurposed, _) if is_flagged(entry) => none("(unknown)"),
-        // `explain` shows the other uses.
-        (Status::Repurposed, _) => match verdict.known_use.first() {
-            Some(first) => Field::plain(format!("~{}", sanitize(first))),
-            // Sources agree that the port is used for something else, and do not say for what.
-            None => Field::plain(format!("~(not {})", registered_services(entry, form).text)),
-        },
-        _ => registered_services(entry, form),
+    if form == Form::Data {
+        return service_name(entry, form);
     }
+    let short = |text: &str| sanitize(text.split(" (").next().unwrap_or(text)).into_owned();
+    let text = match entry.service() {
+        Some(Service { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
+            short(product.or(name).unwrap_or_default())
+        }
+        // What is usual on the port explains no tool that a person left open, and no impostor.
+        Some(Service { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
+        Some(Service { name, product, by: ServiceBy::Port }) => {
+            let usual = short(product.or(name).unwrap_or_default());
+            format!("({})", clip(&usual, WIDEST_SERVICE - 2))
+        }
+        None => match entry.verdict.assignments.first() {
+            Some(first) if entry.socket.state.holds_port() => format!("IANA: {}", sanitize(first.service)),
+            _ => String::new(),
+        },
+    };
+    let tone = match entry.service() {
+        Some(Service { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Tone::Plain,
+        _ => Tone::Quiet,
+    };
+    Field::new(clip(&text, WIDEST_SERVICE).into_owned(), tone)
 }
 
 /// Returns whether a finding at or above warning says that the program is not what the port suggests.

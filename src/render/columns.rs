@@ -21,6 +21,8 @@ pub struct Column {
     /// For a column of the table for people: returns whether this entry has something to show in it. The table leaves a
     /// column out if no entry has.
     needs: Option<fn(&Entry) -> bool>,
+    /// Whether `-o wide` and a table of named columns show the text for people, and not the plain value.
+    is_for_people: bool,
 }
 
 /// What a column shows.
@@ -34,11 +36,25 @@ enum Content {
 
 impl Column {
     const fn text(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
-        Column { name, heading, content: Content::Entry(cell), is_number: false, needs: None }
+        Column {
+            name,
+            heading,
+            content: Content::Entry(cell),
+            is_number: false,
+            needs: None,
+            is_for_people: false,
+        }
     }
 
     const fn snapshot(name: &'static str, heading: &'static str, cell: fn(&Snapshot) -> Field) -> Self {
-        Column { name, heading, content: Content::Snapshot(cell), is_number: false, needs: None }
+        Column {
+            name,
+            heading,
+            content: Content::Snapshot(cell),
+            is_number: false,
+            needs: None,
+            is_for_people: false,
+        }
     }
 
     pub(super) fn cell(&self, entry: &Entry, snapshot: &Snapshot, form: Form) -> Field {
@@ -54,6 +70,15 @@ impl Column {
 
     const fn in_table(self, needs: fn(&Entry) -> bool) -> Self {
         Column { needs: Some(needs), ..self }
+    }
+
+    const fn for_people(self) -> Self {
+        Column { is_for_people: true, ..self }
+    }
+
+    /// Returns the form of its cells in a table of named columns.
+    pub(super) const fn form_by_name(&self) -> Form {
+        if self.is_for_people { Form::Complete } else { Form::Data }
     }
 
     /// Returns the value to sort by.
@@ -86,14 +111,14 @@ pub enum Key {
 /// the JSON, and a short name stands for the path that is usually meant.
 pub(super) static COLUMNS: [Column; 90] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
-    Column::text("address", "ADDRESS", cells::address).in_table(|_| true),
+    Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
     Column::number("port", "PORT", cells::port).in_table(|_| true),
     Column::text("peer", "PEER", cells::peer).in_table(|entry| entry.socket.peer.is_some()),
     Column::number("connections", "CONNS", cells::connections).in_table(|entry| entry.connections.is_some()),
     Column::text("state", "STATE", cells::state).in_table(|entry| !entry.socket.state.accepts_traffic()),
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
     Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
-    Column::text("service", "SERVICE", cells::service).in_table(|_| true),
+    Column::text("service", "SERVICE", cells::service).in_table(|_| true).for_people(),
     Column::text("process", "PROCESS", process_cells::process).in_table(|_| true),
     Column::number("pid", "PID", process_cells::pid).in_table(|_| true),
     Column::text("user", "USER", cells::user).in_table(|_| true),

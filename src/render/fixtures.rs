@@ -113,8 +113,8 @@ pub(super) fn scene() -> Snapshot {
             process(24, "nginx"),
             process(812, "python3"),
             process(900, "postgres"),
-            process(1000, HOSTILE),
-            process(1001, "(kernel)"),
+            Process { user: Some(HOSTILE.into()), ..process(1000, HOSTILE) },
+            Process { user: Some(HOSTILE.into()), ..process(1001, "(kernel)") },
             // Process 4,000,025 could not be read.
         ],
         namespaces: Vec::new(),

@@ -22,6 +22,7 @@ pub mod json;
 mod json_container;
 mod labelled;
 pub mod listener_card;
+mod merge;
 pub mod policy;
 mod process_cells;
 mod sanitize;
@@ -42,6 +43,7 @@ use anstyle::{AnsiColor, Effects};
 use crate::model::{Owner, Severity, Socket, host};
 
 pub use caveats::caveats;
+pub use merge::merge;
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
 

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::cells::{Field, Form, joined};
-use super::{Tone, owner_mark, process_name};
+use super::{Tone, owner_mark, process_name, sanitize};
 use crate::join::Entry;
-use crate::model::Pid;
+use crate::model::interpreter::{Runs, runs};
+use crate::model::{Pid, Process};
 
 pub(super) fn pid(entry: &Entry, form: Form) -> Field {
     Field::plain(pids(entry.socket.owner.pids(), form))
@@ -119,20 +120,62 @@ pub(super) fn process(entry: &Entry, form: Form) -> Field {
     if let Some(mark) = owner_mark(owner) {
         return Field::new(mark, Tone::Quiet);
     }
-    let mut names: Vec<(Option<&str>, usize)> = Vec::new();
+    let mut names: Vec<(Cow<'_, str>, usize)> = Vec::new();
     for pid in owner.pids() {
         let process = entry.processes.iter().find(|process| process.pid == *pid);
-        let name = process.and_then(|process| process.name.as_deref());
+        let name = process.map_or_else(|| process_name(None), |process| what_runs(process));
         match names.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => names.push((name, 1)),
         }
     }
     let names = names.into_iter().map(|(name, count)| match count {
-        1 => process_name(name),
-        _ => format!("{} ×{count}", process_name(name)).into(),
+        1 => name,
+        _ => format!("{name} ×{count}").into(),
     });
     Field::plain(joined(names, ", "))
+}
+
+/// The mark of a process that was stopped, as with Ctrl-Z: it does not answer.
+const STOPPED: &str = "(stopped)";
+
+/// Returns the name of a process, sanitized: for an interpreter with what it runs (`node server.js`), in full if the
+/// kernel has cut it, and marked if the process is stopped.
+pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
+    let Some(name) = process.name.as_deref() else { return process_name(None) };
+    let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
+    let mut shown = match file.map(|file| (file, runs(file, &process.cmdline).and_then(target))) {
+        // An interpreter has the name of its file, of its command, or of the script.
+        Some((file, Some(target))) => {
+            let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
+            let own = [Some(name), command].into_iter().flatten();
+            let program = own.filter(|own| !own.is_empty()).find(|own| file.starts_with(own)).unwrap_or(file);
+            sanitize(&format!("{program} {target}")).into_owned().into()
+        }
+        Some((file, None)) if name.len() >= CUT && file.starts_with(name) => sanitize(file),
+        _ => process_name(Some(name)),
+    };
+    if shown.contains(STOPPED) {
+        shown = shown.replace(STOPPED, "\\x28stopped)").into();
+    }
+    match process.state {
+        Some('T') => format!("{shown} {STOPPED}").into(),
+        _ => shown,
+    }
+}
+
+/// The kernel cuts the name of a process to this many bytes (`TASK_COMM_LEN`, linux/sched.h, without the NUL).
+const CUT: usize = 15;
+
+/// Returns what an interpreter runs, in short: the name of the file, the module, or the class.
+fn target(runs: Runs<'_>) -> Option<String> {
+    match runs {
+        Runs::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
+        Runs::ClassPath(_, class) => Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned()),
+        Runs::Module(module) => Some(format!("-m {module}")),
+        Runs::Code(_) => Some("-c …".to_owned()),
+        Runs::Relay(_) | Runs::Nothing => None,
+    }
 }
 
 /// Returns as many pids as fit a small column, and how many more there are.

@@ -1,15 +1,15 @@
 //! The table. Only this file names `comfy_table`; the content of the columns is in `cells.rs`.
 //!
-//! The table has one row per socket, in the given order. This file decides only what fits.
+//! The table has one row per entry, in the given order. This file decides only what fits.
 //!
 //! **On a terminal** that is too narrow, columns shrink step by step until the table fits (`STEPS`). First long texts
-//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`Form::Short`), EXPOSURE is hidden
-//! (ADDRESS and the order of the rows still show it), and texts shrink further. Below about 80 columns USER is hidden,
-//! then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS,
+//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`Form::Short`), texts shrink further
+//! and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS and the order of the
+//! rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS,
 //! PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than necessary get the
 //! free space back. The summary follows.
 //!
-//! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per socket, no summary. Text
+//! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per row, no summary. Text
 //! without colour is written without `comfy_table`.
 
 use std::io::{self, BufWriter, Write};
@@ -32,9 +32,8 @@ use super::{Style, Tone, write_summary};
 const GAP: u16 = 2;
 
 /// How columns shrink: each in turn is cut to this many columns, 0 hides it, until the table fits.
-const STEPS: [(&str, u16); 39] = [
+const STEPS: [(&str, u16); 41] = [
     ("unit", 20),
-    ("service", 24),
     ("process", 24),
     ("unit", 0),
     ("service", 16),
@@ -42,32 +41,35 @@ const STEPS: [(&str, u16); 39] = [
     ("user", 12),
     // From this step on, cells are in their short form.
     ("address", 28),
-    ("flags", 24),
-    ("exposure", 0),
+    ("flags", 19),
     ("service", 12),
     ("process", 12),
     ("user", 8),
     ("address", 22),
     ("peer", 22),
-    ("process", 9),
-    ("service", 9),
     ("user", 6),
     ("address", 15),
-    // The longest code, `deleted-executable`, and the count of further flags.
-    ("flags", 21),
-    ("service", 8),
-    ("process", 8),
-    ("netns", 8),
     ("user", 0),
+    ("process", 9),
+    ("service", 9),
+    ("netns", 8),
     ("netns", 0),
     ("peer", 15),
+    ("exposure", 8),
+    ("flags", 16),
+    ("service", 8),
+    ("process", 8),
+    ("service", 7),
+    ("process", 7),
+    ("address", 13),
+    ("flags", 14),
+    // 80 columns hold the columns that are left here for the usual protocols.
     ("state", 0),
     ("connections", 0),
+    ("exposure", 0),
     ("pid", 0),
     ("flags", 13),
     ("peer", 0),
-    ("service", 7),
-    ("process", 7),
     ("address", 11),
     // 60 columns hold the columns that are left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
     ("service", 0),
@@ -79,7 +81,7 @@ const STEPS: [(&str, u16); 39] = [
 ];
 
 /// How many of the steps are tried before cells take their short form.
-const LONG_STEPS: usize = 7;
+const LONG_STEPS: usize = 6;
 
 /// How many rows are passed to `comfy_table` at once: it holds every cell several times, and a listing may be long.
 const LOT: usize = 256;
@@ -111,11 +113,13 @@ pub fn grid(
     w: &mut dyn Write,
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let widths = natural(report, columns, Form::Data);
+    let widths = natural(report, columns, Column::form_by_name);
     let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
     let row = |entry| {
-        let cell =
-            move |column| Field { tone: Tone::Plain, ..shown(column, entry, &report.snapshot, Form::Data) };
+        let cell = move |column: &Column| Field {
+            tone: Tone::Plain,
+            ..shown(column, entry, &report.snapshot, column.form_by_name())
+        };
         columns.iter().copied().map(cell)
     };
     draw(header.then_some(names), report.entries.iter().map(row), &widths, style, &mut w)?;
@@ -214,12 +218,12 @@ impl TableLayout {
     fn of(report: &Report, style: &Style) -> Self {
         let columns = columns::of_table(&report.entries);
         let form = style.width.map_or(Form::Complete, |_| Form::Long);
-        let mut layout = TableLayout { widths: natural(report, &columns, form), columns, form };
+        let mut layout = TableLayout { widths: natural(report, &columns, |_| form), columns, form };
         if let Some(space) = style.width.map(usize::from) {
             fit(&layout.columns, &mut layout.widths, space, &STEPS[..LONG_STEPS]);
             if taken(&layout.widths) > space {
                 layout.form = Form::Short;
-                layout.widths = natural(report, &layout.columns, Form::Short);
+                layout.widths = natural(report, &layout.columns, |_| Form::Short);
                 fit(&layout.columns, &mut layout.widths, space, &STEPS);
             }
         }
@@ -260,11 +264,11 @@ fn width(text: &str) -> u16 {
 }
 
 /// Returns the width of the longest text of each column, including the column's name.
-fn natural(report: &Report, columns: &[&Column], form: Form) -> Vec<u16> {
+fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> Form) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
     for entry in &report.entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
-            *widest = (*widest).max(width(&shown(column, entry, &report.snapshot, form).text));
+            *widest = (*widest).max(width(&shown(column, entry, &report.snapshot, form(column)).text));
         }
     }
     widths

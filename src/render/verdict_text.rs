@@ -40,7 +40,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
-        Owner::Hidden => "owner hidden: not every process could be read",
+        Owner::Hidden => "owner hidden, judged by the port and the unit alone",
         Owner::Unaccounted => "no process owns it, and no kernel service explains it",
         Owner::Kernel => "owned by the kernel, not by a process",
         Owner::Vanished => "closed during the scan",

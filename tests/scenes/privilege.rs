@@ -50,7 +50,7 @@ fn hidepid_2(lab: &Lab) -> Outcome {
     let servers = two()?;
     let (report, messages) = lab.json_under("nobody", &[])?;
     roots_is_hidden(&report, &servers, "hidepid")?;
-    same!(messages.contains("Owner of 1 socket hidden. Run with sudo to see them."), true, "{messages}");
+    same!(messages.contains("Owner of 1 socket hidden. Run with sudo to see it."), true, "{messages}");
     // The same in a pid namespace, where there are two reasons; one of them suffices.
     lab.alone_with("hidepid=2")?;
     let servers = two_more()?;

@@ -61,7 +61,7 @@ fn usual(lab: &Lab) -> Outcome {
     same!(flags(on_port(&report, 4)?), [""; 0]);
     same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     let table = String::from_utf8(lab.portolan(["9090"]).output()?.stdout)?;
-    same!(table.contains("~Prometheus") && !table.contains("websm"), true, "{table}");
+    same!(table.contains(" Prometheus") && !table.contains("websm"), true, "{table}");
     Ok(())
 }
 

@@ -163,8 +163,8 @@ fn lists_of_words_are_the_programs_own() {
             names(every!(OriginKind: Package System User Open Deleted Memory Elsewhere)),
         ),
         (listing, "exe-state", names(every!(ExeState: Present Deleted Replaced Memfd))),
-        (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name))),
-        (listing, "service-by", names(every!(ServiceBy: Process Port))),
+        (listing, "rests-on", names(every!(RestsOn: Exe Cmdline Name Unit))),
+        (listing, "service-by", names(every!(ServiceBy: Process Unit Port))),
         (listing, "stage", names(every!(Stage: Sockets Owners Processes Namespaces Host Scope))),
         ("portolan.diff-2.json", "change", owned(ChangeKind::ALL.map(ChangeKind::name))),
         (

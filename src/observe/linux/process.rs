@@ -71,12 +71,20 @@ impl Reader {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only what identifies the program: name, file and command line, and also its unit and container unless its
-    /// sockets have them.
+    /// Reads only what identifies the program, and its user and state: name, file and command line, and also its unit and
+    /// container unless its sockets have them.
     pub(super) fn program(&mut self, job: Job) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let (unit, container) = if job.sockets_say { (None, None) } else { membership(&process) };
-        Process { name: comm(&process), unit, container, ..self.what_runs(job, &process) }
+        let status = slurp_at(&process, "status", 4096, LONGEST).ok();
+        Process {
+            name: comm(&process),
+            uid: status.as_deref().and_then(effective_uid),
+            state: status.as_deref().and_then(state),
+            unit,
+            container,
+            ..self.what_runs(job, &process)
+        }
     }
 
     /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is left out.
@@ -182,6 +190,18 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let flags: u32 = fields.nth(4)?.parse().ok()?; // field 9
     let started = fields.nth(12)?.parse().ok()?; // field 22
     Some(Stat { name, state, parent, is_kernel_thread: flags & KERNEL_THREAD != 0, started })
+}
+
+/// Parses `State: S (sleeping)`.
+fn state(status: &[u8]) -> Option<char> {
+    let status = String::from_utf8_lossy(status);
+    status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start().chars().next()
+}
+
+/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
+fn effective_uid(status: &[u8]) -> Option<u32> {
+    let status = String::from_utf8_lossy(status);
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Opens the directory of a process in `/proc`. Everything read through it belongs to this process, even if another

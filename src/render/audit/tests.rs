@@ -55,7 +55,7 @@ Not seen: 12 processes (pid 4000025): permission denied (run as root)
 Note: 2 other network namespaces
 
 Reachable from other machines: 5 of 8 listeners
-  tcp 0.0.0.0:3416: python3, user root
+  tcp 0.0.0.0:3416: python3 -m serve, user root
   udp [::]:4913: (hidden), user 65534
   tcp 0.0.0.0:8000: nginx ×4, ?, user root
   udp 0.0.0.0:51820: (kernel), user root
@@ -63,7 +63,7 @@ Reachable from other machines: 5 of 8 listeners
 
 WARNING
   orphaned (presumed): every service registered for this port is dead
-    python3, user root, /usr/bin/python3
+    python3 -m serve, user root, /usr/bin/python3
       tcp 0.0.0.0:3416 (pid 812)
         commandport was registered for AirMobile IS (apparently Motorola),
         presumed dead: Command port of AirMobile IS, apparently Motorola
@@ -90,8 +90,9 @@ NOTICE
     evil\u{9b}.service, /usr/bin/\x1b[2J\x0aevil\u{202e}
       tcp 127.0.0.1:8003 (pids 1000,1001)
         The processes of this socket differ in executable:
-        \x1b[2J\x0aevil\u{202e} (user root, /usr/bin/\x1b[2J\x0aevil\u{202e},
-        pid 1000) and (kernel) (user root, /usr/bin/(kernel), pid 1001).
+        \x1b[2J\x0aevil\u{202e} (user \x1b[2J\x0aevil\u{202e},
+        /usr/bin/\x1b[2J\x0aevil\u{202e}, pid 1000) and (kernel) (user
+        \x1b[2J\x0aevil\u{202e}, /usr/bin/(kernel), pid 1001).
     Why  Each process can accept connections meant for the other, and the port
          stays taken until the last process ends.
     Do   end the process that does not belong, or prevent it from inheriting the

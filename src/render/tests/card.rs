@@ -251,7 +251,7 @@ and 1 more listener (see below)
               ssh: The Secure Shell (SSH) Protocol
 3416         tcp,udp  orphaned (presumed)
               commandport: AirMobile IS Command Port
-              here now: tcp 0.0.0.0:3416 python3 (pid 812)
+              here now: tcp 0.0.0.0:3416 python3 -m serve (pid 812)
 8000         tcp  repurposed
               irdmi: iRDMI, dormant
               Commonly used by: Django, uvicorn and other development servers,

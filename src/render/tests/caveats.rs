@@ -65,7 +65,7 @@ fn each_cause_once() {
             vec![hidden()],
             user(),
             saved,
-            "Owner of 1 socket hidden. Take the snapshot with sudo to see more.",
+            "Owner of 1 socket hidden. Take the snapshot with sudo to see it.",
         ),
         (
             "root",
@@ -79,7 +79,7 @@ fn each_cause_once() {
             vec![own()],
             vec![refused(&[1], None)],
             everything,
-            "Not seen: 1 processes whose open sockets could not be read (pid 1): permission denied.",
+            "Sockets of pid 1 not seen: permission denied.",
         ),
         ("root's question about another", vec![own()], vec![refused(&[1], None)], narrowed, ""),
         (

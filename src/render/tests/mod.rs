@@ -3,9 +3,12 @@
 
 mod card;
 mod caveats;
+mod cells;
+mod container;
 mod events;
 mod json;
 mod listener_card;
+mod merge;
 mod policy;
 mod screen;
 mod table;

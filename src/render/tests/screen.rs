@@ -40,17 +40,17 @@ fn a_frame() {
         str![[r#"
 12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
 + 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
-  PROTO  ADDRESS         PORT   SERVICE        PROCESS            PID      USER          FLAGS
+  PROTO  ADDRESS         PORT   EXPOSURE    SERVICE       PROCESS       PID      USER    FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────
-+ tcp    0.0.0.0         3416   commandport    python3            812      root          orphaned?
-  udp    [::]            4913   -              (hidden)           -        65534         unexplained
-^ tcp    0.0.0.0         8000   ~Django, uvi…  nginx ×4, ?        21 +4    root          -
-  udp    0.0.0.0         51820  -              (kernel)           -        root          -
-v tcp    [fe80::1%eth0]  22     ssh            (unknown)          -        -             -
-~ tcp    127.0.0.1       5432   postgresql     postgres           900      postgres      -
-  tcp    127.0.0.1       8003   mcreport       \x1b[2J\x0aevil\…  1000 +1  \x1b[2J\x0a…  shared +1
-- tcp    127.0.0.1       60417  -              (vanished)         -        root          ephemeral
-portolan: Owner of 1 socket hidden. Run with sudo to see them.
++ tcp    0.0.0.0         3416   any         IANA: comma…  python3 -m …  812      root    orphaned?
+  udp    [::]            4913   any         -             (hidden)      -        65534   unexplained
+^ tcp    0.0.0.0         8000   any         nginx         nginx ×4, ?   21 +4    root    -
+  udp    0.0.0.0         51820  any         -             (kernel)      -        root    -
+v tcp    [fe80::1%eth0]  22     link-local  (ssh)         (unknown)     -        -       -
+~ tcp    127.0.0.1       5432   loopback    PostgreSQL    postgres      900      root    -
+  tcp    127.0.0.1       8003   loopback    IANA: mcrep…  \x1b[2J\x0a…  1000 +1  \x1b[…  shared +1
+- tcp    127.0.0.1       60417  loopback    -             (vanished)    -        root    ephemeral
+portolan: Owner of 1 socket hidden. Run with sudo to see it.
 portolan: 1 socket closed during the scan.
 "#]],
     );
@@ -83,11 +83,11 @@ fn too_many_rows() {
         str![[r#"
 12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
 - 1 vanished  ~ 1 changed
-  PROTO  ADDRESS    PORT   SERVICE      PROCESS     PID  USER      FLAGS
-────────────────────────────────────────────────────────────────────────────
-  tcp    0.0.0.0    3416   commandport  python3     812  root      orphaned?
-~ tcp    127.0.0.1  5432   postgresql   postgres    900  postgres  -
-- tcp    127.0.0.1  60417  -            (vanished)  -    root      ephemeral
+  PROTO  ADDRESS    PORT   EXPOSURE  SERVICE        PROCESS       PID  FLAGS
+────────────────────────────────────────────────────────────────────────────────
+  tcp    0.0.0.0    3416   any       IANA: comman…  python3 -m …  812  orphaned?
+~ tcp    127.0.0.1  5432   loopback  PostgreSQL     postgres      900  -
+- tcp    127.0.0.1  60417  loopback  -              (vanished)    -    ephemeral
 5 rows not shown: the terminal has too few lines
 "#]],
     );
@@ -111,7 +111,7 @@ No listeners.
 12:00:00 UTC  0 listeners  view incomplete (1 gap)  every 1 s  q quits
 
 No listener could be seen.
-1 list of sockets could not be read. Run with sudo to see them.
+1 list of sockets could not be read. Run with sudo to see it.
 "#]],
     );
 }

@@ -16,15 +16,15 @@ fn a_pipe_gets_the_full_table() {
     assert_snapshot(
         listing(&scene(), &PLAIN),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                                                               PROCESS                               PID                  USER                     UNIT                FLAGS
-tcp    0.0.0.0         3416   any         commandport                                                                           python3                               812                  root                     -                   orphaned (presumed)
-udp    [::]            4913   any         (unassigned)                                                                          (hidden)                              -                    65534                    -                   unexplained
-tcp    0.0.0.0         8000   any         ~Django, uvicorn and other development servers, Splunk, Portainer, Hikvision cameras  nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -
-udp    0.0.0.0         51820  any         (dynamic)                                                                             (kernel)                              -                    root                     -                   -
-tcp    [fe80::1%eth0]  22     link-local  ssh                                                                                   (unknown)                             -                    -                        -                   -
-tcp    127.0.0.1       5432   loopback    postgresql                                                                            postgres                              900                  postgres                 -                   -
-tcp    127.0.0.1       8003   loopback    mcreport                                                                              \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001            \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
-tcp    127.0.0.1       60417  loopback    (dynamic)                                                                             (vanished)                            -                    root                     -                   ephemeral
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS                               PID                  USER                     UNIT                FLAGS
+tcp    0.0.0.0         3416   any         IANA: commandport  python3 -m serve                      812                  root                     -                   orphaned (presumed)
+udp    [::]            4913   any         -                  (hidden)                              -                    65534                    -                   unexplained
+tcp    0.0.0.0         8000   any         nginx              nginx ×4, ?                           21,22,23,24,4000025  root                     -                   -
+udp    0.0.0.0         51820  any         -                  (kernel)                              -                    root                     -                   -
+tcp    [fe80::1%eth0]  22     link-local  (ssh)              (unknown)                             -                    -                        -                   -
+tcp    127.0.0.1       5432   loopback    PostgreSQL         postgres                              900                  root                     -                   -
+tcp    127.0.0.1       8003   loopback    IANA: mcreport     \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001            \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
+tcp    127.0.0.1       60417  loopback    -                  (vanished)                            -                    root                     -                   ephemeral
 
 "#]],
     );
@@ -35,18 +35,18 @@ fn at_120_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(120)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE              PROCESS              PID      USER            FLAGS
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS               PID      USER             FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         commandport          python3              812      root            orphaned?
-udp    [::]            4913   any         -                    (hidden)             -        65534           unexplained
-tcp    0.0.0.0         8000   any         ~Django, uvicorn a…  nginx ×4, ?          21 +4    root            -
-udp    0.0.0.0         51820  any         -                    (kernel)             -        root            -
-tcp    [fe80::1%eth0]  22     link-local  ssh                  (unknown)            -        -               -
-tcp    127.0.0.1       5432   loopback    postgresql           postgres             900      postgres        -
-tcp    127.0.0.1       8003   loopback    mcreport             \x1b[2J\x0aevil\u{…  1000 +1  \x1b[2J\x0aev…  shared +1
-tcp    127.0.0.1       60417  loopback    -                    (vanished)           -        root            ephemeral
+tcp    0.0.0.0         3416   any         IANA: commandport  python3 -m serve      812      root             orphaned?
+udp    [::]            4913   any         -                  (hidden)              -        65534            unexplained
+tcp    0.0.0.0         8000   any         nginx              nginx ×4, ?           21 +4    root             -
+udp    0.0.0.0         51820  any         -                  (kernel)              -        root             -
+tcp    [fe80::1%eth0]  22     link-local  (ssh)              (unknown)             -        -                -
+tcp    127.0.0.1       5432   loopback    PostgreSQL         postgres              900      root             -
+tcp    127.0.0.1       8003   loopback    IANA: mcreport     \x1b[2J\x0aevil\u{2…  1000 +1  \x1b[2J\x0aevi…  shared +1
+tcp    127.0.0.1       60417  loopback    -                  (vanished)            -        root             ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
-Owner of 1 socket hidden. Run with sudo to see them.
+Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 
 "#]],
@@ -58,18 +58,18 @@ fn at_80_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(80)),
         str![[r#"
-PROTO  ADDRESS         PORT   SERVICE    PROCESS    PID      USER    FLAGS
+PROTO  ADDRESS         PORT   EXPOSURE  SERVICE   PROCESS   PID      FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   commandp…  python3    812      root    orphaned?
-udp    [::]            4913   -          (hidden)   -        65534   unexplained
-tcp    0.0.0.0         8000   ~Django,…  nginx ×4…  21 +4    root    -
-udp    0.0.0.0         51820  -          (kernel)   -        root    -
-tcp    [fe80::1%eth0]  22     ssh        (unknown)  -        -       -
-tcp    127.0.0.1       5432   postgres…  postgres   900      postg…  -
-tcp    127.0.0.1       8003   mcreport   \x1b[2J\…  1000 +1  \x1b[…  shared +1
-tcp    127.0.0.1       60417  -          (vanishe…  -        root    ephemeral
+tcp    0.0.0.0         3416   any       IANA: c…  python3…  812      orphaned?
+udp    [::]            4913   any       -         (hidden)  -        unexplained
+tcp    0.0.0.0         8000   any       nginx     nginx ×…  21 +4    -
+udp    0.0.0.0         51820  any       -         (kernel)  -        -
+tcp    [fe80::1%eth0]  22     link-lo…  (ssh)     (unknow…  -        -
+tcp    127.0.0.1       5432   loopback  Postgre…  postgres  900      -
+tcp    127.0.0.1       8003   loopback  IANA: m…  \x1b[2J…  1000 +1  shared +1
+tcp    127.0.0.1       60417  loopback  -         (vanish…  -        ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
-Owner of 1 socket hidden. Run with sudo to see them.
+Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 
 "#]],
@@ -81,23 +81,38 @@ fn at_60_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(60)),
         str![[r#"
-PROTO  ADDRESS         PORT   SERVICE  PROCESS   FLAGS
+PROTO  ADDRESS         PORT   SERVICE   PROCESS  FLAGS
 ────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   comman…  python3   orphaned?
-udp    [::]            4913   -        (hidden)  unexplained
-tcp    0.0.0.0         8000   ~Djang…  nginx ×…  -
-udp    0.0.0.0         51820  -        (kernel)  -
-tcp    [fe80::1%eth0]  22     ssh      (unknow…  -
-tcp    127.0.0.1       5432   postgr…  postgres  -
-tcp    127.0.0.1       8003   mcrepo…  \x1b[2J…  shared +1
-tcp    127.0.0.1       60417  -        (vanish…  ephemeral
+tcp    0.0.0.0         3416   IANA: c…  python…  orphaned?
+udp    [::]            4913   -         (hidde…  unexplained
+tcp    0.0.0.0         8000   nginx     nginx …  -
+udp    0.0.0.0         51820  -         (kerne…  -
+tcp    [fe80::1%eth0]  22     (ssh)     (unkno…  -
+tcp    127.0.0.1       5432   Postgre…  postgr…  -
+tcp    127.0.0.1       8003   IANA: m…  \x1b[2…  shared +1
+tcp    127.0.0.1       60417  -         (vanis…  ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2
 unexplained, 1 shared.
-Owner of 1 socket hidden. Run with sudo to see them.
+Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 
 "#]],
     );
+}
+
+/// EXPOSURE, PID and FLAGS fit 80 columns.
+#[test]
+fn exposure_stays_at_80_columns() {
+    let mut with_long_flags = scene();
+    for exe in with_long_flags.processes.iter_mut().filter_map(|process| process.exe.as_mut()) {
+        exe.open_directories = Some(vec!["/usr".into()]);
+    }
+    for snapshot in [scene(), with_long_flags] {
+        let text = listing(&snapshot, &terminal(80));
+        for column in ["EXPOSURE", "PID", "FLAGS"] {
+            assert!(text.lines().next().unwrap().contains(column), "{text}");
+        }
+    }
 }
 
 /// A wide terminal shows everything: both flags, the confidence, the unit.
@@ -106,18 +121,18 @@ fn at_200_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(200)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE                                 PROCESS                               PID             USER                     UNIT                FLAGS
-────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         commandport                             python3                               812             root                     -                   orphaned (presumed)
-udp    [::]            4913   any         (unassigned)                            (hidden)                              -               65534                    -                   unexplained
-tcp    0.0.0.0         8000   any         ~Django, uvicorn and other developmen…  nginx ×4, ?                           21,22,23,24 +1  root                     -                   -
-udp    0.0.0.0         51820  any         (dynamic)                               (kernel)                              -               root                     -                   -
-tcp    [fe80::1%eth0]  22     link-local  ssh                                     (unknown)                             -               -                        -                   -
-tcp    127.0.0.1       5432   loopback    postgresql                              postgres                              900             postgres                 -                   -
-tcp    127.0.0.1       8003   loopback    mcreport                                \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
-tcp    127.0.0.1       60417  loopback    (dynamic)                               (vanished)                            -               root                     -                   ephemeral
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS                               PID             USER                     UNIT                FLAGS
+───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+tcp    0.0.0.0         3416   any         IANA: commandport  python3 -m serve                      812             root                     -                   orphaned (presumed)
+udp    [::]            4913   any         -                  (hidden)                              -               65534                    -                   unexplained
+tcp    0.0.0.0         8000   any         nginx              nginx ×4, ?                           21,22,23,24 +1  root                     -                   -
+udp    0.0.0.0         51820  any         -                  (kernel)                              -               root                     -                   -
+tcp    [fe80::1%eth0]  22     link-local  (ssh)              (unknown)                             -               -                        -                   -
+tcp    127.0.0.1       5432   loopback    PostgreSQL         postgres                              900             root                     -                   -
+tcp    127.0.0.1       8003   loopback    IANA: mcreport     \x1b[2J\x0aevil\u{202e}, \x28kernel)  1000,1001       \x1b[2J\x0aevil\u{202e}  evil\u{9b}.service  shared, unexplained
+tcp    127.0.0.1       60417  loopback    -                  (vanished)                            -               root                     -                   ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
-Owner of 1 socket hidden. Run with sudo to see them.
+Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
 
 "#]],
@@ -144,6 +159,7 @@ fn fits_every_terminal() {
         assert_eq!(rule, Some(1), "{text}");
         let header = text.lines().next().unwrap();
         let essential: &[&str] = match width {
+            100.. => &["PROTO", "ADDRESS", "PORT", "EXPOSURE", "SERVICE", "PROCESS", "PID", "FLAGS"],
             60.. => &["PROTO", "ADDRESS", "PORT", "SERVICE", "PROCESS", "FLAGS"],
             _ => &["PORT", "FLAGS"],
         };
@@ -218,7 +234,7 @@ No listeners.
         listing(&snapshot, &terminal(120)),
         str![[r#"
 No listener could be seen.
-1 list of sockets could not be read. Run with sudo to see them.
+1 list of sockets could not be read. Run with sudo to see it.
 
 "#]],
     );

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use super::super::cells::Form;
+use super::super::columns::named;
+use super::super::fixtures::*;
+use super::super::{process_cells, table};
+use super::PLAIN;
+use crate::judge::Report;
+use crate::model::*;
+
+fn one(socket: Socket, processes: Vec<Process>) -> Report {
+    report(&Snapshot { sockets: vec![socket], processes, ..empty() })
+}
+
+fn cell(report: &Report, column: &str, form: Form) -> String {
+    named(column).unwrap().cell(&report.entries[0], &report.snapshot, form).text.into_owned()
+}
+
+fn interpreted(name: &str, exe: &str, cmdline: &[&str]) -> Process {
+    Process {
+        exe: Some(Exe { path: exe.into(), state: ExeState::Present, open_directories: None }),
+        cmdline: cmdline.iter().map(ToString::to_string).collect(),
+        ..process(7, name)
+    }
+}
+
+/// SERVICE holds what runs, else what is usual on the port, else what is only registered.
+#[test]
+fn service_is_what_runs() {
+    for (name, local, program, service) in [
+        ("a known program on its port", "tcp/0.0.0.0:22", "sshd", "OpenSSH server"),
+        ("a known program on another port", "tcp/127.0.0.1:8081", "nginx", "nginx"),
+        ("an unknown program on a port in use", "tcp/127.0.0.1:5432", "xyzzy", "(postgresql)"),
+        ("a known use", "tcp/127.0.0.1:3000", "xyzzy", "(Node.js, React and Ra…)"),
+        ("a dead registration", "tcp/0.0.0.0:3416", "xyzzy", "IANA: commandport"),
+        ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
+        ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),
+        ("an ephemeral port", "tcp/0.0.0.0:60417", "xyzzy", ""),
+        // A tool that a person left open is not what is usual there.
+        ("an impostor", "tcp/0.0.0.0:3306", "python3", ""),
+    ] {
+        let report = one(socket(local, Owner::Held(vec![7].into())), vec![process(7, program)]);
+        for form in [Form::Complete, Form::Long, Form::Short] {
+            assert_eq!(cell(&report, "service", form), service, "{name}");
+        }
+        let wide = text(|w| table::grid(&report, &[named("service").unwrap()], false, &PLAIN, w));
+        assert_eq!(wide.trim_end(), if service.is_empty() { "-" } else { service }, "{name}");
+    }
+}
+
+#[test]
+fn service_fits_24_columns() {
+    let programs = (1000..).zip(crate::registry::programs::programs());
+    let (sockets, processes) = programs
+        .map(|(pid, program)| {
+            let socket = socket(&format!("tcp/0.0.0.0:{pid}"), Owner::Held(vec![pid].into()));
+            (socket, process(pid, program.mark()))
+        })
+        .unzip();
+    let report = report(&Snapshot { sockets, processes, ..empty() });
+    let column = named("service").unwrap();
+    let cells = report.entries.iter().map(|entry| column.cell(entry, &report.snapshot, Form::Complete).text);
+    assert_eq!(cells.map(|text| unicode_width::UnicodeWidthStr::width(&*text)).max(), Some(24));
+}
+
+/// A server opens its socket as root and then serves as another user.
+#[test]
+fn user_is_the_effective_user() {
+    let by = |pid: Pid, uid: Option<u32>, user: Option<&str>| Process {
+        uid,
+        user: user.map(str::to_owned),
+        ..process(pid, "nginx")
+    };
+    let root = || by(7, Some(0), Some("root"));
+    let worker = |pid| by(pid, Some(33), Some("www-data"));
+    for (name, processes, user, users) in [
+        ("dropped", vec![by(7, Some(65534), Some("nobody"))], "nobody", "nobody"),
+        ("master and workers", vec![root(), worker(8), worker(9)], "root,www-data", "root,www-data"),
+        ("a number", vec![by(7, Some(1234), None)], "", "1234"),
+        ("not read", vec![], "root", "root"),
+    ] {
+        let pids: Vec<Pid> = (7..=9).take(processes.len().max(1)).collect();
+        let report = one(socket("tcp/0.0.0.0:80", Owner::Held(pids.into())), processes);
+        assert_eq!(cell(&report, "user", Form::Complete), users, "{name}");
+        assert_eq!(cell(&report, "user", Form::Data), user, "{name}");
+    }
+    let mut hidden = socket("tcp/0.0.0.0:80", Owner::Hidden);
+    Arc::make_mut(&mut hidden.home).user = Some("mallory".into());
+    assert_eq!(cell(&one(hidden, Vec::new()), "user", Form::Complete), "mallory");
+}
+
+/// PROCESS shows what an interpreter runs, the whole name, and whether the process is stopped.
+#[test]
+fn process_is_what_runs() {
+    let stopped = |process| Process { state: Some('T'), ..process };
+    for (process, shown) in [
+        (
+            interpreted("node", "/usr/bin/node", &["node", "/srv/app/server.js", "--port", "80"]),
+            "node server.js",
+        ),
+        (interpreted("node-MainThread", "/usr/bin/node", &["node", "server.js"]), "node server.js"),
+        (
+            interpreted("python3", "/usr/bin/python3.11", &["python3", "-m", "http.server"]),
+            "python3 -m http.server",
+        ),
+        (
+            interpreted("server.py", "/usr/bin/python3.11", &["/usr/bin/python3", "./server.py"]),
+            "python3 server.py",
+        ),
+        (interpreted("python3", "/usr/bin/python3.11", &["python3", "-c", "import x"]), "python3 -c …"),
+        (
+            interpreted("java", "/usr/lib/jvm/17/bin/java", &["java", "-Xmx1g", "-jar", "/opt/app.jar"]),
+            "java app.jar",
+        ),
+        (
+            interpreted(
+                "java",
+                "/usr/bin/java",
+                &["java", "-cp", "/opt/lib/*", "org.apache.zookeeper.QuorumPeerMain"],
+            ),
+            "java QuorumPeerMain",
+        ),
+        (interpreted("gunicorn", "/usr/bin/python3.11", &["gunicorn: master [app]"]), "gunicorn"),
+        (interpreted("python3", "/usr/bin/python3.11", &[]), "python3"),
+        (
+            interpreted("prometheus-node", "/usr/bin/prometheus-node-exporter", &[]),
+            "prometheus-node-exporter",
+        ),
+        // The process has another name than its file: the name stays.
+        (interpreted("prometheus-node", "/usr/bin/xyzzy", &[]), "prometheus-node"),
+        (stopped(process(7, "nginx")), "nginx (stopped)"),
+        (process(7, "x (stopped)"), r"x \x28stopped)"),
+        (interpreted("node", "/usr/bin/node", &["node", "\x1b[2J.js"]), r"node \x1b[2J.js"),
+    ] {
+        assert_eq!(process_cells::what_runs(&process), shown, "{process:?}");
+    }
+}
