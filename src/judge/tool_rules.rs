@@ -5,8 +5,9 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, Disguise, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::{OriginKind, Process};
+use crate::registry::command_line::CommandLine;
 use crate::registry::programs;
-use crate::registry::tools::{self, AdHocTool, AdHocUse};
+use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
 /// A sentence cuts longer command lines here, in characters.
 const LONGEST_COMMAND: usize = 160;
@@ -86,10 +87,21 @@ pub(super) fn ad_hoc(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
-        let found = tools::dual_use(&process.command_line()?)?;
-        let tools::DualUseTool { kind, severity, what, attack } = found;
+        let local = &subject.listener.socket.local;
+        let command = process.command_line()?;
+        let found = tools::dual_use(&command, local.port, local.protocol);
+        let found = found.or_else(|| ssh_server_of_a_user(process.process, &command))?;
+        let DualUseTool { kind, severity, what, attack } = found;
         Some(DualUse { tool: tool(process), kind, what, attack, severity }.into())
     })
+}
+
+/// Returns the purpose of an SSH server that a user who is not root has started. A process of the system's own server has
+/// that server among its ancestors.
+fn ssh_server_of_a_user(process: &Process, command: &CommandLine<'_>) -> Option<DualUseTool> {
+    let is_of_a_user = process.uid.is_some_and(|uid| uid != 0);
+    let is_of_a_server = process.parents.iter().any(|parent| Some(&parent.name) == process.name.as_ref());
+    tools::ssh_server_of_a_user(command).filter(|_| is_of_a_user && !is_of_a_server)
 }
 
 /// Decides `masquerading`: a kernel thread has no program file, and a server runs neither from a file of another name
@@ -195,6 +207,34 @@ mod tests {
             );
             let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "shell-listener");
             assert_eq!(found, is_listener, "{name}");
+        }
+    }
+
+    /// The attacker's way in as an ordinary user: a second SSH server on another port.
+    #[test]
+    fn an_ssh_server_of_a_user_is_named() {
+        let sshd = |uid, line: &str, parents: &[&str]| Process {
+            uid: Some(uid),
+            parents: parents.iter().map(|name| Parent::new(1, (*name).to_owned())).collect(),
+            ..program_process(7, "sshd", "/usr/sbin/sshd", line)
+        };
+        for (name, process, is_named) in [
+            ("of a user", sshd(1000, "/usr/sbin/sshd -D -p 2222 -f /dev/null", &["bash"]), true),
+            (
+                "with a title",
+                sshd(1000, "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", &[]),
+                true,
+            ),
+            ("of the system", sshd(0, "/usr/sbin/sshd -D", &["systemd"]), false),
+            ("a session", sshd(1000, "sshd: ann@pts/0", &[]), false),
+            ("a session by its ancestors", sshd(1000, "x", &["sshd", "systemd"]), false),
+        ] {
+            let report = judge(
+                seen(vec![socket("tcp/0.0.0.0:2222", Owner::Held(vec![7].into()))], vec![process]),
+                Registry::embedded(),
+            );
+            let found = report.entries[0].findings().iter().any(|one| one.flag().code() == "dual-use");
+            assert_eq!(found, is_named, "{name}");
         }
     }
 

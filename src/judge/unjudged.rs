@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::join::Entry;
-use crate::model::{Gap, Pid, Process, RunTarget, Stage, show_processes};
+use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
 
 /// The evidence that is missing: what it is missing of, and the rules that need it.
 type Missing = (&'static str, &'static str);
@@ -12,6 +12,8 @@ const PROCESS: Missing =
     ("of a listener that could not be read", "it ended during the scan, or may not be read");
 const COMMAND_LINE: Missing =
     ("with an unknown command line", "it is an interpreter or a relay, and what it runs decides");
+const CUT: Missing =
+    ("with a very long command line", "only its first 256 KiB were read, and what follows may decide");
 const SCRIPT: Missing = ("whose script was not found", "who can replace the script could not be checked");
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
@@ -54,6 +56,9 @@ fn lacking(process: &Process) -> Option<Missing> {
     if RunTarget::of(process) == RunTarget::Unknown {
         return Some(COMMAND_LINE);
     }
+    if process.cmdline.iter().map(|argument| argument.len() + 1).sum::<usize>() >= LONGEST_COMMAND_LINE {
+        return Some(CUT);
+    }
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
@@ -81,6 +86,11 @@ mod tests {
                 "a relay without command line",
                 program_process(7, "socat", "/usr/bin/socat", ""),
                 Some(COMMAND_LINE.1),
+            ),
+            (
+                "a command line that was cut",
+                python(&format!("python3 {}", "x".repeat(LONGEST_COMMAND_LINE))),
+                Some(CUT.1),
             ),
             ("ended", Process::unknown(7), Some(PROCESS.1)),
             ("a name only", program_process(7, "nginx", "", ""), None),

@@ -121,7 +121,7 @@ fn without_numbers(code: &str) -> String {
 
 /// Returns the name of an interpreter without its version and its build: `python3.11-dbg` and
 /// `perl5.36-x86_64-linux-gnu` become `python` and `perl`.
-fn without_version(program: &str) -> &str {
+pub(super) fn without_version(program: &str) -> &str {
     without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
 }
 
@@ -355,6 +355,19 @@ fn ends_cluster(argument: &str, options: &[&str]) -> bool {
     })
 }
 
+/// Options of Java whose value may be the next argument.
+const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
+    "--add-exports",
+    "--add-modules",
+    "--add-opens",
+    "--add-reads",
+    "--enable-native-access",
+    "--limit-modules",
+    "--patch-module",
+    "--source",
+    "--upgrade-module-path",
+];
+
 /// Returns the jar of `java -jar`, or else the class path: the working directory if none is given.
 fn class_path(arguments: &[String]) -> Runs<'_> {
     let mut elements = vec!["."];
@@ -368,6 +381,7 @@ fn class_path(arguments: &[String]) -> Runs<'_> {
                 let parts = parts.map(|part| part.strip_suffix("/*").unwrap_or(part));
                 elements = parts.map(|part| if part.is_empty() { "." } else { part }).collect();
             }
+            _ if JAVA_OPTIONS_WITH_VALUE.contains(&argument) => drop(rest.next()),
             "-m" | "--module" => return Runs::ClassPath(elements, rest.next().unwrap_or_default()),
             _ if argument.starts_with('-') || argument.starts_with('@') => {}
             _ if argument.ends_with(".java") => return Runs::File(argument),
@@ -464,6 +478,7 @@ mod tests {
             ("java -cp /a:/lib/*:x.jar Main", vec!["/a", "/lib", "x.jar"], "Main"),
             ("java -server Main arg -jar", vec!["."], "Main"),
             ("java -p mods -m m/Main", vec!["mods"], "m/Main"),
+            ("java --add-opens java.base/x=ALL-UNNAMED Main", vec!["."], "Main"),
         ] {
             assert_eq!(runs("java", &words_of(line)), Some(Runs::ClassPath(elements, class)), "{line}");
         }

@@ -14,6 +14,7 @@ mod named;
 mod network;
 mod process;
 mod program;
+pub(crate) mod python_modules;
 mod replaceable_by;
 mod scope;
 mod severity;
@@ -34,6 +35,7 @@ pub use forward::ForwardTarget;
 pub use interpreter::RunTarget;
 pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
+pub(crate) use process::LONGEST_COMMAND_LINE;
 pub use process::{
     AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
 };

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, named};
 
+/// Command lines are read up to this many bytes. The kernel allows half of it for one argument (`MAX_ARG_STRLEN` of
+/// linux/binfmts.h), so that code in an argument is read in full, and several megabytes for all.
+pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
+
 /// A process ID in the observer's own pid namespace.
 pub type Pid = u32;
 

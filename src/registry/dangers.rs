@@ -6,7 +6,8 @@
 
 use std::sync::OnceLock;
 
-use super::command_line::{CommandLine, Programs};
+use super::command_line::CommandLine;
+use super::program_rows::{NamedBy, Programs};
 use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{Protocol, Severity};
@@ -43,7 +44,8 @@ pub(crate) enum Basis {
     Default,
     /// The command line sets a password.
     Password,
-    /// Any program on this port is presumed to be the service, as with industrial protocols.
+    /// A program on this port is presumed to be the service: any program, as with industrial protocols, or one whose name
+    /// is too common to name it.
     Port,
 }
 
@@ -84,7 +86,13 @@ impl DangerRow {
     }
 
     /// Returns the danger of a listener of a program that the row names; `None` if the row does not apply.
-    fn judge(&self, command: &CommandLine<'_>, port: u16, protocol: Protocol) -> Option<Danger> {
+    fn judge(
+        &self,
+        command: &CommandLine<'_>,
+        port: u16,
+        protocol: Protocol,
+        on_own_ports: bool,
+    ) -> Option<Danger> {
         let mut certain = false;
         let mut named_port = false;
         let mut password = false;
@@ -102,12 +110,16 @@ impl DangerRow {
                 _ => (certain, named_port) = (true, named_port || names_port),
             }
         }
-        let on_its_port = self.lists(port, protocol);
-        let only_ports = self.fields[4] == "yes";
-        if only_ports && !on_its_port && !named_port {
-            return None;
-        }
-        if !only_ports && protocol.registered_as() == Protocol::Udp && !self.lists_protocol(Protocol::Udp) {
+        let is_elsewhere = !self.lists(port, protocol) && !named_port;
+        let applies = match self.fields[4] {
+            _ if !is_elsewhere => true,
+            "yes" => false,
+            _ if on_own_ports => false,
+            _ if protocol.registered_as() == Protocol::Udp && !self.lists_protocol(Protocol::Udp) => false,
+            "no" => true,
+            except => !pairs(except).any(|(range, p)| p == protocol.registered_as() && range.contains(port)),
+        };
+        if !applies {
             return None;
         }
         if certain {
@@ -117,7 +129,8 @@ impl DangerRow {
         if password {
             return Some(self.danger(severity.lower(), "password", Basis::Password));
         }
-        Some(self.danger(severity, self.fields[7], Basis::Default))
+        let basis = if on_own_ports { Basis::Port } else { Basis::Default };
+        Some(self.danger(severity, self.fields[7], basis))
     }
 }
 
@@ -153,7 +166,9 @@ pub(crate) fn danger(
     chosen_by_kernel: bool,
 ) -> Option<Danger> {
     let Dangers { lines, programs } = Dangers::read();
-    let judge = |row: usize| DangerRow::read(lines.get(row)?)?.judge(command, port, protocol);
+    let judge = |NamedBy { row, on_own_ports }| {
+        DangerRow::read(lines.get(row)?)?.judge(command, port, protocol, on_own_ports)
+    };
     let by_name = programs.naming(command).into_iter().filter_map(judge);
     let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;

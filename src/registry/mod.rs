@@ -14,9 +14,12 @@ pub(crate) mod dangers;
 #[doc(hidden)]
 pub mod iana;
 pub mod identity;
+mod program_names;
+mod program_rows;
 pub mod programs;
 mod row;
 mod rules;
+mod script_names;
 pub mod search;
 mod stats;
 mod table;

@@ -3,9 +3,11 @@
 
 use std::sync::OnceLock;
 
-use super::command_line::{CommandLine, Programs};
+use super::command_line::CommandLine;
+use super::program_rows::Programs;
+use super::programs::pairs;
 use super::table::{Table, parts};
-use crate::model::{Severity, named};
+use crate::model::{Protocol, Severity, named};
 
 named! {
     /// What a tool for a short task does with a connection.
@@ -59,10 +61,13 @@ impl<const N: usize> ToolTable<N> {
     }
 
     /// Returns the rows that name the program, in the order of the table, and then those for any program.
-    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = [&'static str; N]> {
+    /// Each comes with whether it applies only on its own ports.
+    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = ([&'static str; N], bool)> {
         let rows = self.programs.naming(command).into_iter().chain(self.programs.any(command));
-        let lines = rows.filter_map(|row| self.lines.get(row));
-        lines.filter_map(|line| line.split('\t').collect::<Vec<_>>().try_into().ok())
+        rows.filter_map(|named| {
+            let fields = self.lines.get(named.row)?.split('\t').collect::<Vec<_>>().try_into().ok()?;
+            Some((fields, named.on_own_ports))
+        })
     }
 }
 
@@ -76,22 +81,43 @@ fn severity(name: &str) -> Severity {
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
     let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/ad-hoc.tsv")));
+    let mut rows = rows.of(command).map(|(row, _)| row);
     let [programs, _, used_for, beyond, loopback] =
-        rows.of(command).find(|row| row[1].is_empty() || command.matches(row[1]))?;
+        rows.find(|row| row[1].is_empty() || command.matches(row[1]))?;
+    // What is missing from a command line that was cut may be worse than what was read.
+    let (least_beyond, least_on_loopback) =
+        if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
         used_for: AdHocUse::ALL.into_iter().find(|known| known.name() == used_for)?,
-        beyond_loopback: severity(beyond),
-        on_loopback: severity(loopback),
+        beyond_loopback: severity(beyond).max(least_beyond),
+        on_loopback: severity(loopback).max(least_on_loopback),
         is_shell: programs.split(',').any(|program| program == "sh"),
     })
 }
 
-/// Returns the purpose of a dual-use tool; `None` if the program is not such a tool.
+/// Returns the purpose of a dual-use tool that listens on `port`; `None` if the program is not such a tool.
 #[must_use]
-pub(crate) fn dual_use(command: &CommandLine<'_>) -> Option<DualUseTool> {
+pub(crate) fn dual_use(command: &CommandLine<'_>, port: u16, protocol: Protocol) -> Option<DualUseTool> {
     static ROWS: OnceLock<ToolTable<7>> = OnceLock::new();
     let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/dual-use.tsv")));
-    let is_used = |texts: &str| texts.is_empty() || texts.split(',').any(|text| command.contains(text));
-    let [_, _, kind, of, what, attack, _] = rows.of(command).find(|row| is_used(row[1]))?;
+    let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
+    let mut rows = rows.of(command).filter(|(row, on_own_ports)| !on_own_ports || is_own(row[1]));
+    let ([_, _, kind, of, what, attack, _], _) = rows.next()?;
     Some(DualUseTool { kind, severity: severity(of), what, attack })
+}
+
+/// Programs that let users log in over SSH.
+const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
+
+/// Returns the purpose of an SSH server that a user who is not root runs; `None` if the program is not an SSH server, or
+/// if it serves one session of the system's own server (`sshd: user@pts/0`).
+#[must_use]
+pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
+    let is_session = command.contains("sshd: ") && !command.contains("[listener]");
+    (command.is_called(&SSH_SERVERS) && !is_session).then_some(DualUseTool {
+        kind: "remote-control",
+        severity: Severity::Warning,
+        what: "SSH server of a user who is not root: this user decides who can log in.",
+        attack: "T1021.004",
+    })
 }

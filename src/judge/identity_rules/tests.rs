@@ -155,7 +155,7 @@ fn a_file_mounted_over_a_servers_path_masquerades() {
 
 /// A process can rewrite its command line: the script that it names has to be one that root has put there.
 #[test]
-fn a_command_line_counts_only_with_a_script_of_root() {
+fn a_command_line_is_trusted_only_with_a_script_of_root() {
     let [package, ..] = GENUINE;
     let origin = |kind| Some(Origin::of(kind));
     let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));

@@ -18,10 +18,8 @@ use super::files::{numbers, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
 use super::users::effective_uid;
-use crate::model::{Parent, Pid, Process};
+use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 
-/// Command lines are read up to this many bytes; the kernel allows several megabytes.
-const LONGEST_CMDLINE: usize = 128 * 1024;
 /// More than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
 /// A chain of parents is followed up to this length; real chains are far shorter.
@@ -218,7 +216,7 @@ fn comm(process: impl AsFd) -> Option<String> {
 }
 
 fn cmdline(process: impl AsFd) -> Vec<String> {
-    let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_CMDLINE).unwrap_or_default();
+    let mut bytes = slurp_at(process, "cmdline", 1024, LONGEST_COMMAND_LINE).unwrap_or_default();
     // A process that changes its title fills the rest with zeros.
     while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {

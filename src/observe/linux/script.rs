@@ -9,6 +9,7 @@ use super::files::slurp;
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, Runs};
+use crate::model::python_modules::modules_of_python;
 use crate::model::{Origin, OriginKind, Script};
 
 /// The number of elements of a class path that are checked; application servers have some hundred.
@@ -16,7 +17,8 @@ const CLASS_PATH: usize = 512;
 /// Argument files of Java are read up to this many bytes; a class path can take some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
 
-/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element.
+/// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element. Of
+/// modules of Python, only those in the working directory count.
 pub(super) fn script(
     process: &OwnedFd,
     program: &str,
@@ -31,13 +33,24 @@ pub(super) fn script(
             let elements = elements.into_iter().take(CLASS_PATH);
             let scripts = elements.filter_map(|element| file(process, tree, element, origins));
             // An element that does not exist is ignored, as Java does.
-            let exists = |script: &Script| {
-                script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
-            };
-            scripts.filter(exists).max_by_key(|script| script.origin.as_ref().map(|origin| origin.kind))
+            scripts.filter(exists).max_by_key(kind)
         }
-        Runs::Module(_) | Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => None,
+        Runs::Module(_) | Runs::Code(_) => {
+            let paths = modules_of_python(program, cmdline).into_iter();
+            let scripts = paths.filter_map(|path| file(process, tree, &path, origins));
+            scripts.filter(exists).max_by_key(kind)
+        }
+        Runs::Relay(_) | Runs::Nothing => None,
     }
+}
+
+/// Returns whether there is a file: an element of a class path, or of the places of a module, may not exist.
+fn exists(script: &Script) -> bool {
+    script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
+}
+
+fn kind(script: &Script) -> Option<OriginKind> {
+    script.origin.as_ref().map(|origin| origin.kind)
 }
 
 /// Returns the files of code that the options of an interpreter load, if users can replace them or nothing is known about
@@ -210,8 +223,38 @@ fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
     use super::*;
+
+    /// Python finds a module in its working directory before its own: anyone who can write there decides what runs.
+    #[test]
+    fn a_module_in_the_working_directory_is_the_script() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("evilm.py"), "").unwrap();
+        let mut process = Command::new("sleep").arg("60").current_dir(directory.path()).spawn().unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, format!("/proc/{}", process.id()), flags, Mode::empty()).unwrap();
+        let mut origins = Origins::default();
+        let tree = origins.tree(&opened).unwrap();
+        for (arguments, is_found) in [
+            (["-m", "evilm"], true),
+            (["-c", "import evilm"], true),
+            (["-m", "http.server"], false),
+            (["-Ic", "import evilm"], false),
+        ] {
+            let mut cmdline = vec!["python3".to_owned()];
+            cmdline.extend(arguments.map(str::to_owned));
+            let found = script(&opened, "/usr/bin/python3.11", &cmdline, &tree, &mut origins);
+            assert_eq!(
+                found.is_some_and(|script| script.path.ends_with("/evilm.py")),
+                is_found,
+                "{arguments:?}"
+            );
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
 
     #[test]
     fn argument_files_of_java() {

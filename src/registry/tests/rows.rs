@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::super::command_line::{CommandLine, Programs};
+use super::super::command_line::CommandLine;
 use super::super::dangers::danger;
 use super::super::identity::identify;
+use super::super::program_names::interpreter;
+use super::super::program_rows::Programs;
 use super::super::programs::{Match, Program, interpreters, pairs, programs};
 use super::super::tools::{ad_hoc, dual_use};
 use super::body;
@@ -17,8 +19,9 @@ use crate::model::{Exe, ExeState, Process, Protocol};
 /// Kernel services have no process.
 const KERNEL: &str = "no owning process";
 
+/// Returns the words of an example; `\\n` is a line break.
 fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
+    line.split(' ').map(|word| word.replace("\\n", "\n")).collect()
 }
 
 /// Returns the process that a row of `programs.tsv` describes; `mark` is added to what identifies it.
@@ -99,9 +102,23 @@ fn names(element: &'static str, command: &CommandLine<'_>) -> bool {
 
 /// Returns the file that an element stands for, and its condition.
 fn parts(element: &'static str) -> (&'static str, &'static str) {
+    let element = element.strip_prefix('@').unwrap_or(element);
     let (name, condition) = element.split_once(':').unwrap_or((element, ""));
-    let name = name.strip_suffix("[0-9.]*").unwrap_or(name);
     (if name == "beam" { "beam.smp" } else { name }, condition)
+}
+
+/// Returns a command line that the element names, unless its condition is an expression.
+fn plain_example(element: &'static str, port: (u16, Protocol)) -> Option<Example> {
+    let (file, condition) = parts(element);
+    let line = match condition {
+        "" => file.to_owned(),
+        regex if regex.starts_with('/') => return None,
+        option if option.starts_with('-') => format!("{file} {} target", option.trim_end_matches('*')),
+        text if file == "beam.smp" => format!("{file} -s {text}"),
+        text if file == "java" && text.contains('/') => format!("{file} -jar {text}"),
+        text => format!("{file} {text}"),
+    };
+    Some(Example::runs(file, &line, port))
 }
 
 /// Returns the elements of a programs column that name no program.
@@ -112,17 +129,28 @@ fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<
             return false;
         }
         let bare = Example::runs(file, file, (0, Protocol::Tcp));
-        let matches = match condition {
-            "" => names(element, &bare.command()),
-            regex if regex.starts_with('/') && regex.ends_with('/') => {
+        let matches = match plain_example(element, (0, Protocol::Tcp)) {
+            Some(example) => names(element, &example.command()),
+            None => {
                 let by_file = |example: &Example| names(element, &CommandLine::new(file, &example.arguments));
                 examples.iter().any(by_file)
             }
-            text => names(element, &CommandLine::new(file, &words(&format!("{file} {text}")))),
         };
-        let is_selective = condition.is_empty() || !names(element, &bare.command());
-        let unrelated = Example::runs("unrelated", "unrelated --port 1", (0, Protocol::Tcp));
-        !matches || !is_selective || names(element, &unrelated.command())
+        // An expression that begins like this describes the whole command line, which may be the name alone.
+        let is_whole = condition.starts_with(r"/^\S*");
+        let is_selective = condition.is_empty() || is_whole || !names(element, &bare.command());
+        // What another program is given, and the directory of a program, do not name it.
+        let unrelated =
+            Example::runs("unrelated", &format!("unrelated --port 1 {condition}"), (0, Protocol::Tcp));
+        let elsewhere =
+            format!("{file} -Dx={condition} /srv/{condition}-demo/app x-{condition}-x --store {condition}");
+        let elsewhere = Example::runs(file, &elsewhere, (0, Protocol::Tcp));
+        let is_script = interpreter(file).is_some_and(|name| !matches!(name, "beam" | "busybox"))
+            && !condition.is_empty()
+            && !condition.ends_with('/');
+        let is_named_by_others =
+            names(element, &unrelated.command()) || (is_script && names(element, &elsewhere.command()));
+        !matches || !is_selective || is_named_by_others
     };
     column.split(',').filter(never).collect()
 }
@@ -157,10 +185,8 @@ fn every_danger_is_found_by_a_command_line() {
             }
         }
         let first_port =
-            pairs(ports).next().map_or((1, Protocol::Tcp), |(ports, protocol)| (ports.low, protocol));
-        let plain = programs.split(',').map(parts).filter(|(_, condition)| !condition.starts_with('/'));
-        let plain =
-            plain.map(|(file, text)| Example::runs(file, format!("{file} {text}").trim_end(), first_port));
+            pairs(ports).next().map_or((31337, Protocol::Tcp), |(ports, protocol)| (ports.low, protocol));
+        let plain = programs.split(',').filter_map(|element| plain_example(element, first_port));
         let is_found = |example: &Example| {
             let found = danger(&example.command(), example.port, example.protocol, false);
             found.is_some_and(|found| found.service == service)
@@ -188,7 +214,9 @@ fn every_tool_is_found_by_a_command_line() {
         let [file, command, expected] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let example = Example::runs(file, command, (0, Protocol::Tcp));
         let found = ad_hoc(&example.command()).map(|tool| tool.used_for.name());
-        let found = found.or_else(|| dual_use(&example.command()).map(|tool| tool.kind)).unwrap_or("-");
+        let found = found
+            .or_else(|| dual_use(&example.command(), 0, Protocol::Tcp).map(|tool| tool.kind))
+            .unwrap_or("-");
         if found != expected {
             failed.push(format!("{found}: {line}"));
         }
@@ -209,24 +237,77 @@ fn every_tool_is_found_by_a_command_line() {
     let mut seen = BTreeSet::new();
     for line in body(include_str!("../data/dual-use.tsv")) {
         let fields: Vec<&'static str> = line.split('\t').collect();
-        let (program, texts, kind) = (fields[0], fields[1], fields[2]);
-        let file = if program == "*" { "any" } else { program };
-        for text in texts.split(',') {
-            let arguments = vec![file.to_owned(), format!("x{text} x")];
-            let found = dual_use(&CommandLine::new(file, &arguments));
+        let (programs, ports, kind) = (fields[0], fields[1], fields[2]);
+        let never = elements_that_never_match(programs, &examples);
+        if !never.is_empty() {
+            failed.push(format!("dual-use.tsv: no command line for {never:?}"));
+        }
+        let port = pairs(ports).next().map_or((0, Protocol::Tcp), |(ports, protocol)| (ports.low, protocol));
+        let of_row = programs.split(',').filter(|element| !element.starts_with('*'));
+        for (element, example) in of_row.filter_map(|element| Some((element, plain_example(element, port)?)))
+        {
+            let found = dual_use(&example.command(), example.port, example.protocol);
             if found.is_none_or(|found| found.kind != kind) {
-                failed.push(format!("dual-use.tsv: {program} {text} is {found:?}"));
+                failed.push(format!("dual-use.tsv: {element} is {found:?}"));
+            }
+            if element.starts_with('@') && dual_use(&example.command(), 4, Protocol::Tcp).is_some() {
+                failed.push(format!("dual-use.tsv: {element} on a port that is not its own"));
             }
         }
-        let bare = [file.to_owned()];
-        if !texts.is_empty()
-            && program != "*"
-            && dual_use(&CommandLine::new(file, &bare)).is_some_and(|found| found.what == fields[4])
-        {
-            failed.push(format!("dual-use.tsv: {program} without its text"));
-        }
-        seen.insert(program);
+        seen.insert(programs);
     }
-    assert!(dual_use(&CommandLine::new("unrelated", &words("unrelated --port 1"))).is_none());
     assert!(seen.len() > 150 && failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+}
+
+/// Names that are common words or short: a program of such a name is known by its own port or by its arguments.
+const COMMON_NAMES: &str = include_str!("common-names.txt");
+
+#[test]
+fn a_common_name_alone_is_in_no_row() {
+    let mut flagged = Vec::new();
+    for name in COMMON_NAMES.lines() {
+        for (file, line) in [
+            (name, format!("/usr/local/bin/{name} serve -c x.yaml")),
+            ("node", format!("node {name}")),
+            ("node", format!("node /srv/{name}/server.js --port 1")),
+            ("python3.12", format!("/opt/{name}/bin/python3 {name}.py")),
+            (
+                "java",
+                format!("java -D{name}.url=x -cp /opt/{name}/{name}-client.jar com.example.Main {name}"),
+            ),
+        ] {
+            for port in [8080, 18_099] {
+                flagged.extend(flag_of(&Example::runs(file, &line, (port, Protocol::Tcp))));
+            }
+        }
+    }
+    assert!(
+        COMMON_NAMES.lines().count() > 150 && flagged.is_empty(),
+        "{} flagged: {flagged:#?}",
+        flagged.len()
+    );
+}
+
+/// Returns the row that a command line matches, and the command line.
+fn flag_of(example: &Example) -> Option<String> {
+    let (command, line) = (example.command(), example.arguments.join(" "));
+    let said = danger(&command, example.port, example.protocol, false).map(|found| found.service);
+    let said = said.or_else(|| dual_use(&command, example.port, example.protocol).map(|found| found.what));
+    let said = said.or_else(|| ad_hoc(&command).map(|found| found.used_for.name()))?;
+    Some(format!("{said}: {line} ({})", example.port))
+}
+
+/// Ordinary programs whose name, path or arguments contain the name of a dangerous one.
+#[test]
+fn ordinary_programs_match_no_row() {
+    let lines = body(include_str!("ordinary-lines.tsv"));
+    let mut count = 0;
+    let flagged: Vec<String> = lines
+        .filter_map(|line| {
+            let [file, port, command] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            count += 1;
+            flag_of(&Example::runs(file, command, (port.parse().unwrap(), Protocol::Tcp)))
+        })
+        .collect();
+    assert!(count >= 60 && flagged.is_empty(), "{} flagged: {flagged:#?}", flagged.len());
 }

@@ -219,7 +219,9 @@ fn dangers_have_their_shape() {
         let authentication = ["none", "none-by-default", "optional", "password", "strong", "n/a"];
         assert!(authentication.contains(&row["authentication"]), "{service}");
         assert!(["none", "optional", "always"].contains(&row["encryption"]), "{service}");
-        assert!(["yes", "no"].contains(&row["only_ports"]) && !row["title"].is_empty(), "{service}");
+        let except = row["only_ports"];
+        let is_list = port_list(except).count() == except.split(',').count();
+        assert!((["yes", "no"].contains(&except) || is_list) && !row["title"].is_empty(), "{service}");
         assert!(row["outsider_gets"].ends_with('.') && row["remedy"].ends_with('.'), "{service}");
         assert!(is_source(row["source"]), "{service}");
         assert!(row["attack"].split(',').filter(|id| !id.is_empty()).all(is_technique), "{service}");
@@ -232,7 +234,7 @@ fn dangers_have_their_shape() {
         let arguments: Vec<_> = row["arguments"].split(" ;; ").filter(|text| !text.is_empty()).collect();
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));
-        assert!(row["only_ports"] == "no" || ports > 0 || by_port, "can never match: {service}");
+        assert!(except != "yes" || ports > 0 || by_port, "can never match: {service}");
     }
     assert!(seen.len() >= 340, "{}", seen.len());
 }
@@ -241,8 +243,9 @@ fn dangers_have_their_shape() {
 fn dual_use_and_ad_hoc_tools_have_their_shape() {
     let mut seen = BTreeSet::new();
     for row in rows(include_str!("../data/dual-use.tsv")) {
-        let program = row["program"];
-        assert!(is_program(program) && seen.insert((program, row["match"])), "{program}");
+        let program = row["programs"];
+        assert!(program.split(',').all(is_program) && seen.insert(program), "{program}");
+        assert_eq!(program.contains('@'), !row["ports"].is_empty(), "{program}");
         let kinds = ["tunnel", "remote-control", "attack", "miner", "interception", "proxy"];
         assert!(
             kinds.contains(&row["kind"]) && ["warning", "notice"].contains(&row["severity"]),
@@ -252,7 +255,7 @@ fn dual_use_and_ad_hoc_tools_have_their_shape() {
         assert!(row["attack"].is_empty() || is_technique(row["attack"]), "{program}");
     }
     for row in rows(include_str!("../data/ad-hoc.tsv")) {
-        assert!(row["program"].split(',').all(is_program), "{row:?}");
+        assert!(row["programs"].split(',').all(is_program), "{row:?}");
         assert!(is_expression(row["arguments"]), "{row:?}");
         assert!(["shell", "relay", "listen"].contains(&row["meaning"]), "{row:?}");
         for column in ["severity_beyond_loopback", "severity_on_loopback"] {

@@ -110,13 +110,32 @@ fn tools_are_known_by_their_command_line() {
         [("by its name", "chisel", "chisel server", Some("tunnel")), ("a service", "nginx", "nginx", None)]
     {
         let arguments = arguments(line);
-        assert_eq!(dual_use(&CommandLine::new(file, &arguments)).map(|found| found.kind), expected, "{name}");
+        assert_eq!(
+            dual_use(&CommandLine::new(file, &arguments), 0, Protocol::Tcp).map(|found| found.kind),
+            expected,
+            "{name}"
+        );
     }
+}
+
+/// Padding does not hide the code behind it, and code that is cut is not taken for harmless.
+#[test]
+fn code_after_padding_is_judged() {
+    let code = |padding: usize, code: &str| {
+        let code = format!("'{}'\n{code}", "#".repeat(padding));
+        let arguments = ["python3".to_owned(), "-c".to_owned(), code];
+        ad_hoc(&CommandLine::new("python3.11", &arguments)).map(|tool| (tool.used_for, tool.beyond_loopback))
+    };
+    let shell = Some((AdHocUse::Shell, Severity::Critical));
+    assert_eq!(code(0, "import socket, pty"), shell, "several lines");
+    assert_eq!(code(130_000, "import socket, pty"), shell, "the longest argument");
+    assert_eq!(code(300_000, "import pty"), Some((AdHocUse::Listen, Severity::Warning)), "cut");
+    assert_eq!(code(0, "print()"), Some((AdHocUse::Listen, Severity::Notice)), "harmless");
 }
 
 #[test]
 fn the_line_is_bounded() {
-    let arguments = vec!["x".to_owned(), "é".repeat(1 << 16)];
+    let arguments = vec!["x".to_owned(), "é".repeat(1 << 18)];
     assert!(!CommandLine::new("x", &arguments).matches("y"));
 }
 
@@ -160,7 +179,8 @@ fn the_dangers_are_well_formed() {
             "{line}"
         );
         assert!(["none", "optional", "always"].contains(&encryption), "{line}");
-        assert!(["yes", "no"].contains(&only_ports), "{line}");
+        let except = only_ports.split(',').count();
+        assert!(["yes", "no"].contains(&only_ports) || pairs(fields[4]).count() == except, "{line}");
         assert!(
             !title.is_empty() && gets.ends_with('.') && remedy.ends_with('.') && !source.is_empty(),
             "{line}"
@@ -172,7 +192,7 @@ fn the_dangers_are_well_formed() {
             let bare = expression.trim_start_matches(['!', '~']).replace("{port}", "12345");
             assert!(compile(&bare).is_some(), "{line}");
         }
-        assert!(only_ports == "no" || listed > 0 || arguments.contains("{port}"), "can never match: {line}");
+        assert!(only_ports != "yes" || listed > 0 || arguments.contains("{port}"), "can never match: {line}");
         assert!(!programs.split(',').any(|program| program == "*") || only_ports == "yes", "{line}");
         let is_technique = |text: &str| text.starts_with('T') && text.len() >= 5;
         assert!(attack.split(',').all(|one| one.is_empty() || is_technique(one)), "{line}");
@@ -195,6 +215,9 @@ fn the_tools_are_well_formed() {
     for line in body(include_str!("../data/dual-use.tsv")) {
         let fields: Vec<_> = line.split('\t').collect();
         assert_eq!(fields.len(), 7, "{line}");
+        check_programs(fields[0], line);
+        let listed = fields[1].split(',').filter(|port| !port.is_empty()).count();
+        assert!(pairs(fields[1]).count() == listed && fields[0].contains('@') == (listed > 0), "{line}");
         let kinds = ["tunnel", "remote-control", "attack", "miner", "interception", "proxy"];
         assert!(kinds.contains(&fields[2]) && ["warning", "notice"].contains(&fields[3]), "{line}");
     }

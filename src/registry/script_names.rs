@@ -1,0 +1,250 @@
+//! What an interpreter runs, by its command line, in the form that the tables of dangerous services and of tools use.
+
+use super::program_names::interpreter as interpreter_of;
+use crate::model::interpreter::{Runs, runs};
+
+/// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
+const APPLICATION_SERVERS: [&str; 7] =
+    ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
+/// Scripts and modules that run another one, named by their arguments.
+const WRAPPERS: [&str; 7] = [
+    "clojure.main",
+    "debugpy",
+    "pydevd.py",
+    "coverage",
+    "newrelic-admin",
+    "opentelemetry-instrument",
+    "bundle",
+];
+/// The number of a wrapper's words that may name what it runs; further words are arguments of that.
+const WORDS_OF_A_WRAPPER: usize = 3;
+/// Directories of installed packages: the next part of a path is the package that a script belongs to.
+const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
+/// Words in the file name of a jar after the name of its product.
+const JAR_WORDS: [&str; 9] = ["all", "app", "boot", "exec", "full", "jre8", "server", "shaded", "standalone"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A path, or the name that a process gave itself.
+    File,
+    /// A module of Python.
+    Module,
+    /// A class of Java.
+    Class,
+}
+
+/// What an interpreter runs, and its arguments.
+#[derive(Clone, Debug)]
+pub(super) struct Command<'p> {
+    kind: Kind,
+    name: &'p str,
+    /// The arguments; they are split at blanks if a process wrote them over its own arguments.
+    arguments: Vec<&'p str>,
+}
+
+impl<'p> Command<'p> {
+    fn new(kind: Kind, name: &'p str, arguments: impl IntoIterator<Item = &'p str>) -> Self {
+        Command { kind, name, arguments: arguments.into_iter().collect() }
+    }
+
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &'p str> {
+        self.arguments.iter().copied()
+    }
+
+    /// Returns its name without directories, followed by its arguments.
+    pub(super) fn line(&self) -> String {
+        let mut line = self.name.rsplit('/').next().unwrap_or(self.name).to_owned();
+        for argument in &self.arguments {
+            line.push(' ');
+            line.push_str(argument);
+        }
+        line
+    }
+
+    /// Returns whether a table means this script, module, class or jar by `text`. Only whole parts of a name count: the
+    /// file name of a script, or the package that it belongs to; the module and the packages above it; the class, by its
+    /// package or by its own name; the jar, with a version or not. A text with a slash is some directories and a file.
+    pub(super) fn is_called(&self, text: &str) -> bool {
+        let is_below =
+            |name: &str| name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        match self.kind {
+            Kind::Module => is_below(self.name),
+            Kind::Class => is_below(self.name) || self.name.rsplit('.').next() == Some(text),
+            Kind::File => self.is_file(text),
+        }
+    }
+
+    fn is_file(&self, text: &str) -> bool {
+        let parts = parts_of_path(self.name);
+        let Some(file) = parts.last() else { return false };
+        let wanted: Vec<&str> = text.split('/').collect();
+        let package = || {
+            let at = parts.iter().rposition(|part| PACKAGES.contains(part))?;
+            parts.get(at + 1..at + 1 + wanted.len())
+        };
+        is_file_name(file, text)
+            || (wanted.len() > 1 && parts.windows(wanted.len()).any(|some| some == wanted))
+            || package().is_some_and(|package| package == wanted)
+    }
+}
+
+/// Returns the parts of a path, without `.` and with `..` resolved.
+fn parts_of_path(path: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    for part in path.split(['/', '\\']) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// Returns whether a file is called `text`: a program of .NET without its extension, and a jar also without its version.
+fn is_file_name(file: &str, text: &str) -> bool {
+    if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
+        return true;
+    }
+    let jar = file.strip_suffix(".jar").or_else(|| file.strip_suffix(".war"));
+    let rest = jar.and_then(|jar| jar.strip_prefix(text));
+    let is_addition = |word: &str| {
+        JAR_WORDS.contains(&word) || word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit())
+    };
+    rest.is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix(['-', '_']).is_some_and(|rest| rest.split(['-', '_']).all(is_addition))
+    })
+}
+
+/// Returns what an interpreter runs: what its command line says, and what its name says if it has written over its
+/// command line; then also what that runs.
+pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
+    let Some(first) = arguments.first() else { return Vec::new() };
+    let mut found = match interpreter {
+        "busybox" => vec![applet(arguments)],
+        "beam" => releases(arguments),
+        _ => Vec::new(),
+    };
+    if !matches!(interpreter, "busybox" | "beam") {
+        let file = first.rsplit(['/', '\\']).next().unwrap_or(first);
+        if interpreter_of(file) != Some(interpreter) {
+            found.extend(title(arguments));
+        }
+        found.extend(started(interpreter, arguments));
+    }
+    let further: Vec<Command<'p>> = found.iter().flat_map(further).collect();
+    found.extend(further);
+    found
+}
+
+/// Returns the options of an interpreter itself: its arguments up to what it runs.
+pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [String] {
+    let target = match runs(interpreter, arguments) {
+        Some(Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) | Runs::Code(target)) => {
+            target
+        }
+        _ => return arguments.get(1..).unwrap_or_default(),
+    };
+    // The code of `--eval=CODE` is a part of an argument.
+    let holds = |word: &String| {
+        word.as_bytes().as_ptr_range().contains(&target.as_ptr()) || std::ptr::eq(word.as_str(), target)
+    };
+    let end = arguments.iter().position(holds).unwrap_or(arguments.len());
+    arguments.get(1..end).unwrap_or_default()
+}
+
+/// Returns the script, module, class or jar on the command line of an interpreter.
+fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
+    let Some(run) = runs(interpreter, arguments) else { return Vec::new() };
+    let (kind, target) = match &run {
+        Runs::File(target) => (Kind::File, *target),
+        Runs::Module(target) => (Kind::Module, *target),
+        Runs::ClassPath(_, target) => (Kind::Class, *target),
+        Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => return Vec::new(),
+    };
+    let at = arguments.iter().position(|word| std::ptr::eq(word.as_str(), target));
+    let rest = at.and_then(|at| arguments.get(at + 1..)).unwrap_or_default();
+    // `java -m MODULE/CLASS`
+    let name = if kind == Kind::Class { target.rsplit('/').next().unwrap_or(target) } else { target };
+    let mut found = vec![Command::new(kind, name, rest.iter().map(String::as_str))];
+    if let Runs::ClassPath(elements, class) = run
+        && class.starts_with("org.springframework.boot.loader.")
+    {
+        let jars = elements.into_iter().filter(|element| element.ends_with(".jar"));
+        found.extend(jars.map(|jar| Command::new(Kind::File, jar, [])));
+    }
+    found
+}
+
+/// Returns what the title of a process names, which the process has written over its arguments: `airflow webserver`,
+/// `gunicorn: master [superset.app:create_app()]`.
+fn title(arguments: &[String]) -> Vec<Command<'_>> {
+    let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
+    let Some((first, rest)) = words.split_first() else { return Vec::new() };
+    let mut found = vec![Command::new(Kind::File, first.trim_end_matches(':'), rest.iter().copied())];
+    let bracketed = rest.iter().filter_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    found.extend(bracketed.map(|name| match application(name) {
+        Some(module) => Command::new(Kind::Module, module, []),
+        None => Command::new(Kind::File, name, []),
+    }));
+    found
+}
+
+/// Returns what a server of applications or a wrapper runs, by its arguments.
+fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
+    if APPLICATION_SERVERS.iter().any(|server| command.is_called(server)) {
+        let modules = command.arguments.iter().filter_map(|word| application(word));
+        return modules.map(|module| Command::new(Kind::Module, module, [])).collect();
+    }
+    if !WRAPPERS.iter().any(|wrapper| command.is_called(wrapper)) {
+        return Vec::new();
+    }
+    let words = &command.arguments;
+    let named = words.iter().enumerate().filter(|(_, word)| !word.starts_with('-')).take(WORDS_OF_A_WRAPPER);
+    let named = named.map(|(at, word)| {
+        let is_module = at.checked_sub(1).and_then(|before| words.get(before)) == Some(&"-m");
+        let rest = words.get(at + 1..).unwrap_or_default();
+        Command::new(if is_module { Kind::Module } else { Kind::File }, word, rest.iter().copied())
+    });
+    named.collect()
+}
+
+/// Returns the module of an application of Python in the form `MODULE:NAME`.
+fn application(word: &str) -> Option<&str> {
+    let (module, name) = word.split_once(':')?;
+    let begins_a_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_module = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    (begins_a_name(module) && begins_a_name(name) && module.chars().all(is_module)).then_some(module)
+}
+
+/// Returns the applet that busybox or toybox runs: its own name, or its first argument.
+fn applet(arguments: &[String]) -> Command<'_> {
+    let mut words = arguments.iter().flat_map(|argument| argument.split_whitespace());
+    let mut file = words.next().unwrap_or_default();
+    if interpreter_of(file.rsplit('/').next().unwrap_or(file)) == Some("busybox") {
+        file = words.next().unwrap_or_default();
+    }
+    Command::new(Kind::File, file.trim_start_matches('-'), words)
+}
+
+/// Returns what an Erlang runtime runs: the modules that it starts, its release, its script, and its name as a node.
+fn releases(arguments: &[String]) -> Vec<Command<'_>> {
+    let mut found = Vec::new();
+    for (at, word) in arguments.iter().enumerate() {
+        let rest = arguments.get(at + 1..).unwrap_or_default();
+        let Some((value, rest)) = rest.split_first() else { break };
+        let name = match word.as_str() {
+            "-s" | "-run" | "-extra" => value,
+            "--" if !value.starts_with('-') => value,
+            "-boot" => match value.split_once("/releases/") {
+                Some((root, _)) => root,
+                None => value,
+            },
+            "-name" | "-sname" => value.split('@').next().unwrap_or(value),
+            _ => continue,
+        };
+        found.push(Command::new(Kind::File, name, rest.iter().map(String::as_str)));
+    }
+    found
+}
