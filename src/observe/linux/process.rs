@@ -196,12 +196,6 @@ fn state(status: &[u8]) -> Option<char> {
     status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start().chars().next()
 }
 
-/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
-fn effective_uid(status: &[u8]) -> Option<u32> {
-    let status = String::from_utf8_lossy(status);
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 /// Opens the directory of a process in `/proc`. Everything read through it belongs to this process, even if another
 /// process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
