@@ -4,7 +4,6 @@
 mod card;
 mod caveats;
 mod cells;
-mod container;
 mod events;
 mod json;
 mod listener_card;
