@@ -10,6 +10,7 @@ mod endpoint;
 mod exposure;
 mod forward;
 pub(crate) mod interpreter;
+pub(crate) mod loaded_code;
 mod named;
 mod network;
 mod process;

@@ -9,6 +9,7 @@ use super::files::slurp;
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, Runs};
+use crate::model::loaded_code;
 use crate::model::python_modules::modules_of_python;
 use crate::model::{Origin, OriginKind, Script};
 
@@ -62,7 +63,7 @@ pub(super) fn loaded(
     tree: &Tree,
     origins: &mut Origins,
 ) -> Vec<Script> {
-    let files = interpreter::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
+    let files = loaded_code::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
     files.filter_map(|path| file(process, tree, path, origins)).collect()
 }
 
@@ -74,7 +75,7 @@ fn with_argument_files(
     cmdline: &[String],
     tree: &Tree,
 ) -> Option<Vec<String>> {
-    if !interpreter::is_java(program) || !cmdline.iter().any(|word| word.starts_with('@')) {
+    if !loaded_code::is_java(program) || !cmdline.iter().any(|word| word.starts_with('@')) {
         return None;
     }
     let words = cmdline.iter().flat_map(|word| {
@@ -245,7 +246,7 @@ mod tests {
         ] {
             let mut cmdline = vec!["python3".to_owned()];
             cmdline.extend(arguments.map(str::to_owned));
-            let found = script(&opened, "/usr/bin/python3.11", &cmdline, &tree, &mut origins);
+            let found = script(&opened, "python3.11", &cmdline, &tree, &mut origins);
             assert_eq!(
                 found.is_some_and(|script| script.path.ends_with("/evilm.py")),
                 is_found,

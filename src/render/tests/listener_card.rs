@@ -9,25 +9,25 @@ use super::{bleached, terminal};
 use crate::judge::{HowToStop, Listener, StartedBy};
 use crate::model::*;
 
-fn card(snapshot: &Snapshot, style: &Style) -> String {
+pub(super) fn card(snapshot: &Snapshot, style: &Style) -> String {
     let report = report(snapshot);
     let listener = Listener::only(&report.entries).expect("one listener");
     text(|w| listener_card::listing(&listener, &report, style, w))
 }
 
 /// Returns a snapshot of listeners of one process.
-fn of(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
+pub(super) fn of(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
     let mut snapshot = Snapshot { sockets, processes, ..empty() };
     snapshot.host.privileged = true;
     snapshot
 }
 
-fn held(pids: &[Pid]) -> Owner {
+pub(super) fn held(pids: &[Pid]) -> Owner {
     Owner::Held(pids.to_vec().into())
 }
 
 /// Returns ancestors of these names, nearest first, of the user ann; the last one is process 1.
-fn parents(names: &[&str]) -> Vec<Parent> {
+pub(super) fn parents(names: &[&str]) -> Vec<Parent> {
     let pid = |at: usize| if at + 1 == names.len() { 1 } else { u32::try_from(800 - at).unwrap() };
     let user = |at: usize| if at + 1 == names.len() { "root" } else { "ann" };
     let parent = |(at, name): (usize, &&str)| Parent {
@@ -38,7 +38,7 @@ fn parents(names: &[&str]) -> Vec<Parent> {
 }
 
 /// Returns a development server that ann started in tmux.
-fn node() -> Process {
+pub(super) fn node() -> Process {
     let mut origin = Origin::of(OriginKind::Package);
     (origin.package, origin.version) = (Some("nodejs".into()), Some("18.19.0".into()));
     Process {
@@ -431,59 +431,6 @@ fn a_port_that_the_kernel_forwards() {
 }
 
 /// The files of the manager name a container, its image and its pod.
-#[test]
-fn containers_with_names() {
-    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
-    let mut texts = String::new();
-    for (manager, group, name, pod) in [
-        ("docker", ID.to_owned(), Some("shop-web"), None),
-        ("docker", ID.to_owned(), Some("shop; reboot\n"), None),
-        ("docker", ID.to_owned(), None, None),
-        ("podman", format!("user@1000.service/{ID}"), Some("user@1000.service/web"), None),
-        ("containerd", ID.to_owned(), Some("web"), Some("web-7d9f")),
-        ("containerd", ID.to_owned(), Some("web"), None),
-    ] {
-        let known = |text: &str| Some(text.to_owned());
-        let details = Container {
-            id: ID.to_owned(),
-            manager: manager.to_owned(),
-            name: name.and_then(known),
-            image: known("nginx:1.27"),
-            pod: pod.and_then(known),
-            namespace: pod.and_then(|_| known("shop")),
-            addresses: Vec::new(),
-        };
-        let server = Process {
-            container: Some(group),
-            container_details: Some(Arc::new(details)),
-            ..process(35, "server")
-        };
-        let report = report(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![server]));
-        let listener = Listener::only(&report.entries).unwrap();
-        let why = StartedBy::of(&listener, "linux").map(|why| start_text::started_by(&why)).unwrap();
-        let stop = HowToStop::of(&listener, "linux").map(|how| start_text::how_to_stop(&how, "linux"));
-        texts += &format!("{why}\n  {}\n", stop.unwrap());
-    }
-    assert_snapshot(
-        texts,
-        str![[r#"
-docker container shop-web (image nginx:1.27)
-  docker stop shop-web
-docker container shop; reboot\x0a (image nginx:1.27)
-  docker stop 'shop; reboot\x0a'
-docker container 4f1c0b7d9e6a (image nginx:1.27)
-  docker stop 4f1c0b7d9e6a
-podman container user@1000.service/web (image nginx:1.27)
-  podman stop web   (as user 1000)
-Kubernetes container web (pod shop/web-7d9f, image nginx:1.27)
-  kill 35   (Kubernetes may start it again)
-container web (image nginx:1.27)
-  kill 35
-
-"#]],
-    );
-}
-
 #[test]
 fn times() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();

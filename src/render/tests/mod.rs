@@ -4,6 +4,7 @@
 mod card;
 mod caveats;
 mod cells;
+mod containers;
 mod events;
 mod json;
 mod listener_card;

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use snapbox::str;
+
+use super::super::fixtures::*;
+use super::super::*;
+use super::listener_card::*;
+use crate::judge::{HowToStop, Listener, StartedBy};
+use crate::model::*;
+
+#[test]
+fn containers_with_names() {
+    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+    let mut texts = String::new();
+    for (manager, group, name, pod) in [
+        ("docker", ID.to_owned(), Some("shop-web"), None),
+        ("docker", ID.to_owned(), Some("shop; reboot\n"), None),
+        ("docker", ID.to_owned(), None, None),
+        ("podman", format!("user@1000.service/{ID}"), Some("user@1000.service/web"), None),
+        ("containerd", ID.to_owned(), Some("web"), Some("web-7d9f")),
+        ("containerd", ID.to_owned(), Some("web"), None),
+    ] {
+        let known = |text: &str| Some(text.to_owned());
+        let details = Container {
+            id: ID.to_owned(),
+            manager: manager.to_owned(),
+            name: name.and_then(known),
+            image: known("nginx:1.27"),
+            pod: pod.and_then(known),
+            namespace: pod.and_then(|_| known("shop")),
+            addresses: Vec::new(),
+        };
+        let server = Process {
+            container: Some(group),
+            container_details: Some(Arc::new(details)),
+            ..process(35, "server")
+        };
+        let report = report(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![server]));
+        let listener = Listener::only(&report.entries).unwrap();
+        let why = StartedBy::of(&listener, "linux").map(|why| start_text::started_by(&why)).unwrap();
+        let stop = HowToStop::of(&listener, "linux").map(|how| start_text::how_to_stop(&how, "linux"));
+        texts += &format!("{why}\n  {}\n", stop.unwrap());
+    }
+    assert_snapshot(
+        texts,
+        str![[r#"
+docker container shop-web (image nginx:1.27)
+  docker stop shop-web
+docker container shop; reboot\x0a (image nginx:1.27)
+  docker stop 'shop; reboot\x0a'
+docker container 4f1c0b7d9e6a (image nginx:1.27)
+  docker stop 4f1c0b7d9e6a
+podman container user@1000.service/web (image nginx:1.27)
+  podman stop web   (as user 1000)
+Kubernetes container web (pod shop/web-7d9f, image nginx:1.27)
+  kill 35   (Kubernetes may start it again)
+container web (image nginx:1.27)
+  kill 35
+
+"#]],
+    );
+}
