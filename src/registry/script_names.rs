@@ -140,11 +140,10 @@ pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Co
 
 /// Returns the options of an interpreter itself: its arguments up to what it runs.
 pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [String] {
-    let target = match runs(interpreter, arguments) {
-        Some(Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) | Runs::Code(target)) => {
-            target
-        }
-        _ => return arguments.get(1..).unwrap_or_default(),
+    let Some(Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) | Runs::Code(target)) =
+        runs(interpreter, arguments)
+    else {
+        return arguments.get(1..).unwrap_or_default();
     };
     // The code of `--eval=CODE` is a part of an argument.
     let holds = |word: &String| {

@@ -144,7 +144,8 @@ const STOPPED: &str = "(stopped)";
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
-    let mut shown = match file.map(|file| (file, runs(file, &process.cmdline).and_then(target))) {
+    let mut shown = match file.map(|file| (file, runs(file, &process.cmdline).and_then(|runs| target(&runs))))
+    {
         // An interpreter has the name of its file, of its command, or of the script.
         Some((file, Some(target))) => {
             let command = process.cmdline.first().and_then(|word| word.rsplit('/').next());
@@ -168,7 +169,7 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
 const CUT: usize = 15;
 
 /// Returns what an interpreter runs, in short: the name of the file, the module, or the class.
-fn target(runs: Runs<'_>) -> Option<String> {
+fn target(runs: &Runs<'_>) -> Option<String> {
     match runs {
         Runs::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
         Runs::ClassPath(_, class) => Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned()),
