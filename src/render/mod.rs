@@ -114,8 +114,9 @@ fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
 }
 
 /// Returns the mark in place of the name of a process, if there is no process to name.
-const fn owner_mark(owner: &Owner) -> Option<&'static str> {
-    match owner {
+fn owner_mark(socket: &Socket) -> Option<&'static str> {
+    match socket.owner {
+        Owner::Kernel if socket.forwarding.is_some() => Some("(NAT rule)"),
         Owner::Held(_) => None,
         Owner::Hidden => Some("(hidden)"),
         Owner::Kernel => Some("(kernel)"),
@@ -131,9 +132,9 @@ fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),
         Some("?") => "\\x3f".into(),
-        Some(name @ ("(hidden)" | "(kernel)" | "(vanished)" | "(unknown)")) => {
-            name.replacen('(', "\\x28", 1).into()
-        }
+        Some(
+            name @ ("(hidden)" | "(kernel)" | "(NAT rule)" | "(unaccounted)" | "(vanished)" | "(unknown)"),
+        ) => name.replacen('(', "\\x28", 1).into(),
         Some(name) => sanitize(name),
     }
 }

@@ -157,8 +157,8 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
     }
     for judged in &draft.left_out {
         let socket = &judged.socket;
-        let mark = owner_mark(&socket.owner)
-            .unwrap_or("(partly read, or in a root directory that a user can change)");
+        let mark =
+            owner_mark(socket).unwrap_or("(partly read, or in a root directory that a user can change)");
         let local = &socket.local;
         writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
     }

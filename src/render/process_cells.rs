@@ -117,7 +117,7 @@ pub(super) fn process(entry: &Entry, form: Form) -> Field {
         return process_names(entry, form);
     }
     let owner = &entry.socket.owner;
-    if let Some(mark) = owner_mark(owner) {
+    if let Some(mark) = owner_mark(&entry.socket) {
         return Field::new(mark, Tone::Quiet);
     }
     let mut names: Vec<(Cow<'_, str>, usize)> = Vec::new();

@@ -217,7 +217,7 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
     for arguments in [["explain", "80"], ["audit", "--fail-on=info"]] {
         let output = lab.portolan(arguments).output()?;
         let text = String::from_utf8(output.stdout)?;
-        same!(text.contains("forwards tcp/80") || text.contains("published"), true, "{text}");
+        same!(text.contains("forwards tcp/80") || text.contains("(NAT rule)"), true, "{text}");
     }
     // The port is free for a program, and no program's.
     let output = lab.portolan(["watch", "--until-free", "80", "--timeout", "0"]).output()?;
