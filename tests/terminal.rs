@@ -296,7 +296,9 @@ fn tables_and_cards_fit_every_terminal() {
             let mut longest = 0;
             for line in plain(&text).lines().filter(|_| fits) {
                 longest = longest.max(line.width());
-                assert!(line.width() <= width.into(), "{about}: {line:?}");
+                // A word is never broken: the path of this test may be long.
+                let is_one_word = !line.trim().contains(' ');
+                assert!(line.width() <= width.into() || is_one_word, "{about}: {line:?}");
             }
             assert!(longest > 10 || !fits, "{about}: {text:?}");
             if arguments[..] == [port.as_str()] {
@@ -329,7 +331,7 @@ fn one_match_is_a_card() {
     for line in [
         format!("(pid {pid}, user "),
         " UTC".to_owned(),
-        format!("  Directory   {}", &directory.to_str().unwrap()[..10]),
+        format!("  Directory   {}", directory.to_str().unwrap().chars().take(10).collect::<String>()),
         "  Reachable   on this machine only; no connections now\n".to_owned(),
         format!("  To stop     kill {pid}\n"),
         "  Registry    ".to_owned(),

@@ -150,12 +150,12 @@ impl Drop for Terminal {
 }
 
 /// Returns the first flag of a listener of this process on a port that the kernel chose: a checkout in a world-writable
-/// directory adds a flag to its programs.
+/// directory adds a flag to its programs. It is the beginning of the flag, because a narrow table cuts it.
 pub fn first_flag() -> &'static str {
     use std::os::unix::fs::MetadataExt;
     let program = std::env::current_exe().unwrap();
     let open = program.ancestors().skip(1).any(|directory| directory.metadata().unwrap().mode() & 0o002 != 0);
-    if open { "writable-executable" } else { "ephemeral" }
+    if open { "writable-e" } else { "ephemeral" }
 }
 
 pub fn resize(user: impl AsFd, width: u16, height: u16) {
