@@ -27,18 +27,32 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
             == (published.local.protocol, to.port, &published.netns);
         socket.state.accepts_traffic() && socket.state != State::Published && is_same_port && is_there
     };
-    let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
     let published = entries.iter().filter_map(|entry| Some((entry, entry.socket.forwarding.as_ref()?.to)));
+    if published.clone().next().is_none() {
+        return HashMap::new();
+    }
+    let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
+    let on_port = by_port(entries);
     published
         // The wildcard listener of this machine does not receive what goes to another machine.
         .filter(|(_, to)| {
             to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address)
         })
         .filter_map(|(entry, to)| {
-            let behind = entries.iter().find(|other| receives(&other.socket, &entry.socket, to))?;
+            let mut there = on_port.get(&(entry.socket.local.protocol, to.port))?.iter().copied();
+            let behind = there.find(|other| receives(&other.socket, &entry.socket, to))?;
             Some((key(entry), behind.clone()))
         })
         .collect()
+}
+
+/// Returns the entries that can receive traffic, by protocol and port: there can be as many published ports as listeners.
+pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
+    let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
+        on_port.entry((entry.socket.local.protocol, entry.socket.local.port)).or_default().push(entry);
+    }
+    on_port
 }
 
 /// Removes the published ports that a program of the container engine serves too: it leads to the same place.

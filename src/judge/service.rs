@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
+use super::published::by_port;
 use crate::join::Entry;
 use crate::model::{ForwardTarget, Owner, Peer, Pid, Service, ServiceBy, Snapshot, unmapped};
 
@@ -44,18 +45,21 @@ pub(super) fn forward_target(to: Peer, processes: &[IdentifiedProcess<'_>]) -> F
 /// Finds the processes that listen where a forwarded port leads: in a namespace that has the address, or in the container
 /// that has it.
 pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
-    for at in 0..entries.len() {
-        let Some(to) = entries[at].forward_target() else { continue };
-        let protocol = entries[at].socket.local.protocol;
-        let serves = |entry: &&Entry| {
-            let local = &entry.socket.local;
-            let is_there = local.address.is_unspecified() || unmapped(local.address) == to.address;
-            entry.socket.state.holds_port()
-                && (local.protocol, local.port) == (protocol, to.port)
-                && is_there
-                && is_in_place(entry, to, snapshot)
+    let is_forwarded = |entry: &Entry| entry.forward_target().is_some();
+    if !entries.iter().any(is_forwarded) {
+        return;
+    }
+    let mut joined = Vec::new();
+    let on_port = by_port(entries);
+    for (at, entry) in entries.iter().enumerate() {
+        let Some(to) = entry.forward_target() else { continue };
+        let serves = |entry: &&&Entry| {
+            let address = entry.socket.local.address;
+            let is_there = address.is_unspecified() || unmapped(address) == to.address;
+            is_there && is_in_place(entry, to, snapshot)
         };
-        let behind: Vec<&Entry> = entries.iter().filter(serves).collect();
+        let there = on_port.get(&(entry.socket.local.protocol, to.port)).into_iter().flatten();
+        let behind: Vec<&Entry> = there.filter(serves).copied().collect();
         let pids: BTreeSet<Pid> =
             behind.iter().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
         let container = to.container.clone().or_else(|| {
@@ -64,8 +68,11 @@ pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
         });
         if !pids.is_empty() {
             let to = ForwardTarget { pids: pids.into_iter().collect(), container, ..to.clone() };
-            entries[at].set_forwards_to(to);
+            joined.push((at, to));
         }
+    }
+    for (at, to) in joined {
+        entries[at].set_forwards_to(to);
     }
 }
 

@@ -224,6 +224,20 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(0));
     same!(tcp("0.0.0.0:80").is_ok(), true);
     drop(server);
+    // Every port of this machine leads to another address: nothing behind them was judged.
+    same!(report["gaps"].to_string().contains("another address"), false);
+    sh("iptables -w -t nat -A PREROUTING -p tcp -j DNAT --to-destination 10.9.9.9")?;
+    let report = lab.json(&[])?;
+    same!(
+        (&report["complete"], report["gaps"].to_string().contains("another address")),
+        (&false.into(), true)
+    );
+    same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
+    // What another machine sends to a loopback address is dropped.
+    sh(
+        "iptables -w -t nat -F && iptables -w -t nat -A PREROUTING -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:9",
+    )?;
+    same!(lab.json(&["--state", "published"])?["listeners"].as_array().map(Vec::len), Some(0));
     Ok(())
 }
 

@@ -195,6 +195,11 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
+/// Returns whether the kernel delivers what other machines send to loopback addresses, on any device.
+pub(super) fn routes_to_loopback() -> bool {
+    martian_devices().is_some()
+}
+
 /// Returns a note on the devices through which other machines reach the loopback addresses of this one
 /// (`route_localnet`, Documentation/networking/ip-sysctl.rst).
 fn martian_devices() -> Option<Note> {

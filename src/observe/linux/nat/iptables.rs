@@ -10,6 +10,27 @@ use crate::model::{Family, Protocol};
 /// The text of a rule is cut at this length for reports.
 const LONGEST_TEXT: usize = 300;
 
+/// The targets that translate no destination (iptables-extensions(8)). Others, as NETMAP, may do so.
+const OTHER_TARGETS: [&str; 17] = [
+    "SNAT",
+    "MASQUERADE",
+    "LOG",
+    "NFLOG",
+    "ULOG",
+    "MARK",
+    "CONNMARK",
+    "SET",
+    "CLASSIFY",
+    "AUDIT",
+    "TRACE",
+    "RATEEST",
+    "QUEUE",
+    "NFQUEUE",
+    "TCPMSS",
+    "DSCP",
+    "IDLETIMER",
+];
+
 /// Parses the output for one family; returns the table, and the rules that translate addresses in a way that was not
 /// understood.
 pub(super) fn parse(output: &str, family: Family) -> (Table, Vec<String>) {
@@ -37,6 +58,12 @@ pub(super) fn parse(output: &str, family: Family) -> (Table, Vec<String>) {
             }
         }
     }
+    let is_unknown = |rule: &Rule| match &rule.action {
+        Action::Jump(target) => !chains.contains_key(target) && !OTHER_TARGETS.contains(&target.as_str()),
+        _ => false,
+    };
+    let unknown = chains.values().flat_map(|chain| &chain.rules).filter(|rule| is_unknown(rule));
+    unclear.extend(unknown.map(|rule| rule.text.clone()));
     (Table { families: vec![family], chains }, unclear)
 }
 
@@ -104,7 +131,7 @@ fn rule(words: &[String], text: String) -> Option<Rule> {
         }
         (Some("RETURN"), _) => Action::Return,
         (Some("ACCEPT" | "DROP"), _) => Action::End,
-        // Targets are in capitals, and so can chains be. The name of a chain that is not there leads nowhere.
+        // A chain, or another target: the caller knows the chains.
         (Some(chain), _) => Action::Jump(chain.to_owned()),
         (None, None) => Action::Continue,
     };

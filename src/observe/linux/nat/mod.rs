@@ -10,7 +10,7 @@ mod rules;
 mod tests;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use super::external_program::output;
 use super::files::read_records;
 use super::links;
 use super::netlink_dump::{attribute, dump, number, text};
+use super::settings::routes_to_loopback;
 use crate::model::{
     Endpoint, Family, Forwarding, Gap, Home, Netns, Note, Owner, Peer, Protocol, Socket, Stage, State,
 };
@@ -65,7 +66,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>) -> Published
         ports.notes.push(Note {
             what: "ports that the kernel forwards (address translation, IPVS) were not looked up".to_owned(),
             count: None,
-            remedy: Some("run as root".to_owned()),
+            remedy: Some("run as root, with CAP_NET_ADMIN".to_owned()),
             important: false,
         });
     }
@@ -76,7 +77,7 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>) -> Published
 #[derive(Default)]
 struct Sources {
     tables: Vec<Table>,
-    services: Vec<(Protocol, std::net::SocketAddr, std::net::SocketAddr)>,
+    services: Vec<(Protocol, SocketAddr, SocketAddr)>,
     /// Why rules could not be read.
     refusals: Vec<String>,
     /// Rules that were not understood.
@@ -118,7 +119,15 @@ impl Sources {
                 return;
             }
             // No nftables in this kernel.
-            Err(_) => return,
+            Err(
+                Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT,
+            ) => {
+                return;
+            }
+            Err(errno) => {
+                self.refusals.push(format!("the chains of nftables: {errno}"));
+                return;
+            }
         };
         if chains.is_empty() {
             return;
@@ -166,8 +175,9 @@ impl Sources {
                 Ok(text) if text.lines().any(|name| name == "nat") => {
                     self.read_iptables(family, false);
                 }
+                Ok(_) | Err(Errno::NOENT) => {}
                 Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
-                _ => {}
+                Err(errno) => self.refusals.push(format!("/proc/net/{names}: {errno}")),
             }
         }
     }
@@ -248,7 +258,7 @@ impl PublishedPorts {
         scope: &Scope,
         netns: Option<&Netns>,
         rules: Vec<PublishingRule>,
-        services: &[(Protocol, std::net::SocketAddr, std::net::SocketAddr)],
+        services: &[(Protocol, SocketAddr, SocketAddr)],
     ) {
         let own = match links::all_addresses() {
             Ok(own) => own,
@@ -266,15 +276,17 @@ impl PublishedPorts {
         };
         let mut rows =
             Rows { scope, netns, own: &own, seen: HashSet::new(), elsewhere: 0, sockets: &mut self.sockets };
-        let mut broad = Vec::new();
+        let (mut to_others, mut to_this_machine) = (Vec::new(), Vec::new());
         for rule in rules {
             if !rows.add(&rule) {
-                broad.push(rule.text);
+                let is_judged_there = rule.address.is_none() || rule.hook == Hook::Output;
+                if is_judged_there { &mut to_this_machine } else { &mut to_others }.push(rule.text);
             }
         }
         for (protocol, at, server) in services {
             let text = format!("virtual service of IPVS {protocol} {at}");
-            rows.add_one(*protocol, at.ip(), None, at.port(), *server, &text, false);
+            let forwarding = forwarding(*server, &text);
+            rows.add_one(endpoint(*protocol, at.ip(), at.port(), None), forwarding, false);
         }
         let elsewhere = rows.elsewhere;
         if elsewhere > 0 {
@@ -288,15 +300,30 @@ impl PublishedPorts {
                 important: false,
             });
         }
-        if let Some(first) = broad.first() {
+        if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "rule{} of address translation for more than {MOST_PORTS} ports, which all answer; the first: {first}",
-                    if broad.len() == 1 { "" } else { "s" }
+                    "rule{} of address translation for more than {MOST_PORTS} ports, which lead to a listener of this machine \
+                     or only its own programs; the first: {first}",
+                    if to_this_machine.len() == 1 { "" } else { "s" }
                 ),
-                count: u64::try_from(broad.len()).ok(),
+                count: u64::try_from(to_this_machine.len()).ok(),
                 remedy: Some("nft list ruleset".to_owned()),
                 important: true,
+            });
+        }
+        if let Some(first) = to_others.first() {
+            self.gaps.push(Gap {
+                stage: Stage::Sockets,
+                what: format!(
+                    "rule{} that forward{} more than {MOST_PORTS} ports to another address",
+                    if to_others.len() == 1 { "" } else { "s" },
+                    if to_others.len() == 1 { "s" } else { "" }
+                ),
+                count: u64::try_from(to_others.len()).ok(),
+                pids: Vec::new(),
+                why: format!("the services behind so many ports are not judged; the first rule: {first}"),
+                remedy: None,
             });
         }
     }
@@ -334,11 +361,12 @@ impl Rows<'_> {
                         Hook::Output if address.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
                         Hook::Output => Ipv6Addr::LOCALHOST.into(),
                     });
-                    let to = std::net::SocketAddr::new(to, rule.port.unwrap_or(port));
+                    let to = SocketAddr::new(to, rule.port.unwrap_or(port));
                     let is_unchanged = rule.address.is_none() && to.port() == port;
                     if !is_unchanged {
                         let local = rule.hook == Hook::Output;
-                        self.add_one(*protocol, address, device.as_deref(), port, to, &rule.text, local);
+                        let at = endpoint(*protocol, address, port, device.as_deref());
+                        self.add_one(at, forwarding(to, &rule.text), local);
                     }
                 }
             }
@@ -354,6 +382,12 @@ impl Rows<'_> {
         destination: &Destination,
         is_elsewhere: &mut bool,
     ) -> Vec<IpAddr> {
+        // The kernel drops what another machine sends to a loopback address, unless `route_localnet` is set.
+        if rule.hook == Hook::Prerouting
+            && rule.address.is_some_and(|to| to.is_loopback() && !(to.is_ipv4() && routes_to_loopback()))
+        {
+            return Vec::new();
+        }
         let is_own = |address: &IpAddr| self.own.contains(address) || address.is_loopback();
         match destination {
             Destination::Within(network) => match network.address() {
@@ -386,17 +420,9 @@ impl Rows<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one row")]
-    fn add_one(
-        &mut self,
-        protocol: Protocol,
-        address: IpAddr,
-        device: Option<&str>,
-        port: u16,
-        to: std::net::SocketAddr,
-        rule: &str,
-        local: bool,
-    ) {
+    /// Adds a row, unless it is out of the scope or known; `local` if only programs of this machine reach the port.
+    fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
+        let Endpoint { protocol, address, port, .. } = at;
         let family = rules::family_of(address);
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
@@ -406,7 +432,6 @@ impl Rows<'_> {
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
         }
-        let forwarding = Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() };
         let home = Home {
             netns: self.netns.cloned(),
             on_loopback: local.then_some(true),
@@ -414,7 +439,7 @@ impl Rows<'_> {
             ..Home::default()
         };
         let socket = Socket {
-            local: Endpoint { protocol, address, port, device: device.map(Into::into) },
+            local: at,
             peer: None,
             state: State::Published,
             mptcp: false,
@@ -427,6 +452,14 @@ impl Rows<'_> {
         };
         self.sockets.push(socket);
     }
+}
+
+fn endpoint(protocol: Protocol, address: IpAddr, port: u16, device: Option<&str>) -> Endpoint {
+    Endpoint { protocol, address, port, device: device.map(Into::into) }
+}
+
+fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
+    Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() }
 }
 
 /// Parses any bytes as the output of every tool; returns how many rules publish ports. For fuzzing.

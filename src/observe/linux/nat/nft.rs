@@ -24,7 +24,7 @@ pub(super) struct RuleSet {
 /// The elements of the named sets and maps, by family, table and name.
 type Sets<'v> = HashMap<(&'v str, &'v str, &'v str), &'v Vec<Value>>;
 
-/// Elements of a map that are read at most.
+/// A map with more elements is not read.
 const MOST_ELEMENTS: usize = 200_000;
 
 /// Parses the output.
@@ -146,7 +146,7 @@ impl Reader<'_> {
                 "vmap" => {
                     let elements = self.elements(&body["data"])?;
                     let keys = fields(&body["key"]);
-                    for element in elements.iter().take(MOST_ELEMENTS) {
+                    for element in &elements {
                         let (key, data) = pair(element)?;
                         let Some(action) = action(data) else { continue };
                         rules.extend(self.rule(&condition, &keys, key, Verdict::Action(action)));
@@ -194,13 +194,16 @@ impl Reader<'_> {
         Some(self.finished(condition, action))
     }
 
+    /// Returns the elements of a set or map, also of a named one; `None` if there are too many. A named set without
+    /// elements is empty.
     fn elements(&self, data: &Value) -> Option<Vec<Value>> {
-        if let Some(name) = data.as_str().and_then(|text| text.strip_prefix('@')) {
-            return Some(
-                self.sets.get(&(self.family, self.table, name)).map_or_else(Vec::new, |set| set.to_vec()),
-            );
-        }
-        data["set"].as_array().cloned()
+        let elements = match data.as_str().and_then(|text| text.strip_prefix('@')) {
+            Some(name) => {
+                self.sets.get(&(self.family, self.table, name)).map_or_else(Vec::new, |set| set.to_vec())
+            }
+            None => data["set"].as_array()?.clone(),
+        };
+        (elements.len() <= MOST_ELEMENTS).then_some(elements)
     }
 
     /// Returns the condition of a comparison; `None` if it is not evaluated.
@@ -229,7 +232,7 @@ impl Reader<'_> {
             let fixed_port = number(&body["port"]);
             let keys = fields(&map["key"]);
             let mut rules = Vec::new();
-            for element in self.elements(&map["data"])?.iter().take(MOST_ELEMENTS) {
+            for element in &self.elements(&map["data"])? {
                 let (key, data) = pair(element)?;
                 let (address, port) = match data["concat"].as_array().map(Vec::as_slice) {
                     Some([address, port]) => (Some(address_of(address)?), number(port)),

@@ -96,6 +96,13 @@ fn options_of_iptables() {
     }
     let (_, unclear) = iptables::parse("*nat\n-A X -j DNAT --to-destination somewhere\n", Family::Ipv4);
     assert_eq!(unclear, ["-A X -j DNAT --to-destination somewhere"]);
+    let printed = "*nat\n:PREROUTING ACCEPT\n:LOCAL -\n-A PREROUTING -j LOCAL\n-A PREROUTING -j LOG\n-A PREROUTING -j NETMAP --to 10.0.0.0/8\n";
+    let (_, unclear) = iptables::parse(printed, Family::Ipv4);
+    assert_eq!(
+        unclear,
+        ["-A PREROUTING -j NETMAP --to 10.0.0.0/8"],
+        "a target that is neither a chain nor known"
+    );
 }
 
 /// Printed by nft 1.0.6.
