@@ -303,8 +303,8 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "rule{} of address translation for more than {MOST_PORTS} ports, which lead to a listener of this machine \
-                     or only its own programs; the first: {first}",
+                    "rule{} of address translation for more than {MOST_PORTS} ports, which lead to this machine or which only \
+                     its own programs reach; the first: {first}",
                     if to_this_machine.len() == 1 { "" } else { "s" }
                 ),
                 count: u64::try_from(to_this_machine.len()).ok(),
