@@ -239,7 +239,7 @@ fn a_dumb_terminal_gets_a_stream() {
         [(&[target.as_str()][..], &[("TERM", "dumb")][..]), (&["-o", "json", &target], &[("NO_COLOR", "1")])]
     {
         let mut terminal = watch((80, 20), arguments, environment);
-        terminal.line_with(&[r#"{"kind":"host","host_id":"#]);
+        terminal.output_with(r#"{"kind":"host","host_id":"#);
         assert!(!terminal.bytes.contains(&0x1b), "{:?}", String::from_utf8_lossy(&terminal.bytes));
         terminal.press(b"\x03");
         assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
@@ -254,7 +254,7 @@ fn waiting_leaves_the_terminal_alone() {
     assert_eq!(terminal.ended().code(), Some(0));
     assert_eq!(terminal.bytes, b"");
     let mut terminal = watch((80, 20), &["-o", "json", &target, "--until-free"], &[]);
-    terminal.line_with(&["start"]);
+    terminal.output_with(r#""event":"start""#);
     terminal.press(b"\x03");
     assert_eq!(terminal.ended().signal(), Some(Signal::INT.as_raw()));
 }

@@ -87,6 +87,16 @@ impl Terminal {
         lines.iter().find(fits).unwrap().clone()
     }
 
+    /// Waits for text in the output as it was written. On the screen, a long line breaks anywhere.
+    #[track_caller]
+    pub fn output_with(&mut self, text: &str) {
+        let began = Instant::now();
+        while !String::from_utf8_lossy(&self.bytes).contains(text) {
+            assert!(began.elapsed() < PATIENCE, "{text:?} is not in {:?}", String::from_utf8_lossy(&self.bytes));
+            self.read(Duration::from_millis(50));
+        }
+    }
+
     pub fn press(&mut self, keys: &[u8]) {
         self.user.write_all(keys).unwrap();
     }
