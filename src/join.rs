@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::findings::Finding;
 use crate::model::{
-    Basis, Container, Direction, Exposure, ForwardTarget, Owner, Peer, Pid, Process, Protocol, Service,
-    ServiceBy, Severity, Snapshot, Socket, State, Usual, Verdict, unmapped,
+    Container, Direction, Exposure, ForwardTarget, ListenerService, Owner, Peer, Pid, PortVerdict, Process,
+    Protocol, ServiceBy, Severity, Snapshot, Socket, State, StatusBasis, UsualProgram, unmapped,
 };
 use crate::registry::Registry;
 
@@ -26,7 +26,7 @@ pub struct Entry {
     /// Who can reach it.
     pub exposure: Exposure,
     /// The registry's verdict on its port.
-    pub verdict: Arc<Verdict>,
+    pub verdict: Arc<PortVerdict>,
     /// For a connection: which side opened it, judged by what listens here; `None` if that is not certain.
     pub direction: Option<Direction>,
     /// For a listener: how many connections it has now; `None` if connections were not asked for.
@@ -38,9 +38,9 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 struct Judgement {
     findings: Vec<Finding>,
-    usual: Option<Usual>,
+    usual: Option<UsualProgram>,
     /// The service by its program.
-    service: Option<Service>,
+    service: Option<ListenerService>,
     forwards_to: Option<ForwardTarget>,
     other_address: Option<IpAddr>,
 }
@@ -61,25 +61,25 @@ impl Entry {
 
     /// Returns the program that belongs on the port, if that program runs there.
     #[must_use]
-    pub fn usual(&self) -> Option<&Usual> {
+    pub fn usual(&self) -> Option<&UsualProgram> {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
     /// Returns the service: what runs, else what is commonly used on the port, but never what is only registered.
     #[must_use]
-    pub fn service(&self) -> Option<Service> {
+    pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
             return Some(service);
         }
         if !self.socket.state.holds_port() {
             return None;
         }
-        let Verdict { basis, assignments, known_use, .. } = &*self.verdict;
-        let name = assignments.iter().find(|assignment| !assignment.life.is_empty()).map(|a| a.service);
+        let PortVerdict { basis, assignments, known_use, .. } = &*self.verdict;
+        let name = assignments.iter().find(|assignment| !assignment.named_by.is_empty()).map(|a| a.service);
         let product = known_use.first().copied();
         match basis {
-            Basis::Evidence => Some(Service { name, product: None, by: ServiceBy::Port }),
-            Basis::KnownUse => Some(Service { name: None, product, by: ServiceBy::Port }),
+            StatusBasis::Evidence => Some(ListenerService { name, product: None, by: ServiceBy::Port }),
+            StatusBasis::KnownUse => Some(ListenerService { name: None, product, by: ServiceBy::Port }),
             _ => None,
         }
     }
@@ -145,11 +145,11 @@ impl Entry {
         findings.for_each(Finding::remove_command_line);
     }
 
-    pub(crate) fn set_usual(&mut self, usual: Usual) {
+    pub(crate) fn set_usual(&mut self, usual: UsualProgram) {
         self.judgement.get_or_insert_default().usual = Some(usual);
     }
 
-    pub(crate) fn set_service(&mut self, service: Service) {
+    pub(crate) fn set_service(&mut self, service: ListenerService) {
         self.judgement.get_or_insert_default().service = Some(service);
     }
 
@@ -170,8 +170,8 @@ fn exposure(socket: &Socket) -> Exposure {
     socket.exposure()
 }
 
-/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries and the vector of sockets
-/// shrinks on the way, so that memory never holds a long listing twice.
+/// Joins the sockets and processes of a snapshot, in the order of listings. The sockets move into the entries and the
+/// vector of sockets shrinks on the way, so that memory never holds a long listing twice.
 #[must_use]
 pub fn join(
     mut sockets: Vec<Socket>,
@@ -227,12 +227,12 @@ impl Owners {
 /// Asks the registry once per port: entries of one port follow each other, and ports without any data share a verdict.
 struct Verdicts {
     registry: Registry,
-    last: Option<(u16, Protocol, Arc<Verdict>)>,
-    plain: Vec<Arc<Verdict>>,
+    last: Option<(u16, Protocol, Arc<PortVerdict>)>,
+    plain: Vec<Arc<PortVerdict>>,
 }
 
 impl Verdicts {
-    fn of(&mut self, socket: &Socket) -> Arc<Verdict> {
+    fn of(&mut self, socket: &Socket) -> Arc<PortVerdict> {
         let (port, protocol) = (socket.local.port, socket.local.protocol.registered_as());
         if let Some((_, _, verdict)) = self.last.as_ref().filter(|(p, q, _)| (*p, *q) == (port, protocol)) {
             return Arc::clone(verdict);
@@ -253,8 +253,53 @@ impl Verdicts {
     }
 }
 
+/// The subject of a test or of a finding.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'r> {
+    /// An entry.
+    Entry(&'r Entry),
+    /// An address at which no listener was seen; a field that is `None` stands for any value.
+    NoListener {
+        /// Transport protocol.
+        protocol: Option<Protocol>,
+        /// Address.
+        address: Option<IpAddr>,
+        /// Port in host order.
+        port: Option<u16>,
+    },
+}
+
+impl Subject<'_> {
+    /// Returns the protocol, if there is a single one.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Subject::Entry(judged) => Some(judged.socket.local.protocol),
+            Subject::NoListener { protocol, .. } => *protocol,
+        }
+    }
+
+    /// Returns the address, if there is a single one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Subject::Entry(judged) => Some(judged.socket.local.address),
+            Subject::NoListener { address, .. } => *address,
+        }
+    }
+
+    /// Returns the port, if there is a single one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Subject::Entry(judged) => Some(judged.socket.local.port),
+            Subject::NoListener { port, .. } => *port,
+        }
+    }
+}
+
 /// The place of a listener: namespace, protocol and port, address and device.
-type Place<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
+type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
 /// The listeners of one place.
 #[derive(Default)]
@@ -283,7 +328,7 @@ impl Connections {
         if sockets.iter().all(|socket| socket.peer.is_none()) {
             return connections;
         }
-        let mut places: HashMap<Place<'_>, Listeners> = HashMap::new();
+        let mut places: HashMap<AddressKey<'_>, Listeners> = HashMap::new();
         // The sockets are sorted backwards, so that `rev` gives the order of listings.
         for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
             let place = (socket.port_key(), socket.local.address, socket.local.device.as_deref());
@@ -307,7 +352,7 @@ impl Connections {
                 _ if accepted_by.is_some() => Some(Direction::In),
                 // The process that knew is gone, and the kernel does not say who opened a connection.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
-                _ if leads_out(&places, socket, peer, snapshot) => Some(Direction::Out),
+                _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
             };
             connections.directions.extend(direction.map(|direction| (at, direction)));
@@ -319,7 +364,7 @@ impl Connections {
 /// Returns the listener that can have accepted a connection: one on its address or on the wildcard address of its
 /// family, because an accepted connection has the family of its listener. If several can, it is one that shares a
 /// process with the connection, else the one with the most specific address.
-fn accepted_by(places: &HashMap<Place<'_>, Listeners>, connection: &Socket) -> Option<usize> {
+fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
         IpAddr::V4(_) => (IpAddr::from(Ipv4Addr::UNSPECIFIED), false),
@@ -341,8 +386,8 @@ fn accepted_by(places: &HashMap<Place<'_>, Listeners>, connection: &Socket) -> O
 /// Returns whether this side surely opened a connection that no listener here accepted: its port is one that the kernel
 /// hands out and the port of the peer is not, or the peer is a listener on this machine. Anything else may have been
 /// accepted by a listener that is gone.
-fn leads_out(
-    places: &HashMap<Place<'_>, Listeners>,
+fn is_outgoing(
+    places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,
     peer: Peer,
     snapshot: &Snapshot,

@@ -54,7 +54,7 @@ pub mod internals {
         };
     }
 
-    pub use crate::baseline::{Kind, NotComparedReason, difference};
+    pub use crate::baseline::{ChangeKind, NotComparedReason, difference};
     pub use crate::cli::Cli;
     pub use crate::command::from;
     pub use crate::command::screen::Screen;

@@ -72,11 +72,14 @@ fn sources() -> Sources {
 fn imports_point_downwards() {
     let mut wrong = BTreeSet::new();
     for file in &sources().files {
-        let home = top_level(&file.path);
-        let Some((_, may)) = MODULES.iter().find(|(module, _)| *module == home) else { continue };
+        let attributes = top_level(&file.path);
+        let Some((_, may)) = MODULES.iter().find(|(module, _)| *module == attributes) else { continue };
         for path in file.paths.iter().filter(|path| path[0] == "crate" && path.len() > 1) {
             let module = path[1].as_str();
-            if MODULES.iter().any(|(other, _)| *other == module) && module != home && !may.contains(&module) {
+            if MODULES.iter().any(|(other, _)| *other == module)
+                && module != attributes
+                && !may.contains(&module)
+            {
                 wrong.insert((file.path.clone(), module.to_owned()));
             }
         }
@@ -95,9 +98,10 @@ fn imports_point_downwards() {
 #[test]
 fn every_module_is_in_the_table() {
     for file in sources().files {
-        let home = top_level(&file.path);
+        let attributes = top_level(&file.path);
         assert!(
-            ["main", "lib", "testkit"].contains(&home) || MODULES.iter().any(|(module, _)| *module == home),
+            ["main", "lib", "testkit"].contains(&attributes)
+                || MODULES.iter().any(|(module, _)| *module == attributes),
             "src/{} is in no module of the table",
             file.path
         );
@@ -138,7 +142,7 @@ fn crates_stay_in_their_files() {
     for file in sources().files {
         for (name, homes) in CRATES {
             let names = file.paths.iter().any(|path| path[0] == name);
-            if names && !homes.iter().any(|home| file.path.starts_with(home)) {
+            if names && !homes.iter().any(|attributes| file.path.starts_with(attributes)) {
                 wrong.push(format!("src/{} names {name}", file.path));
             }
         }

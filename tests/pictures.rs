@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use portolan::Registry;
-use portolan::internals::{FrameContent, Kind, Mark, Size, difference, frame};
+use portolan::internals::{ChangeKind, FrameContent, Mark, Size, difference, frame};
 use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
 use support::Terminal;
@@ -163,11 +163,11 @@ fn the_watch() {
         let change = changes.iter().find(|change| std::ptr::eq(change.listener, judged));
         (judged.clone(), change.and_then(|change| mark(change.kind)))
     });
-    let gone = changes.iter().filter(|change| change.kind == Kind::Vanished);
+    let gone = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
     let mut rows: Vec<_> =
         now.chain(gone.map(|change| (change.listener.clone(), mark(change.kind)))).collect();
     rows.sort_by(|(a, _), (b, _)| a.order(b));
-    let kinds: Vec<Kind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
+    let kinds: Vec<ChangeKind> = rows.iter().filter_map(|(_, mark)| Some((*mark)?.kind)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
     let scene = FrameContent { report: &is, rows, verbose: false };
     let size = Size { width: 100, height: HEIGHT };

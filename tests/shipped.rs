@@ -254,8 +254,8 @@ fn typed(directory: &Path, file: &str, command: &str) -> Result<Vec<(String, Opt
 /// policy that is drafted from the snapshot passes it and fails on another one.
 fn gates() -> Result<(), Failed> {
     let five = fs::read_to_string(root().join("tests/captures/five.json"))?;
-    // Without the impostor on PostgreSQL's port, nothing needs a decision. With one that other machines can reach, there
-    // is a warning, and no rule of the draft allows it.
+    // Without the impostor on PostgreSQL's port, nothing needs a decision. With one that other machines can reach,
+    // there is a warning, and no rule of the draft allows it.
     let impostor = "\"127.0.0.1\",\n        \"port\": 5432";
     let other = five.replacen(impostor, "\"0.0.0.0\",\n        \"port\": 5432", 1);
     let five = five.replacen(impostor, "\"127.0.0.1\",\n        \"port\": 15432", 1);

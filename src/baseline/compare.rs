@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Fingerprint, Kind, ListenerAddress, ListenerOwner, matched};
+use super::{Change, ChangeKind, Fingerprint, ListenerAddress, ListenerOwner, matched};
 use crate::findings::Finding;
 use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
@@ -99,19 +99,19 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     for change in found.changes.into_iter().filter(|change| holds_port(change.listener)) {
         let Change { kind, listener, before: was } = change;
         let passing = match kind {
-            Kind::Appeared => after.snapshot.may_be_client(&listener.socket),
-            Kind::Vanished => before.snapshot.may_be_client(&listener.socket),
+            ChangeKind::Appeared => after.snapshot.may_be_client(&listener.socket),
+            ChangeKind::Vanished => before.snapshot.may_be_client(&listener.socket),
             _ => false,
         };
         let lacks = match kind {
-            Kind::Appeared => Some(before),
-            Kind::Vanished => Some(after),
+            ChangeKind::Appeared => Some(before),
+            ChangeKind::Vanished => Some(after),
             _ => None,
         };
         let why = match (was, lacks) {
             (_, Some(lacks)) if !was_scanned(lacks, &listener.socket) => Some(NotComparedReason::Namespace),
             (Some(was), _)
-                if kind == Kind::Changed
+                if kind == ChangeKind::Changed
                     && may_lack_processes(was, listener, &before.snapshot, &after.snapshot) =>
             {
                 Some(NotComparedReason::Processes)
@@ -120,8 +120,8 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
         };
         match why {
             Some(why) => {
-                let was = was.or((kind == Kind::Vanished).then_some(listener));
-                let is = (kind != Kind::Vanished).then_some(listener);
+                let was = was.or((kind == ChangeKind::Vanished).then_some(listener));
+                let is = (kind != ChangeKind::Vanished).then_some(listener);
                 not_compared.push(NotCompared { before: was, after: is, why });
             }
             None => {
@@ -207,8 +207,8 @@ fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {
         let came = match reported.change.kind {
-            Kind::Vanished => 0,
-            Kind::Appeared => 1,
+            ChangeKind::Vanished => 0,
+            ChangeKind::Appeared => 1,
             _ => continue,
         };
         let print = fingerprint_without_port(reported);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Comparison, Kind, ReportedChange};
+use super::{ChangeKind, Comparison, ReportedChange};
 use crate::findings::Finding;
 use crate::findings::change::{BaselineChange, ListenerState};
 use crate::judge::Entry;
@@ -13,7 +13,7 @@ use crate::model::{ExeState, Gap, RunTarget, Stage};
 #[must_use]
 pub fn since(reported: &ReportedChange<'_>, comparison: &Comparison<'_>) -> BaselineChange {
     let change = &reported.change;
-    let vanished = change.kind == Kind::Vanished;
+    let vanished = change.kind == ChangeKind::Vanished;
     BaselineChange {
         change: change.kind,
         baseline: comparison.before.taken,
@@ -70,12 +70,12 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
         let since = since(reported, comparison);
         let local = &reported.change.listener.socket.local;
         let subject = match reported.change.kind {
-            Kind::Vanished => Subject::Place {
+            ChangeKind::Vanished => Subject::NoListener {
                 protocol: Some(local.protocol),
                 address: Some(local.address),
                 port: Some(local.port),
             },
-            _ => Subject::Listener(reported.change.listener),
+            _ => Subject::Entry(reported.change.listener),
         };
         let finding = Finding::new(since);
         audit.findings.push(AuditFinding { subject, finding, rule: None });

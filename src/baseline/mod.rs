@@ -1,10 +1,11 @@
 //! Fingerprints of listeners, and the difference of two snapshots.
 //!
-//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs with what
-//! an interpreter or a relay runs, and by its user; never by a pid, an inode or a cookie, so that a restart is not a change. An unknown value differs from
-//! nothing: a process that is hidden in one snapshot and known in the other has not changed. A comparison
-//! (`compare.rs`) counts such listeners; the plain difference, for repeated scans with the same privileges, does not.
-//! This module reads, writes and prints nothing, and other modules judge what is remarkable about a listener.
+//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs with
+//! what an interpreter or a relay runs, and by its user; never by a pid, an inode or a cookie, so that a restart is not
+//! a change. An unknown value differs from nothing: a process that is hidden in one snapshot and known in the other has
+//! not changed. A comparison (`compare.rs`) counts such listeners; the plain difference, for repeated scans with the
+//! same privileges, does not. This module reads, writes and prints nothing, and other modules judge what is remarkable
+//! about a listener.
 
 mod compare;
 mod findings;
@@ -18,7 +19,7 @@ use crate::model::{ExeState, Exposure, Netns, Owner, Protocol, RunTarget};
 
 pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
 pub use self::findings::{add_to, since};
-pub use crate::findings::change::ChangeKind as Kind;
+pub use crate::findings::change::ChangeKind;
 
 /// A network namespace by what survives a restart: the container it belongs to, else its name, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,16 +58,16 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// What it runs if it is an interpreter or a relay.
         runs: RunTarget,
-        /// Whether the file that runs is not the one that the path leads to, and a user can have chosen it: several files
-        /// share the path.
+        /// Whether the file that runs is not the one that the path leads to, and a user can have chosen it: several
+        /// files share the path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
     Name(&'a str),
 }
 
-/// The programs of one listener are compared one by one up to this number. Real listeners have one to three, and a crafted
-/// file must not cost quadratic time.
+/// The programs of one listener are compared one by one up to this number. Real listeners have one to three, and a
+/// crafted file must not cost quadratic time.
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
@@ -195,7 +196,7 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
     /// What became of the listener.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The listener: as it is now, or if it vanished, as it was.
     pub listener: &'a Entry,
     /// What it was before; `None` for one that appeared or vanished.
@@ -224,7 +225,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let (mut old, mut new) = (by_fingerprint(before), by_fingerprint(after));
     let change = |kind, (before, listener)| Change { kind, listener, before: Some(before) };
     let mut changes: Vec<_> =
-        replaced(before, after, &old).into_iter().map(|pair| change(Kind::Replaced, pair)).collect();
+        replaced(before, after, &old).into_iter().map(|pair| change(ChangeKind::Replaced, pair)).collect();
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
@@ -233,21 +234,21 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
     let same_place = pair(&mut old, &mut new, place, |_, _| Some(()));
-    changes.extend(same_place.into_iter().map(|(_, was, is)| change(Kind::Changed, (was, is))));
+    changes.extend(same_place.into_iter().map(|(_, was, is)| change(ChangeKind::Changed, (was, is))));
     let moved = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
         // Exposure is ordered from most to least exposed. Unknown owners cannot be matched across addresses.
         match reach(b).cmp(&reach(a)) {
             _ if a.owner == ListenerOwner::Unseen => None,
-            Ordering::Less => Some(Kind::Widened),
-            Ordering::Greater => Some(Kind::Narrowed),
+            Ordering::Less => Some(ChangeKind::Widened),
+            Ordering::Greater => Some(ChangeKind::Narrowed),
             Ordering::Equal => None,
         }
     });
     changes.extend(moved.into_iter().map(|(kind, was, is)| change(kind, (was, is))));
     let alone = |kind| move |listener| Change { kind, listener, before: None };
-    changes.extend(old.into_values().map(alone(Kind::Vanished)));
-    changes.extend(new.into_values().map(alone(Kind::Appeared)));
+    changes.extend(old.into_values().map(alone(ChangeKind::Vanished)));
+    changes.extend(new.into_values().map(alone(ChangeKind::Appeared)));
     changes.sort_by_cached_key(|change| {
         let print = Fingerprint::of(change.listener);
         (change.listener.exposure, print.place.port, print, change.kind)
@@ -314,8 +315,8 @@ fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
 /// more than 300 listeners of one service that all change at once, and a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is on:
-/// so that there and back the same are paired.
+/// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is
+/// on: so that there and back the same are paired.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::model::{Family, Protocol};
 use crate::query::fields::{FIELDS, Field};
-use crate::query::{Habits, TypedFilters};
+use crate::query::{ForeignOptions, TypedFilters};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -85,7 +85,7 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     /// Returns the filters as typed. With `either_end`, targets may mean either end of a connection.
-    pub(crate) fn asked(&self, either_end: bool) -> TypedFilters<'_> {
+    pub(crate) fn typed_filters(&self, either_end: bool) -> TypedFilters<'_> {
         let mut protocols = Vec::new();
         if self.tcp {
             protocols.push(Protocol::Tcp);
@@ -105,7 +105,7 @@ impl FilterArgs {
             protocols,
             families,
             either_end,
-            habits: Habits {
+            foreign_options: ForeignOptions {
                 inet: &self.inet,
                 states: &self.lsof_states,
                 t: self.tcp,
@@ -167,8 +167,8 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The number after `-p`: lsof would read it as a process ID. After `-t`, `-u` or `-l`, `-p` is the option of ss, and the
-/// number is a port.
+/// The number after `-p`: lsof would read it as a process ID. After `-t`, `-u` or `-l`, `-p` is the option of ss, and
+/// the number is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
 

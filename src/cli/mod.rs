@@ -295,8 +295,8 @@ pub struct CommonArgs {
     /// Network namespace: name, inode, PID or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
-    /// Part of the machine that must be visible: machine (default of audit), namespace (default elsewhere) or container; a
-    /// smaller part is a gap (Linux)
+    /// Part of the machine that must be visible: machine (default of audit), namespace (default elsewhere) or
+    /// container; a smaller part is a gap (Linux)
     #[arg(
         long,
         global = true,

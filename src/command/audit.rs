@@ -6,15 +6,15 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::{Error, Exit, Ui, diff, from, judged, list, observation, registry_source, suggestions};
+use super::{Error, Exit, Ui, diff, from, judged, list, registry_source, suggestions, take_snapshot};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge;
-use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::model::{HostScope, Namespaces};
 use crate::observe::{self, Scope};
 use crate::policy;
-use crate::query::{self, Selection};
+use crate::query::Selection;
 use crate::render::audit::{self as report_text, json, metrics, rules, sarif, table};
 use crate::render::stderr;
 
@@ -30,14 +30,14 @@ pub(super) fn run(
     // A bad policy is refused before the system is observed.
     let policy = args.policy.as_deref().map(load).transpose()?;
     let registry = registry_source::registry(common)?;
-    let selection = list::parsed(&args.filter.asked(false), &registry, common)?;
+    let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
     // The filters do not limit the scan: another socket on the same port may be of the other family, and what a policy
     // requires is missing only if no listener has it.
     let mut scope = Scope { details: true, ..Scope::default() };
     scope.part = common.scope.unwrap_or(scope.part);
-    let baseline = args.baseline.as_deref().map(|path| from::asked(path, &scope)).transpose()?;
+    let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
     let namespaces = match &baseline {
         _ if args.deep => observe::EVERYWHERE,
         Some(baseline) => baseline.scope.namespaces.clone(),
@@ -48,16 +48,16 @@ pub(super) fn run(
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let scope = Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
-    let mut observation = observation(common, scope)?;
+    let mut snapshot = take_snapshot(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
-        diff::same_host(&path.display().to_string(), baseline, &observation, args.other_host)?;
+        diff::same_host(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
     }
-    let deep = args.deep.then(|| observe::deep(&observation.scope.namespaces)).transpose();
+    let deep = args.deep.then(|| observe::deep(&snapshot.scope.namespaces)).transpose();
     let deep = deep.map_err(Error::msg)?;
-    observation.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
-    list::check_users(&selection, &observation)?;
+    snapshot.notes.extend(deep.iter().flat_map(|deep| deep.notes.clone()));
+    list::check_users(&selection, &snapshot)?;
     let before = baseline.map(|baseline| judged(baseline, registry, common));
-    let report = judged(observation, registry, common);
+    let report = judged(snapshot, registry, common);
     let mut audit = Audit::of(&report);
     // The policy and the baseline add their findings and gaps here.
     if let Some((policy, applied)) = policy {
@@ -102,10 +102,10 @@ pub(super) fn run(
         let _ = writeln!(io::stderr().lock(), "portolan: {}", report_text::verdict(&audit, args.fail_on));
     }
     Ok(match outcome {
-        Outcome::Clear => Exit::Clear,
-        Outcome::Findings => Exit::Findings,
-        Outcome::Incomplete if args.allow_incomplete => Exit::Clear,
-        Outcome::Incomplete => Exit::Incomplete,
+        AuditVerdict::Clear => Exit::Clear,
+        AuditVerdict::Findings => Exit::Findings,
+        AuditVerdict::Incomplete if args.allow_incomplete => Exit::Clear,
+        AuditVerdict::Incomplete => Exit::Incomplete,
     })
 }
 
@@ -165,19 +165,15 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     Ok(())
 }
 
-/// Keeps the findings that match the filters, and returns the indices of the targets that matched. A place stays if it
-/// may match: nothing listens there, so the evidence that would decide is missing.
+/// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about
+/// a missing listener stays if it may match, because the evidence that would decide is missing.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {
-        Subject::Listener(judged) => {
-            let entry = query::Subject::Entry(judged);
-            judged.socket.state.holds_port() && selection.test(&entry, &mut matched).is_yes()
+        Subject::Entry(entry) => {
+            entry.socket.state.holds_port() && selection.test(&subject, &mut matched).is_yes()
         }
-        Subject::Place { protocol, address, port } => {
-            let place = query::Subject::Place { protocol, address, port };
-            !selection.test(&place, &mut HashSet::new()).is_no()
-        }
+        Subject::NoListener { .. } => !selection.test(&subject, &mut HashSet::new()).is_no(),
     });
     matched
 }

@@ -2,22 +2,22 @@
 
 use std::io::Write;
 
-use super::{Error, Exit, Ui, observation};
+use super::{Error, Exit, Ui, take_snapshot};
 use crate::cli::{CommonArgs, Without};
 use crate::model::SNAPSHOT_SCHEMA;
 use crate::observe::Scope;
 use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut observation = observation(common, Scope { details: true, ..Scope::default() })?;
+    let mut snapshot = take_snapshot(common, Scope { details: true, ..Scope::default() })?;
     if common.leaves_out(Without::Cmdline) {
-        observation.processes.iter_mut().for_each(|process| process.cmdline.clear());
+        snapshot.processes.iter_mut().for_each(|process| process.cmdline.clear());
     }
     // What is written is of this version, also if an older snapshot was read.
-    observation.schema = SNAPSHOT_SCHEMA.to_owned();
-    json::observation(&observation, out)?;
+    snapshot.schema = SNAPSHOT_SCHEMA.to_owned();
+    json::print_snapshot(&snapshot, out)?;
     out.flush()?;
-    ui.print_notices(&observation);
+    ui.print_notices(&snapshot);
     // An empty snapshot is a success too.
     Ok(Exit::Matched)
 }

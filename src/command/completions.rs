@@ -51,9 +51,9 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
 ///
 /// # Errors
 /// If the shell is not known, or if the answer cannot be written.
-pub fn answered() -> Result<bool, Error> {
+pub fn complete_if_requested() -> Result<bool, Error> {
     let directory = std::env::current_dir().ok();
-    CompleteEnv::with_factory(|| completing(Cli::command()))
+    CompleteEnv::with_factory(|| with_completers(Cli::command()))
         .var(ASKED)
         .try_complete(std::env::args_os(), directory.as_deref())
         .map_err(|error| {
@@ -63,7 +63,7 @@ pub fn answered() -> Result<bool, Error> {
 }
 
 /// Returns the command line with the possible values of its arguments.
-fn completing(command: clap::Command) -> clap::Command {
+fn with_completers(command: clap::Command) -> clap::Command {
     let explains = command.get_name() == "explain";
     let command = command.mut_args(|arg| {
         let id = arg.get_id().as_str();
@@ -72,7 +72,7 @@ fn completing(command: clap::Command) -> clap::Command {
         };
         arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(&names, typed)))
     });
-    command.mut_subcommands(completing)
+    command.mut_subcommands(with_completers)
 }
 
 fn candidates(names: &Completer, typed: &OsStr) -> Vec<CompletionCandidate> {
@@ -121,7 +121,7 @@ fn names_of(argument: &str) -> Option<Completer> {
 fn values_of(field: &Field) -> Names {
     match field.values {
         Values::Fixed(names) => plain(names()),
-        Values::Seen(names) => here(field.details, |seen| {
+        Values::Seen(names) => names_on_this_machine(field.details, |seen| {
             let names = names(seen);
             plain(names.iter().map(|(name, help)| (&**name, &**help)))
         }),
@@ -134,7 +134,7 @@ fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
     let mut names = plain(services.into_iter().map(|name| (name, "service")));
-    names.extend(here(false, |seen| {
+    names.extend(names_on_this_machine(false, |seen| {
         let mut names = processes(seen);
         let local = seen.sockets.iter().map(|socket| &socket.local);
         let verdicts = local.map(|local| registry.verdict(local.port, local.protocol));
@@ -151,7 +151,7 @@ fn processes(seen: &Snapshot) -> Names {
 
 /// Returns the names in a snapshot of this machine. `details` asks for the users, units and containers of processes
 /// too.
-fn here(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
+fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
 
@@ -196,7 +196,7 @@ mod tests {
     /// Every argument that takes one of these names is completed, in every command.
     #[test]
     fn the_command_line_can_be_completed() {
-        let mut command = completing(Cli::command());
+        let mut command = with_completers(Cli::command());
         command.build();
         let mut completed = 0;
         for command in command.get_subcommands().chain([&command]) {

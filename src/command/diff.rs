@@ -15,10 +15,10 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let registry = registry_source::registry(common)?;
     let mut scope = Scope { details: true, ..Scope::default() };
     scope.part = common.scope.unwrap_or(scope.part);
-    let before = from::asked(&args.before, &scope)?;
+    let before = from::read_for_scope(&args.before, &scope)?;
     let after = match &args.after {
-        Some(path) => from::asked(path, &scope)?,
-        None => now(common, &before)?,
+        Some(path) => from::read_for_scope(path, &scope)?,
+        None => scan_like(common, &before)?,
     };
     let name = args.before.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
@@ -32,8 +32,8 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     out.flush()?;
     let mut stderr = io::stderr().lock();
-    for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
-        let gaps: Vec<_> = observation.gaps.iter().map(|gap| diff::on(side, gap)).collect();
+    for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
+        let gaps: Vec<_> = snapshot.gaps.iter().map(|gap| diff::on(side, gap)).collect();
         let _ = stderr::unseen(&gaps, &ui.stderr, &mut stderr);
     }
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
@@ -66,7 +66,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
 }
 
 /// Observes this machine now, with the scope of `before`.
-fn now(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
+fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
     let scope = Scope { namespaces: asked, details: true, part, ..Scope::default() };
@@ -92,13 +92,13 @@ pub(super) fn same_host(
     }
     Err(Error::msg(format!(
         "{name}: taken on {}, not on {}; compare hosts with --other-host",
-        called(was),
-        called(is)
+        host_text(was),
+        host_text(is)
     )))
 }
 
 /// Returns the name, system and ID of a host.
-fn called(host: &Host) -> String {
+fn host_text(host: &Host) -> String {
     let name = host.name.as_deref().unwrap_or("a host without a name");
     let id = host.id.as_deref().map(|id| format!(", ID {id}")).unwrap_or_default();
     format!("{name} ({}{id})", host.os)

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
+use super::{Error, Exit, Ui, judged, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
 use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, Stage, State};
 use crate::observe::{self, Scope};
-use crate::query::target::{self, Kind};
+use crate::query::target::{self, TargetKind};
 use crate::query::{Answer, Subject, Target};
-use crate::registry::programs::Program;
+use crate::registry::programs::ListedProgram;
 use crate::registry::{Registry, search};
 use crate::render::{self, card, json, sanitize, stats, stderr};
 
@@ -32,7 +32,8 @@ pub(super) fn run(
         return stats(registry, common, ui, out);
     }
     let targets = target::parse_all(&args.targets, &registry).map_err(Error::msg)?;
-    let is_address = |target: &&Target| matches!(target.kind, Kind::Address(_)) && target.ports().is_none();
+    let is_address =
+        |target: &&Target| matches!(target.kind, TargetKind::Address(_)) && target.ports().is_none();
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
@@ -41,7 +42,7 @@ pub(super) fn run(
     let states =
         if names_numbers && common.from.is_none() { State::ALL.to_vec() } else { Scope::default().states };
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
-    let mut report = judged(observation(common, scope)?, registry, common);
+    let mut report = judged(take_snapshot(common, scope)?, registry, common);
     let mut entries = Places::new();
     let mut in_use = Places::new();
     let mut asked = Vec::new();
@@ -108,7 +109,7 @@ pub(super) fn run(
         let _ = stderr::caveats(&caveats, &ui.stderr, &mut io::stderr().lock());
     }
     if common.output == Output::Table {
-        stderr::asked(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
+        stderr::interpretations(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
     }
     Ok(Exit::Matched)
 }
@@ -116,8 +117,8 @@ pub(super) fn run(
 /// Prints the totals of the registry. The snapshot covers no socket; its time gives the age of the data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
-    let observation = observation(common, scope)?;
-    let report = judged(observation, registry, common);
+    let snapshot = take_snapshot(common, scope)?;
+    let report = judged(snapshot, registry, common);
     let sums = registry.stats();
     match common.output {
         Output::Json => stats::json(&report, &sums, out)?,
@@ -150,7 +151,7 @@ fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
 /// Adds the ports and protocols that a target means, and returns what the target is; `None` if it means none. A name is
 /// looked up as a service, then as a program, then in the texts of the registry.
 fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Option<Matched> {
-    let Kind::Name(name) = &target.kind else {
+    let TargetKind::Name(name) = &target.kind else {
         for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
             entries.extend(protocols(target.protocol, port, report).map(|protocol| (port, protocol)));
         }
@@ -171,7 +172,7 @@ fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Optio
         return Some(Matched::Service);
     }
     let programs = search::programs_called(&name.name);
-    if extend(&mut programs.iter().flat_map(Program::ports)) || !listening.is_empty() {
+    if extend(&mut programs.iter().flat_map(ListedProgram::ports)) || !listening.is_empty() {
         return Some(Matched::Program);
     }
     extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)

@@ -138,20 +138,20 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. How much of the machine must
 /// be visible is decided by `scope` alone.
-pub(super) fn asked(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
-    let mut observation = read(path)?;
-    let mut gaps = beyond(&observation, scope);
-    if let Some(part) = observation.host.scope {
-        observation.gaps.retain(|gap| gap.stage != Stage::Scope);
-        let namespaces = observation.scope.namespaces.clone();
+pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
+    let mut snapshot = read(path)?;
+    let mut gaps = beyond(&snapshot, scope);
+    if let Some(part) = snapshot.host.scope {
+        snapshot.gaps.retain(|gap| gap.stage != Stage::Scope);
+        let namespaces = snapshot.scope.namespaces.clone();
         gaps.extend(part.gap(&Scope { namespaces, ..scope.clone() }));
     }
-    observation.gaps.extend(gaps);
-    Ok(observation)
+    snapshot.gaps.extend(gaps);
+    Ok(snapshot)
 }
 
 /// Returns a gap for each part of `scope` that the snapshot's own scope does not cover.
-fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
+fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
     let gap = |stage, what| Gap {
         stage,
         what,
@@ -161,7 +161,7 @@ fn beyond(observation: &Snapshot, scope: &Scope) -> Vec<Gap> {
         remedy: None,
     };
     let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
-        &observation.scope;
+        &snapshot.scope;
     let mut gaps = Vec::new();
     // Only Linux has published ports, and looks for them together with the listeners.
     let wanted: Vec<State> =
@@ -249,18 +249,18 @@ mod tests {
     #[test]
     fn what_was_not_scanned_is_a_gap() {
         let saved = include_bytes!("../../tests/captures/five.json");
-        let mut observation = parse(saved).unwrap();
-        let report_text = |observation: &Snapshot, change: fn(&mut Scope)| {
+        let mut snapshot = parse(saved).unwrap();
+        let report_text = |snapshot: &Snapshot, change: fn(&mut Scope)| {
             let mut scope = Scope { details: true, ..Scope::default() };
             change(&mut scope);
-            beyond(observation, &scope).into_iter().map(|gap| gap.what).collect::<Vec<_>>()
+            beyond(snapshot, &scope).into_iter().map(|gap| gap.what).collect::<Vec<_>>()
         };
         let all: fn(&mut Scope) = |scope| scope.states = State::ALL.to_vec();
         let whole = Scope { details: true, ..Scope::default() };
-        observation.scope = whole.clone();
-        assert_eq!(report_text(&observation, |_| {}), [""; 0]);
+        snapshot.scope = whole.clone();
+        assert_eq!(report_text(&snapshot, |_| {}), [""; 0]);
         assert_eq!(
-            report_text(&observation, all),
+            report_text(&snapshot, all),
             ["sockets in the state established, syn-sent, syn-recv, fin-wait1, fin-wait2, time-wait, \
               close-wait, last-ack, closing, close"]
         );
@@ -272,12 +272,12 @@ mod tests {
             (Scope { processes: false, ..whole.clone() }, some, "processes that own"),
             (Scope { details: false, ..whole.clone() }, some, "parents"),
         ] {
-            observation.scope = taken;
-            let report_text = report_text(&observation, change);
+            snapshot.scope = taken;
+            let report_text = report_text(&snapshot, change);
             assert!(report_text.len() == 1 && report_text[0].contains(lost), "{lost}: {report_text:?}");
         }
-        observation.scope = Scope { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole };
-        assert_eq!(report_text(&observation, some), [""; 0]);
-        assert_eq!(report_text(&observation, |_| {}).len(), 1);
+        snapshot.scope = Scope { ports: Some(vec![PortRange { low: 5, high: 12 }]), ..whole };
+        assert_eq!(report_text(&snapshot, some), [""; 0]);
+        assert_eq!(report_text(&snapshot, |_| {}).len(), 1);
     }
 }

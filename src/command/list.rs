@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, observation, registry_source, suggestions};
+use super::{Error, Exit, Ui, judged, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::judge::{Entry, Listener, Report};
 use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
@@ -30,18 +30,18 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     scope.details |= common.output != Output::Table || !args.columns.is_empty() || args.sort.is_some();
     let listeners = scope.clone();
     let wanted = match names_numbers(&args.scan, &selection) {
-        _ if args.group => Wanted::Listeners,
-        true => Wanted::Numbers,
-        false => Wanted::Sockets,
+        _ if args.group => MatchMode::Listeners,
+        true => MatchMode::Numbers,
+        false => MatchMode::Sockets,
     };
-    if wanted != Wanted::Sockets {
+    if wanted != MatchMode::Sockets {
         scope.states = State::ALL.to_vec();
     }
     // A saved snapshot of the listeners alone answers the question about them, and is not incomplete.
-    let is_saved = common.from.is_some() && wanted == Wanted::Numbers;
-    let observation = observation(common, if is_saved { listeners } else { scope.clone() })?;
-    check_users(&selection, &observation)?;
-    let mut report = judged(observation, registry, common);
+    let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
+    let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
+    check_users(&selection, &snapshot)?;
+    let mut report = judged(snapshot, registry, common);
     let matched_entries = matched_entries(&report, &scope, &selection, wanted);
     let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
     let searched = selection.searched(&matched_entries.matched);
@@ -127,7 +127,7 @@ pub(super) fn selection(
         *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
     };
     let either_end = args.all || args.filter.fields.values.iter().any(connections);
-    parsed(&args.filter.asked(either_end), registry, common)
+    parsed(&args.filter.typed_filters(either_end), registry, common)
 }
 
 /// Parses filters, and looks their names up among the network interfaces of this machine.
@@ -156,7 +156,7 @@ pub(super) struct MatchedEntries {
 
 /// What the targets and filters are asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum MatchMode {
     /// Sockets of the states in the scope.
     Sockets,
     /// Only listeners, in every scope.
@@ -172,7 +172,7 @@ pub(super) fn matched_entries(
     report: &Report,
     scope: &Scope,
     selection: &Selection,
-    wanted: Wanted,
+    wanted: MatchMode,
 ) -> MatchedEntries {
     let mut matched_entries = MatchedEntries {
         keep: Vec::with_capacity(report.entries.len()),
@@ -185,11 +185,11 @@ pub(super) fn matched_entries(
         let answer = match wanted {
             // A saved snapshot may hold more states than the scope.
             _ if !scope.states.contains(&state) => Answer::No,
-            Wanted::Port => selection.takes(entry, matched),
+            MatchMode::Port => selection.blocks_target(entry, matched),
             // A connection that a listener accepted is not what keeps the port: the listener is.
-            Wanted::Numbers if !state.holds_port() && entry.direction == Some(Direction::In) => Answer::No,
-            Wanted::Numbers if !state.holds_port() => selection.test_numbers(entry, matched),
-            Wanted::Listeners if !state.holds_port() => Answer::No,
+            MatchMode::Numbers if !state.holds_port() && entry.direction == Some(Direction::In) => Answer::No,
+            MatchMode::Numbers if !state.holds_port() => selection.test_numbers(entry, matched),
+            MatchMode::Listeners if !state.holds_port() => Answer::No,
             _ => selection.test(&Subject::Entry(entry), matched),
         };
         matched_entries.undecided += usize::from(answer == Answer::Unknown);

@@ -168,13 +168,13 @@ impl Ui {
 
     /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
     /// gaps as well.
-    pub(crate) fn print_notices(&self, observation: &Snapshot) {
-        let _ = stderr::gaps(&observation.gaps, &observation.notes, &self.stderr, &mut io::stderr().lock());
+    pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
+        let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut io::stderr().lock());
     }
 }
 
 /// Returns the saved snapshot that was named, or a snapshot of this machine.
-pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
+pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
     }
@@ -183,7 +183,7 @@ pub(crate) fn observation(common: &CommonArgs, mut scope: Scope) -> Result<Snaps
         Some(_) if common.netns.is_some() => Err(Error::msg(
             "--netns scans this machine, and --from reads a file: use only one of them".to_owned(),
         )),
-        Some(path) => from::asked(path, &scope),
+        Some(path) => from::read_for_scope(path, &scope),
         None => observe(&scope).map_err(Error::msg),
     }?;
     name_host(common, &mut snapshot);

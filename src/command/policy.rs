@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::atomic_write::{self, Existing, Readers};
-use super::{Error, Exit, Ui, judged, observation, registry_source};
+use super::{Error, Exit, Ui, judged, registry_source, take_snapshot};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::audit::AppliedPolicy;
 use crate::observe::Scope;
@@ -36,8 +36,8 @@ pub(super) fn run(
 
 fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let registry = registry_source::registry(common)?;
-    let observation = observation(common, Scope { details: true, ..Scope::default() })?;
-    let report = judged(observation, registry, common);
+    let snapshot = take_snapshot(common, Scope { details: true, ..Scope::default() })?;
+    let report = judged(snapshot, registry, common);
     let draft = policy::draft(&report);
     let mut bytes = Vec::new();
     report_text::draft(&draft, &report.snapshot, &mut bytes)?;
@@ -65,7 +65,7 @@ fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Wri
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;
     let report = if args.here || common.from.is_some() {
-        Some(judged(observation(common, Scope { details: true, ..Scope::default() })?, registry, common))
+        Some(judged(take_snapshot(common, Scope { details: true, ..Scope::default() })?, registry, common))
     } else {
         None
     };

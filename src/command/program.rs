@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Runs the program with the arguments of this process; returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    match completions::answered() {
+    match completions::complete_if_requested() {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return complain(&format!("{error:#}")),

@@ -320,7 +320,9 @@ impl FindingKind for Widened {
 
     /// The severity is higher if only this machine could reach the service before.
     fn severity(&self) -> Severity {
-        let is_beyond = |state: &Option<ListenerState>| state.as_ref().is_some_and(|s| s.exposure.beyond());
+        let is_beyond = |state: &Option<ListenerState>| {
+            state.as_ref().is_some_and(|s| s.exposure.is_reachable_from_outside())
+        };
         if !self.0.passing && !is_beyond(&self.0.before) && is_beyond(&self.0.after) {
             Severity::Critical
         } else {

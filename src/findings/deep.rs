@@ -1,4 +1,5 @@
-//! Findings of a deep scan: ports that are taken although no table shows the socket, and tables that contradict each other.
+//! Findings of a deep scan: ports that are taken although no table shows the socket, and tables that contradict each
+//! other.
 
 use super::change::in_namespace;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};

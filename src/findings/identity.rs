@@ -66,8 +66,9 @@ impl FindingKind for Impostor {
         remedy: "find out who started the program; if it belongs here, allow it in the policy",
     };
 
-    /// The severity is lower if only a command line that a user can have rewritten proves the name, and critical if anyone can have put the program there, or if a user who is not root can and the
-    /// program's name does not fit either: people do run such servers and forwarders from their home directories.
+    /// The severity is lower if only a command line that a user can have rewritten proves the name, and critical if
+    /// anyone can have put the program there, or if a user who is not root can and the program's name does not fit
+    /// either: people do run such servers and forwarders from their home directories.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,

@@ -1,9 +1,9 @@
 //! The catalogue of findings: everything that can be remarkable about a listener, one file for each family.
 //!
-//! A finding is a type here. Its [`FindingKind`] implementation holds its code, severity, description, reason,
-//! remedy and sentence; its fields are the evidence that JSON shows. To add one, write the type, implement the trait next
-//! to it, and name it in the `family!` line of its file: every list (the audit's rules, SARIF, metrics, completions)
-//! is read from there. The function that decides whether a listener has the finding is in `judge`.
+//! A finding is a type here. Its [`FindingKind`] implementation holds its code, severity, description, reason, remedy
+//! and sentence; its fields are the evidence that JSON shows. To add one, write the type, implement the trait next to
+//! it, and name it in the `family!` line of its file: every list (the audit's rules, SARIF, metrics, completions) is
+//! read from there. The function that decides whether a listener has the finding is in `judge`.
 //!
 //! Sentences are raw text: a renderer escapes them for its output.
 
@@ -304,8 +304,8 @@ impl Finding {
         tool.command.clone_from(&tool.program);
     }
 
-    /// Makes a finding of the severity that its evidence has on an address that other machines can reach. `judge` moves it
-    /// by exposure and process.
+    /// Makes a finding of the severity that its evidence has on an address that other machines can reach. `judge` moves
+    /// it by exposure and process.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
         let mut finding = Finding { severity: Severity::Info, evidence: evidence.into() };

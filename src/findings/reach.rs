@@ -6,23 +6,7 @@ use serde::Serialize;
 
 use super::text::sentence;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Endpoint, Exposure, Peer, Pid, Protocol, Severity, named};
-
-named! {
-    /// What a danger rests on.
-    pub enum DangerBasis {
-        /// The command line says so.
-        CommandLine = "command-line",
-        /// The program does so by default, and nothing observed contradicts this.
-        Default = "default",
-        /// The command line sets a password or asks for a certificate.
-        Password = "password",
-        /// The configuration file says so.
-        Configuration = "configuration",
-        /// The service is presumed from its port alone.
-        Port = "port",
-    }
-}
+use crate::model::{DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Severity};
 
 /// The process that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{list, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{Assignment, Basis, Confidence, Curated, PortRange, Protocol, Severity};
+use crate::model::{Assignment, Confidence, Curated, PortRange, Protocol, Severity, StatusBasis};
 
 /// A dead registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -98,8 +98,8 @@ impl QuietRegistration {
 
     /// Returns a sentence with everything known about the registration. A date that the registry does not give is left
     /// out.
-    pub(crate) fn sentence(&self, basis: Basis) -> String {
-        if basis == Basis::OtherProtocol && !self.used_on.is_empty() {
+    pub(crate) fn sentence(&self, basis: StatusBasis) -> String {
+        if basis == StatusBasis::OtherProtocol && !self.used_on.is_empty() {
             let used_on: Vec<_> =
                 self.used_on.iter().map(|protocol| protocol.name().to_uppercase()).collect();
             return format!(
@@ -110,7 +110,7 @@ impl QuietRegistration {
         }
         let mut facts: Vec<String> = Vec::new();
         facts.extend(match (self.modified, self.registered, basis) {
-            (Some(date), _, Basis::Untouched) | (None, Some(date), Basis::Untouched) => {
+            (Some(date), _, StatusBasis::Untouched) | (None, Some(date), StatusBasis::Untouched) => {
                 Some(format!("unchanged since {date}"))
             }
             (Some(date), ..) => Some(format!("last changed {date}")),
@@ -212,7 +212,7 @@ pub enum Unexplained {
     /// Registered, without evidence of use.
     Dormant {
         /// `untouched`, `obscure` or `other-protocol`.
-        basis: Basis,
+        basis: StatusBasis,
         /// The registrations of the port.
         registrations: Vec<QuietRegistration>,
     },

@@ -6,59 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Entry, Report};
 use crate::findings::{Finding, Flag};
-use crate::model::{Gap, Protocol, Severity, named};
-
-/// The subject of an audit's finding.
-#[derive(Clone, Copy, Debug)]
-pub enum Subject<'r> {
-    /// A listener.
-    Listener(&'r Entry),
-    /// A place where no listener was seen; a field that is `None` stands for any value.
-    Place {
-        /// Transport protocol.
-        protocol: Option<Protocol>,
-        /// Address.
-        address: Option<IpAddr>,
-        /// Port in host order.
-        port: Option<u16>,
-    },
-}
-
-impl Subject<'_> {
-    /// Returns the protocol, if there is a single one.
-    #[must_use]
-    pub fn protocol(&self) -> Option<Protocol> {
-        match self {
-            Subject::Listener(judged) => Some(judged.socket.local.protocol),
-            Subject::Place { protocol, .. } => *protocol,
-        }
-    }
-
-    /// Returns the address, if there is a single one.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Subject::Listener(judged) => Some(judged.socket.local.address),
-            Subject::Place { address, .. } => *address,
-        }
-    }
-
-    /// Returns the port, if there is a single one.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Subject::Listener(judged) => Some(judged.socket.local.port),
-            Subject::Place { port, .. } => *port,
-        }
-    }
-}
+pub use crate::join::Subject;
+use crate::model::{Gap, Severity, named};
 
 /// One finding of an audit.
 #[derive(Clone, Debug)]
@@ -103,7 +58,7 @@ pub struct AcceptedByRule<'a> {
 
 named! {
     /// The outcome of an audit.
-    pub enum Outcome {
+    pub enum AuditVerdict {
         /// No finding at or above the threshold, and everything was seen.
         Clear = "clear",
         /// Findings at or above the threshold.
@@ -151,7 +106,7 @@ impl<'r> Audit<'r> {
     #[must_use]
     pub fn of(report: &'r Report) -> Self {
         let on = |judged: &'r Entry| {
-            let subject = Subject::Listener(judged);
+            let subject = Subject::Entry(judged);
             judged.findings().iter().map(move |finding| AuditFinding {
                 subject,
                 finding: finding.clone(),
@@ -179,7 +134,7 @@ impl<'r> Audit<'r> {
     /// Keeps the listeners and findings that were asked for; `asked` is the filter as typed. Narrowing comes last,
     /// because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
-        self.listeners.retain(|judged| wanted(Subject::Listener(judged)));
+        self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
         self.accepted.retain(|accepted| wanted(accepted.subject));
         self.narrowed = Some(asked);
@@ -190,14 +145,14 @@ impl<'r> Audit<'r> {
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             let absent = |f: &AuditFinding<'_>| match f.subject {
-                Subject::Listener(_) => None,
-                Subject::Place { protocol, address, port } => Some((port, protocol, address)),
+                Subject::Entry(_) => None,
+                Subject::NoListener { protocol, address, port } => Some((port, protocol, address)),
             };
             b.finding
                 .severity
                 .cmp(&a.finding.severity)
                 .then_with(|| match (a.subject, b.subject) {
-                    (Subject::Listener(a), Subject::Listener(b)) => a.order(b),
+                    (Subject::Entry(a), Subject::Entry(b)) => a.order(b),
                     _ => absent(a).cmp(&absent(b)),
                 })
                 .then_with(|| a.finding.flag().cmp(&b.finding.flag()))
@@ -236,13 +191,13 @@ impl<'r> Audit<'r> {
 
     /// Returns the outcome; findings below `fail_on` do not count.
     #[must_use]
-    pub fn outcome(&self, fail_on: Severity) -> Outcome {
+    pub fn outcome(&self, fail_on: Severity) -> AuditVerdict {
         if self.findings.iter().any(|found| found.finding.severity >= fail_on) {
-            Outcome::Findings
+            AuditVerdict::Findings
         } else if self.is_complete() {
-            Outcome::Clear
+            AuditVerdict::Clear
         } else {
-            Outcome::Incomplete
+            AuditVerdict::Incomplete
         }
     }
 }

@@ -4,10 +4,10 @@ use super::program_identity::IdentifiedProcess;
 use super::service;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::reach::{ConfiguredAccess, DangerBasis, Exposed, ServingProcess};
+use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
 use crate::join::Entry;
-use crate::model::{AccessSetting, Owner, Peer, Protocol, Severity};
-use crate::registry::dangers::{self, Basis, Danger};
+use crate::model::{AccessSetting, DangerBasis, Owner, Peer, Protocol, Severity};
+use crate::registry::dangers::{self, Danger};
 
 /// Programs that listen on a container's published port; the service itself is behind them.
 const PUBLISHERS: [&str; 11] = [
@@ -27,7 +27,7 @@ const PUBLISHERS: [&str; 11] = [
 /// Decides `exposed`. If several processes own the socket, the one with the most severe danger counts.
 pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let entry = subject.listener;
-    if !entry.exposure.beyond() || !entry.socket.state.accepts_traffic() {
+    if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
         return None;
     }
     let (port, protocol) = (entry.socket.local.port, entry.socket.local.protocol);
@@ -54,13 +54,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     };
     let Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis } =
         danger;
-    let basis = match basis {
-        _ if configuration.is_some() => DangerBasis::Configuration,
-        Basis::CommandLine => DangerBasis::CommandLine,
-        Basis::Default => DangerBasis::Default,
-        Basis::Password => DangerBasis::Password,
-        Basis::Port => DangerBasis::Port,
-    };
+    let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let exposed = Exposed {
         service,
         title,
@@ -93,7 +87,7 @@ fn as_configured(
     let Some(configuration) = &process.process.configuration else { return (danger, None) };
     let is_for_port = |access: &&AccessSetting| access.port.is_none_or(|only| only == port);
     let Some(access) = configuration.settings.iter().find(is_for_port) else { return (danger, None) };
-    let decides = CONFIGURED.contains(&danger.service) && danger.basis == Basis::Default;
+    let decides = CONFIGURED.contains(&danger.service) && danger.basis == DangerBasis::Default;
     if !decides || (access.authenticates && process.is_replaceable()) {
         return (danger, None);
     }

@@ -8,12 +8,12 @@ use crate::model::DeepScanResult;
 pub fn add_to(audit: &mut Audit<'_>, deep: &DeepScanResult) {
     for taken in &deep.taken {
         let subject =
-            Subject::Place { protocol: Some(taken.protocol), address: None, port: Some(taken.port) };
+            Subject::NoListener { protocol: Some(taken.protocol), address: None, port: Some(taken.port) };
         let finding = Finding::new(taken.clone());
         audit.findings.push(AuditFinding { subject, finding, rule: None });
     }
     for found in &deep.disagreements {
-        let subject = Subject::Place {
+        let subject = Subject::NoListener {
             protocol: Some(found.protocol),
             address: Some(found.address),
             port: Some(found.port),

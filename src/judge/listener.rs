@@ -94,8 +94,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the container of the main process; without a process that could be read, that of its socket. It is the name
-    /// if that is known, else the ID.
+    /// Returns the container of the main process; without a process that could be read, that of its socket. It is the
+    /// name if that is known, else the ID.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {

@@ -34,7 +34,7 @@ pub use self::started_by::{ContainerManager, Session, StartedBy};
 pub use crate::findings::{Finding, Flag};
 pub use crate::join::Entry;
 use crate::join::join;
-use crate::model::{Context, Direction, Matched, Process, Protocol, Snapshot, Verdict};
+use crate::model::{Context, Direction, Matched, PortVerdict, Process, Protocol, Snapshot};
 use crate::registry::Registry;
 
 /// A snapshot, joined and judged: everything a renderer needs.
@@ -146,7 +146,7 @@ pub struct Explained<'r> {
     /// The protocol.
     pub protocol: Protocol,
     /// The registry's verdict on the port and protocol.
-    pub verdict: Verdict,
+    pub verdict: PortVerdict,
     /// The listeners on the port at the time of the snapshot.
     pub listeners: Vec<&'r Entry>,
     /// The connections that use the port at the time of the snapshot.

@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::join::Entry;
-use crate::model::{Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, Usual};
+use crate::model::{Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, RestsOn, UsualProgram};
 use crate::registry::command_line::CommandLine;
-use crate::registry::identity::{self, Identity};
+use crate::registry::identity::{self, RecognisedProgram};
 use crate::registry::programs;
 
 /// A process and the program that it is identified as.
 pub(super) struct IdentifiedProcess<'o> {
     pub(super) process: &'o Process,
-    pub(super) identity: Option<Rc<Identity>>,
+    pub(super) identity: Option<Rc<RecognisedProgram>>,
 }
 
 /// The program file and the user of a process, and for an interpreter its command line.
@@ -26,7 +26,7 @@ impl<'o> IdentifiedProcess<'o> {
     }
 
     pub(super) fn program(&self) -> RunAs<'o> {
-        let interpreted = self.identity.as_deref().is_some_and(Identity::is_interpreter);
+        let interpreted = self.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter);
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
@@ -77,7 +77,7 @@ impl<'o> IdentifiedProcess<'o> {
 
     /// Returns whether an interpreter runs it.
     pub(super) fn is_interpreted(&self) -> bool {
-        self.identity.as_deref().is_some_and(Identity::is_interpreter)
+        self.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter)
     }
 
     /// Returns whether the program is known; an interpreter that runs an unknown script is not.
@@ -97,7 +97,7 @@ impl<'o> IdentifiedProcess<'o> {
 
 /// The programs of the processes seen so far: one process may own a thousand sockets.
 #[derive(Default)]
-pub(super) struct Identities(HashMap<Pid, Option<Rc<Identity>>>);
+pub(super) struct Identities(HashMap<Pid, Option<Rc<RecognisedProgram>>>);
 
 impl Identities {
     pub(super) fn identify<'o>(&mut self, process: &'o Process) -> IdentifiedProcess<'o> {
@@ -163,7 +163,7 @@ pub(super) fn is_worker_of(
     protocol: Protocol,
 ) -> bool {
     let Some((file, its)) = ancestor.file().zip(process.file()) else { return false };
-    let interpreted = ancestor.identity.as_deref().is_some_and(Identity::is_interpreter);
+    let interpreted = ancestor.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter);
     file == its
         || (!interpreted && are_of_one_suite(file, its))
         || (ancestor.serves(port, protocol) && process.serves(port, protocol))
@@ -181,10 +181,10 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
 }
 
 /// Returns the program that belongs on the port; `None` unless every process belongs there.
-pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<Usual> {
+pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     let local = &listener.socket.local;
     if listener.socket.owner == Owner::Hidden {
-        return by_unit(listener).map(|program| Usual {
+        return by_unit(listener).map(|program| UsualProgram {
             program: program.name,
             product: program.product,
             rests_on: RestsOn::Unit,
@@ -196,14 +196,14 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
         return None; // one of them could not be read
     }
     let all = processes.iter().map(|process| usual_program(process, local.port, local.protocol));
-    let found: Vec<Usual> = all.collect::<Option<_>>()?;
+    let found: Vec<UsualProgram> = all.collect::<Option<_>>()?;
     // A program on its own port is stronger evidence than a program that serves any port.
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
 /// Returns the program that the system service of a hidden process is named like, if it usually serves the port. Only
 /// root can start a system service, and no process can choose its control group.
-pub(super) fn by_unit(listener: &Entry) -> Option<programs::Program> {
+pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let service = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
     let name = service.strip_suffix(".service")?;
@@ -212,13 +212,13 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::Program> {
     programs.find(|program| program.is_named_by_unit(name))
 }
 
-fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<Usual> {
+fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<UsualProgram> {
     let identity = process.identity.as_ref()?;
     // Any user can give a file any name. Words in a command line only make a port less remarkable, so they may count.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }
-    let usual = |program: programs::Program, any_port| Usual {
+    let usual = |program: programs::ListedProgram, any_port| UsualProgram {
         program: program.name,
         product: program.product,
         rests_on: identity.rests_on,
@@ -230,7 +230,7 @@ fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol)
     }
     let anywhere = usual(identity.anywhere()?, true);
     let unit = (process.process.pid == 1).then(|| programs::socket_unit(port, protocol)).flatten();
-    Some(unit.map_or(anywhere, |unit| Usual { product: unit, any_port: false, ..anywhere }))
+    Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
 /// Returns the range that all processes of a listener pick its port from, another one at each start.

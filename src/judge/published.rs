@@ -46,7 +46,8 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
         .collect()
 }
 
-/// Returns the entries that can receive traffic, by protocol and port: there can be as many published ports as listeners.
+/// Returns the entries that can receive traffic, by protocol and port: there can be as many published ports as
+/// listeners.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
     let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {

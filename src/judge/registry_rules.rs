@@ -4,14 +4,14 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained};
 use crate::join::Entry;
-use crate::model::{Basis, EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State};
+use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
 /// Decides `orphaned`: every registration is dead, and the process is not known to serve this port. Inside the kernel's
 /// own range every port is in use without a registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
-    if verdict.basis != Basis::Ended || subject.is_on_own_port() || is_in_kernel_range {
+    if verdict.basis != StatusBasis::Ended || subject.is_on_own_port() || is_in_kernel_range {
         return None;
     }
     let rows = verdict.assignments.iter().filter_map(|a| Some((a.service, a.curated.as_ref()?)));
@@ -19,8 +19,8 @@ pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(Orphaned { registrations }.into())
 }
 
-/// Decides `unexplained`: neither a registration nor a known program explains the listener. Inside the kernel's own range
-/// every port is in use without a registration.
+/// Decides `unexplained`: neither a registration nor a known program explains the listener. Inside the kernel's own
+/// range every port is in use without a registration.
 pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let JudgedListener { listener, snapshot, .. } = subject;
     if subject.usual.is_some() || snapshot.ephemeral_range(&listener.socket).is_some() {
@@ -28,11 +28,11 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     }
     let verdict = &listener.verdict;
     let unexplained = match verdict.basis {
-        Basis::Reserved => Unexplained::Reserved { remark: verdict.remark },
-        Basis::Unregistered => {
+        StatusBasis::Reserved => Unexplained::Reserved { remark: verdict.remark },
+        StatusBasis::Unregistered => {
             other_protocol(subject).unwrap_or(Unexplained::Unassigned { remark: verdict.remark })
         }
-        Basis::Untouched | Basis::Obscure | Basis::OtherProtocol => Unexplained::Dormant {
+        StatusBasis::Untouched | StatusBasis::Obscure | StatusBasis::OtherProtocol => Unexplained::Dormant {
             basis: verdict.basis,
             registrations: verdict.assignments.iter().map(QuietRegistration::new).collect(),
         },

@@ -5,22 +5,22 @@ use std::collections::BTreeSet;
 use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
-use crate::model::{ForwardTarget, Owner, Peer, Pid, Service, ServiceBy, Snapshot, unmapped};
+use crate::model::{ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped};
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is
 /// not the service.
-pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<Service> {
+pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.owner == Owner::Hidden {
         let program = by_unit(listener)?;
         let (name, product) = (Some(program.service()), Some(program.product));
-        return Some(Service { name, product, by: ServiceBy::Unit });
+        return Some(ListenerService { name, product, by: ServiceBy::Unit });
     }
     processes.iter().filter(|process| !is_opener(process)).find_map(|process| {
         let identity = process.identity.as_deref()?;
         let program = identity.serving(local.port, local.protocol).or_else(|| identity.program())?;
         let (name, product) = (Some(program.service()), Some(program.product));
-        Some(Service { name, product, by: ServiceBy::Process })
+        Some(ListenerService { name, product, by: ServiceBy::Process })
     })
 }
 
@@ -42,8 +42,8 @@ pub(super) fn forward_target(to: Peer, processes: &[IdentifiedProcess<'_>]) -> F
     ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
 }
 
-/// Finds the processes that listen where a forwarded port leads: in a namespace that has the address, or in the container
-/// that has it.
+/// Finds the processes that listen where a forwarded port leads: in a namespace that has the address, or in the
+/// container that has it.
 pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     let is_forwarded = |entry: &Entry| entry.forward_target().is_some();
     if !entries.iter().any(is_forwarded) {
@@ -96,7 +96,9 @@ mod tests {
     use super::*;
     use crate::judge::judge;
     use crate::judge::tests::{program_process, seen, socket};
-    use crate::model::{Container, Exe, ExeState, Home, Namespace, Netns, Owner, Process, Socket};
+    use crate::model::{
+        Container, Exe, ExeState, Namespace, Netns, Owner, Process, Socket, SocketAttributes,
+    };
     use crate::registry::Registry;
     use std::sync::Arc;
 
@@ -118,12 +120,12 @@ mod tests {
             let mut proxy = program_process(7, "docker-proxy", "/usr/bin/docker-proxy", line);
             proxy.forwards_to_container = container.cloned();
             let inside = |inode: u64, pid: Pid, group: &str| {
-                let home = Home {
+                let attributes = SocketAttributes {
                     netns: Some(Netns { inode, name: None }),
                     container: Some(group.to_owned()),
-                    ..Home::default()
+                    ..SocketAttributes::default()
                 };
-                Socket { home: home.into(), ..socket(local, Owner::Held(vec![pid].into())) }
+                Socket { attributes: attributes.into(), ..socket(local, Owner::Held(vec![pid].into())) }
             };
             let published = socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()));
             let sockets = vec![published, inside(1, 8, group), inside(2, 9, "other")];

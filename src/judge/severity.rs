@@ -87,7 +87,7 @@ pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Tr
 
 fn on_loopback(flag: Flag, severity: Severity, exposure: Exposure) -> Severity {
     match flag.on_loopback() {
-        OnLoopback::Lower if !exposure.beyond() => severity.lower(),
+        OnLoopback::Lower if !exposure.is_reachable_from_outside() => severity.lower(),
         _ => severity,
     }
 }

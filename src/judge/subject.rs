@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Snapshot, Usual};
+use crate::model::{Snapshot, UsualProgram};
 use crate::registry::Registry;
 
 /// The evidence that a rule may use.
@@ -11,7 +11,7 @@ pub(super) struct JudgedListener<'s> {
     /// The processes that hold the socket, as far as they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
     /// The program that belongs on the port, if every process is one.
-    pub(super) usual: Option<Usual>,
+    pub(super) usual: Option<UsualProgram>,
     pub(super) snapshot: &'s Snapshot,
     pub(super) registry: &'s Registry,
 }

@@ -27,7 +27,7 @@ pub(crate) fn socket(local: &str, owner: Owner) -> Socket {
         local,
         peer: None,
         mptcp: false,
-        home: Home::default().into(),
+        attributes: SocketAttributes::default().into(),
         inode: 1.try_into().ok(),
         cookie: None,
         v6only: None,
@@ -65,14 +65,14 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
 }
 
 /// Returns the flags and the usual product of one socket that these processes own.
-fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<Usual>) {
+fn judged(local: &str, owner: Owner, processes: Vec<Process>) -> (Vec<Finding>, Option<UsualProgram>) {
     let snapshot = seen(vec![socket(local, owner)], processes);
     let report = judge(snapshot.clone(), Registry::embedded());
     let judged = &report.entries[0];
     (judged.findings().to_vec(), judged.usual().copied())
 }
 
-fn held(local: &str, processes: &[(&str, &str, &str)]) -> (Vec<&'static str>, Option<Usual>) {
+fn held(local: &str, processes: &[(&str, &str, &str)]) -> (Vec<&'static str>, Option<UsualProgram>) {
     let pids = (1..).zip(processes).map(|(pid, _)| pid).collect();
     let processes = (1..)
         .zip(processes)
@@ -162,9 +162,9 @@ fn a_hidden_process_is_judged_by_its_unit() {
         ("tcp/0.0.0.0:10249", Some("kube-proxy.service"), Some("4f2a"), vec!["unexplained"]),
     ] {
         let mut one = socket(local, Owner::Hidden);
-        let home = Arc::make_mut(&mut one.home);
-        home.unit = unit.map(str::to_owned);
-        home.container = container.map(str::to_owned);
+        let attributes = Arc::make_mut(&mut one.attributes);
+        attributes.unit = unit.map(str::to_owned);
+        attributes.container = container.map(str::to_owned);
         let report = judge(seen(vec![one], Vec::new()), Registry::embedded());
         let entry = &report.entries[0];
         let found: Vec<_> = entry.findings().iter().map(|finding| finding.flag().code()).collect();
@@ -185,7 +185,7 @@ fn units_are_named_like_programs() {
         ("ssh.service", "tcp/0.0.0.0:80", None),
     ] {
         let mut one = socket(port, Owner::Hidden);
-        Arc::make_mut(&mut one.home).unit = Some(unit.to_owned());
+        Arc::make_mut(&mut one.attributes).unit = Some(unit.to_owned());
         let report = judge(seen(vec![one], Vec::new()), Registry::embedded());
         let service = report.entries[0].service().filter(|service| service.by == ServiceBy::Unit);
         let found = service.and_then(|service| service.product).and_then(|text| text.split(" (").next());

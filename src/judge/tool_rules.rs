@@ -60,8 +60,8 @@ fn ad_hoc_tool<'s>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell has the socket from a server that has it as well: then the shell is not the listener. A process
-/// that the shell started is not such a server.
+/// Returns whether a shell has the socket from a server that has it as well: then the shell is not the listener. A
+/// process that the shell started is not such a server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         let is_tool = owner.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some());
@@ -70,7 +70,11 @@ fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'
 }
 
 fn severity(subject: &JudgedListener<'_>, tool: AdHocTool) -> crate::model::Severity {
-    if subject.listener.exposure.beyond() { tool.beyond_loopback } else { tool.on_loopback }
+    if subject.listener.exposure.is_reachable_from_outside() {
+        tool.beyond_loopback
+    } else {
+        tool.on_loopback
+    }
 }
 
 pub(super) fn shell_listener(subject: &JudgedListener<'_>) -> Option<Evidence> {
@@ -96,8 +100,8 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user who is not root has started. A process of the system's own server has
-/// that server among its ancestors.
+/// Returns the purpose of an SSH server that a user who is not root has started. A process of the system's own server
+/// has that server among its ancestors.
 fn ssh_server_of_a_user(process: &Process, command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_of_a_user = process.uid.is_some_and(|uid| uid != 0);
     let is_of_a_server = process.parents.iter().any(|parent| Some(&parent.name) == process.name.as_ref());

@@ -69,7 +69,7 @@ impl Exposure {
 
     /// Returns whether another machine can reach it, as far as the address shows.
     #[must_use]
-    pub const fn beyond(self) -> bool {
+    pub const fn is_reachable_from_outside(self) -> bool {
         !matches!(self, Exposure::Loopback)
     }
 }

@@ -4,7 +4,7 @@ use super::Process;
 
 /// What an interpreter or a relay runs, by its command line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Runs<'c> {
+pub(crate) enum InterpreterCommand<'c> {
     /// A script, or a jar.
     File(&'c str),
     /// The directories and jars of a Java class path, and the class or module that starts.
@@ -65,20 +65,20 @@ impl RunTarget {
             return RunTarget::None;
         }
         let script = process.script.as_ref().map(|script| script.path.as_str());
-        let text = match runs(name, &process.cmdline) {
+        let text = match parse_command(name, &process.cmdline) {
             None => script.map(str::to_owned),
-            Some(Runs::File(file)) => Some(script.unwrap_or(file).to_owned()),
-            Some(Runs::ClassPath(_, class)) => Some(class.to_owned()),
-            Some(Runs::Module(module)) => Some(format!("-m {module}")),
-            Some(Runs::Code(code)) => Some(format!("-c {}", without_numbers(code))),
-            Some(Runs::Relay(arguments)) => Some(arguments.join(" ")),
-            Some(Runs::Nothing) => Some(String::new()),
+            Some(InterpreterCommand::File(file)) => Some(script.unwrap_or(file).to_owned()),
+            Some(InterpreterCommand::ClassPath(_, class)) => Some(class.to_owned()),
+            Some(InterpreterCommand::Module(module)) => Some(format!("-m {module}")),
+            Some(InterpreterCommand::Code(code)) => Some(format!("-c {}", without_numbers(code))),
+            Some(InterpreterCommand::Relay(arguments)) => Some(arguments.join(" ")),
+            Some(InterpreterCommand::Nothing) => Some(String::new()),
         };
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same. A relative path is one of an observation
-    /// that did not record scripts.
+    /// Returns whether two processes with the same program file may run the same. A relative path is one of an
+    /// observation that did not record scripts.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -147,7 +147,8 @@ pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
 struct Syntax {
     /// Names of its programs, without a version.
     names: &'static [&'static str],
-    /// Options after which no file follows: code, a module, or standard input. A short option may end a cluster (`-Sc`).
+    /// Options after which no file follows: code, a module, or standard input. A short option may end a cluster
+    /// (`-Sc`).
     no_file: &'static [&'static str],
     /// Options whose value is the next argument.
     with_value: &'static [&'static str],
@@ -238,10 +239,10 @@ const SYNTAXES: [Syntax; 11] = [
 
 /// Returns what the interpreter or relay `program` (the name of its file) runs; `None` if it is neither, or if its
 /// command line is not known.
-pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>> {
+pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let arguments = cmdline.get(1..)?;
     if RELAYS.contains(&program) {
-        return Some(Runs::Relay(arguments));
+        return Some(InterpreterCommand::Relay(arguments));
     }
     let name = without_version(program);
     if name == "java" {
@@ -250,21 +251,21 @@ pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>>
     let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name))?;
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(argument) = rest.next() {
-        let file = |next: Option<&'c str>| next.map_or(Runs::Nothing, Runs::File);
+        let file = |next: Option<&'c str>| next.map_or(InterpreterCommand::Nothing, InterpreterCommand::File);
         if syntax.file.contains(&argument) {
             return Some(file(rest.next()));
         }
         if syntax.no_file.contains(&argument) || ends_cluster(argument, syntax.no_file) {
             return Some(match rest.next() {
-                _ if matches!(argument, "-" | "-s" | "repl") => Runs::Nothing,
-                Some(module) if argument.ends_with('m') => Runs::Module(module),
-                Some(code) => Runs::Code(code),
-                None => Runs::Nothing,
+                _ if matches!(argument, "-" | "-s" | "repl") => InterpreterCommand::Nothing,
+                Some(module) if argument.ends_with('m') => InterpreterCommand::Module(module),
+                Some(code) => InterpreterCommand::Code(code),
+                None => InterpreterCommand::Nothing,
             });
         }
         let assigned = argument.split_once('=').filter(|(option, _)| syntax.no_file.contains(option));
         if let Some((_, code)) = assigned {
-            return Some(Runs::Code(code));
+            return Some(InterpreterCommand::Code(code));
         }
         if syntax.with_value.contains(&argument) {
             rest.next();
@@ -274,21 +275,23 @@ pub(crate) fn runs<'c>(program: &str, cmdline: &'c [String]) -> Option<Runs<'c>>
             return Some(file(Some(argument).filter(|file| !file.is_empty())));
         }
     }
-    Some(Runs::Nothing)
+    Some(InterpreterCommand::Nothing)
 }
 
-/// Returns the words of an interpreter's command line after its own name, up to the script, module or class that it runs,
-/// without the arguments of that: only these words say what runs. If it runs none of these, its options remain.
+/// Returns the words of an interpreter's command line after its own name, up to the script, module or class that it
+/// runs, without the arguments of that: only these words say what runs. If it runs none of these, its options remain.
 /// `None` if `program` is not a known interpreter, or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
-    let target = match runs(program, cmdline)? {
-        Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) => target,
-        Runs::Code(_) => return Some(&[]),
-        Runs::Nothing => {
+    let target = match parse_command(program, cmdline)? {
+        InterpreterCommand::File(target)
+        | InterpreterCommand::ClassPath(_, target)
+        | InterpreterCommand::Module(target) => target,
+        InterpreterCommand::Code(_) => return Some(&[]),
+        InterpreterCommand::Nothing => {
             let end = cmdline.iter().position(|word| matches!(word.as_str(), "-" | "-s" | "repl"));
             return cmdline.get(1..end.unwrap_or(cmdline.len()));
         }
-        Runs::Relay(_) => return None,
+        InterpreterCommand::Relay(_) => return None,
     };
     let end = cmdline.iter().position(|word| std::ptr::eq(word.as_str(), target))?;
     cmdline.get(1..=end)
@@ -321,12 +324,12 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
 ];
 
 /// Returns the jar of `java -jar`, or else the class path: the working directory if none is given.
-fn class_path(arguments: &[String]) -> Runs<'_> {
+fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(argument) = rest.next() {
         match argument {
-            "-jar" => return rest.next().map_or(Runs::Nothing, Runs::File),
+            "-jar" => return rest.next().map_or(InterpreterCommand::Nothing, InterpreterCommand::File),
             "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" => {
                 // A class path element `lib/*` stands for every jar in `lib`.
                 let parts = rest.next().unwrap_or_default().split(':');
@@ -334,13 +337,15 @@ fn class_path(arguments: &[String]) -> Runs<'_> {
                 elements = parts.map(|part| if part.is_empty() { "." } else { part }).collect();
             }
             _ if JAVA_OPTIONS_WITH_VALUE.contains(&argument) => drop(rest.next()),
-            "-m" | "--module" => return Runs::ClassPath(elements, rest.next().unwrap_or_default()),
+            "-m" | "--module" => {
+                return InterpreterCommand::ClassPath(elements, rest.next().unwrap_or_default());
+            }
             _ if argument.starts_with('-') || argument.starts_with('@') => {}
-            _ if argument.ends_with(".java") => return Runs::File(argument),
-            _ => return Runs::ClassPath(elements, argument),
+            _ if argument.ends_with(".java") => return InterpreterCommand::File(argument),
+            _ => return InterpreterCommand::ClassPath(elements, argument),
         }
     }
-    Runs::Nothing
+    InterpreterCommand::Nothing
 }
 
 #[cfg(test)]
@@ -355,7 +360,7 @@ mod tests {
 
     #[test]
     fn scripts_and_modules_of_interpreters() {
-        use Runs::{Code, File, Module, Nothing};
+        use InterpreterCommand::{Code, File, Module, Nothing};
         for (program, line, runs_is) in [
             ("python3.11", "python3 server.py --port 80", Some(File("server.py"))),
             ("python3", "python3 -u -X dev /srv/app.py", Some(File("/srv/app.py"))),
@@ -386,9 +391,9 @@ mod tests {
             ("java", "java -jar", Some(Nothing)),
             ("nginx", "nginx -c x", None),
         ] {
-            assert_eq!(runs(program, &words_of(line)), runs_is, "{line}");
+            assert_eq!(parse_command(program, &words_of(line)), runs_is, "{line}");
         }
-        assert_eq!(runs("python3", &[]), None, "its command line is not known");
+        assert_eq!(parse_command("python3", &[]), None, "its command line is not known");
     }
 
     #[test]
@@ -416,7 +421,11 @@ mod tests {
             ("java -p mods -m m/Main", vec!["mods"], "m/Main"),
             ("java --add-opens java.base/x=ALL-UNNAMED Main", vec!["."], "Main"),
         ] {
-            assert_eq!(runs("java", &words_of(line)), Some(Runs::ClassPath(elements, class)), "{line}");
+            assert_eq!(
+                parse_command("java", &words_of(line)),
+                Some(InterpreterCommand::ClassPath(elements, class)),
+                "{line}"
+            );
         }
     }
 

@@ -22,6 +22,7 @@ mod severity;
 mod snapshot;
 mod socket;
 
+mod danger_basis;
 mod verdict;
 
 pub use container::Container;
@@ -29,6 +30,7 @@ pub use context::{
     Block, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
     NearbyRegistration, NearbyRegistrations,
 };
+pub use danger_basis::DangerBasis;
 pub use deep::{DeepScanResult, Disagreement, Source, TakenPort};
 pub use endpoint::{BadEndpoint, Device, Endpoint, Family, PortRange, Protocol, host, unmapped};
 pub use exposure::Exposure;
@@ -40,15 +42,16 @@ pub(crate) use process::LONGEST_COMMAND_LINE;
 pub use process::{
     AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
 };
-pub use program::{RestsOn, Service, ServiceBy, Usual};
+pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
 pub use replaceable_by::ReplaceableBy;
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;
 pub use snapshot::{
-    EphemeralOf, EphemeralPorts, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,
+    EphemeralPorts, EphemeralRange, Gap, Host, NAMED_PIDS, Namespace, Note, OLD_SNAPSHOT_SCHEMA,
     SNAPSHOT_SCHEMA, Snapshot, Stage, Tool, show_processes,
 };
-pub use socket::{Direction, Forwarding, Home, Netns, Owner, Peer, Queues, Socket, State};
+pub use socket::{Direction, Forwarding, Netns, Owner, Peer, Queues, Socket, SocketAttributes, State};
 pub use verdict::{
-    Assignment, Basis, Confidence, Curated, CuratedState, Life, RegistryRange, Status, Verdict,
+    Assignment, Confidence, Curated, CuratedState, EvidenceSource, PortVerdict, RegistryRange, Status,
+    StatusBasis,
 };

@@ -223,9 +223,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the path of its program file stands for the same file on the observer's machine, or for a file that
-    /// only root can have put there: root makes the containers and system services that have a directory tree of their
-    /// own. A user can make a directory tree with any file at any path.
+    /// Returns whether the path of its program file stands for the same file on the observer's machine, or for a file
+    /// that only root can have put there: root makes the containers and system services that have a directory tree of
+    /// their own. A user can make a directory tree with any file at any path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -20,7 +20,7 @@ named! {
 
 /// A program on a port where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Usual {
+pub struct UsualProgram {
     /// Its name in the list of programs.
     pub program: &'static str,
     /// The product.
@@ -47,7 +47,7 @@ named! {
 
 /// The service that a listener offers: what runs there, else what is usual there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Service {
+pub struct ListenerService {
     /// The name of the service as registered, or of the program if it has none.
     pub name: Option<&'static str>,
     /// The product.

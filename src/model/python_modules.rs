@@ -1,18 +1,19 @@
 //! The modules that Python takes from its working directory.
 
-use super::interpreter::{Runs, runs, without_version};
+use super::interpreter::{InterpreterCommand, parse_command, without_version};
 
-/// Returns the paths, relative to its working directory, at which Python looks first for the modules that it runs or that
-/// the code on its command line imports: any of them that exists runs. None if it does not search the working directory.
+/// Returns the paths, relative to its working directory, at which Python looks first for the modules that it runs or
+/// that the code on its command line imports: any of them that exists runs. None if it does not search the working
+/// directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
     /// The number of modules that are looked for.
     const MODULES: usize = 32;
     if !matches!(without_version(program), "python" | "pypy") {
         return Vec::new();
     }
-    let (modules, end): (Vec<&str>, &str) = match runs(program, cmdline) {
-        Some(Runs::Module(module)) => (vec![module], "__main__.py"),
-        Some(Runs::Code(code)) => (imports(code), "__init__.py"),
+    let (modules, end): (Vec<&str>, &str) = match parse_command(program, cmdline) {
+        Some(InterpreterCommand::Module(module)) => (vec![module], "__main__.py"),
+        Some(InterpreterCommand::Code(code)) => (imports(code), "__init__.py"),
         _ => return Vec::new(),
     };
     // `-I` and `-P` leave the working directory out; after `-W` and `-X`, letters are a value.

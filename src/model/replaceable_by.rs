@@ -39,9 +39,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can have put the program file of a process there; by its path if nothing else is known. Code that was
-    /// loaded into a program counts as the program: its name does not say what that code does. An interpreter is expected
-    /// to load code of users.
+    /// Returns who can have put the program file of a process there; by its path if nothing else is known. Code that
+    /// was loaded into a program counts as the program: its name does not say what that code does. An interpreter is
+    /// expected to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);

@@ -148,12 +148,12 @@ pub struct Host {
     pub ephemeral_source: String,
     /// The range of each protocol and family, if the system has separate ranges (Windows); empty elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ephemeral_of: Vec<EphemeralOf>,
+    pub ephemeral_of: Vec<EphemeralRange>,
 }
 
 /// The ports that one protocol of one family hands out to outgoing connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EphemeralOf {
+pub struct EphemeralRange {
     /// The protocol.
     pub protocol: Protocol,
     /// The family.
@@ -324,7 +324,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Endpoint, Home, Owner, State};
+    use crate::model::{Endpoint, Owner, SocketAttributes, State};
 
     fn socket(local: &str, netns: Option<u64>) -> Socket {
         let netns = netns.map(|inode| Netns { inode, name: None });
@@ -333,7 +333,7 @@ mod tests {
             peer: None,
             state: State::Listen,
             mptcp: false,
-            home: Arc::new(Home { netns, ..Home::default() }),
+            attributes: Arc::new(SocketAttributes { netns, ..SocketAttributes::default() }),
             inode: None,
             cookie: None,
             v6only: None,

@@ -159,7 +159,7 @@ impl Owner {
 
 /// The user, namespaces and control group of a socket, which many sockets have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-pub struct Home {
+pub struct SocketAttributes {
     /// The ID of the user that created it, if the system gives it.
     pub uid: Option<u32>,
     /// The name of that user, if the system knows one.
@@ -191,7 +191,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
-/// shared [`Home`], and can be read like fields of the socket.
+/// shared [`SocketAttributes`], and can be read like fields of the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SavedSocket")]
 pub struct Socket {
@@ -205,7 +205,7 @@ pub struct Socket {
     pub mptcp: bool,
     /// Its user, namespaces and control group.
     #[serde(flatten)]
-    pub home: Arc<Home>,
+    pub attributes: Arc<SocketAttributes>,
     /// Its inode; `None` if it has none or the system gives none.
     pub inode: Option<NonZeroU64>,
     /// The kernel's cookie, unique until the machine restarts (Linux).
@@ -218,8 +218,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// A socket as it is saved. A flattened [`Home`] would be read through a tree of everything in the object, which a
-/// hostile file could make large.
+/// A socket as it is saved. A flattened [`SocketAttributes`] would be read through a tree of everything in the object,
+/// which a hostile file could make large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -250,7 +250,7 @@ impl From<SavedSocket> for Socket {
         let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
         let SavedSocket { uid, user, netns, cgroup, on_loopback, transparent, unit, .. } = saved;
         let SavedSocket { container, forwarding, .. } = saved;
-        let home = Arc::new(Home {
+        let attributes = Arc::new(SocketAttributes {
             uid,
             user,
             netns,
@@ -261,15 +261,15 @@ impl From<SavedSocket> for Socket {
             container,
             forwarding,
         });
-        Socket { local, peer, state, mptcp, home, inode, cookie, v6only, queues, owner }
+        Socket { local, peer, state, mptcp, attributes, inode, cookie, v6only, queues, owner }
     }
 }
 
 impl Deref for Socket {
-    type Target = Home;
+    type Target = SocketAttributes;
 
-    fn deref(&self) -> &Home {
-        &self.home
+    fn deref(&self) -> &SocketAttributes {
+        &self.attributes
     }
 }
 
@@ -279,7 +279,7 @@ impl Socket {
     /// address and device decide, and only if those of one socket lie within those of the other. A multicast or
     /// broadcast packet is delivered to all sockets.
     #[must_use]
-    pub fn narrows(&self, wider: &Socket) -> bool {
+    pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
         if !is_socket(self) || !is_socket(wider) || !self.same_port(wider) {
             return false;
@@ -337,7 +337,7 @@ mod tests {
             local,
             peer: None,
             mptcp: false,
-            home: Home::default().into(),
+            attributes: SocketAttributes::default().into(),
             inode: 1.try_into().ok(),
             cookie: None,
             v6only,
@@ -373,16 +373,20 @@ mod tests {
             ("two protocols", "udp/127.0.0.1:80", "tcp/0.0.0.0:80", unsure, false),
         ] {
             let (narrow, wide) = (socket(narrow, Some(false)), socket(wide, v6only));
-            assert_eq!(narrow.narrows(&wide), takes, "{name}");
-            assert!(!takes || !wide.narrows(&narrow), "{name}: one of the two takes");
+            assert_eq!(narrow.takes_traffic_from(&wide), takes, "{name}");
+            assert!(!takes || !wide.takes_traffic_from(&narrow), "{name}: one of the two takes");
         }
         let (narrow, wide) = (socket("tcp/127.0.0.1:80", None), socket("tcp/0.0.0.0:80", None));
         let bound = Socket { state: State::Bound, ..narrow.clone() };
-        assert!(!bound.narrows(&wide), "who does not listen takes nothing");
+        assert!(!bound.takes_traffic_from(&wide), "who does not listen takes nothing");
         let elsewhere = Socket {
-            home: Home { netns: Some(Netns { inode: 7, name: None }), ..Home::default() }.into(),
+            attributes: SocketAttributes {
+                netns: Some(Netns { inode: 7, name: None }),
+                ..SocketAttributes::default()
+            }
+            .into(),
             ..narrow
         };
-        assert!(!elsewhere.narrows(&wide), "another network namespace is another network");
+        assert!(!elsewhere.takes_traffic_from(&wide), "another network namespace is another network");
     }
 }

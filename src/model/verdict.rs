@@ -49,7 +49,7 @@ named! {
 
 named! {
     /// The basis of a status. Of several registrations of a port, the first in this order decides.
-    pub enum Basis {
+    pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
         /// Active: an RFC defines the service.
@@ -77,17 +77,17 @@ named! {
     }
 }
 
-impl Basis {
+impl StatusBasis {
     /// Returns the status that rests on this.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
-            Basis::Evidence | Basis::Standard => Status::Active,
-            Basis::KnownUse | Basis::OtherName => Status::Repurposed,
-            Basis::Obscure | Basis::OtherProtocol | Basis::Untouched => Status::Dormant,
-            Basis::Ended | Basis::Legacy => Status::Orphaned,
-            Basis::Reserved | Basis::Unregistered => Status::Unassigned,
-            Basis::Range => Status::Dynamic,
+            StatusBasis::Evidence | StatusBasis::Standard => Status::Active,
+            StatusBasis::KnownUse | StatusBasis::OtherName => Status::Repurposed,
+            StatusBasis::Obscure | StatusBasis::OtherProtocol | StatusBasis::Untouched => Status::Dormant,
+            StatusBasis::Ended | StatusBasis::Legacy => Status::Orphaned,
+            StatusBasis::Reserved | StatusBasis::Unregistered => Status::Unassigned,
+            StatusBasis::Range => Status::Dynamic,
         }
     }
 }
@@ -136,7 +136,7 @@ pub struct Curated {
 
 named! {
     /// A kind of independent source that names the port with the registry's own service.
-    pub enum Life {
+    pub enum EvidenceSource {
         /// The curated list of living registrations.
         Curated = "curated",
         /// The curated list of known uses, if the use is the registered service itself.
@@ -156,10 +156,16 @@ named! {
     }
 }
 
-impl Life {
+impl EvidenceSource {
     /// The kinds that are packaged sources, in rising order.
-    pub const PACKAGED: [Life; 6] =
-        [Life::Netbase, Life::Tshark, Life::Selinux, Life::Firewalld, Life::Ndpi, Life::Ufw];
+    pub const PACKAGED: [EvidenceSource; 6] = [
+        EvidenceSource::Netbase,
+        EvidenceSource::Tshark,
+        EvidenceSource::Selinux,
+        EvidenceSource::Firewalld,
+        EvidenceSource::Ndpi,
+        EvidenceSource::Ufw,
+    ];
 }
 
 /// One registration: a name on a port (or range) and protocol.
@@ -184,32 +190,32 @@ pub struct Assignment {
     /// The status of this registration alone: active, orphaned or dormant.
     pub status: Status,
     /// What that status rests on.
-    pub basis: Basis,
+    pub basis: StatusBasis,
     /// The other protocols on which this registration is in use; empty if it is in use on this one.
     pub used_on: Vec<Protocol>,
     /// The curated row about it.
     pub curated: Option<Curated>,
     /// The kinds of source that name it; rising, without duplicates.
-    pub life: Vec<Life>,
+    pub named_by: Vec<EvidenceSource>,
 }
 
 /// The registry's verdict on a port and protocol. Most ports have the same verdict, and share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct PortVerdict {
     /// The part of the port space.
     pub range: RegistryRange,
     /// The status of the port and protocol.
     pub status: Status,
     /// What that status rests on.
-    pub basis: Basis,
+    pub basis: StatusBasis,
     /// The registrations: those in use first, then in the order of the registry.
     pub assignments: Vec<Assignment>,
     /// What is known to use the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
     /// The kinds of packaged source that name the port as something other than the registered service; rising.
-    pub otherwise: Vec<Life>,
-    /// The kinds in `otherwise` that agree with each other on another name; none or several.
-    pub together: Vec<Life>,
+    pub named_otherwise_by: Vec<EvidenceSource>,
+    /// The kinds in `named_otherwise_by` that agree with each other on another name; none or several.
+    pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's unnamed row about the port beyond "Reserved" or "Unassigned", if there is one.
     pub remark: Option<&'static str>,
 }

@@ -77,7 +77,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
 /// is a gap, also if the system supports no deep scan at all.
 pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     #[cfg(target_os = "linux")]
-    return linux::deep::look(namespaces);
+    return linux::deep::deep_scan(namespaces);
     #[cfg(not(target_os = "linux"))]
     return rescan::deep(namespaces);
 }
@@ -104,8 +104,8 @@ impl Observer {
     /// # Errors
     ///
     /// Returns the same errors as [`observe`].
-    pub fn look(&mut self) -> Result<Option<Snapshot>, Error> {
-        self.memory.look(&self.scope)
+    pub fn scan(&mut self) -> Result<Option<Snapshot>, Error> {
+        self.memory.scan(&self.scope)
     }
 }
 
@@ -121,8 +121,8 @@ pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Returns the addresses of the network interface of this name; `None` if there is no such interface, or the system does
-/// not say (only Linux does).
+/// Returns the addresses of the network interface of this name; `None` if there is no such interface, or the system
+/// does not say (only Linux does).
 #[must_use]
 pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)

@@ -31,7 +31,7 @@ impl PollState {
     ///
     /// Returns the same errors as [`super::observe`].
     #[allow(clippy::unused_self, reason = "a system that remembers does use it")]
-    pub(super) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
+    pub(super) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         super::observe(scope).map(Some)
     }
 }

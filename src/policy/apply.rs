@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::matching::{self, RuleOnHost};
-use super::{Allow, Glob, Policy, SeverityRule, missing, questions_the_port};
+use super::{AllowRule, Glob, Policy, SeverityRule, missing, questions_the_port};
 use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
@@ -21,7 +21,11 @@ pub(super) fn day(snapshot: &Snapshot) -> Date {
 }
 
 /// Returns the rules for this host, in the order of the policy.
-pub(super) fn rules_on_host<'p>(rules: &'p [Allow], snapshot: &Snapshot, today: Date) -> Vec<RuleOnHost<'p>> {
+pub(super) fn rules_on_host<'p>(
+    rules: &'p [AllowRule],
+    snapshot: &Snapshot,
+    today: Date,
+) -> Vec<RuleOnHost<'p>> {
     rules
         .iter()
         .map(|rule| RuleOnHost {
@@ -36,13 +40,13 @@ pub(super) fn rules_on_host<'p>(rules: &'p [Allow], snapshot: &Snapshot, today: 
 /// The decision of a policy about a listener.
 pub(super) enum Decision<'p> {
     /// This rule allows the listener.
-    Allowed(&'p Allow),
+    Allowed(&'p AllowRule),
     /// No rule certainly allows the listener; this is the first rule that may.
-    Undecided(&'p Allow),
+    Undecided(&'p AllowRule),
     /// No rule allows the listener.
     Refused {
         /// The first rule that would allow the listener if the rule had not expired.
-        over: Option<&'p Allow>,
+        over: Option<&'p AllowRule>,
     },
 }
 
@@ -62,8 +66,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
 
 /// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program of
 /// the listener count, and rules that name neither.
-fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p Allow> {
-    let mut nearest: Option<(usize, &'p Allow)> = None;
+fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
+    let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
         if *is_expired || !matching::is_related(rule, listener, snapshot) {
             continue;
@@ -82,7 +86,8 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 ///
 /// On an allowed listener, a finding about the port, or one that the rule accepts, becomes *info* and names the rule. A
 /// severity rule changes the severity of a finding and is named in it, or removes the finding. A listener that no rule
-/// allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and anything undecided is a gap.
+/// allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and anything undecided is a
+/// gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let snapshot = &report.snapshot;
@@ -94,7 +99,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         let grades = policy.rules.iter().filter(|rule| is_for_others(&rule.hosts)).map(|rule| &rule.id);
         applied.skipped_rules = allow.chain(grades).cloned().collect();
     }
-    let mut allowed: HashMap<*const Entry, &Allow> = HashMap::new();
+    let mut allowed: HashMap<*const Entry, &AllowRule> = HashMap::new();
     let mut undecided: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
     for listener in report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)) {
         match decide(&rules, listener, snapshot) {
@@ -115,7 +120,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.gaps.extend(unsure);
     audit.findings.retain_mut(|found| {
         let flag = found.finding.flag();
-        if let Subject::Listener(judged) = found.subject
+        if let Subject::Entry(judged) = found.subject
             && let Some(rule) = allowed.get(&ptr::from_ref(judged))
             && (questions_the_port(flag) || rule.accept.contains(&flag))
         {
@@ -138,8 +143,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings if a rule lowers a finding at or above warning to `to`, or removes
-/// it.
+/// Returns the entry for the list of accepted findings if a rule lowers a finding at or above warning to `to`, or
+/// removes it.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -186,7 +191,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
 }
 
 /// Returns why it is not known whether a rule applies.
-fn why_undecided(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> &'static str {
+fn why_undecided(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, &snapshot.host) == Answer::Unknown {
         "the rule names hosts, and the name of this host is not known"
     } else if !snapshot.knows_ephemeral_ports(&listener.socket) && !rule.ports.is_empty() {
@@ -209,7 +214,7 @@ fn in_force<'p>(rules: &'p [SeverityRule], snapshot: &Snapshot, today: Date) -> 
 
 fn unexpected<'r>(
     listener: &'r Entry,
-    over: Option<&Allow>,
+    over: Option<&AllowRule>,
     rules: &[RuleOnHost<'_>],
     snapshot: &Snapshot,
 ) -> AuditFinding<'r> {
@@ -222,7 +227,7 @@ fn unexpected<'r>(
         accepts_traffic: listener.socket.state.accepts_traffic(),
     };
     AuditFinding {
-        subject: Subject::Listener(listener),
+        subject: Subject::Entry(listener),
         finding: Finding::new(evidence),
         rule: over.map(|rule| rule.id.clone()),
     }

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::apply::day;
 use super::matching;
-use super::{Allow, ExecutablePattern, Glob, Namespaces, Policy, Ports, Position};
+use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Policy, Ports, Position};
 use crate::findings::Flag;
 use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
@@ -50,7 +50,7 @@ pub struct Remark {
     pub kind: RemarkKind,
 }
 
-fn remark(rule: &Allow, kind: RemarkKind) -> Remark {
+fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
@@ -58,7 +58,7 @@ fn remark(rule: &Allow, kind: RemarkKind) -> Remark {
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    let mut earlier: Vec<&Allow> = Vec::new();
+    let mut earlier: Vec<&AllowRule> = Vec::new();
     for rule in &policy.allow {
         if let Some(on) = rule.expires.filter(|_| matching::is_over(rule.expires, today)) {
             remarks.push(remark(rule, RemarkKind::Expired { on }));
@@ -99,11 +99,11 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
     let today = day(snapshot);
     let judged: Vec<_> = report.entries.iter().filter(|entry| matching::is_judged(&entry.socket)).collect();
-    let in_force = |rule: &&Allow| {
+    let in_force = |rule: &&AllowRule| {
         matching::on_host(&rule.hosts, &snapshot.host) == Answer::Yes
             && !matching::is_over(rule.expires, today)
     };
-    let matches = |rule: &Allow| {
+    let matches = |rule: &AllowRule| {
         judged.iter().any(|listener| matching::matches_rule(rule, listener, snapshot) != Answer::No)
     };
     policy
@@ -116,7 +116,7 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
 }
 
 /// Returns whether `other` allows everything that `rule` allows; false if that is not evident.
-fn covers(other: &Allow, rule: &Allow) -> bool {
+fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
     fn within<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
         wide.is_empty()
             || (!narrow.is_empty() && narrow.iter().all(|one| wide.iter().any(|any| covers(any, one))))
@@ -142,7 +142,7 @@ fn covers(other: &Allow, rule: &Allow) -> bool {
         (wide, narrow) => wide == narrow,
     };
     let own = [Namespaces::Own];
-    let named = |rule: &'_ Allow| rule.namespaces.is_empty();
+    let named = |rule: &'_ AllowRule| rule.namespaces.is_empty();
     lasts
         && within(&other.ports, &rule.ports, ports)
         && within(&other.protocols, &rule.protocols, PartialEq::eq)
@@ -163,8 +163,8 @@ fn covers(other: &Allow, rule: &Allow) -> bool {
 }
 
 /// Returns conditions that no listener can fulfil together.
-fn impossible(rule: &Allow) -> Option<&'static str> {
-    let exposures = |rule: &Allow| {
+fn impossible(rule: &AllowRule) -> Option<&'static str> {
+    let exposures = |rule: &AllowRule| {
         // A device can make any address loopback.
         rule.exposures.is_empty()
             || rule.exposures.contains(&Exposure::Loopback)

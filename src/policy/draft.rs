@@ -1,15 +1,15 @@
 //! A policy that allows what listens now and nothing more, as far as that outlives a restart.
 //!
 //! Sockets of one service that differ only in port, protocol or address share a rule if the rule then allows no
-//! combination that does not exist. No rule contains a pid, an inode or a time. The same listeners make the same rules in
-//! any order. A listener that could not be read completely is left out. A listener with a finding at
-//! or above warning gets a rule that is commented out: a draft must not approve a back door.
+//! combination that does not exist. No rule contains a pid, an inode or a time. The same listeners make the same rules
+//! in any order. A listener that could not be read completely is left out. A listener with a finding at or above
+//! warning gets a rule that is commented out: a draft must not approve a back door.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User, matching, questions_the_port};
+use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Ports, User, matching, questions_the_port};
 use crate::findings::registry::Ephemeral;
 use crate::findings::{Finding, FindingFamily, Flag};
 use crate::judge::{Entry, Report, picked_from};
@@ -30,7 +30,7 @@ pub struct Draft<'r> {
 #[derive(Clone, Debug)]
 pub struct Drafted {
     /// The rule.
-    pub rule: Allow,
+    pub rule: AllowRule,
     /// The services registered on its ports, each once.
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
@@ -261,8 +261,8 @@ fn service(judged: &Entry) -> Option<DraftService> {
     })
 }
 
-/// Returns a pattern for any container of the same user or service; `None` for a container of the system, which the rule
-/// need not name.
+/// Returns a pattern for any container of the same user or service; `None` for a container of the system, which the
+/// rule need not name.
 fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
@@ -350,7 +350,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         .collect();
     // Each was found good when the service was made.
     let glob = |text: &String| Glob::new(text).ok();
-    let rule = Allow {
+    let rule = AllowRule {
         ports: block.ports.iter().map(port).collect(),
         protocols: block.protocols.iter().copied().collect(),
         addresses: block.addresses.iter().map(|address| Network::single(*address)).collect(),
@@ -369,7 +369,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
-        ..Allow::default()
+        ..AllowRule::default()
     };
     let findings: BTreeSet<FlaggedBy> =
         places_of(block, places).flat_map(|place| place.findings.iter().cloned()).collect();
@@ -399,7 +399,7 @@ fn named(name: &str) -> Option<Namespaces> {
 }
 
 /// Returns the name of the program of a rule, limited to the characters of an ID.
-fn base(rule: &Allow) -> String {
+fn base(rule: &AllowRule) -> String {
     let names = rule.executables.iter().map(|program| match program {
         ExecutablePattern::Kernel => "kernel",
         ExecutablePattern::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),

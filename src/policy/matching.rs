@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{Allow, ExecutablePattern, Glob, Namespaces, Ports, User};
+use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Ports, User};
 use crate::join::Entry;
 use crate::model::{
     Exe, ExeState, Host, OriginKind, Owner, Process, ReplaceableBy, RunTarget, Snapshot, Socket,
@@ -17,7 +17,7 @@ pub(super) const fn is_judged(socket: &Socket) -> bool {
 
 /// An allow rule that applies to this host today, or did until it expired.
 pub(super) struct RuleOnHost<'p> {
-    pub(super) rule: &'p Allow,
+    pub(super) rule: &'p AllowRule,
     /// Whether the rule is for this host; never [`Answer::No`].
     pub(super) on_host: Answer,
     pub(super) is_expired: bool,
@@ -48,7 +48,7 @@ pub(super) fn is_over(expires: Option<Date>, today: Date) -> bool {
 }
 
 /// Returns whether all conditions of a rule hold; cheap conditions are tested first.
-pub(super) fn matches_rule(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Answer {
+pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let mut answer = Answer::Yes;
     for condition in CONDITIONS {
         answer = answer.and((condition.asks)(rule, listener, snapshot));
@@ -61,7 +61,7 @@ pub(super) fn matches_rule(rule: &Allow, listener: &Entry, snapshot: &Snapshot) 
 
 /// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on something
 /// that was not seen are left out.
-pub(super) fn differs(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
+pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
         .filter(|condition| (condition.asks)(rule, listener, snapshot).is_no())
@@ -74,7 +74,7 @@ pub(super) fn differs(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Ve
 }
 
 /// Returns whether a rule is for the listener's port or for one of its programs, or names neither.
-pub(super) fn is_related(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> bool {
+pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> bool {
     let is_program = |path: &str| {
         rule.executables
             .iter()
@@ -93,13 +93,13 @@ pub(super) fn is_related(rule: &Allow, listener: &Entry, snapshot: &Snapshot) ->
 }
 
 /// Returns how many conditions do not hold, up to `enough`.
-pub(super) fn distance(rule: &Allow, listener: &Entry, snapshot: &Snapshot, enough: usize) -> usize {
+pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, enough: usize) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, snapshot).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()
 }
 
 /// Returns the conditions of a rule in short: `tcp/443, address 0.0.0.0, executable /usr/sbin/nginx`.
-pub(super) fn wanted(rule: &Allow) -> String {
+pub(super) fn wanted(rule: &AllowRule) -> String {
     let list = |values: Vec<String>| or_list(&values, "or", "");
     let mut said = match (rule.protocols.is_empty(), rule.ports.is_empty()) {
         (true, true) => "a listener".to_owned(),
@@ -130,8 +130,8 @@ fn or_list(values: &[String], word: &str, none: &str) -> String {
 /// One condition a rule may name.
 struct Condition {
     name: &'static str,
-    asks: fn(&Allow, &Entry, &Snapshot) -> Answer,
-    wanted: fn(&Allow) -> Vec<String>,
+    asks: fn(&AllowRule, &Entry, &Snapshot) -> Answer,
+    wanted: fn(&AllowRule) -> Vec<String>,
     found: fn(&Entry) -> Vec<String>,
 }
 
@@ -139,7 +139,7 @@ fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
-fn ports(rule: &Allow) -> Vec<String> {
+fn ports(rule: &AllowRule) -> Vec<String> {
     let text = |ports: &Ports| match ports {
         Ports::Range(range) => range.to_string(),
         Ports::Ephemeral => "ephemeral".to_owned(),
@@ -147,7 +147,7 @@ fn ports(rule: &Allow) -> Vec<String> {
     rule.ports.iter().map(text).collect()
 }
 
-fn protocols(rule: &Allow) -> Vec<String> {
+fn protocols(rule: &AllowRule) -> Vec<String> {
     texts(&rule.protocols)
 }
 
@@ -273,7 +273,7 @@ fn among<T: PartialEq>(wanted: &[T], found: &T) -> Answer {
     any(wanted, |one| one == found)
 }
 
-fn on_port(rule: &Allow, listener: &Entry, snapshot: &Snapshot) -> Answer {
+fn on_port(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     let one = |ports: &Ports| is_among(*ports, &listener.socket, snapshot);
     rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
@@ -309,7 +309,7 @@ pub(super) fn namespace(namespaces: &Namespaces) -> String {
     }
 }
 
-fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.executables.is_empty() {
         return Answer::Yes;
     }
@@ -322,10 +322,10 @@ fn by_program(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, or in
-/// the container that the rule names, so a file in memory, one that is mounted over the path or one in the directory tree
-/// of a user does not match. A pattern that begins with a wildcard names no
-/// directory, so it only matches files that users cannot have put there: anyone can give a file any name.
+/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, or
+/// in the container that the rule names, so a file in memory, one that is mounted over the path or one in the directory
+/// tree of a user does not match. A pattern that begins with a wildcard names no directory, so it only matches files
+/// that users cannot have put there: anyone can give a file any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -355,7 +355,7 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
     }
 }
 
-fn by_runs(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.runs.is_empty() {
         return Answer::Yes;
     }
@@ -366,7 +366,7 @@ fn by_runs(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-fn by_user(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+fn by_user(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.users.is_empty() {
         return Answer::Yes;
     }
@@ -378,7 +378,7 @@ fn by_user(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-fn by_unit(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+fn by_unit(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.units.is_empty() {
         return Answer::Yes;
     }
@@ -387,7 +387,7 @@ fn by_unit(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-fn by_container(rule: &Allow, listener: &Entry, _: &Snapshot) -> Answer {
+fn by_container(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.containers.is_empty() {
         return Answer::Yes;
     }

@@ -1,12 +1,13 @@
 //! Required listeners that are missing.
 //!
-//! A required rule needs a listener for each combination of its protocols, addresses and ports; a port range and a block
-//! of addresses count as one requirement. If not everything relevant was visible, there is a gap instead of a finding.
+//! A required rule needs a listener for each combination of its protocols, addresses and ports; a port range and a
+//! block of addresses count as one requirement. If not everything relevant was visible, there is a gap instead of a
+//! finding.
 
 use std::collections::HashSet;
 
 use super::matching::{self, RuleOnHost};
-use super::{Allow, Namespaces, Ports};
+use super::{AllowRule, Namespaces, Ports};
 use crate::findings::Finding;
 use crate::findings::policy::Missing;
 use crate::judge::Entry;
@@ -17,7 +18,8 @@ use crate::query::Answer;
 /// The maximum number of findings per rule; the last one says how many more there are.
 const MOST: usize = 16;
 
-/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule; 0 for an empty list.
+/// One requirement of a rule: the index of its protocol, address and port in the lists of the rule; 0 for an empty
+/// list.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for those that may exist but were not visible.
@@ -48,7 +50,7 @@ const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
 
-fn requirements(rule: &Allow) -> impl Iterator<Item = Requirement> + use<> {
+fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     let (protocols, addresses, ports) =
         (parts(rule.protocols.len()), parts(rule.addresses.len()), parts(rule.ports.len()));
     (0..protocols).flat_map(move |protocol| {
@@ -58,7 +60,7 @@ fn requirements(rule: &Allow) -> impl Iterator<Item = Requirement> + use<> {
 
 /// Returns the requirements that are met, and those that may be.
 fn met_requirements(
-    rule: &Allow,
+    rule: &AllowRule,
     listeners: &[&Entry],
     snapshot: &Snapshot,
 ) -> (HashSet<Requirement>, HashSet<Requirement>) {
@@ -88,7 +90,7 @@ fn met_requirements(
 }
 
 /// Returns whether everything that a rule requires would have been visible.
-fn all_seen(rule: &Allow, listeners: &[Entry], snapshot: &Snapshot) -> bool {
+fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool {
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);
     let elsewhere = rule.namespaces.iter().any(|namespaces| *namespaces != Namespaces::Own);
@@ -100,14 +102,14 @@ fn all_seen(rule: &Allow, listeners: &[Entry], snapshot: &Snapshot) -> bool {
         && (!elsewhere || (!snapshot.namespaces.is_empty() && !unseen(Stage::Namespaces)))
 }
 
-fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> AuditFinding<'r> {
-    let part = Allow {
+fn missing_finding<'r>(rule: &AllowRule, (protocol, address, port): Requirement) -> AuditFinding<'r> {
+    let part = AllowRule {
         protocols: rule.protocols.get(protocol).copied().into_iter().collect(),
         addresses: rule.addresses.get(address).copied().into_iter().collect(),
         ports: rule.ports.get(port).copied().into_iter().collect(),
         ..rule.clone()
     };
-    let subject = Subject::Place {
+    let subject = Subject::NoListener {
         protocol: part.protocols.first().copied(),
         address: part.addresses.first().copied().and_then(Network::address),
         port: match part.ports.first() {
@@ -124,7 +126,7 @@ fn missing_finding<'r>(rule: &Allow, (protocol, address, port): Requirement) -> 
     AuditFinding { subject, finding: Finding::new(evidence), rule: Some(rule.id.clone()) }
 }
 
-fn undecided_requirement(rule: &Allow) -> Gap {
+fn undecided_requirement(rule: &AllowRule) -> Gap {
     Gap {
         stage: Stage::Sockets,
         what: format!("whether every listener that policy rule \"{}\" requires exists", rule.id),

@@ -78,7 +78,7 @@ impl std::error::Error for PolicyError {}
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
     /// What may listen, and what must; the first that holds decides.
-    pub allow: Vec<Allow>,
+    pub allow: Vec<AllowRule>,
     /// The severity of findings; the first rule that holds decides.
     pub rules: Vec<SeverityRule>,
     /// The files it was read from, in the order of their rules.
@@ -87,7 +87,7 @@ pub struct Policy {
 
 /// A rule of what may listen. Every condition that is named must hold; an empty list is none.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Allow {
+pub struct AllowRule {
     /// Its name in every verdict; no two rules share one.
     pub id: String,
     /// Where it stands.
@@ -124,8 +124,8 @@ pub struct Allow {
     pub expires: Option<Date>,
     /// Findings that are accepted for what it allows, in addition to those about the purpose of the port.
     pub accept: Vec<Flag>,
-    /// Whether what it allows must be there: for each of its protocols, addresses and ports at least one listener, where
-    /// a range and a block of addresses count as one.
+    /// Whether what it allows must be there: for each of its protocols, addresses and ports at least one listener,
+    /// where a range and a block of addresses count as one.
     pub required: bool,
 }
 
@@ -223,7 +223,7 @@ pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry
 }
 
-impl Allow {
+impl AllowRule {
     /// Returns whether the rule requires nothing of a listener except the protocol, the namespace and the host.
     #[must_use]
     pub fn allows_everything(&self) -> bool {

@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Allow, ExecutablePattern, Glob, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy, PolicyError,
-    Ports, Position, SeverityRule, User,
+    AllowRule, ExecutablePattern, Glob, MOST_FILES, MOST_RULES, Namespaces, POLICY_SCHEMA, Policy,
+    PolicyError, Ports, Position, SeverityRule, User,
 };
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, PortRange, Protocol, Severity};
@@ -271,9 +271,9 @@ impl<'s> File<'s> {
         Ok(id)
     }
 
-    fn allow(&self, (table, at): (&DeTable<'_>, Position)) -> Result<Allow, PolicyError> {
+    fn allow(&self, (table, at): (&DeTable<'_>, Position)) -> Result<AllowRule, PolicyError> {
         self.no_others(table, &ALLOW_KEYS)?;
-        let mut rule = Allow { id: self.id(table, &at)?, at, ..Allow::default() };
+        let mut rule = AllowRule { id: self.id(table, &at)?, at, ..AllowRule::default() };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "hosts" => rule.hosts = self.hosts(value)?,

@@ -1,7 +1,7 @@
 //! The conditions that the filters of a command line and the rules of a policy share.
 //!
-//! Each function asks one question. The caller says what counts as a match: a filter compares with what was typed, a rule
-//! of a policy with its patterns.
+//! Each function asks one question. The caller says what counts as a match: a filter compares with what was typed, a
+//! rule of a policy with its patterns.
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, unmapped};
@@ -37,8 +37,8 @@ pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bo
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Asks about the users of the processes, by name and user ID. For a socket of the kernel it asks about the user that the
-/// socket belongs to: there is no process.
+/// Asks about the users of the processes, by name and user ID. For a socket of the kernel it asks about the user that
+/// the socket belongs to: there is no process.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,

@@ -1,14 +1,15 @@
 //! Questions about entries: the targets and filters of a command line, and the conditions of a policy.
 //!
 //! [`fields`] has one row per filter: its option, its help, its values and its test. [`target`] parses what a user
-//! names on the command line, [`port_use`] says which sockets keep it from being bound, [`habits`] the notations of ss and lsof, and [`selection`] puts all of it together. Every
-//! test answers yes, no or unknown ([`Answer`]); what an unknown answer means is the caller's decision.
+//! names on the command line, [`port_use`] says which sockets keep it from being bound, [`foreign_options`] the
+//! notations of ss and lsof, and [`selection`] puts all of it together. Every test answers yes, no or unknown
+//! ([`Answer`]); what an unknown answer means is the caller's decision.
 
 mod answer;
 pub(crate) mod conditions;
 pub(crate) mod fields;
 mod filter;
-mod habits;
+mod foreign_options;
 pub(crate) mod names;
 mod port_use;
 pub(crate) mod selection;
@@ -19,7 +20,9 @@ pub(crate) mod target_text;
 mod tests;
 
 pub(crate) use answer::Answer;
-pub(crate) use habits::{Habits, pid_refusal};
+pub(crate) use foreign_options::{ForeignOptions, pid_refusal};
 pub(crate) use selection::{Selection, TypedFilters};
-pub(crate) use subject::{Quantifier, Subject};
+pub(crate) use subject::Quantifier;
+
+pub(crate) use crate::join::Subject;
 pub(crate) use target::Target;

@@ -2,19 +2,19 @@
 //!
 //! The answer is that of Linux to a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`: every socket with the
 //! local port counts, in any state, if its address overlaps the wanted one (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier, but whether the other
-//! socket allows that is not visible.
+//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier, but whether the
+//! other socket allows that is not visible.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::Target;
-use super::target::Kind;
+use super::target::TargetKind;
 use super::target_text::TypedAddress;
 use crate::model::{Family, Network, PortRange, Socket, State, unmapped};
 
 /// An address that a program wants to bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum BindAddress {
     /// Every address of both families: `[::]`.
     Any,
     /// Every address of IPv6 alone: `[::]` with `IPV6_V6ONLY`.
@@ -35,19 +35,19 @@ impl Target {
             return false;
         }
         let every = match family {
-            None => Wanted::Any,
-            Some(Family::Ipv4) => Wanted::Address(std::net::Ipv4Addr::UNSPECIFIED.into()),
-            Some(Family::Ipv6) => Wanted::AnyIpv6,
+            None => BindAddress::Any,
+            Some(Family::Ipv4) => BindAddress::Address(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            Some(Family::Ipv6) => BindAddress::AnyIpv6,
         };
         match &self.kind {
-            Kind::Ports(ports) => contains(ports, local.port) && overlaps(socket, every),
-            Kind::Address(TypedAddress { networks, ports, .. }) => {
+            TargetKind::Ports(ports) => contains(ports, local.port) && overlaps(socket, every),
+            TargetKind::Address(TypedAddress { networks, ports, .. }) => {
                 let of_family =
                     |network: &&Network| family.is_none_or(|f| network.is_ipv4() == (f == Family::Ipv4));
                 contains(ports, local.port)
                     && networks.iter().filter(of_family).any(|network| overlaps_network(socket, *network))
             }
-            Kind::Name(name) => {
+            TargetKind::Name(name) => {
                 let mut service = name.service.iter();
                 service.any(|(ports, p)| *p == local.protocol.registered_as() && ports.contains(local.port))
                     && overlaps(socket, every)
@@ -63,8 +63,8 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
 /// Returns whether a socket keeps an address of the network from being bound.
 fn overlaps_network(socket: &Socket, network: Network) -> bool {
     match network.address() {
-        Some(address) if address == IpAddr::from(Ipv6Addr::UNSPECIFIED) => overlaps(socket, Wanted::Any),
-        Some(address) => overlaps(socket, Wanted::Address(address)),
+        Some(address) if address == IpAddr::from(Ipv6Addr::UNSPECIFIED) => overlaps(socket, BindAddress::Any),
+        Some(address) => overlaps(socket, BindAddress::Address(address)),
         None => {
             let own = unmapped(socket.local.address);
             let is_wide = own.is_unspecified() && (own.is_ipv4() || socket.v6only != Some(true));
@@ -73,16 +73,16 @@ fn overlaps_network(socket: &Socket, network: Network) -> bool {
     }
 }
 
-/// Returns whether a socket keeps the wanted address from being bound. If it is not known whether an IPv6 socket accepts
-/// IPv4 traffic, it is assumed to.
-fn overlaps(socket: &Socket, wanted: Wanted) -> bool {
+/// Returns whether a socket keeps the wanted address from being bound. If it is not known whether an IPv6 socket
+/// accepts IPv4 traffic, it is assumed to.
+fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
     let own = socket.local.address;
     let is_mapped = |address: IpAddr| address.is_ipv6() && unmapped(address).is_ipv4();
     let serves_ipv4 = socket.v6only != Some(true);
     let wanted = match wanted {
-        Wanted::Any => return true,
-        Wanted::AnyIpv6 => return own.is_ipv6() && !is_mapped(own),
-        Wanted::Address(address) => address,
+        BindAddress::Any => return true,
+        BindAddress::AnyIpv6 => return own.is_ipv6() && !is_mapped(own),
+        BindAddress::Address(address) => address,
     };
     match (unmapped(wanted), own) {
         (IpAddr::V4(wanted), _) if own.is_ipv4() || is_mapped(own) => {
@@ -99,7 +99,7 @@ fn overlaps(socket: &Socket, wanted: Wanted) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Home, Owner};
+    use crate::model::{Endpoint, Owner, SocketAttributes};
     use crate::registry::Registry;
 
     fn socket(local: &str, state: State, v6only: Option<bool>) -> Socket {
@@ -108,7 +108,7 @@ mod tests {
             peer: None,
             state,
             mptcp: false,
-            home: Home::default().into(),
+            attributes: SocketAttributes::default().into(),
             inode: None,
             cookie: None,
             v6only,

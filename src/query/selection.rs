@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::filter::{self, Filter};
-use super::target::{self, Kind, Target};
-use super::{Answer, Subject, habits};
+use super::target::{self, Target, TargetKind};
+use super::{Answer, Subject, foreign_options};
 use crate::join::Entry;
 use crate::model::{Family, PortRange, Protocol, State};
 use crate::registry::Registry;
@@ -23,7 +23,7 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) families: Vec<Family>,
     /// Whether connections are listed too, so that a target may match either end of them.
     pub(crate) either_end: bool,
-    pub(crate) habits: habits::Habits<'a>,
+    pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
 }
 
 /// All filters of a command line, parsed.
@@ -41,17 +41,17 @@ pub(crate) struct Selection {
 impl Selection {
     /// Parses what was typed. The error is one line that names the option.
     pub(crate) fn new(asked: &TypedFilters<'_>, registry: &Registry) -> Result<Self, String> {
-        habits::refuse(&asked.habits)?;
-        habits::refuse_bare_protocols(asked.targets)?;
-        let targets = match habits::ss_filter(asked.targets)? {
+        foreign_options::refuse(&asked.foreign_options)?;
+        foreign_options::refuse_bare_protocols(asked.targets)?;
+        let targets = match foreign_options::ss_filter(asked.targets)? {
             Some(targets) => target::parse_all(&targets, registry)?,
             None => target::parse_all(asked.targets, registry)?,
         };
         let mut groups = vec![
             asked.protocols.iter().copied().map(Filter::Protocol).collect(),
             asked.families.iter().copied().map(Filter::Family).collect(),
-            habits::inet(asked.habits.inet, registry)?,
-            habits::states(asked.habits.states)?,
+            foreign_options::inet(asked.foreign_options.inet, registry)?,
+            foreign_options::states(asked.foreign_options.states)?,
         ];
         for (name, values) in asked.fields {
             groups.push(values.iter().map(|value| filter::keyed(name, value)).collect::<Result<_, _>>()?);
@@ -129,7 +129,7 @@ impl Selection {
 
     /// Returns whether an entry keeps a target from being bound and matches all other filters. The indices of the
     /// targets that it keeps from being bound are added to `matched`.
-    pub(crate) fn takes(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
+    pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let mut family = None;
         let mut wanted = !Answer::any(self.not.iter().map(|filter| filter.test(&subject, self.either_end)));
@@ -195,7 +195,9 @@ impl Selection {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched
             .filter_map(|(_, target)| match &target.kind {
-                Kind::Name(name) if name.is_known() => Some(format!("{}: {}", name.name, name.searched())),
+                TargetKind::Name(name) if name.is_known() => {
+                    Some(format!("{}: {}", name.name, name.searched()))
+                }
                 _ => None,
             })
             .collect()
@@ -210,7 +212,7 @@ impl Selection {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
         unmatched
             .filter_map(|(_, target)| match &target.kind {
-                Kind::Name(name) if !name.is_known() => Some(&*name.name),
+                TargetKind::Name(name) if !name.is_known() => Some(&*name.name),
                 _ => None,
             })
             .filter(|name| !is_running(name))

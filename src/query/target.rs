@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
-use crate::model::interpreter::{Runs, runs};
+use crate::model::interpreter::{InterpreterCommand, parse_command};
 use crate::model::{Network, PortRange, Process, Protocol, unmapped};
-use crate::registry::identity::{Identity, identify};
-use crate::registry::programs::{self, Program};
+use crate::registry::identity::{RecognisedProgram, identify};
+use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
 
 /// A target as typed, and what it means.
@@ -17,15 +17,15 @@ pub(crate) struct Target {
     pub(crate) text: String,
     /// Only this protocol.
     pub(crate) protocol: Option<Protocol>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: TargetKind,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports it means the address that a socket is bound to; with ports it
-    /// means what a client that connects there reaches.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports it means the address that a socket is bound to; with
+    /// ports it means what a client that connects there reaches.
     Address(TypedAddress),
     Name(Name),
 }
@@ -37,7 +37,7 @@ pub(crate) struct Name {
     /// The ports of the registered service of this name.
     pub(crate) service: Vec<(PortRange, Protocol)>,
     /// The known programs of this name or product.
-    programs: Vec<Program>,
+    programs: Vec<ListedProgram>,
     /// The addresses of the network interface of this name; `None` if this machine has no such interface.
     interface: Option<Vec<IpAddr>>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Tar
     for text in texts {
         let parts: Vec<&str> = text.split(',').collect();
         match Target::parse(text, registry)? {
-            Target { kind: Kind::Name(_), .. } if parts.len() > 1 => {
+            Target { kind: TargetKind::Name(_), .. } if parts.len() > 1 => {
                 for part in parts {
                     targets.push(Target::parse(part, registry)?);
                 }
@@ -75,34 +75,38 @@ impl Target {
             None => target_text::split_protocol(text).map_err(bad)?,
         };
         let unaddressed = rest.strip_prefix('*').filter(|rest| rest.starts_with(':')).unwrap_or(rest);
-        let kind = if let Some(ports) =
-            target_text::ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed))
-        {
-            Kind::Ports(ports.map_err(bad)?)
-        } else if let Some(address) = target_text::address(rest) {
-            Kind::Address(address.map_err(bad)?)
-        } else {
-            let mut service = registry.named(rest);
-            service.retain(|(_, p)| protocol.is_none_or(|wanted| wanted.registered_as() == *p));
-            Kind::Name(Name { name: rest.to_owned(), service, programs: programs_of(rest), interface: None })
-        };
+        let kind =
+            if let Some(ports) = target_text::ports(unaddressed.strip_prefix(':').unwrap_or(unaddressed)) {
+                TargetKind::Ports(ports.map_err(bad)?)
+            } else if let Some(address) = target_text::address(rest) {
+                TargetKind::Address(address.map_err(bad)?)
+            } else {
+                let mut service = registry.named(rest);
+                service.retain(|(_, p)| protocol.is_none_or(|wanted| wanted.registered_as() == *p));
+                TargetKind::Name(Name {
+                    name: rest.to_owned(),
+                    service,
+                    programs: programs_of(rest),
+                    interface: None,
+                })
+            };
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
     /// Returns the ports that the target can mean; `None` means any port, because a program may use any.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
-            Kind::Ports(ports) => Some(ports),
-            Kind::Address(address) => {
+            TargetKind::Ports(ports) => Some(ports),
+            TargetKind::Address(address) => {
                 Some(&address.ports).filter(|ports| !ports.is_empty()).map(Vec::as_slice)
             }
-            Kind::Name(_) => None,
+            TargetKind::Name(_) => None,
         }
     }
 
     /// Looks the name up among the network interfaces.
     pub(crate) fn resolve_interface(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
-        if let Kind::Name(name) = &mut self.kind {
+        if let TargetKind::Name(name) = &mut self.kind {
             name.interface = addresses(&name.name);
         }
     }
@@ -110,7 +114,7 @@ impl Target {
     /// Returns whether the target names ports: by number, or as the ports of a service.
     pub(crate) fn names_ports(&self) -> bool {
         match &self.kind {
-            Kind::Name(name) => !name.service.is_empty(),
+            TargetKind::Name(name) => !name.service.is_empty(),
             _ => self.ports().is_some(),
         }
     }
@@ -120,9 +124,9 @@ impl Target {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
         let matches = match &self.kind {
-            Kind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
+            TargetKind::Ports(ports) => Answer::of_known(subject.port(), |port| contains(ports, port))
                 .or(Answer::of(peer.is_some_and(|peer| contains(ports, peer.port)))),
-            Kind::Address(TypedAddress { networks, ports, device }) => {
+            TargetKind::Address(TypedAddress { networks, ports, device }) => {
                 let near = Answer::any(networks.iter().map(|network| reaches(subject, *network, ports)));
                 let on_device = device.as_deref().map_or(Answer::Yes, |wanted| {
                     conditions::device(subject, |device| device.is_none_or(|device| device == wanted))
@@ -132,7 +136,7 @@ impl Target {
                         && (ports.is_empty() || contains(ports, peer.port))
                 })))
             }
-            Kind::Name(name) => name.test(subject),
+            TargetKind::Name(name) => name.test(subject),
         };
         protocol.and(matches)
     }
@@ -184,7 +188,7 @@ impl Name {
         let mut places: Vec<String> =
             self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();
         let is_server =
-            |program: &Program| self.programs.contains(program) || program.serves_service(&self.name);
+            |program: &ListedProgram| self.programs.contains(program) || program.serves_service(&self.name);
         let mut servers: Vec<String> =
             programs::programs().filter(is_server).map(|program| program.name.to_owned()).collect();
         servers.dedup();
@@ -248,11 +252,11 @@ impl Name {
     }
 
     /// Returns whether a recognised program has this name, or serves the service of this name.
-    fn is_program(&self, identity: &Identity) -> bool {
+    fn is_program(&self, identity: &RecognisedProgram) -> bool {
         if identity.is_forwarder() {
             return false;
         }
-        let serves = |program: &&Program| {
+        let serves = |program: &&ListedProgram| {
             !program.any_port
                 && self.service.iter().any(|(ports, protocol)| program.serves(ports.low, *protocol))
         };
@@ -264,7 +268,7 @@ impl Name {
 
 /// Returns the known programs of this name, and those of a product of this name: `Redis`, or `apache` for "Apache HTTP
 /// Server".
-fn programs_of(name: &str) -> Vec<Program> {
+fn programs_of(name: &str) -> Vec<ListedProgram> {
     let mut found = search::programs_called(name);
     let first_word = |product: &'static str| product.split_whitespace().next().unwrap_or_default();
     found.extend(programs::programs().filter(|program| {
@@ -304,14 +308,15 @@ fn runs_script(process: &Process, name: &str) -> bool {
     }
     let program = process.exe.as_ref().map(|exe| &*exe.path).or(process.name.as_deref()).unwrap_or_default();
     let file = program.rsplit(['/', '\\']).next().unwrap_or(program);
-    match runs(file.strip_suffix(".exe").unwrap_or(file), &process.cmdline) {
-        Some(Runs::File(path)) => is_named(path),
-        Some(Runs::ClassPath(elements, class)) => {
+    match parse_command(file.strip_suffix(".exe").unwrap_or(file), &process.cmdline) {
+        Some(InterpreterCommand::File(path)) => is_named(path),
+        Some(InterpreterCommand::ClassPath(elements, class)) => {
             class == name
                 || class.rsplit(['.', '/']).next() == Some(name)
                 || elements.iter().any(|element| is_named(element))
         }
-        Some(Runs::Module(module)) => module == name,
-        Some(Runs::Code(_) | Runs::Relay(_) | Runs::Nothing) | None => false,
+        Some(InterpreterCommand::Module(module)) => module == name,
+        Some(InterpreterCommand::Code(_) | InterpreterCommand::Relay(_) | InterpreterCommand::Nothing)
+        | None => false,
     }
 }

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use super::Answer::{self, No, Unknown, Yes};
 use super::{Selection, Subject, Target, TypedFilters};
 use crate::join::{Entry, join};
-use crate::model::{Endpoint, Exe, ExeState, Family, Home, Owner, Peer, Process, Protocol, Socket, State};
+use crate::model::{
+    Endpoint, Exe, ExeState, Family, Owner, Peer, Process, Protocol, Socket, SocketAttributes, State,
+};
 use crate::registry::Registry;
 
 fn socket(local: &str, v6only: Option<bool>) -> Socket {
@@ -15,7 +17,7 @@ fn socket(local: &str, v6only: Option<bool>) -> Socket {
         local,
         peer: None,
         mptcp: false,
-        home: Home::default().into(),
+        attributes: SocketAttributes::default().into(),
         inode: 1.try_into().ok(),
         cookie: None,
         v6only,
@@ -144,7 +146,7 @@ fn scripts_archives_and_classes_are_names() {
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));
     let kernel = entry(Socket { owner: Owner::Kernel, ..socket("tcp/0.0.0.0:80", None) });
-    let place = Subject::Place { protocol: None, address: None, port: Some(80) };
+    let place = Subject::NoListener { protocol: None, address: None, port: Some(80) };
     for (field, value, of_hidden, of_kernel, of_place) in [
         ("process", "nginx", Unknown, No, Unknown),
         ("pid", "1", Unknown, No, Unknown),

@@ -1,8 +1,8 @@
 //! A running program in the form that the tables of dangerous services and of tools use: its names, what it runs, its
 //! options and its command line.
 //!
-//! Any program can be given any arguments, and any directory any name. So an interpreter is known by the script, module,
-//! class or jar that it runs, compared in whole words, and not by a text somewhere in its command line.
+//! Any program can be given any arguments, and any directory any name. So an interpreter is known by the script,
+//! module, class or jar that it runs, compared in whole words, and not by a text somewhere in its command line.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -111,8 +111,8 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether an expression of an interpreter's row matches what the interpreter runs with its arguments, if the
-    /// expression begins with `^`, or else one of the interpreter's own options.
+    /// Returns whether an expression of an interpreter's row matches what the interpreter runs with its arguments, if
+    /// the expression begins with `^`, or else one of the interpreter's own options.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(expression, &command.line()));

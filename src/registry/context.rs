@@ -4,7 +4,7 @@ use super::row::{KnownUse, RegistryRow};
 use super::{Registry, programs};
 use crate::model::{
     Assignment, Block, Context, Event, EventKind, GuardedService, KnownProgram, NearbyRegistration,
-    NearbyRegistrations, PortRange, Protocol, Verdict,
+    NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
 /// These assignees are not vendors: their adjacent ports are not a block of one product.
@@ -16,7 +16,7 @@ const FAR: u16 = 64;
 impl Registry {
     /// Returns the facts about a port beyond its verdict, without those about ephemeral ranges.
     #[must_use]
-    pub fn context(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Context {
+    pub fn context(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Context {
         let mut known: Vec<KnownProgram> = Vec::new();
         for program in programs::serving(port, protocol) {
             let one = KnownProgram { program: program.mark(), product: program.product };
@@ -38,7 +38,7 @@ impl Registry {
         }
     }
 
-    fn nearby(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> NearbyRegistrations {
+    fn nearby(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> NearbyRegistrations {
         let named = |line: &'static str| {
             let row = RegistryRow::parse(line)?;
             let service = row.service.filter(|_| row.covers(row.ports.low, protocol))?;
@@ -53,7 +53,7 @@ impl Registry {
 
     /// Returns the events, oldest first. Events without a date come before dated ones, and among them those of the port
     /// itself come first.
-    fn history(&self, port: u16, protocol: Protocol, verdict: &Verdict) -> Vec<Event> {
+    fn history(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });
         if let Some(remark) = verdict.remark {

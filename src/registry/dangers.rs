@@ -10,7 +10,7 @@ use super::command_line::CommandLine;
 use super::program_rows::{NamedBy, Programs};
 use super::programs::pairs;
 use super::table::{Table, parts};
-use crate::model::{Protocol, Severity};
+use crate::model::{DangerBasis, Protocol, Severity};
 
 /// What a service allows anyone who connects to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +32,7 @@ pub(crate) struct Danger {
     /// The technique of MITRE ATT&CK; several are joined by commas, and the text is empty if there is none.
     pub attack: &'static str,
     /// What the danger rests on.
-    pub basis: Basis,
-}
-
-/// What a danger rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Basis {
-    /// The command line says so.
-    CommandLine,
-    /// The program does so by default, and nothing observed contradicts this.
-    Default,
-    /// The command line sets a password.
-    Password,
-    /// A program on this port is presumed to be the service: any program, as with industrial protocols, or one whose name
-    /// is too common to name it.
-    Port,
+    pub basis: DangerBasis,
 }
 
 struct DangerRow {
@@ -80,7 +66,7 @@ impl DangerRow {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
 
-    fn danger(&self, severity: Severity, authentication: &'static str, basis: Basis) -> Danger {
+    fn danger(&self, severity: Severity, authentication: &'static str, basis: DangerBasis) -> Danger {
         let [service, title, _, _, _, _, _, _, encryption, outsider_gets, remedy, attack, _] = self.fields;
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
@@ -123,13 +109,13 @@ impl DangerRow {
             return None;
         }
         if certain {
-            return Some(self.danger(Severity::Critical, self.fields[7], Basis::CommandLine));
+            return Some(self.danger(Severity::Critical, self.fields[7], DangerBasis::CommandLine));
         }
         let severity = self.severity()?;
         if password {
-            return Some(self.danger(severity.lower(), "password", Basis::Password));
+            return Some(self.danger(severity.lower(), "password", DangerBasis::Password));
         }
-        let basis = if on_own_ports { Basis::Port } else { Basis::Default };
+        let basis = if on_own_ports { DangerBasis::Port } else { DangerBasis::Default };
         Some(self.danger(severity, self.fields[7], basis))
     }
 }
@@ -172,7 +158,7 @@ pub(crate) fn danger(
     let by_name = programs.naming(command).into_iter().filter_map(judge);
     let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
     let mut worst: Option<Danger> = None;
-    for found in by_name.chain(by_port.map(|danger| Danger { basis: Basis::Port, ..danger })) {
+    for found in by_name.chain(by_port.map(|danger| Danger { basis: DangerBasis::Port, ..danger })) {
         if worst.is_none_or(|worst| found.severity > worst.severity) {
             worst = Some(found);
         }
@@ -186,7 +172,7 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     let rows = Dangers::read().rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
     let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(DangerRow::severity)?;
-    Some(row.danger(row.severity()?, row.fields[7], Basis::Default))
+    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
 }
 
 /// The services that are presumed behind a published container port, judged by the port alone.
@@ -219,5 +205,5 @@ pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Dan
     let row = rows
         .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
         .find(|row| row.lists(port, protocol))?;
-    Some(row.danger(row.severity()?.lower(), row.fields[7], Basis::Port))
+    Some(row.danger(row.severity()?.lower(), row.fields[7], DangerBasis::Port))
 }

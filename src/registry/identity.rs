@@ -3,8 +3,8 @@
 //! A match rests on the program file if that could be read. The process's own name is trusted only without a file, and
 //! no program is chosen if a name fits several.
 
-use super::programs::{self, GuardStrictness, Guarded, Match, Program, pairs, stem};
-use crate::model::interpreter::{Runs, command_words, runs, without_build};
+use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
+use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};
 use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 
 /// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
@@ -16,15 +16,15 @@ const INSTALLED: [&str; 9] =
 
 /// The program that a process is identified as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct RecognisedProgram {
     /// What the identification rests on.
     pub rests_on: RestsOn,
     /// The name of its file or script, or its own name.
     pub name: String,
     /// The programs that it may be: none if it is unknown, several if a name does not distinguish them.
-    pub programs: Vec<Program>,
+    pub programs: Vec<ListedProgram>,
     /// Further programs whose text is in the command line, shorter than the text of `programs`.
-    also: Vec<Program>,
+    also: Vec<ListedProgram>,
     /// The interpreters that its file can be, by their names in `programs.tsv`; empty if it is not an interpreter.
     interpreter: Vec<&'static str>,
     /// Whether it is a self-contained Erlang or Elixir release.
@@ -33,15 +33,15 @@ pub struct Identity {
     rests_on_title: bool,
 }
 
-impl Identity {
+impl RecognisedProgram {
     /// Returns the program that serves `port` as its own.
     #[must_use]
-    pub fn serving(&self, port: u16, protocol: Protocol) -> Option<Program> {
+    pub fn serving(&self, port: u16, protocol: Protocol) -> Option<ListedProgram> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range around `port` that the program picks ports from, others at each start: this explains the port, but
-    /// the port is not its own.
+    /// Returns the range around `port` that the program picks ports from, others at each start: this explains the port,
+    /// but the port is not its own.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
@@ -49,19 +49,19 @@ impl Identity {
 
     /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
     #[must_use]
-    pub fn anywhere(&self) -> Option<Program> {
+    pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
     /// Returns the program, if it is known; an interpreter whose script is not known is none.
     #[must_use]
-    pub fn program(&self) -> Option<Program> {
+    pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether it rests on a title, a text that the process wrote over its whole command line: the title does not
-    /// say what runs.
+    /// Returns whether it rests on a title, a text that the process wrote over its whole command line: the title does
+    /// not say what runs.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
@@ -119,7 +119,7 @@ impl Identity {
         if self.is_release {
             return true;
         }
-        let on_port = |program: &Program| {
+        let on_port = |program: &ListedProgram| {
             pairs(guarded.ports)
                 .any(|(range, p)| program.serves(range.low, p) || program.serves(range.high, p))
         };
@@ -149,7 +149,7 @@ fn interpreter(file: &str) -> Vec<&'static str> {
 
 /// Identifies the program of a process; returns `None` if neither its file nor its name could be read.
 #[must_use]
-pub fn identify(process: &Process) -> Option<Identity> {
+pub fn identify(process: &Process) -> Option<RecognisedProgram> {
     let own = process.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let file = process.exe.as_ref().map(|exe| file_name(&exe.path));
     let interpreter = match file {
@@ -171,7 +171,7 @@ pub fn identify(process: &Process) -> Option<Identity> {
         RestsOn::Exe => by_file(name, own),
         _ => programs::by_name(name).collect(),
     };
-    Some(Identity {
+    Some(RecognisedProgram {
         rests_on,
         name: name.to_owned(),
         programs,
@@ -183,8 +183,8 @@ pub fn identify(process: &Process) -> Option<Identity> {
 }
 
 /// Returns the programs of a file. If one file is several programs, the name of the process selects one of them.
-fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
-    let whole = |program: &Program| match program.matches {
+fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
+    let whole = |program: &ListedProgram| match program.matches {
         Match::Exe(name) => file_name(name) == file,
         Match::Comm => {
             program.name == cut(file) && (file.len() <= COMM || !is_cut_of_another(program.name, file))
@@ -201,7 +201,7 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<Program> {
     if found.is_empty() && stem(file) != file {
         found = programs::programs_named(stem(file)).filter(|p| p.matches == Match::Comm).collect();
     }
-    let named: Vec<Program> = found.iter().filter(|p| Some(p.name) == own).copied().collect();
+    let named: Vec<ListedProgram> = found.iter().filter(|p| Some(p.name) == own).copied().collect();
     if named.is_empty() { found } else { named }
 }
 
@@ -216,10 +216,10 @@ fn interpreted(
     own: Option<&str>,
     file: Option<&str>,
     interpreter: Vec<&'static str>,
-) -> Identity {
+) -> RecognisedProgram {
     let line = LineThatRuns::of(process, file);
     let is_interpreter = |name: &str| programs::interpreters().iter().any(|(known, _)| *known == name);
-    let mut hits: Vec<(usize, Program)> = programs::scripts()
+    let mut hits: Vec<(usize, ListedProgram)> = programs::scripts()
         .iter()
         .filter(|program| {
             interpreter.contains(&program.name)
@@ -230,7 +230,7 @@ fn interpreted(
             _ => None,
         })
         .collect();
-    let of_words = |name: String, programs, also| Identity {
+    let of_words = |name: String, programs, also| RecognisedProgram {
         rests_on: RestsOn::Cmdline,
         name,
         programs,
@@ -242,8 +242,8 @@ fn interpreted(
     if let Some(longest) = hits.iter().map(|(length, _)| *length).max() {
         hits.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         let (programs, also): (Vec<_>, Vec<_>) = hits.into_iter().partition(|(length, _)| *length == longest);
-        let programs: Vec<Program> = programs.into_iter().map(|(_, program)| program).collect();
-        let name = programs.first().map(Program::shown).unwrap_or_default().to_owned();
+        let programs: Vec<ListedProgram> = programs.into_iter().map(|(_, program)| program).collect();
+        let name = programs.first().map(ListedProgram::shown).unwrap_or_default().to_owned();
         return of_words(name, programs, also.into_iter().map(|(_, program)| program).collect());
     }
     if let Some(script) = installed_script(process, file) {
@@ -259,7 +259,15 @@ fn interpreted(
     let programs = interpreter.first().map(|name| programs::by_name(name).collect()).unwrap_or_default();
     let is_release = is_release(process);
     let name = name.to_owned();
-    Identity { rests_on, name, programs, also: Vec::new(), interpreter, is_release, rests_on_title: false }
+    RecognisedProgram {
+        rests_on,
+        name,
+        programs,
+        also: Vec::new(),
+        interpreter,
+        is_release,
+        rests_on_title: false,
+    }
 }
 
 /// The words of a command line that say what an interpreter runs.
@@ -296,11 +304,11 @@ fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of the script that an interpreter runs, if only root can have put the script there. A compiled program
-/// is no script.
+/// Returns the path of the script that an interpreter runs, if only root can have put the script there. A compiled
+/// program is no script.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
-    let named = match runs(program_of(process, file), &process.cmdline) {
-        Some(Runs::File(script)) => script,
+    let named = match parse_command(program_of(process, file), &process.cmdline) {
+        Some(InterpreterCommand::File(script)) => script,
         Some(_) => return None,
         None => process.cmdline.iter().skip(1).find(|argument| !argument.starts_with('-'))?,
     };

@@ -27,7 +27,9 @@ mod table;
 mod tests;
 pub(crate) mod tools;
 
-use crate::model::{Assignment, Basis, Life, PortRange, Protocol, RegistryRange, Verdict};
+use crate::model::{
+    Assignment, EvidenceSource, PortRange, PortVerdict, Protocol, RegistryRange, StatusBasis,
+};
 
 pub use stats::{Count, SourceCount, Stats};
 
@@ -129,7 +131,7 @@ impl Registry {
 
     /// Returns the verdict on `port` and `protocol`.
     #[must_use]
-    pub fn verdict(&self, port: u16, protocol: Protocol) -> Verdict {
+    pub fn verdict(&self, port: u16, protocol: Protocol) -> PortVerdict {
         let registered_as = protocol.registered_as();
         let known: Vec<KnownUse> = self
             .known_uses
@@ -162,31 +164,40 @@ impl Registry {
         }
 
         let other = self.evidence_at(port, registered_as).find(|row| row.service.is_none());
-        let otherwise: Vec<Life> = other.iter().flat_map(Evidence::kinds).collect();
-        let together: Vec<Life> = other.iter().flat_map(Evidence::together).collect();
+        let named_otherwise_by: Vec<EvidenceSource> = other.iter().flat_map(Evidence::kinds).collect();
+        let agreeing: Vec<EvidenceSource> = other.iter().flat_map(Evidence::agreeing).collect();
 
         let range = RegistryRange::of(port);
         let is_other_use = || {
             known.iter().any(|known| known.relation == Relation::Other) || rules::used_by_others(&assignments)
         };
         let basis = if range == RegistryRange::Dynamic {
-            Basis::Range
+            StatusBasis::Range
         } else if assignments.is_empty() {
             match (known_use.is_empty(), reserved) {
-                (false, _) => Basis::KnownUse,
-                (true, true) => Basis::Reserved,
-                (true, false) => Basis::Unregistered,
+                (false, _) => StatusBasis::KnownUse,
+                (true, true) => StatusBasis::Reserved,
+                (true, false) => StatusBasis::Unregistered,
             }
         } else if is_other_use() {
-            Basis::KnownUse
+            StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
                 // Several sources agree on another name, and none names what is registered.
-                Basis::Untouched | Basis::Obscure if together.len() > 1 => Basis::OtherName,
+                StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
         };
-        Verdict { range, status: basis.status(), basis, assignments, known_use, otherwise, together, remark }
+        PortVerdict {
+            range,
+            status: basis.status(),
+            basis,
+            assignments,
+            known_use,
+            named_otherwise_by,
+            agreeing,
+            remark,
+        }
     }
 
     /// Returns every registration of the service `name`, in the order of ports; case is ignored.
@@ -246,15 +257,15 @@ impl Registry {
         known: &[KnownUse],
     ) -> Assignment {
         let curated = self.curated(row, protocol).map(|curated| curated.curated);
-        let mut life = self.life(service, row, protocol);
+        let mut named_by = self.named_by(service, row, protocol);
         if known.iter().any(|known| known.is_use_of(service)) {
-            life.push(Life::KnownUse);
+            named_by.push(EvidenceSource::KnownUse);
         }
         if curated.is_some_and(|curated| !rules::is_dead(&curated)) {
-            life.push(Life::Curated);
+            named_by.push(EvidenceSource::Curated);
         }
-        life.sort_unstable();
-        let used_on = if curated.is_some() || rules::show_use(&life) {
+        named_by.sort_unstable();
+        let used_on = if curated.is_some() || rules::show_use(&named_by) {
             Vec::new()
         } else {
             row.protocols_of_service(self.rows_at(row.ports.low))
@@ -262,7 +273,7 @@ impl Registry {
                 .filter(|other| *other != protocol && self.is_used(service, row, *other))
                 .collect()
         };
-        let basis = rules::of_registration(row, curated.as_ref(), &life, &used_on, self.date);
+        let basis = rules::of_registration(row, curated.as_ref(), &named_by, &used_on, self.date);
         Assignment {
             service,
             ports: row.ports,
@@ -276,7 +287,7 @@ impl Registry {
             basis,
             used_on,
             curated,
-            life,
+            named_by,
         }
     }
 
@@ -288,7 +299,7 @@ impl Registry {
     }
 
     /// Returns the kinds of packaged source that name the registration on `protocol`.
-    fn life(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> Vec<Life> {
+    fn named_by(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> Vec<EvidenceSource> {
         let mut named = self.evidence_at(row.ports.low, protocol);
         let named = named.find(|e| e.ports == row.ports && e.service == Some(service));
         named.iter().flat_map(Evidence::kinds).collect()
@@ -302,7 +313,7 @@ impl Registry {
             None => {
                 let mut known = self.known_uses.at(row.ports.low).filter_map(KnownUse::parse);
                 known.any(|known| known.protocol == protocol && known.is_use_of(service))
-                    || rules::show_use(&self.life(service, row, protocol))
+                    || rules::show_use(&self.named_by(service, row, protocol))
             }
         }
     }
@@ -332,8 +343,8 @@ fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
         .into_iter()
         .zip(originals)
         .map(|((_, own), original)| match original {
-            Some(Assignment { status, basis, used_on, curated, life, .. }) => {
-                Assignment { status, basis, used_on, curated, life, ..own }
+            Some(Assignment { status, basis, used_on, curated, named_by, .. }) => {
+                Assignment { status, basis, used_on, curated, named_by, ..own }
             }
             None => own,
         })

@@ -1,7 +1,7 @@
 //! The programs that the rows of a table name.
 //!
-//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the head of `dangers.tsv` explains. This file finds
-//! the rows; it does not judge.
+//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the head of `dangers.tsv` explains. This file
+//! finds the rows; it does not judge.
 
 use memchr::memchr;
 

@@ -25,7 +25,7 @@ pub(super) enum Match {
 
 /// A row of `programs.tsv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Program {
+pub struct ListedProgram {
     /// Its name, as the kernel cuts it.
     pub name: &'static str,
     /// The product.
@@ -41,7 +41,7 @@ pub struct Program {
     picks_from: &'static str,
 }
 
-impl Program {
+impl ListedProgram {
     fn parse(line: &'static str) -> Option<Self> {
         let mut fields = line.split('\t');
         let name = fields.next()?;
@@ -56,11 +56,11 @@ impl Program {
         let any_port = fields.next()? == "yes";
         let rank = fields.nth(2)?.parse().ok()?;
         let picks_from = fields.next()?;
-        Some(Program { name, product, services, any_port, rank, matches, ports, picks_from })
+        Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range around the port that the program picks ports from. That explains the port, but the program
-    /// does not belong on each port of the range.
+    /// Returns the wide range around the port that the program picks ports from. That explains the port, but the
+    /// program does not belong on each port of the range.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
@@ -99,8 +99,8 @@ impl Program {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service of this name runs it: the service is named like the program (`nginx`), without the
-    /// `d` of a daemon (`cups` for `cupsd`), or like what it serves (`ssh`).
+    /// Returns whether a system service of this name runs it: the service is named like the program (`nginx`), without
+    /// the `d` of a daemon (`cups` for `cupsd`), or like what it serves (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // `Match::Comm` has names that the kernel cuts at 15 bytes.
@@ -177,7 +177,7 @@ impl Guarded {
     }
 }
 
-impl Program {
+impl ListedProgram {
     pub(super) const fn is_arg(&self) -> bool {
         matches!(self.matches, Match::Arg(_))
     }
@@ -189,8 +189,8 @@ fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns every row of `programs.tsv`, in its order.
-pub fn programs() -> impl Iterator<Item = Program> {
-    body(include_str!("data/programs.tsv")).filter_map(Program::parse)
+pub fn programs() -> impl Iterator<Item = ListedProgram> {
+    body(include_str!("data/programs.tsv")).filter_map(ListedProgram::parse)
 }
 
 /// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is read when it is needed.
@@ -232,16 +232,16 @@ impl ProgramIndex {
 }
 
 /// Returns the programs listed under `name`, which is a process name or a file name, in the order of the list.
-pub(super) fn programs_named(name: &str) -> impl Iterator<Item = Program> {
+pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> {
     let lines = ProgramIndex::read();
     let letters = first_letters(name);
     let alike = lines.letters.iter().enumerate().filter(move |(_, first)| **first == letters);
     let called = alike.filter_map(|(at, _)| lines.called.get(at)).filter(move |(known, _)| *known == name);
-    called.filter_map(|(_, line)| Program::parse(line))
+    called.filter_map(|(_, line)| ListedProgram::parse(line))
 }
 
 /// Returns the programs of a process name, as the kernel cuts it.
-pub(super) fn by_name(name: &str) -> impl Iterator<Item = Program> {
+pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)
 }
 
@@ -267,7 +267,8 @@ pub fn owns_a_guarded_port(name: &str) -> bool {
     // The first condition is fast, and false for most programs.
     serves_a_guarded_port(name)
         && strict.any(|row| {
-            let is_own = |program: Program| pairs(row.ports).any(|(ports, p)| program.serves(ports.low, p));
+            let is_own =
+                |program: ListedProgram| pairs(row.ports).any(|(ports, p)| program.serves(ports.low, p));
             row.programs().any(|program| program == name) && by_name(name).any(is_own)
         })
 }
@@ -286,10 +287,11 @@ pub(super) fn first_letters(name: &str) -> u64 {
 }
 
 /// Returns the programs that interpreters run, which are identified by a text in the command line.
-pub(super) fn scripts() -> &'static [Program] {
-    static SCRIPTS: OnceLock<Vec<Program>> = OnceLock::new();
-    SCRIPTS
-        .get_or_init(|| ProgramIndex::read().scripts.iter().filter_map(|line| Program::parse(line)).collect())
+pub(super) fn scripts() -> &'static [ListedProgram] {
+    static SCRIPTS: OnceLock<Vec<ListedProgram>> = OnceLock::new();
+    SCRIPTS.get_or_init(|| {
+        ProgramIndex::read().scripts.iter().filter_map(|line| ListedProgram::parse(line)).collect()
+    })
 }
 
 /// Returns the programs that own sockets for other programs.
@@ -315,15 +317,15 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
 
 /// Returns the programs that serve a port as one of their own, the most common first.
 #[must_use]
-pub fn serving(port: u16, protocol: Protocol) -> Vec<Program> {
+pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     /// Every program, with one row for each of its ranges. Only `explain` needs this table.
-    static ON_PORT: OnceLock<Vec<(PortRange, Protocol, Program)>> = OnceLock::new();
+    static ON_PORT: OnceLock<Vec<(PortRange, Protocol, ListedProgram)>> = OnceLock::new();
     let on_port = ON_PORT.get_or_init(|| {
         let rows =
-            |program: Program| program.ports().map(move |(range, protocol)| (range, protocol, program));
+            |program: ListedProgram| program.ports().map(move |(range, protocol)| (range, protocol, program));
         programs().flat_map(rows).collect()
     });
-    let mut found: Vec<((u8, u16), Program)> = on_port
+    let mut found: Vec<((u8, u16), ListedProgram)> = on_port
         .iter()
         .filter(|(range, p, _)| *p == protocol.registered_as() && range.contains(port))
         .map(|(range, _, program)| ((program.rank, range.high - range.low), *program))

@@ -3,7 +3,7 @@
 //! A field that is empty in the file is `None` here. A line that cannot be read is left out instead of stopping the
 //! program; tests check that the embedded files have no such line.
 
-use crate::model::{Confidence, Curated, CuratedState, Life, PortRange, Protocol};
+use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol};
 
 /// Column names of `registry.tsv`, in order.
 pub(super) const COLUMNS: [&str; 10] = [
@@ -114,7 +114,7 @@ pub(super) struct Evidence {
     /// The registered service that is named; `None` if the port is named as something else.
     pub(super) service: Option<&'static str>,
     kinds: &'static str,
-    together: &'static str,
+    agreeing: &'static str,
 }
 
 impl Evidence {
@@ -125,7 +125,7 @@ impl Evidence {
             protocols: text(fields.next())?,
             service: text(fields.next()),
             kinds: fields.next()?,
-            together: fields.next().unwrap_or_default(),
+            agreeing: fields.next().unwrap_or_default(),
         })
     }
 
@@ -135,18 +135,18 @@ impl Evidence {
     }
 
     /// Returns the kinds of packaged source that use this name, rising.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = Life> + use<> {
+    pub(super) fn kinds(&self) -> impl Iterator<Item = EvidenceSource> + use<> {
         kinds(self.kinds)
     }
 
     /// Returns those kinds that name the port as something else and agree with each other.
-    pub(super) fn together(&self) -> impl Iterator<Item = Life> + use<> {
-        kinds(self.together)
+    pub(super) fn agreeing(&self) -> impl Iterator<Item = EvidenceSource> + use<> {
+        kinds(self.agreeing)
     }
 }
 
-fn kinds(field: &'static str) -> impl Iterator<Item = Life> {
-    field.split(',').filter_map(|name| Life::PACKAGED.into_iter().find(|kind| kind.name() == name))
+fn kinds(field: &'static str) -> impl Iterator<Item = EvidenceSource> {
+    field.split(',').filter_map(|name| EvidenceSource::PACKAGED.into_iter().find(|kind| kind.name() == name))
 }
 
 /// A row of `orphans.tsv` or `live.tsv`.

@@ -1,6 +1,6 @@
 //! The rules by which registrations and ports get their status. They are pure.
 
-use crate::model::{Assignment, Basis, Curated, CuratedState, Life, Protocol};
+use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, StatusBasis};
 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
@@ -9,8 +9,8 @@ use super::search::has_whole_word;
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is in use, as far as is known.
-pub(super) const fn is_in_use(basis: Basis) -> bool {
-    matches!(basis, Basis::Evidence | Basis::Standard)
+pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
+    matches!(basis, StatusBasis::Evidence | StatusBasis::Standard)
 }
 
 /// Returns whether the row calls the registration dead.
@@ -20,8 +20,8 @@ pub(super) const fn is_dead(curated: &Curated) -> bool {
 
 /// Returns whether these kinds of source show that a service is used on the protocol they name. The SELinux policy
 /// alone does not: it labels TCP and UDP by habit.
-pub(super) fn show_use(life: &[Life]) -> bool {
-    life.iter().any(|kind| *kind != Life::Selinux)
+pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
+    named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
 /// Returns the basis of the status of one registration. The curated list of dead registrations overrides all evidence.
@@ -30,24 +30,24 @@ pub(super) fn show_use(life: &[Life]) -> bool {
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
-    life: &[Life],
+    named_by: &[EvidenceSource],
     used_on: &[Protocol],
     date: &str,
-) -> Basis {
+) -> StatusBasis {
     match curated.map(|curated| curated.standing) {
-        Some(CuratedState::Orphaned) => Basis::Ended,
-        Some(CuratedState::Legacy) => Basis::Legacy,
-        Some(CuratedState::Alive) => Basis::Evidence,
-        None if show_use(life) => Basis::Evidence,
-        None if !used_on.is_empty() => Basis::OtherProtocol,
-        None if !life.is_empty() => Basis::Evidence,
-        None if row.reference.is_some_and(by_rfc) => Basis::Standard,
+        Some(CuratedState::Orphaned) => StatusBasis::Ended,
+        Some(CuratedState::Legacy) => StatusBasis::Legacy,
+        Some(CuratedState::Alive) => StatusBasis::Evidence,
+        None if show_use(named_by) => StatusBasis::Evidence,
+        None if !used_on.is_empty() => StatusBasis::OtherProtocol,
+        None if !named_by.is_empty() => StatusBasis::Evidence,
+        None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
         // Only the name is known, so a missing assignee or date means nothing.
-        None if row.since.is_some() => Basis::Obscure,
+        None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
-            Basis::Untouched
+            StatusBasis::Untouched
         }
-        None => Basis::Obscure,
+        None => StatusBasis::Obscure,
     }
 }
 
@@ -88,8 +88,8 @@ pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
 /// Returns the basis of the status of a port that has registrations, none of which has been replaced. A registration in
 /// use decides, then a registration about which nothing is known; dead registrations decide only if every registration
 /// is dead.
-pub(super) fn of_port(assignments: &[Assignment]) -> Basis {
-    assignments.iter().map(|a| a.basis).min().unwrap_or(Basis::Unregistered)
+pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
+    assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }
 
 #[cfg(test)]
@@ -127,11 +127,15 @@ mod tests {
         }
     }
 
-    fn assignment(service: &'static str, basis: Basis, now_used_by: Option<&'static str>) -> Assignment {
+    fn assignment(
+        service: &'static str,
+        basis: StatusBasis,
+        now_used_by: Option<&'static str>,
+    ) -> Assignment {
         let standing = match basis {
-            Basis::Ended => Some(CuratedState::Orphaned),
-            Basis::Legacy => Some(CuratedState::Legacy),
-            Basis::Evidence => Some(CuratedState::Alive),
+            StatusBasis::Ended => Some(CuratedState::Orphaned),
+            StatusBasis::Legacy => Some(CuratedState::Legacy),
+            StatusBasis::Evidence => Some(CuratedState::Alive),
             _ => None,
         };
         Assignment {
@@ -147,7 +151,7 @@ mod tests {
             basis,
             used_on: Vec::new(),
             curated: standing.map(|standing| curated(standing, now_used_by)),
-            life: Vec::new(),
+            named_by: Vec::new(),
         }
     }
 
@@ -157,54 +161,60 @@ mod tests {
         let orphaned = curated(CuratedState::Orphaned, None);
         let legacy = curated(CuratedState::Legacy, None);
         let alive = curated(CuratedState::Alive, None);
-        let named = [Life::Netbase];
-        for (name, row, curated, life, status) in [
-            ("plain", row(), None, &[][..], Basis::Obscure),
-            ("dead beats evidence", rfc, Some(&orphaned), &named[..], Basis::Ended),
-            ("legacy beats evidence", rfc, Some(&legacy), &named[..], Basis::Legacy),
-            ("curated life", row(), Some(&alive), &[][..], Basis::Evidence),
-            ("evidence", rfc, None, &named[..], Basis::Evidence),
-            ("rfc", rfc, None, &[][..], Basis::Standard),
-            ("no assignee", RegistryRow { assignee: None, ..row() }, None, &[][..], Basis::Untouched),
-            ("old", RegistryRow { registered: Some("2016-09-17"), ..row() }, None, &[][..], Basis::Untouched),
+        let named = [EvidenceSource::Netbase];
+        for (name, row, curated, named_by, status) in [
+            ("plain", row(), None, &[][..], StatusBasis::Obscure),
+            ("dead beats evidence", rfc, Some(&orphaned), &named[..], StatusBasis::Ended),
+            ("legacy beats evidence", rfc, Some(&legacy), &named[..], StatusBasis::Legacy),
+            ("curated life", row(), Some(&alive), &[][..], StatusBasis::Evidence),
+            ("evidence", rfc, None, &named[..], StatusBasis::Evidence),
+            ("rfc", rfc, None, &[][..], StatusBasis::Standard),
+            ("no assignee", RegistryRow { assignee: None, ..row() }, None, &[][..], StatusBasis::Untouched),
+            (
+                "old",
+                RegistryRow { registered: Some("2016-09-17"), ..row() },
+                None,
+                &[][..],
+                StatusBasis::Untouched,
+            ),
             (
                 "not yet old",
                 RegistryRow { registered: Some("2016-09-18"), ..row() },
                 None,
                 &[][..],
-                Basis::Obscure,
+                StatusBasis::Obscure,
             ),
             (
                 "in that month",
                 RegistryRow { registered: Some("2016-09"), ..row() },
                 None,
                 &[][..],
-                Basis::Obscure,
+                StatusBasis::Obscure,
             ),
             (
                 "month before",
                 RegistryRow { registered: Some("2016-08"), ..row() },
                 None,
                 &[][..],
-                Basis::Untouched,
+                StatusBasis::Untouched,
             ),
             (
                 "old but changed",
                 RegistryRow { registered: Some("1999"), modified: Some("2020"), ..row() },
                 None,
                 &[][..],
-                Basis::Obscure,
+                StatusBasis::Obscure,
             ),
-            ("never dated", RegistryRow { registered: None, ..row() }, None, &[][..], Basis::Untouched),
+            ("never dated", RegistryRow { registered: None, ..row() }, None, &[][..], StatusBasis::Untouched),
             (
                 "known by name only",
                 RegistryRow { since: Some("a..b"), assignee: None, registered: None, ..row() },
                 None,
                 &[][..],
-                Basis::Obscure,
+                StatusBasis::Obscure,
             ),
         ] {
-            assert_eq!(of_registration(&row, curated, life, &[], DATE), status, "{name}");
+            assert_eq!(of_registration(&row, curated, named_by, &[], DATE), status, "{name}");
         }
     }
 
@@ -212,16 +222,31 @@ mod tests {
     fn a_registration_used_on_another_protocol() {
         let rfc = RegistryRow { reference: Some("[RFC1]"), ..row() };
         let alive = curated(CuratedState::Alive, None);
-        for (name, row, curated, life, basis) in [
-            ("by its RFC alone", rfc, None, &[][..], Basis::OtherProtocol),
-            ("by the SELinux policy alone", row(), None, &[Life::Selinux][..], Basis::OtherProtocol),
-            ("without any evidence", row(), None, &[][..], Basis::OtherProtocol),
-            ("by other evidence too", row(), None, &[Life::Netbase, Life::Selinux][..], Basis::Evidence),
-            ("in the list of the living", row(), Some(&alive), &[][..], Basis::Evidence),
+        for (name, row, curated, named_by, basis) in [
+            ("by its RFC alone", rfc, None, &[][..], StatusBasis::OtherProtocol),
+            (
+                "by the SELinux policy alone",
+                row(),
+                None,
+                &[EvidenceSource::Selinux][..],
+                StatusBasis::OtherProtocol,
+            ),
+            ("without any evidence", row(), None, &[][..], StatusBasis::OtherProtocol),
+            (
+                "by other evidence too",
+                row(),
+                None,
+                &[EvidenceSource::Netbase, EvidenceSource::Selinux][..],
+                StatusBasis::Evidence,
+            ),
+            ("in the list of the living", row(), Some(&alive), &[][..], StatusBasis::Evidence),
         ] {
-            assert_eq!(of_registration(&row, curated, life, &[Protocol::Tcp], DATE), basis, "{name}");
+            assert_eq!(of_registration(&row, curated, named_by, &[Protocol::Tcp], DATE), basis, "{name}");
         }
-        assert_eq!(of_registration(&row(), None, &[Life::Selinux], &[], DATE), Basis::Evidence);
+        assert_eq!(
+            of_registration(&row(), None, &[EvidenceSource::Selinux], &[], DATE),
+            StatusBasis::Evidence
+        );
     }
 
     #[test]
@@ -240,7 +265,7 @@ mod tests {
 
     #[test]
     fn ports() {
-        use Basis::*;
+        use StatusBasis::*;
         for (bases, port) in [
             (&[Ended, Evidence][..], Evidence),
             (&[Standard, Untouched], Standard),
@@ -258,7 +283,7 @@ mod tests {
 
     #[test]
     fn known_uses_that_no_living_registration_explains() {
-        use Basis::*;
+        use StatusBasis::*;
         let dead = |text| assignment("l2f", Ended, Some(text));
         for (name, assignments, others) in [
             ("named and alive", vec![dead("L2TP (xl2tpd)"), assignment("l2tp", Evidence, None)], false),

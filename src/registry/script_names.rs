@@ -1,7 +1,7 @@
 //! What an interpreter runs, by its command line, in the form that the tables of dangerous services and of tools use.
 
 use super::program_names::interpreter as interpreter_of;
-use crate::model::interpreter::{Runs, runs};
+use crate::model::interpreter::{InterpreterCommand, parse_command};
 
 /// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
@@ -62,8 +62,9 @@ impl<'p> Command<'p> {
     }
 
     /// Returns whether a table means this script, module, class or jar by `text`. Only whole parts of a name count: the
-    /// file name of a script, or the package that it belongs to; the module and the packages above it; the class, by its
-    /// package or by its own name; the jar, with a version or not. A text with a slash is some directories and a file.
+    /// file name of a script, or the package that it belongs to; the module and the packages above it; the class, by
+    /// its package or by its own name; the jar, with a version or not. A text with a slash is some directories and a
+    /// file.
     pub(super) fn is_called(&self, text: &str) -> bool {
         let is_below =
             |name: &str| name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -101,7 +102,8 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file is called `text`: a program of .NET without its extension, and a jar also without its version.
+/// Returns whether a file is called `text`: a program of .NET without its extension, and a jar also without its
+/// version.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
         return true;
@@ -140,8 +142,12 @@ pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Co
 
 /// Returns the options of an interpreter itself: its arguments up to what it runs.
 pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [String] {
-    let Some(Runs::File(target) | Runs::ClassPath(_, target) | Runs::Module(target) | Runs::Code(target)) =
-        runs(interpreter, arguments)
+    let Some(
+        InterpreterCommand::File(target)
+        | InterpreterCommand::ClassPath(_, target)
+        | InterpreterCommand::Module(target)
+        | InterpreterCommand::Code(target),
+    ) = parse_command(interpreter, arguments)
     else {
         return arguments.get(1..).unwrap_or_default();
     };
@@ -155,19 +161,21 @@ pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [St
 
 /// Returns the script, module, class or jar on the command line of an interpreter.
 fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
-    let Some(run) = runs(interpreter, arguments) else { return Vec::new() };
+    let Some(run) = parse_command(interpreter, arguments) else { return Vec::new() };
     let (kind, target) = match &run {
-        Runs::File(target) => (Kind::File, *target),
-        Runs::Module(target) => (Kind::Module, *target),
-        Runs::ClassPath(_, target) => (Kind::Class, *target),
-        Runs::Code(_) | Runs::Relay(_) | Runs::Nothing => return Vec::new(),
+        InterpreterCommand::File(target) => (Kind::File, *target),
+        InterpreterCommand::Module(target) => (Kind::Module, *target),
+        InterpreterCommand::ClassPath(_, target) => (Kind::Class, *target),
+        InterpreterCommand::Code(_) | InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => {
+            return Vec::new();
+        }
     };
     let at = arguments.iter().position(|word| std::ptr::eq(word.as_str(), target));
     let rest = at.and_then(|at| arguments.get(at + 1..)).unwrap_or_default();
     // `java -m MODULE/CLASS`
     let name = if kind == Kind::Class { target.rsplit('/').next().unwrap_or(target) } else { target };
     let mut found = vec![Command::new(kind, name, rest.iter().map(String::as_str))];
-    if let Runs::ClassPath(elements, class) = run
+    if let InterpreterCommand::ClassPath(elements, class) = run
         && class.starts_with("org.springframework.boot.loader.")
     {
         let jars = elements.into_iter().filter(|element| element.ends_with(".jar"));

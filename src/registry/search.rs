@@ -4,7 +4,7 @@
 //! name is never mixed with similar names.
 
 use super::Registry;
-use super::programs::{self, Program};
+use super::programs::{self, ListedProgram};
 use super::row::{CuratedRow, KnownUse, RegistryRow};
 use crate::model::{PortRange, Protocol};
 
@@ -89,7 +89,7 @@ impl Registry {
 
 /// Returns the programs with this name, this file or this text in a command line; case is ignored.
 #[must_use]
-pub fn programs_called(name: &str) -> Vec<Program> {
+pub fn programs_called(name: &str) -> Vec<ListedProgram> {
     programs::programs()
         .filter(|program| {
             program.name.eq_ignore_ascii_case(name)

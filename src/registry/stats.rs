@@ -2,7 +2,7 @@
 
 use super::Registry;
 use super::row::{CuratedRow, Evidence};
-use crate::model::{CuratedState, Life, Protocol, RegistryRange, Status, Verdict};
+use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, RegistryRange, Status};
 
 /// The number of ports and protocols of one status within one part of the port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Count {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCount {
     /// The kind.
-    pub kind: Life,
+    pub kind: EvidenceSource,
     /// The number of registrations (port, protocol and name) that it names.
     pub names: usize,
     /// The number of ports that it names as something else, counted separately for each protocol.
@@ -46,9 +46,11 @@ impl Registry {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut counts = vec![0; Status::ALL.len() * 3];
-        let mut sources: Vec<SourceCount> =
-            Life::ALL.into_iter().map(|kind| SourceCount { kind, names: 0, otherwise: 0 }).collect();
-        let place = |verdict: &Verdict| {
+        let mut sources: Vec<SourceCount> = EvidenceSource::ALL
+            .into_iter()
+            .map(|kind| SourceCount { kind, names: 0, otherwise: 0 })
+            .collect();
+        let place = |verdict: &PortVerdict| {
             let range = verdict.range as usize;
             range * Status::ALL.len() + verdict.status as usize
         };
@@ -58,9 +60,9 @@ impl Registry {
                 if let Some(count) = counts.get_mut(place(&verdict)) {
                     *count += 1;
                 }
-                for life in verdict.assignments.iter().flat_map(|a| &a.life) {
-                    if !Life::PACKAGED.contains(life) {
-                        sources.iter_mut().filter(|s| s.kind == *life).for_each(|s| s.names += 1);
+                for source in verdict.assignments.iter().flat_map(|a| &a.named_by) {
+                    if !EvidenceSource::PACKAGED.contains(source) {
+                        sources.iter_mut().filter(|s| s.kind == *source).for_each(|s| s.names += 1);
                     }
                 }
             }
@@ -121,7 +123,7 @@ mod tests {
         assert!(orphaned.sum::<usize>() > 1000);
         for source in &stats.evidence {
             assert!(source.names > 0, "{source:?}");
-            assert_eq!(source.otherwise > 0, Life::PACKAGED.contains(&source.kind), "{source:?}");
+            assert_eq!(source.otherwise > 0, EvidenceSource::PACKAGED.contains(&source.kind), "{source:?}");
         }
         assert_eq!(stats.curated.iter().sum::<usize>(), 773 + 231);
     }

@@ -109,8 +109,8 @@ pub(crate) fn dual_use(command: &CommandLine<'_>, port: u16, protocol: Protocol)
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns the purpose of an SSH server that a user who is not root runs; `None` if the program is not an SSH server, or
-/// if it serves one session of the system's own server (`sshd: user@pts/0`).
+/// Returns the purpose of an SSH server that a user who is not root runs; `None` if the program is not an SSH server,
+/// or if it serves one session of the system's own server (`sshd: user@pts/0`).
 #[must_use]
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_session = command.contains("sshd: ") && !command.contains("[listener]");

@@ -1,4 +1,5 @@
-//! The brief form of a listing, for collecting many hosts: flat, one row per listener and process, in at most 900 bytes.
+//! The brief form of a listing, for collecting many hosts: flat, one row per listener and process, in at most 900
+//! bytes.
 //!
 //! It has no command line and no text of the registry. A text that is too long for its place is cut and ends with `…`.
 
@@ -18,7 +19,7 @@ use super::{is_unsafe, sanitize};
 
 /// One listener or connection, and one of its processes.
 #[derive(Serialize)]
-struct Row {
+struct FlatRow {
     kind: &'static str,
     host_id: Option<String>,
     taken: Timestamp,
@@ -48,7 +49,7 @@ struct Row {
     severity: Option<Severity>,
 }
 
-impl Row {
+impl FlatRow {
     /// Makes a row of an entry that has at most one process; `text` makes a text safe for the format.
     fn new(entry: &Entry, report: &Report, text: fn(String) -> String) -> Self {
         let (socket, snapshot) = (&entry.socket, &report.snapshot);
@@ -66,7 +67,7 @@ impl Row {
         let script = process.and_then(|process| process.script.as_ref());
         let exe = process.and_then(|process| process.exe.as_ref());
         let taken = snapshot.taken.as_second();
-        Row {
+        FlatRow {
             kind: kind(entry),
             host_id: fitted(snapshot.host.id.as_deref(), 64),
             taken: Timestamp::from_second(taken).unwrap_or(snapshot.taken),
@@ -126,7 +127,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     host_line(report, &mut w)?;
     for row in report.entries.iter().flat_map(rows_of) {
-        serialize(&Row::new(&row, report, |text| text), CompactFormatter, &mut w)?;
+        serialize(&FlatRow::new(&row, report, |text| text), CompactFormatter, &mut w)?;
     }
     w.flush()
 }
@@ -138,7 +139,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 pub fn csv(report: &Report, header: bool, w: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(w);
     for row in report.entries.iter().flat_map(rows_of) {
-        csv.serialize(Row::new(&row, report, |text| harmless(sanitize(&text).into_owned())))?;
+        csv.serialize(FlatRow::new(&row, report, |text| harmless(sanitize(&text).into_owned())))?;
     }
     csv.flush()
 }
@@ -146,7 +147,7 @@ pub fn csv(report: &Report, header: bool, w: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Exe, ExeState, Home, Netns, Owner, Process, Script, Socket};
+    use crate::model::{Endpoint, Exe, ExeState, Netns, Owner, Process, Script, Socket, SocketAttributes};
     use crate::render::fixtures::{empty, report, text};
 
     /// Returns a report of one listener, and one connection, whose texts are all as long as possible.
@@ -154,13 +155,13 @@ mod tests {
         let evil = || evil.repeat(500);
         let mut snapshot = empty();
         snapshot.host.id = Some("f".repeat(64));
-        let home = Home {
+        let attributes = SocketAttributes {
             uid: Some(u32::MAX),
             user: Some(evil()),
             netns: Some(Netns { inode: 4_294_967_295, name: Some(evil()) }),
             unit: Some(evil()),
             container: Some(evil()),
-            ..Home::default()
+            ..SocketAttributes::default()
         };
         let local: Endpoint =
             format!("tcp/[fe80:1111:2222:3333:4444:5555:6666:7777%{}]:65535", "d".repeat(15))
@@ -171,7 +172,7 @@ mod tests {
             peer: None,
             state: State::Unconnected,
             mptcp: false,
-            home: home.into(),
+            attributes: attributes.into(),
             inode: None,
             cookie: None,
             v6only: None,

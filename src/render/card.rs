@@ -12,11 +12,11 @@ use crate::findings::text::{first_of, plural};
 use crate::judge::{Explained, Listener, Report};
 use crate::model::{Assignment, Protocol, RegistryRange, Stage, Status};
 
-use super::cells::Form;
+use super::cells::CellFormat;
 use super::group::{Group, groups, runs};
 use super::labelled::{labelled, measure};
 use super::wrap::wrap;
-use super::{Style, Tone, address, context_text, listener_card, process_cells, sanitize, verdict_text};
+use super::{Emphasis, Style, address, context_text, listener_card, process_cells, sanitize, verdict_text};
 
 /// Up to this many ports get a text each, and up to this many listeners a card each.
 pub const CARDS: usize = 3;
@@ -112,7 +112,7 @@ impl Card<'_> {
         let range = format!("is in {}.", verdict_text::range(RegistryRange::of(port)));
         let mut lines = wrap(&" ".repeat(heading.len() + 1), &range, measure(self.style)).into_iter();
         let first = lines.next().unwrap_or_default();
-        writeln!(self.w, "{} {}", self.style.paint(Tone::Heading, &heading), first.trim_start())?;
+        writeln!(self.w, "{} {}", self.style.paint(Emphasis::Heading, &heading), first.trim_start())?;
         for line in lines {
             writeln!(self.w, "{}", line.trim_start())?;
         }
@@ -128,7 +128,7 @@ impl Card<'_> {
         writeln!(
             self.w,
             "{}  {}",
-            self.style.paint(Tone::Heading, &group.protocols.join(", ")),
+            self.style.paint(Emphasis::Heading, &group.protocols.join(", ")),
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
         )?;
         self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
@@ -158,7 +158,7 @@ impl Card<'_> {
         let contexts = || group.contexts.iter().copied();
         // For a port in use, the reason contains the evidence already.
         let reason_has_evidence =
-            group.verdict.status == Status::Active && group.verdict.otherwise.is_empty();
+            group.verdict.status == Status::Active && group.verdict.named_otherwise_by.is_empty();
         let evidence = context_text::evidence(group.verdict).filter(|_| !reason_has_evidence);
         let items = [
             ("Evidence", evidence),
@@ -189,7 +189,7 @@ impl Card<'_> {
                 socket.local.port,
                 peer.unwrap_or_else(|| "no peer".into()),
                 socket.state.name(),
-                process_cells::process(judged, Form::Complete).text,
+                process_cells::process(judged, CellFormat::Complete).text,
             );
             self.item(if at == 0 { "In use by" } else { "" }, &line)?;
         }
@@ -250,7 +250,7 @@ impl Card<'_> {
         writeln!(
             self.w,
             "{}  {}  {}",
-            self.style.paint(Tone::Heading, &format!("{:<11}", group.ports.to_string())),
+            self.style.paint(Emphasis::Heading, &format!("{:<11}", group.ports.to_string())),
             group.protocols.join(","),
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict)),
         )?;
@@ -265,11 +265,14 @@ impl Card<'_> {
         for judged in &group.listeners {
             let socket = &judged.socket;
             let at = format!("{} {}:{}", socket.local.protocol, address(socket), socket.local.port);
-            let pids = process_cells::pids(socket.owner.pids(), Form::Complete).replace(',', ", ");
+            let pids = process_cells::pids(socket.owner.pids(), CellFormat::Complete).replace(',', ", ");
             let pids = if pids.is_empty() { pids } else { format!(" (pid {pids})") };
             self.item(
                 "",
-                &format!("here now: {at} {}{pids}", process_cells::process(judged, Form::Complete).text),
+                &format!(
+                    "here now: {at} {}{pids}",
+                    process_cells::process(judged, CellFormat::Complete).text
+                ),
             )?;
         }
         Ok(())
@@ -287,10 +290,10 @@ fn plain_names(text: &str) -> String {
     text.replace("][", ", ").replace(['[', ']'], "").replace('_', " ")
 }
 
-const fn tone(status: Status) -> Tone {
+const fn tone(status: Status) -> Emphasis {
     match status {
-        Status::Active => Tone::Good,
-        Status::Orphaned => Tone::Warning,
-        Status::Dynamic | Status::Unassigned | Status::Repurposed | Status::Dormant => Tone::Notice,
+        Status::Active => Emphasis::Good,
+        Status::Orphaned => Emphasis::Warning,
+        Status::Dynamic | Status::Unassigned | Status::Repurposed | Status::Dormant => Emphasis::Notice,
     }
 }

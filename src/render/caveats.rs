@@ -1,8 +1,8 @@
 //! The caveats of an answer: what could not be seen and matters to its reader, each cause once, in one line.
 //!
-//! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without it:
-//! a question about listeners whose processes are all known needs no other process. An answer that is empty has every
-//! note too, because the note may be the reason.
+//! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without
+//! it: a question about listeners whose processes are all known needs no other process. An answer that is empty has
+//! every note too, because the note may be the reason.
 
 use crate::findings::text::plural;
 use crate::join::Entry;

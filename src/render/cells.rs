@@ -1,7 +1,7 @@
 //! The cells of a listing: what each column of `columns.rs` shows for one entry, already sanitized.
 //!
-//! A cell has two forms. [`Form::Data`] is for machines and for sorting: the plain value, as in the JSON, with lists joined
-//! by commas. The other forms are for people:
+//! A cell has two forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON, with
+//! lists joined by commas. The other forms are for people:
 //! - SERVICE holds what runs: the product of a recognised program. Else it holds what is usual on the port, in
 //!   parentheses, else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
 //! - PROCESS holds the names of the processes, or in brackets why there are none.
@@ -16,14 +16,16 @@ use std::net::SocketAddr;
 
 use crate::findings::{Finding, FindingFamily};
 use crate::join::Entry;
-use crate::model::{self, Assignment, Direction, Process, Service, ServiceBy, Severity, Snapshot, State};
+use crate::model::{
+    self, Assignment, Direction, ListenerService, Process, ServiceBy, Severity, Snapshot, State,
+};
 
 use super::wrap::clip;
-use super::{Tone, address as local_address, sanitize, user as user_name, verdict_text};
+use super::{Emphasis, address as local_address, sanitize, user as user_name, verdict_text};
 
 /// How much space a cell has, and who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum CellFormat {
     /// The plain value, for machines.
     Data,
     /// For people, without a limit: a pipe.
@@ -37,16 +39,16 @@ pub(super) enum Form {
 /// The content of a cell: its text, already sanitized, and its tone.
 pub(super) struct Field {
     pub(super) text: Cow<'static, str>,
-    pub(super) tone: Tone,
+    pub(super) tone: Emphasis,
 }
 
 impl Field {
-    pub(super) fn new(text: impl Into<Cow<'static, str>>, tone: Tone) -> Self {
+    pub(super) fn new(text: impl Into<Cow<'static, str>>, tone: Emphasis) -> Self {
         Field { text: text.into(), tone }
     }
 
     pub(super) fn plain(text: impl Into<Cow<'static, str>>) -> Self {
-        Field::new(text, Tone::Plain)
+        Field::new(text, Emphasis::Plain)
     }
 
     /// Returns a text that needs no sanitizing; empty if the value is not known.
@@ -78,23 +80,23 @@ impl Field {
     }
 }
 
-pub(super) fn protocol(entry: &Entry, _: Form) -> Field {
+pub(super) fn protocol(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.socket.local.protocol.name())
 }
 
-pub(super) fn family(entry: &Entry, _: Form) -> Field {
+pub(super) fn family(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.socket.local.family().name())
 }
 
-pub(super) fn address(entry: &Entry, form: Form) -> Field {
+pub(super) fn address(entry: &Entry, form: CellFormat) -> Field {
     match form {
-        Form::Data => Field::known(Some(entry.socket.local.address)),
+        CellFormat::Data => Field::known(Some(entry.socket.local.address)),
         _ => Field::new(addresses(entry, form), reach_tone(entry)),
     }
 }
 
 /// Returns the addresses that a row stands for; `*` is every IPv4 and IPv6 address.
-fn addresses(entry: &Entry, form: Form) -> String {
+fn addresses(entry: &Entry, form: CellFormat) -> String {
     let socket = &entry.socket;
     let own = local_address(socket);
     let takes_both = entry.other_address().is_some() || socket.v6only == Some(false);
@@ -103,103 +105,103 @@ fn addresses(entry: &Entry, form: Form) -> String {
             let device = own.find('%').and_then(|at| own.get(at..)).unwrap_or_default();
             format!("*{}", device.trim_end_matches(']'))
         }
-        Some(_) if form == Form::Short && socket.local.device.is_none() => "localhost".to_owned(),
+        Some(_) if form == CellFormat::Short && socket.local.device.is_none() => "localhost".to_owned(),
         Some(other) => format!("{own}+{}", sanitize(&model::host(other, socket.local.device.as_deref()))),
         None => own,
     }
 }
 
-pub(super) fn port(entry: &Entry, _: Form) -> Field {
+pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(Some(entry.socket.local.port))
 }
 
-pub(super) fn device(entry: &Entry, _: Form) -> Field {
+pub(super) fn device(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.local.device.as_deref())
 }
 
-pub(super) fn v6only(entry: &Entry, _: Form) -> Field {
+pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.v6only)
 }
 
-pub(super) fn state(entry: &Entry, form: Form) -> Field {
+pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
         // ss shortens the state in the same way.
-        (State::Unconnected, Form::Short) => "unconn",
-        (State::Established, Form::Short) => "estab",
+        (State::Unconnected, CellFormat::Short) => "unconn",
+        (State::Established, CellFormat::Short) => "estab",
         (state, _) => state.name(),
     })
 }
 
-pub(super) fn peer(entry: &Entry, form: Form) -> Field {
+pub(super) fn peer(entry: &Entry, form: CellFormat) -> Field {
     let arrow = match entry.direction {
-        Some(Direction::In) if form != Form::Data => "<- ",
-        Some(Direction::Out) if form != Form::Data => "-> ",
+        Some(Direction::In) if form != CellFormat::Data => "<- ",
+        Some(Direction::Out) if form != CellFormat::Data => "-> ",
         _ => "",
     };
     let peer = entry.socket.peer.map(|peer| SocketAddr::new(peer.address, peer.port));
     Field::known(peer.map(|peer| format!("{arrow}{peer}")))
 }
 
-pub(super) fn peer_address(entry: &Entry, _: Form) -> Field {
+pub(super) fn peer_address(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.peer.map(|peer| peer.address))
 }
 
-pub(super) fn peer_port(entry: &Entry, _: Form) -> Field {
+pub(super) fn peer_port(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.peer.map(|peer| peer.port))
 }
 
-pub(super) fn direction(entry: &Entry, _: Form) -> Field {
+pub(super) fn direction(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.direction.map_or("", Direction::name))
 }
 
-pub(super) fn connections(entry: &Entry, _: Form) -> Field {
+pub(super) fn connections(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.connections)
 }
 
-pub(super) fn netns(entry: &Entry, form: Form) -> Field {
+pub(super) fn netns(entry: &Entry, form: CellFormat) -> Field {
     match &entry.socket.netns {
-        Some(netns) if form != Form::Data && netns.name.is_some() => Field::text(netns.name.as_deref()),
+        Some(netns) if form != CellFormat::Data && netns.name.is_some() => Field::text(netns.name.as_deref()),
         _ => netns_inode(entry, form),
     }
 }
 
-pub(super) fn netns_inode(entry: &Entry, _: Form) -> Field {
+pub(super) fn netns_inode(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.netns.as_ref().map(|netns| netns.inode))
 }
 
-pub(super) fn netns_name(entry: &Entry, _: Form) -> Field {
+pub(super) fn netns_name(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.netns.as_ref().and_then(|netns| netns.name.as_deref()))
 }
 
-pub(super) fn inode(entry: &Entry, _: Form) -> Field {
+pub(super) fn inode(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.inode)
 }
 
-pub(super) fn cookie(entry: &Entry, _: Form) -> Field {
+pub(super) fn cookie(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.cookie)
 }
 
-pub(super) fn mptcp(entry: &Entry, _: Form) -> Field {
+pub(super) fn mptcp(entry: &Entry, _: CellFormat) -> Field {
     Field::known(Some(entry.socket.mptcp))
 }
 
-pub(super) fn receive_queue(entry: &Entry, _: Form) -> Field {
+pub(super) fn receive_queue(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.receive))
 }
 
-pub(super) fn send_queue(entry: &Entry, _: Form) -> Field {
+pub(super) fn send_queue(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.send))
 }
 
 /// Returns the user IDs of the processes, each once; that of the socket's creator if no process is visible.
-pub(super) fn uid(entry: &Entry, _: Form) -> Field {
+pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
     users(entry, |uid, _| uid.map(|uid| uid.to_string()))
 }
 
 /// Returns the users of the processes, each once; the creator of the socket if no process is visible.
-pub(super) fn user(entry: &Entry, form: Form) -> Field {
+pub(super) fn user(entry: &Entry, form: CellFormat) -> Field {
     users(entry, |uid, name| match form {
-        Form::Data => name.map(|name| sanitize(name).into_owned()),
+        CellFormat::Data => name.map(|name| sanitize(name).into_owned()),
         _ => user_name(name, uid),
     })
 }
@@ -217,14 +219,14 @@ fn users(entry: &Entry, shown: impl Fn(Option<u32>, Option<&str>) -> Option<Stri
     Field::plain(users.join(","))
 }
 
-pub(super) fn cgroup(entry: &Entry, _: Form) -> Field {
+pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
 /// Returns the container for people, else the unit: of the socket, else of the first process that has one.
-pub(super) fn unit(entry: &Entry, form: Form) -> Field {
+pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
-        Form::Data => Field::text(entry.socket.unit.as_deref()),
+        CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
         _ => Field::text(group(entry)),
     }
 }
@@ -240,106 +242,106 @@ fn group(entry: &Entry) -> Option<&str> {
     container.or(unit)
 }
 
-pub(super) fn container(entry: &Entry, _: Form) -> Field {
+pub(super) fn container(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.container())
 }
 
-pub(super) fn container_id(entry: &Entry, _: Form) -> Field {
+pub(super) fn container_id(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.container.as_deref())
 }
 
-pub(super) fn container_image(entry: &Entry, _: Form) -> Field {
+pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.container_details().and_then(|details| details.image.as_deref()))
 }
 
-pub(super) fn exposure(entry: &Entry, _: Form) -> Field {
+pub(super) fn exposure(entry: &Entry, _: CellFormat) -> Field {
     Field::new(entry.exposure.name(), reach_tone(entry))
 }
 
-fn reach_tone(entry: &Entry) -> Tone {
-    if entry.exposure.beyond() { Tone::Plain } else { Tone::Quiet }
+fn reach_tone(entry: &Entry) -> Emphasis {
+    if entry.exposure.is_reachable_from_outside() { Emphasis::Plain } else { Emphasis::Quiet }
 }
 
-pub(super) fn owner(entry: &Entry, _: Form) -> Field {
+pub(super) fn owner(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.socket.owner.name())
 }
 
-pub(super) fn range(entry: &Entry, _: Form) -> Field {
+pub(super) fn range(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.verdict.range.name())
 }
 
-pub(super) fn status(entry: &Entry, _: Form) -> Field {
+pub(super) fn status(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.verdict.status.name())
 }
 
-pub(super) fn reason(entry: &Entry, _: Form) -> Field {
+pub(super) fn reason(entry: &Entry, _: CellFormat) -> Field {
     Field::text(Some(&verdict_text::reason(&entry.verdict)))
 }
 
-pub(super) fn registered_services(entry: &Entry, _: Form) -> Field {
+pub(super) fn registered_services(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| Some(assignment.service))
 }
 
-pub(super) fn descriptions(entry: &Entry, _: Form) -> Field {
+pub(super) fn descriptions(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| assignment.description)
 }
 
-pub(super) fn assignees(entry: &Entry, _: Form) -> Field {
+pub(super) fn assignees(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| assignment.assignee)
 }
 
-pub(super) fn registered(entry: &Entry, _: Form) -> Field {
+pub(super) fn registered(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| assignment.registered)
 }
 
-pub(super) fn modified(entry: &Entry, _: Form) -> Field {
+pub(super) fn modified(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| assignment.modified)
 }
 
-pub(super) fn references(entry: &Entry, _: Form) -> Field {
+pub(super) fn references(entry: &Entry, _: CellFormat) -> Field {
     Field::of_assignments(entry, |assignment| assignment.reference)
 }
 
-pub(super) fn known_use(entry: &Entry, _: Form) -> Field {
+pub(super) fn known_use(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.verdict.known_use.iter())
 }
 
-pub(super) fn usual_program(entry: &Entry, _: Form) -> Field {
+pub(super) fn usual_program(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.usual().map(|usual| usual.program))
 }
 
-pub(super) fn usual_product(entry: &Entry, _: Form) -> Field {
+pub(super) fn usual_product(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.usual().map(|usual| usual.product))
 }
 
-pub(super) fn flag_codes(entry: &Entry, _: Form) -> Field {
+pub(super) fn flag_codes(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(|finding| finding.flag().code()))
 }
 
-pub(super) fn severities(entry: &Entry, _: Form) -> Field {
+pub(super) fn severities(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(|finding| finding.severity.name()))
 }
 
-pub(super) fn flag_texts(entry: &Entry, _: Form) -> Field {
+pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
 /// The widest first flag of several in the short form: the number of the others must stay.
 const WIDEST_FIRST_FLAG: usize = 11;
 
-pub(super) fn flags(entry: &Entry, form: Form) -> Field {
+pub(super) fn flags(entry: &Entry, form: CellFormat) -> Field {
     let shown = entry.findings();
     let Some(worst) = shown.iter().map(|finding| finding.severity).max() else {
         return Field::plain("");
     };
     let codes = shown.iter().map(|finding| match (finding.is_presumed(), form) {
         (false, _) => Cow::Borrowed(finding.flag().code()),
-        (true, Form::Short) => format!("{}?", finding.flag().code()).into(),
+        (true, CellFormat::Short) => format!("{}?", finding.flag().code()).into(),
         (true, _) => format!("{} (presumed)", finding.flag().code()).into(),
     });
     let text = match form {
-        Form::Data => joined(codes, ","),
-        Form::Short if shown.len() > 1 => {
+        CellFormat::Data => joined(codes, ","),
+        CellFormat::Short if shown.len() > 1 => {
             let first = joined(codes.take(1), "");
             format!("{} +{}", clip(&first, WIDEST_FIRST_FLAG), shown.len() - 1)
         }
@@ -351,18 +353,18 @@ pub(super) fn flags(entry: &Entry, form: Form) -> Field {
 /// The widest text of SERVICE, in columns: most products fit.
 const WIDEST_SERVICE: usize = 24;
 
-pub(super) fn service(entry: &Entry, form: Form) -> Field {
-    if form == Form::Data {
+pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
+    if form == CellFormat::Data {
         return service_name(entry, form);
     }
     let short = |text: &str| sanitize(text.split(" (").next().unwrap_or(text)).into_owned();
     let text = match entry.service() {
-        Some(Service { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
+        Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
         // What is usual on the port explains no tool that a person left open, and no impostor.
-        Some(Service { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
-        Some(Service { name, product, by: ServiceBy::Port }) => {
+        Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
+        Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             let usual = short(product.or(name).unwrap_or_default());
             format!("({})", clip(&usual, WIDEST_SERVICE - 2))
         }
@@ -372,8 +374,8 @@ pub(super) fn service(entry: &Entry, form: Form) -> Field {
         },
     };
     let tone = match entry.service() {
-        Some(Service { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Tone::Plain,
-        _ => Tone::Quiet,
+        Some(ListenerService { by: ServiceBy::Process | ServiceBy::Unit, .. }) => Emphasis::Plain,
+        _ => Emphasis::Quiet,
     };
     Field::new(clip(&text, WIDEST_SERVICE).into_owned(), tone)
 }
@@ -385,28 +387,28 @@ fn is_flagged(entry: &Entry) -> bool {
     })
 }
 
-pub(super) fn service_name(entry: &Entry, _: Form) -> Field {
+pub(super) fn service_name(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.service().and_then(|service| service.name))
 }
 
-pub(super) fn service_product(entry: &Entry, _: Form) -> Field {
+pub(super) fn service_product(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.service().and_then(|service| service.product))
 }
 
-pub(super) fn service_by(entry: &Entry, _: Form) -> Field {
+pub(super) fn service_by(entry: &Entry, _: CellFormat) -> Field {
     Field::plain(entry.service().map_or("", |service| service.by.name()))
 }
 
-pub(super) fn forwards_to(entry: &Entry, _: Form) -> Field {
+pub(super) fn forwards_to(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.forwards_to().map(|to| SocketAddr::new(to.address, to.port)))
 }
 
-pub(super) fn forwards_to_container(entry: &Entry, _: Form) -> Field {
+pub(super) fn forwards_to_container(entry: &Entry, _: CellFormat) -> Field {
     let container = entry.forward_target().and_then(|to| to.container.as_deref());
     Field::text(container.map(|container| container.name.as_deref().unwrap_or(&container.id)))
 }
 
-pub(super) fn forwards_to_pids(entry: &Entry, _: Form) -> Field {
+pub(super) fn forwards_to_pids(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.forward_target().into_iter().flat_map(|to| &to.pids).map(ToString::to_string))
 }
 

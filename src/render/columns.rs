@@ -6,7 +6,7 @@
 use crate::join::Entry;
 use crate::model::Snapshot;
 
-use super::cells::{self, Field, Form};
+use super::cells::{self, CellFormat, Field};
 use super::process_cells;
 
 /// One column.
@@ -29,13 +29,13 @@ pub struct Column {
 #[derive(Clone, Copy, Debug)]
 enum Content {
     /// A part of each entry.
-    Entry(fn(&Entry, Form) -> Field),
+    Entry(fn(&Entry, CellFormat) -> Field),
     /// A fact about the snapshot, the same for each entry.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
 impl Column {
-    const fn text(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
+    const fn text(name: &'static str, heading: &'static str, cell: fn(&Entry, CellFormat) -> Field) -> Self {
         Column {
             name,
             heading,
@@ -57,14 +57,18 @@ impl Column {
         }
     }
 
-    pub(super) fn cell(&self, entry: &Entry, snapshot: &Snapshot, form: Form) -> Field {
+    pub(super) fn cell(&self, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
         match self.content {
             Content::Entry(cell) => cell(entry, form),
             Content::Snapshot(cell) => cell(snapshot),
         }
     }
 
-    const fn number(name: &'static str, heading: &'static str, cell: fn(&Entry, Form) -> Field) -> Self {
+    const fn number(
+        name: &'static str,
+        heading: &'static str,
+        cell: fn(&Entry, CellFormat) -> Field,
+    ) -> Self {
         Column { is_number: true, ..Column::text(name, heading, cell) }
     }
 
@@ -77,15 +81,15 @@ impl Column {
     }
 
     /// Returns the form of its cells in a table of named columns.
-    pub(super) const fn form_by_name(&self) -> Form {
-        if self.is_for_people { Form::Complete } else { Form::Data }
+    pub(super) const fn form_by_name(&self) -> CellFormat {
+        if self.is_for_people { CellFormat::Complete } else { CellFormat::Data }
     }
 
     /// Returns the value to sort by.
     #[must_use]
     pub fn key(&self, entry: &Entry) -> Key {
         let Content::Entry(cell) = self.content else { return Key::Unknown };
-        let text = cell(entry, Form::Data).text;
+        let text = cell(entry, CellFormat::Data).text;
         if text.is_empty() {
             Key::Unknown
         } else if self.is_number {
@@ -303,7 +307,7 @@ mod tests {
                 let mut values = Vec::new();
                 collect(&json, path, &mut values);
                 let wanted = crate::render::sanitize(&values.join(",")).into_owned();
-                let text = column.cell(entry, &report.snapshot, Form::Data).text;
+                let text = column.cell(entry, &report.snapshot, CellFormat::Data).text;
                 if column.name == "processes.cmdline" {
                     // The words are quoted for a shell; the JSON has one element for each.
                     assert_eq!(text.is_empty(), wanted.is_empty());
@@ -327,7 +331,7 @@ mod tests {
             }
             let report = report(&snapshot);
             let entry = report.entries.iter().find(|entry| entry.processes.len() == 1).unwrap();
-            assert_eq!(process_cells::cmdline(entry, Form::Data).text, crate::render::sanitize(line));
+            assert_eq!(process_cells::cmdline(entry, CellFormat::Data).text, crate::render::sanitize(line));
         }
     }
 
@@ -350,7 +354,8 @@ mod tests {
             let column = named(name).unwrap();
             let mut entries: Vec<_> = report.entries.iter().collect();
             entries.sort_by_key(|entry| column.key(entry));
-            let cell = |entry: &&Entry| column.cell(entry, &report.snapshot, Form::Data).text.into_owned();
+            let cell =
+                |entry: &&Entry| column.cell(entry, &report.snapshot, CellFormat::Data).text.into_owned();
             entries.iter().map(cell).collect::<Vec<_>>()
         };
         let ports = ["22", "3416", "4913", "5432", "8000", "8003", "51820", "60417"];

@@ -1,30 +1,30 @@
 //! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, what an
-//! ephemeral range means on this host, and whether the process is usual there. This file is part of [`super::verdict_text`];
-//! its texts are not sanitized either.
+//! ephemeral range means on this host, and whether the process is usual there. This file is part of
+//! [`super::verdict_text`]; its texts are not sanitized either.
 
 use super::verdict_text::sources;
 use crate::findings::identity::identified;
 use crate::findings::text::{first_of, list, sentence};
 use crate::model::{
-    Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Life, NearbyRegistrations, Usual,
-    Verdict,
+    Context, EphemeralHere, Event, EventKind, EvidenceSource, GuardedService, KnownProgram,
+    NearbyRegistrations, PortVerdict, UsualProgram,
 };
 
 /// How many names are shown; the rest is counted.
 const FEW: usize = 6;
 
 /// Returns the packaged sources that name the registrations of a port, and those that give the port another name.
-pub(super) fn evidence(verdict: &Verdict) -> Option<String> {
+pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     let mut said = Vec::new();
     for a in &verdict.assignments {
-        let packaged: Vec<Life> =
-            a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
+        let packaged: Vec<EvidenceSource> =
+            a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
         if !packaged.is_empty() {
             said.push(format!("{} is listed by {}", a.service, sources(&packaged)));
         }
     }
-    if !verdict.otherwise.is_empty() {
-        said.push(format!("another service is listed by {}", sources(&verdict.otherwise)));
+    if !verdict.named_otherwise_by.is_empty() {
+        said.push(format!("another service is listed by {}", sources(&verdict.named_otherwise_by)));
     }
     (!said.is_empty()).then(|| sentence(&said.join("; ")))
 }
@@ -115,8 +115,8 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
 }
 
 /// Returns why a program is usual on its port.
-pub(super) fn usual(usual: &Usual) -> String {
-    let Usual { program, product, rests_on, any_port, .. } = usual;
+pub(super) fn usual(usual: &UsualProgram) -> String {
+    let UsualProgram { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };
     sentence(&format!("{program} ({product}) {where_}; identified {}", identified(*rests_on)))
 }

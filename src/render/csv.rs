@@ -10,7 +10,7 @@ use crate::join::Entry;
 use crate::judge::Report;
 use crate::model::Owner;
 
-use super::cells::Form;
+use super::cells::CellFormat;
 use super::columns::Column;
 use super::sanitize;
 
@@ -26,7 +26,7 @@ pub fn listing(report: &Report, columns: &[&Column], header: bool, w: &mut dyn W
     for entry in &report.entries {
         for row in rows_of(entry) {
             let cell = |column: &&Column| {
-                harmless(column.cell(&row, &report.snapshot, Form::Data).text.into_owned())
+                harmless(column.cell(&row, &report.snapshot, CellFormat::Data).text.into_owned())
             };
             csv.write_record(columns.iter().map(cell))?;
         }
@@ -83,8 +83,8 @@ mod tests {
     fn one_row_per_process_and_no_formula() {
         let mut scene = scene();
         scene.sockets.retain(|socket| [8003, 4913].contains(&socket.local.port));
-        let home = Arc::make_mut(&mut scene.sockets[0].home);
-        home.user = Some("=cmd|' /C calc'!A0,\"b\"\n".to_owned());
+        let attributes = Arc::make_mut(&mut scene.sockets[0].attributes);
+        attributes.user = Some("=cmd|' /C calc'!A0,\"b\"\n".to_owned());
         let columns = ["port", "user", "pid", "process"].map(|name| named(name).unwrap());
         let csv = text(|w| listing(&report(&scene), &columns, true, w));
         assert_eq!(

@@ -17,10 +17,10 @@ use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
 use crate::registry::Registry;
 
-use super::head::{JudgedBy, Stamp};
+use super::head::{JudgedBy, LineHeader};
 use super::json;
 use super::wrap::wrap;
-use super::{Style, Tone, csv, sanitize, table};
+use super::{Emphasis, Style, csv, sanitize, table};
 
 /// One side of a comparison.
 #[derive(Serialize)]
@@ -33,13 +33,13 @@ struct SnapshotHead<'a> {
 }
 
 impl<'a> SnapshotHead<'a> {
-    fn new(observation: &'a Snapshot) -> Self {
+    fn new(snapshot: &'a Snapshot) -> Self {
         SnapshotHead {
-            taken: observation.taken,
-            host: &observation.host,
-            complete: observation.is_complete(),
-            gaps: &observation.gaps,
-            notes: &observation.notes,
+            taken: snapshot.taken,
+            host: &snapshot.host,
+            complete: snapshot.is_complete(),
+            gaps: &snapshot.gaps,
+            notes: &snapshot.notes,
         }
     }
 }
@@ -130,7 +130,7 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
     struct First<'a> {
         schema: &'static str,
         #[serde(flatten)]
-        stamp: Stamp<'a>,
+        stamp: LineHeader<'a>,
         since: Timestamp,
         #[serde(flatten)]
         judged_by: JudgedBy<'a>,
@@ -150,7 +150,7 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
     struct Line<'a, T> {
         schema: &'static str,
         #[serde(flatten)]
-        stamp: Stamp<'a>,
+        stamp: LineHeader<'a>,
         since: Timestamp,
         complete: bool,
         #[serde(flatten)]
@@ -170,7 +170,7 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
     };
     let first = First {
         schema: SCHEMA,
-        stamp: Stamp::new("host", after),
+        stamp: LineHeader::new("host", after),
         since,
         judged_by: JudgedBy::new(registry),
         complete,
@@ -180,11 +180,11 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
     };
     json::serialize(&first, CompactFormatter, &mut w)?;
     for reported in changes {
-        let (stamp, what) = (Stamp::new("change", after), Changed::new(reported, comparison));
+        let (stamp, what) = (LineHeader::new("change", after), Changed::new(reported, comparison));
         json::serialize(&Line { schema: SCHEMA, stamp, since, complete, what }, CompactFormatter, &mut w)?;
     }
     for one in not_compared {
-        let stamp = Stamp::new("not-comparable", after);
+        let stamp = LineHeader::new("not-comparable", after);
         let what = Unknown { change: (), what: NotComparable::new(one) };
         json::serialize(&Line { schema: SCHEMA, stamp, since, complete, what }, CompactFormatter, &mut w)?;
     }
@@ -237,23 +237,23 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     }
     if style.width.is_some() {
         for line in wrap("", &summary(comparison), style.width) {
-            writeln!(w, "{}", style.paint(Tone::Quiet, &line))?;
+            writeln!(w, "{}", style.paint(Emphasis::Quiet, &line))?;
         }
     }
     Ok(())
 }
 
-fn row(since: &BaselineChange) -> [(String, Tone); 4] {
+fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     let held = since.after.as_ref().or(since.before.as_ref());
     let safe = |text: String| sanitize(&text).into_owned();
     let doubt = if since.sure { "" } else { "?" };
     let (word, tone) = match since.change {
-        kind if since.passing => (format!("({}{doubt})", kind.name()), Tone::Quiet),
+        kind if since.passing => (format!("({}{doubt})", kind.name()), Emphasis::Quiet),
         kind @ (ChangeKind::Appeared | ChangeKind::Changed) => {
-            (format!("{}{doubt}", kind.name()), Tone::Warning)
+            (format!("{}{doubt}", kind.name()), Emphasis::Warning)
         }
-        kind @ ChangeKind::Widened => (kind.name().to_owned(), Tone::Critical),
-        kind => (format!("{}{doubt}", kind.name()), Tone::Notice),
+        kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
+        kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
     // If the address changed, both sides show it.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
@@ -265,7 +265,7 @@ fn row(since: &BaselineChange) -> [(String, Tone); 4] {
         Some(held) => safe(held.processes()),
     };
     let place = held.map(|held| safe(held.place())).unwrap_or_default();
-    let tone_of_text = if since.passing { Tone::Quiet } else { Tone::Plain };
+    let tone_of_text = if since.passing { Emphasis::Quiet } else { Emphasis::Plain };
     [
         (word, tone),
         (place, tone_of_text),
@@ -302,11 +302,11 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
     if not_compared > 0 {
         said.push(format!("{} cannot be compared.", counted(not_compared, "listener")));
     }
-    for (side, observation) in [("before", comparison.before), ("after", comparison.after)] {
-        if !observation.is_complete() {
+    for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
+        if !snapshot.is_complete() {
             said.push(format!(
                 "The snapshot {side} is incomplete ({}).",
-                counted(observation.gaps.len(), "gap")
+                counted(snapshot.gaps.len(), "gap")
             ));
         }
     }
@@ -344,7 +344,7 @@ pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Wr
     }
     for (reason, count) in reasons {
         let what = if count == 1 { "listener" } else { "listeners" };
-        let mark = style.paint(Tone::Warning, "not comparable:");
+        let mark = style.paint(Emphasis::Warning, "not comparable:");
         writeln!(w, "portolan: {mark} {count} {what}: {}", why(reason))?;
     }
     Ok(())

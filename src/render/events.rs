@@ -1,8 +1,8 @@
 //! The stream of events (`portolan.event/2`): one JSON object per line, written when something changes.
 //!
-//! The first line is about the host. The listener in an event is the complete object of the listing. Every line contains
-//! the time and the host, so that lines can be filtered, merged and stored. A gap is an event too. The caller flushes
-//! the output.
+//! The first line is about the host. The listener in an event is the complete object of the listing. Every line
+//! contains the time and the host, so that lines can be filtered, merged and stored. A gap is an event too. The caller
+//! flushes the output.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::join::Entry;
 use crate::judge::Report;
 use crate::model::{Gap, Snapshot};
 
-use super::head::{Counted, Head, HostLine, Stamp};
+use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
 use super::json;
 
 const SCHEMA: &str = "portolan.event/2";
@@ -25,12 +25,12 @@ struct EventHead<'a> {
     schema: &'static str,
     event: &'static str,
     #[serde(flatten)]
-    stamp: Stamp<'a>,
+    stamp: LineHeader<'a>,
 }
 
 impl<'a> EventHead<'a> {
     fn new(event: &'static str, snapshot: &'a Snapshot) -> Self {
-        EventHead { schema: SCHEMA, event, stamp: Stamp::new("event", snapshot) }
+        EventHead { schema: SCHEMA, event, stamp: LineHeader::new("event", snapshot) }
     }
 }
 
@@ -43,14 +43,14 @@ pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     struct Start {
         event: &'static str,
         #[serde(flatten)]
-        counted: Counted<Counts>,
+        counted: StreamCounts<Counts>,
     }
     #[derive(Serialize)]
     struct Counts {
         listeners: usize,
     }
-    let counted = Counted { counts: Counts { listeners: report.entries.len() } };
-    line(&HostLine::new(Head::new(SCHEMA, report), Start { event: "start", counted }), w)
+    let counted = StreamCounts { counts: Counts { listeners: report.entries.len() } };
+    line(&HostLine::new(DocumentHeader::new(SCHEMA, report), Start { event: "start", counted }), w)
 }
 
 /// Writes the event of a listener that appeared, vanished, changed its owner, or became reachable by more or fewer
@@ -58,7 +58,7 @@ pub fn start(report: &Report, w: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// If the line cannot be written.
-pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+pub fn change(change: &Change<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Changed<'a> {
         #[serde(flatten)]
@@ -67,7 +67,7 @@ pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) ->
         before: Option<&'a Entry>,
     }
     let changed = Changed {
-        head: EventHead::new(change.kind.name(), observation),
+        head: EventHead::new(change.kind.name(), snapshot),
         listener: change.listener,
         before: change.before,
     };
@@ -78,17 +78,17 @@ pub fn change(change: &Change<'_>, observation: &Snapshot, w: &mut dyn Write) ->
 ///
 /// # Errors
 /// If the line cannot be written.
-pub fn view(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+pub fn gaps_changed(snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
-    struct View<'a> {
+    struct GapsEvent<'a> {
         #[serde(flatten)]
         head: EventHead<'a>,
         complete: bool,
         gaps: &'a [Gap],
     }
-    let complete = observation.is_complete();
+    let complete = snapshot.is_complete();
     let event = if complete { "complete" } else { "incomplete" };
-    line(&View { head: EventHead::new(event, observation), complete, gaps: &observation.gaps }, w)
+    line(&GapsEvent { head: EventHead::new(event, snapshot), complete, gaps: &snapshot.gaps }, w)
 }
 
 /// Writes one object on one line, in one write.

@@ -20,7 +20,12 @@ pub(super) fn socket(local: &str, owner: Owner) -> Socket {
         local,
         peer: None,
         mptcp: false,
-        home: Home { uid: Some(0), user: Some("root".into()), ..Home::default() }.into(),
+        attributes: SocketAttributes {
+            uid: Some(0),
+            user: Some("root".into()),
+            ..SocketAttributes::default()
+        }
+        .into(),
         inode: 4711.try_into().ok(),
         cookie: None,
         v6only: None,
@@ -84,17 +89,23 @@ pub(super) fn gap(stage: Stage, what: &str, count: Option<u64>) -> Gap {
 /// Returns a snapshot of one socket per kind of owner, with several processes and hostile names.
 pub(super) fn scene() -> Snapshot {
     let held = |pids: &[Pid]| Owner::Held(pids.to_vec().into());
-    let home = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
-        Home { uid, user: user.map(str::to_owned), unit: unit.map(str::to_owned), ..Home::default() }.into()
+    let attributes = |uid: Option<u32>, user: Option<&str>, unit: Option<&str>| {
+        SocketAttributes {
+            uid,
+            user: user.map(str::to_owned),
+            unit: unit.map(str::to_owned),
+            ..SocketAttributes::default()
+        }
+        .into()
     };
     let mut hidden = socket("udp/[::]:4913", Owner::Hidden);
-    hidden.home = home(Some(65534), None, None);
+    hidden.attributes = attributes(Some(65534), None, None);
     let mut postgres = socket("tcp/127.0.0.1:5432", held(&[900]));
-    postgres.home = home(Some(105), Some("postgres"), None);
+    postgres.attributes = attributes(Some(105), Some("postgres"), None);
     let mut hostile = socket("tcp/127.0.0.1:8003", held(&[1000, 1001]));
-    hostile.home = home(Some(0), Some(HOSTILE), Some("evil\u{9b}.service"));
+    hostile.attributes = attributes(Some(0), Some(HOSTILE), Some("evil\u{9b}.service"));
     let mut unknown = socket("tcp/[fe80::1%eth0]:22", Owner::Unknown);
-    unknown.home = home(None, None, None);
+    unknown.attributes = attributes(None, None, None);
     Snapshot {
         sockets: vec![
             socket("tcp/0.0.0.0:3416", held(&[812])),
@@ -133,7 +144,7 @@ pub(super) fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-pub(super) fn verdict(port: u16) -> Verdict {
+pub(super) fn verdict(port: u16) -> PortVerdict {
     Registry::embedded().verdict(port, Protocol::Tcp)
 }
 

@@ -1,8 +1,8 @@
 //! What every machine-readable output says about itself: when and where the snapshot was taken, what it was judged by,
 //! and what could not be seen.
 //!
-//! A document begins with a [`Head`]. A stream of lines begins with a [`HostLine`], also if nothing listens, so that a
-//! host that saw nothing is never an empty file; every other line begins with a [`Stamp`].
+//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], also if nothing listens,
+//! so that a host that saw nothing is never an empty file; every other line begins with a [`LineHeader`].
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::model::{Gap, Host, Namespace, Note, Snapshot, Tool};
 use crate::registry::Registry;
 
 #[derive(Serialize)]
-pub(super) struct Head<'a> {
+pub(super) struct DocumentHeader<'a> {
     schema: &'static str,
     pub(super) taken: Timestamp,
     pub(super) host: &'a Host,
@@ -47,10 +47,10 @@ impl<'a> JudgedBy<'a> {
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> DocumentHeader<'a> {
     pub(super) fn new(schema: &'static str, report: &'a Report) -> Self {
         let snapshot = &report.snapshot;
-        Head {
+        DocumentHeader {
             schema,
             taken: snapshot.taken,
             host: &snapshot.host,
@@ -69,34 +69,34 @@ pub(super) struct HostLine<'a, R> {
     kind: &'static str,
     host_id: Option<&'a str>,
     #[serde(flatten)]
-    head: Head<'a>,
+    head: DocumentHeader<'a>,
     #[serde(flatten)]
     rest: R,
 }
 
 impl<'a, R> HostLine<'a, R> {
-    pub(super) fn new(head: Head<'a>, rest: R) -> Self {
+    pub(super) fn new(head: DocumentHeader<'a>, rest: R) -> Self {
         HostLine { kind: "host", host_id: head.host.id.as_deref(), head, rest }
     }
 }
 
 /// How much a stream of a listing holds.
 #[derive(Serialize)]
-pub(super) struct Counted<C> {
+pub(super) struct StreamCounts<C> {
     pub(super) counts: C,
 }
 
 /// How every line but the first begins.
 #[derive(Serialize)]
-pub(super) struct Stamp<'a> {
+pub(super) struct LineHeader<'a> {
     kind: &'static str,
     host_id: Option<&'a str>,
     taken: Timestamp,
     host: &'a Host,
 }
 
-impl<'a> Stamp<'a> {
+impl<'a> LineHeader<'a> {
     pub(super) fn new(kind: &'static str, snapshot: &'a Snapshot) -> Self {
-        Stamp { kind, host_id: snapshot.host.id.as_deref(), taken: snapshot.taken, host: &snapshot.host }
+        LineHeader { kind, host_id: snapshot.host.id.as_deref(), taken: snapshot.taken, host: &snapshot.host }
     }
 }

@@ -14,13 +14,13 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, Basis, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, ExeState,
-    Exposure, Family, GuardedService, KnownProgram, Life, Matched, NearbyRegistrations, Netns, Origin,
-    OriginKind, Parent, Peer, Pid, PortRange, Process, Protocol, Queues, RegistryRange, Service, Severity,
-    Snapshot, State, Status, Usual, Verdict,
+    Assignment, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, EvidenceSource, ExeState,
+    Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
+    Origin, OriginKind, Parent, Peer, Pid, PortRange, PortVerdict, Process, Protocol, Queues, RegistryRange,
+    Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
 };
 
-use super::head::{Counted, Head, HostLine, Stamp};
+use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
 use super::json_container::{ContainerRow, Forwarding};
 use super::verdict_text;
 use super::visible::Visible;
@@ -30,10 +30,10 @@ pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Listing<'a> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: DocumentHeader<'a>,
         listeners: &'a [Entry],
     }
-    write(&Listing { head: Head::new("portolan/2", report), listeners: &report.entries }, w)
+    write(&Listing { head: DocumentHeader::new("portolan/2", report), listeners: &report.entries }, w)
 }
 
 /// Writes what the registry says about ports, and the listeners on them.
@@ -46,7 +46,7 @@ pub fn explain(
     #[derive(Serialize)]
     struct Explanation<'a, T, P> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: DocumentHeader<'a>,
         targets: T,
         ports: P,
     }
@@ -56,13 +56,13 @@ pub fn explain(
         matched: Matched,
     }
     let targets = Seq(|| asked.iter().map(|asked| Target { text: asked.text, matched: asked.matched }));
-    let ports = Seq(|| ports.iter().map(Port::new));
-    write(&Explanation { head: Head::new("portolan.explain/2", report), targets, ports }, w)
+    let ports = Seq(|| ports.iter().map(PortJson::new));
+    write(&Explanation { head: DocumentHeader::new("portolan.explain/2", report), targets, ports }, w)
 }
 
 /// Writes a raw snapshot, in the form that `--from` reads.
-pub fn observation(observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
-    write(observation, w)
+pub fn print_snapshot(snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+    write(snapshot, w)
 }
 
 /// Writes the host, and then one socket per line.
@@ -70,7 +70,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         #[serde(flatten)]
-        stamp: Stamp<'a>,
+        stamp: LineHeader<'a>,
         complete: bool,
         #[serde(flatten)]
         listener: &'a Entry,
@@ -79,7 +79,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     host_line(report, &mut w)?;
     let complete = report.snapshot.is_complete();
     for listener in &report.entries {
-        let stamp = Stamp::new(kind(listener), &report.snapshot);
+        let stamp = LineHeader::new(kind(listener), &report.snapshot);
         serialize(&Line { stamp, complete, listener }, CompactFormatter, &mut w)?;
     }
     w.flush()
@@ -95,8 +95,8 @@ pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
     }
     let listeners = report.entries.iter().filter(|entry| entry.socket.state.holds_port()).count();
     let connections = report.entries.len() - listeners;
-    let counted = Counted { counts: Counts { sockets: report.seen, listeners, connections } };
-    serialize(&HostLine::new(Head::new("portolan/2", report), counted), CompactFormatter, w)
+    let counted = StreamCounts { counts: Counts { sockets: report.seen, listeners, connections } };
+    serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
 }
 
 /// Returns what a line of a listing is about.
@@ -135,13 +135,13 @@ where
 impl Serialize for Entry {
     /// Writes an entry in the form that all documents share.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Row::new(self).serialize(serializer)
+        EntryJson::new(self).serialize(serializer)
     }
 }
 
 /// The names and the order of an entry in JSON.
 #[derive(Serialize)]
-struct Row<'a> {
+struct EntryJson<'a> {
     protocol: Protocol,
     family: Family,
     address: std::net::IpAddr,
@@ -153,7 +153,7 @@ struct Row<'a> {
     direction: Option<Direction>,
     connections: Option<u32>,
     netns: Option<&'a Netns>,
-    service: Option<Service>,
+    service: Option<ListenerService>,
     forwards_to: Option<Forwarding<'a>>,
     /// Who can reach it according to the firewall; null as long as the firewall is not read.
     reach: Option<&'static str>,
@@ -169,12 +169,12 @@ struct Row<'a> {
     exposure: Exposure,
     owner: &'static str,
     processes: Vec<ProcessRow<'a>>,
-    registry: Registered<'a>,
-    usual: Option<&'a Usual>,
+    registry: VerdictJson<'a>,
+    usual: Option<&'a UsualProgram>,
     flags: Vec<Flag<'a>>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> EntryJson<'a> {
     fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
         // A process that could not be read is listed too: its pid is known.
@@ -185,7 +185,7 @@ impl<'a> Row<'a> {
                 |process| ProcessRow::new(process),
             )
         };
-        Row {
+        EntryJson {
             protocol: socket.local.protocol,
             family: socket.local.family(),
             address: socket.local.address,
@@ -212,7 +212,7 @@ impl<'a> Row<'a> {
             exposure: judged.exposure,
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(process_row).collect(),
-            registry: Registered::new(&judged.verdict),
+            registry: VerdictJson::new(&judged.verdict),
             usual: judged.usual(),
             flags: judged.findings().iter().map(Flag::new).collect(),
         }
@@ -318,24 +318,24 @@ impl<'a> ProgramOrigin<'a> {
 }
 
 #[derive(Serialize)]
-struct Registered<'a> {
+struct VerdictJson<'a> {
     range: RegistryRange,
     status: Status,
-    basis: Basis,
+    basis: StatusBasis,
     reason: String,
-    assignments: Vec<Registration<'a>>,
+    assignments: Vec<AssignmentJson<'a>>,
     known_use: &'a [&'static str],
     remark: Option<&'static str>,
 }
 
-impl<'a> Registered<'a> {
-    fn new(verdict: &'a Verdict) -> Self {
-        Registered {
+impl<'a> VerdictJson<'a> {
+    fn new(verdict: &'a PortVerdict) -> Self {
+        VerdictJson {
             range: verdict.range,
             status: verdict.status,
             basis: verdict.basis,
             reason: verdict_text::reason(verdict),
-            assignments: verdict.assignments.iter().map(Registration::new).collect(),
+            assignments: verdict.assignments.iter().map(AssignmentJson::new).collect(),
             known_use: &verdict.known_use,
             remark: verdict.remark,
         }
@@ -343,7 +343,7 @@ impl<'a> Registered<'a> {
 }
 
 #[derive(Serialize)]
-struct Registration<'a> {
+struct AssignmentJson<'a> {
     service: &'static str,
     ports: PortRange,
     description: Option<&'static str>,
@@ -353,15 +353,15 @@ struct Registration<'a> {
     reference: Option<&'static str>,
     notes: Option<&'static str>,
     status: Status,
-    basis: Basis,
+    basis: StatusBasis,
     used_on: &'a [Protocol],
     curated: Option<CuratedRow>,
-    life: &'a [Life],
+    life: &'a [EvidenceSource],
 }
 
-impl<'a> Registration<'a> {
+impl<'a> AssignmentJson<'a> {
     fn new(a: &'a Assignment) -> Self {
-        Registration {
+        AssignmentJson {
             service: a.service,
             ports: a.ports,
             description: a.description,
@@ -374,7 +374,7 @@ impl<'a> Registration<'a> {
             basis: a.basis,
             used_on: &a.used_on,
             curated: a.curated.as_ref().map(CuratedRow::new),
-            life: &a.life,
+            life: &a.named_by,
         }
     }
 }
@@ -430,15 +430,15 @@ impl<'a> Flag<'a> {
 }
 
 #[derive(Serialize)]
-struct Port<'a> {
+struct PortJson<'a> {
     port: u16,
     protocol: Protocol,
     #[serde(flatten)]
-    registered: Registered<'a>,
-    evidence: Vec<Named<'a>>,
+    registered: VerdictJson<'a>,
+    evidence: Vec<SourcesJson<'a>>,
     /// The kinds of source that give the port another name, and those of them that agree on one name.
-    otherwise: &'a [Life],
-    together: &'a [Life],
+    otherwise: &'a [EvidenceSource],
+    together: &'a [EvidenceSource],
     programs: &'a [KnownProgram],
     guarded: Option<&'a GuardedService>,
     neighbours: &'a NearbyRegistrations,
@@ -450,22 +450,22 @@ struct Port<'a> {
 
 /// The kinds of source that name a registration.
 #[derive(Serialize)]
-struct Named<'a> {
+struct SourcesJson<'a> {
     service: &'static str,
-    kinds: &'a [Life],
+    kinds: &'a [EvidenceSource],
 }
 
-impl<'a> Port<'a> {
+impl<'a> PortJson<'a> {
     fn new(explained: &'a Explained<'_>) -> Self {
         let verdict = &explained.verdict;
-        let named = verdict.assignments.iter().filter(|a| !a.life.is_empty());
-        Port {
+        let named = verdict.assignments.iter().filter(|a| !a.named_by.is_empty());
+        PortJson {
             port: explained.port,
             protocol: explained.protocol,
-            registered: Registered::new(verdict),
-            evidence: named.map(|a| Named { service: a.service, kinds: &a.life }).collect(),
-            otherwise: &verdict.otherwise,
-            together: &verdict.together,
+            registered: VerdictJson::new(verdict),
+            evidence: named.map(|a| SourcesJson { service: a.service, kinds: &a.named_by }).collect(),
+            otherwise: &verdict.named_otherwise_by,
+            together: &verdict.agreeing,
             programs: &explained.context.programs,
             guarded: explained.context.guarded.as_ref(),
             neighbours: &explained.context.nearby,

@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::wrap::{clip, wrap};
-use super::{Style, Tone};
+use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
@@ -24,7 +24,7 @@ pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
 /// Puts a label in front of the first line, and as much space in front of the others.
 pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<String> {
     let label = format!("{:<INDENT$}", format!("  {label}"));
-    let mut before = style.paint(Tone::Quiet, &label);
+    let mut before = style.paint(Emphasis::Quiet, &label);
     let mut labelled = Vec::with_capacity(lines.len());
     for line in lines {
         labelled.push(format!("{before}{line}").trim_end().to_owned());
@@ -57,8 +57,8 @@ pub(super) fn measure(style: &Style) -> Option<u16> {
     style.width.or(Some(MEASURE))
 }
 
-/// Returns a label and a text on one line. At the edge of a terminal the text is cut, and the end of it stays, such as a
-/// name in parentheses.
+/// Returns a label and a text on one line. At the edge of a terminal the text is cut, and the end of it stays, such as
+/// a name in parentheses.
 pub(super) fn on_one_line(label: &str, text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     let end = clip(end, space / 2);

@@ -7,12 +7,12 @@ use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, wi
 use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::wrap;
-use super::{Style, Tone, address, process_name, sanitize, user, verdict_text};
+use super::{Emphasis, Style, address, process_name, sanitize, user, verdict_text};
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingKind, Flag};
 use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
-use crate::model::{ForwardTarget, Owner, Pid, Process, ServiceBy, Severity, State, Verdict};
+use crate::model::{ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State};
 
 /// The longest card by itself, in lines.
 const TALLEST: usize = 14;
@@ -142,8 +142,8 @@ fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     let what = sanitize(&what_runs(listener)).into_owned();
     let text = format!("{heading}  {what}");
     match wrap("", &text, measure(style)).as_slice() {
-        [_] => vec![format!("{}  {what}", style.paint(Tone::Heading, &heading))],
-        lines => lines.iter().map(|line| style.paint(Tone::Heading, line)).collect(),
+        [_] => vec![format!("{}  {what}", style.paint(Emphasis::Heading, &heading))],
+        lines => lines.iter().map(|line| style.paint(Emphasis::Heading, line)).collect(),
     }
 }
 
@@ -286,7 +286,8 @@ struct ShownFlag {
     lines: Vec<String>,
 }
 
-/// Returns the findings, the most severe ones first, each once; without their sentences if the reader finds these below.
+/// Returns the findings, the most severe ones first, each once; without their sentences if the reader finds these
+/// below.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<ShownFlag> {
     let mut found: Vec<&Finding> = Vec::new();
     for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
@@ -352,7 +353,7 @@ fn registry(listener: &Listener<'_>) -> String {
 }
 
 /// Returns the status of a port, its registered services and its common use.
-fn registered(verdict: &Verdict) -> String {
+fn registered(verdict: &PortVerdict) -> String {
     let services: Vec<String> = verdict.assignments.iter().map(verdict_text::title).collect();
     let status = verdict_text::status(verdict);
     let mut said = match services.is_empty() {

@@ -1,8 +1,8 @@
-//! Merges the sockets of one server into one row, for people: its IPv4 and IPv6 sockets on every address or on loopback,
-//! and the sockets that its threads or workers have on one address. Machine formats keep every socket.
+//! Merges the sockets of one server into one row, for people: its IPv4 and IPv6 sockets on every address or on
+//! loopback, and the sockets that its threads or workers have on one address. Machine formats keep every socket.
 //!
-//! Sockets are merged only if everything that a row shows is the same for both. A hidden owner proves nothing, so hidden
-//! sockets stay apart.
+//! Sockets are merged only if everything that a row shows is the same for both. A hidden owner proves nothing, so
+//! hidden sockets stay apart.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -107,8 +107,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row shows the same for both, except for address and processes. A finding about one of several sockets
-/// on a port needs each of them.
+/// Returns whether a row shows the same for both, except for address and processes. A finding about one of several
+/// sockets on a port needs each of them.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

@@ -59,7 +59,7 @@ pub struct Style {
 
 impl Style {
     /// Returns `text` in a tone, or unchanged without colour.
-    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(&self, tone: Emphasis, text: &str) -> String {
         let ansi = tone.ansi();
         if self.color && !ansi.is_plain() { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
     }
@@ -67,7 +67,7 @@ impl Style {
 
 /// How a piece of text is emphasised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub(crate) enum Emphasis {
     Plain,
     Heading,
     Quiet,
@@ -77,28 +77,28 @@ pub(crate) enum Tone {
     Critical,
 }
 
-impl Tone {
+impl Emphasis {
     const fn ansi(self) -> anstyle::Style {
         let plain = anstyle::Style::new();
         match self {
-            Tone::Plain => plain,
-            Tone::Heading => plain.effects(Effects::BOLD),
-            Tone::Quiet => plain.effects(Effects::DIMMED),
-            Tone::Good => AnsiColor::Green.on_default(),
-            Tone::Notice => AnsiColor::Cyan.on_default(),
-            Tone::Warning => AnsiColor::Yellow.on_default(),
-            Tone::Critical => AnsiColor::Red.on_default().effects(Effects::BOLD),
+            Emphasis::Plain => plain,
+            Emphasis::Heading => plain.effects(Effects::BOLD),
+            Emphasis::Quiet => plain.effects(Effects::DIMMED),
+            Emphasis::Good => AnsiColor::Green.on_default(),
+            Emphasis::Notice => AnsiColor::Cyan.on_default(),
+            Emphasis::Warning => AnsiColor::Yellow.on_default(),
+            Emphasis::Critical => AnsiColor::Red.on_default().effects(Effects::BOLD),
         }
     }
 }
 
-impl From<Severity> for Tone {
+impl From<Severity> for Emphasis {
     fn from(severity: Severity) -> Self {
         match severity {
-            Severity::Info => Tone::Plain,
-            Severity::Notice => Tone::Notice,
-            Severity::Warning => Tone::Warning,
-            Severity::Critical => Tone::Critical,
+            Severity::Info => Emphasis::Plain,
+            Severity::Notice => Emphasis::Notice,
+            Severity::Warning => Emphasis::Warning,
+            Severity::Critical => Emphasis::Critical,
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::findings::text::{first_of, plural};
 use crate::judge::Entry;
 use crate::model::Snapshot;
 use crate::policy::{
-    Allow, Draft, DraftNote, Drafted, ExecutablePattern, FlaggedBy, Glob, Namespaces, POLICY_SCHEMA, Policy,
-    Ports, Remark, RemarkKind, SeverityRule, User, flagging,
+    AllowRule, Draft, DraftNote, Drafted, ExecutablePattern, FlaggedBy, Glob, Namespaces, POLICY_SCHEMA,
+    Policy, Ports, Remark, RemarkKind, SeverityRule, User, flagging,
 };
 
 /// A comment or the summary names this many values and counts the rest.
@@ -34,7 +34,7 @@ pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn allow(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
+fn allow(rule: &AllowRule, w: &mut dyn Write) -> io::Result<()> {
     writeln!(w, "[[allow]]\nid = {}", quoted(&rule.id))?;
     list("hosts", &rule.hosts, glob, w)?;
     list("port", &rule.ports, port, w)?;
@@ -140,8 +140,8 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a drafted policy with the remarks that its reader needs.
-pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
-    let host = observation.host.name.as_deref().map_or("this host".into(), sanitize);
+pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::Result<()> {
+    let host = snapshot.host.name.as_deref().map_or("this host".into(), sanitize);
     write!(
         w,
         "# Policy for {host}, drafted from its listeners (portolan policy init).\n\
@@ -149,7 +149,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
          # Delete the rules that you do not want, and `required = true` where a service need not always run. Add to the\n\
          # others:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
     )?;
-    if !(observation.gaps.is_empty() && draft.left_out.is_empty()) {
+    if !(snapshot.gaps.is_empty() && draft.left_out.is_empty()) {
         writeln!(
             w,
             "#\n# INCOMPLETE: not everything could be seen. A listener that could not be read has no rule."
@@ -162,7 +162,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
         let local = &socket.local;
         writeln!(w, "#   no rule for {} {}:{}, owner {mark}", local.protocol, address(socket), local.port)?;
     }
-    if !draft.left_out.is_empty() && !observation.host.privileged {
+    if !draft.left_out.is_empty() && !snapshot.host.privileged {
         writeln!(w, "#   Run as root to include them.")?;
     }
     writeln!(w, "\nschema = {}", quoted(POLICY_SCHEMA))?;
@@ -193,7 +193,7 @@ pub fn draft(draft: &Draft<'_>, observation: &Snapshot, w: &mut dyn Write) -> io
     Ok(())
 }
 
-fn commented_out(rule: &Allow, w: &mut dyn Write) -> io::Result<()> {
+fn commented_out(rule: &AllowRule, w: &mut dyn Write) -> io::Result<()> {
     let mut text = Vec::new();
     allow(rule, &mut text)?;
     for line in text.split_inclusive(|byte| *byte == b'\n') {

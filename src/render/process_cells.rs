@@ -3,34 +3,34 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::cells::{Field, Form, joined};
-use super::{Tone, owner_mark, process_name, sanitize};
+use super::cells::{CellFormat, Field, joined};
+use super::{Emphasis, owner_mark, process_name, sanitize};
 use crate::join::Entry;
-use crate::model::interpreter::{Runs, runs};
+use crate::model::interpreter::{InterpreterCommand, parse_command};
 use crate::model::{Pid, Process};
 
-pub(super) fn pid(entry: &Entry, form: Form) -> Field {
+pub(super) fn pid(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(pids(entry.socket.owner.pids(), form))
 }
 
-pub(super) fn process_names(entry: &Entry, _: Form) -> Field {
+pub(super) fn process_names(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.name.as_deref())
 }
 
-pub(super) fn exe(entry: &Entry, _: Form) -> Field {
+pub(super) fn exe(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.path.as_str()))
 }
 
-pub(super) fn exe_deleted(entry: &Entry, _: Form) -> Field {
+pub(super) fn exe_deleted(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.is_deleted().to_string()))
 }
 
-pub(super) fn exe_state(entry: &Entry, _: Form) -> Field {
+pub(super) fn exe_state(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
 /// Returns the command line of each process as a shell takes it: a word may contain a comma.
-pub(super) fn cmdline(entry: &Entry, _: Form) -> Field {
+pub(super) fn cmdline(entry: &Entry, _: CellFormat) -> Field {
     let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
     Field::list(lines.map(|process| shell_words(&process.cmdline)))
 }
@@ -48,77 +48,77 @@ pub(super) fn shell_words(words: &[String]) -> String {
     joined(quoted, " ")
 }
 
-pub(super) fn process_uids(entry: &Entry, _: Form) -> Field {
+pub(super) fn process_uids(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.uid.map(|uid| uid.to_string()))
 }
 
-pub(super) fn process_users(entry: &Entry, _: Form) -> Field {
+pub(super) fn process_users(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.user.as_deref())
 }
 
-pub(super) fn started(entry: &Entry, _: Form) -> Field {
+pub(super) fn started(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.started.map(|started| started.to_string()))
 }
 
-pub(super) fn parents(entry: &Entry, _: Form) -> Field {
+pub(super) fn parents(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.processes.iter().flat_map(|process| &process.parents).map(|parent| &parent.name))
 }
 
-pub(super) fn parent_pids(entry: &Entry, _: Form) -> Field {
+pub(super) fn parent_pids(entry: &Entry, _: CellFormat) -> Field {
     let parents = entry.processes.iter().flat_map(|process| &process.parents);
     Field::list(parents.map(|parent| parent.pid.to_string()))
 }
 
-pub(super) fn process_units(entry: &Entry, _: Form) -> Field {
+pub(super) fn process_units(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.unit.as_deref())
 }
 
-pub(super) fn process_containers(entry: &Entry, _: Form) -> Field {
+pub(super) fn process_containers(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.container_name())
 }
 
-pub(super) fn origin(entry: &Entry, _: Form) -> Field {
+pub(super) fn origin(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.origin.as_ref().map(|origin| origin.kind.name()))
 }
 
-pub(super) fn package(entry: &Entry, _: Form) -> Field {
+pub(super) fn package(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.origin.as_ref()?.package.as_deref())
 }
 
-pub(super) fn package_version(entry: &Entry, _: Form) -> Field {
+pub(super) fn package_version(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.origin.as_ref()?.version.as_deref())
 }
 
-pub(super) fn script(entry: &Entry, _: Form) -> Field {
+pub(super) fn script(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.script.as_ref().map(|script| script.path.as_str()))
 }
 
-pub(super) fn parent_uids(entry: &Entry, _: Form) -> Field {
+pub(super) fn parent_uids(entry: &Entry, _: CellFormat) -> Field {
     let parents = entry.processes.iter().flat_map(|process| &process.parents);
     Field::list(parents.filter_map(|parent| parent.uid).map(|uid| uid.to_string()))
 }
 
-pub(super) fn parent_users(entry: &Entry, _: Form) -> Field {
+pub(super) fn parent_users(entry: &Entry, _: CellFormat) -> Field {
     let parents = entry.processes.iter().flat_map(|process| &process.parents);
     Field::list(parents.filter_map(|parent| parent.user.as_deref()))
 }
 
-pub(super) fn cwd(entry: &Entry, _: Form) -> Field {
+pub(super) fn cwd(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.cwd.as_deref())
 }
 
-pub(super) fn project(entry: &Entry, _: Form) -> Field {
+pub(super) fn project(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.project.as_deref())
 }
 
 /// Returns the names of the processes, each once, with how many have it: `nginx ×4, sh`.
-pub(super) fn process(entry: &Entry, form: Form) -> Field {
-    if form == Form::Data {
+pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
+    if form == CellFormat::Data {
         return process_names(entry, form);
     }
     let owner = &entry.socket.owner;
     if let Some(mark) = owner_mark(&entry.socket) {
-        return Field::new(mark, Tone::Quiet);
+        return Field::new(mark, Emphasis::Quiet);
     }
     let mut names: Vec<(Cow<'_, str>, usize)> = Vec::new();
     for pid in owner.pids() {
@@ -144,7 +144,8 @@ const STOPPED: &str = "(stopped)";
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
-    let mut shown = match file.map(|file| (file, runs(file, &process.cmdline).and_then(|runs| target(&runs))))
+    let mut shown = match file
+        .map(|file| (file, parse_command(file, &process.cmdline).and_then(|runs| target(&runs))))
     {
         // An interpreter has the name of its file, of its command, or of the script.
         Some((file, Some(target))) => {
@@ -169,22 +170,24 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
 const CUT: usize = 15;
 
 /// Returns what an interpreter runs, in short: the name of the file, the module, or the class.
-fn target(runs: &Runs<'_>) -> Option<String> {
+fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
     match runs {
-        Runs::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
-        Runs::ClassPath(_, class) => Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned()),
-        Runs::Module(module) => Some(format!("-m {module}")),
-        Runs::Code(_) => Some("-c …".to_owned()),
-        Runs::Relay(_) | Runs::Nothing => None,
+        InterpreterCommand::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
+        InterpreterCommand::ClassPath(_, class) => {
+            Some(class.rsplit(['.', '/']).next().unwrap_or(class).to_owned())
+        }
+        InterpreterCommand::Module(module) => Some(format!("-m {module}")),
+        InterpreterCommand::Code(_) => Some("-c …".to_owned()),
+        InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
 }
 
 /// Returns as many pids as fit a small column, and how many more there are.
-pub(super) fn pids(pids: &[Pid], form: Form) -> String {
+pub(super) fn pids(pids: &[Pid], form: CellFormat) -> String {
     let space = match form {
-        Form::Data | Form::Complete => usize::MAX,
-        Form::Long => 15,
-        Form::Short => 0,
+        CellFormat::Data | CellFormat::Complete => usize::MAX,
+        CellFormat::Long => 15,
+        CellFormat::Short => 0,
     };
     let mut text = String::new();
     for (shown, pid) in pids.iter().enumerate() {

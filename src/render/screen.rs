@@ -11,19 +11,19 @@ use jiff::Timestamp;
 use unicode_width::UnicodeWidthChar;
 use unicode_width::UnicodeWidthStr;
 
-use crate::baseline::Kind;
+use crate::baseline::ChangeKind;
 use crate::findings::text::plural;
 use crate::judge::{Entry, Report};
 
 use super::caveats::caveats;
 use super::wrap::clip;
-use super::{Style, Tone, stderr, table};
+use super::{Emphasis, Style, stderr, table};
 
 /// A recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The kind of change.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// Whether the mark is about to fade.
     pub fading: bool,
 }
@@ -72,14 +72,14 @@ const HEAD: usize = 4;
 /// How many lines of gaps are shown at the bottom, if they fit.
 const GAPS: usize = 4;
 
-const fn sign(kind: Kind) -> (&'static str, Tone) {
+const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
     match kind {
-        Kind::Appeared => ("+", Tone::Good),
-        Kind::Vanished => ("-", Tone::Warning),
-        Kind::Changed => ("~", Tone::Notice),
-        Kind::Replaced => ("=", Tone::Notice),
-        Kind::Widened => ("^", Tone::Critical),
-        Kind::Narrowed => ("v", Tone::Notice),
+        ChangeKind::Appeared => ("+", Emphasis::Good),
+        ChangeKind::Vanished => ("-", Emphasis::Warning),
+        ChangeKind::Changed => ("~", Emphasis::Notice),
+        ChangeKind::Replaced => ("=", Emphasis::Notice),
+        ChangeKind::Widened => ("^", Emphasis::Critical),
+        ChangeKind::Narrowed => ("v", Emphasis::Notice),
     }
 }
 
@@ -125,7 +125,7 @@ pub fn frame(
                 None => format!("  {line}"),
                 Some(mark) => {
                     let (sign, tone) = sign(mark.kind);
-                    format!("{} {line}", style.paint(if mark.fading { Tone::Quiet } else { tone }, sign))
+                    format!("{} {line}", style.paint(if mark.fading { Emphasis::Quiet } else { tone }, sign))
                 }
             });
         }
@@ -133,7 +133,7 @@ pub fn frame(
     let left_out = scene.rows.len() - chosen.len();
     if left_out > 0 {
         lines.push(style.paint(
-            Tone::Warning,
+            Emphasis::Warning,
             &format!("{} not shown: the terminal has too few lines", plural(left_out, "row")),
         ));
     }
@@ -187,7 +187,7 @@ pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, width: u16
 
 /// Returns the second line: the signs in use, with their meaning and their counts.
 fn changes(scene: &FrameContent<'_>, style: &Style) -> String {
-    let counts = Kind::ALL.into_iter().filter_map(|kind| {
+    let counts = ChangeKind::ALL.into_iter().filter_map(|kind| {
         let count = scene.rows.iter().filter(|(_, mark)| mark.is_some_and(|mark| mark.kind == kind)).count();
         let (sign, tone) = sign(kind);
         (count > 0).then(|| format!("{} {count} {}", style.paint(tone, sign), kind.name()))

@@ -8,21 +8,21 @@ use crate::judge::Report;
 use crate::model::RegistryRange;
 use crate::registry::Stats;
 
-use super::head::Head;
+use super::head::DocumentHeader;
 use super::json::write;
 use super::summary::{self, OLD, age};
-use super::{Style, Tone, verdict_text};
+use super::{Emphasis, Style, verdict_text};
 
 /// Writes the totals for people.
 pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let Stats { statuses, evidence, curated, known_uses, programs } = stats;
-    let heading = |text: &str| style.paint(Tone::Heading, text);
+    let heading = |text: &str| style.paint(Emphasis::Heading, text);
     writeln!(w, "{}", summary::registry(&report.registry))?;
     writeln!(w, "Made from {}.", super::sanitize(report.registry.provenance()))?;
     if let Some(days) = age(report.registry.date(), report.snapshot.taken).filter(|days| *days > OLD) {
         let line =
             format!("The data is {days} days old. Use a newer release, or IANA's own CSV with --registry.");
-        writeln!(w, "{}", style.paint(Tone::Warning, &line))?;
+        writeln!(w, "{}", style.paint(Emphasis::Warning, &line))?;
     }
     writeln!(w, "\n{}", heading("Ports by range and status (TCP and UDP counted separately)"))?;
     for range in [RegistryRange::System, RegistryRange::Registered, RegistryRange::Dynamic] {
@@ -93,7 +93,7 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
     #[derive(Serialize)]
     struct Document<'a> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: DocumentHeader<'a>,
         stats: Totals<'a>,
         ports: [(); 0],
     }
@@ -109,7 +109,7 @@ pub fn json(report: &Report, stats: &Stats, w: &mut dyn Write) -> io::Result<()>
     };
     write(
         &Document {
-            head: Head::new("portolan.explain/2", report),
+            head: DocumentHeader::new("portolan.explain/2", report),
             stats: Totals {
                 date: registry.date(),
                 file: registry.file(),
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn old_data_is_said_to_be_old() {
-        let mut observation = empty();
+        let mut snapshot = empty();
         let sources = |kind, otherwise| crate::registry::SourceCount { kind, names: 7, otherwise };
         let stats = Stats {
             statuses: vec![crate::registry::Count {
@@ -147,14 +147,17 @@ mod tests {
                 status: crate::model::Status::Orphaned,
                 ports: 33,
             }],
-            evidence: vec![sources(crate::model::Life::Curated, 0), sources(crate::model::Life::Ufw, 5)],
+            evidence: vec![
+                sources(crate::model::EvidenceSource::Curated, 0),
+                sources(crate::model::EvidenceSource::Ufw, 5),
+            ],
             curated: [1, 2, 3],
             known_uses: 4,
             programs: 6,
         };
         for (taken, old) in [("2026-11-21T12:00:00Z", false), ("2027-11-21T12:00:00Z", true)] {
-            observation.taken = taken.parse().unwrap();
-            let report = report(&observation);
+            snapshot.taken = taken.parse().unwrap();
+            let report = report(&snapshot);
             let shown = text(|w| table(&report, &stats, &Style::default(), w));
             assert_eq!(shown.contains("days old"), old, "{shown}");
             assert!(
@@ -168,6 +171,6 @@ mod tests {
                 (&"portolan.explain/2".into(), 0)
             );
         }
-        assert_eq!(age("2026", observation.taken), None);
+        assert_eq!(age("2026", snapshot.taken), None);
     }
 }

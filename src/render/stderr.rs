@@ -10,7 +10,7 @@ use crate::judge::Query;
 use crate::model::{Gap, Matched, NAMED_PIDS, Note, Pid, State};
 
 use super::wrap::wrap;
-use super::{Style, Tone, sanitize};
+use super::{Emphasis, Style, sanitize};
 
 /// Writes every gap, then every note.
 pub fn gaps<'a>(
@@ -30,7 +30,7 @@ const FROM: &str = "portolan: ";
 
 fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut lines = wrap(FROM, &format!("note: {text}"), style.width).into_iter();
-    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Tone::Quiet, &line)))
+    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Quiet, &line)))
 }
 
 /// Writes every gap.
@@ -44,7 +44,7 @@ pub fn unseen<'a>(
         let text = format!("{MARK} {}", gap(said));
         for (at, line) in wrap(FROM, &text, style.width).into_iter().enumerate() {
             match line.split_once(MARK).filter(|_| at == 0) {
-                Some((from, rest)) => writeln!(w, "{from}{}{rest}", style.paint(Tone::Warning, MARK))?,
+                Some((from, rest)) => writeln!(w, "{from}{}{rest}", style.paint(Emphasis::Warning, MARK))?,
                 None => writeln!(w, "{line}")?,
             }
         }
@@ -55,7 +55,7 @@ pub fn unseen<'a>(
 /// Writes the caveats of an answer, one line each.
 pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut lines = caveats.iter().flat_map(|text| wrap(FROM, text, style.width));
-    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Tone::Warning, &line)))
+    lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Warning, &line)))
 }
 
 /// Returns in one line what was not observed, of which processes, why, and the remedy.
@@ -90,7 +90,7 @@ pub(super) fn note(note: &Note) -> String {
 }
 
 /// Writes what a name stands for, if its form does not show it.
-pub fn asked(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
+pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added } in asked {
         let what = match matched {
             Matched::Port | Matched::Service => continue,

@@ -14,16 +14,16 @@ use crate::registry::Registry;
 
 use super::caveats::caveats;
 use super::wrap::wrap;
-use super::{Style, Tone, sanitize};
+use super::{Emphasis, Style, sanitize};
 
 /// Returns the lines of the summary, each with its tone: the counts, and each cause of what could not be seen.
 #[must_use]
-pub fn summary(report: &Report) -> Vec<(Tone, String)> {
-    let mut lines = vec![(Tone::Quiet, counts(report))];
+pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
+    let mut lines = vec![(Emphasis::Quiet, counts(report))];
     let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
-    lines.extend(caveats.into_iter().map(|caveat| (Tone::Warning, caveat)));
+    lines.extend(caveats.into_iter().map(|caveat| (Emphasis::Warning, caveat)));
     if is_old(report.registry.date(), report.snapshot.taken) {
-        lines.push((Tone::Quiet, registry(&report.registry)));
+        lines.push((Emphasis::Quiet, registry(&report.registry)));
     }
     lines
 }

@@ -3,11 +3,11 @@
 //! The table has one row per entry, in the given order. This file decides only what fits.
 //!
 //! **On a terminal** that is too narrow, columns shrink step by step until the table fits (`STEPS`). First long texts
-//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`Form::Short`), texts shrink further
-//! and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS and the order of the
-//! rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that SERVICE, ADDRESS,
-//! PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than necessary get the
-//! free space back. The summary follows.
+//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`CellFormat::Short`), texts shrink
+//! further and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS and the
+//! order of the rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS
+//! stay. Below that SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that
+//! shrank more than necessary get the free space back. The summary follows.
 //!
 //! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per row, no summary. Text
 //! without colour is written without `comfy_table`.
@@ -24,9 +24,9 @@ use crate::join::Entry;
 use crate::judge::Report;
 use crate::model::Snapshot;
 
-use super::cells::{Field, Form};
+use super::cells::{CellFormat, Field};
 use super::columns::{self, Column};
-use super::{Style, Tone, write_summary};
+use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
@@ -90,7 +90,7 @@ const LOT: usize = 256;
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let TableLayout { columns, form, widths } = &TableLayout::of(report, style);
-    let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
+    let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| columns.iter().map(move |column| shown(column, entry, &report.snapshot, *form));
     // A listing without entries has no header either.
     let header = header && !report.entries.is_empty();
@@ -114,10 +114,10 @@ pub fn grid(
 ) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let widths = natural(report, columns, Column::form_by_name);
-    let names = columns.iter().map(|column| Field::new(column.heading, Tone::Heading));
+    let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| {
         let cell = move |column: &Column| Field {
-            tone: Tone::Plain,
+            tone: Emphasis::Plain,
             ..shown(column, entry, &report.snapshot, column.form_by_name())
         };
         columns.iter().copied().map(cell)
@@ -127,9 +127,9 @@ pub fn grid(
 }
 
 /// Returns a cell as it is drawn: a dash if the value is unknown.
-fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: Form) -> Field {
+fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
     let field = column.cell(entry, snapshot, form);
-    if field.text.is_empty() { Field::new("-", Tone::Quiet) } else { field }
+    if field.text.is_empty() { Field::new("-", Emphasis::Quiet) } else { field }
 }
 
 /// Writes rows of cells in columns of these widths; 0 hides a column.
@@ -177,7 +177,7 @@ fn plain(
 /// Writes complete rows of a few columns: on a terminal cells are wrapped to its width, elsewhere a row is one line.
 pub(super) fn wrapped<const N: usize>(
     names: [&'static str; N],
-    rows: &[[(String, Tone); N]],
+    rows: &[[(String, Emphasis); N]],
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
@@ -188,7 +188,7 @@ pub(super) fn wrapped<const N: usize>(
             *widest = (*widest).max(width(text));
         }
     }
-    let header = names.map(|name| Field::new(name, Tone::Heading)).into_iter();
+    let header = names.map(|name| Field::new(name, Emphasis::Heading)).into_iter();
     let rows = rows.iter().map(|row| row.iter().map(|(text, tone)| Field::new(text.clone(), *tone)));
     match style.width.filter(|space| taken(&widths) > usize::from(*space)) {
         None => draw(Some(header), rows, &widths, style, &mut w)?,
@@ -209,7 +209,7 @@ pub(super) fn wrapped<const N: usize>(
 /// What all rows have in common.
 struct TableLayout {
     columns: Vec<&'static Column>,
-    form: Form,
+    form: CellFormat,
     /// One width per column; 0 hides it.
     widths: Vec<u16>,
 }
@@ -217,13 +217,13 @@ struct TableLayout {
 impl TableLayout {
     fn of(report: &Report, style: &Style) -> Self {
         let columns = columns::of_table(&report.entries);
-        let form = style.width.map_or(Form::Complete, |_| Form::Long);
+        let form = style.width.map_or(CellFormat::Complete, |_| CellFormat::Long);
         let mut layout = TableLayout { widths: natural(report, &columns, |_| form), columns, form };
         if let Some(space) = style.width.map(usize::from) {
             fit(&layout.columns, &mut layout.widths, space, &STEPS[..LONG_STEPS]);
             if taken(&layout.widths) > space {
-                layout.form = Form::Short;
-                layout.widths = natural(report, &layout.columns, |_| Form::Short);
+                layout.form = CellFormat::Short;
+                layout.widths = natural(report, &layout.columns, |_| CellFormat::Short);
                 fit(&layout.columns, &mut layout.widths, space, &STEPS);
             }
         }
@@ -264,7 +264,7 @@ fn width(text: &str) -> u16 {
 }
 
 /// Returns the width of the longest text of each column, including the column's name.
-fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> Form) -> Vec<u16> {
+fn natural(report: &Report, columns: &[&Column], form: impl Fn(&Column) -> CellFormat) -> Vec<u16> {
     let mut widths: Vec<u16> = columns.iter().map(|column| width(column.heading)).collect();
     for entry in &report.entries {
         for (widest, column) in widths.iter_mut().zip(columns) {
@@ -286,13 +286,13 @@ fn line(cells: impl Iterator<Item = Cell>, style: &Style) -> Row {
 fn cell(field: Field) -> Cell {
     let cell = Cell::new_owned(field.text.into_owned());
     match field.tone {
-        Tone::Plain => cell,
-        Tone::Heading => cell.add_attribute(Attribute::Bold),
-        Tone::Quiet => cell.add_attribute(Attribute::Dim),
-        Tone::Good => cell.fg(Color::DarkGreen),
-        Tone::Notice => cell.fg(Color::DarkCyan),
-        Tone::Warning => cell.fg(Color::DarkYellow),
-        Tone::Critical => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Emphasis::Plain => cell,
+        Emphasis::Heading => cell.add_attribute(Attribute::Bold),
+        Emphasis::Quiet => cell.add_attribute(Attribute::Dim),
+        Emphasis::Good => cell.fg(Color::DarkGreen),
+        Emphasis::Notice => cell.fg(Color::DarkCyan),
+        Emphasis::Warning => cell.fg(Color::DarkYellow),
+        Emphasis::Critical => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
     }
 }
 

@@ -6,7 +6,8 @@
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
 use crate::findings::text::{list, sentence};
 use crate::model::{
-    Assignment, Basis, Confidence, CuratedState, Exposure, Life, Owner, RegistryRange, Status, Verdict,
+    Assignment, Confidence, CuratedState, EvidenceSource, Exposure, Owner, PortVerdict, RegistryRange,
+    Status, StatusBasis,
 };
 
 /// Returns the name of a part of the port space (RFC 6335, sections 6 and 8).
@@ -49,10 +50,10 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
 }
 
 /// Returns the status, with its confidence if it rests on a curated row: `orphaned (presumed)`.
-pub(super) fn status(verdict: &Verdict) -> String {
+pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
-        None if verdict.basis == Basis::Reserved => "unassigned (reserved)".to_owned(),
+        None if verdict.basis == StatusBasis::Reserved => "unassigned (reserved)".to_owned(),
         None => verdict.status.name().to_owned(),
     }
 }
@@ -66,7 +67,7 @@ pub(super) fn standing(assignment: &Assignment) -> String {
 }
 
 /// Returns the confidence of a verdict of death: that of the least certain row it rests on.
-fn confidence(verdict: &Verdict) -> Option<Confidence> {
+fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
@@ -87,7 +88,9 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     match assignment.status {
         Status::Orphaned => Some(row.confidence),
         // Independent sources confirm it in addition to the curated row.
-        Status::Active if assignment.life.iter().any(|life| *life != Life::Curated) => None,
+        Status::Active if assignment.named_by.iter().any(|named_by| *named_by != EvidenceSource::Curated) => {
+            None
+        }
         Status::Active => Some(row.confidence),
         _ => None,
     }
@@ -102,7 +105,7 @@ pub(super) fn title(a: &Assignment) -> String {
 }
 
 /// Returns the known uses of a port as a phrase; empty if there are none.
-pub(super) fn known_use(verdict: &Verdict) -> String {
+pub(super) fn known_use(verdict: &PortVerdict) -> String {
     match verdict.known_use.as_slice() {
         [] => String::new(),
         uses => format!("Commonly used by: {}", uses.join("; ")),
@@ -110,7 +113,7 @@ pub(super) fn known_use(verdict: &Verdict) -> String {
 }
 
 /// Returns why a port and protocol has its status.
-pub(super) fn reason(verdict: &Verdict) -> String {
+pub(super) fn reason(verdict: &PortVerdict) -> String {
     let mut said: Vec<String> = Vec::new();
     let remark = |said: &mut Vec<String>| {
         said.extend(verdict.remark.map(|r| sentence(&format!("IANA remarks: {r}"))));
@@ -119,7 +122,7 @@ pub(super) fn reason(verdict: &Verdict) -> String {
         Status::Dynamic => {
             said.push("IANA assigns no port from 49152 on: programs use these ports for a while.".into());
         }
-        Status::Unassigned if verdict.basis == Basis::Reserved => {
+        Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
             said.push("IANA reserves this port: it is assigned to no service.".into());
             remark(&mut said);
         }
@@ -129,7 +132,7 @@ pub(super) fn reason(verdict: &Verdict) -> String {
         }
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
-                let who = capital(&sources(&verdict.together));
+                let who = capital(&sources(&verdict.agreeing));
                 said.push(format!("{who} agree on another service for this port than the registered one."));
             } else {
                 said.push(sentence(&known_use(verdict)));
@@ -140,13 +143,13 @@ pub(super) fn reason(verdict: &Verdict) -> String {
             }
             said.extend(verdict.assignments.iter().map(|a| dead(a).unwrap_or_else(|| registered(a))));
         }
-        Status::Active if verdict.basis == Basis::Evidence => {
-            let living = verdict.assignments.iter().filter(|a| a.basis == Basis::Evidence);
+        Status::Active if verdict.basis == StatusBasis::Evidence => {
+            let living = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Evidence);
             said.extend(living.map(alive));
             said.extend(verdict.assignments.iter().filter_map(dead));
         }
         Status::Active => {
-            let standard = verdict.assignments.iter().filter(|a| a.basis == Basis::Standard);
+            let standard = verdict.assignments.iter().filter(|a| a.basis == StatusBasis::Standard);
             said.extend(standard.map(|a| match rfcs(a.reference).as_slice() {
                 [] => format!("{} is defined by an RFC and not known to be dead.", a.service),
                 rfcs => {
@@ -167,32 +170,33 @@ pub(super) fn reason(verdict: &Verdict) -> String {
             );
         }
     }
-    if verdict.status != Status::Repurposed && !verdict.otherwise.is_empty() && lacks_life(verdict) {
-        let (who, verb) = (capital(&sources(&verdict.otherwise)), lists(&verdict.otherwise));
+    if verdict.status != Status::Repurposed && !verdict.named_otherwise_by.is_empty() && lacks_life(verdict) {
+        let (who, verb) =
+            (capital(&sources(&verdict.named_otherwise_by)), lists(&verdict.named_otherwise_by));
         said.push(format!("{who} {verb} another service for this port."));
     }
     said.join(" ")
 }
 
 /// Returns whether no packaged source names a registration of the port, so that another name for it is informative.
-fn lacks_life(verdict: &Verdict) -> bool {
-    !verdict.assignments.iter().any(|a| a.life.iter().any(|kind| Life::PACKAGED.contains(kind)))
+fn lacks_life(verdict: &PortVerdict) -> bool {
+    !verdict.assignments.iter().any(|a| a.named_by.iter().any(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
 
 /// Returns the kinds of source that name a registration, as text.
-pub(super) fn sources(life: &[Life]) -> String {
-    let names: Vec<String> = life
+pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
+    let names: Vec<String> = named_by
         .iter()
         .map(|kind| {
             match kind {
-                Life::Curated => "the curated list of living services",
-                Life::KnownUse => "the curated list of known uses",
-                Life::Netbase => "the services file of Debian's netbase",
-                Life::Tshark => "Wireshark's dissectors",
-                Life::Selinux => "the SELinux reference policy",
-                Life::Firewalld => "firewalld's services",
-                Life::Ndpi => "nDPI's protocols",
-                Life::Ufw => "ufw's application profiles",
+                EvidenceSource::Curated => "the curated list of living services",
+                EvidenceSource::KnownUse => "the curated list of known uses",
+                EvidenceSource::Netbase => "the services file of Debian's netbase",
+                EvidenceSource::Tshark => "Wireshark's dissectors",
+                EvidenceSource::Selinux => "the SELinux reference policy",
+                EvidenceSource::Firewalld => "firewalld's services",
+                EvidenceSource::Ndpi => "nDPI's protocols",
+                EvidenceSource::Ufw => "ufw's application profiles",
             }
             .to_owned()
         })
@@ -201,21 +205,26 @@ pub(super) fn sources(life: &[Life]) -> String {
 }
 
 /// Returns `lists` or `list`, to agree in number with the text for these kinds.
-fn lists(life: &[Life]) -> &'static str {
-    match life {
-        [Life::Curated | Life::KnownUse | Life::Netbase | Life::Selinux] => "lists",
+fn lists(named_by: &[EvidenceSource]) -> &'static str {
+    match named_by {
+        [
+            EvidenceSource::Curated
+            | EvidenceSource::KnownUse
+            | EvidenceSource::Netbase
+            | EvidenceSource::Selinux,
+        ] => "lists",
         _ => "list",
     }
 }
 
 fn alive(a: &Assignment) -> String {
-    let named = if a.life.is_empty() {
+    let named = if a.named_by.is_empty() {
         format!("{} is in use.", a.service)
     } else {
-        format!("{} is in use: {} {} it.", a.service, sources(&a.life), lists(&a.life))
+        format!("{} is in use: {} {} it.", a.service, sources(&a.named_by), lists(&a.named_by))
     };
     // The reason of the curated row is added only if no packaged source confirms the service.
-    let alone = a.life.iter().all(|kind| !Life::PACKAGED.contains(kind));
+    let alone = a.named_by.iter().all(|kind| !EvidenceSource::PACKAGED.contains(kind));
     match a.curated.as_ref().filter(|row| alone && row.standing == CuratedState::Alive) {
         Some(row) => {
             format!("{named} {} {}", sentence(row.reason), grounds(row.confidence, row.source, row.basis))
@@ -233,7 +242,8 @@ fn dead(a: &Assignment) -> Option<String> {
         CuratedState::Legacy => "withdrawn but still in use",
     };
     let died = DeadRegistration::new(a.service, row).sentence(how);
-    let packaged: Vec<Life> = a.life.iter().copied().filter(|kind| Life::PACKAGED.contains(kind)).collect();
+    let packaged: Vec<EvidenceSource> =
+        a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
     if packaged.is_empty() {
         return Some(died);
     }

@@ -20,8 +20,8 @@ use portolan::internals::{Included, Policy, Style, apply, join, json, parse, tab
 use portolan::judge::audit::Audit;
 use portolan::judge::judge;
 use portolan::model::{
-    Endpoint, Exe, ExeState, Home, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues,
-    SNAPSHOT_SCHEMA, Snapshot, Socket, State,
+    Endpoint, Exe, ExeState, Host, Owner, Parent, Pid, PortRange, Process, Protocol, Queues, SNAPSHOT_SCHEMA,
+    Snapshot, Socket, SocketAttributes, State,
 };
 use portolan::observe::{Scope, observe};
 
@@ -60,7 +60,7 @@ mod start {
 #[divan::bench]
 fn read_saved(bencher: Bencher<'_, '_>) {
     let mut saved = Vec::new();
-    json::observation(&observation(), &mut saved).unwrap();
+    json::print_snapshot(&current_snapshot(), &mut saved).unwrap();
     bencher
         .counter(BytesCount::of_slice(&saved))
         .bench_local(|| serde_json::from_slice::<Snapshot>(&saved).unwrap());
@@ -68,8 +68,8 @@ fn read_saved(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(name = "join")]
 fn join_only(bencher: Bencher<'_, '_>) {
-    let (observation, registry) = (observation(), Registry::embedded());
-    bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| observation.clone()).bench_local_values(
+    let (snapshot, registry) = (current_snapshot(), Registry::embedded());
+    bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| snapshot.clone()).bench_local_values(
         |mut snapshot| {
             let (sockets, processes) = (take(&mut snapshot.sockets), take(&mut snapshot.processes));
             join(sockets, processes, &snapshot, &registry)
@@ -80,9 +80,9 @@ fn join_only(bencher: Bencher<'_, '_>) {
 /// Each listener on a port of its own, and all of them on a hundred ports, where each port has many listeners.
 #[divan::bench(args = ["apart", "together"])]
 fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
-    let (mut observation, registry) = (observation(), Registry::embedded());
+    let (mut snapshot, registry) = (current_snapshot(), Registry::embedded());
     if lie == "together" {
-        for (k, socket) in (0..).zip(&mut observation.sockets) {
+        for (k, socket) in (0..).zip(&mut snapshot.sockets) {
             let wildcard = u32::from(k % 1000 < 100);
             socket.local.address = Ipv4Addr::from((0x7f00_0000 + k) * (1 - wildcard)).into();
             socket.local.port = 8000 + u16::try_from(k % 100).unwrap();
@@ -90,16 +90,16 @@ fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
     }
     bencher
         .counter(ItemsCount::new(LISTENERS))
-        .with_inputs(|| observation.clone())
+        .with_inputs(|| snapshot.clone())
         .bench_local_values(|snapshot| judge(snapshot, registry));
 }
 
-/// 5,000 rules over 10,000 listeners. By port, each rule allows one listener; by program, no rule names a port, and every
-/// listener is allowed; of another machine, no listener is allowed and each is reported with the nearest rule.
+/// 5,000 rules over 10,000 listeners. By port, each rule allows one listener; by program, no rule names a port, and
+/// every listener is allowed; of another machine, no listener is allowed and each is reported with the nearest rule.
 #[divan::bench(args = ["by port", "by program", "of another machine"])]
 fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
-    let (observation, policy) = (observation(), rules(kind));
-    let report = judge(observation.clone(), Registry::embedded());
+    let (snapshot, policy) = (current_snapshot(), rules(kind));
+    let report = judge(snapshot.clone(), Registry::embedded());
     let unexpected =
         |audit: &Audit<'_>| audit.findings.iter().filter(|f| f.finding.flag() == Unexpected::FLAG).count();
     bencher.counter(ItemsCount::new(LISTENERS)).with_inputs(|| Audit::of(&report)).bench_local_values(
@@ -157,8 +157,8 @@ fn rules_file(kind: &str) -> Included {
 /// The table in a pipe, and on terminals of 80 and 200 columns in colour.
 #[divan::bench(name = "table", args = [None, Some(80), Some(200)])]
 fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
-    let observation = observation();
-    let report = judge(observation.clone(), Registry::embedded());
+    let snapshot = current_snapshot();
+    let report = judge(snapshot.clone(), Registry::embedded());
     let style = Style { width, color: width.is_some() };
     bencher
         .counter(ItemsCount::new(LISTENERS))
@@ -167,8 +167,8 @@ fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
 
 #[divan::bench(name = "json")]
 fn render_json(bencher: Bencher<'_, '_>) {
-    let observation = observation();
-    let report = judge(observation.clone(), Registry::embedded());
+    let snapshot = current_snapshot();
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut text = Vec::new();
     json::listing(&report, &mut text).unwrap();
     bencher
@@ -191,7 +191,7 @@ fn observe_here(look: &str) -> Snapshot {
 }
 
 /// Returns listeners of every kind: spread over all ports, some with five processes and some with none.
-fn observation() -> Snapshot {
+fn current_snapshot() -> Snapshot {
     Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
         tool: None,
@@ -238,7 +238,7 @@ fn socket(k: u32) -> Socket {
         peer: None,
         state: if udp { State::Unconnected } else { State::Listen },
         mptcp: k.is_multiple_of(101),
-        home: Arc::new(Home {
+        attributes: Arc::new(SocketAttributes {
             uid: Some(k % 7 * 100),
             user: Some(
                 ["root", "www-data", "postgres", "nobody", "mail", "dns", "backup"][k as usize % 7]
@@ -246,7 +246,7 @@ fn socket(k: u32) -> Socket {
             ),
             cgroup: Some(format!("/system.slice/service-{}.service", k % PROCESSES)),
             unit: Some(format!("service-{}.service", k % PROCESSES)),
-            ..Home::default()
+            ..SocketAttributes::default()
         }),
         inode: NonZeroU64::new(20_000 + u64::from(k)),
         cookie: NonZeroU64::new(u64::from(k) + 1),

@@ -137,8 +137,8 @@ fn tried(
     Ok((target, family, [works(false), works(true)]))
 }
 
-/// Returns whether a connection of an IPv6 socket is in the way of all of IPv4 only if its listener was bound to `[::]`.
-/// The kernel does not report that of a connection, so such a port is not reported as free.
+/// Returns whether a connection of an IPv6 socket is in the way of all of IPv4 only if its listener was bound to
+/// `[::]`. The kernel does not report that of a connection, so such a port is not reported as free.
 fn is_in_doubt(wanted: &str, made: &[String]) -> bool {
     let of_a_connection =
         |one: &String| one.contains("[::1]") && !one.starts_with("bound") && !one.starts_with("listening");

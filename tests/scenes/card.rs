@@ -1,4 +1,5 @@
-//! The card of a listener, of real processes: since when it runs, what started it, in which directory, and how to stop it.
+//! The card of a listener, of real processes: since when it runs, what started it, in which directory, and how to stop
+//! it.
 
 use std::fs;
 use std::net::TcpStream;

@@ -202,8 +202,8 @@ fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
     thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)
 }
 
-/// Keeps a socket in a thread with its own descriptors, while another process holds the socket too. Prints the pid of that
-/// process.
+/// Keeps a socket in a thread with its own descriptors, while another process holds the socket too. Prints the pid of
+/// that process.
 fn own_table_and_decoy(address: &str) -> Done {
     let address = address.to_owned();
     let thread = std::thread::spawn(move || -> Result<(), String> {
@@ -339,8 +339,8 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
 /// Prints what the portable source sees, as JSON.
 fn portable() -> Done {
     let scope = portolan::observe::Scope { details: true, ..Default::default() };
-    let observation = portolan::observe::portable::observe(&scope)?;
-    println!("{}", serde_json::to_string(&observation)?);
+    let snapshot = portolan::observe::portable::observe(&scope)?;
+    println!("{}", serde_json::to_string(&snapshot)?);
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Sockets whose owner hides: a mount over `/proc/PID`, a descriptor in flight; and program files that are not what their
-//! paths say.
+//! Sockets whose owner hides: a mount over `/proc/PID`, a descriptor in flight; and program files that are not what
+//! their paths say.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;

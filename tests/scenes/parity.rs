@@ -32,12 +32,12 @@ fn native(report: &Value) -> Result<Seen, Failed> {
 /// Returns what netstat2 sees, in a process that is in the scene's pid namespace.
 fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
-    let observation: Snapshot = serde_json::from_slice(&output.stdout)
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
     // The scenes compare the processes, so a process that netstat2 does not find is not a failure here.
-    let gaps: Vec<_> = observation.gaps.iter().filter(|gap| gap.stage != Stage::Owners).collect();
+    let gaps: Vec<_> = snapshot.gaps.iter().filter(|gap| gap.stage != Stage::Owners).collect();
     same!(gaps, Vec::<&Gap>::new());
-    let seen = observation.sockets.into_iter().map(|socket| {
+    let seen = snapshot.sockets.into_iter().map(|socket| {
         let pids = socket.owner.pids().to_vec();
         (socket.local.protocol.to_string(), socket.local.address.to_string(), socket.local.port, pids)
     });

@@ -294,8 +294,8 @@ fn three_thousand_listeners(lab: &Lab) -> Outcome {
 }
 
 /// ss, lsof and netstat know the 318 names of `/etc/services`, the new tools 22 to 170, one 11,441 of 2021; none judges
-/// the local port against all of the registry, and none flags what is unassigned, dead, or ephemeral by the kernel's own
-/// range.
+/// the local port against all of the registry, and none flags what is unassigned, dead, or ephemeral by the kernel's
+/// own range.
 fn the_registry(lab: &Lab) -> Outcome {
     lab.alone()?;
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 21999")?;

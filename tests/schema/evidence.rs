@@ -7,14 +7,14 @@ use portolan::internals::findings::identity::{
     AdHoc, Disguise, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar,
     UnknownProcess,
 };
-use portolan::internals::findings::reach::{
-    ConfiguredAccess, DangerBasis, Exposed, Published, ServingProcess,
-};
+use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published, ServingProcess};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
-use portolan::model::{Basis, Confidence, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity};
+use portolan::model::{
+    Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity, StatusBasis,
+};
 use serde_json::{Value, json};
 
 use crate::strict::objects;
@@ -56,7 +56,7 @@ fn samples() -> Vec<Evidence> {
         Ephemeral { kernel_range: None, iana_dynamic: true, odd: None, kernel_would_pick: Some(true) }.into(),
         Unexplained::Unassigned { remark: None }.into(),
         Unexplained::Reserved { remark: Some("x") }.into(),
-        Unexplained::Dormant { basis: Basis::Obscure, registrations: vec![quiet] }.into(),
+        Unexplained::Dormant { basis: StatusBasis::Obscure, registrations: vec![quiet] }.into(),
         Unexplained::OtherProtocol { registered_for: Protocol::Udp, services: vec!["rpki-rtr"] }.into(),
         Impostor {
             service: "ssh",

@@ -16,7 +16,7 @@ use portolan::Registry;
 use portolan::internals::{difference, events, json};
 use portolan::judge::judge;
 use portolan::model::{
-    EphemeralOf, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, Snapshot, Stage, State,
+    EphemeralRange, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, Snapshot, Stage, State,
 };
 use serde_json::{Value, json};
 
@@ -104,13 +104,13 @@ fn everything() -> Snapshot {
     ];
     for (socket, owner) in seen.sockets.iter_mut().zip(owners) {
         socket.owner = owner;
-        let home = std::sync::Arc::make_mut(&mut socket.home);
-        home.netns = Some(netns.clone());
+        let attributes = std::sync::Arc::make_mut(&mut socket.attributes);
+        attributes.netns = Some(netns.clone());
         socket.v6only = Some(true);
         socket.local.device = Some("eth0".into());
-        home.unit = Some("a.service".to_owned());
-        home.container = Some("web".to_owned());
-        home.user = None;
+        attributes.unit = Some("a.service".to_owned());
+        attributes.container = Some("web".to_owned());
+        attributes.user = None;
     }
     for (process, state) in
         seen.processes.iter_mut().zip([ExeState::Deleted, ExeState::Replaced, ExeState::Memfd])
@@ -206,8 +206,8 @@ fn differences(output: &str) -> Vec<Value> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("everything.json");
     let mut seen = everything();
-    let home = std::sync::Arc::make_mut(&mut seen.sockets[1].home);
-    home.netns = None;
+    let attributes = std::sync::Arc::make_mut(&mut seen.sockets[1].attributes);
+    attributes.netns = None;
     std::fs::write(&file, serde_json::to_vec(&seen).unwrap()).unwrap();
     printed(&["diff", "-o", output, "tests/captures/five.json", file.to_str().unwrap()])
 }
@@ -316,11 +316,12 @@ fn a_range_of_each_protocol() {
         listing(&seen)["host"].get("ephemeral_of").is_none(),
         "a system that keeps one range has the key"
     );
-    let tcp: EphemeralOf = serde_json::from_value(
+    let tcp: EphemeralRange = serde_json::from_value(
         json!({"protocol": "tcp", "family": "ipv4", "ports": {"low": 49152, "high": 65535}}),
     )
     .unwrap();
-    seen.host.ephemeral_of = vec![tcp, EphemeralOf { protocol: Protocol::Udp, family: Family::Ipv6, ..tcp }];
+    seen.host.ephemeral_of =
+        vec![tcp, EphemeralRange { protocol: Protocol::Udp, family: Family::Ipv6, ..tcp }];
     let document = listing(&seen);
     holds(&schema, "a host of Windows", &document);
     let of = &document["host"]["ephemeral_of"][1];
@@ -343,7 +344,7 @@ fn events_of_everything() {
     let mut bytes = Vec::new();
     for report in &reports {
         events::start(report, &mut bytes).unwrap();
-        events::view(&report.snapshot, &mut bytes).unwrap();
+        events::gaps_changed(&report.snapshot, &mut bytes).unwrap();
     }
     for change in difference(&reports[0].entries, &reports[1].entries) {
         events::change(&change, &after, &mut bytes).unwrap();

@@ -3,11 +3,12 @@
 use portolan::Registry;
 use portolan::internals::findings::Flag;
 use portolan::internals::findings::change::ChangeKind;
-use portolan::internals::{Kind, NotComparedReason, events};
+use portolan::internals::{NotComparedReason, events};
 use portolan::judge::judge;
 use portolan::model::{
-    Basis, Confidence, CuratedState, Direction, EventKind, ExeState, Exposure, Family, Life, Matched,
+    Confidence, CuratedState, Direction, EventKind, EvidenceSource, ExeState, Exposure, Family, Matched,
     OriginKind, Owner, Protocol, RegistryRange, RestsOn, ServiceBy, Severity, Stage, State, Status,
+    StatusBasis,
 };
 use serde_json::{Value, json};
 
@@ -145,7 +146,7 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "flag-code", Flag::all().map(|flag| flag.code().to_owned()).collect()),
         (listing, "severity", names(every!(Severity: Info Notice Warning Critical))),
         (listing, "status", names(Status::ALL)),
-        (listing, "basis", names(Basis::ALL)),
+        (listing, "basis", names(StatusBasis::ALL)),
         (listing, "registration-status", names(Status::ALL.into_iter().filter(registration))),
         (listing, "state", names(State::ALL)),
         (listing, "exposure", names(Exposure::ALL)),
@@ -156,7 +157,7 @@ fn lists_of_words_are_the_programs_own() {
         (listing, "range", names(every!(RegistryRange: System Registered Dynamic))),
         (listing, "confidence", names(every!(Confidence: Confirmed Presumed))),
         (listing, "standing", standings.map(|standing| format!("{standing:?}").to_lowercase()).to_vec()),
-        (listing, "life", names(Life::ALL)),
+        (listing, "life", names(EvidenceSource::ALL)),
         (
             listing,
             "origin-kind",
@@ -180,7 +181,7 @@ fn lists_of_words_are_the_programs_own() {
         (
             "portolan.event-2.json",
             "event",
-            Kind::ALL.map(|kind| kind.name().to_owned()).into_iter().chain(views).collect(),
+            ChangeKind::ALL.map(|kind| kind.name().to_owned()).into_iter().chain(views).collect(),
         ),
     ] {
         let schema = schema(file);

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use portolan::internals::Kind;
+use portolan::internals::ChangeKind;
 use serde_json::Value;
 
 use crate::{holds, portolan, validator};
@@ -35,7 +35,7 @@ fn events_as_they_happen() {
     let stream = BufReader::new(watch.0.stdout.take().unwrap());
     let (sender, lines) = std::sync::mpsc::channel();
     std::thread::spawn(move || stream.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    let mut left: Vec<&str> = Kind::ALL.map(Kind::name).to_vec();
+    let mut left: Vec<&str> = ChangeKind::ALL.map(ChangeKind::name).to_vec();
     left.push("start");
     // Returns the events from one scan to the next but one.
     let mut printed = || {

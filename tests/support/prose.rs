@@ -98,7 +98,8 @@ fn end_of_string(text: &str) -> usize {
     text.len().saturating_sub(1)
 }
 
-/// Joins the lines of a string that ends its lines with a backslash, and turns escaped line breaks and tabs into blanks.
+/// Joins the lines of a string that ends its lines with a backslash, and turns escaped line breaks and tabs into
+/// blanks.
 fn unwrapped(text: &str) -> String {
     let text = text.replace("\\n", " ").replace("\\t", " ");
     let mut lines = text.split("\\\n");

@@ -92,7 +92,11 @@ impl Terminal {
     pub fn output_with(&mut self, text: &str) {
         let began = Instant::now();
         while !String::from_utf8_lossy(&self.bytes).contains(text) {
-            assert!(began.elapsed() < PATIENCE, "{text:?} is not in {:?}", String::from_utf8_lossy(&self.bytes));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{text:?} is not in {:?}",
+                String::from_utf8_lossy(&self.bytes)
+            );
             self.read(Duration::from_millis(50));
         }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::baseline::{Comparison, NotComparedReason, add_to, compare, since};
-use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
 
@@ -215,7 +215,7 @@ fn namespaces_that_were_not_scanned() {
     let blue = || Some(Netns { inode: 7, name: Some("blue".into()) });
     let inside = |asked: Namespaces| {
         let mut snapshot = seen(&[("tcp/0.0.0.0:80", Some(0), &["/bin/a"])]);
-        Arc::make_mut(&mut snapshot.sockets[0].home).netns = blue();
+        Arc::make_mut(&mut snapshot.sockets[0].attributes).netns = blue();
         let netns = blue().unwrap();
         snapshot.namespaces = vec![Namespace {
             netns,
@@ -277,16 +277,19 @@ fn a_file_that_is_replaced_under_its_process() {
 }
 
 /// Returns the findings about the changes, and the outcome of the audit.
-fn audited(before: &Snapshot, after: &Snapshot) -> (Vec<(&'static str, Severity, bool)>, Outcome, usize) {
+fn audited(
+    before: &Snapshot,
+    after: &Snapshot,
+) -> (Vec<(&'static str, Severity, bool)>, AuditVerdict, usize) {
     let (before, after) = (report(before), report(after));
     let comparison: Comparison<'_> = compare(&before, &after);
     let mut audit = Audit::of(&after);
     add_to(&mut audit, &comparison);
     // Findings about one listener belong to other modules.
-    let since = |code: &str| Kind::ALL.iter().any(|kind| kind.name() == code);
+    let since = |code: &str| ChangeKind::ALL.iter().any(|kind| kind.name() == code);
     let findings = audit.findings.iter().filter(|found| since(found.finding.flag().code()));
     let findings = findings.map(|found| {
-        let on_listener = matches!(found.subject, Subject::Listener(_));
+        let on_listener = matches!(found.subject, Subject::Entry(_));
         (found.finding.flag().code(), found.finding.severity, on_listener)
     });
     let findings = findings.collect();
@@ -315,16 +318,20 @@ fn findings_of_an_audit() {
         let (findings, outcome, gaps) = audited(&seen(before), &seen(after));
         assert_eq!(findings, wanted, "{before:?} {after:?}");
         let counts = wanted.iter().any(|(_, severity, _)| *severity >= Warning);
-        assert_eq!(outcome, if counts { Outcome::Findings } else { Outcome::Clear }, "{before:?} {after:?}");
+        assert_eq!(
+            outcome,
+            if counts { AuditVerdict::Findings } else { AuditVerdict::Clear },
+            "{before:?} {after:?}"
+        );
         assert_eq!(gaps, 0);
     }
     let (findings, ..) = audited(&with_file(ExeState::Present), &with_file(ExeState::Replaced));
     assert_eq!(findings, [("replaced", Notice, true)]);
     // What the baseline did not see, and what cannot be compared with it, prevents an all-clear.
     let mut blind = seen(&[("tcp/0.0.0.0:80", Some(0), &[])]);
-    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 1));
+    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], AuditVerdict::Incomplete, 1));
     blind.gaps = vec![gap(Stage::Owners)];
-    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], Outcome::Incomplete, 2));
+    assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], AuditVerdict::Incomplete, 2));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn socket(local: &str, inode: u64, uid: Option<u32>, owner: Owner) -> Socket {
         peer: None,
         state: State::Listen,
         mptcp: false,
-        home: Home { uid, ..Home::default() }.into(),
+        attributes: SocketAttributes { uid, ..SocketAttributes::default() }.into(),
         inode: inode.try_into().ok(),
         cookie: inode.try_into().ok(),
         v6only: None,
@@ -224,7 +224,7 @@ fn a_namespace_is_part_of_the_address() {
     let netns = |inode, name: Option<&str>| Some(Netns { inode, name: name.map(str::to_owned) });
     let of = |netns| {
         let mut snapshot = snapshot_of(&[("tcp/0.0.0.0:80", Some(0), &["/bin/web"])]);
-        Arc::make_mut(&mut snapshot.sockets[0].home).netns = netns;
+        Arc::make_mut(&mut snapshot.sockets[0].attributes).netns = netns;
         snapshot
     };
     assert_eq!(printed(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
@@ -233,7 +233,7 @@ fn a_namespace_is_part_of_the_address() {
     // A container that is started again has another namespace, under another name.
     let contained = |netns, container: &str| {
         let mut snapshot = of(netns);
-        Arc::make_mut(&mut snapshot.sockets[0].home).container = Some(container.into());
+        Arc::make_mut(&mut snapshot.sockets[0].attributes).container = Some(container.into());
         snapshot
     };
     let (before, after) = (contained(netns(1, Some("ab")), "web"), contained(netns(2, Some("cd")), "web"));

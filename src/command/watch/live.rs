@@ -16,7 +16,7 @@ use crate::render::screen::{FrameContent, Size, frame, status};
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
     let mut marks = Marks::new(interval);
     // A system that cannot be observed is reported before the terminal is taken over.
-    watch.look(&mut |_| Ok(()))?;
+    watch.scan_and_report(&mut |_| Ok(()))?;
     let inputs = inputs().context("signals")?;
     let mut screen = Screen::enter().context("terminal")?;
     let inputs = inputs.with_keys().context("terminal")?;
@@ -45,7 +45,7 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         ticker.advance();
         let was = std::mem::replace(&mut size, screen.size());
         redraw = marks.fade() || size != was;
-        watch.look(&mut |update| {
+        watch.scan_and_report(&mut |update| {
             marks.note(&update);
             let WatchUpdate::Next { changes, other_gaps, .. } = &update else { return Ok(()) };
             redraw |= !changes.is_empty() || *other_gaps;

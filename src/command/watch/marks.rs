@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::WatchUpdate;
-use crate::baseline::{Change, Fingerprint, Kind};
+use crate::baseline::{Change, ChangeKind, Fingerprint};
 use crate::judge::{Entry, Report};
 use crate::render::screen::Mark;
 
@@ -21,7 +21,7 @@ pub(super) struct Marks {
     /// How many scans a mark lasts.
     lasts: u32,
     /// The mark of each fingerprint, and how many scans it has left.
-    marks: HashMap<u64, (Kind, u32)>,
+    marks: HashMap<u64, (ChangeKind, u32)>,
     /// The listeners that vanished, each with the number of scans it is still shown for.
     gone: Vec<(Entry, u32)>,
 }
@@ -53,10 +53,12 @@ impl Marks {
     /// Marks the changes of a scan.
     pub(super) fn note(&mut self, update: &WatchUpdate<'_>) {
         let WatchUpdate::Next { changes, .. } = update else { return };
-        for Change { kind, listener, .. } in changes.iter().filter(|change| change.kind != Kind::Vanished) {
-            self.marks.insert(print(listener), (*kind, self.lasts));
+        for Change { kind, listener, .. } in
+            changes.iter().filter(|change| change.kind != ChangeKind::Vanished)
+        {
+            self.marks.insert(fingerprint_hash(listener), (*kind, self.lasts));
         }
-        let vanished = changes.iter().filter(|change| change.kind == Kind::Vanished);
+        let vanished = changes.iter().filter(|change| change.kind == ChangeKind::Vanished);
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
@@ -66,14 +68,14 @@ impl Marks {
         let mut shown = HashSet::new();
         let mut rows = Vec::with_capacity(report.entries.len() + self.gone.len());
         for entry in &report.entries {
-            let print = print(entry);
+            let print = fingerprint_hash(entry);
             shown.insert(print);
             rows.push((entry.clone(), self.marks.get(&print).map(|(kind, left)| mark(*kind, *left))));
         }
         // The latest comes first: a listener that vanished twice is shown once.
         for (entry, left) in self.gone.iter().rev() {
-            if shown.insert(print(entry)) {
-                rows.push((entry.clone(), Some(mark(Kind::Vanished, *left))));
+            if shown.insert(fingerprint_hash(entry)) {
+                rows.push((entry.clone(), Some(mark(ChangeKind::Vanished, *left))));
             }
         }
         rows.sort_by(|(a, _), (b, _)| a.order(b));
@@ -86,7 +88,7 @@ const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }
 
-fn print(listener: &Entry) -> u64 {
+fn fingerprint_hash(listener: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     Fingerprint::of(listener).hash(&mut hasher);
     hasher.finish()

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::list::Wanted;
+use super::list::MatchMode;
 use super::{Error, Exit, Ui, judged, list, name_host, namespaces, registry_source, stdout};
 use crate::baseline::{Change, difference};
 use crate::cli::{CommonArgs, Output, WatchArgs};
@@ -67,8 +67,8 @@ fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) 
     let mut ticker = Ticker::new(interval);
     loop {
         let verbose = watch.verbose;
-        watch.look(&mut |update| update.write(ui, verbose, out))?;
-        ticker.rest();
+        watch.scan_and_report(&mut |update| update.write(ui, verbose, out))?;
+        ticker.sleep_until_next();
         if stdout::has_reader_left() {
             return Ok(Exit::Matched);
         }
@@ -135,7 +135,7 @@ impl Watch {
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         let mut report = judged(snapshot, self.registry, &self.common);
-        let wanted = if self.wants_port { Wanted::Port } else { Wanted::Sockets };
+        let wanted = if self.wants_port { MatchMode::Port } else { MatchMode::Sockets };
         let matched_entries = list::matched_entries(&report, &self.scope, &self.selection, wanted);
         list::narrow(&mut report, &matched_entries, &self.selection);
         self.undecided = matched_entries.undecided;
@@ -143,8 +143,11 @@ impl Watch {
     }
 
     /// Scans once, and reports changes if there are any.
-    fn look(&mut self, on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let seen = self.observer.look().map_err(Error::msg)?;
+    fn scan_and_report(
+        &mut self,
+        on_update: &mut dyn FnMut(WatchUpdate<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let seen = self.observer.scan().map_err(Error::msg)?;
         let Some(seen) = seen else { return Ok(()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
@@ -161,8 +164,8 @@ impl Watch {
 }
 
 /// Returns the gaps without their counts, which change with every process that starts or ends.
-fn gaps(observation: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
-    let gaps = observation.gaps.iter();
+fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
+    let gaps = snapshot.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))
         .collect()
 }
@@ -181,7 +184,7 @@ impl WatchUpdate<'_> {
                     events::change(change, &report.snapshot, out)?;
                 }
                 if *other_gaps {
-                    events::view(&report.snapshot, out)?;
+                    events::gaps_changed(&report.snapshot, out)?;
                     ui.print_caveats(report, verbose);
                 }
             }
@@ -212,7 +215,7 @@ impl Ticker {
         self.next = (self.next + self.interval).max(Instant::now());
     }
 
-    fn rest(&mut self) {
+    fn sleep_until_next(&mut self) {
         std::thread::sleep(self.left());
         self.advance();
     }

@@ -20,7 +20,7 @@ const BLIND_LOOKS: u32 = 5;
 
 /// Whether a scan shows that the awaited condition is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum WaitStatus {
     Yes,
     No,
     /// No socket was found, but sockets may be missing from the scan.
@@ -60,12 +60,12 @@ pub(super) fn run(
     let mut blind = 0;
     let verbose = watch.verbose;
     loop {
-        watch.look(&mut |update| if stream { update.write(ui, verbose, out) } else { Ok(()) })?;
+        watch.scan_and_report(&mut |update| if stream { update.write(ui, verbose, out) } else { Ok(()) })?;
         let Some(last) = &watch.last else { return Ok(Exit::Nothing) };
         match answer(&watch, last, args.until_free) {
-            Answer::Yes => return Ok(Exit::Matched),
-            Answer::No => blind = 0,
-            Answer::Blind => blind += 1,
+            WaitStatus::Yes => return Ok(Exit::Matched),
+            WaitStatus::No => blind = 0,
+            WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
         // A listener may still appear among the sockets that are seen.
@@ -84,7 +84,7 @@ pub(super) fn run(
         }
         // The last scan is at the end of the time, not before it.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        if left < ticker.left() { std::thread::sleep(left) } else { ticker.rest() }
+        if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
     }
 }
 
@@ -94,7 +94,7 @@ fn is_served(report: &Report, target: &Target) -> bool {
     })
 }
 
-fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
+fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
     let is_blind =
         watch.undecided > 0 || gaps.iter().any(|gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces));
@@ -105,14 +105,14 @@ fn answer(watch: &Watch, report: &Report, free: bool) -> Answer {
     };
     match (is_true, free) {
         // What listens is seen, also if something else is not.
-        (true, false) => Answer::Yes,
-        (false, true) => Answer::No,
-        _ if is_blind => Answer::Blind,
+        (true, false) => WaitStatus::Yes,
+        (false, true) => WaitStatus::No,
+        _ if is_blind => WaitStatus::Blind,
         (is_true, _) => {
             if is_true {
-                Answer::Yes
+                WaitStatus::Yes
             } else {
-                Answer::No
+                WaitStatus::No
             }
         }
     }

@@ -80,8 +80,8 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the script or library, if a user can replace the script and not the program file, and the world-writable file or
-/// directory.
+/// Returns the script or library, if a user can replace the script and not the program file, and the world-writable
+/// file or directory.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

@@ -68,10 +68,10 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether root, or a service or container of root, made the socket: a process of such a user is trusted to name
-/// what it runs. Any other user can start an interpreter and rewrite its command line.
+/// Returns whether root, or a service or container of root, made the socket: a process of such a user is trusted to
+/// name what it runs. Any other user can start an interpreter and rewrite its command line.
 fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
-    let (home, process) = (&listener.socket.home, process.process);
+    let (home, process) = (&listener.socket.attributes, process.process);
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
     let is_service = |unit: &Option<String>| {
         is_roots(unit) && unit.as_deref().is_some_and(|unit| unit.ends_with(".service"))
@@ -93,11 +93,13 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file a
-/// user who is not root can replace, regardless of its name.
+/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file
+/// a user who is not root can replace, regardless of its name.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
-    if !listener.exposure.beyond() || !listener.socket.state.accepts_traffic() || impostor(subject).is_some()
+    if !listener.exposure.is_reachable_from_outside()
+        || !listener.socket.state.accepts_traffic()
+        || impostor(subject).is_some()
     {
         return None;
     }

@@ -9,15 +9,15 @@ use crate::model::*;
 use crate::registry::Registry;
 
 /// Where the file of a program is: the directory, its state, and its origin.
-type Place = (&'static str, &'static str, ExeState, OriginKind);
+type ProgramPath = (&'static str, &'static str, ExeState, OriginKind);
 
-const GENUINE: [Place; 3] = [
+const GENUINE: [ProgramPath; 3] = [
     ("package path", "/usr/sbin/", ExeState::Present, OriginKind::Package),
     ("root-only path", "/srv/tools/", ExeState::Present, OriginKind::System),
     ("upgraded", "/usr/sbin/", ExeState::Replaced, OriginKind::Deleted),
 ];
 
-const REPLACEABLE: [Place; 7] = [
+const REPLACEABLE: [ProgramPath; 7] = [
     ("user's home", "/home/u/bin/", ExeState::Present, OriginKind::User),
     ("user's directory elsewhere", "/srv/app/", ExeState::Present, OriginKind::User),
     ("replaced in a home", "/home/u/bin/", ExeState::Replaced, OriginKind::Deleted),
@@ -27,7 +27,7 @@ const REPLACEABLE: [Place; 7] = [
     ("mounted over", "/usr/sbin/", ExeState::Present, OriginKind::Elsewhere),
 ];
 
-fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): Place) -> Process {
+fn process(pid: Pid, name: &str, cmdline: &str, (_, directory, state, kind): ProgramPath) -> Process {
     let path = format!("{directory}{name}");
     Process {
         exe: Some(Exe { path, state, open_directories: None }),
@@ -77,8 +77,8 @@ fn a_name_is_trusted_only_if_users_cannot_replace_the_file() {
     }
 }
 
-/// A super-server that passes its socket on to the service is not reported as sharing it, unless a user can have put its
-/// file there.
+/// A super-server that passes its socket on to the service is not reported as sharing it, unless a user can have put
+/// its file there.
 #[test]
 fn sharing_is_reported_if_a_user_can_replace_the_files() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
@@ -220,7 +220,8 @@ fn a_command_line_of_a_user_proves_nothing() {
     ] {
         let python = Process { unit: None, ..process(7, "python3", "python3 /usr/bin/salt-master", package) };
         let mut socket = socket("tcp/0.0.0.0:4505", Owner::Held(vec![7].into()));
-        socket.home = Home { uid: Some(uid), unit, container, ..Home::default() }.into();
+        socket.attributes =
+            SocketAttributes { uid: Some(uid), unit, container, ..SocketAttributes::default() }.into();
         let report = judge(seen(vec![socket], vec![python]), Registry::embedded());
         let mut findings = report.entries[0].findings().iter();
         let found = findings.find(|finding| finding.flag().code() == "impostor");
@@ -228,7 +229,8 @@ fn a_command_line_of_a_user_proves_nothing() {
     }
 }
 
-/// Code that was loaded into a program counts like the program file, and code that an interpreter loads like its script.
+/// Code that was loaded into a program counts like the program file, and code that an interpreter loads like its
+/// script.
 #[test]
 fn loaded_code_of_users() {
     let [package, ..] = GENUINE;

@@ -15,10 +15,10 @@
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
 //! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the two
-//! are unrelated: no process owns both sockets or belongs together with a process of the other as above, and if both run
-//! the same program as the same user, they are not the children of one process of that name. Two instances of one program
-//! on different addresses take traffic from each other as well. Both sockets get the finding: one for the traffic that it takes, the other for
-//! the traffic that it loses.
+//! are unrelated: no process owns both sockets or belongs together with a process of the other as above, and if both
+//! run the same program as the same user, they are not the children of one process of that name. Two instances of one
+//! program on different addresses take traffic from each other as well. Both sockets get the finding: one for the
+//! traffic that it takes, the other for the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -254,7 +254,7 @@ fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence
         wider.sort_unstable();
         for wide_at in wider {
             let wide = &places[wide_at];
-            if !place.socket.narrows(wide.socket) || !are_unrelated(place, wide) {
+            if !place.socket.takes_traffic_from(wide.socket) || !are_unrelated(place, wide) {
                 continue;
             }
             add(sides.entry(at).or_default(), |sides| &mut sides.0, wide);

@@ -254,10 +254,10 @@ fn shadows() {
 fn a_namespace_is_a_network_of_its_own() {
     let are_unrelated = [(7, 5, NGINX, &[1][..]), (8, 6, PYTHON, &[1])].map(|who| process(&who));
     let netns = Some(Netns { inode: 7, name: None });
-    let elsewhere: Arc<Home> = Home { netns, ..Home::default() }.into();
+    let elsewhere: Arc<SocketAttributes> = SocketAttributes { netns, ..SocketAttributes::default() }.into();
     for (first, second) in [("tcp/127.0.0.1:80", "tcp/0.0.0.0:80"), ("tcp/0.0.0.0:80", "tcp/0.0.0.0:80")] {
         let sockets = vec![
-            Socket { home: elsewhere.clone(), ..socket(first, Owner::Held(vec![7].into())) },
+            Socket { attributes: elsewhere.clone(), ..socket(first, Owner::Held(vec![7].into())) },
             socket(second, Owner::Held(vec![8].into())),
         ];
         assert_eq!(codes(&evidence(sockets, are_unrelated.to_vec())), ["", ""]);

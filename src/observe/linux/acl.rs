@@ -1,8 +1,8 @@
 //! Access control lists of POSIX: which users and groups can write a file, beyond its owner and its group.
 //!
-//! The list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version, then entries of
-//! a tag, the permitted bits and an ID, in little-endian order. An entry for a user or a group counts only as far as the
-//! entry for the mask permits.
+//! The list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version, then entries
+//! of a tag, the permitted bits and an ID, in little-endian order. An entry for a user or a group counts only as far as
+//! the entry for the mask permits.
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
@@ -51,8 +51,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the user other than root whom the list lets write; `Some(None)` for a group or for several users. `group` is the
-/// group of the file, and `counts` returns whether a group counts as a user.
+/// Returns the user other than root whom the list lets write; `Some(None)` for a group or for several users. `group` is
+/// the group of the file, and `counts` returns whether a group counts as a user.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

@@ -72,9 +72,9 @@ fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: the innermost service, scope or socket in it. A unit of another manager than that
-/// of the system is preceded by the system's unit, as `user@1000.service/ssh.service`: any user can start a unit that is
-/// called `ssh.service`.
+/// Returns the systemd unit of a path: the innermost service, scope or socket in it. A unit of another manager than
+/// that of the system is preceded by the system's unit, as `user@1000.service/ssh.service`: any user can start a unit
+/// that is called `ssh.service`.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<String> {
     let is_unit = |part: &&str| {
@@ -90,8 +90,8 @@ pub(super) fn unit(path: &str) -> Option<String> {
 }
 
 /// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. The name is
-/// preceded by the unit that it lies in if root does not own the group in which it lies: any user can give any name to a
-/// group of the user's own.
+/// preceded by the unit that it lies in if root does not own the group in which it lies: any user can give any name to
+/// a group of the user's own.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -105,8 +105,8 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
     }
 }
 
-/// Returns whether root owns a group, so that nobody else can have made the groups in it. If the tree cannot be seen, the
-/// path decides: systemd gives a user the groups below the user's manager.
+/// Returns whether root owns a group, so that nobody else can have made the groups in it. If the tree cannot be seen,
+/// the path decides: systemd gives a user the groups below the user's manager.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -19,7 +19,7 @@ const THREADS: usize = 64;
 
 /// The program of a process, as far as it could be found out.
 #[derive(Debug, Default)]
-pub(super) struct Program {
+pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
     pub script: Option<Script>,
@@ -34,19 +34,19 @@ pub(super) struct Program {
 /// So many files of further code are kept; one is enough for a finding.
 const CODE: usize = 8;
 
-/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter. The
-/// files that are mapped are checked if there are `libraries` to remember them.
+/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter.
+/// The files that are mapped are checked if there are `libraries` to remember them.
 pub(super) fn program(
     process: &OwnedFd,
     cmdline: &[String],
     origins: &mut Origins,
     libraries: Option<&mut Libraries>,
-) -> Program {
+) -> ProgramFiles {
     let mut link = readlinkat(process, "exe", Vec::new());
     let Some(tree) = origins.tree(process) else {
-        return Program { trouble: link.err().map(why), ..Program::default() };
+        return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
-    let mut program = Program::default();
+    let mut program = ProgramFiles::default();
     // A second attempt is made, because an upgrade may happen between the two reads of the file.
     for _ in 0..2 {
         let running = statat(process, "exe", AtFlags::empty()).ok();
@@ -82,8 +82,8 @@ pub(super) fn program(
 }
 
 /// Keeps the code that is less trustworthy than the program file and the script, the least trustworthy first.
-fn keep_least_trustworthy(program: &mut Program) {
-    let Program { exe, origin, script, code, .. } = program;
+fn keep_least_trustworthy(program: &mut ProgramFiles) {
+    let ProgramFiles { exe, origin, script, code, .. } = program;
     let (exe, origin, script) = (exe.clone(), origin.clone(), script.clone());
     let by = ReplaceableBy::of(&Process { exe, origin, script, ..Process::unknown(0) });
     code.retain(|file| ReplaceableBy::of_script(file) > by);
@@ -162,8 +162,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the file that ran belonged to a user, but the file that is at its path now belongs to another one: the
-/// file never was at this path of the machine.
+/// Returns whether the file that ran belonged to a user, but the file that is at its path now belongs to another one:
+/// the file never was at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -36,9 +36,9 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether the file that is at the path now replaced the one that runs, as an upgrade does: both are on one file
-/// system, and the old file belonged to root or to the owner of the new one. The path of a file that was deleted in a
-/// detached or private mount says nothing: any user can make such a mount.
+/// Returns whether the file that is at the path now replaced the one that runs, as an upgrade does: both are on one
+/// file system, and the old file belonged to root or to the owner of the new one. The path of a file that was deleted
+/// in a detached or private mount says nothing: any user can make such a mount.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }

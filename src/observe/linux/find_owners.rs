@@ -6,38 +6,39 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::owners::{self, Search, Walk};
-use super::sockets::{Found, Identity};
+use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
 use crate::model::{Gap, Owner, Pid, Stage, show_processes};
 
 /// How to search for owners.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct OwnerSearch {
     /// Whether every process that can be seen can be read.
     pub(super) privileged: bool,
     /// Whether to search threads and io_urings also if another process is known to own the socket.
-    pub(super) closely: bool,
+    pub(super) threads_and_rings: bool,
     /// Whether to search for hidden processes, and for sockets that no table shows.
-    pub(super) thoroughly: bool,
+    pub(super) hidden_processes: bool,
 }
 
-/// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `look` lists the sockets again.
+/// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `list_again` lists the
+/// sockets again.
 pub(super) fn find_owners(
-    found: &mut [Found],
-    Asked { privileged, closely, thoroughly }: Asked,
-    look: impl Fn() -> Option<Vec<Found>>,
+    found: &mut [FoundSocket],
+    OwnerSearch { privileged, threads_and_rings, hidden_processes }: OwnerSearch,
+    list_again: impl Fn() -> Option<Vec<FoundSocket>>,
     kernel_services: impl FnOnce() -> kernel_services::RunningServices,
     gaps: &mut Vec<Gap>,
 ) -> Option<Walk> {
     gaps.extend(hidden_by_proc(privileged));
-    if found.is_empty() && !thoroughly {
+    if found.is_empty() && !hidden_processes {
         let walk = owners::namespaces_only().ok()?;
         gaps.extend(masked_processes(&walk));
         return Some(walk);
     }
     let mut open: HashSet<u64> = found.iter().filter_map(|f| f.socket.inode).map(u64::from).collect();
-    let mut walk = match owners::walk(Search { wanted: &open, strays: thoroughly }) {
+    let mut walk = match owners::walk(Search { wanted: &open, strays: hidden_processes }) {
         Ok(walk) => walk,
         Err(errno) => {
             found.iter_mut().for_each(|f| f.socket.owner = Owner::Hidden);
@@ -52,7 +53,7 @@ pub(super) fn find_owners(
             return None;
         }
     };
-    if closely && let Err(errno) = search_closely(&mut walk, &open, thoroughly) {
+    if threads_and_rings && let Err(errno) = search_closely(&mut walk, &open, hidden_processes) {
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
@@ -60,10 +61,10 @@ pub(super) fn find_owners(
     // hide, and once more in the ordinary descriptors, because a socket may have moved to another process during the
     // walk.
     let mut gone = HashSet::new();
-    let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, look());
+    let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, list_again());
     if !open.is_empty() {
         let blind = !walk.unread.is_empty();
-        let hidden = if closely { Ok(()) } else { search_closely(&mut walk, &open, false) };
+        let hidden = if threads_and_rings { Ok(()) } else { search_closely(&mut walk, &open, false) };
         let second = hidden
             // A second walk cannot help if not every process may be read.
             .and_then(|()| {
@@ -78,7 +79,7 @@ pub(super) fn find_owners(
             Err(errno) => _ = walk.unread.insert(0, errno),
         }
         open.retain(|inode| !walk.is_held(*inode));
-        unsure |= !drop_vanished(found, &mut open, &mut gone, look());
+        unsure |= !drop_vanished(found, &mut open, &mut gone, list_again());
     }
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
@@ -108,22 +109,22 @@ pub(super) fn find_owners(
 }
 
 /// Searches the places where sockets and processes hide.
-fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, thoroughly: bool) -> Result<(), Errno> {
-    let search = Search { wanted, strays: thoroughly };
+fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, hidden_processes: bool) -> Result<(), Errno> {
+    let search = Search { wanted, strays: hidden_processes };
     search_threads_and_io_uring(walk, search)?;
-    hidden_processes::search(walk, search, thoroughly)
+    hidden_processes::search(walk, search, hidden_processes)
 }
 
 /// Removes the sockets that are no longer listed from the inodes in `open` and adds them to `gone`; returns `false` if
 /// the sockets could not be listed again.
 fn drop_vanished(
-    found: &[Found],
+    found: &[FoundSocket],
     open: &mut HashSet<u64>,
-    gone: &mut HashSet<Identity>,
-    listed: Option<Vec<Found>>,
+    gone: &mut HashSet<SocketId>,
+    listed: Option<Vec<FoundSocket>>,
 ) -> bool {
     let Some(listed) = listed else { return false };
-    let present: HashSet<_> = listed.iter().map(Found::identity).collect();
+    let present: HashSet<_> = listed.iter().map(FoundSocket::identity).collect();
     let mut still = HashSet::new();
     for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get()))) {
         if present.contains(&f.identity()) {
@@ -138,9 +139,9 @@ fn drop_vanished(
 
 /// Sets the owner of every socket; returns the number of sockets whose owner is unaccounted for.
 fn assign(
-    found: &mut [Found],
+    found: &mut [FoundSocket],
     walk: &Walk,
-    gone: &HashSet<Identity>,
+    gone: &HashSet<SocketId>,
     blind: bool,
     services: &kernel_services::RunningServices,
 ) -> u64 {
@@ -297,31 +298,31 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Home, Socket, State};
+    use crate::model::{Endpoint, Socket, SocketAttributes, State};
 
     /// Returns a socket that no process owns.
-    fn found() -> Found {
+    fn found() -> FoundSocket {
         let local: Endpoint = "tcp/127.0.0.1:9".parse().unwrap();
         let socket = Socket {
             local,
             peer: None,
             state: State::Listen,
             mptcp: false,
-            home: Home::default().into(),
+            attributes: SocketAttributes::default().into(),
             inode: u64::MAX.try_into().ok(),
             cookie: u64::MAX.try_into().ok(),
             v6only: None,
             queues: None,
             owner: Owner::Unknown,
         };
-        Found { socket, cgroup: None }
+        FoundSocket { socket, cgroup: None }
     }
 
     #[test]
     fn a_second_listing_that_fails_proves_nothing_gone() {
-        let owner_after = |again: fn() -> Option<Vec<Found>>| {
+        let owner_after = |again: fn() -> Option<Vec<FoundSocket>>| {
             let (mut one, mut gaps) = ([found()], Vec::new());
-            let asked = Asked { privileged: true, closely: false, thoroughly: false };
+            let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
                 .unwrap();
             let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");

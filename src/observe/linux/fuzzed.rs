@@ -17,8 +17,8 @@ pub fn mountinfo(text: &str) -> usize {
         + usize::from(settings::hides_processes(text))
 }
 
-/// Parses bytes as every kind of file in which a container manager describes containers; returns the lengths of what was
-/// found, in bytes.
+/// Parses bytes as every kind of file in which a container manager describes containers; returns the lengths of what
+/// was found, in bytes.
 #[must_use]
 pub fn containers(bytes: &[u8]) -> usize {
     containers::parse::every_kind(bytes)

@@ -1,5 +1,5 @@
-//! Searches for processes that `/proc` does not show: hidden by a mount over their directory, or left out of the list of
-//! the processes, as rootkits do.
+//! Searches for processes that `/proc` does not show: hidden by a mount over their directory, or left out of the list
+//! of the processes, as rootkits do.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;

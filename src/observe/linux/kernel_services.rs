@@ -38,14 +38,14 @@ enum Ports {
 }
 
 /// A kernel service: its protocols and ports, and the sign that it runs.
-type Service = (&'static [Protocol], Ports, Sign);
+type KernelService = (&'static [Protocol], Ports, Sign);
 
 const TCP: &[Protocol] = &[Protocol::Tcp];
 const UDP: &[Protocol] = &[Protocol::Udp];
 const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
 /// The callers of `sock_create_kern` and `udp_sock_create` in Linux that listen, by their directory in its sources.
-const SERVICES: [Service; 21] = [
+const SERVICES: [KernelService; 21] = [
     (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
     (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
     (UDP, Ports::Tunnels, Sign::Device("geneve")),    // drivers/net/geneve.c
@@ -182,7 +182,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Home, Netns, Owner, State};
+    use crate::model::{Netns, Owner, SocketAttributes, State};
 
     #[test]
     fn only_a_service_that_runs_explains_a_socket() {
@@ -213,7 +213,7 @@ mod tests {
                 peer: None,
                 state: State::Listen,
                 mptcp: false,
-                home: Arc::new(Home { uid, netns, ..Home::default() }),
+                attributes: Arc::new(SocketAttributes { uid, netns, ..SocketAttributes::default() }),
                 inode: None,
                 cookie: None,
                 v6only: None,

@@ -1,7 +1,8 @@
-//! The files whose code is in the memory of a process: its program file, its libraries, and code that was loaded into it.
+//! The files whose code is in the memory of a process: its program file, its libraries, and code that was loaded into
+//! it.
 //!
-//! A program file says nothing about code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
-//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Memory without a file is ordinary: interpreters
+//! A program file says nothing about code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as
+//! the program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Memory without a file is ordinary: interpreters
 //! translate their scripts into it. So are files that a process made for this purpose and removed.
 
 use std::collections::{HashMap, HashSet};
@@ -99,7 +100,8 @@ impl Libraries {
         for mapping in mappings {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // A layered file system may show another device and inode here. If another file has the path, that is judged.
+            // A layered file system may show another device and inode here. If another file has the path, that is
+            // judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }

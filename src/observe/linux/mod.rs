@@ -20,7 +20,7 @@ mod fuse;
 pub mod fuzzed;
 mod generic_netlink;
 mod hidden_processes;
-mod homes;
+mod kernel_protocols;
 mod kernel_services;
 mod links;
 mod machine;
@@ -36,15 +36,16 @@ pub mod packages;
 mod process;
 pub mod procnet;
 mod reading;
+mod scanned_namespaces;
 mod script;
 mod settings;
 mod shared_ports;
+mod socket_attributes;
 mod sockets;
 mod threads_and_rings;
 mod tree;
 mod unlisted_sockets;
 mod users;
-mod view;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -52,12 +53,12 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use self::find_owners::{Asked, find_owners};
-use self::homes::{resolve_missing_users_and_cgroups, resolve_users_and_cgroups};
-use self::owners::Place;
-use self::reading::Job;
-use self::sockets::Found;
-use self::view::{SocketScan, View};
+use self::find_owners::{OwnerSearch, find_owners};
+use self::owners::SocketDescriptor;
+use self::reading::ReadRequest;
+use self::scanned_namespaces::{ScannedNamespaces, SocketScan};
+use self::socket_attributes::{resolve_missing_users_and_cgroups, resolve_users_and_cgroups};
+use self::sockets::FoundSocket;
 pub(super) use self::watch::PollState;
 use super::{Error, Scope};
 use crate::model::{
@@ -71,45 +72,45 @@ use crate::model::{
 /// Returns an error if a network namespace that was asked for cannot be found; anything else that could not be seen is
 /// a gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
-    look(scope).map(|seen| seen.observation)
+    scan(scope).map(|seen| seen.snapshot)
 }
 
 /// A snapshot, and the data that makes the next scan cheaper.
 #[derive(Debug)]
 struct ScanResult {
-    observation: Snapshot,
-    view: View,
+    snapshot: Snapshot,
+    scanned_namespaces: ScannedNamespaces,
     /// The gaps in the list of sockets alone.
     blind: Vec<Gap>,
-    places: Vec<Place>,
+    descriptors: Vec<SocketDescriptor>,
 }
 
-fn look(scope: &Scope) -> Result<ScanResult, Error> {
+fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     let taken = Timestamp::now();
     let privileged = settings::privileged();
     let ephemeral = settings::ephemeral();
     let kernel = sysinfo::System::kernel_version().ok();
-    let view = View::open(scope)?;
-    let SocketScan { mut found, namespaces, mut gaps, mut notes } = view.look(scope);
+    let scanned_namespaces = ScannedNamespaces::open(scope)?;
+    let SocketScan { mut found, namespaces, mut gaps, mut notes } = scanned_namespaces.list_sockets(scope);
     let blind = gaps.clone();
-    let mut places = Vec::new();
+    let mut descriptors = Vec::new();
     gaps.extend(ephemeral.gaps);
     if scope.processes
         && let Some(walk) = find_owners(
             &mut found,
-            Asked {
+            OwnerSearch {
                 privileged,
-                closely: scope.details || scope.packages,
-                thoroughly: scope.packages || (scope.details && scope.namespaces == Namespaces::All),
+                threads_and_rings: scope.details || scope.packages,
+                hidden_processes: scope.packages || (scope.details && scope.namespaces == Namespaces::All),
             },
-            || view.scan_again(scope, &blind),
-            || view.kernel_services(),
+            || scanned_namespaces.scan_again(scope, &blind),
+            || scanned_namespaces.kernel_services(),
             &mut gaps,
         )
     {
-        notes.extend(view.unseen(&walk));
+        notes.extend(scanned_namespaces.unseen(&walk));
         notes.extend(bpf::steering(&walk.bpf_links));
-        places = walk.places;
+        descriptors = walk.descriptors;
     }
     let part = settings::host_scope();
     if scope.processes {
@@ -127,7 +128,7 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
     }
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
-    let observation = Snapshot {
+    let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
         tool: Some(Tool::this()),
         taken,
@@ -152,7 +153,7 @@ fn look(scope: &Scope) -> Result<ScanResult, Error> {
         gaps,
         notes,
     };
-    Ok(ScanResult { observation, view, blind, places })
+    Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }
 
 /// Returns whether the system knows a user of this name.
@@ -177,12 +178,12 @@ pub(super) fn is_running(name: &str) -> bool {
 /// Reads the owners, in rising order of pid, and looks up their users.
 fn processes(
     scope: &Scope,
-    found: &mut [Found],
+    found: &mut [FoundSocket],
     users: &mut users::Users,
     gaps: &mut Vec<Gap>,
 ) -> Vec<Process> {
     let pids: BTreeSet<Pid> = found.iter().flat_map(|f| f.socket.owner.pids()).copied().collect();
-    let reading::Outcome { mut processes, silent, unjudged } = reading::read(jobs(scope, found, pids));
+    let reading::ReadProcesses { mut processes, silent, unjudged } = reading::read(jobs(scope, found, pids));
     name_users(&mut processes, users);
     let mut reasons: BTreeMap<String, Vec<Pid>> = BTreeMap::new();
     for (pid, why) in unjudged {
@@ -200,7 +201,7 @@ fn processes(
 }
 
 /// Returns the container of the sockets of each process.
-fn groups(found: &[Found]) -> BTreeMap<Pid, String> {
+fn groups(found: &[FoundSocket]) -> BTreeMap<Pid, String> {
     let in_container = found.iter().filter_map(|f| Some((&f.socket, f.socket.container.as_ref()?)));
     in_container
         .flat_map(|(socket, group)| socket.owner.pids().iter().map(|pid| (*pid, group.clone())))
@@ -221,10 +222,10 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
 /// package of the program. A process that cannot be read, or that is another process by now, stays as it is.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
-    let jobs = unread.map(|process| Job {
+    let jobs = unread.map(|process| ReadRequest {
         pid: process.pid,
         everything: true,
-        sockets_say: false,
+        unit_known: false,
         cmdline: true,
         maps: false,
     });
@@ -258,17 +259,17 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 }
 
 /// Returns what to read of each process.
-fn jobs(scope: &Scope, found: &[Found], pids: BTreeSet<Pid>) -> Vec<Job> {
-    let sharing = if scope.details { HashSet::new() } else { shared_ports::of(found) };
+fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
+    let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
     // If a socket's own control group has no name, the groups of its owners are used. Process 1 opens sockets for other
     // processes.
     let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
-    let job = |pid| Job {
+    let job = |pid| ReadRequest {
         pid,
         everything: scope.details || sharing.contains(&pid),
-        sockets_say: !silent.contains(&pid),
+        unit_known: !silent.contains(&pid),
         cmdline: true,
         maps: scope.details || scope.packages,
     };

@@ -16,14 +16,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::files::{self, numbers};
 use super::links;
-use super::settings::{self, Ephemeral};
-use super::sockets::{self, Listed};
+use super::settings::{self, EphemeralSettings};
+use super::sockets::{self, SocketList};
 use crate::model::{Netns, Pid};
 use crate::observe::Scope;
 
 /// A network namespace and the way to enter it.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct NamespaceHandle {
     /// Its inode and name.
     pub netns: Netns,
     /// A file that represents it: under `/proc/PID/ns`, among a process's descriptors, or mounted.
@@ -39,10 +39,11 @@ pub(super) fn own() -> Option<u64> {
 
 /// Returns every network namespace that can be found, by inode: those of processes and of their threads, those that are
 /// mounted (in `/run/netns` or in the directories of container managers), and those that a descriptor keeps alive.
-pub(super) fn discover() -> BTreeMap<u64, Known> {
+pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     let mut found = BTreeMap::new();
     let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
-        let known = found.entry(inode).or_insert(Known { netns: Netns { inode, name: None }, way, pid });
+        let known =
+            found.entry(inode).or_insert(NamespaceHandle { netns: Netns { inode, name: None }, way, pid });
         known.netns.name = known.netns.name.take().or(name);
         known.pid = known.pid.or(pid);
     };
@@ -101,7 +102,7 @@ fn inode_of(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
-impl Known {
+impl NamespaceHandle {
     /// Returns whether `name` is its name, the pid of a process in it, or its inode.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse::<u64>().ok();
@@ -150,7 +151,10 @@ impl Known {
     /// # Errors
     ///
     /// Returns an error if it can neither be entered nor read through a process.
-    pub(super) fn look(&self, scope: &Scope) -> Result<(Listed, Option<Ephemeral>), Errno> {
+    pub(super) fn list_sockets(
+        &self,
+        scope: &Scope,
+    ) -> Result<(SocketList, Option<EphemeralSettings>), Errno> {
         let entered = self.enter(|| (sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())));
         match (entered, self.pid) {
             (Err(why), Some(pid)) if File::open(format!("/proc/{pid}/net/tcp")).is_ok() => {

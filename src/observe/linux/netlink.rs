@@ -2,9 +2,9 @@
 //!
 //! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can make another
 //! socket disappear from the dump without notice. So the buffers are as large as the kernel fills (it sizes the first
-//! datagram by the largest read so far, so a large read comes first), and a dump of more than one datagram is repeated until two
-//! dumps agree. A socket that only the second dump contains is reported too. Only the identities of reported sockets
-//! are kept, because there may be a hundred thousand sockets.
+//! datagram by the largest read so far, so a large read comes first), and a dump of more than one datagram is repeated
+//! until two dumps agree. A socket that only the second dump contains is reported too. Only the identities of reported
+//! sockets are kept, because there may be a hundred thousand sockets.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,7 +16,7 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
-use super::diag::{self, DumpError, Progress, Reading, Record};
+use super::diag::{self, DumpError, Progress, Reading, SocketRecord};
 use crate::model::Family;
 
 /// The kernel fills datagrams of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c).
@@ -57,7 +57,7 @@ fn connect() -> Result<OwnedFd, Errno> {
 
 /// A request for a dump.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
+pub(super) struct DumpRequest {
     /// The family; `None`, which only TCP supports, asks for both in one pass.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
@@ -79,20 +79,20 @@ impl Netlink {
     /// Returns the error number if the kernel refuses the request as such; in this case no socket was passed on.
     pub(super) fn dump(
         &mut self,
-        question: Question,
-        each: &mut dyn FnMut(&Record),
+        request: DumpRequest,
+        each: &mut dyn FnMut(&SocketRecord),
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
             // The answer does not matter, and it is empty: no socket is in none of the states.
-            let _ = self.ask(Question { states: 0, ..question }, &mut |_| {});
+            let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = HashSet::new();
         // Unless two dumps agree, the last one is used and the disagreement is reported.
         let mut trouble = None;
         for attempt in 0..ATTEMPTS {
             let (before, mut listed) = (seen.len(), 0);
-            let outcome = self.ask(question, &mut |record| {
+            let outcome = self.ask(request, &mut |record| {
                 listed += 1;
                 // The dump can contain a socket twice if the socket moved while the kernel walked its tables.
                 if seen.insert(record.cookie) {
@@ -115,8 +115,8 @@ impl Netlink {
     }
 
     /// Sends one request; returns the sockets, and whether a single datagram carried them all.
-    fn ask(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, DumpError> {
-        let outcome = self.read(question, each);
+    fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
+        let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
             // The kernel refuses a new request while it still answers the previous one: open a new connection.
             if let Ok(socket) = connect() {
@@ -126,10 +126,10 @@ impl Netlink {
         outcome
     }
 
-    fn read(&mut self, question: Question, each: &mut dyn FnMut(&Record)) -> Result<bool, DumpError> {
+    fn read(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let kernel = |e: Errno| DumpError::Kernel(e.raw_os_error());
         self.sequence = self.sequence.wrapping_add(1);
-        let Question { family, protocol, states } = question;
+        let DumpRequest { family, protocol, states } = request;
         let request = match family {
             Some(family) => diag::request(family, protocol, states, self.sequence),
             None => diag::tcp_request(states, self.sequence),

@@ -25,7 +25,8 @@ use crate::model::{Origin, OriginKind};
 /// Directories are checked to this depth. The kernel's longest path can have 2,048 of them; real programs have far
 /// fewer.
 const DEEPEST: usize = 64;
-/// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy 9.1.2).
+/// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy
+/// 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
 /// The ID that stands for a user without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
@@ -46,8 +47,8 @@ pub(super) struct DirectoriesAbove {
 }
 
 impl DirectoriesAbove {
-    /// Sets the user who mounted the file system. Nobody else can replace its files, although the mount point may lie in a
-    /// world-writable directory.
+    /// Sets the user who mounted the file system. Nobody else can replace its files, although the mount point may lie
+    /// in a world-writable directory.
     fn set_mounted_by(&mut self, user: Option<u32>) {
         self.mounted_by = user;
         if user.is_some_and(|uid| uid != 0) {
@@ -57,14 +58,14 @@ impl DirectoriesAbove {
 }
 
 /// A directory: its mount namespace, the root of the process, and its path.
-type Place = (u64, (u64, u64), Vec<u8>);
+type DirectoryKey = (u64, (u64, u64), Vec<u8>);
 
 /// Judges files and remembers their directories, because most programs lie in common directories.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     own: OnceCell<Option<Tree>>,
     administrators: OnceCell<Vec<u32>>,
-    above: HashMap<Place, DirectoriesAbove>,
+    above: HashMap<DirectoryKey, DirectoriesAbove>,
 }
 
 impl Origins {
@@ -151,8 +152,8 @@ impl Origins {
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the one that runs,
-    /// or to none.
+    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the one that
+    /// runs, or to none.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))

@@ -28,7 +28,7 @@ const WORTH_A_THREAD: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The descriptors that refer to wanted inodes, by inode.
-    pub places: Vec<Place>,
+    pub descriptors: Vec<SocketDescriptor>,
     /// Wanted inodes and the processes that own them without a descriptor of their own.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
@@ -88,9 +88,9 @@ impl Walk {
     pub(super) fn absorb(&mut self, other: Walk) {
         self.unread.extend(other.unread);
         self.namespaces.extend(other.namespaces);
-        self.places.extend(other.places);
+        self.descriptors.extend(other.descriptors);
         self.apart.extend(other.apart);
-        self.places.sort_unstable_by_key(|place| (place.inode, place.pid));
+        self.descriptors.sort_unstable_by_key(|place| (place.inode, place.pid));
         self.apart.sort_unstable();
         self.rings.extend(other.rings);
         self.bpf_links.extend(other.bpf_links);
@@ -105,11 +105,13 @@ impl Walk {
 
     /// Returns the processes that own an inode, in rising order.
     pub(super) fn owners_of(&self, inode: u64) -> Vec<Pid> {
-        let places = self.places.get(self.places.partition_point(|place| place.inode < inode)..);
+        let descriptors =
+            self.descriptors.get(self.descriptors.partition_point(|place| place.inode < inode)..);
         let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
-        let places = places.into_iter().flatten().take_while(|place| place.inode == inode);
+        let descriptors = descriptors.into_iter().flatten().take_while(|place| place.inode == inode);
         let apart = apart.into_iter().flatten().take_while(|(other, _)| *other == inode);
-        let mut pids: Vec<Pid> = places.map(|place| place.pid).chain(apart.map(|(_, pid)| *pid)).collect();
+        let mut pids: Vec<Pid> =
+            descriptors.map(|place| place.pid).chain(apart.map(|(_, pid)| *pid)).collect();
         pids.sort_unstable();
         pids.dedup();
         pids
@@ -117,7 +119,7 @@ impl Walk {
 
     /// Returns whether any process owns an inode.
     pub(super) fn is_held(&self, inode: u64) -> bool {
-        self.places.binary_search_by_key(&inode, |place| place.inode).is_ok()
+        self.descriptors.binary_search_by_key(&inode, |place| place.inode).is_ok()
             || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
     }
 
@@ -143,7 +145,7 @@ impl Walk {
 
 /// The descriptor by which a process owns a socket: a later scan can check it at little cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct SocketDescriptor {
     /// The process.
     pub pid: Pid,
     /// The inode of the socket.
@@ -162,8 +164,8 @@ const KEPT: usize = 256;
 
 impl OpenDirectories {
     /// Opens the descriptor directories of the first 256 processes in `places`; skips those that may not be opened.
-    pub(super) fn of(places: &[Place]) -> Self {
-        let mut pids: Vec<Pid> = places.iter().map(|place| place.pid).collect();
+    pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
+        let mut pids: Vec<Pid> = descriptors.iter().map(|place| place.pid).collect();
         pids.dedup();
         let open =
             |pid: Pid| Some((pid, openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).ok()?));
@@ -176,10 +178,10 @@ impl OpenDirectories {
     }
 
     /// Returns whether every place still refers to its socket.
-    pub(super) fn hold<'p>(&self, mut places: impl Iterator<Item = &'p Place>) -> bool {
+    pub(super) fn hold<'p>(&self, mut descriptors: impl Iterator<Item = &'p SocketDescriptor>) -> bool {
         let Ok(proc) = open(CWD, c"/proc") else { return false };
         let mut buffer = [MaybeUninit::uninit(); 64];
-        places.all(|place| {
+        descriptors.all(|place| {
             let number = DecInt::new(place.descriptor);
             let link = if let Some(directory) = self.0.get(&place.pid) {
                 readlinkat_raw(directory, number, &mut buffer)
@@ -291,7 +293,7 @@ fn process(
     let mut visit = |link: &[u8], descriptor: u32| {
         if let Some(inode) = bracketed(link, b"socket:[") {
             if search.wanted.contains(&inode) {
-                walk.places.push(Place { pid, inode, descriptor });
+                walk.descriptors.push(SocketDescriptor { pid, inode, descriptor });
             } else if search.strays {
                 walk.strays.push(Stray { pid, thread: pid, descriptor, inode });
             }

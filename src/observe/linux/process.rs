@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::cgroup;
-use super::executable::{self, Program};
+use super::executable::{self, ProgramFiles};
 use super::files::{numbers, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
@@ -27,12 +27,12 @@ const PARENTS: usize = 64;
 
 /// What to read of a process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
+pub(super) struct ReadRequest {
     pub pid: Pid,
     /// Whether to read everything, or only what identifies the program.
     pub everything: bool,
     /// Whether the unit and container are known from its sockets.
-    pub sockets_say: bool,
+    pub unit_known: bool,
     /// Whether to read the command line.
     pub cmdline: bool,
     /// Whether to check the files that it has mapped to run them.
@@ -69,11 +69,11 @@ impl Reader {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only what identifies the program, and its user and state: name, file and command line, and also its unit and
-    /// container unless its sockets have them.
-    pub(super) fn program(&mut self, job: Job) -> Process {
+    /// Reads only what identifies the program, and its user and state: name, file and command line, and also its unit
+    /// and container unless its sockets have them.
+    pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
-        let (unit, container) = if job.sockets_say { (None, None) } else { membership(&process) };
+        let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
         Process {
             name: comm(&process),
@@ -86,7 +86,7 @@ impl Reader {
     }
 
     /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is left out.
-    pub(super) fn process(&mut self, job: Job) -> Option<Process> {
+    pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
@@ -108,12 +108,12 @@ impl Reader {
     }
 
     /// Reads its program file, its script, further code and its command line.
-    fn what_runs(&mut self, job: Job, process: &OwnedFd) -> Process {
+    fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd) -> Process {
         let living = executable::living_thread(process);
         let process = living.as_ref().unwrap_or(process);
         let cmdline = if job.cmdline { cmdline(process) } else { Vec::new() };
         let libraries = job.maps.then_some(&mut self.libraries);
-        let Program { exe, origin, script, code, is_mapped: is_program_mapped, trouble } =
+        let ProgramFiles { exe, origin, script, code, is_mapped: is_program_mapped, trouble } =
             executable::program(process, &cmdline, &mut self.origins, libraries);
         self.unjudged.extend(trouble.map(|why| (job.pid, why)));
         Process { exe, origin, script, code, is_program_mapped, cmdline, ..Process::unknown(job.pid) }

@@ -5,12 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::diag::Record;
+use super::diag::SocketRecord;
 use crate::model::Family;
 
 /// Parses one table; returns its sockets, and the number of lines that could not be read.
 #[must_use]
-pub fn table(text: &str) -> (Vec<Record>, u64) {
+pub fn table(text: &str) -> (Vec<SocketRecord>, u64) {
     let mut refused = 0;
     let mut records = Vec::new();
     // The first line is the header.
@@ -25,7 +25,7 @@ pub fn table(text: &str) -> (Vec<Record>, u64) {
 
 /// Parses `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, in which all fields except uid and inode
 /// are hexadecimal.
-fn row(line: &str) -> Option<Record> {
+fn row(line: &str) -> Option<SocketRecord> {
     let mut fields = line.split_ascii_whitespace();
     fields.next()?.strip_suffix(':')?;
     let (family, local) = endpoint(fields.next()?)?;
@@ -37,7 +37,7 @@ fn row(line: &str) -> Option<Record> {
     let (send, receive) = fields.next()?.split_once(':')?;
     let uid = number(fields.nth(2)?, 10)?;
     let inode = number(fields.nth(1)?, 10)?;
-    Some(Record {
+    Some(SocketRecord {
         family,
         state,
         local,

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(super) use super::process::Job;
+pub(super) use super::process::ReadRequest;
 use super::process::Reader;
 use crate::model::{Pid, Process};
 
@@ -15,7 +15,7 @@ const PATIENCE: usize = 8;
 
 /// The processes that were read.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in rising order.
     pub silent: Vec<Pid>,
@@ -37,15 +37,19 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
 }
 
 /// Reads the processes. A process that does not answer is tried once more without its command line.
-pub(super) fn read(jobs: Vec<Job>) -> Outcome {
+pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };
         process.unwrap_or_else(|| Process::unknown(job.pid))
     })
 }
 
-fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Process) -> Outcome {
-    let mut outcome = Outcome::default();
+fn read_by(
+    mut jobs: Vec<ReadRequest>,
+    limit: Duration,
+    read: fn(&mut Reader, ReadRequest) -> Process,
+) -> ReadProcesses {
+    let mut outcome = ReadProcesses::default();
     while !jobs.is_empty() && outcome.silent.len() < PATIENCE {
         let shared = Shared::default();
         let (theirs, their_jobs) = (Arc::clone(&shared), jobs.clone());
@@ -68,7 +72,7 @@ fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Pr
         // The waiting thread is abandoned; it ends when this process ends.
         jobs.drain(..=done);
         if stuck.cmdline {
-            jobs.push(Job { cmdline: false, maps: false, ..stuck });
+            jobs.push(ReadRequest { cmdline: false, maps: false, ..stuck });
         }
         outcome.silent.push(stuck.pid);
     }
@@ -86,7 +90,7 @@ fn read_by(mut jobs: Vec<Job>, limit: Duration, read: fn(&mut Reader, Job) -> Pr
 }
 
 /// Waits until everything is read, or until one process takes longer than the limit; returns how many were read.
-fn wait(shared: &Shared, limit: Duration, outcome: &mut Outcome) -> usize {
+fn wait(shared: &Shared, limit: Duration, outcome: &mut ReadProcesses) -> usize {
     let mut progress = lock(shared);
     loop {
         let before = progress.processes.len();
@@ -105,8 +109,8 @@ fn wait(shared: &Shared, limit: Duration, outcome: &mut Outcome) -> usize {
 mod tests {
     use super::*;
 
-    fn job(pid: Pid) -> Job {
-        Job { pid, everything: false, sockets_say: true, cmdline: true, maps: true }
+    fn job(pid: Pid) -> ReadRequest {
+        ReadRequest { pid, everything: false, unit_known: true, cmdline: true, maps: true }
     }
 
     #[test]

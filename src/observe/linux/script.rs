@@ -8,7 +8,7 @@ use rustix::io::{Errno, read};
 use super::files::slurp;
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
-use crate::model::interpreter::{self, Runs};
+use crate::model::interpreter::{self, InterpreterCommand};
 use crate::model::loaded_code;
 use crate::model::python_modules::modules_of_python;
 use crate::model::{Origin, OriginKind, Script};
@@ -28,20 +28,20 @@ pub(super) fn script(
     origins: &mut Origins,
 ) -> Option<Script> {
     let whole = with_argument_files(process, program, cmdline, tree);
-    match interpreter::runs(program, whole.as_deref().unwrap_or(cmdline))? {
-        Runs::File(path) => file(process, tree, path, origins),
-        Runs::ClassPath(elements, _) => {
+    match interpreter::parse_command(program, whole.as_deref().unwrap_or(cmdline))? {
+        InterpreterCommand::File(path) => file(process, tree, path, origins),
+        InterpreterCommand::ClassPath(elements, _) => {
             let elements = elements.into_iter().take(CLASS_PATH);
             let scripts = elements.filter_map(|element| file(process, tree, element, origins));
             // An element that does not exist is ignored, as Java does.
             scripts.filter(exists).max_by_key(kind)
         }
-        Runs::Module(_) | Runs::Code(_) => {
+        InterpreterCommand::Module(_) | InterpreterCommand::Code(_) => {
             let paths = modules_of_python(program, cmdline).into_iter();
             let scripts = paths.filter_map(|path| file(process, tree, &path, origins));
             scripts.filter(exists).max_by_key(kind)
         }
-        Runs::Relay(_) | Runs::Nothing => None,
+        InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
 }
 
@@ -54,8 +54,8 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
-/// Returns the files of code that the options of an interpreter load, if users can replace them or nothing is known about
-/// them.
+/// Returns the files of code that the options of an interpreter load, if users can replace them or nothing is known
+/// about them.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -67,8 +67,8 @@ pub(super) fn loaded(
     files.filter_map(|path| file(process, tree, path, origins)).collect()
 }
 
-/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them; `None`
-/// for other programs, and if it has none.
+/// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them;
+/// `None` for other programs, and if it has none.
 fn with_argument_files(
     process: &OwnedFd,
     program: &str,
@@ -139,7 +139,8 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
 /// Returns the file at `path`, as the process wrote it, and who can replace it.
 fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
-    // The process may have changed its working directory, so that nothing is known about a relative path that leads nowhere.
+    // The process may have changed its working directory, so that nothing is known about a relative path that leads
+    // nowhere.
     let missing = path.starts_with('/').then_some(OriginKind::Deleted);
     let found = of_link(tree, &root, &whole, missing, origins);
     Some(found.called(String::from_utf8_lossy(&whole).into_owned()))
@@ -206,8 +207,8 @@ fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins like every ELF file.
-/// Only such a file is opened for reading.
+/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins like every ELF
+/// file. Only such a file is opened for reading.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     let mode = Mode::from_raw_mode(stat.st_mode);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile

@@ -12,7 +12,7 @@ use crate::observe::Scope;
 const DEFAULT_RANGE: PortRange = PortRange { low: 32768, high: 60999 };
 
 /// The ports that outgoing connections use, in the network namespace of the calling thread.
-pub(super) struct Ephemeral {
+pub(super) struct EphemeralSettings {
     pub range: PortRange,
     /// The ports of the range that the kernel never hands out; rising.
     pub reserved: Vec<PortRange>,
@@ -28,7 +28,7 @@ const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
 
 /// Reads `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`; both serve IPv6 as well.
-pub(super) fn ephemeral() -> Ephemeral {
+pub(super) fn ephemeral() -> EphemeralSettings {
     let mut gaps = Vec::new();
     let mut range = setting("ip_local_port_range", range);
     let mut reserved = setting("ip_local_reserved_ports", ranges);
@@ -47,7 +47,7 @@ pub(super) fn ephemeral() -> Ephemeral {
     } else if let Err(why) = &mut reserved {
         lost("the reserved ports of this kernel; none are assumed", why);
     }
-    Ephemeral {
+    EphemeralSettings {
         source: if range.is_ok() {
             "net.ipv4.ip_local_port_range"
         } else {

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::sockets::Found;
+use super::sockets::FoundSocket;
 use crate::model::{Pid, Socket, unmapped};
 
 /// On a port with more sockets than this, the sockets are not compared with each other: all their processes are read.
@@ -13,10 +13,10 @@ const CROWD: usize = 64;
 
 /// Returns the processes of sockets that several processes own, and of sockets that share or overlap an address with a
 /// socket of other processes.
-pub(super) fn of(found: &[Found]) -> HashSet<Pid> {
+pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();
-    for Found { socket, .. } in found {
+    for FoundSocket { socket, .. } in found {
         let pids = socket.owner.pids();
         if !socket.state.holds_port() || pids.is_empty() {
             continue;
@@ -32,7 +32,9 @@ pub(super) fn of(found: &[Found]) -> HashSet<Pid> {
             let meets = |other: &Socket| {
                 let place = |socket: &Socket| (unmapped(socket.local.address), socket.local.device.clone());
                 one.owner != other.owner
-                    && (place(one) == place(other) || one.narrows(other) || other.narrows(one))
+                    && (place(one) == place(other)
+                        || one.takes_traffic_from(other)
+                        || other.takes_traffic_from(one))
             };
             if sockets.len() > CROWD {
                 sharing.extend(one.owner.pids());

@@ -11,114 +11,44 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::diag::{DumpError, Record};
-use super::netlink::{Netlink, Question};
+use super::diag::{DumpError, SocketRecord};
+use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
+use super::netlink::{DumpRequest, Netlink};
 use super::{links, nat, procnet};
 use crate::model::{
-    Device, Endpoint, Family, Gap, Home, Netns, Note, Owner, Peer, Protocol, Queues, Socket, Stage, State,
+    Device, Endpoint, Family, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket, SocketAttributes,
+    Stage, State,
 };
 use crate::observe::Scope;
 
 /// A socket whose process, user and control group have not been looked up yet.
 #[derive(Debug)]
-pub(super) struct Found {
-    /// The socket; its owner is [`Owner::Unknown`], and only the user ID and the namespace of its home are known.
+pub(super) struct FoundSocket {
+    /// The socket; its owner is [`Owner::Unknown`], and only the user ID and the network namespace of its attributes
+    /// are known.
     pub socket: Socket,
-    /// The ID of its control group; sockets that share a home have the same ID.
+    /// The ID of its control group; sockets that share their attributes have the same ID.
     pub cgroup: Option<NonZeroU64>,
 }
 
 /// The identity of a socket until the machine restarts: its cookie, or its inode if it has no cookie.
-pub(super) type Identity = (Option<NonZeroU64>, Option<NonZeroU64>);
+pub(super) type SocketId = (Option<NonZeroU64>, Option<NonZeroU64>);
 
-impl Found {
-    pub(super) fn identity(&self) -> Identity {
+impl FoundSocket {
+    pub(super) fn identity(&self) -> SocketId {
         (self.socket.cookie, if self.socket.cookie.is_some() { None } else { self.socket.inode })
     }
 }
 
 /// The sockets of one namespace.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(super) struct SocketList {
     /// The sockets in the scope.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
     /// The source that answered, if it is not the usual one.
     pub notes: Vec<Note>,
-}
-
-/// A protocol by the kernel's number and names.
-struct Kind {
-    /// `IPPROTO_*` (linux/in.h).
-    number: u16,
-    /// The protocol of its sockets in listings.
-    protocol: Protocol,
-    /// Its names in `/proc/net/protocols`, for IPv4 and IPv6.
-    inventory: [&'static str; 2],
-    /// Its tables in `/proc/net`, for IPv4 and IPv6.
-    tables: Option<[&'static str; 2]>,
-    /// The kernel module that answers for it (net/ipv4/tcp_diag.c and similar files), which may not be loaded.
-    module: &'static str,
-}
-
-impl Kind {
-    fn label(&self, family: Family) -> &'static str {
-        self.inventory[usize::from(family == Family::Ipv6)]
-    }
-}
-
-const IPPROTO_MPTCP: u16 = 262;
-
-static KINDS: [Kind; 6] = [
-    Kind {
-        number: 6,
-        protocol: Protocol::Tcp,
-        inventory: ["TCP", "TCPv6"],
-        tables: Some(["tcp", "tcp6"]),
-        module: "tcp_diag",
-    },
-    Kind {
-        number: 17,
-        protocol: Protocol::Udp,
-        inventory: ["UDP", "UDPv6"],
-        tables: Some(["udp", "udp6"]),
-        module: "udp_diag",
-    },
-    Kind {
-        number: 136,
-        protocol: Protocol::Udplite,
-        inventory: ["UDP-Lite", "UDPLITEv6"],
-        tables: Some(["udplite", "udplite6"]),
-        module: "udp_diag",
-    },
-    Kind {
-        number: 132,
-        protocol: Protocol::Sctp,
-        inventory: ["SCTP", "SCTPv6"],
-        tables: None,
-        module: "sctp_diag",
-    },
-    Kind {
-        number: 33,
-        protocol: Protocol::Dccp,
-        inventory: ["DCCP", "DCCPv6"],
-        tables: None,
-        module: "dccp_diag",
-    },
-    // MPTCP comes after TCP, because it only marks sockets that are already listed.
-    Kind {
-        number: IPPROTO_MPTCP,
-        protocol: Protocol::Tcp,
-        inventory: ["MPTCP", "MPTCPv6"],
-        tables: None,
-        module: "mptcp_diag",
-    },
-];
-
-/// Returns whether listings show sockets of the protocol with this name in `/proc/net/protocols`.
-pub(super) fn is_transport(name: &str) -> bool {
-    KINDS.iter().any(|kind| kind.inventory.contains(&name))
 }
 
 /// States by their number in net/tcp_states.h.
@@ -184,20 +114,20 @@ fn remedy(why: Errno, modules: &str) -> String {
 }
 
 /// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own).
-pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
-    let mut lister = Lister {
+pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> SocketList {
+    let mut lister = SocketLister {
         scope,
         netns,
         tables: "/proc/thread-self/net".to_owned(),
         devices: None,
-        homes: HashMap::new(),
-        listed: Listed::default(),
+        socket_attributes: HashMap::new(),
+        listed: SocketList::default(),
         refusals: Vec::new(),
     };
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
     let published = nat::published_ports(scope, netns);
-    let published_ports = published.sockets.into_iter().map(|socket| Found { socket, cgroup: None });
+    let published_ports = published.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None });
     listed.found.extend(published_ports);
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
@@ -205,14 +135,14 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> Listed {
 }
 
 /// Lists the sockets of another network namespace, `netns`, by the tables of a process in it.
-pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno) -> Listed {
-    let mut lister = Lister {
+pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno) -> SocketList {
+    let mut lister = SocketLister {
         scope,
         netns: Some(netns),
         tables: format!("/proc/{pid}/net"),
         devices: None,
-        homes: HashMap::new(),
-        listed: Listed::default(),
+        socket_attributes: HashMap::new(),
+        listed: SocketList::default(),
         refusals: Vec::new(),
     };
     lister.run(&mut Err(why));
@@ -220,22 +150,22 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
 }
 
 /// The user, the control group, whether the device is a loopback device, and whether the socket is transparent: sockets
-/// with the same key share a home.
-type HomeKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool);
+/// with the same key share their attributes.
+type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool);
 
-struct Lister<'s> {
+struct SocketLister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
     /// Names of devices by index, and whether they are loopback devices; read at the first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
-    homes: HashMap<HomeKey, Arc<Home>>,
-    listed: Listed,
+    socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
+    listed: SocketList,
     /// The kinds for which `sock_diag` did not answer, and the reason.
-    refusals: Vec<(&'static Kind, Family, Errno)>,
+    refusals: Vec<(&'static KernelProtocol, Family, Errno)>,
 }
 
-impl Lister<'_> {
+impl SocketLister<'_> {
     fn run(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let inventory = fs::File::open(format!("{}/protocols", self.tables)).and_then(|file| {
             let mut text = Vec::with_capacity(8 * 1024);
@@ -244,7 +174,7 @@ impl Lister<'_> {
         });
         let inventory = inventory.as_deref().ok().map(inventory_of);
         let mut unasked = Vec::new();
-        for kind in &KINDS {
+        for kind in &KERNEL_PROTOCOLS {
             if !self.scope.protocols.contains(&kind.protocol) {
                 continue;
             }
@@ -315,14 +245,14 @@ impl Lister<'_> {
         });
     }
 
-    fn kind(&mut self, kind: &'static Kind, family: Family, netlink: &mut Result<Netlink, Errno>) {
+    fn kind(&mut self, kind: &'static KernelProtocol, family: Family, netlink: &mut Result<Netlink, Errno>) {
         let states = states(kind.protocol, &self.scope.states);
         if states == 0 {
             return;
         }
-        let question = Question { family: Some(family), protocol: kind.number, states };
+        let request = DumpRequest { family: Some(family), protocol: kind.number, states };
         let dump = match netlink {
-            Ok(netlink) => netlink.dump(question, &mut |record| self.record(record, kind)),
+            Ok(netlink) => netlink.dump(request, &mut |record| self.record(record, kind)),
             Err(errno) => Err(*errno),
         };
         match dump {
@@ -339,23 +269,24 @@ impl Lister<'_> {
             return;
         }
         let family = families.first().copied().filter(|_| families.len() == 1);
-        let question = Question { family, protocol: KINDS[0].number, states: 1 << BOUND_INACTIVE };
+        let request =
+            DumpRequest { family, protocol: KERNEL_PROTOCOLS[0].number, states: 1 << BOUND_INACTIVE };
         // If the diagnosis is refused as such, there is a gap already.
         let Ok(netlink) = netlink else { return };
-        match netlink.dump(question, &mut |record| self.record(record, &KINDS[0])) {
+        match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
             Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
             // If listeners were refused, there is a gap already too.
-            Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KINDS[0].number) => {}
+            Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets bound but not listening",
                 &why.to_string(),
-                remedy(why, KINDS[0].module),
+                remedy(why, KERNEL_PROTOCOLS[0].module),
             ),
         }
     }
 
     /// Reads the table of a kind for which `sock_diag` does not answer.
-    fn table(&mut self, kind: &'static Kind, family: Family, why: Errno) {
+    fn table(&mut self, kind: &'static KernelProtocol, family: Family, why: Errno) {
         let label = kind.label(family);
         let Some(tables) = kind.tables else {
             // MPTCP only marks TCP sockets, which are already listed.
@@ -424,7 +355,7 @@ impl Lister<'_> {
         });
     }
 
-    fn record(&mut self, record: &Record, kind: &Kind) {
+    fn record(&mut self, record: &SocketRecord, kind: &KernelProtocol) {
         let Some(state) = state(record.state, kind.protocol, record.local.1) else { return };
         if !self.scope.includes(record.local.1, state) {
             return;
@@ -447,9 +378,15 @@ impl Lister<'_> {
         // The kernel no longer has the user of a connection that no process has, and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
-        let new = || Home { uid, netns: self.netns.cloned(), on_loopback, transparent, ..Home::default() };
+        let new = || SocketAttributes {
+            uid,
+            netns: self.netns.cloned(),
+            on_loopback,
+            transparent,
+            ..SocketAttributes::default()
+        };
         let key = (uid, cgroup, on_loopback, transparent);
-        let home = self.homes.entry(key).or_insert_with(|| Arc::new(new())).clone();
+        let attributes = self.socket_attributes.entry(key).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
                 protocol: kind.protocol,
@@ -460,7 +397,7 @@ impl Lister<'_> {
             peer: (!state.holds_port() && port != 0).then_some(Peer { address, port }),
             state,
             mptcp,
-            home,
+            attributes,
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
@@ -468,7 +405,7 @@ impl Lister<'_> {
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,
         };
-        self.listed.found.push(Found { socket, cgroup });
+        self.listed.found.push(FoundSocket { socket, cgroup });
     }
 
     /// Returns the name of a device in this namespace (`#N` if it has none), and whether it is a loopback device.

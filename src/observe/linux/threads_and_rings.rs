@@ -69,10 +69,11 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
     Ok(())
 }
 
-/// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that since
-/// Linux 5.13, which no program uses) with a name of some 60 bytes.
+/// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that
+/// since Linux 5.13, which no program uses) with a name of some 60 bytes.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// The kernel leaves out the files of an io_uring while the io_uring is busy; after this many attempts it is unreadable.
+/// The kernel leaves out the files of an io_uring while the io_uring is busy; after this many attempts it is
+/// unreadable.
 const RING_ATTEMPTS: usize = 50;
 
 /// Returns the inodes of the sockets that an io_uring holds.

@@ -12,9 +12,9 @@ use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{SocketAddrAny, getsockname};
 use rustix::process::{Pid as RawPid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::kernel_protocols::is_transport;
 use super::owners::Stray;
-use super::sockets::is_transport;
-use super::view::View;
+use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 
 /// The text of a gap names this many sockets.
@@ -90,8 +90,8 @@ fn protocol(stray: &Stray) -> Option<String> {
 /// Removes the sockets that are listed in these namespaces, in any state.
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
     let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
-    let Ok(view) = View::open(&scope) else { return };
-    for found in view.look(&scope).found {
+    let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };
+    for found in scanned_namespaces.list_sockets(&scope).found {
         if let Some(inode) = found.socket.inode {
             unknown.remove(&inode.get());
         }

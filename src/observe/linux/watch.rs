@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::owners::{OpenDirectories, Place};
-use super::sockets::{Found, Identity};
-use super::view::SocketScan;
-use super::{ScanResult, look};
+use super::owners::{OpenDirectories, SocketDescriptor};
+use super::scanned_namespaces::SocketScan;
+use super::sockets::{FoundSocket, SocketId};
+use super::{ScanResult, scan};
 use crate::model::{Endpoint, Owner, Pid, Snapshot, Socket, State};
 use crate::observe::{Error, Scope};
 
@@ -78,7 +78,7 @@ impl PollState {
     /// # Errors
     ///
     /// Returns the same errors as [`super::observe`].
-    pub(in crate::observe) fn look(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
+    pub(in crate::observe) fn scan(&mut self, scope: &Scope) -> Result<Option<Snapshot>, Error> {
         let now = Instant::now();
         let mut restless = 0;
         if let Some(last) = &mut self.last
@@ -92,27 +92,27 @@ impl PollState {
                 QuickScan::Same => return Ok(None),
                 QuickScan::Gone(gone) => {
                     last.forget(&gone);
-                    return Ok(Some(last.seen.observation.clone()));
+                    return Ok(Some(last.seen.snapshot.clone()));
                 }
                 QuickScan::Whole => {}
             }
         }
         let began = Instant::now();
-        let mut seen = look(scope)?;
+        let mut seen = scan(scope)?;
         let cost = began.elapsed();
         // A socket that vanished during the scan is gone, and the earlier snapshot has more about it.
-        seen.observation.sockets.retain(|socket| socket.owner != Owner::Vanished);
-        seen.places.sort_unstable();
-        seen.places.dedup_by_key(|place| (place.pid, place.inode));
-        let programs = seen.observation.processes.iter().map(|process| (process.pid, program(process.pid)));
+        seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
+        seen.descriptors.sort_unstable();
+        seen.descriptors.dedup_by_key(|place| (place.pid, place.inode));
+        let programs = seen.snapshot.processes.iter().map(|process| (process.pid, program(process.pid)));
         let programs = programs.collect();
-        let directories = OpenDirectories::of(&seen.places);
-        let observation = seen.observation.clone();
+        let directories = OpenDirectories::of(&seen.descriptors);
+        let snapshot = seen.snapshot.clone();
         let other = self.last.as_ref().is_none_or(|last| last.seen.is_other(&seen));
         let restless = if other { restless + 1 } else { 0 };
         let due = began + NOW_AND_THEN.max(cost * SPARING);
         self.last = Some(LastScan { seen, directories, programs, due, cheap_looks: 0, restless });
-        Ok(Some(observation))
+        Ok(Some(snapshot))
     }
 }
 
@@ -120,11 +120,11 @@ impl ScanResult {
     /// Returns whether sockets, owners or gaps differ, so that more may be about to change.
     fn is_other(&self, new: &ScanResult) -> bool {
         let held = |seen: &ScanResult| {
-            let sockets = seen.observation.sockets.iter();
+            let sockets = seen.snapshot.sockets.iter();
             sockets.map(|socket| (socket.cookie, socket.owner.clone())).collect::<Vec<_>>()
         };
         let gaps = |seen: &ScanResult| {
-            let gaps = seen.observation.gaps.iter();
+            let gaps = seen.snapshot.gaps.iter();
             gaps.map(|gap| (gap.stage, gap.why.clone())).collect::<Vec<_>>()
         };
         held(self) != held(new) || gaps(self) != gaps(new)
@@ -134,48 +134,48 @@ impl ScanResult {
 impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
-        let ScanResult { observation, view, blind, places } = &self.seen;
+        let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
         // If no process is known that could be checked, this is the only way to notice that a process is gone.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
         scope.states.retain(|state| bound || *state != State::Bound);
         let scope = &scope;
-        let SocketScan { found, gaps, .. } = view.look(scope);
+        let SocketScan { found, gaps, .. } = scanned_namespaces.list_sockets(scope);
         if if bound { gaps != *blind } else { gaps.iter().any(|gap| !blind.contains(gap)) } {
             return QuickScan::Whole;
         }
-        let known: HashSet<Key<'_>> = observation.sockets.iter().map(key).collect();
+        let known: HashSet<Key<'_>> = snapshot.sockets.iter().map(key).collect();
         let mut present: HashSet<Key<'_>> = found.iter().map(|found| key(&found.socket)).collect();
         if !bound {
-            let unasked = observation.sockets.iter().filter(|socket| socket.state == State::Bound);
+            let unasked = snapshot.sockets.iter().filter(|socket| socket.state == State::Bound);
             present.extend(unasked.map(key));
         }
         if !present.is_subset(&known) {
             return QuickScan::Whole;
         }
-        let again: Vec<Found>;
+        let again: Vec<FoundSocket>;
         if present.len() < known.len() {
             // A dump is not atomic: a socket that is missing from two dumps is gone.
-            again = view.look(scope).found;
+            again = scanned_namespaces.list_sockets(scope).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
-        let sockets = || observation.sockets.iter().enumerate();
+        let sockets = || snapshot.sockets.iter().enumerate();
         let gone: HashSet<usize> =
             sockets().filter(|(_, socket)| !present.contains(&key(socket))).map(|(at, _)| at).collect();
         if present.len() > known.len() {
             return QuickScan::Whole; // the second dump names a new one
         }
         let dropped: HashSet<u64> =
-            gone.iter().filter_map(|at| observation.sockets.get(*at)?.inode).map(u64::from).collect();
-        let places = places.iter().filter(|place| !dropped.contains(&place.inode));
+            gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();
+        let descriptors = descriptors.iter().filter(|place| !dropped.contains(&place.inode));
         // A process that owns no more sockets is not checked.
-        let mut holding: Vec<Pid> = places.clone().map(|place| place.pid).collect();
+        let mut holding: Vec<Pid> = descriptors.clone().map(|place| place.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
-        let part = self.seen.places.len().div_ceil(PART).max(AT_LEAST);
+        let part = self.seen.descriptors.len().div_ceil(PART).max(AT_LEAST);
         let turn = usize::try_from(self.cheap_looks).unwrap_or(0).wrapping_mul(part);
-        let asked = places.clone().cycle().skip(turn % places.clone().count().max(1)).take(part);
+        let asked = descriptors.clone().cycle().skip(turn % descriptors.clone().count().max(1)).take(part);
         let run_others = self.cheap_looks.is_multiple_of(PROGRAMS_EVERY)
             && programs.any(|(pid, was)| program(*pid) != *was);
         if run_others || !self.directories.hold(asked) {
@@ -186,7 +186,7 @@ impl LastScan {
 
     /// Removes sockets from the snapshot, and the processes that owned no other socket.
     fn forget(&mut self, gone: &HashSet<usize>) {
-        let Snapshot { sockets, processes, taken, .. } = &mut self.seen.observation;
+        let Snapshot { sockets, processes, taken, .. } = &mut self.seen.snapshot;
         let mut at = 0..;
         sockets.retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
         let owners_of: HashSet<Pid> =
@@ -195,13 +195,13 @@ impl LastScan {
         processes.retain(|process| owners_of.contains(&process.pid));
         self.programs.retain(|(pid, _)| owners_of.contains(pid));
         self.directories.retain(&owners_of);
-        self.seen.places.retain(|Place { inode, .. }| inodes.contains(inode));
+        self.seen.descriptors.retain(|SocketDescriptor { inode, .. }| inodes.contains(inode));
         *taken = Timestamp::now();
     }
 }
 
 /// The parts of a socket that must not change: its identity, the place where it is bound, and its state.
-type Key<'s> = (Identity, Option<u64>, &'s Endpoint, State);
+type Key<'s> = (SocketId, Option<u64>, &'s Endpoint, State);
 
 fn key(socket: &Socket) -> Key<'_> {
     let inode = if socket.cookie.is_some() { None } else { socket.inode };

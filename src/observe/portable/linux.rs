@@ -5,7 +5,7 @@ use std::sync::Arc;
 pub(super) use super::netstat::sockets;
 pub(super) use super::owners::is_user;
 
-use super::Ephemeral;
+use super::EphemeralSettings;
 use crate::model::{Gap, PortRange, Process, Socket, Stage};
 use crate::observe::Scope;
 
@@ -35,7 +35,7 @@ pub(super) fn add_system_details(
     let name = names();
     for socket in sockets {
         let user = socket.uid.and_then(&name);
-        Arc::make_mut(&mut socket.home).user = user;
+        Arc::make_mut(&mut socket.attributes).user = user;
     }
     if !privileged {
         gaps.push(Gap {
@@ -50,8 +50,8 @@ pub(super) fn add_system_details(
 }
 
 /// Returns the default of `net.ipv4.ip_local_port_range`; only the main source reads the setting itself.
-pub(super) fn ephemeral() -> Ephemeral {
-    Ephemeral::default_of(PortRange { low: 32768, high: 60999 }, None)
+pub(super) fn ephemeral() -> EphemeralSettings {
+    EphemeralSettings::default_of(PortRange { low: 32768, high: 60999 }, None)
 }
 
 /// Returns a function that maps user IDs to names.

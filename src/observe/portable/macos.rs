@@ -25,7 +25,7 @@ use libproc::processes::{ProcFilter, pids_by_type};
 pub(super) use super::owners::is_user;
 
 use super::socket as bare;
-use super::{Ephemeral, assumed};
+use super::{EphemeralSettings, assumed};
 use crate::model::{Family, Gap, Owner, Peer, Pid, PortRange, Process, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
@@ -45,7 +45,7 @@ pub(super) fn privileged() -> bool {
 
 /// The obstacles during a scan.
 #[derive(Default)]
-struct Obstacles {
+struct ReadFailures {
     /// Processes that may not be read.
     closed: u64,
     /// The number of processes and descriptors that were not read for another reason, and the last such reason.
@@ -53,7 +53,7 @@ struct Obstacles {
     why: String,
 }
 
-impl Obstacles {
+impl ReadFailures {
     fn failed(&mut self, why: String) {
         self.failed += 1;
         self.why = why;
@@ -77,12 +77,12 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
             return Vec::new();
         }
     };
-    let mut met = Obstacles::default();
+    let mut failures = ReadFailures::default();
     let mut found: Vec<(Socket, BTreeSet<Pid>)> = Vec::new();
     let mut places: HashMap<(u64, u64), usize> = HashMap::new();
     // The kernel itself (0) has no descriptors.
     for pid in pids.into_iter().filter(|pid| *pid != 0) {
-        for (identity, socket) in of_process(pid, &mut met) {
+        for (identity, socket) in of_process(pid, &mut failures) {
             let asked = scope.protocols.contains(&socket.local.protocol)
                 && scope.families.contains(&socket.local.family())
                 && scope.includes(socket.local.port, socket.state);
@@ -98,17 +98,17 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
             }
         }
     }
-    if met.closed > 0 {
+    if failures.closed > 0 {
         let why = "permission denied".to_owned();
         gaps.push(gap(
             "sockets of processes that may not be read",
-            Some(met.closed),
+            Some(failures.closed),
             why,
             Some("run as root"),
         ));
     }
-    if met.failed > 0 {
-        gaps.push(gap("sockets that could not be read", Some(met.failed), met.why, None));
+    if failures.failed > 0 {
+        gaps.push(gap("sockets that could not be read", Some(failures.failed), failures.why, None));
     }
     let held = |(mut socket, pids): (Socket, BTreeSet<Pid>)| {
         socket.owner = Owner::Held(Arc::new(pids.into_iter().collect()));
@@ -118,15 +118,15 @@ pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
 }
 
 /// Returns the sockets of one process, each with its identity in the kernel.
-fn of_process(pid: Pid, met: &mut Obstacles) -> Vec<((u64, u64), Socket)> {
+fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)> {
     let Ok(id) = i32::try_from(pid) else { return Vec::new() };
     let descriptors = match descriptors(id) {
         Ok(descriptors) => descriptors,
         Err(error) => {
             match error.raw_os_error() {
                 Some(libc::ESRCH) => {} // it has ended
-                Some(libc::EPERM | libc::EACCES) => met.closed += 1,
-                _ => met.failed(error.to_string()),
+                Some(libc::EPERM | libc::EACCES) => failures.closed += 1,
+                _ => failures.failed(error.to_string()),
             }
             return Vec::new();
         }
@@ -137,17 +137,17 @@ fn of_process(pid: Pid, met: &mut Obstacles) -> Vec<((u64, u64), Socket)> {
             continue;
         }
         match pidfdinfo::<SocketFDInfo>(id, descriptor.proc_fd) {
-            Ok(info) if info.psi.soi_so == 0 => met.failed("the answer is short".to_owned()),
+            Ok(info) if info.psi.soi_so == 0 => failures.failed("the answer is short".to_owned()),
             Ok(info) => match socket(&info) {
                 Ok(socket) => {
                     sockets.extend(socket.map(|socket| ((info.psi.soi_so, info.psi.soi_pcb), socket)));
                 }
-                Err(why) => met.failed(why),
+                Err(why) => failures.failed(why),
             },
             Err(_) => match io::Error::last_os_error() {
                 // The descriptor was closed, or its process ended, since it was listed.
                 error if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ESRCH)) => {}
-                error => met.failed(error.to_string()),
+                error => failures.failed(error.to_string()),
             },
         }
     }
@@ -284,7 +284,7 @@ fn labels(list: &str) -> HashMap<Pid, String> {
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
 /// Returns the ports that outgoing connections use.
-pub(super) fn ephemeral() -> Ephemeral {
+pub(super) fn ephemeral() -> EphemeralSettings {
     let read = || -> io::Result<PortRange> {
         let (low, high) = (setting(c"net.inet.ip.portrange.first")?, setting(c"net.inet.ip.portrange.last")?);
         // If the first is above the last, the system counts downwards from it.
@@ -293,11 +293,11 @@ pub(super) fn ephemeral() -> Ephemeral {
     match read() {
         Ok(range) => {
             let source = "net.inet.ip.portrange.first and .last".to_owned();
-            Ephemeral { ranges: vec![range], of: Vec::new(), source, gap: None }
+            EphemeralSettings { ranges: vec![range], of: Vec::new(), source, gap: None }
         }
         Err(error) => {
             let why = format!("net.inet.ip.portrange: {error}");
-            Ephemeral::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why)))
+            EphemeralSettings::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why)))
         }
     }
 }

@@ -28,26 +28,26 @@ use sysinfo::System;
 
 use super::{Error, Scope};
 use crate::model::{
-    Endpoint, EphemeralOf, Gap, Home, Host, HostScope, Namespaces, Note, Owner, Peer, Pid, PortRange,
-    Process, Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
+    Endpoint, EphemeralRange, Gap, Host, HostScope, Namespaces, Note, Owner, Peer, Pid, PortRange, Process,
+    Protocol, SNAPSHOT_SCHEMA, Snapshot, Socket, SocketAttributes, Stage, State, Tool,
 };
 
 /// The ports that outgoing connections use, as read by the file of each system.
-struct Ephemeral {
+struct EphemeralSettings {
     ranges: Vec<PortRange>,
     /// Each range by family and protocol, if the system has separate ranges.
-    of: Vec<EphemeralOf>,
+    of: Vec<EphemeralRange>,
     /// The source of the ranges.
     source: String,
     /// A gap if only the default is known.
     gap: Option<Gap>,
 }
 
-impl Ephemeral {
+impl EphemeralSettings {
     /// Returns the default range, for a setting that was not changed or could not be read.
     fn default_of(range: PortRange, gap: Option<Gap>) -> Self {
         let source = format!("the documented default of {}", std::env::consts::OS);
-        Ephemeral { ranges: vec![range], of: Vec::new(), source, gap }
+        EphemeralSettings { ranges: vec![range], of: Vec::new(), source, gap }
     }
 }
 
@@ -167,7 +167,7 @@ fn socket(
         peer,
         state,
         mptcp: false,
-        home: Home::default().into(),
+        attributes: SocketAttributes::default().into(),
         inode: None,
         cookie: None,
         v6only: None,

@@ -155,7 +155,7 @@ fn socket(info: &SocketInfo) -> Option<Socket> {
     #[cfg(target_os = "linux")]
     {
         socket.inode = u64::from(info.inode).try_into().ok();
-        Arc::make_mut(&mut socket.home).uid = Some(info.uid);
+        Arc::make_mut(&mut socket.attributes).uid = Some(info.uid);
     }
     Some(socket)
 }

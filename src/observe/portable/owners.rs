@@ -92,10 +92,10 @@ pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
         let process = first.and_then(|pid| {
             processes.binary_search_by_key(pid, |process| process.pid).ok().and_then(|at| processes.get(at))
         });
-        let home = Arc::make_mut(&mut socket.home);
-        home.uid = home.uid.or(process.and_then(|process| process.uid));
-        if home.user.is_none() {
-            home.user = process.and_then(|process| process.user.clone());
+        let attributes = Arc::make_mut(&mut socket.attributes);
+        attributes.uid = attributes.uid.or(process.and_then(|process| process.uid));
+        if attributes.user.is_none() {
+            attributes.user = process.and_then(|process| process.user.clone());
         }
     }
 }

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 pub(super) use super::netstat::sockets;
 
 use super::winapi;
-use super::{Ephemeral, assumed};
+use super::{EphemeralSettings, assumed};
 use crate::model::{
-    EphemeralOf, Exe, ExeState, Family, Gap, Owner, Pid, PortRange, Process, Protocol, Socket, Stage, State,
+    EphemeralRange, Exe, ExeState, Family, Gap, Owner, Pid, PortRange, Process, Protocol, Socket, Stage,
+    State,
 };
 use crate::observe::Scope;
 
@@ -189,21 +190,21 @@ const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the system's own setting, by protocol and family, with the only tool that documents it; once per run.
-pub(super) fn ephemeral() -> Ephemeral {
-    static SETTING: OnceLock<Result<Vec<EphemeralOf>, String>> = OnceLock::new();
+pub(super) fn ephemeral() -> EphemeralSettings {
+    static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
         Ok(of) => {
             let mut ranges: Vec<PortRange> = of.iter().map(|of| of.ports).collect();
             ranges.sort_unstable();
             ranges.dedup();
             let source = "netsh int ipv4|ipv6 show dynamicport tcp|udp".to_owned();
-            Ephemeral { ranges, of: of.clone(), source, gap: None }
+            EphemeralSettings { ranges, of: of.clone(), source, gap: None }
         }
-        Err(why) => Ephemeral::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why.clone()))),
+        Err(why) => EphemeralSettings::default_of(DEFAULT_RANGE, Some(assumed(DEFAULT_RANGE, why.clone()))),
     }
 }
 
-fn setting() -> Result<Vec<EphemeralOf>, String> {
+fn setting() -> Result<Vec<EphemeralRange>, String> {
     let tool = winapi::system_directory().map_err(|error| error.to_string())?.join("netsh.exe");
     let ask = |protocol: Protocol, family: Family| {
         let question = ["int", family.name(), "show", "dynamicport", protocol.name()];
@@ -223,7 +224,7 @@ fn setting() -> Result<Vec<EphemeralOf>, String> {
         .map(|(protocol, family, said, child)| {
             let text = answer(child, until).map_err(|error| format!("{said}: {error}"))?;
             let ports = range(&text).ok_or_else(|| format!("{said}: its answer is not understood"))?;
-            Ok(EphemeralOf { protocol, family, ports })
+            Ok(EphemeralRange { protocol, family, ports })
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::findings::FindingKind;
 use crate::findings::policy::{Missing, Unexpected};
 use crate::findings::registry::Orphaned;
-use crate::judge::audit::{Audit, Outcome, Subject};
+use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::judge::{judge, tests};
 use crate::model::*;
 use crate::registry::Registry;
@@ -44,9 +44,12 @@ fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
 }
 
 fn socket(local: &str, user: &str, owner: Owner) -> Socket {
-    let home =
-        Home { uid: Some(u32::from(user != "root") * 100), user: Some(user.to_owned()), ..Home::default() };
-    Socket { home: home.into(), ..tests::socket(local, owner) }
+    let attributes = SocketAttributes {
+        uid: Some(u32::from(user != "root") * 100),
+        user: Some(user.to_owned()),
+        ..SocketAttributes::default()
+    };
+    Socket { attributes: attributes.into(), ..tests::socket(local, owner) }
 }
 
 fn snapshot_of(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
@@ -66,7 +69,7 @@ const NGINX: (Pid, &str, &str) = (10, "/usr/sbin/nginx", "root");
 const WORKER: (Pid, &str, &str) = (12, "/usr/sbin/nginx", "www-data");
 
 /// Returns the findings at or above warning (`code rule`), the number of gaps, and the outcome.
-fn printed(policy: &Policy, snapshot: &Snapshot) -> (Vec<String>, usize, Outcome) {
+fn printed(policy: &Policy, snapshot: &Snapshot) -> (Vec<String>, usize, AuditVerdict) {
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
@@ -84,8 +87,8 @@ fn allows(conditions: &str, snapshot: &Snapshot) -> Option<bool> {
     let (codes, gaps, outcome) = printed(&policy, snapshot);
     match (codes.iter().any(|code| code.starts_with("unexpected")), gaps, outcome) {
         (false, 0, _) => Some(true),
-        (true, 0, Outcome::Findings) => Some(false),
-        (false, 1, Outcome::Incomplete) => None,
+        (true, 0, AuditVerdict::Findings) => Some(false),
+        (false, 1, AuditVerdict::Incomplete) => None,
         other => panic!("{conditions}: {codes:?} {other:?}"),
     }
 }
@@ -170,7 +173,7 @@ fn namespaces_are_the_own_one_unless_named() {
         ),
     ] {
         let netns = Some(Netns { inode: 7, name: name.map(str::to_owned) });
-        elsewhere.sockets[0].home = Home { netns, ..Home::default() }.into();
+        elsewhere.sockets[0].attributes = SocketAttributes { netns, ..SocketAttributes::default() }.into();
         for (conditions, allowed) in conditions {
             assert_eq!(allows(conditions, &elsewhere), Some(allowed), "{name:?} {conditions}");
         }
@@ -240,13 +243,13 @@ fn an_allow_rule_settles_findings_about_the_port_only() {
     let allow = "[[allow]]\nid = \"a\"\nport = 22\n";
     assert_eq!(printed(&read(allow).unwrap(), &snapshot).0, ["impostor"]);
     let accept = format!("{allow}accept = [\"impostor\"]");
-    assert_eq!(printed(&read(&accept).unwrap(), &snapshot), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&read(&accept).unwrap(), &snapshot), (vec![], 0, AuditVerdict::Clear));
     // A rule of another port accepts nothing here.
     let other = format!("{allow}[[allow]]\nid = \"b\"\nport = 23\naccept = \"impostor\"");
     assert_eq!(printed(&read(&other).unwrap(), &snapshot).0, ["impostor"]);
     let orphan = one("tcp/0.0.0.0:3416", "root", &[NGINX]);
     let graded = "[[allow]]\nid = \"a\"\nport = 3416\n[[rule]]\nid = \"x\"\ncode = \"orphaned\"\nseverity = \"critical\"\nreason = \"r\"";
-    assert_eq!(printed(&read(graded).unwrap(), &orphan), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&read(graded).unwrap(), &orphan), (vec![], 0, AuditVerdict::Clear));
 }
 
 #[test]
@@ -334,14 +337,14 @@ fn a_required_listener_that_is_absent_is_missing() {
     let policy = read(required).unwrap();
     let there = one("tcp/0.0.0.0:80", "root", &[NGINX]);
     // The rule "broad" allows the listener first, but the listener still meets the requirement of "r".
-    assert_eq!(printed(&policy, &there), (vec![], 0, Outcome::Clear));
+    assert_eq!(printed(&policy, &there), (vec![], 0, AuditVerdict::Clear));
     let nothing = snapshot_of(vec![], vec![]);
     assert_eq!(printed(&policy, &nothing).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:81", "root", &[NGINX])).0, ["missing r"]);
     assert_eq!(printed(&policy, &one("tcp/0.0.0.0:80", "root", &[(10, "/x", "root")])).0, ["missing r"]);
     // A listener that may only be hidden is a gap, not missing.
     let hidden = snapshot_of(vec![socket("tcp/0.0.0.0:80", "root", Owner::Hidden)], vec![]);
-    assert_eq!(printed(&policy, &hidden), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&policy, &hidden), (vec![], 1, AuditVerdict::Incomplete));
     let mut blind = nothing.clone();
     blind.gaps.push(Gap {
         stage: Stage::Sockets,
@@ -351,14 +354,14 @@ fn a_required_listener_that_is_absent_is_missing() {
         why: "y".into(),
         remedy: None,
     });
-    assert_eq!(printed(&policy, &blind), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&policy, &blind), (vec![], 1, AuditVerdict::Incomplete));
     let elsewhere = read(&format!("{required}netns = \"blue\"")).unwrap();
-    assert_eq!(printed(&elsewhere, &there), (vec![], 1, Outcome::Incomplete));
+    assert_eq!(printed(&elsewhere, &there), (vec![], 1, AuditVerdict::Incomplete));
     // Where it need not be, and when it need not be any more.
     for more in ["hosts = \"db-*\"", "expires = 2026-01-01"] {
         assert_eq!(
             printed(&read(&format!("{required}{more}")).unwrap(), &nothing),
-            (vec![], 0, Outcome::Clear),
+            (vec![], 0, AuditVerdict::Clear),
             "{more}"
         );
     }
@@ -367,7 +370,7 @@ fn a_required_listener_that_is_absent_is_missing() {
     apply(&policy, &mut audit);
     assert!(matches!(
         audit.findings[0].subject,
-        Subject::Place { port: Some(80), protocol: None, address: None }
+        Subject::NoListener { port: Some(80), protocol: None, address: None }
     ));
     let Missing { wanted, .. } = Missing::of(&audit.findings[0].finding.evidence).unwrap();
     assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");

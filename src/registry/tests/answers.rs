@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::row::RegistryRow;
 use super::*;
-use crate::model::{Basis, Life, PortRange, RegistryRange, Status};
+use crate::model::{EvidenceSource, PortRange, RegistryRange, Status, StatusBasis};
 
 #[test]
 fn statuses_of_ports() {
-    use Basis::*;
+    use StatusBasis::*;
     let mut wrong = Vec::new();
     for (target, basis, services) in [
         ("tcp/1", Legacy, &["tcpmux"][..]),
@@ -77,7 +77,7 @@ fn live_registrations_come_first() {
     assert_eq!(udp.assignments[0].service, "l2tp");
     assert_eq!(udp.assignments[1].status, Status::Orphaned);
     // Debian's services file names this registration too, but the curated list of dead registrations overrides it.
-    assert!(udp.assignments[1].life.contains(&Life::Netbase));
+    assert!(udp.assignments[1].named_by.contains(&EvidenceSource::Netbase));
     assert_eq!(udp.known_use, ["L2TP (xl2tpd, strongSwan setups)"]);
 }
 
@@ -117,7 +117,7 @@ fn newer_names_replace_older_ones() {
     assert_eq!(renamed.description, Some("PanQuest XACT"));
     assert_eq!((renamed.assignee, renamed.registered, renamed.modified), (None, None, None));
     assert_eq!(renamed.notes, Some("formerly pearldoc-xact (2024-06-12)"));
-    assert_eq!(renamed.basis, Basis::Obscure);
+    assert_eq!(renamed.basis, StatusBasis::Obscure);
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn an_alias_shares_the_fate_of_its_original() {
             let (alias, original) =
                 (registration(&verdict, row.service.unwrap()), registration(&verdict, target));
             assert_eq!(
-                (alias.status, alias.curated, alias.life),
-                (original.status, original.curated, original.life),
+                (alias.status, alias.curated, alias.named_by),
+                (original.status, original.curated, original.named_by),
                 "{row:?}"
             );
             aliases += 1;
@@ -212,8 +212,8 @@ fn the_search_agrees_with_a_scan() {
 /// Evidence names the registry's own service, by the rule in the generator's `same_service.rs`.
 #[test]
 fn evidence_names_the_registered_service() {
-    use Life::*;
-    for (target, service, life, otherwise) in [
+    use EvidenceSource::*;
+    for (target, service, named_by, named_otherwise_by) in [
         ("tcp/22", "ssh", &[Curated, Netbase, Tshark, Selinux, Firewalld, Ndpi, Ufw][..], &[][..]),
         ("tcp/8443", "pcsync-https", &[], &[Selinux, Firewalld]),
         ("tcp/33060", "mysqlx", &[Curated], &[]),
@@ -221,17 +221,20 @@ fn evidence_names_the_registered_service() {
         ("tcp/5900", "rfb", &[Curated, Tshark, Selinux, Firewalld, Ndpi, Ufw], &[]),
     ] {
         let verdict = verdict(target);
-        let found = registration(&verdict, service).life;
-        assert!(life.iter().all(|kind| found.contains(kind)), "{target} {service}: {found:?}");
-        assert_eq!(found.is_empty(), life.is_empty(), "{target} {service}: {found:?}");
-        assert!(otherwise.iter().all(|kind| verdict.otherwise.contains(kind)), "{target}: {verdict:?}");
+        let found = registration(&verdict, service).named_by;
+        assert!(named_by.iter().all(|kind| found.contains(kind)), "{target} {service}: {found:?}");
+        assert_eq!(found.is_empty(), named_by.is_empty(), "{target} {service}: {found:?}");
+        assert!(
+            named_otherwise_by.iter().all(|kind| verdict.named_otherwise_by.contains(kind)),
+            "{target}: {verdict:?}"
+        );
     }
 }
 
 /// Two kinds agree on another name, and no kind uses the registered name.
 #[test]
 fn evidence_of_another_use_is_repurposed() {
-    for (target, status, together) in [
+    for (target, status, agreeing) in [
         ("tcp/2601", Status::Repurposed, 2), // Zebra, where discp-client is registered
         ("tcp/9050", Status::Repurposed, 2), // Tor
         ("tcp/750", Status::Repurposed, 2),  // Kerberos IV, where rfile is registered
@@ -240,6 +243,6 @@ fn evidence_of_another_use_is_repurposed() {
         ("tcp/22", Status::Active, 0),
     ] {
         let verdict = verdict(target);
-        assert_eq!((verdict.status, verdict.together.len()), (status, together), "{target}: {verdict:?}");
+        assert_eq!((verdict.status, verdict.agreeing.len()), (status, agreeing), "{target}: {verdict:?}");
     }
 }

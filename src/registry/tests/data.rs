@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::row::{COLUMNS, CuratedRow, Evidence, RANGES, RESERVED, RegistryRow, Relation, UNASSIGNED};
 use super::*;
-use crate::model::{Basis, Confidence, CuratedState, Life, PortRange, Status};
+use crate::model::{Confidence, CuratedState, EvidenceSource, PortRange, Status, StatusBasis};
 
 fn is_date(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
@@ -120,22 +120,29 @@ fn evidence_has_its_shape() {
         last = row.ports;
         let fields: Vec<_> = line.split('\t').collect();
         let listed = |field: &str| field.split(',').filter(|kind| !kind.is_empty()).count();
-        let (kinds, together): (Vec<_>, Vec<_>) = (row.kinds().collect(), row.together().collect());
-        assert_eq!((kinds.len(), together.len()), (listed(fields[3]), listed(fields[4])), "{line}");
+        let (kinds, agreeing): (Vec<_>, Vec<_>) = (row.kinds().collect(), row.agreeing().collect());
+        assert_eq!((kinds.len(), agreeing.len()), (listed(fields[3]), listed(fields[4])), "{line}");
         assert!(!kinds.is_empty() && kinds.is_sorted_by(|a, b| a < b), "{line}");
-        assert!(together.len() != 1 && together.iter().all(|kind| kinds.contains(kind)), "{line}");
+        assert!(agreeing.len() != 1 && agreeing.iter().all(|kind| kinds.contains(kind)), "{line}");
         for protocol in row.protocols.split(',') {
             let protocol: Protocol = protocol.parse().unwrap();
             assert!(seen.insert((row.ports, protocol, row.service)), "twice: {line}");
             let verdict = registry.verdict(row.ports.low, protocol);
             match row.service {
                 Some(service) => {
-                    assert!(together.is_empty(), "{line}");
-                    let life = registration(&verdict, service).life;
+                    assert!(agreeing.is_empty(), "{line}");
+                    let named_by = registration(&verdict, service).named_by;
                     // An alias has the kinds of the row that it is an alias of.
-                    assert!(kinds.iter().any(|kind| life.contains(kind)) || life.is_empty(), "{line}");
+                    assert!(
+                        kinds.iter().any(|kind| named_by.contains(kind)) || named_by.is_empty(),
+                        "{line}"
+                    );
                 }
-                None => assert_eq!((&verdict.otherwise, &verdict.together), (&kinds, &together), "{line}"),
+                None => assert_eq!(
+                    (&verdict.named_otherwise_by, &verdict.agreeing),
+                    (&kinds, &agreeing),
+                    "{line}"
+                ),
             }
         }
     }
@@ -166,8 +173,8 @@ fn dead_services_are_reported_as_dead() {
     let registry = Registry::embedded();
     for row in dead() {
         let own = match row.curated.standing {
-            CuratedState::Orphaned => Basis::Ended,
-            CuratedState::Legacy => Basis::Legacy,
+            CuratedState::Orphaned => StatusBasis::Ended,
+            CuratedState::Legacy => StatusBasis::Legacy,
             CuratedState::Alive => panic!("alive in orphans.tsv: {row:?}"),
         };
         for (port, protocol) in pairs(&row) {
@@ -179,7 +186,7 @@ fn dead_services_are_reported_as_dead() {
             let explained = verdict.basis == own
                 || verdict.status == Status::Repurposed && !verdict.known_use.is_empty()
                 || others.clone().any(|a| a.basis == verdict.basis)
-                    && !(verdict.basis == Basis::Legacy && own == Basis::Ended);
+                    && !(verdict.basis == StatusBasis::Legacy && own == StatusBasis::Ended);
             assert!(explained, "{port}/{protocol} {}: {:?}", row.service, verdict.basis);
         }
     }
@@ -193,7 +200,7 @@ fn live_registrations_are_active() {
             let verdict = registry.verdict(port, protocol);
             let assignment = registration(&verdict, row.service);
             assert_eq!(assignment.status, Status::Active, "{port}/{protocol} {}", row.service);
-            assert_eq!(assignment.life.first(), Some(&Life::Curated));
+            assert_eq!(assignment.named_by.first(), Some(&EvidenceSource::Curated));
             assert!([Status::Active, Status::Repurposed].contains(&verdict.status), "{port}/{protocol}");
         }
     }
@@ -214,7 +221,10 @@ fn every_known_use_is_in_a_verdict() {
         assert!(services.is_subset(&registered) && (!is_own || !services.is_empty()), "{at}: {registered:?}");
         if known.relation == Relation::Abused {
             assert!(known.text.is_none() && known.abused_by.is_some(), "{at}");
-            assert!(!verdict.assignments.iter().any(|a| a.life.contains(&Life::KnownUse)), "{at}");
+            assert!(
+                !verdict.assignments.iter().any(|a| a.named_by.contains(&EvidenceSource::KnownUse)),
+                "{at}"
+            );
             continue;
         }
         let text = known.text.unwrap_or_else(|| panic!("{at} has no use"));
@@ -228,7 +238,11 @@ fn every_known_use_is_in_a_verdict() {
         for assignment in &verdict.assignments {
             let is = services.contains(assignment.service) && is_own;
             let alias = assignment.notes.is_some_and(|notes| notes.contains("is an alias to"));
-            assert!(alias || assignment.life.contains(&Life::KnownUse) == is, "{at} {}", assignment.service);
+            assert!(
+                alias || assignment.named_by.contains(&EvidenceSource::KnownUse) == is,
+                "{at} {}",
+                assignment.service
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::super::row::CuratedRow;
 use super::super::{Registry, rules};
 use super::{body, pairs};
-use crate::model::{Confidence, CuratedState, Life, Protocol};
+use crate::model::{Confidence, CuratedState, EvidenceSource, Protocol};
 
 /// Returns the errors in these lists of dead and living registrations.
 fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
@@ -36,7 +36,7 @@ fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
         if is_dead == (curated.standing == CuratedState::Alive) {
             complain("in the wrong list");
         }
-        let mut despite: Vec<Life> = Vec::new();
+        let mut despite: Vec<EvidenceSource> = Vec::new();
         for (port, protocol) in pairs(&row) {
             if taken.insert((port, protocol, row.service), line).is_some() {
                 complain("overlaps another");
@@ -44,7 +44,9 @@ fn complaints(dead: &'static str, live: &'static str) -> Vec<String> {
             let verdict = registry.verdict(port, protocol);
             match verdict.assignments.iter().find(|a| a.service == row.service && a.ports == row.ports) {
                 None => complain("no such registration"),
-                Some(a) => despite.extend(a.life.iter().filter(|kind| Life::PACKAGED.contains(kind))),
+                Some(a) => {
+                    despite.extend(a.named_by.iter().filter(|kind| EvidenceSource::PACKAGED.contains(kind)));
+                }
             }
         }
         despite.sort_unstable();

@@ -10,7 +10,7 @@ mod tools;
 
 use super::Registry;
 use super::row::{CuratedRow, KnownUse};
-use crate::model::{Assignment, Protocol, Verdict};
+use crate::model::{Assignment, PortVerdict, Protocol};
 
 const REGISTRY: &str = include_str!("../data/registry.tsv");
 const EVIDENCE: &str = include_str!("../data/evidence.tsv");
@@ -43,12 +43,12 @@ fn pairs(row: &CuratedRow) -> impl Iterator<Item = (u16, Protocol)> + use<> {
         .flat_map(move |protocol| (ports.low..=ports.high).map(move |port| (port, protocol)))
 }
 
-fn verdict(target: &str) -> Verdict {
+fn verdict(target: &str) -> PortVerdict {
     let (protocol, port) = target.split_once('/').unwrap();
     Registry::embedded().verdict(port.parse().unwrap(), protocol.parse().unwrap())
 }
 
-fn registration(verdict: &Verdict, service: &str) -> Assignment {
+fn registration(verdict: &PortVerdict, service: &str) -> Assignment {
     let found: Vec<_> = verdict.assignments.iter().filter(|a| a.service == service).collect();
     match found[..] {
         [one] => one.clone(),

@@ -1,6 +1,6 @@
 //! The program that a process is identified as, and the programs that belong on a guarded port.
 
-use super::super::identity::{Identity, identify};
+use super::super::identity::{RecognisedProgram, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};
 use super::body;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, Protocol, RestsOn, Script};
@@ -15,7 +15,7 @@ fn process(name: &str, exe: &str, cmdline: &str) -> Process {
     Process { name: (!name.is_empty()).then(|| name.to_owned()), exe, cmdline, ..Process::unknown(7) }
 }
 
-fn taken(name: &str, exe: &str, cmdline: &str) -> Identity {
+fn taken(name: &str, exe: &str, cmdline: &str) -> RecognisedProgram {
     identify(&process(name, exe, cmdline)).unwrap_or_else(|| panic!("{name} {exe} {cmdline}"))
 }
 
@@ -144,7 +144,7 @@ fn processes_are_identified() {
     ] {
         let identity = taken(name, exe, cmdline);
         assert_eq!(identity.rests_on, rests_on, "{name} {exe} {cmdline}");
-        let mut found: Vec<_> = identity.programs.iter().map(programs::Program::mark).collect();
+        let mut found: Vec<_> = identity.programs.iter().map(programs::ListedProgram::mark).collect();
         found.dedup_by(|a, b| a == b && marks.len() == 1);
         found.sort_unstable();
         assert_eq!(found, marks, "{name} {exe} {cmdline}");
@@ -168,7 +168,7 @@ fn a_script_counts_by_its_name_only_if_it_is_one_of_root() {
         let script = Script { path: "/usr/sbin/sshd".to_owned(), origin, is_program };
         let python = process("x", "/usr/bin/python3.11", "python3 /usr/sbin/sshd");
         let identity = identify(&Process { script: Some(script), ..python }).unwrap();
-        let mut found: Vec<_> = identity.programs.iter().map(programs::Program::mark).collect();
+        let mut found: Vec<_> = identity.programs.iter().map(programs::ListedProgram::mark).collect();
         found.dedup();
         assert_eq!(found, marks, "{name}");
     }

@@ -11,7 +11,7 @@ use super::super::dangers::danger;
 use super::super::identity::identify;
 use super::super::program_names::interpreter;
 use super::super::program_rows::Programs;
-use super::super::programs::{Match, Program, interpreters, pairs, programs};
+use super::super::programs::{ListedProgram, Match, interpreters, pairs, programs};
 use super::super::tools::{ad_hoc, dual_use};
 use super::body;
 use crate::model::{Exe, ExeState, Process, Protocol};
@@ -25,7 +25,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Returns the process that a row of `programs.tsv` describes; `mark` is added to what identifies it.
-fn process(row: &Program, mark: &str) -> Process {
+fn process(row: &ListedProgram, mark: &str) -> Process {
     let (file, arguments) = match row.matches {
         Match::Comm => (format!("{mark}{}", row.name), String::new()),
         Match::Exe(file) => (format!("{mark}{file}"), String::new()),

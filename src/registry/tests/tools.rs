@@ -1,10 +1,11 @@
 //! The tables of dangerous services and of tools, and their matches for command lines.
 
 use super::super::command_line::{CommandLine, compile};
-use super::super::dangers::{Basis, behind_published_port, danger};
+use super::super::dangers::{behind_published_port, danger};
 use super::super::programs::pairs;
 use super::super::tools::{AdHocUse, ad_hoc, dual_use};
 use super::body;
+use crate::model::DangerBasis;
 use crate::model::{Protocol, Severity};
 
 fn arguments(line: &str) -> Vec<String> {
@@ -45,18 +46,25 @@ fn a_danger_says_what_it_rests_on() {
             "redis-server *:6379",
             6379,
             false,
-            Some((Severity::Critical, Basis::Default)),
+            Some((Severity::Critical, DangerBasis::Default)),
         ),
-        ("a password", "rqlited", "rqlited -auth x", 4001, false, Some((Severity::Warning, Basis::Password))),
+        (
+            "a password",
+            "rqlited",
+            "rqlited -auth x",
+            4001,
+            false,
+            Some((Severity::Warning, DangerBasis::Password)),
+        ),
         (
             "arguments",
             "dockerd",
             "dockerd -H tcp://:2375",
             2375,
             false,
-            Some((Severity::Critical, Basis::CommandLine)),
+            Some((Severity::Critical, DangerBasis::CommandLine)),
         ),
-        ("a plant's port", "x", "./x", 502, false, Some((Severity::Critical, Basis::Port))),
+        ("a plant's port", "x", "./x", 502, false, Some((Severity::Critical, DangerBasis::Port))),
         ("a port the kernel chose", "x", "./x", 502, true, None),
         (
             "TCP row on UDP",
@@ -64,7 +72,7 @@ fn a_danger_says_what_it_rests_on() {
             "redis-server",
             0,
             false,
-            Some((Severity::Critical, Basis::Default)),
+            Some((Severity::Critical, DangerBasis::Default)),
         ),
         ("no row", "sshd", "sshd -D", 22, false, None),
     ] {
@@ -79,7 +87,7 @@ fn a_danger_says_what_it_rests_on() {
 #[test]
 fn a_published_port_is_judged_one_lower() {
     let redis = behind_published_port(6379, Protocol::Tcp).unwrap();
-    assert_eq!((redis.service, redis.severity, redis.basis), ("redis", Severity::Warning, Basis::Port));
+    assert_eq!((redis.service, redis.severity, redis.basis), ("redis", Severity::Warning, DangerBasis::Port));
     assert_eq!(behind_published_port(8081, Protocol::Tcp), None);
 }
 

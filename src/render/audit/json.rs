@@ -11,7 +11,7 @@ use crate::findings::Evidence;
 use crate::join::Entry;
 use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Subject};
 use crate::model::{Exposure, Gap, Netns, Pid, Protocol, Severity};
-use crate::render::head::{Counted, Head, HostLine, Stamp};
+use crate::render::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
 use crate::render::json::{Seq, serialize, write};
 
 use super::identity;
@@ -20,7 +20,7 @@ const SCHEMA: &str = "portolan/2";
 
 /// The keys that an audit adds to a listing.
 #[derive(Serialize)]
-struct Verdict<'a> {
+struct AuditJson<'a> {
     /// The filters as typed; null if the audit covers everything.
     narrowed: Option<&'a str>,
     fail_on: Severity,
@@ -29,9 +29,9 @@ struct Verdict<'a> {
     accepted: Vec<AcceptedByRule<'a>>,
 }
 
-impl<'a> Verdict<'a> {
+impl<'a> AuditJson<'a> {
     fn new(audit: &'a Audit<'_>, fail_on: Severity) -> Self {
-        Verdict {
+        AuditJson {
             narrowed: audit.narrowed.as_deref(),
             fail_on,
             verdict: audit.outcome(fail_on).name(),
@@ -48,24 +48,24 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     #[derive(Serialize)]
     struct Document<'a, F> {
         #[serde(flatten)]
-        head: Head<'a>,
+        head: DocumentHeader<'a>,
         listeners: &'a [&'a Entry],
         findings: F,
         #[serde(flatten)]
-        verdict: Verdict<'a>,
+        verdict: AuditJson<'a>,
     }
     let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
     let document = Document {
         head: head(audit, &gaps),
         listeners: &audit.listeners,
         findings: Seq(|| audit.findings.iter().map(FindingRow::new)),
-        verdict: Verdict::new(audit, fail_on),
+        verdict: AuditJson::new(audit, fail_on),
     };
     write(&document, w)
 }
 
-fn head<'a>(audit: &'a Audit<'_>, gaps: &'a [Gap]) -> Head<'a> {
-    let mut head = Head::new(SCHEMA, audit.report);
+fn head<'a>(audit: &'a Audit<'_>, gaps: &'a [Gap]) -> DocumentHeader<'a> {
+    let mut head = DocumentHeader::new(SCHEMA, audit.report);
     (head.complete, head.gaps) = (audit.is_complete(), gaps);
     head.judged_by.policy = audit.policy.as_ref();
     head
@@ -84,7 +84,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     #[derive(Serialize)]
     struct Line<'a, T> {
         #[serde(flatten)]
-        stamp: Stamp<'a>,
+        stamp: LineHeader<'a>,
         complete: bool,
         #[serde(flatten)]
         what: T,
@@ -95,20 +95,24 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
         listeners: usize,
         findings: usize,
         #[serde(flatten)]
-        verdict: Verdict<'a>,
+        verdict: AuditJson<'a>,
     }
     let mut w = BufWriter::with_capacity(1 << 16, w);
     let gaps: Vec<Gap> = audit.all_gaps().cloned().collect();
     let (listeners, findings) = (audit.listeners.len(), audit.findings.len());
-    let counted = Counted { counts: Counts { listeners, findings } };
+    let counted = StreamCounts { counts: Counts { listeners, findings } };
     serialize(&HostLine::new(head(audit, &gaps), counted), CompactFormatter, &mut w)?;
     let (snapshot, complete) = (&audit.report.snapshot, audit.is_complete());
     for found in &audit.findings {
-        let (stamp, what) = (Stamp::new("finding", snapshot), FindingRow::new(found));
+        let (stamp, what) = (LineHeader::new("finding", snapshot), FindingRow::new(found));
         serialize(&Line { stamp, complete, what }, CompactFormatter, &mut w)?;
     }
-    let what = Last { listeners, findings, verdict: Verdict::new(audit, fail_on) };
-    serialize(&Line { stamp: Stamp::new("verdict", snapshot), complete, what }, CompactFormatter, &mut w)?;
+    let what = Last { listeners, findings, verdict: AuditJson::new(audit, fail_on) };
+    serialize(
+        &Line { stamp: LineHeader::new("verdict", snapshot), complete, what },
+        CompactFormatter,
+        &mut w,
+    )?;
     w.flush()
 }
 
@@ -146,8 +150,8 @@ struct ProcessSummary<'a> {
 impl<'a> FindingRow<'a> {
     fn new(found: &'a AuditFinding<'_>) -> Self {
         let judged = match found.subject {
-            Subject::Listener(judged) => Some(judged),
-            Subject::Place { .. } => None,
+            Subject::Entry(judged) => Some(judged),
+            Subject::NoListener { .. } => None,
         };
         let process_summary = |pid: &Pid| {
             let known = judged.and_then(|j| j.processes.iter().find(|process| process.pid == *pid));

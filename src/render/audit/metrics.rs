@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::findings::Flag;
-use crate::judge::audit::{Audit, Outcome};
+use crate::judge::audit::{Audit, AuditVerdict};
 use crate::model::{Exposure, HostScope, Severity, Status};
 
 /// Writes the metrics of an audit.
@@ -21,21 +21,21 @@ use crate::model::{Exposure, HostScope, Severity, Status};
 /// If writing fails.
 pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Result<()> {
     let mut out = String::with_capacity(1 << 14);
-    let observation = &audit.report.snapshot;
+    let snapshot = &audit.report.snapshot;
     let one = |condition: bool| if condition { 1 } else { 0 };
 
     family(&mut out, "build_info", "The version of portolan that wrote this; the value is always 1.");
     sample(&mut out, "build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
 
     family(&mut out, "last_run_timestamp_seconds", "When this machine was scanned, in seconds since 1970.");
-    sample(&mut out, "last_run_timestamp_seconds", &[], observation.taken.as_second());
+    sample(&mut out, "last_run_timestamp_seconds", &[], snapshot.taken.as_second());
 
     family(&mut out, "complete", "Whether everything could be seen: 1 yes, 0 no.");
     sample(&mut out, "complete", &[], one(audit.is_complete()));
 
     family(&mut out, "scope", "The part of the machine that was visible: 1 for that part, 0 for the others.");
     for scope in HostScope::ALL {
-        sample(&mut out, "scope", &[("scope", scope.name())], one(observation.host.scope == Some(scope)));
+        sample(&mut out, "scope", &[("scope", scope.name())], one(snapshot.host.scope == Some(scope)));
     }
 
     family(&mut out, "gaps", "The number of gaps, which are kinds of things that could not be seen.");
@@ -43,7 +43,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
 
     let verdict = audit.outcome(fail_on);
     family(&mut out, "verdict", "The verdict of the audit: 1 for the current verdict, 0 for the others.");
-    for outcome in [Outcome::Clear, Outcome::Findings, Outcome::Incomplete] {
+    for outcome in [AuditVerdict::Clear, AuditVerdict::Findings, AuditVerdict::Incomplete] {
         sample(&mut out, "verdict", &[("verdict", outcome.name())], one(outcome == verdict));
     }
 

@@ -15,10 +15,10 @@ use crate::baseline::{Fingerprint, ListenerOwner, NetnsIdentity, ProgramIdentity
 use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
-use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, Outcome, Subject};
+use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::{HostScope, Netns, Severity, Stage};
 
-use super::cells::Form;
+use super::cells::CellFormat;
 use super::process_cells;
 use super::{address, sanitize, user};
 
@@ -44,20 +44,20 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     let gaps = plural(audit.all_gaps().count(), "gap");
     let within = part(audit.report.snapshot.host.scope).map(|part| format!(" in {part}")).unwrap_or_default();
     let mut said = match audit.outcome(fail_on) {
-        Outcome::Findings => {
+        AuditVerdict::Findings => {
             format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
         }
-        Outcome::Clear => {
+        AuditVerdict::Clear => {
             let judged = plural(audit.listeners.len(), "listener");
             format!(
                 "Clear: {judged} judged, no finding at {at}, and everything{within} could be seen.{below}"
             )
         }
-        Outcome::Incomplete => format!(
+        AuditVerdict::Incomplete => format!(
             "Incomplete: no finding at {at}, but not everything could be seen ({gaps}). This is not an all-clear.{below}"
         ),
     };
-    if audit.outcome(fail_on) == Outcome::Findings && !audit.is_complete() {
+    if audit.outcome(fail_on) == AuditVerdict::Findings && !audit.is_complete() {
         said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more."));
     }
     if let Some(part) = audit.all_gaps().find(|gap| gap.stage == Stage::Scope) {
@@ -124,7 +124,7 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
-        Subject::Listener(judged) => {
+        Subject::Entry(judged) => {
             let Fingerprint { place, owner, user } = Fingerprint::of(judged);
             let netns = match place.netns {
                 NetnsIdentity::Own => None,
@@ -151,7 +151,7 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 user
             ])
         }
-        Subject::Place { protocol, address, port } => {
+        Subject::NoListener { protocol, address, port } => {
             let rest = match &found.finding.evidence {
                 Evidence::Policy(policy::Evidence::Missing(missing)) => serde_json::json!(missing.rule),
                 Evidence::Deep(deep::Evidence::TakenPort(taken)) => {
@@ -191,7 +191,7 @@ const fn text_without_listener(finding: &Finding) -> &'static str {
 /// Returns the place of a finding, sanitized: `tcp 127.0.0.1:5432`.
 fn place(subject: &Subject<'_>) -> String {
     match subject {
-        Subject::Listener(judged) => {
+        Subject::Entry(judged) => {
             let socket = &judged.socket;
             let netns = match &socket.netns {
                 None => String::new(),
@@ -202,7 +202,7 @@ fn place(subject: &Subject<'_>) -> String {
             };
             format!("{} {}:{}{netns}", socket.local.protocol.name(), address(socket), socket.local.port)
         }
-        Subject::Place { protocol, address, port } => format!(
+        Subject::NoListener { protocol, address, port } => format!(
             "{}, {}, {}",
             protocol.map_or("any protocol", |protocol| protocol.name()),
             address.map_or_else(|| "any address".to_owned(), |address| address.to_string()),
@@ -214,7 +214,7 @@ fn place(subject: &Subject<'_>) -> String {
 /// Returns the program and the user of a listener's processes, sanitized and without pids.
 fn service_owner(judged: &Entry) -> String {
     let socket = &judged.socket;
-    let mut said = process_cells::process(judged, Form::Complete).text.into_owned();
+    let mut said = process_cells::process(judged, CellFormat::Complete).text.into_owned();
     let user = user(socket.user.as_deref(), socket.uid).or_else(|| {
         let first = judged.processes.first();
         first.and_then(|process| user(process.user.as_deref(), process.uid))
@@ -227,7 +227,7 @@ fn service_owner(judged: &Entry) -> String {
 
 /// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized and without
 /// pids.
-fn who(judged: &Entry) -> String {
+fn process_summary(judged: &Entry) -> String {
     let listener = judged;
     let socket = &listener.socket;
     let mut said = service_owner(judged);

@@ -41,7 +41,7 @@ pub(super) fn services(audit: &Audit<'_>) -> Reachable {
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
     let mut severities: HashMap<*const Entry, Severity> = HashMap::new();
     for found in &audit.findings {
-        if let Subject::Listener(judged) = found.subject
+        if let Subject::Entry(judged) = found.subject
             && found.finding.severity > Severity::Info
         {
             let worst = severities.entry(std::ptr::from_ref(judged)).or_insert(found.finding.severity);
@@ -57,7 +57,7 @@ pub(super) fn services(audit: &Audit<'_>) -> Reachable {
             services.push(ReachableService { severity, places: Vec::new(), program, gets });
             services.len() - 1
         });
-        services[at].places.push(place(&Subject::Listener(judged)));
+        services[at].places.push(place(&Subject::Entry(judged)));
     }
     services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
     let more = services.len().saturating_sub(LISTED);
@@ -67,7 +67,7 @@ pub(super) fn services(audit: &Audit<'_>) -> Reachable {
 
 /// Returns whether other machines can send to a socket. A socket that is only bound receives nothing.
 pub(super) fn is_reachable(judged: &Entry) -> bool {
-    judged.exposure.beyond() && judged.socket.state.accepts_traffic()
+    judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
 }
 
 fn gets(judged: &Entry) -> Option<String> {
@@ -87,7 +87,7 @@ mod tests {
     use crate::render::fixtures::{empty, process, report, socket, text};
 
     /// Makes two addresses of a Redis, a socket that is only bound, a service on loopback, and this many web servers.
-    fn observation(others: u32) -> Snapshot {
+    fn scene(others: u32) -> Snapshot {
         let held = |pid: u32| Owner::Held(vec![pid].into());
         let mut bound = socket("tcp/0.0.0.0:7000", held(7));
         bound.state = State::Bound;
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn dangerous_services_come_first_and_the_rest_is_counted() {
         for (others, listed, more) in [(0, 1, 0), (9, 10, 0), (12, 10, 3)] {
-            let report = report(&observation(others));
+            let report = report(&scene(others));
             let reachable = services(&Audit::of(&report));
             assert_eq!((reachable.listed.len(), reachable.more), (listed, more), "{others}");
             assert_eq!(
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_an_outsider_gets_is_written_once() {
-        let report = report(&observation(0));
+        let report = report(&scene(0));
         let audit = Audit::of(&report);
         let gets = services(&audit).listed[0].gets.clone().unwrap();
         let style = Style { width: None, color: false };

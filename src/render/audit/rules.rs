@@ -9,7 +9,7 @@ use crate::findings::Flag;
 use crate::judge::usual_severity;
 use crate::model::{Exposure, Severity, Tool};
 use crate::render::wrap::wrap;
-use crate::render::{Style, Tone, json};
+use crate::render::{Emphasis, Style, json};
 
 use super::table::MEASURE;
 
@@ -38,7 +38,7 @@ impl Severities {
 
 /// One rule.
 #[derive(Serialize)]
-struct Rule {
+struct RuleJson {
     code: &'static str,
     family: &'static str,
     description: &'static str,
@@ -47,9 +47,9 @@ struct Rule {
     remedy: &'static str,
 }
 
-impl Rule {
+impl RuleJson {
     fn of(flag: Flag) -> Self {
-        Rule {
+        RuleJson {
             code: flag.code(),
             family: flag.family().name(),
             description: flag.description(),
@@ -67,11 +67,11 @@ impl Rule {
 pub fn text(style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::new(w);
     let width = style.width.or(Some(MEASURE));
-    for (at, rule) in Flag::all().map(Rule::of).enumerate() {
+    for (at, rule) in Flag::all().map(RuleJson::of).enumerate() {
         if at > 0 {
             writeln!(w)?;
         }
-        writeln!(w, "{}", style.paint(Tone::Heading, rule.code))?;
+        writeln!(w, "{}", style.paint(Emphasis::Heading, rule.code))?;
         let severity = rule.severity.text();
         for (label, text) in [
             ("  When      ", rule.description),
@@ -96,8 +96,8 @@ pub fn document(w: &mut dyn Write) -> io::Result<()> {
     struct Document {
         schema: &'static str,
         tool: Tool,
-        rules: Vec<Rule>,
+        rules: Vec<RuleJson>,
     }
-    let rules = Flag::all().map(Rule::of).collect();
+    let rules = Flag::all().map(RuleJson::of).collect();
     json::write(&Document { schema: "portolan.rules/2", tool: Tool::this(), rules }, w)
 }

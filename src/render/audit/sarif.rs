@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::findings::Flag;
-use crate::judge::audit::{Audit, AuditFinding, Outcome, Subject};
+use crate::judge::audit::{Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::{Gap, Severity};
 use crate::render::json::{Seq, write};
 
-use super::{identity, place, text_without_listener, verdict, who};
+use super::{identity, place, process_summary, text_without_listener, verdict};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -101,9 +101,9 @@ fn result(found: &AuditFinding<'_>) -> Value {
         (None, None) => "listeners".to_owned(),
     };
     let place = place(&found.subject);
-    let who = match found.subject {
-        Subject::Listener(judged) => who(judged),
-        Subject::Place { .. } => text_without_listener(&found.finding).to_owned(),
+    let process_summary = match found.subject {
+        Subject::Entry(judged) => process_summary(judged),
+        Subject::NoListener { .. } => text_without_listener(&found.finding).to_owned(),
     };
     let known_by = identity(found);
     let digest = Sha256::digest(known_by.as_bytes());
@@ -112,7 +112,7 @@ fn result(found: &AuditFinding<'_>) -> Value {
         "ruleId": flag.code(),
         "ruleIndex": flag.position(),
         "level": level(found.finding.severity),
-        "message": { "text": format!("{place}, {who}: {} What to do: {}.", found.finding.sentence(), flag.remedy()) },
+        "message": { "text": format!("{place}, {process_summary}: {} What to do: {}.", found.finding.sentence(), flag.remedy()) },
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": port },
@@ -140,9 +140,9 @@ fn invocation(audit: &Audit<'_>, fail_on: Severity) -> Value {
         notifications.push(json!({ "level": "note", "message": { "text": verdict(audit, fail_on) } }));
     }
     let code = match audit.outcome(fail_on) {
-        Outcome::Clear => 0,
-        Outcome::Findings => 1,
-        Outcome::Incomplete => 3,
+        AuditVerdict::Clear => 0,
+        AuditVerdict::Findings => 1,
+        AuditVerdict::Incomplete => 3,
     };
     json!({
         "executionSuccessful": audit.is_complete(),

@@ -13,14 +13,14 @@ use crate::findings::Flag;
 use crate::findings::reach::Exposed;
 use crate::findings::text::plural;
 use crate::judge::Entry;
-use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, Outcome, Subject};
+use crate::judge::audit::{AcceptedByRule, Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::{Host, Severity};
 use crate::render::wrap::wrap;
-use crate::render::{Style, Tone, registry, sanitize, stderr};
-use crate::render::{cells::Form, process_cells};
+use crate::render::{Emphasis, Style, registry, sanitize, stderr};
+use crate::render::{cells::CellFormat, process_cells};
 
 use super::reachable::{self, Reachable, ReachableService};
-use super::{part, place, text_without_listener, verdict, who};
+use super::{part, place, process_summary, text_without_listener, verdict};
 
 /// The width of prose without a terminal, in columns: people read that output too.
 pub(super) const MEASURE: u16 = 100;
@@ -69,7 +69,7 @@ struct FindingGroup<'f> {
 
 /// The findings of one program.
 struct ProgramGroup<'f> {
-    who: String,
+    process_summary: String,
     evidence: Vec<EvidenceGroup<'f>>,
 }
 
@@ -81,8 +81,8 @@ struct EvidenceGroup<'f> {
     places: Vec<String>,
 }
 
-/// Groups the findings; `summaries` has the reachable services of which the list above the findings says what an outsider
-/// gets.
+/// Groups the findings; `summaries` has the reachable services of which the list above the findings says what an
+/// outsider gets.
 fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) -> Vec<FindingGroup<'f>> {
     let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
     // The indices of each block, program and text, so that the time is not quadratic in the number of findings.
@@ -94,15 +94,15 @@ fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) ->
             blocks.push(FindingGroup { severity, flag, presumed, programs: Vec::new() });
             blocks.len() - 1
         });
-        let (who, place) = match found.subject {
-            Subject::Listener(judged) => (who(judged), with_pids(place(&found.subject), judged)),
-            Subject::Place { .. } => {
+        let (process_summary, place) = match found.subject {
+            Subject::Entry(judged) => (process_summary(judged), with_pids(place(&found.subject), judged)),
+            Subject::NoListener { .. } => {
                 (text_without_listener(&found.finding).to_owned(), place(&found.subject))
             }
         };
         let programs = &mut blocks[b].programs;
-        let e = *of_program.entry((b, who.clone())).or_insert_with(|| {
-            programs.push(ProgramGroup { who, evidence: Vec::new() });
+        let e = *of_program.entry((b, process_summary.clone())).or_insert_with(|| {
+            programs.push(ProgramGroup { process_summary, evidence: Vec::new() });
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
@@ -124,7 +124,7 @@ fn with_pids(place: String, judged: &Entry) -> String {
     match judged.socket.owner.pids() {
         [] => place,
         [pid] => format!("{place} (pid {pid})"),
-        many => format!("{place} (pids {})", process_cells::pids(many, Form::Long)),
+        many => format!("{place} (pids {})", process_cells::pids(many, CellFormat::Long)),
     }
 }
 
@@ -152,11 +152,11 @@ impl AuditWriter<'_> {
         writeln!(self.w)
     }
 
-    fn line(&mut self, tone: Tone, text: &str) -> io::Result<()> {
+    fn line(&mut self, tone: Emphasis, text: &str) -> io::Result<()> {
         writeln!(self.w, "{}", self.style.paint(tone, text))
     }
 
-    fn prose(&mut self, tone: Tone, first: &str, text: &str) -> io::Result<()> {
+    fn prose(&mut self, tone: Emphasis, first: &str, text: &str) -> io::Result<()> {
         for line in wrap(first, text, self.width()) {
             self.line(tone, &line)?;
         }
@@ -164,8 +164,8 @@ impl AuditWriter<'_> {
     }
 
     fn head(&mut self, audit: &Audit<'_>, fail_on: Severity) -> io::Result<()> {
-        let observation = &audit.report.snapshot;
-        let Host { name, os, kernel, .. } = &observation.host;
+        let snapshot = &audit.report.snapshot;
+        let Host { name, os, kernel, .. } = &snapshot.host;
         let name = name.as_deref().map_or("a machine without a name".into(), sanitize);
         let system = match kernel {
             Some(kernel) => format!("{} {}", sanitize(os), sanitize(kernel)),
@@ -173,26 +173,26 @@ impl AuditWriter<'_> {
         };
         let heading = format!(
             "Audit of {name} ({system}){}, {}",
-            part(observation.host.scope).map(|part| format!(", {part} only")).unwrap_or_default(),
-            observation.taken.strftime("%Y-%m-%d %H:%M:%S UTC")
+            part(snapshot.host.scope).map(|part| format!(", {part} only")).unwrap_or_default(),
+            snapshot.taken.strftime("%Y-%m-%d %H:%M:%S UTC")
         );
-        self.prose(Tone::Heading, "", &heading)?;
+        self.prose(Emphasis::Heading, "", &heading)?;
         let tone = match audit.outcome(fail_on) {
-            Outcome::Clear => Tone::Good,
-            Outcome::Findings => Tone::Critical,
-            Outcome::Incomplete => Tone::Warning,
+            AuditVerdict::Clear => Emphasis::Good,
+            AuditVerdict::Findings => Emphasis::Critical,
+            AuditVerdict::Incomplete => Emphasis::Warning,
         };
         self.prose(tone, "", &verdict(audit, fail_on))?;
-        let others = match observation.namespaces.len() {
+        let others = match snapshot.namespaces.len() {
             0 => String::new(),
             others => format!("Judged: this network namespace and {}. ", plural(others, "other")),
         };
-        self.prose(Tone::Plain, "", &format!("{others}{}", registry(&audit.report.registry)))?;
+        self.prose(Emphasis::Plain, "", &format!("{others}{}", registry(&audit.report.registry)))?;
         for gap in audit.all_gaps().collect::<BTreeSet<_>>() {
-            self.prose(Tone::Warning, "Not seen: ", &stderr::gap(gap))?;
+            self.prose(Emphasis::Warning, "Not seen: ", &stderr::gap(gap))?;
         }
-        for note in observation.notes.iter().collect::<BTreeSet<_>>() {
-            self.prose(Tone::Quiet, "Note: ", &stderr::note(note))?;
+        for note in snapshot.notes.iter().collect::<BTreeSet<_>>() {
+            self.prose(Emphasis::Quiet, "Note: ", &stderr::note(note))?;
         }
         Ok(())
     }
@@ -208,18 +208,18 @@ impl AuditWriter<'_> {
             0 => "none".to_owned(),
             count => count.to_string(),
         };
-        self.prose(Tone::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
+        self.prose(Emphasis::Heading, "", &format!("Reachable from other machines: {count} of {all}"))?;
         for ReachableService { severity, places, program, gets } in &reachable.listed {
             let mut line = format!("{}: {program}", few(places, self.style.width.map(|_| FEW_REACHABLE)));
             if let Some(gets) = gets {
                 line.push_str(&format!(". {gets}"));
             }
-            let tone = severity.map_or(Tone::Plain, Tone::from);
+            let tone = severity.map_or(Emphasis::Plain, Emphasis::from);
             self.prose(tone, "  ", &line)?;
         }
         if reachable.more > 0 {
             let more = plural(reachable.more, "other service");
-            self.prose(Tone::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
+            self.prose(Emphasis::Quiet, "  ", &format!("and {more} (portolan lists all)"))?;
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl AuditWriter<'_> {
             };
             let reason = reason.map_or("none given".into(), sanitize);
             let text = format!("{count}, rule {}, reason: {reason}", sanitize(rule));
-            self.prose(Tone::Warning, "Accepted by policy: ", &text)?;
+            self.prose(Emphasis::Warning, "Accepted by policy: ", &text)?;
         }
         Ok(())
     }
@@ -244,19 +244,19 @@ impl AuditWriter<'_> {
         let presumed = if block.presumed { " (presumed)" } else { "" };
         let heading = format!("{}{presumed}: {}", block.flag.code(), block.flag.description());
         self.prose(block.severity.into(), "  ", &heading)?;
-        for ProgramGroup { who, evidence } in &block.programs {
-            self.prose(Tone::Plain, "    ", who)?;
+        for ProgramGroup { process_summary, evidence } in &block.programs {
+            self.prose(Emphasis::Plain, "    ", process_summary)?;
             for EvidenceGroup { text, rule, places } in evidence {
                 let line = few(places, self.style.width.map(|_| FEW));
-                self.prose(Tone::Plain, "      ", &line)?;
+                self.prose(Emphasis::Plain, "      ", &line)?;
                 // The text about a rule that requires a listener names the rule already.
                 let rule = rule.filter(|rule| !text.contains(rule));
                 let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
-                self.prose(Tone::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
+                self.prose(Emphasis::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
             }
         }
-        self.prose(Tone::Quiet, "    Why  ", block.flag.why())?;
-        self.prose(Tone::Quiet, "    Do   ", block.flag.remedy())
+        self.prose(Emphasis::Quiet, "    Why  ", block.flag.why())?;
+        self.prose(Emphasis::Quiet, "    Do   ", block.flag.remedy())
     }
 
     /// Writes how many findings are for information only.
@@ -273,6 +273,6 @@ impl AuditWriter<'_> {
         let counts: Vec<_> =
             counts.into_iter().map(|(flag, count)| format!("{count} {}", flag.code())).collect();
         let text = format!("{}. Use --fail-on info or -o json to list them.", counts.join(", "));
-        self.prose(Tone::Quiet, "For information: ", &text)
+        self.prose(Emphasis::Quiet, "For information: ", &text)
     }
 }

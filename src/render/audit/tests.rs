@@ -16,7 +16,7 @@ use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scen
 fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
     let mut audit = Audit::of(report);
     audit.findings.push(AuditFinding {
-        subject: Subject::Place { protocol: Some(Protocol::Tcp), address: None, port: Some(443) },
+        subject: Subject::NoListener { protocol: Some(Protocol::Tcp), address: None, port: Some(443) },
         finding: Finding {
             severity: Severity::Warning,
             evidence: Missing {
@@ -41,8 +41,8 @@ fn table(audit: &Audit<'_>, fail_on: Severity, width: Option<u16>) -> String {
 
 #[test]
 fn table_for_people() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     assert_snapshot(
         table(&with_missing(&report), Severity::Warning, Some(80)),
         str![[r#"
@@ -107,8 +107,8 @@ For information: 1 ephemeral, 2 unexplained. Use --fail-on info or -o json to
 
 #[test]
 fn table_fits_any_terminal() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let audit = with_missing(&report);
     for width in 60..=200 {
         let printed = table(&audit, Severity::Info, Some(width));
@@ -134,8 +134,8 @@ fn many(count: u16) -> Snapshot {
 
 #[test]
 fn one_program_is_reported_once_with_its_places() {
-    let observation = many(40);
-    let report = report(&observation);
+    let snapshot = many(40);
+    let report = report(&snapshot);
     let audit = Audit::of(&report);
     let printed = table(&audit, Severity::Info, Some(80));
     assert_eq!(printed.matches("(vanished), user root").count(), 1, "{printed}");
@@ -154,10 +154,10 @@ fn verdicts_in_words() {
     let partial = Snapshot { gaps: vec![gap(Stage::Owners, "processes", Some(1))], ..many(2) };
     let (whole, partial) = (report(&whole), report(&partial));
     let rows = [
-        (&whole, Severity::Warning, Outcome::Clear),
-        (&partial, Severity::Critical, Outcome::Incomplete),
-        (&whole, Severity::Info, Outcome::Findings),
-        (&partial, Severity::Info, Outcome::Findings),
+        (&whole, Severity::Warning, AuditVerdict::Clear),
+        (&partial, Severity::Critical, AuditVerdict::Incomplete),
+        (&whole, Severity::Info, AuditVerdict::Findings),
+        (&partial, Severity::Info, AuditVerdict::Findings),
     ];
     let lines = rows.map(|(report, fail_on, outcome)| {
         let audit = Audit::of(report);
@@ -177,7 +177,7 @@ Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
     let mut audit = Audit::of(&whole);
     audit.gaps.push(gap(Stage::Sockets, "ports", None));
     audit.narrow("tcp/10323 \u{1b}".into(), |subject| subject.port() == Some(10323));
-    assert_eq!(audit.outcome(Severity::Warning), Outcome::Incomplete);
+    assert_eq!(audit.outcome(Severity::Warning), AuditVerdict::Incomplete);
     assert_snapshot(
         verdict(&audit, Severity::Warning),
         str![[
@@ -188,9 +188,9 @@ Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
 
 #[test]
 fn a_connection_is_not_a_listener() {
-    let mut observation = many(2);
-    observation.sockets[1].state = crate::model::State::Established;
-    let report = report(&observation);
+    let mut snapshot = many(2);
+    snapshot.sockets[1].state = crate::model::State::Established;
+    let report = report(&snapshot);
     let audit = Audit::of(&report);
     assert_eq!(audit.listeners.len(), 1);
     assert!(table(&audit, Severity::Warning, None).contains("1 listener judged,"));
@@ -198,8 +198,8 @@ fn a_connection_is_not_a_listener() {
 
 #[test]
 fn json_holds_the_listing_and_the_findings() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let audit = with_missing(&report);
     let document = text(|w| json::document(&audit, Severity::Warning, w));
     let document: Value = serde_json::from_str(&document).unwrap();
@@ -266,8 +266,8 @@ fn json_holds_the_listing_and_the_findings() {
 
 #[test]
 fn ndjson_has_one_line_per_finding_and_the_verdict_last() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let audit = with_missing(&report);
     let lines = text(|w| json::lines(&audit, Severity::Warning, w));
     let document: Value =
@@ -300,8 +300,8 @@ fn ndjson_has_one_line_per_finding_and_the_verdict_last() {
 
 #[test]
 fn sarif_has_rules_results_and_gaps() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let audit = with_missing(&report);
     let log: Value = serde_json::from_str(&text(|w| sarif::document(&audit, Severity::Warning, w))).unwrap();
     let run = &log["runs"][0];
@@ -341,8 +341,8 @@ fn sarif_has_rules_results_and_gaps() {
 }
 
 /// Returns the fingerprints of every finding, in order.
-fn identities(observation: &Snapshot) -> Vec<String> {
-    let report = report(observation);
+fn identities(snapshot: &Snapshot) -> Vec<String> {
+    let report = report(snapshot);
     Audit::of(&report).findings.iter().map(identity).collect()
 }
 
@@ -373,7 +373,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
         assert_ne!(identities(&after), all);
     };
     changed(&|o| o.processes.iter_mut().find(|p| p.pid == 812).unwrap().exe.as_mut().unwrap().path.push('x'));
-    changed(&|o| std::sync::Arc::make_mut(&mut o.sockets[0].home).uid = Some(33));
+    changed(&|o| std::sync::Arc::make_mut(&mut o.sockets[0].attributes).uid = Some(33));
     changed(&|o| o.sockets[0].local.port = 3414);
     changed(&|o| o.sockets[0].local.address = [10, 0, 0, 1].into());
     changed(&|o| o.sockets[0].local.device = Some("lo".into()));
@@ -381,8 +381,8 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
 
 #[test]
 fn metrics_have_every_series_and_no_name_of_the_machine() {
-    let (observation, nothing) = (scene(), empty());
-    let (report, nothing) = (report(&observation), report(&nothing));
+    let (snapshot, nothing) = (scene(), empty());
+    let (report, nothing) = (report(&snapshot), report(&nothing));
     let mut audit = with_missing(&report);
     audit.policy = Some(AppliedPolicy {
         name: "policy.toml".to_owned(),
@@ -454,11 +454,11 @@ fn the_list_of_rules_comes_from_the_flags() {
 /// Every format of an audit shows a gap.
 #[test]
 fn every_output_shows_every_gap() {
-    let observation = Snapshot {
+    let snapshot = Snapshot {
         gaps: vec![Gap { what: "a thing unseen".into(), ..gap(Stage::Owners, "", None) }],
         ..empty()
     };
-    let report = report(&observation);
+    let report = report(&snapshot);
     let audit = Audit::of(&report);
     assert!(table(&audit, Severity::Warning, None).contains("a thing unseen"));
     for printed in [

@@ -9,8 +9,8 @@ use super::{PLAIN, bleached, terminal};
 use crate::judge::{Explained, Report};
 use crate::model::*;
 
-fn card(observation: &Snapshot, ports: &[u16], style: &Style) -> String {
-    let report = report(observation);
+fn card(snapshot: &Snapshot, ports: &[u16], style: &Style) -> String {
+    let report = report(snapshot);
     written(&explained(&report, ports), &report, style)
 }
 
@@ -463,21 +463,21 @@ fn heads(ports: &[Explained<'_>], report: &Report) -> String {
 
 #[test]
 fn safe_and_no_wider_than_the_terminal() {
-    let observation = scene();
+    let snapshot = scene();
     let every = [9, 22, 443, 1023, 1701, 3416, 4913, 5432, 7778, 8000, 8003, 51820, 60417];
     for width in [50, 60, 80, 120] {
         for ports in every.chunks(1).chain([&every[..]]) {
-            let text = card(&observation, ports, &terminal(width));
+            let text = card(&snapshot, ports, &terminal(width));
             for line in text.lines() {
                 // A word is never broken, such as an address or a list of names in the registry.
                 let breakable = line.trim().contains(' ');
                 assert!(!breakable || line.width() <= usize::from(width), "{width}: {line}");
                 assert_eq!(line.chars().find(|c| is_unsafe(*c)), None);
             }
-            let coloured = card(&observation, ports, &Style { color: true, ..terminal(width) });
+            let coloured = card(&snapshot, ports, &Style { color: true, ..terminal(width) });
             assert_eq!(bleached(&coloured), text);
         }
     }
-    card(&observation, &every, &terminal(0));
-    card(&observation, &[22], &terminal(0));
+    card(&snapshot, &every, &terminal(0));
+    card(&snapshot, &[22], &terminal(0));
 }

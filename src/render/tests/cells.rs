@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::cells::Form;
+use super::super::cells::CellFormat;
 use super::super::columns::named;
 use super::super::fixtures::*;
 use super::super::{process_cells, table};
@@ -12,7 +12,7 @@ fn one(socket: Socket, processes: Vec<Process>) -> Report {
     report(&Snapshot { sockets: vec![socket], processes, ..empty() })
 }
 
-fn cell(report: &Report, column: &str, form: Form) -> String {
+fn cell(report: &Report, column: &str, form: CellFormat) -> String {
     named(column).unwrap().cell(&report.entries[0], &report.snapshot, form).text.into_owned()
 }
 
@@ -40,7 +40,7 @@ fn service_is_what_runs() {
         ("an impostor", "tcp/0.0.0.0:3306", "python3", ""),
     ] {
         let report = one(socket(local, Owner::Held(vec![7].into())), vec![process(7, program)]);
-        for form in [Form::Complete, Form::Long, Form::Short] {
+        for form in [CellFormat::Complete, CellFormat::Long, CellFormat::Short] {
             assert_eq!(cell(&report, "service", form), service, "{name}");
         }
         let wide = text(|w| table::grid(&report, &[named("service").unwrap()], false, &PLAIN, w));
@@ -59,7 +59,8 @@ fn service_fits_24_columns() {
         .unzip();
     let report = report(&Snapshot { sockets, processes, ..empty() });
     let column = named("service").unwrap();
-    let cells = report.entries.iter().map(|entry| column.cell(entry, &report.snapshot, Form::Complete).text);
+    let cells =
+        report.entries.iter().map(|entry| column.cell(entry, &report.snapshot, CellFormat::Complete).text);
     assert_eq!(cells.map(|text| unicode_width::UnicodeWidthStr::width(&*text)).max(), Some(24));
 }
 
@@ -81,12 +82,12 @@ fn user_is_the_effective_user() {
     ] {
         let pids: Vec<Pid> = (7..=9).take(processes.len().max(1)).collect();
         let report = one(socket("tcp/0.0.0.0:80", Owner::Held(pids.into())), processes);
-        assert_eq!(cell(&report, "user", Form::Complete), users, "{name}");
-        assert_eq!(cell(&report, "user", Form::Data), user, "{name}");
+        assert_eq!(cell(&report, "user", CellFormat::Complete), users, "{name}");
+        assert_eq!(cell(&report, "user", CellFormat::Data), user, "{name}");
     }
     let mut hidden = socket("tcp/0.0.0.0:80", Owner::Hidden);
-    Arc::make_mut(&mut hidden.home).user = Some("mallory".into());
-    assert_eq!(cell(&one(hidden, Vec::new()), "user", Form::Complete), "mallory");
+    Arc::make_mut(&mut hidden.attributes).user = Some("mallory".into());
+    assert_eq!(cell(&one(hidden, Vec::new()), "user", CellFormat::Complete), "mallory");
 }
 
 /// PROCESS shows what an interpreter runs, the whole name, and whether the process is stopped.

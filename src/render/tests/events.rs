@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::super::fixtures::*;
 use super::super::*;
-use crate::baseline::{Change, Kind};
+use crate::baseline::{Change, ChangeKind};
 
 fn line(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> Value {
     let text = text(render);
@@ -14,8 +14,8 @@ fn line(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> 
 
 #[test]
 fn start() {
-    let observation = scene();
-    let event = line(|w| events::start(&report(&observation), w));
+    let snapshot = scene();
+    let event = line(|w| events::start(&report(&snapshot), w));
     assert_eq!((&event["schema"], &event["event"]), (&"portolan.event/2".into(), &"start".into()));
     assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
     assert_eq!((&event["kind"], &event["host"]["name"]), (&"host".into(), &"box".into()));
@@ -26,30 +26,30 @@ fn start() {
 /// The listener of an event is the listing's object, including hostile names.
 #[test]
 fn changes() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let listing: Value = serde_json::from_str(&text(|w| json::listing(&report, w))).unwrap();
     for (at, judged) in report.entries.iter().enumerate() {
-        let change = Change { kind: Kind::Widened, listener: judged, before: Some(judged) };
-        let event = line(|w| events::change(&change, &observation, w));
+        let change = Change { kind: ChangeKind::Widened, listener: judged, before: Some(judged) };
+        let event = line(|w| events::change(&change, &snapshot, w));
         assert_eq!(event["event"], "widened");
         assert_eq!(event["taken"], "2026-11-21T12:00:00Z");
         assert_eq!(event["listener"], listing["listeners"][at]);
         assert_eq!(event["before"], listing["listeners"][at]);
     }
-    let change = Change { kind: Kind::Vanished, listener: &report.entries[0], before: None };
-    let event = line(|w| events::change(&change, &observation, w));
+    let change = Change { kind: ChangeKind::Vanished, listener: &report.entries[0], before: None };
+    let event = line(|w| events::change(&change, &snapshot, w));
     assert_eq!((&event["event"], &event["before"]), (&"vanished".into(), &Value::Null));
 }
 
 #[test]
 fn gaps_are_events() {
-    let mut observation = scene();
-    let event = line(|w| events::view(&observation, w));
+    let mut snapshot = scene();
+    let event = line(|w| events::gaps_changed(&snapshot, w));
     assert_eq!((&event["event"], &event["complete"]), (&"incomplete".into(), &false.into()));
     assert_eq!(event["gaps"][0]["remedy"], "run as root");
-    observation.gaps.clear();
-    let event = line(|w| events::view(&observation, w));
+    snapshot.gaps.clear();
+    let event = line(|w| events::gaps_changed(&snapshot, w));
     assert_eq!((&event["event"], &event["complete"]), (&"complete".into(), &true.into()));
     assert_eq!(event["gaps"], serde_json::json!([]));
 }

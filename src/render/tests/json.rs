@@ -6,8 +6,8 @@ use super::super::*;
 use crate::judge::Query;
 use crate::model::*;
 
-fn listing(observation: &Snapshot) -> (String, Value) {
-    let report = report(observation);
+fn listing(snapshot: &Snapshot) -> (String, Value) {
+    let report = report(snapshot);
     let text = text(|w| json::listing(&report, w));
     let value = serde_json::from_str(&text).unwrap();
     (text, value)
@@ -235,18 +235,18 @@ fn owners_and_nulls() {
 
 #[test]
 fn fields_of_linux() {
-    let mut observation = scene();
-    observation.sockets.truncate(1);
-    let socket = &mut observation.sockets[0];
-    std::sync::Arc::make_mut(&mut socket.home).netns =
+    let mut snapshot = scene();
+    snapshot.sockets.truncate(1);
+    let socket = &mut snapshot.sockets[0];
+    std::sync::Arc::make_mut(&mut socket.attributes).netns =
         Some(Netns { inode: 4_026_532_000, name: Some("blue".into()) });
     socket.queues = Some(Queues { receive: 1, send: 128 });
     socket.peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
     socket.cookie = std::num::NonZeroU64::new(u64::MAX);
-    let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
+    let process = snapshot.processes.iter_mut().find(|p| p.pid == 812).unwrap();
     process.exe =
         Some(Exe { path: "/usr/bin/python3".into(), state: ExeState::Replaced, open_directories: None });
-    let (_, listing) = listing(&observation);
+    let (_, listing) = listing(&snapshot);
     let listener = &listing["listeners"][0];
     assert_eq!(listener["netns"], json!({"inode": 4_026_532_000_u64, "name": "blue"}));
     assert_eq!(listener["queues"], json!({"receive": 1, "send": 128}));
@@ -260,10 +260,10 @@ fn fields_of_linux() {
 #[test]
 fn safe_to_look_at() {
     let hostile = "\x1b[2J\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{e0041}\\\"é数";
-    let mut observation = scene();
-    let process = observation.processes.iter_mut().find(|p| p.pid == 812).unwrap();
+    let mut snapshot = scene();
+    let process = snapshot.processes.iter_mut().find(|p| p.pid == 812).unwrap();
     process.cmdline = vec![hostile.into()];
-    let (text, listing) = listing(&observation);
+    let (text, listing) = listing(&snapshot);
     assert_eq!(text.chars().find(|c| *c != '\n' && is_unsafe(*c)), None);
     assert!(text.contains(r#""\u001b[2J\u007f\u009b\u202e\u2028\ufeff\udb40\udc41\\\"é数""#));
     assert_eq!(of_port(&listing, 3416)["processes"][0]["cmdline"], json!([hostile]));
@@ -271,8 +271,8 @@ fn safe_to_look_at() {
 
 #[test]
 fn explanations() {
-    let observation = scene();
-    let report = report(&observation);
+    let snapshot = scene();
+    let report = report(&snapshot);
     let ports = explained(&report, &[22, 3416]);
     let explained: Value = serde_json::from_str(&text(|w| {
         json::explain(&ports, &[Query { text: "22", matched: Matched::Port, added: 2 }], &report, w)

@@ -131,7 +131,8 @@ fn owners_that_are_not_known() {
         (Owner::Unaccounted, true, "linux", None),
     ] {
         let mut one = socket("tcp/127.0.0.1:22", owner);
-        one.home = Arc::new(Home { unit: unit.map(str::to_owned), ..(*one.home).clone() });
+        one.attributes =
+            Arc::new(SocketAttributes { unit: unit.map(str::to_owned), ..(*one.attributes).clone() });
         let mut snapshot = of(vec![one], vec![]);
         (snapshot.host.privileged, snapshot.host.os) = (privileged, os.to_owned());
         cards += &card(&snapshot, &terminal(80));
@@ -231,7 +232,7 @@ fn why_it_runs_and_how_to_stop_it() {
     ] {
         let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let mut one = socket("tcp/0.0.0.0:80", held(&[35]));
-        one.home = Arc::new(Home { cgroup: known(cgroup), ..(*one.home).clone() });
+        one.attributes = Arc::new(SocketAttributes { cgroup: known(cgroup), ..(*one.attributes).clone() });
         let (unit, container) = (known(unit), known(container));
         let server = Process { parents: parents(ancestors), unit, container, ..process(35, "server") };
         let report = report(&of(vec![one], vec![server]));
@@ -332,9 +333,9 @@ fn a_socket_of_systemd() {
     let mut texts = String::new();
     for (unit, pids) in [("ssh.socket", &[1_u32][..]), ("ssh.socket", &[1, 41]), ("", &[1])] {
         let mut one = socket("tcp/0.0.0.0:22", held(pids));
-        one.home = Arc::new(Home {
+        one.attributes = Arc::new(SocketAttributes {
             unit: Some(unit.to_owned()).filter(|unit| !unit.is_empty()),
-            ..(*one.home).clone()
+            ..(*one.attributes).clone()
         });
         let report = report(&of(vec![one], vec![systemd.clone(), sshd.clone()]));
         let listener = Listener::only(&report.entries).unwrap();
@@ -423,7 +424,7 @@ fn a_port_that_the_kernel_forwards() {
     port.state = State::Published;
     let to = Peer { address: "172.17.0.2".parse().unwrap(), port: 80 };
     let forwarding = Some(Forwarding { to, rule: "-j DNAT --to 172.17.0.2:80".into() });
-    port.home = Arc::new(Home { forwarding, ..Home::default() });
+    port.attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
     let text = card(&of(vec![port], vec![]), &terminal(80));
     for line in ["  Forwards to 172.17.0.2:80\n", "forwards it: -j"] {
         assert!(text.contains(line), "{line}: {text}");

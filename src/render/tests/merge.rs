@@ -11,7 +11,7 @@ fn held(local: &str, pids: &[Pid]) -> Socket {
 
 fn with_unit(socket: Socket, unit: &str) -> Socket {
     let mut socket = socket;
-    Arc::make_mut(&mut socket.home).unit = Some(unit.to_owned());
+    Arc::make_mut(&mut socket.attributes).unit = Some(unit.to_owned());
     socket
 }
 

@@ -51,7 +51,7 @@ fn some<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value 
     proptest::sample::subsequence(all.to_vec(), 0..=all.len().min(3))
 }
 
-fn rules() -> impl Strategy<Value = Allow> {
+fn rules() -> impl Strategy<Value = AllowRule> {
     let port = prop_oneof![
         (1..=u16::MAX, 0..9_u16)
             .prop_map(|(low, more)| Ports::Range(PortRange { low, high: low.saturating_add(more) })),
@@ -90,7 +90,7 @@ fn rules() -> impl Strategy<Value = Allow> {
     let second = (vec(user, 0..3), hosts, globs(), globs(), globs(), vec(netns, 0..3));
     let third =
         (proptest::option::of(word()), proptest::option::of(word()), dates(), some(&accepted), any::<bool>());
-    (first, second, third).prop_map(|(first, second, third)| Allow {
+    (first, second, third).prop_map(|(first, second, third)| AllowRule {
         id: String::new(),
         at: Position::default(),
         ports: first.0,
@@ -154,14 +154,14 @@ fn spots(most: usize) -> impl Strategy<Value = BTreeSet<Spot>> {
 }
 
 fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
-    let mut observation = fixtures::empty();
+    let mut snapshot = fixtures::empty();
     for (pid, (port, tcp, address, exe, uid)) in (100..).zip(spots) {
         let address = ["127.0.0.1", "0.0.0.0", "[::]"][address];
         let local = format!("{}/{address}:{port}", if tcp { "tcp" } else { "udp" });
         let mut socket = fixtures::socket(&local, Owner::Held(vec![pid].into()));
-        socket.home = Home { uid: Some(uid), ..Home::default() }.into();
-        observation.sockets.push(socket);
-        observation.processes.push(Process {
+        socket.attributes = SocketAttributes { uid: Some(uid), ..SocketAttributes::default() }.into();
+        snapshot.sockets.push(socket);
+        snapshot.processes.push(Process {
             name: Some("x".to_owned()),
             exe: Some(Exe {
                 path: EXECUTABLES[exe].to_owned(),
@@ -172,16 +172,16 @@ fn observed(spots: impl IntoIterator<Item = Spot>) -> Snapshot {
             ..Process::unknown(pid)
         });
     }
-    observation
+    snapshot
 }
 
-fn drafted(observation: &Snapshot) -> String {
-    let report = judge(observation.clone(), Registry::embedded());
-    fixtures::text(|w| policy_text::draft(&draft(&report), observation, w))
+fn drafted(snapshot: &Snapshot) -> String {
+    let report = judge(snapshot.clone(), Registry::embedded());
+    fixtures::text(|w| policy_text::draft(&draft(&report), snapshot, w))
 }
 
-fn codes(policy: &Policy, observation: &Snapshot) -> Vec<&'static str> {
-    let report = judge(observation.clone(), Registry::embedded());
+fn codes(policy: &Policy, snapshot: &Snapshot) -> Vec<&'static str> {
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
     apply(policy, &mut audit);
     let severe = audit.findings.iter().filter(|found| found.finding.severity >= Severity::Warning);
@@ -220,8 +220,8 @@ fn place((port, tcp, address, exe, uid): Spot) -> SpotPlace {
     (tcp, ["127.0.0.1", "0.0.0.0", "::"][address].to_owned(), port, EXECUTABLES[exe].to_owned(), Some(uid))
 }
 
-fn flagged(observation: &Snapshot) -> BTreeSet<SpotPlace> {
-    let report = judge(observation.clone(), Registry::embedded());
+fn flagged(snapshot: &Snapshot) -> BTreeSet<SpotPlace> {
+    let report = judge(snapshot.clone(), Registry::embedded());
     let flagged = draft(&report).flagged.into_iter().map(|judged| {
         let (local, process) = (&judged.socket.local, &judged.processes[0]);
         let exe = process.exe.as_ref().unwrap().path.clone();
@@ -238,25 +238,25 @@ fn is_rule_line(text: &str) -> bool {
 /// A listener with a finding at or above warning gets a rule that allows nothing until somebody uncomments it.
 #[test]
 fn drafted_rules_for_flagged_listeners_are_commented_out() {
-    let mut observation = observed([(80, true, 1, 0, 0)]);
-    observation.processes.push(Process {
+    let mut snapshot = observed([(80, true, 1, 0, 0)]);
+    snapshot.processes.push(Process {
         name: Some("x".to_owned()),
         exe: Some(Exe { path: "/tmp/evil".to_owned(), state: ExeState::Deleted, open_directories: None }),
         uid: Some(7),
         ..Process::unknown(7)
     });
-    observation.sockets.push(fixtures::socket("tcp/0.0.0.0:22", Owner::Held(vec![7].into())));
-    let report = judge(observation.clone(), Registry::embedded());
+    snapshot.sockets.push(fixtures::socket("tcp/0.0.0.0:22", Owner::Held(vec![7].into())));
+    let report = judge(snapshot.clone(), Registry::embedded());
     let draft = draft(&report);
     let summary = policy_text::summary(&draft);
     assert!(
         summary.starts_with("1 rule written; 1 listener needs your decision: tcp 0.0.0.0:22 x (impostor"),
         "{summary}"
     );
-    let text = drafted(&observation);
+    let text = drafted(&snapshot);
     assert!(text.contains("# DECIDE: ") && text.contains("# [[allow]]"), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("accept")), "{text}");
-    assert!(codes(&read(&text), &observation).contains(&"unexpected"), "{text}");
+    assert!(codes(&read(&text), &snapshot).contains(&"unexpected"), "{text}");
 
     // Uncommented, it accepts the findings: the check asks for a reason, and the audit names what the policy silenced.
     let decided: String = text
@@ -295,11 +295,11 @@ fn drafted_rules_for_flagged_listeners_are_commented_out() {
 
 #[test]
 fn a_draft_is_written_for_its_reader() {
-    let mut observation =
+    let mut snapshot =
         observed([(80, true, 1, 0, 0), (80, true, 2, 0, 0), (81, true, 1, 0, 0), (81, true, 2, 0, 0)]);
     let mut add = |local: &str, owner: Owner, exe: &str, cmdline: &[&str]| {
         for pid in owner.pids() {
-            observation.processes.push(Process {
+            snapshot.processes.push(Process {
                 name: Some("x".to_owned()),
                 exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
                 user: Some("web".to_owned()),
@@ -310,8 +310,9 @@ fn a_draft_is_written_for_its_reader() {
             });
         }
         let socket = fixtures::socket(local, owner);
-        let home = Home { uid: Some(33), user: Some("web".to_owned()), ..Home::default() };
-        observation.sockets.push(Socket { home: home.into(), ..socket });
+        let attributes =
+            SocketAttributes { uid: Some(33), user: Some("web".to_owned()), ..SocketAttributes::default() };
+        snapshot.sockets.push(Socket { attributes: attributes.into(), ..socket });
     };
     add("tcp/127.0.0.1:22", Owner::Held(vec![7].into()), "/usr/bin/python3.11", &["python3", "x.py"]);
     add("tcp/127.0.0.1:40001", Owner::Held(vec![8].into()), "/usr/bin/d", &[]);
@@ -321,8 +322,8 @@ fn a_draft_is_written_for_its_reader() {
     add("udp/0.0.0.0:51820", Owner::Kernel, "", &[]);
     add("tcp/0.0.0.0:25", Owner::Hidden, "", &[]);
     add("tcp/0.0.0.0:26", Owner::Held(vec![9].into()), "", &[]);
-    observation.processes.dedup_by_key(|process| process.pid);
-    let text = drafted(&observation);
+    snapshot.processes.dedup_by_key(|process| process.pid);
+    let text = drafted(&snapshot);
     fixtures::assert_snapshot(
         &text,
         str![[r##"

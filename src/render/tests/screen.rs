@@ -6,14 +6,14 @@ use unicode_width::UnicodeWidthStr;
 use super::super::fixtures::*;
 use super::super::screen::{FrameContent, Mark, ScanCounts, Size, frame, status};
 use super::bleached;
-use crate::baseline::Kind;
+use crate::baseline::ChangeKind;
 use crate::model::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Returns the frame of the scene in which these ports have these marks.
-fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color: bool) -> Vec<String> {
-    let report = report(observation);
+fn shown(snapshot: &Snapshot, marks: &[(u16, ChangeKind)], size: (u16, u16), color: bool) -> Vec<String> {
+    let report = report(snapshot);
     let mark = |port| marks.iter().find(|(marked, _)| *marked == port);
     let rows = report.entries.iter().map(|judged| {
         let mark = mark(judged.socket.local.port);
@@ -21,15 +21,15 @@ fn shown(observation: &Snapshot, marks: &[(u16, Kind)], size: (u16, u16), color:
     });
     let scene = FrameContent { report: &report, rows: rows.collect(), verbose: false };
     let size = Size { width: size.0, height: size.1 };
-    frame(&scene, observation.taken, SECOND, size, color).unwrap()
+    frame(&scene, snapshot.taken, SECOND, size, color).unwrap()
 }
 
-const MARKS: [(u16, Kind); 5] = [
-    (3416, Kind::Appeared),
-    (8000, Kind::Widened),
-    (22, Kind::Narrowed),
-    (5432, Kind::Changed),
-    (60417, Kind::Vanished),
+const MARKS: [(u16, ChangeKind); 5] = [
+    (3416, ChangeKind::Appeared),
+    (8000, ChangeKind::Widened),
+    (22, ChangeKind::Narrowed),
+    (5432, ChangeKind::Changed),
+    (60417, ChangeKind::Vanished),
 ];
 
 #[test]
@@ -77,7 +77,8 @@ fn fits_every_terminal() {
 /// If not all rows fit, the changed rows are among those shown, and the rest is counted.
 #[test]
 fn too_many_rows() {
-    let lines = shown(&scene(), &[(60417, Kind::Vanished), (5432, Kind::Changed)], (80, 8), false);
+    let lines =
+        shown(&scene(), &[(60417, ChangeKind::Vanished), (5432, ChangeKind::Changed)], (80, 8), false);
     assert_snapshot(
         lines.join("\n"),
         str![[r#"

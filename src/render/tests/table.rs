@@ -6,8 +6,8 @@ use super::super::*;
 use super::{PLAIN, bleached, terminal};
 use crate::model::*;
 
-fn listing(observation: &Snapshot, style: &Style) -> String {
-    let report = report(observation);
+fn listing(snapshot: &Snapshot, style: &Style) -> String {
+    let report = report(snapshot);
     text(|w| table::listing(&report, true, style, w))
 }
 
@@ -143,14 +143,14 @@ Owner of 1 socket hidden. Run with sudo to see it.
 /// row is one line, and cells stay aligned with their column.
 #[test]
 fn fits_every_terminal() {
-    let mut observation = scene();
-    observation.sockets[0].local = "udplite/[2001:db8:85a3::8a2e:370:7334%数据数据0]:3416".parse().unwrap();
-    observation.processes[0].name = Some("数据数据数据数据数据".into());
-    std::sync::Arc::make_mut(&mut observation.sockets[2].home).netns =
+    let mut snapshot = scene();
+    snapshot.sockets[0].local = "udplite/[2001:db8:85a3::8a2e:370:7334%数据数据0]:3416".parse().unwrap();
+    snapshot.processes[0].name = Some("数据数据数据数据数据".into());
+    std::sync::Arc::make_mut(&mut snapshot.sockets[2].attributes).netns =
         Some(Netns { inode: 4_026_531_840, name: None });
-    observation.sockets[3].peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
+    snapshot.sockets[3].peer = Some(Peer { address: "192.0.2.7".parse().unwrap(), port: 40000 });
     for width in (0..=300).chain([u16::MAX]) {
-        let text = listing(&observation, &terminal(width));
+        let text = listing(&snapshot, &terminal(width));
         for line in text.lines() {
             // "No listener" and the like wrap; single words of the summary fit 20.
             assert!(line.width() <= usize::from(width.max(20)), "{width}: {line}\n{text}");
@@ -204,17 +204,17 @@ fn owners_are_distinguished() {
 #[test]
 fn many_owners() {
     let pids: Vec<Pid> = (2_000_000..2_000_300).collect();
-    let observation = Snapshot {
+    let snapshot = Snapshot {
         processes: pids.iter().map(|pid| process(*pid, "apache2")).collect(),
         sockets: vec![socket("tcp/0.0.0.0:8000", Owner::Held(pids.into()))],
         ..empty()
     };
-    let piped = listing(&observation, &PLAIN);
+    let piped = listing(&snapshot, &PLAIN);
     assert_eq!(piped.lines().count(), 2);
     assert!(
         piped.contains("apache2 ×300") && piped.contains(",2000150,") && piped.contains(",2000299  root")
     );
-    let shown = listing(&observation, &terminal(80));
+    let shown = listing(&snapshot, &terminal(80));
     assert!(shown.contains("2000000 +299 "), "{shown}");
 }
 

@@ -89,11 +89,11 @@ fn a_presumption_stays_one() {
 /// Each gap appears once, with its remedy; text from outside is escaped.
 #[test]
 fn stderr() {
-    let mut observation = scene();
-    observation.gaps.push(observation.gaps[0].clone());
-    observation.gaps.push(Gap { remedy: None, ..gap(Stage::Sockets, "TCP\nsockets", None) });
+    let mut snapshot = scene();
+    snapshot.gaps.push(snapshot.gaps[0].clone());
+    snapshot.gaps.push(Gap { remedy: None, ..gap(Stage::Sockets, "TCP\nsockets", None) });
     assert_snapshot(
-        text(|w| stderr::gaps(&observation.gaps, &observation.notes, &PLAIN, w)),
+        text(|w| stderr::gaps(&snapshot.gaps, &snapshot.notes, &PLAIN, w)),
         str![[r#"
 portolan: not seen: TCP\x0asockets: permission denied
 portolan: not seen: 12 processes (pid 4000025): permission denied (run as root)
@@ -102,16 +102,16 @@ portolan: note: 2 other network namespaces
 "#]],
     );
     let coloured =
-        text(|w| stderr::gaps(&observation.gaps, &observation.notes, &Style { color: true, ..PLAIN }, w));
-    assert_eq!(bleached(&coloured), text(|w| stderr::gaps(&observation.gaps, &observation.notes, &PLAIN, w)));
+        text(|w| stderr::gaps(&snapshot.gaps, &snapshot.notes, &Style { color: true, ..PLAIN }, w));
+    assert_eq!(bleached(&coloured), text(|w| stderr::gaps(&snapshot.gaps, &snapshot.notes, &PLAIN, w)));
     assert!(coloured.contains("\x1b[33mnot seen:"));
 }
 
 #[test]
 fn summaries() {
-    let mut observation = empty();
-    observation.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
-    let report = report(&observation);
+    let mut snapshot = empty();
+    snapshot.sockets = vec![socket("tcp/127.0.0.1:22", Owner::Held(vec![900].into()))];
+    let report = report(&snapshot);
     assert_snapshot(
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"

@@ -1,5 +1,5 @@
-//! Any words, each after a zero byte, as the name, the program file and the command line of a process: no panic while the
-//! program is recognised and judged.
+//! Any words, each after a zero byte, as the name, the program file and the command line of a process: no panic while
+//! the program is recognised and judged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

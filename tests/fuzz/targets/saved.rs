@@ -9,12 +9,12 @@ use portolan::judge::judge;
 
 fuzz_target!(|bytes: &[u8]| {
     // The error quotes the file, and is sanitized where it is printed.
-    let Ok(observation) = from::parse(bytes) else { return };
-    let report = judge(observation.clone(), Registry::embedded());
+    let Ok(snapshot) = from::parse(bytes) else { return };
+    let report = judge(snapshot.clone(), Registry::embedded());
     let mut shown = Vec::new();
     table::listing(&report, true, &Style { width: Some(80), color: false }, &mut shown).unwrap();
     json::listing(&report, &mut shown).unwrap();
-    json::observation(&observation, &mut shown).unwrap();
+    json::print_snapshot(&snapshot, &mut shown).unwrap();
     let text = String::from_utf8(shown).unwrap();
     let obeyed = text.chars().find(|c| is_unsafe(*c) && *c != '\n');
     assert_eq!(obeyed, None);

@@ -1,10 +1,10 @@
 //! The configuration files of servers that are dangerous without a password: Redis and its kin, mongod, nats-server and
 //! Kafka. Only an audit reads them.
 //!
-//! The path comes from the command line of the process, or from the unit that the server's package installs. The file is
-//! opened in the process's own root directory, without following links out of it, if it is a regular file of bounded size.
-//! A file that cannot be read, or does not decide, leaves the process without a setting: then the finding says that the
-//! password was not checked.
+//! The path comes from the command line of the process, or from the unit that the server's package installs. The file
+//! is opened in the process's own root directory, without following links out of it, if it is a regular file of bounded
+//! size. A file that cannot be read, or does not decide, leaves the process without a setting: then the finding says
+//! that the password was not checked.
 
 mod parse;
 
@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
 /// A file to read: the paths at which it can be, of which exactly one must exist.
-struct Wanted {
+struct ConfigurationFiles {
     pid: Pid,
     paths: Vec<String>,
     parser: Parser,
@@ -36,7 +36,7 @@ struct Wanted {
 
 /// Reads the configuration files that the processes name, and adds what they say.
 pub(super) fn look_up(processes: &mut [Process]) {
-    let wanted: Vec<Wanted> = processes.iter().filter_map(wanted).collect();
+    let wanted: Vec<ConfigurationFiles> = processes.iter().filter_map(wanted).collect();
     if wanted.is_empty() {
         return;
     }
@@ -64,7 +64,7 @@ pub(super) fn look_up(processes: &mut [Process]) {
 }
 
 /// Returns what to read for a process; `None` if its program has no such file, or nothing says where it is.
-fn wanted(process: &Process) -> Option<Wanted> {
+fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..).unwrap_or_default();
     let (paths, parser): (Vec<String>, Parser) = match program {
@@ -82,7 +82,7 @@ fn wanted(process: &Process) -> Option<Wanted> {
         "java" => (vec![kafka_properties(arguments)?], parse::kafka),
         _ => return None,
     };
-    Some(Wanted { pid: process.pid, paths, parser })
+    Some(ConfigurationFiles { pid: process.pid, paths, parser })
 }
 
 /// Returns the value of an option, as `--config PATH` or `--config=PATH`.
@@ -131,7 +131,7 @@ fn paths_of_unit(unit: &str) -> Vec<String> {
     paths.into_iter().map(str::to_owned).collect()
 }
 
-fn read(wanted: &Wanted) -> Option<Configuration> {
+fn read(wanted: &ConfigurationFiles) -> Option<Configuration> {
     let process = process::open(wanted.pid).ok()?;
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,7 +1,7 @@
 //! The configuration files of some servers: whether clients must authenticate.
 //!
-//! A file is hostile input. Each parser accepts any bytes and returns nothing if the file does not decide: if it includes
-//! another file, or uses what the parser does not know. No value that may be a secret is returned.
+//! A file is hostile input. Each parser accepts any bytes and returns nothing if the file does not decide: if it
+//! includes another file, or uses what the parser does not know. No value that may be a secret is returned.
 
 use std::collections::HashMap;
 

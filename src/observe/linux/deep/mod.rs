@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 
 pub use self::sweep::{ListedPorts, PORTS, Port, SweepResult, sweep};
 pub use self::tables::shown;
-use super::view::View;
+use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope};
 
@@ -24,14 +24,15 @@ use crate::observe::{Error, Scope};
 ///
 /// Returns an error if a namespace that was asked for cannot be found; anything else that could not be scanned is a
 /// gap.
-pub(in crate::observe) fn look(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
-    let view = View::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
+pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
+    let scanned_namespaces =
+        ScannedNamespaces::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
     let mut deep = DeepScanResult::default();
-    if view.own {
-        add(&mut deep, here(None));
+    if scanned_namespaces.own {
+        add(&mut deep, scan_namespace(None));
     }
-    for known in &view.others {
-        match known.enter(|| here(Some(&known.netns))) {
+    for known in &scanned_namespaces.others {
+        match known.enter(|| scan_namespace(Some(&known.netns))) {
             Ok(found) => add(&mut deep, found),
             Err(why) => deep.gaps.push(Gap {
                 stage: Stage::Namespaces,
@@ -79,7 +80,7 @@ fn limits() -> Note {
 }
 
 /// Scans the network namespace of the calling thread, which is `netns`.
-fn here(netns: Option<&Netns>) -> DeepScanResult {
+fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
     let result = sweep(PORTS, &mut shown);

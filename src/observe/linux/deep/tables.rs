@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 
-use super::super::diag::{DumpError, Record};
-use super::super::netlink::{Netlink, Question};
+use super::super::diag::{DumpError, SocketRecord};
+use super::super::netlink::{DumpRequest, Netlink};
 use super::super::procnet;
 use super::super::sockets::state;
 use super::sweep::{ListedPorts, exists};
@@ -26,10 +26,10 @@ const EVERY_STATE: u32 = 0x1FFE;
 const BOUND_INACTIVE: u32 = 1 << 13;
 
 /// A protocol and a family, for which there is one table.
-type Kind = (Protocol, Family);
+type ProtocolFamily = (Protocol, Family);
 
 /// The kinds that are compared: `IPPROTO_*`, and the name of the table.
-const KINDS: [(Kind, u16, &str); 6] = [
+const KINDS: [(ProtocolFamily, u16, &str); 6] = [
     ((Protocol::Tcp, Family::Ipv4), 6, "tcp"),
     ((Protocol::Tcp, Family::Ipv6), 6, "tcp6"),
     ((Protocol::Udp, Family::Ipv4), 17, "udp"),
@@ -44,16 +44,16 @@ struct Reading {
     /// The sockets that have a file.
     sockets: HashMap<Key, u8>,
     /// The kinds for which the source answered completely.
-    answered: BTreeSet<Kind>,
+    answered: BTreeSet<ProtocolFamily>,
     /// The reason why it did not answer for the other kinds.
-    refused: BTreeMap<Kind, String>,
+    refused: BTreeMap<ProtocolFamily, String>,
 }
 
 /// The identity of a socket: kind, inode, local end.
-type Key = (Kind, u32, IpAddr, u16);
+type Key = (ProtocolFamily, u32, IpAddr, u16);
 
 impl Reading {
-    fn answer(&mut self, kind: Kind, records: impl IntoIterator<Item = Record>) {
+    fn answer(&mut self, kind: ProtocolFamily, records: impl IntoIterator<Item = SocketRecord>) {
         self.answered.insert(kind);
         for record in records.into_iter().filter(|record| record.inode != 0) {
             self.sockets.insert((kind, record.inode, record.local.0, record.local.1), record.state);
@@ -62,8 +62,8 @@ impl Reading {
 }
 
 /// Returns the kinds that this kernel has, with their text tables.
-fn kinds() -> Vec<(Kind, u16, &'static str)> {
-    let there = |kind: &Kind, table: &str| {
+fn kinds() -> Vec<(ProtocolFamily, u16, &'static str)> {
+    let there = |kind: &ProtocolFamily, table: &str| {
         exists(kind.0, kind.1) && (kind.0 != Protocol::Udplite || fs::metadata(path(table)).is_ok())
     };
     KINDS.into_iter().filter(|(kind, _, table)| there(kind, table)).collect()
@@ -74,7 +74,7 @@ fn path(table: &str) -> String {
 }
 
 /// Returns the records of a kind's table, or the reason why the table could not be read.
-fn text_table(table: &str) -> Result<Vec<Record>, String> {
+fn text_table(table: &str) -> Result<Vec<SocketRecord>, String> {
     let path = path(table);
     let bytes = fs::read(&path).map_err(|error: io::Error| format!("{path}: {error}"))?;
     let (records, refused) = procnet::table(&String::from_utf8_lossy(&bytes));
@@ -89,10 +89,10 @@ fn dump(
     family: Option<Family>,
     protocol: u16,
     states: u32,
-) -> Result<Vec<Record>, String> {
+) -> Result<Vec<SocketRecord>, String> {
     let mut records = Vec::new();
-    let question = Question { family, protocol, states };
-    let trouble = netlink.dump(question, &mut |record| records.push(record.clone()));
+    let request = DumpRequest { family, protocol, states };
+    let trouble = netlink.dump(request, &mut |record| records.push(record.clone()));
     match trouble.map_err(|errno| errno.to_string())? {
         // The comparison is repeated until it is stable, so that a socket that is missed once causes no finding.
         None | Some(DumpError::NotCompared) => Ok(records),
@@ -232,7 +232,7 @@ fn count(readings: &[Reading; 3]) -> u64 {
 /// Returns the sources that did not answer, one gap each. netstat2 gives an empty list if the kernel refuses.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
-    let gap = |source: Source, kinds: &BTreeMap<Kind, String>| {
+    let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
         let why = kinds.values().next()?.clone();
         let names: BTreeSet<&str> = kinds.keys().map(|(protocol, _)| protocol.name()).collect();
         let names: Vec<&str> = names.into_iter().collect();
@@ -257,7 +257,7 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();
-    let mut add = |protocol, records: Vec<Record>| {
+    let mut add = |protocol, records: Vec<SocketRecord>| {
         for record in records {
             shown.add(protocol, record.local.0, record.local.1, record.v6only);
         }
@@ -291,7 +291,7 @@ pub fn shown() -> Option<ListedPorts> {
 }
 
 /// Returns the TCP sockets that are bound and do not listen, if this kernel lists them.
-pub(super) fn bound() -> Vec<Record> {
+pub(super) fn bound() -> Vec<SocketRecord> {
     let netlink = Netlink::open();
     netlink.ok().and_then(|mut netlink| dump(&mut netlink, None, 6, BOUND_INACTIVE).ok()).unwrap_or_default()
 }
@@ -300,7 +300,7 @@ pub(super) fn bound() -> Vec<Record> {
 mod tests {
     use super::*;
 
-    const TCP: Kind = (Protocol::Tcp, Family::Ipv4);
+    const TCP: ProtocolFamily = (Protocol::Tcp, Family::Ipv4);
 
     fn reading(inodes: &[u32]) -> Reading {
         let key = |inode: &u32| (TCP, *inode, IpAddr::from([127, 0, 0, 1]), 80);

@@ -1,9 +1,9 @@
 //! Parses replies of `sock_diag(7)` from bytes into records.
 //!
-//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`], never a panic and never a guess. A
-//! record that cannot be read completely makes the dump fail; the caller repeats the request or uses another source. No
-//! system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order except ports
-//! and addresses.
+//! The parser is total and bounded: any bytes give records, an end or a [`DumpError`], never a panic and never a guess.
+//! A record that cannot be read completely makes the dump fail; the caller repeats the request or uses another source.
+//! No system call is made here. Layouts: `linux/netlink.h`, `linux/inet_diag.h`; integers are in host order except
+//! ports and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ use crate::model::Family;
 
 /// One socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct SocketRecord {
     /// `AF_INET` or `AF_INET6`.
     pub family: Family,
     /// The state by its number in `net/tcp_states.h`.
@@ -87,7 +87,7 @@ const TRANSPARENT: u8 = 1 << 5;
 #[derive(Debug, Default)]
 pub struct Reading {
     /// The sockets that were read so far.
-    pub records: Vec<Record>,
+    pub records: Vec<SocketRecord>,
     interrupted: bool,
 }
 
@@ -96,8 +96,8 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned at the end of the
-    /// dump, so that the rest of the dump is not taken as the answer to the next request.
+    /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned at the end of
+    /// the dump, so that the rest of the dump is not taken as the answer to the next request.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -132,7 +132,7 @@ impl Reading {
     }
 }
 
-fn record(bytes: &[u8]) -> Option<Record> {
+fn record(bytes: &[u8]) -> Option<SocketRecord> {
     let fixed: &[u8; RECORD] = bytes.first_chunk()?;
     let family = match fixed[0] {
         AF_INET => Family::Ipv4,
@@ -140,7 +140,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
         _ => return None,
     };
     let (v6only, cgroup, transparent) = attributes(bytes.get(RECORD..)?)?;
-    Some(Record {
+    Some(SocketRecord {
         family,
         state: fixed[1],
         local: (address(family, fixed, 8)?, port_at(fixed, 4)?),

@@ -49,7 +49,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(digit).collect()
 }
 
-fn read(datagram: &[u8]) -> (Vec<Record>, Result<Progress, DumpError>) {
+fn read(datagram: &[u8]) -> (Vec<SocketRecord>, Result<Progress, DumpError>) {
     let mut reading = Reading::default();
     let outcome = reading.datagram(datagram, SEQUENCE);
     (reading.records, outcome)
@@ -84,7 +84,7 @@ fn with_attribute(length: u16, kind: u16, value: &[u8]) -> Vec<u8> {
 fn recorded_tcp_over_ipv4() {
     let (records, outcome) = read(&bytes(TCP4));
     assert_eq!(outcome, Ok(Progress::More));
-    let first = Record {
+    let first = SocketRecord {
         family: Family::Ipv4,
         state: 10,
         local: ("0.0.0.0".parse().unwrap(), 3416),
@@ -99,7 +99,7 @@ fn recorded_tcp_over_ipv4() {
         cgroup: Some(1),
         transparent: false,
     };
-    let second = Record {
+    let second = SocketRecord {
         local: ("127.0.0.1".parse().unwrap(), 5432),
         interface: 0,
         cookie: 63_956,

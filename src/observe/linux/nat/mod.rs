@@ -1,7 +1,8 @@
-//! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of IPVS.
+//! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of
+//! IPVS.
 //!
-//! Only the tools that belong to the rules print them in full, so these are run, at fixed paths. They are run only if the
-//! kernel has such rules. Rules that could not be read or understood are a gap.
+//! Only the tools that belong to the rules print them in full, so these are run, at fixed paths. They are run only if
+//! the kernel has such rules. Rules that could not be read or understood are a gap.
 
 mod iptables;
 mod nft;
@@ -24,7 +25,8 @@ use super::links;
 use super::netlink_dump::{attribute, dump, number, text};
 use super::settings::routes_to_loopback;
 use crate::model::{
-    Endpoint, Family, Forwarding, Gap, Home, Netns, Note, Owner, Peer, Protocol, Socket, Stage, State,
+    Endpoint, Family, Forwarding, Gap, Netns, Note, Owner, Peer, Protocol, Socket, SocketAttributes, Stage,
+    State,
 };
 use crate::observe::Scope;
 
@@ -432,18 +434,18 @@ impl Rows<'_> {
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
         }
-        let home = Home {
+        let attributes = SocketAttributes {
             netns: self.netns.cloned(),
             on_loopback: local.then_some(true),
             forwarding: Some(forwarding),
-            ..Home::default()
+            ..SocketAttributes::default()
         };
         let socket = Socket {
             local: at,
             peer: None,
             state: State::Published,
             mptcp: false,
-            home: Arc::new(home),
+            attributes: Arc::new(attributes),
             inode: None,
             cookie: None,
             v6only: None,

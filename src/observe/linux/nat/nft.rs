@@ -110,7 +110,7 @@ enum Field {
 }
 
 /// What a rule becomes: a jump, or a destination.
-enum Verdict {
+enum PortVerdict {
     Action(Action),
     Address(Option<IpAddr>, Option<u16>),
 }
@@ -149,7 +149,7 @@ impl Reader<'_> {
                     for element in &elements {
                         let (key, data) = pair(element)?;
                         let Some(action) = action(data) else { continue };
-                        rules.extend(self.rule(&condition, &keys, key, Verdict::Action(action)));
+                        rules.extend(self.rule(&condition, &keys, key, PortVerdict::Action(action)));
                     }
                 }
                 _ => {
@@ -173,7 +173,7 @@ impl Reader<'_> {
         condition: &Condition,
         keys: &[(Field, Option<Protocol>)],
         key: &Value,
-        verdict: Verdict,
+        verdict: PortVerdict,
     ) -> Option<Rule> {
         let parts: Vec<&Value> = match key["concat"].as_array() {
             Some(parts) => parts.iter().collect(),
@@ -188,8 +188,8 @@ impl Reader<'_> {
             }
         }
         let action = match verdict {
-            Verdict::Action(action) => action,
-            Verdict::Address(address, port) => Action::Forward { address, port },
+            PortVerdict::Action(action) => action,
+            PortVerdict::Address(address, port) => Action::Forward { address, port },
         };
         Some(self.finished(condition, action))
     }
@@ -239,7 +239,7 @@ impl Reader<'_> {
                     _ if of_port => (address_of(&body["addr"]), number(data)),
                     _ => (Some(address_of(data)?), fixed_port),
                 };
-                rules.extend(self.rule(condition, &keys, key, Verdict::Address(address, port)));
+                rules.extend(self.rule(condition, &keys, key, PortVerdict::Address(address, port)));
             }
             return Some(rules);
         }

@@ -2,7 +2,7 @@
 //! (apk-tools' `src/database.c`).
 
 use super::root::{Layout, Root};
-use super::{Checksum, Record, Records, Wanted, lines, text};
+use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
 /// Where the database is: the second place is that of Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
@@ -10,7 +10,7 @@ const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// Returns what the database recorded of the wanted files; `None` if there is no such database.
-pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     for place in PLACES {
         if let Some(installed) = root.read(place, LARGEST)? {
             return Ok(Some(parse(&installed, &root.layout, wanted)));
@@ -19,9 +19,10 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
     Ok(None)
 }
 
-/// Parses the database: `P:` package, `V:` version, `F:` directory, `R:` file, `Z:` checksum; an empty line ends a package.
-pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Records {
-    let mut records = Records::new();
+/// Parses the database: `P:` package, `V:` version, `F:` directory, `R:` file, `Z:` checksum; an empty line ends a
+/// package.
+pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
+    let mut records = PackagedFiles::new();
     let mut package: &[u8] = b"";
     let mut version = None;
     let mut directory: &[u8] = b"";
@@ -40,7 +41,7 @@ pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> R
                 current = wanted.get(layout.canonical(&path)).copied();
                 if let Some(file) = current {
                     let record =
-                        Record { package: text(package), version: version.map(text), checksum: None };
+                        PackagedFile { package: text(package), version: version.map(text), checksum: None };
                     records.entry(file).or_default().push(record);
                 }
             }

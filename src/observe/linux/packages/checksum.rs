@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat};
 use sha1::Sha1;
 use sha2::Sha256;
 
-use super::Program;
+use super::RunningFile;
 use super::root::identity;
 use crate::observe::linux::process;
 
@@ -27,7 +27,7 @@ pub(super) enum Checksum {
 /// Returns the checksums of the program that its processes run, by the algorithms of `wanted`.
 ///
 /// The file is read through one of the processes, so that it is the one that runs, even if another file is at its path.
-pub(super) fn of_program(program: &Program, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
+pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;
         let process = super::living_thread(&process).unwrap_or(process);

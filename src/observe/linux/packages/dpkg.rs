@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use memchr::memmem;
 
 use super::root::{Layout, Root};
-use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
+use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
@@ -45,7 +45,7 @@ struct Stanza {
 }
 
 /// Returns what the database recorded of the wanted files; `None` if there is no such database.
-pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     let Some(status) = root.read(STATUS, LARGEST_STATUS)? else { return Ok(None) };
     let diverted = root.read("var/lib/dpkg/diversions", LARGEST)?.unwrap_or_default();
     let searches = searches(wanted, &diversions(&diverted, &root.layout));
@@ -59,7 +59,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
     }
     let packages = owners.iter().map(|(package, ..)| package.as_str()).collect();
     let stanzas = stanzas(&status, &packages, &root.layout);
-    let mut records = Records::new();
+    let mut records = PackagedFiles::new();
     for (package, path, file) in owners {
         let Some(stanza) = stanzas.get(&package) else { continue };
         let checksum = if stanza.is_complete && !stanza.configuration.contains(path) {
@@ -69,7 +69,11 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
             None
         };
         let package = without_architecture(&package).to_owned();
-        records.entry(file).or_default().push(Record { package, version: stanza.version.clone(), checksum });
+        records.entry(file).or_default().push(PackagedFile {
+            package,
+            version: stanza.version.clone(),
+            checksum,
+        });
     }
     Ok(Some(records))
 }
@@ -99,7 +103,10 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
 }
 
 /// Returns the paths to search in the lists: a diverted file is listed under the path that it would have had.
-fn searches<'d>(wanted: &Wanted<'d>, diversions: &[Diversion<'d>]) -> HashMap<&'d [u8], Vec<Search<'d>>> {
+fn searches<'d>(
+    wanted: &WantedFiles<'d>,
+    diversions: &[Diversion<'d>],
+) -> HashMap<&'d [u8], Vec<Search<'d>>> {
     let mut searches: HashMap<&[u8], Vec<Search<'_>>> = HashMap::new();
     for (path, file) in wanted {
         let diversion = diversions.iter().find(|diversion| diversion.from == *path);
@@ -188,7 +195,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
 
 /// Parses the same bytes as every file of a database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
-    let wanted: Wanted<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
+    let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let searches = searches(&wanted, &diversions(bytes, layout));
     let listed = listed(bytes, "p", layout, &searches);
     let sums = listed.iter().filter(|(path, _)| checksum(bytes, layout, path).is_some()).count();

@@ -50,20 +50,20 @@ const WORKERS: usize = 4;
 
 /// What a package recorded of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Record {
+struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
 }
 
 /// The files to look up, by their path in its single spelling ([`Layout::canonical`]).
-type Wanted<'p> = HashMap<&'p [u8], usize>;
+type WantedFiles<'p> = HashMap<&'p [u8], usize>;
 /// What was recorded of them: several packages can have recorded one file.
-type Records = HashMap<usize, Vec<Record>>;
+type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
 /// A program file below a root directory, and the processes that run it.
 #[derive(Debug)]
-struct Program {
+struct RunningFile {
     /// The path from the root.
     path: Vec<u8>,
     /// Device and inode.
@@ -81,7 +81,7 @@ struct Package {
 
 /// What is known about the package of one program.
 #[derive(Debug)]
-struct Answer {
+struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
     /// Why its package, or whether it is modified, could not be determined.
@@ -177,8 +177,8 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
 
 /// Returns the answers that come within the time limit. Threads that wait for a file are left behind; they end with
 /// this process.
-fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = Answer> {
-    let (sender, receiver): (_, Receiver<Answer>) = channel();
+fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
+    let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
     // If there is no thread, there are no answers, and every program is a gap.
     let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
@@ -186,7 +186,7 @@ fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = Answer> 
 }
 
 /// Groups the programs by their root directory, and searches each.
-fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<Answer>) {
+fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<PackageLookup>) {
     let roots = Arc::new(Mutex::new(roots(wanted, sender)));
     for _ in 0..WORKERS {
         let (roots, sender) = (Arc::clone(&roots), sender.clone());
@@ -201,15 +201,19 @@ fn start(wanted: &[Pid], how: Thoroughness, sender: &Sender<Answer>) {
 }
 
 /// Returns the root directories of the processes, the root of this process first.
-fn roots(wanted: &[Pid], sender: &Sender<Answer>) -> VecDeque<(Root, Vec<Program>)> {
+fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<RunningFile>)> {
     let origins = Origins::default();
     let own = origins.own().map(|tree| tree.root_id);
-    let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<Program>)> = HashMap::new();
+    let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
         // A process that has ended, or runs another file by now, is not judged by this one.
         let Some((root_id, root, program)) = program(*pid, &origins) else {
-            let _ =
-                sender.send(Answer { pids: vec![*pid], package: None, trouble: None, is_left_out: false });
+            let _ = sender.send(PackageLookup {
+                pids: vec![*pid],
+                package: None,
+                trouble: None,
+                is_left_out: false,
+            });
             continue;
         };
         let (_, programs) = by_root.entry(root_id).or_insert((root, Vec::new()));
@@ -228,7 +232,7 @@ fn roots(wanted: &[Pid], sender: &Sender<Answer>) -> VecDeque<(Root, Vec<Program
 }
 
 /// Returns the program file of a process, if it is still at its path, and the root directory above it.
-fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)> {
+fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process).unwrap_or(process);
     let tree = origins.tree(&process)?;
@@ -236,14 +240,14 @@ fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, Program)
     let target = readlinkat(&process, "exe", Vec::new()).ok()?;
     let at_path = tree.stat(target.as_bytes()).ok()?;
     let path = tree.below_root(target.as_bytes())?.into_bytes();
-    let program = Program { path, id: identity(&running), pids: vec![pid] };
+    let program = RunningFile { path, id: identity(&running), pids: vec![pid] };
     let root = tree.root.try_clone().ok()?;
     is_same(&running, &at_path).then_some((tree.root_id, root, program))
 }
 
 /// Answers for the programs below a root directory.
-fn answer(root: &Root, programs: &[Program], how: Thoroughness, sender: &Sender<Answer>) {
-    let mut wanted = Wanted::new();
+fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sender<PackageLookup>) {
+    let mut wanted = WantedFiles::new();
     for (at, program) in programs.iter().enumerate() {
         wanted.insert(root.layout.canonical(&program.path), at);
     }
@@ -254,7 +258,7 @@ fn answer(root: &Root, programs: &[Program], how: Thoroughness, sender: &Sender<
     for (at, program) in programs.iter().enumerate() {
         let records = records.get(&at).map(Vec::as_slice).unwrap_or_default();
         let Some(first) = records.first() else {
-            let _ = sender.send(Answer {
+            let _ = sender.send(PackageLookup {
                 pids: program.pids.clone(),
                 package: None,
                 trouble: trouble.clone(),
@@ -277,14 +281,14 @@ fn answer(root: &Root, programs: &[Program], how: Thoroughness, sender: &Sender<
         }
         let package = Package { name: first.package.clone(), version: first.version.clone(), modified };
         let answer =
-            Answer { pids: program.pids.clone(), package: Some(package), trouble, is_left_out: false };
+            PackageLookup { pids: program.pids.clone(), package: Some(package), trouble, is_left_out: false };
         let _ = sender.send(answer);
     }
 }
 
 /// Returns what every database below a root directory recorded, and why one could not be read.
-fn recorded(root: &Root, wanted: &Wanted<'_>) -> (Records, Option<String>) {
-    let mut all = Records::new();
+fn recorded(root: &Root, wanted: &WantedFiles<'_>) -> (PackagedFiles, Option<String>) {
+    let mut all = PackagedFiles::new();
     let mut trouble = None;
     for database in [dpkg::records, apk::records, pacman::records, rpm::records] {
         if wanted.values().all(|file| all.contains_key(file)) {
@@ -338,7 +342,7 @@ fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let layout = Layout { merged: vec!["bin", "sbin", "lib"] };
-    let wanted: Wanted<'_> = [(&b"bin/x"[..], 0), (b"sbin/y", 1)].into();
+    let wanted: WantedFiles<'_> = [(&b"bin/x"[..], 0), (b"sbin/y", 1)].into();
     let apk: usize = apk::parse(bytes, &layout, &wanted).values().map(Vec::len).sum();
     let rpm: usize = rpm::parse(bytes, &layout, &wanted).values().map(Vec::len).sum();
     apk + rpm + dpkg::parse(bytes, &layout) + pacman::parse(bytes, &layout)

@@ -4,7 +4,7 @@
 use memchr::memmem;
 
 use super::root::{Layout, Root, trouble};
-use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
+use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const LOCAL: &str = "var/lib/pacman/local";
 /// The description, the list of files or the compressed mtree of one package; the largest have some 10 MiB.
@@ -13,11 +13,11 @@ const LARGEST: usize = 64 * 1024 * 1024;
 const LARGEST_MTREE: usize = 256 * 1024 * 1024;
 
 /// Returns what the database recorded of the wanted files; `None` if there is no such database.
-pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.has(&format!("{LOCAL}/ALPM_DB_VERSION")) {
         return Ok(None);
     }
-    let mut records = Records::new();
+    let mut records = PackagedFiles::new();
     for name in root.names(LOCAL)? {
         let Ok(name) = name.to_str() else { continue };
         let Some(files) = root.read(&format!("{LOCAL}/{name}/files"), LARGEST)? else { continue };
@@ -32,7 +32,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
             None => Vec::new(),
         };
         for (path, file, is_configuration) in found {
-            records.entry(file).or_default().push(Record {
+            records.entry(file).or_default().push(PackagedFile {
                 package: value(&description, b"%NAME%").unwrap_or_else(|| name.to_owned()),
                 version: value(&description, b"%VERSION%"),
                 checksum: if is_configuration { None } else { checksum(&sums, &root.layout, path) },
@@ -43,7 +43,7 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
 }
 
 /// Returns the wanted paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
-fn listed<'w>(files: &[u8], layout: &Layout, wanted: &Wanted<'w>) -> Vec<(&'w [u8], usize, bool)> {
+fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
     for line in lines(files) {
@@ -131,7 +131,7 @@ fn decode(word: &[u8]) -> Vec<u8> {
 
 /// Parses the same bytes as every file of a database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
-    let wanted: Wanted<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
+    let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let listed = listed(bytes, layout, &wanted);
     let inflated = inflate(bytes).unwrap_or_default();
     let sums = wanted.keys().filter(|path| checksum(bytes, layout, path).is_some()).count();

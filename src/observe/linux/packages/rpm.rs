@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::super::external_program;
 use super::root::{Layout, Root};
-use super::{Checksum, Record, Records, Wanted, from_hex, lines, text};
+use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const RPM: &str = "/usr/bin/rpm";
 /// Where the database is, in any of its formats, by the file that names it.
@@ -32,7 +32,7 @@ pub(super) fn has_database(root: &Root) -> bool {
 }
 
 /// Returns what the database recorded of the wanted files; `None` if there is no such database.
-pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records>, String> {
+pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.is_own() || !has_database(root) {
         return Ok(None);
     }
@@ -44,8 +44,8 @@ pub(super) fn records(root: &Root, wanted: &Wanted<'_>) -> Result<Option<Records
 }
 
 /// Parses what [`FORMAT`] makes of packages; a line of another kind says that no package owns a file.
-pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Records {
-    let mut records = Records::new();
+pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
+    let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;
     for line in lines(output) {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
@@ -55,7 +55,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &Wanted<'_>) -> Reco
                 let Some(file) = wanted.get(layout.canonical(path)) else { continue };
                 let flags = std::str::from_utf8(flags).ok().and_then(|flags| flags.parse::<u32>().ok());
                 let may_change = flags.is_none_or(|flags| flags & MAY_CHANGE != 0);
-                let record = Record {
+                let record = PackagedFile {
                     package: text(name),
                     version: Some(text(version)),
                     checksum: if may_change { None } else { checksum(algorithm, digest) },

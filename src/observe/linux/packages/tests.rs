@@ -133,11 +133,11 @@ Version: 3
                 ("not in the status", "usr/bin/unknown", None),
                 ("of no package", "opt/x", None),
             ] {
-                let wanted_files: Wanted<'_> = [(root.layout.canonical(path.as_bytes()), 7)].into();
+                let wanted_files: WantedFiles<'_> = [(root.layout.canonical(path.as_bytes()), 7)].into();
                 let records = dpkg::records(&root, &wanted_files).unwrap().unwrap();
                 let record = records.get(&7).map(|records| {
                     assert_eq!(records.len(), 1, "{name}");
-                    let Record { package, version, checksum } = records[0].clone();
+                    let PackagedFile { package, version, checksum } = records[0].clone();
                     (package, version.unwrap(), checksum)
                 });
                 let wanted =
@@ -152,7 +152,7 @@ Version: 3
         let directory = database();
         let dpkg = directory.path().join("var/lib/dpkg");
         let root = || Root::new(fs::File::open(directory.path()).unwrap().into(), false);
-        let wanted: Wanted<'_> = [(&b"bin/sleep"[..], 0)].into();
+        let wanted: WantedFiles<'_> = [(&b"bin/sleep"[..], 0)].into();
         assert!(!dpkg::is_at_work(&root()));
         fs::create_dir(dpkg.join("updates")).unwrap();
         fs::write(dpkg.join("updates/tmp.i"), "").unwrap();
@@ -168,7 +168,7 @@ Version: 3
         fs::remove_dir(dpkg.join("info/half.list")).unwrap();
         assert_eq!(recorded(&root(), &wanted).0[&0].len(), 1);
         fs::remove_file(dpkg.join("status")).unwrap();
-        assert_eq!(recorded(&root(), &wanted), (Records::new(), None));
+        assert_eq!(recorded(&root(), &wanted), (PackagedFiles::new(), None));
     }
 
     /// Reads the database of the machine that runs the test, if it is one of Debian.
@@ -177,7 +177,7 @@ Version: 3
         let root = Root::new(fs::File::open("/").unwrap().into(), true);
         let path = fs::canonicalize("/bin/sleep").unwrap();
         let path = path.to_str().unwrap().as_bytes();
-        let wanted: Wanted<'_> = [(root.layout.canonical(path), 0)].into();
+        let wanted: WantedFiles<'_> = [(root.layout.canonical(path), 0)].into();
         let Some(records) = dpkg::records(&root, &wanted).unwrap() else { return };
         let Some([record]) = records.get(&0).map(Vec::as_slice) else {
             assert!(path.ends_with(b"box"), "no package has {path:?}");
@@ -217,11 +217,11 @@ R:z
 Z:Q2qZk+NkcGgWq6PiVxeFDCbJzQ2J0=
 ";
     let abc = "a9993e364706816aba3e25717850c26c9cd0d89d"; // the sum of `abc` is what is recorded above
-    let wanted: Wanted<'_> =
+    let wanted: WantedFiles<'_> =
         [(&b"sbin/dropbear"[..], 0), (b"sbin/dbclient", 1), (b"sbin/y", 2), (b"sbin/z", 3), (b"none", 4)]
             .into();
     let records = apk::parse(installed, &layout(), &wanted);
-    let record = |package: &str, version: &str, checksum| Record {
+    let record = |package: &str, version: &str, checksum| PackagedFile {
         package: package.to_owned(),
         version: Some(version.to_owned()),
         checksum,
@@ -233,8 +233,8 @@ Z:Q2qZk+NkcGgWq6PiVxeFDCbJzQ2J0=
         ("another algorithm", 3, vec![record("other", "1", None)]),
         ("of no package", 4, vec![]),
     ] {
-        let found: Vec<Record> = records.get(&file).cloned().unwrap_or_default();
-        let found: Vec<Record> = found.into_iter().filter(|found| expected.contains(found)).collect();
+        let found: Vec<PackagedFile> = records.get(&file).cloned().unwrap_or_default();
+        let found: Vec<PackagedFile> = found.into_iter().filter(|found| expected.contains(found)).collect();
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -272,12 +272,15 @@ fn pacman_database() {
     };
     std::fs::write(package.join("mtree"), stored(&mtree)).unwrap();
     let root = Root::new(std::fs::File::open(directory.path()).unwrap().into(), false);
-    let wanted: Wanted<'_> =
+    let wanted: WantedFiles<'_> =
         [(&b"bin/sshd"[..], 0), (b"bin/conf", 1), (b"bin/a b", 2), (b"bin/none", 3), (b"bin/other", 4)]
             .into();
     let records = pacman::records(&root, &wanted).unwrap().unwrap();
-    let record =
-        |checksum| Record { package: "openssh".to_owned(), version: Some("9.8p1-1".to_owned()), checksum };
+    let record = |checksum| PackagedFile {
+        package: "openssh".to_owned(),
+        version: Some("9.8p1-1".to_owned()),
+        checksum,
+    };
     for (name, file, expected) in [
         ("SHA-256", 0, vec![record(from_hex(sum.as_bytes()).map(Checksum::Sha256))]),
         ("a configuration file", 1, vec![record(None)]),
@@ -310,7 +313,7 @@ P\told\t1:1-1\t(none)
 F\t/usr/bin/old\t900150983cd24fb0d6963f7d28e17f72\t0
 F\t/usr/bin/link\t\t0
 ";
-    let wanted: Wanted<'_> = [
+    let wanted: WantedFiles<'_> = [
         (&b"sbin/sshd"[..], 0),
         (b"etc/ssh/sshd_config", 1),
         (b"opt/x", 2),
@@ -328,7 +331,7 @@ F\t/usr/bin/link\t\t0
         ("a link", 4, Some(("old", "1:1-1", None))),
     ] {
         let expected = expected.map(|(package, version, checksum)| {
-            vec![Record { package: package.to_owned(), version: Some(version.to_owned()), checksum }]
+            vec![PackagedFile { package: package.to_owned(), version: Some(version.to_owned()), checksum }]
         });
         assert_eq!(records.get(&file), expected.as_ref(), "{name}");
     }
@@ -354,7 +357,7 @@ fn packages_decide_the_origin() {
 #[test]
 fn a_process_of_no_package_and_one_that_has_ended() {
     let own = std::process::id();
-    let found: Vec<Answer> = answers(vec![own, u32::MAX], AUDIT).collect();
+    let found: Vec<PackageLookup> = answers(vec![own, u32::MAX], AUDIT).collect();
     let mut pids: Vec<Pid> = found.iter().flat_map(|answer| answer.pids.clone()).collect();
     pids.sort_unstable();
     assert_eq!(pids, [own, u32::MAX]);

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use portolan::internals::iana::{BadSource, Entry};
-use portolan::model::{Life, PortRange, Protocol};
+use portolan::model::{EvidenceSource, PortRange, Protocol};
 
 use super::same_service::same_service;
 
@@ -21,7 +21,7 @@ const WIDEST: u16 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Packaged {
     /// The kind of source.
-    pub(super) kind: Life,
+    pub(super) kind: EvidenceSource,
     /// The names of the files, without directories, and their contents.
     pub(super) files: Vec<(String, Vec<u8>)>,
 }
@@ -32,7 +32,7 @@ impl Packaged {
     /// # Errors
     ///
     /// Returns an error if one of them cannot be read.
-    pub(super) fn read(kind: Life, path: &Path) -> io::Result<Self> {
+    pub(super) fn read(kind: EvidenceSource, path: &Path) -> io::Result<Self> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut paths = vec![path.to_owned()];
         if path.is_dir() {
@@ -67,13 +67,13 @@ pub(super) fn read(source: &Packaged) -> Result<Named, BadSource> {
         let text = String::from_utf8_lossy(bytes);
         let bad = |what: &str| BadSource(format!("{file}: {what}"));
         match source.kind {
-            Life::Netbase => services(&text, &mut names),
-            Life::Tshark => decodes(&text, &mut names),
-            Life::Selinux => policy(&text, &mut names),
-            Life::Firewalld => zone_service(file, &text, &mut names),
-            Life::Ndpi => dissectors(&text, &mut names),
-            Life::Ufw => profiles(&text, &mut names),
-            Life::Curated | Life::KnownUse => Err("no packaged source".to_owned()),
+            EvidenceSource::Netbase => services(&text, &mut names),
+            EvidenceSource::Tshark => decodes(&text, &mut names),
+            EvidenceSource::Selinux => policy(&text, &mut names),
+            EvidenceSource::Firewalld => zone_service(file, &text, &mut names),
+            EvidenceSource::Ndpi => dissectors(&text, &mut names),
+            EvidenceSource::Ufw => profiles(&text, &mut names),
+            EvidenceSource::Curated | EvidenceSource::KnownUse => Err("no packaged source".to_owned()),
         }
         .map_err(|what| bad(&what))?;
     }
@@ -217,14 +217,14 @@ fn profiles(text: &str, names: &mut Names) -> Result<(), String> {
 /// What the kinds of source say about one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
-    kinds: Vec<Life>,
+    kinds: Vec<EvidenceSource>,
     /// Of the kinds that name it as something else, those that agree with each other on a name.
-    together: Vec<Life>,
+    agreeing: Vec<EvidenceSource>,
 }
 
 /// Returns the lines of `evidence.tsv`, sorted by port: for each registration the kinds that name it, and for each port
 /// and protocol the kinds that name it as something else.
-pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
+pub(super) fn lines(entries: &[Entry], sources: &[(EvidenceSource, Named)]) -> String {
     // The protocols of each combination of ports, service and result.
     let mut lines: BTreeMap<(PortRange, String, Said), Vec<Protocol>> = BTreeMap::new();
     let mut registered: BTreeMap<(u16, Protocol), Vec<&str>> = BTreeMap::new();
@@ -239,11 +239,11 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
                 .flatten()
                 .any(|name| same_service(name, service))
         };
-        let mut kinds: Vec<Life> =
+        let mut kinds: Vec<EvidenceSource> =
             sources.iter().filter(|(_, names)| names_it(names)).map(|(kind, _)| *kind).collect();
         kinds.sort_unstable();
         if !kinds.is_empty() {
-            let said = Said { kinds, together: Vec::new() };
+            let said = Said { kinds, agreeing: Vec::new() };
             lines.entry((*ports, service.to_owned(), said)).or_default().push(*protocol);
         }
     }
@@ -251,32 +251,33 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
         sources.iter().flat_map(|(_, names)| names.keys().copied()).collect();
     for place in places {
         let services = registered.get(&place).map(Vec::as_slice).unwrap_or_default();
-        let otherwise: Vec<(Life, &BTreeSet<String>)> = sources
+        let named_otherwise_by: Vec<(EvidenceSource, &BTreeSet<String>)> = sources
             .iter()
             .filter_map(|(kind, names)| Some((*kind, names.get(&place)?)))
             .filter(|(_, names)| !names.iter().any(|n| services.iter().any(|s| same_service(n, s))))
             .collect();
-        if otherwise.is_empty() {
+        if named_otherwise_by.is_empty() {
             continue;
         }
-        let agrees = |(kind, names): &(Life, &BTreeSet<String>)| {
-            otherwise.iter().any(|(other, theirs)| {
+        let agrees = |(kind, names): &(EvidenceSource, &BTreeSet<String>)| {
+            named_otherwise_by.iter().any(|(other, theirs)| {
                 other != kind && names.iter().any(|a| theirs.iter().any(|b| same_service(a, b)))
             })
         };
         let mut said = Said {
-            kinds: otherwise.iter().map(|(kind, _)| *kind).collect(),
-            together: otherwise.iter().filter(|one| agrees(one)).map(|(kind, _)| *kind).collect(),
+            kinds: named_otherwise_by.iter().map(|(kind, _)| *kind).collect(),
+            agreeing: named_otherwise_by.iter().filter(|one| agrees(one)).map(|(kind, _)| *kind).collect(),
         };
         said.kinds.sort_unstable();
-        said.together.sort_unstable();
+        said.agreeing.sort_unstable();
         lines.entry((PortRange::single(place.0), String::new(), said)).or_default().push(place.1);
     }
     let mut text = String::new();
     for ((ports, service, said), mut protocols) in lines {
         protocols.sort_unstable();
         protocols.dedup();
-        let joined = |kinds: &[Life]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
+        let joined =
+            |kinds: &[EvidenceSource]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
         let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.name()).collect();
         // Writing to a `String` cannot fail.
         let _ = writeln!(
@@ -284,7 +285,7 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
             "{ports}\t{}\t{service}\t{}\t{}",
             protocols.join(","),
             joined(&said.kinds),
-            joined(&said.together)
+            joined(&said.agreeing)
         );
     }
     text
@@ -294,7 +295,7 @@ pub(super) fn lines(entries: &[Entry], sources: &[(Life, Named)]) -> String {
 mod tests {
     use super::*;
 
-    fn named(kind: Life, file: &str, text: &str) -> Result<Vec<String>, BadSource> {
+    fn named(kind: EvidenceSource, file: &str, text: &str) -> Result<Vec<String>, BadSource> {
         let source = Packaged { kind, files: vec![(file.to_owned(), text.as_bytes().to_vec())] };
         let names = read(&source)?;
         Ok(names
@@ -307,33 +308,33 @@ mod tests {
     fn every_kind_is_read() {
         for (kind, file, text, names) in [
             (
-                Life::Netbase,
+                EvidenceSource::Netbase,
                 "services",
                 "# remark\nhttp\t80/tcp\twww # web\nrtmp 1/ddp\n",
                 &["80/tcp http", "80/tcp www"][..],
             ),
             (
-                Life::Tshark,
+                EvidenceSource::Tshark,
                 "decodes",
                 "raknet.id\t6\traknet\ntcp.port\t22\tssh\nudp.port\t53\tdns\nsctp.port\t7\techo\n",
                 &["7/sctp echo", "22/tcp ssh", "53/udp dns"],
             ),
             (
-                Life::Selinux,
+                EvidenceSource::Selinux,
                 "corenetwork.te.in",
                 "network_port(afs_fs, tcp,2040,s0, udp,7000,s0, udp,7005-7006,s0)\nnetwork_port(biff)\n\
                  network_port(wide, tcp,1000-1100,s0) # wide\n",
                 &["2040/tcp afs_fs", "7000/udp afs_fs", "7005/udp afs_fs", "7006/udp afs_fs"],
             ),
             (
-                Life::Firewalld,
+                EvidenceSource::Firewalld,
                 "ssh.xml",
                 "<service><!-- <port protocol=\"tcp\" port=\"1\"/> --><port protocol=\"tcp\" port=\"22\"/>\
                  <port port='2000-2001' protocol='udp'/><port protocol=\"tcp\" port=\"\"/></service>",
                 &["22/tcp ssh", "2000/udp ssh", "2001/udp ssh"],
             ),
             (
-                Life::Ndpi,
+                EvidenceSource::Ndpi,
                 "ndpi_main.c",
                 "ndpi_set_proto_defaults(x, 0, NDPI_PROTOCOL_SSH,\n \"SSH\", CATEGORY,\n \
                  ndpi_build_default_ports(ports_a, 22, 0, 0, 0, 0) /* TCP */,\n \
@@ -341,7 +342,7 @@ mod tests {
                 &["22/tcp SSH", "23/udp SSH"],
             ),
             (
-                Life::Ufw,
+                EvidenceSource::Ufw,
                 "ufw-x",
                 "[SSH]\ntitle=x\nports=22,24:25/tcp|53\n",
                 &["22/tcp SSH", "24/tcp SSH", "25/tcp SSH", "53/tcp SSH", "53/udp SSH"],
@@ -357,14 +358,14 @@ mod tests {
     #[test]
     fn bad_sources_are_refused() {
         for (kind, file, text, printed) in [
-            (Life::Netbase, "services", "ssh 22\n", "services: line 1: no port and protocol"),
-            (Life::Netbase, "services", "ssh 22x/tcp\n", "services: line 1: \"22x\" is not a port"),
-            (Life::Tshark, "decodes", "tcp.port\t22\n", "has no name"),
-            (Life::Tshark, "decodes", "nothing\n", "names no port at all"),
-            (Life::Selinux, "te", "network_port(a, tcp,9-1,s0)\n", "\"9-1\" is no range"),
-            (Life::Firewalld, "ssh", "", "not called *.xml"),
-            (Life::Firewalld, "ssh.xml", "<port port=\"1\"/>", "no protocol"),
-            (Life::Ufw, "a", "[a]\nports=1/xyz\n", "unknown protocol"),
+            (EvidenceSource::Netbase, "services", "ssh 22\n", "services: line 1: no port and protocol"),
+            (EvidenceSource::Netbase, "services", "ssh 22x/tcp\n", "services: line 1: \"22x\" is not a port"),
+            (EvidenceSource::Tshark, "decodes", "tcp.port\t22\n", "has no name"),
+            (EvidenceSource::Tshark, "decodes", "nothing\n", "names no port at all"),
+            (EvidenceSource::Selinux, "te", "network_port(a, tcp,9-1,s0)\n", "\"9-1\" is no range"),
+            (EvidenceSource::Firewalld, "ssh", "", "not called *.xml"),
+            (EvidenceSource::Firewalld, "ssh.xml", "<port port=\"1\"/>", "no protocol"),
+            (EvidenceSource::Ufw, "a", "[a]\nports=1/xyz\n", "unknown protocol"),
         ] {
             let error = named(kind, file, text).unwrap_err().to_string();
             assert!(error.contains(printed), "{kind:?} {text:?}: {error}");

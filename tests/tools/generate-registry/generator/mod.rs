@@ -15,7 +15,7 @@ use std::path::Path;
 
 use portolan::internals::compile::{MADE_FROM, write};
 use portolan::internals::iana::{self, BadSource};
-use portolan::model::Life;
+use portolan::model::EvidenceSource;
 
 use self::evidence::Packaged;
 use self::merge::{merge, names};
@@ -65,7 +65,7 @@ impl Package {
 pub(crate) fn generate(directory: &Path) -> Result<Generated, Box<dyn Error>> {
     let (iana, names) = (Package::of("iana")?, Package::of("names")?);
     let mut packaged = Vec::new();
-    for kind in Life::PACKAGED {
+    for kind in EvidenceSource::PACKAGED {
         let package = Package::of(kind.name())?;
         let path = directory.join(package.file);
         let source = Packaged::read(kind, &path).map_err(|error| format!("{}: {error}", path.display()))?;

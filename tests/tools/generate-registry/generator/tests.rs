@@ -30,7 +30,7 @@ fn evidence_is_of_registrations_or_otherwise() {
     let csv = format!(
         "{HEADER}ssh,22,tcp,,,,,,,,,\nssh,22,udp,,,,,,,,,\nx11,6000-6003,tcp,,,,,,,,,\nrfile,750,tcp,,,,,,,,,\n"
     );
-    let source = |kind: Life, text: &str| {
+    let source = |kind: EvidenceSource, text: &str| {
         let files = vec![("f".to_owned(), text.as_bytes().to_vec())];
         (format!("{} 1 (2020)", kind.name()), Packaged { kind, files })
     };
@@ -39,12 +39,15 @@ fn evidence_is_of_registrations_or_otherwise() {
         &iana,
         None,
         &[
-            source(Life::Netbase, "ssh 22/tcp\nx11 6001/tcp\nkerberos4 750/tcp\nodd 9/udp\nmine 22/sctp\n"),
             source(
-                Life::Selinux,
+                EvidenceSource::Netbase,
+                "ssh 22/tcp\nx11 6001/tcp\nkerberos4 750/tcp\nodd 9/udp\nmine 22/sctp\n",
+            ),
+            source(
+                EvidenceSource::Selinux,
                 "network_port(kerberos, tcp,750,s0)\nnetwork_port(ssh, tcp,22,s0, udp,22,s0)\n",
             ),
-            source(Life::Ufw, "[Other]\nports=750/tcp\n"),
+            source(EvidenceSource::Ufw, "[Other]\nports=750/tcp\n"),
         ],
     )
     .unwrap();
@@ -136,7 +139,7 @@ fn committed_files_name_their_packages() {
     for role in ["iana", "names"] {
         assert!(header(registry).contains(&Package::of(role).unwrap().dated()), "{role}");
     }
-    for kind in Life::PACKAGED {
+    for kind in EvidenceSource::PACKAGED {
         assert!(header(evidence).contains(&Package::of(kind.name()).unwrap().dated()), "{kind:?}");
     }
     assert!(Package::of("nothing").is_err());

@@ -1,13 +1,13 @@
 //! The notations of ss and lsof that are accepted, and those that are refused because they would mean something else.
 
 use super::filter::{Filter, keyed};
-use super::target::{Kind, Target};
+use super::target::{Target, TargetKind};
 use crate::model::{Family, Protocol};
 use crate::registry::Registry;
 
 /// The options of ss and lsof that were typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Habits<'a> {
+pub(crate) struct ForeignOptions<'a> {
     /// The values of lsof's `-i`.
     pub(crate) inet: &'a [String],
     /// The values of lsof's `-s`.
@@ -21,14 +21,14 @@ pub(crate) struct Habits<'a> {
 }
 
 /// Refuses options of ss and lsof that mean something else here. The error names the command to type instead.
-pub(super) fn refuse(habits: &Habits<'_>) -> Result<(), String> {
-    if let Some(port) = habits.port {
+pub(super) fn refuse(foreign_options: &ForeignOptions<'_>) -> Result<(), String> {
+    if let Some(port) = foreign_options.port {
         return Err(format!("--port {port}: a port needs no option; type portolan {port}"));
     }
-    if let Some(pid) = habits.pid {
+    if let Some(pid) = foreign_options.pid {
         return Err(pid_refusal(pid));
     }
-    if let (true, Some(inet)) = (habits.t, habits.inet.first()) {
+    if let (true, Some(inet)) = (foreign_options.t, foreign_options.inet.first()) {
         let port = inet.rsplit_once(':').map_or("PORT", |(_, port)| port);
         return Err(format!(
             "-t with -i{inet}: type portolan --pids {port} for the process IDs alone, or portolan tcp/{port}"
@@ -88,10 +88,10 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     }
     let target = Target::parse(rest.strip_prefix('@').unwrap_or(rest.trim_start_matches(':')), registry)?;
     match &target.kind {
-        Kind::Name(name) if rest.starts_with('@') => {
+        TargetKind::Name(name) if rest.starts_with('@') => {
             return Err(format!("{}: the address must be a number {FORM}", name.name));
         }
-        Kind::Name(name) if !registry.is_service(&name.name) => {
+        TargetKind::Name(name) if !registry.is_service(&name.name) => {
             let near = super::names::suggestion(&name.name, [], [], registry);
             return Err(format!("{} is not a registered service{near}", name.name));
         }
@@ -190,16 +190,16 @@ mod tests {
     #[test]
     fn habits_that_mean_something_else_are_refused() {
         let inet = words(&[":8080"]);
-        for (habits, remedy) in [
-            (Habits { port: Some("8080"), ..Habits::default() }, "type portolan 8080"),
-            (Habits { pid: Some("41"), ..Habits::default() }, "portolan --pid 41"),
-            (Habits { t: true, inet: &inet, ..Habits::default() }, "portolan --pids 8080"),
+        for (foreign_options, remedy) in [
+            (ForeignOptions { port: Some("8080"), ..ForeignOptions::default() }, "type portolan 8080"),
+            (ForeignOptions { pid: Some("41"), ..ForeignOptions::default() }, "portolan --pid 41"),
+            (ForeignOptions { t: true, inet: &inet, ..ForeignOptions::default() }, "portolan --pids 8080"),
         ] {
-            let error = refuse(&habits).unwrap_err();
+            let error = refuse(&foreign_options).unwrap_err();
             assert!(error.contains(remedy), "{error}");
         }
-        assert_eq!(refuse(&Habits { inet: &inet, ..Habits::default() }), Ok(()));
-        assert_eq!(refuse(&Habits { t: true, ..Habits::default() }), Ok(()));
+        assert_eq!(refuse(&ForeignOptions { inet: &inet, ..ForeignOptions::default() }), Ok(()));
+        assert_eq!(refuse(&ForeignOptions { t: true, ..ForeignOptions::default() }), Ok(()));
     }
 
     #[test]

@@ -3,34 +3,34 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::sockets::Found;
+use super::sockets::FoundSocket;
 use super::{cgroup, users};
-use crate::model::{Home, Pid, Process};
+use crate::model::{Pid, Process, SocketAttributes};
 
 /// Looks up the users of sockets, and turns the IDs of their control groups into paths, units and containers.
-pub(super) fn resolve_users_and_cgroups(found: &mut [Found], users: &mut users::Users) {
+pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut users::Users) {
     let wanted: HashSet<u64> = found.iter().filter_map(|f| f.cgroup).map(u64::from).collect();
     let paths = if wanted.is_empty() { HashMap::new() } else { cgroup::paths(&wanted) };
     let mut named = HashMap::new();
-    for Found { socket, cgroup } in found {
-        let home = named.entry((Arc::clone(&socket.home), *cgroup)).or_insert_with(|| {
+    for FoundSocket { socket, cgroup } in found {
+        let attributes = named.entry((Arc::clone(&socket.attributes), *cgroup)).or_insert_with(|| {
             let path = cgroup.and_then(|id| paths.get(&id.get()));
-            Arc::new(Home {
+            Arc::new(SocketAttributes {
                 user: socket.uid.and_then(|uid| users.name(uid)),
                 unit: path.and_then(|path| cgroup::unit(path)),
                 container: path.and_then(|path| cgroup::container(path)),
                 cgroup: path.cloned(),
-                ..(*socket.home).clone()
+                ..(*socket.attributes).clone()
             })
         });
-        socket.home = Arc::clone(home);
+        socket.attributes = Arc::clone(attributes);
     }
 }
 
 /// Uses the control group of the first owner if the socket's own group has no name (cgroup v1).
-pub(super) fn resolve_missing_users_and_cgroups(found: &mut [Found], processes: &[Process]) {
+pub(super) fn resolve_missing_users_and_cgroups(found: &mut [FoundSocket], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
-    let mut shared: HashSet<Arc<Home>> = HashSet::new();
+    let mut shared: HashSet<Arc<SocketAttributes>> = HashSet::new();
     for f in found.iter_mut().filter(|f| f.socket.cgroup.is_none()) {
         let owners: Vec<&&Process> = {
             let others = f.socket.owner.pids().iter().filter(|pid| **pid != 1);
@@ -39,10 +39,10 @@ pub(super) fn resolve_missing_users_and_cgroups(found: &mut [Found], processes: 
         let unit = owners.iter().find_map(|owner| owner.unit.clone());
         let container = owners.iter().find_map(|owner| owner.container.clone());
         if unit.is_some() || container.is_some() {
-            let home = Home { unit, container, ..(*f.socket.home).clone() };
-            let home = shared.get(&home).cloned().unwrap_or_else(|| Arc::new(home));
-            shared.insert(Arc::clone(&home));
-            f.socket.home = home;
+            let attributes = SocketAttributes { unit, container, ..(*f.socket.attributes).clone() };
+            let attributes = shared.get(&attributes).cloned().unwrap_or_else(|| Arc::new(attributes));
+            shared.insert(Arc::clone(&attributes));
+            f.socket.attributes = attributes;
         }
     }
 }

@@ -3,37 +3,37 @@
 use std::collections::HashSet;
 
 use super::kernel_services;
-use super::namespaces::{self, Known};
+use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
-use super::sockets::{self, Found, Listed};
+use super::sockets::{self, FoundSocket, SocketList};
 use crate::model::{Gap, Namespace, Namespaces, Note, Stage};
 use crate::observe::{Error, Scope};
 
 /// The network namespaces of a scope.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct ScannedNamespaces {
     pub(super) own: bool,
-    pub(super) others: Vec<Known>,
+    pub(super) others: Vec<NamespaceHandle>,
 }
 
 /// The sockets in these namespaces.
 #[derive(Default)]
 pub(super) struct SocketScan {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<FoundSocket>,
     pub(super) namespaces: Vec<Namespace>,
     pub(super) gaps: Vec<Gap>,
     pub(super) notes: Vec<Note>,
 }
 
-impl View {
+impl ScannedNamespaces {
     pub(super) fn open(scope: &Scope) -> Result<Self, Error> {
         if scope.namespaces == Namespaces::Own {
-            return Ok(View { own: true, others: Vec::new() });
+            return Ok(ScannedNamespaces { own: true, others: Vec::new() });
         }
         let mut known = namespaces::discover();
         let own = namespaces::own().and_then(|inode| known.remove(&inode));
         let Namespaces::Called(name) = &scope.namespaces else {
-            return Ok(View { own: true, others: known.into_values().collect() });
+            return Ok(ScannedNamespaces { own: true, others: known.into_values().collect() });
         };
         known.retain(|_, known| known.is_called(name));
         let own = own.is_some_and(|own| own.is_called(name));
@@ -42,17 +42,17 @@ impl View {
                 "{name}: no such network namespace (expected a name, an inode or a process ID)"
             )));
         }
-        Ok(View { own, others: known.into_values().collect() })
+        Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
     /// Lists the sockets of all these namespaces.
-    pub(super) fn look(&self, scope: &Scope) -> SocketScan {
+    pub(super) fn list_sockets(&self, scope: &Scope) -> SocketScan {
         let mut scan = SocketScan::default();
         if self.own {
             scan.add(sockets::list(scope, None));
         }
         for known in &self.others {
-            match known.look(scope) {
+            match known.list_sockets(scope) {
                 Ok((listed, mut ephemeral)) => {
                     scan.add(listed);
                     for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
@@ -84,8 +84,8 @@ impl View {
 
     /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
     /// a missing socket proves nothing.
-    pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<Found>> {
-        let again = self.look(scope);
+    pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
+        let again = self.list_sockets(scope);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
@@ -117,7 +117,7 @@ impl View {
 }
 
 impl SocketScan {
-    fn add(&mut self, listed: Listed) {
+    fn add(&mut self, listed: SocketList) {
         if self.found.is_empty() {
             self.found = listed.found; // not twice in memory, even for a moment
         } else {
