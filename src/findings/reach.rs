@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::text::sentence;
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Severity};
+use crate::model::{AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Severity};
 
 /// The process that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +26,8 @@ pub struct ConfiguredAccess {
     pub path: String,
     /// The setting in short, without a secret value.
     pub setting: String,
+    /// Which clients it admits.
+    pub clients: AdmittedClients,
 }
 
 /// A service that is dangerous if other machines can reach it, and that they can reach.
@@ -81,7 +83,10 @@ impl FindingKind for Exposed {
     }
 
     fn sentence(&self) -> String {
-        format!("{} {} {}", self.accepts(), self.consequence(), self.closing())
+        match self.admitted() {
+            Some(AdmittedClients::Local) => format!("{} {}", self.accepts(), self.closing()),
+            _ => format!("{} {} {}", self.accepts(), self.consequence(), self.closing()),
+        }
     }
 }
 
@@ -89,6 +94,12 @@ impl Exposed {
     /// Returns which service it is, and what anyone who connects can do: `Redis: reads and changes every key.`
     #[must_use]
     pub fn summary(&self) -> String {
+        if self.admitted() == Some(AdmittedClients::Local) {
+            return format!(
+                "{}: Refuses clients from other machines, as its configuration says.",
+                self.title
+            );
+        }
         let probably = if self.basis == DangerBasis::Port { "probably " } else { "" };
         format!("{probably}{}: {}", self.title, self.outcome())
     }
@@ -97,10 +108,20 @@ impl Exposed {
     #[must_use]
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(self.remedy));
-        let Some(ConfiguredAccess { path, setting }) = &self.configuration else { return fix };
-        let says =
-            if self.authentication == "password" { "requires a password" } else { "requires no password" };
+        let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
+        let says = match clients {
+            AdmittedClients::Local => "refuses clients from other machines",
+            AdmittedClients::Listed => "refuses addresses that it does not list",
+            AdmittedClients::Authenticated if self.authentication == "strong" => "requires a certificate",
+            AdmittedClients::Authenticated => "requires a password",
+            AdmittedClients::Anyone => "requires no password",
+        };
         format!("Its configuration {says} ({path}: {setting}). {fix}")
+    }
+
+    /// Returns which clients the configuration admits, if the danger rests on it.
+    fn admitted(&self) -> Option<AdmittedClients> {
+        self.configuration.as_ref().map(|configuration| configuration.clients)
     }
 
     fn accepts(&self) -> String {
@@ -127,7 +148,11 @@ impl Exposed {
         let outcome = self.outcome();
         let mut letters = outcome.chars();
         let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
-        format!("Anyone who connects {first}{}", letters.as_str())
+        let who = match self.admitted() {
+            Some(AdmittedClients::Listed) => "A client with a listed address",
+            _ => "Anyone who connects",
+        };
+        format!("{who} {first}{}", letters.as_str())
     }
 
     /// Returns what a client can do, and whether that is certain.

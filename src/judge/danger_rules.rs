@@ -6,7 +6,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
 use crate::join::Entry;
-use crate::model::{AccessSetting, DangerBasis, Owner, Peer, Protocol, Severity};
+use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, Severity};
 use crate::registry::dangers::{self, Danger};
 
 /// Programs that listen on a container's published port; the service itself is behind them.
@@ -75,10 +75,17 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// The services whose configuration file an audit reads, by their rows in the table of dangerous services.
-const CONFIGURED: [&str; 5] = ["redis", "valkey", "mongodb", "nats", "kafka"];
+const CONFIGURED: [&str; 6] = ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy"];
+/// The rows of dockerd: its configuration decides which of the first two applies.
+const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
+/// Users from this number on are people, up to the user `nobody` (`UID_MIN` of login.defs).
+const FIRST_PERSON: u32 = 1000;
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
 
 /// Returns the danger according to the configuration file of the process, and the setting that decides. The file does
-/// not lower the danger of a program that a user can have put there.
+/// not lower the danger of a program that a user can have put there, and the addresses in it do not lower the danger of
+/// a program that a person started.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -87,18 +94,37 @@ fn as_configured(
     let Some(configuration) = &process.process.configuration else { return (danger, None) };
     let is_for_port = |access: &&AccessSetting| access.port.is_none_or(|only| only == port);
     let Some(access) = configuration.settings.iter().find(is_for_port) else { return (danger, None) };
-    let decides = CONFIGURED.contains(&danger.service) && danger.basis == DangerBasis::Default;
-    if !decides || (access.authenticates && process.is_replaceable()) {
-        return (danger, None);
-    }
-    let decided = ConfiguredAccess { path: configuration.path.clone(), setting: access.setting.clone() };
-    let severity = match (access.authenticates, access.setting.as_str()) {
-        (true, _) => danger.severity.min(Severity::Warning),
-        (false, "protected-mode no") => Severity::Critical,
-        (false, _) => danger.severity,
+    let AccessSetting { setting, clients, .. } = access;
+    let is_of_service = process.process.uid.is_some_and(|uid| uid < FIRST_PERSON || uid == NOBODY)
+        && !process.is_replaceable();
+    let counts = match clients {
+        AdmittedClients::Anyone => true,
+        AdmittedClients::Authenticated => !process.is_replaceable(),
+        AdmittedClients::Local | AdmittedClients::Listed => is_of_service,
     };
-    let authentication = if access.authenticates { "password" } else { "none" };
-    (Danger { severity, authentication, ..danger }, Some(decided))
+    let is_default = danger.basis == DangerBasis::Default;
+    let configured = match clients {
+        _ if !counts => None,
+        AdmittedClients::Authenticated if DOCKER.contains(&danger.service) => dangers::named(DOCKER[1]),
+        AdmittedClients::Anyone if DOCKER.contains(&danger.service) && is_default => {
+            dangers::named(DOCKER[0])
+        }
+        _ if !is_default || !CONFIGURED.contains(&danger.service) => None,
+        AdmittedClients::Local => Some(Danger { severity: Severity::Info, ..danger }),
+        AdmittedClients::Listed => Some(Danger { severity: danger.severity.lower(), ..danger }),
+        AdmittedClients::Authenticated => {
+            let severity = danger.severity.min(Severity::Warning);
+            Some(Danger { severity, authentication: "password", ..danger })
+        }
+        AdmittedClients::Anyone => {
+            let is_off = setting == "protected-mode no";
+            let severity = if is_off { Severity::Critical } else { danger.severity };
+            Some(Danger { severity, authentication: "none", ..danger })
+        }
+    };
+    let decided =
+        ConfiguredAccess { path: configuration.path.clone(), setting: setting.clone(), clients: *clients };
+    configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
 /// Returns the danger that is presumed behind a published port: by the port of the service itself, if that is known.
@@ -133,6 +159,7 @@ mod tests {
     use super::super::judge;
     use super::super::tests::{program_process, seen, socket};
     use super::*;
+    use crate::findings::FindingKind;
     use crate::model::{Configuration, Process, State};
     use crate::registry::Registry;
 
@@ -146,10 +173,10 @@ mod tests {
         findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
     }
 
-    fn redis(exe: &str, configuration: Option<(&str, bool)>) -> Process {
-        let configuration = configuration.map(|(setting, authenticates)| Configuration {
+    fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {
+        let configuration = configuration.map(|(setting, clients)| Configuration {
             path: "/etc/redis/redis.conf".to_owned(),
-            settings: vec![AccessSetting { port: None, setting: setting.to_owned(), authenticates }],
+            settings: vec![AccessSetting { port: None, setting: setting.to_owned(), clients }],
         });
         Process { configuration, ..program_process(7, "redis-server", exe, "redis-server *:6379") }
     }
@@ -157,17 +184,24 @@ mod tests {
     #[test]
     fn a_configuration_decides_between_critical_and_warning() {
         let (installed, at_home) = ("/usr/bin/redis-server", "/home/u/redis-server");
+        use AdmittedClients::{Anyone, Authenticated};
         use DangerBasis::{Configuration, Default};
         use Severity::{Critical, Warning};
         for (name, exe, configuration, severity, basis) in [
             ("not read", installed, None, Critical, Default),
-            ("a password", installed, Some(("requirepass", true)), Warning, Configuration),
-            ("no password", installed, Some(("no requirepass", false)), Critical, Configuration),
-            ("a password, but a user's program", at_home, Some(("requirepass", true)), Critical, Default),
+            ("a password", installed, Some(("requirepass", Authenticated)), Warning, Configuration),
+            ("no password", installed, Some(("no requirepass", Anyone)), Critical, Configuration),
+            (
+                "a password, but a user's program",
+                at_home,
+                Some(("requirepass", Authenticated)),
+                Critical,
+                Default,
+            ),
             (
                 "no password, a user's program",
                 at_home,
-                Some(("no requirepass", false)),
+                Some(("no requirepass", Anyone)),
                 Critical,
                 Configuration,
             ),
@@ -184,17 +218,104 @@ mod tests {
     #[test]
     fn a_listener_of_kafka_is_decided_by_its_own_port() {
         let kafka = |port| {
-            let settings = [(9092, true), (9093, false)].map(|(port, authenticates)| AccessSetting {
-                port: Some(port),
-                setting: "listener".to_owned(),
-                authenticates,
-            });
+            let settings = [(9092, AdmittedClients::Authenticated), (9093, AdmittedClients::Anyone)].map(
+                |(port, clients)| AccessSetting { port: Some(port), setting: "listener".to_owned(), clients },
+            );
             let configuration = Some(Configuration { path: "/s".to_owned(), settings: settings.to_vec() });
             let process = program_process(7, "java", "/usr/bin/java", "java kafka.Kafka /s");
             found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, ..process }).unwrap().1.basis
         };
         let basis = [9092, 9093, 9094].map(kafka);
         assert_eq!(basis, [DangerBasis::Configuration, DangerBasis::Configuration, DangerBasis::Default]);
+    }
+
+    /// Returns the finding on a proxy or dockerd with this setting in its configuration, and its text.
+    fn configured(
+        line: &str,
+        port: u16,
+        uid: u32,
+        one: (Option<u16>, AdmittedClients),
+    ) -> (Severity, Exposed) {
+        let program = line.split(' ').next().unwrap_or_default();
+        let setting = AccessSetting { port: one.0, setting: "the rule".to_owned(), clients: one.1 };
+        let configuration = Some(Configuration { path: "/etc/x".to_owned(), settings: vec![setting] });
+        let process = program_process(7, program, &format!("/usr/sbin/{program}"), line);
+        found(&format!("tcp/0.0.0.0:{port}"), Process { configuration, uid: Some(uid), ..process }).unwrap()
+    }
+
+    #[test]
+    fn the_rules_of_a_proxy_decide() {
+        use AdmittedClients::{Anyone, Authenticated, Listed, Local};
+        use Severity::{Info, Notice, Warning};
+        for (name, uid, clients, severity, text) in [
+            (
+                "as Debian installs it",
+                13,
+                Local,
+                Info,
+                "tcp/3128. Its configuration refuses clients from other machines (/etc/x: the rule).",
+            ),
+            ("the user nobody", NOBODY, Local, Info, "refuses clients from other machines"),
+            ("of a person", 1000, Local, Warning, "Anyone who connects reaches the network"),
+            ("private networks", 13, Listed, Notice, "A client with a listed address reaches the network"),
+            (
+                "private networks, of a person",
+                1000,
+                Listed,
+                Warning,
+                "Anyone who connects reaches the network",
+            ),
+            (
+                "a password",
+                13,
+                Authenticated,
+                Warning,
+                "Its configuration requires a password (/etc/x: the rule).",
+            ),
+            ("open", 13, Anyone, Warning, "Its configuration requires no password (/etc/x: the rule)."),
+        ] {
+            let (found, exposed) = configured("squid -sYC", 3128, uid, (None, clients));
+            assert_eq!(found, severity, "{name}");
+            assert!(exposed.sentence().contains(text), "{name}: {}", exposed.sentence());
+        }
+        let refusing = configured("tinyproxy -d", 8888, NOBODY, (None, Local)).1;
+        assert_eq!(
+            refusing.summary(),
+            "HTTP proxy: Refuses clients from other machines, as its configuration says."
+        );
+    }
+
+    #[test]
+    fn the_configuration_of_dockerd_decides() {
+        use AdmittedClients::{Anyone, Authenticated};
+        use Severity::{Critical, Notice, Warning};
+        let on_line = "dockerd -H tcp://0.0.0.0:2375";
+        for (name, line, port, setting, severity, service) in [
+            ("TLS alone", "dockerd", 2376, (Some(2376), Anyone), Critical, "docker-api"),
+            ("another port", "dockerd", 999, (Some(999), Anyone), Critical, "docker-api"),
+            ("another listener", "dockerd", 2376, (Some(999), Anyone), Warning, "docker-api-unknown"),
+            ("certificates", "dockerd", 2375, (None, Authenticated), Notice, "docker-api-tls"),
+            (
+                "certificates, its port on the line",
+                on_line,
+                2375,
+                (None, Authenticated),
+                Notice,
+                "docker-api-tls",
+            ),
+            ("all on the line", on_line, 2375, (Some(2376), Anyone), Critical, "docker-api"),
+        ] {
+            let (found, exposed) = configured(line, port, 0, setting);
+            assert_eq!((found, exposed.service), (severity, service), "{name}");
+        }
+        let (_, open) = configured("dockerd", 2376, 0, (Some(2376), Anyone));
+        assert_eq!(open.basis, DangerBasis::Configuration);
+        let (_, closed) = configured("dockerd", 2376, 0, (None, Authenticated));
+        assert!(
+            closed.sentence().contains("Its configuration requires a certificate"),
+            "{}",
+            closed.sentence()
+        );
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(crate) use named::named;
 pub use network::{BadNetwork, Network};
 pub(crate) use process::LONGEST_COMMAND_LINE;
 pub use process::{
-    AccessSetting, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process, Script,
+    AccessSetting, AdmittedClients, Configuration, Exe, ExeState, Origin, OriginKind, Parent, Pid, Process,
+    Script,
 };
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
 pub use replaceable_by::ReplaceableBy;

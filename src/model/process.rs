@@ -131,15 +131,29 @@ pub struct Configuration {
     pub settings: Vec<AccessSetting>,
 }
 
-/// A setting that decides whether clients must authenticate.
+named! {
+    /// Which clients a server serves, from the fewest to the most.
+    pub enum AdmittedClients {
+        /// Clients on this machine only: it refuses the others.
+        Local = "local",
+        /// Only clients with an address that it lists, such as those of a private network.
+        Listed = "listed",
+        /// Clients with a password or a certificate.
+        Authenticated = "authenticated",
+        /// Every client.
+        Anyone = "anyone",
+    }
+}
+
+/// A setting that decides which clients a server serves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccessSetting {
     /// The port that it is for; `None` for every port of the server.
     pub port: Option<u16>,
     /// The setting in short, without a secret value.
     pub setting: String,
-    /// Whether the server asks for a password or a certificate.
-    pub authenticates: bool,
+    /// Which clients it admits.
+    pub clients: AdmittedClients,
 }
 
 /// An ancestor of a process.

@@ -166,6 +166,13 @@ pub(crate) fn danger(
     worst
 }
 
+/// Returns the danger of the row `service`, with the default settings of its program.
+#[must_use]
+pub(crate) fn named(service: &str) -> Option<Danger> {
+    let row = Dangers::read().rows().find(|row| row.service() == service)?;
+    Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
+}
+
 /// Returns what the kernel's own service on `port` allows its clients to do.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {

@@ -13,7 +13,8 @@ use portolan::internals::findings::registry::{
 };
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
 use portolan::model::{
-    Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity, StatusBasis,
+    AdmittedClients, Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity,
+    StatusBasis,
 };
 use serde_json::{Value, json};
 
@@ -100,6 +101,7 @@ fn samples() -> Vec<Evidence> {
             configuration: Some(ConfiguredAccess {
                 path: "/etc/redis/redis.conf".to_owned(),
                 setting: "no requirepass".to_owned(),
+                clients: AdmittedClients::Anyone,
             }),
             remedy: "bind 127.0.0.1",
             attack: vec!["T1190"],

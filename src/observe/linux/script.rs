@@ -137,7 +137,7 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
 }
 
 /// Returns the file at `path`, as the process wrote it, and who can replace it.
-fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
     // The process may have changed its working directory, so that nothing is known about a relative path that leads
     // nowhere.

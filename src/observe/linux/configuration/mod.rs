@@ -1,11 +1,18 @@
-//! The configuration files of servers that are dangerous without a password: Redis and its kin, mongod, nats-server and
-//! Kafka. Only an audit reads them.
+//! The configuration files of servers that are dangerous without a password or rules: Redis and its kin, mongod,
+//! nats-server, Kafka, dockerd, and the proxies Squid and Tinyproxy. Only an audit reads them.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
 //! is opened in the process's own root directory, without following links out of it, if it is a regular file of bounded
 //! size. A file that cannot be read, or does not decide, leaves the process without a setting: then the finding says
 //! that the password was not checked.
+//!
+//! That a server refuses clients by their addresses only counts if root alone can have written every file of its
+//! configuration: a user could start the server with other files than are there now.
 
+mod access_rules;
+mod addresses;
+mod dockerd;
+mod include;
 mod parse;
 
 use std::collections::HashMap;
@@ -15,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use super::origin::Origins;
 use super::packages::root::Root;
-use super::process;
-use crate::model::{AccessSetting, Configuration, Pid, Process};
+use super::{process, script};
+use crate::model::{AccessSetting, AdmittedClients, Configuration, OriginKind, Pid, Process};
 
 /// Configuration files are read up to this many bytes. The commented example of Redis has 110 KiB.
 const LONGEST: usize = 1024 * 1024;
@@ -43,8 +51,9 @@ pub(super) fn look_up(processes: &mut [Process]) {
     let (sender, receiver) = channel();
     // A thread that waits for a file is left behind; it ends with this process.
     let read_all = move || {
+        let mut origins = Origins::default();
         for one in wanted {
-            if let Some(configuration) = read(&one) {
+            if let Some(configuration) = read(&one, &mut origins) {
                 let _ = sender.send((one.pid, configuration));
             }
         }
@@ -80,6 +89,22 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
         "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], parse::nats),
         "java" => (vec![kafka_properties(arguments)?], parse::kafka),
+        "dockerd" => {
+            // Without root it reads another file, in the user's home directory.
+            let usual = || (process.uid == Some(0)).then(|| "/etc/docker/daemon.json".to_owned());
+            (vec![option(arguments, &["--config-file"]).or_else(usual)?], dockerd::dockerd)
+        }
+        "squid" => {
+            let path = short_option(arguments, 'f', "CDFNRSVXYhirsvz");
+            (vec![path.unwrap_or_else(|| "/etc/squid/squid.conf".to_owned())], access_rules::squid)
+        }
+        "tinyproxy" => {
+            let paths = match short_option(arguments, 'c', "dhlv") {
+                Some(path) => vec![path],
+                None => ["/etc/tinyproxy/tinyproxy.conf", "/etc/tinyproxy.conf"].map(str::to_owned).to_vec(),
+            };
+            (paths, access_rules::tinyproxy)
+        }
         _ => return None,
     };
     Some(ConfigurationFiles { pid: process.pid, paths, parser })
@@ -94,6 +119,21 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
         }
         if let Some((_, path)) = argument.split_once('=').filter(|(name, _)| names.contains(name)) {
             return Some(path.to_owned());
+        }
+    }
+    None
+}
+
+/// Returns the value of an option with one letter, which may follow other letters that are options without a value:
+/// `-f PATH`, `-fPATH` or `-dNf PATH`.
+fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let Some(letters) = argument.strip_prefix('-') else { continue };
+        match letters.trim_start_matches(|c| flags.contains(c)).strip_prefix(letter) {
+            Some("") => return arguments.next().cloned(),
+            Some(path) => return Some(path.to_owned()),
+            None => {}
         }
     }
     None
@@ -131,7 +171,7 @@ fn paths_of_unit(unit: &str) -> Vec<String> {
     paths.into_iter().map(str::to_owned).collect()
 }
 
-fn read(wanted: &ConfigurationFiles) -> Option<Configuration> {
+fn read(wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configuration> {
     let process = process::open(wanted.pid).ok()?;
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -151,17 +191,39 @@ fn read(wanted: &ConfigurationFiles) -> Option<Configuration> {
         read.extend(bytes.map(|bytes| (path, bytes)));
     }
     let [(path, bytes)] = &read[..] else { return None };
-    let settings = (wanted.parser)(bytes);
+    let root = Root::new(directory("root")?, false);
+    let include::Expanded { bytes, included } = include::expand(&root, bytes);
+    let settings = (wanted.parser)(&bytes);
+    let refuses =
+        |one: &AccessSetting| matches!(one.clients, AdmittedClients::Local | AdmittedClients::Listed);
+    if settings.iter().any(refuses) {
+        let tree = origins.tree(&process)?;
+        let mut is_roots = |path: &String| {
+            let origin = script::file(&process, &tree, path, origins).and_then(|file| file.origin);
+            origin.is_some_and(|origin| origin.kind == OriginKind::System)
+        };
+        if !std::iter::once(*path).chain(&included).all(&mut is_roots) {
+            return None;
+        }
+    }
     (!settings.is_empty()).then(|| Configuration { path: (*path).clone(), settings })
 }
 
 /// Parses the same bytes as every kind of file, for a fuzzer; returns how many settings were found.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
-    [parse::redis as Parser, parse::mongod, parse::nats, parse::kafka]
-        .into_iter()
-        .map(|parser| parser(bytes).len())
-        .sum()
+    [
+        parse::redis as Parser,
+        parse::mongod,
+        parse::nats,
+        parse::kafka,
+        dockerd::dockerd,
+        access_rules::squid,
+        access_rules::tinyproxy,
+    ]
+    .into_iter()
+    .map(|parser| parser(bytes).len())
+    .sum()
 }
 
 #[cfg(test)]
@@ -195,6 +257,16 @@ mod tests {
             ("/opt/bin/java", &["java", "kafka.Kafka", "s.properties", "--override", "listeners=x"], None),
             ("/opt/bin/java", &["java", "-jar", "x.jar"], None),
             ("/usr/sbin/nginx", &["nginx", "-c", "/etc/nginx.conf"], None),
+            (
+                "/usr/sbin/squid",
+                &["(squid-1)", "--kid", "squid-1", "--foreground", "-sYC"],
+                Some("/etc/squid/squid.conf"),
+            ),
+            ("/usr/sbin/squid", &["squid", "-sNf", "/srv/s.conf"], Some("/srv/s.conf")),
+            ("/usr/sbin/squid", &["squid", "-f/srv/s.conf"], Some("/srv/s.conf")),
+            ("/usr/bin/tinyproxy", &["tinyproxy", "-dc", "/srv/t.conf"], Some("/srv/t.conf")),
+            ("/usr/bin/dockerd", &["dockerd", "--config-file=/srv/d.json"], Some("/srv/d.json")),
+            ("/usr/bin/dockerd", &["dockerd", "-H", "fd://"], None),
         ] {
             let found = wanted(&running(exe, arguments)).map(|wanted| wanted.paths);
             assert_eq!(found, path.map(|path| vec![path.to_owned()]), "{arguments:?}");
@@ -239,6 +311,60 @@ mod tests {
             look_up(&mut processes);
             let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
             assert_eq!(found, setting, "{name}");
+        }
+    }
+
+    #[test]
+    fn included_files_are_read_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(at("d")).unwrap();
+        for (name, text) in [
+            ("d/1.conf", format!("b\ninclude {}\n", at("more"))),
+            ("d/2.conf", "d\n".to_owned()),
+            ("d/3.txt", "not included\n".to_owned()),
+            ("more", "c\n".to_owned()),
+            ("loop", format!("include {}\n", at("loop"))),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        let root = Root::new(fs::File::open("/").unwrap().into(), false);
+        let expand = |text: &str| {
+            let bytes = include::expand(&root, text.as_bytes()).bytes;
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            expand(&format!("a\n include {}/d/*.conf # x\ne", directory.path().display())),
+            ["a", "b", "c", "d", "e"]
+        );
+        for unreadable in
+            ["include relative", "include /none/*.conf", "include /*/x", "include", "include /etc/../none"]
+        {
+            assert_eq!(expand(unreadable), [unreadable], "stays, and the file does not decide");
+        }
+        assert_eq!(
+            expand(&format!("include {}", at("loop"))),
+            [format!("include {}", at("loop"))],
+            "it ends"
+        );
+    }
+
+    /// In a directory that anyone can write, the file may have been another when the server started.
+    #[test]
+    fn only_the_file_of_root_refuses_clients() {
+        let directory = tempfile::tempdir().unwrap();
+        let of_root = tempfile::tempdir_in("/var/lib").ok();
+        let mut cases =
+            vec![(&directory, "deny", None), (&directory, "allow", Some(AdmittedClients::Anyone))];
+        cases.extend(of_root.as_ref().map(|directory| (directory, "deny", Some(AdmittedClients::Local))));
+        for (directory, rule, clients) in cases {
+            let path = directory.path().join("squid.conf");
+            fs::write(&path, format!("http_access {rule} all\n")).unwrap();
+            let mut processes = [running("/usr/sbin/squid", &["squid", "-f", path.to_str().unwrap()])];
+            look_up(&mut processes);
+            let found = processes[0].configuration.as_ref().map(|found| found.settings[0].clients);
+            assert_eq!(found, clients, "{rule}");
         }
     }
 }

@@ -5,10 +5,15 @@
 
 use std::collections::HashMap;
 
-use crate::model::AccessSetting;
+use crate::model::{AccessSetting, AdmittedClients};
 
 fn setting(text: &str, authenticates: bool) -> Vec<AccessSetting> {
-    vec![AccessSetting { port: None, setting: text.to_owned(), authenticates }]
+    vec![AccessSetting { port: None, setting: text.to_owned(), clients: admitted(authenticates) }]
+}
+
+/// Returns which clients a server admits, by whether it asks for a password or a certificate.
+const fn admitted(authenticates: bool) -> AdmittedClients {
+    if authenticates { AdmittedClients::Authenticated } else { AdmittedClients::Anyone }
 }
 
 /// Returns the lines of a file without those that begin with `#`; bytes that are not UTF-8 are U+FFFD.
@@ -217,7 +222,11 @@ pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
             "PLAINTEXT" => ("listener PLAINTEXT", false),
             _ => return None,
         };
-        Some(AccessSetting { port: Some(port), setting: setting.to_owned(), authenticates })
+        Some(AccessSetting {
+            port: Some(port),
+            setting: setting.to_owned(),
+            clients: admitted(authenticates),
+        })
     });
     access.take(MOST_LISTENERS).collect()
 }
@@ -232,7 +241,10 @@ mod tests {
     type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
     fn found(parser: Parser, text: &str) -> Vec<(Option<u16>, String, bool)> {
-        parser(text.as_bytes()).into_iter().map(|one| (one.port, one.setting, one.authenticates)).collect()
+        parser(text.as_bytes())
+            .into_iter()
+            .map(|one| (one.port, one.setting, one.clients == AdmittedClients::Authenticated))
+            .collect()
     }
 
     #[test]

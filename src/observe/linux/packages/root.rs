@@ -113,7 +113,7 @@ impl Root {
     }
 
     /// Returns the names in a directory of a database, in no order.
-    pub(super) fn names(&self, path: &str) -> Result<Vec<CString>, String> {
+    pub(in super::super) fn names(&self, path: &str) -> Result<Vec<CString>, String> {
         let said = |errno| trouble(path, errno);
         let directory = self.open(path, FileType::Directory).map_err(said)?;
         let mut names = Vec::new();

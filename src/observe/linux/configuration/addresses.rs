@@ -1,0 +1,184 @@
+//! Sets of client addresses, as the access rules of a server name them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A set of addresses: disjoint ranges in rising order, first and last included. IPv4 addresses are in `::ffff:0:0/96`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses(Vec<(u128, u128)>);
+
+/// The bits of an IPv4 address inside `::ffff:0:0/96`.
+const V4: u128 = 0xffff_0000_0000;
+/// Real files list a few ranges, and large block lists some thousands.
+pub(super) const MOST_RANGES: usize = 4096;
+
+impl Addresses {
+    pub(super) fn all() -> Self {
+        Addresses(vec![(0, u128::MAX)])
+    }
+
+    /// Returns the addresses of this machine's loopback interface.
+    pub(super) fn loopback() -> Self {
+        Addresses::of(&["127.0.0.0/8", "::1"])
+    }
+
+    fn of(networks: &[&str]) -> Self {
+        let networks = networks.iter().filter_map(|network| Addresses::parse(network));
+        networks.fold(Addresses::default(), |all, network| all.or(&network))
+    }
+
+    /// Parses an address, or a range as `ADDRESS/BITS`, `ADDRESS/MASK` or `FIRST-LAST`; `None` for anything else, such as
+    /// the name of a host.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if let Some((first, last)) = text.split_once('-') {
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            return (is_same_family(first, last) && first <= last)
+                .then(|| Addresses(vec![(number(first), number(last))]));
+        }
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().ok()?;
+        let length: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => length,
+            Some(bits) => match bits.parse::<IpAddr>() {
+                Ok(IpAddr::V4(mask)) if address.is_ipv4() => prefix_of(mask)?,
+                Ok(_) => return None,
+                Err(_) => bits.parse().ok().filter(|bits| *bits <= length)?,
+            },
+        };
+        let host = 1_u128.checked_shl(length - bits).map_or(u128::MAX, |size| size - 1);
+        let number = number(address);
+        Some(Addresses(vec![(number & !host, number | host)]))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns how many ranges the set has.
+    pub(super) fn ranges(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the addresses that are in either set.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        let mut ranges: Vec<_> = self.0.iter().chain(&other.0).copied().collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Addresses(merged)
+    }
+
+    /// Returns the addresses that are not in the set.
+    pub(super) fn not(&self) -> Self {
+        let mut ranges = Vec::with_capacity(self.0.len() + 1);
+        let mut next = Some(0);
+        for &(first, last) in &self.0 {
+            if let Some(start) = next.filter(|start| *start < first) {
+                ranges.push((start, first - 1));
+            }
+            next = last.checked_add(1);
+        }
+        ranges.extend(next.map(|start| (start, u128::MAX)));
+        Addresses(ranges)
+    }
+
+    /// Returns the addresses that are in both sets.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        self.not().or(&other.not()).not()
+    }
+
+    /// Returns whether the set has so many addresses that it is not a list of known clients: more than a /8 network of
+    /// IPv4 or a /16 network of IPv6; private networks do not count.
+    pub(super) fn is_wide(&self) -> bool {
+        let v4 = Addresses(vec![(V4, V4 | u128::from(u32::MAX))]);
+        let public = self.and(&Addresses::of(&PRIVATE).not());
+        let size = |set: Addresses| {
+            set.0.iter().fold(0_u128, |sum, (first, last)| sum.saturating_add(last - first).saturating_add(1))
+        };
+        size(public.and(&v4)) > 1 << 24 || size(public.and(&v4.not())) > 1 << 112
+    }
+}
+
+/// The networks that Squid's example file lists as private.
+const PRIVATE: [&str; 8] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+const fn is_same_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => V4 | u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// Returns the length of the prefix that a mask such as 255.255.0.0 stands for.
+fn prefix_of(mask: Ipv4Addr) -> Option<u32> {
+    let mask = u32::from(mask);
+    (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0).then(|| mask.leading_ones())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_both_families() {
+        let set = |text: &str| Addresses::parse(text);
+        for (name, one, other) in [
+            ("a mask", "10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+            ("bits of the host", "10.1.2.3/8", "10.0.0.0-10.255.255.255"),
+            ("one address", "192.0.2.1", "192.0.2.1/32"),
+            ("IPv6", "fe80::1/64", "fe80::-fe80::ffff:ffff:ffff:ffff"),
+            ("all of IPv4", "0.0.0.0/0.0.0.0", "0.0.0.0-255.255.255.255"),
+            ("all", "::/0", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ] {
+            assert!(set(one).is_some() && set(one) == set(other), "{name}");
+        }
+        for bad in [
+            "",
+            "host",
+            "1.2.3.4/33",
+            "::1/129",
+            "1.2.3.4/255.0.255.0",
+            "2.0.0.0-1.0.0.0",
+            "1.1.1.1-::1",
+            "1-2",
+            "::1/1.2.3.4",
+        ] {
+            assert_eq!(set(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sets() {
+        let (ten, half) =
+            (Addresses::parse("10.0.0.0/8").unwrap(), Addresses::parse("10.128.0.0/9").unwrap());
+        assert_eq!(ten.and(&half), half);
+        assert_eq!(half.or(&ten), ten);
+        assert_eq!(half.or(&ten.and(&half.not())), ten, "neighbouring ranges are joined");
+        assert_eq!(ten.not().not(), ten);
+        assert!(Addresses::all().not().is_empty() && Addresses::default().not() == Addresses::all());
+        assert!(!ten.is_wide() && Addresses::parse("2.0.0.0/7").unwrap().is_wide());
+        assert!(
+            !Addresses::parse("2001::/16").unwrap().is_wide()
+                && Addresses::parse("2000::/15").unwrap().is_wide()
+        );
+    }
+}
