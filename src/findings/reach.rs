@@ -100,7 +100,8 @@ impl Exposed {
                 self.title
             );
         }
-        let probably = if self.basis == DangerBasis::Port { "probably " } else { "" };
+        let is_presumed = matches!(self.basis, DangerBasis::Port | DangerBasis::ChosenPort);
+        let probably = if is_presumed { "probably " } else { "" };
         format!("{probably}{}: {}", self.title, self.outcome())
     }
 
@@ -133,6 +134,10 @@ impl Exposed {
             }
             Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
         };
+        let may_be_another = match self.basis {
+            DangerBasis::ChosenPort => " It is presumed, because the kernel can have chosen this port.",
+            _ => "",
+        };
         let presumed = if self.basis == DangerBasis::Port { "Probably, by its port: " } else { "" };
         let sources = match self.exposure {
             Exposure::Any => "any address",
@@ -141,7 +146,9 @@ impl Exposed {
             _ => "other machines on its network",
         };
         let traffic = if protocol.is_datagram() { "data" } else { "connections" };
-        format!("{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.")
+        format!(
+            "{presumed}{title} ({process}) accepts {traffic} from {sources} on {protocol}/{port}.{may_be_another}"
+        )
     }
 
     fn consequence(&self) -> String {

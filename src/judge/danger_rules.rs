@@ -343,5 +343,9 @@ mod tests {
         let unknown = |local: &str| found(local, program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));
         assert_eq!(unknown("tcp/0.0.0.0:502").map(|(_, exposed)| exposed.basis), Some(DangerBasis::Port));
         assert!(unknown("tcp/0.0.0.0:44818").is_none(), "EtherNet/IP, inside the kernel's range");
+        let (severity, chosen) = found("tcp/0.0.0.0:40000", redis("/usr/bin/redis-server", None)).unwrap();
+        assert_eq!((severity, chosen.basis), (Severity::Warning, DangerBasis::ChosenPort));
+        assert!(chosen.sentence().contains("It is presumed, because the kernel can have chosen this port."));
+        assert!(chosen.summary().starts_with("probably Redis"), "{}", chosen.summary());
     }
 }

@@ -15,5 +15,7 @@ named! {
         Configuration = "configuration",
         /// The service is presumed from its port alone.
         Port = "port",
+        /// The program is known, but the port is not one of the service's: the kernel can have chosen it.
+        ChosenPort = "chosen-port",
     }
 }

@@ -35,6 +35,9 @@ pub(crate) struct Danger {
     pub basis: DangerBasis,
 }
 
+/// The port of the table that stands for every port that the kernel chooses, as in `bind(2)`.
+const CHOSEN_BY_KERNEL: u16 = 0;
+
 struct DangerRow {
     fields: [&'static str; 13],
 }
@@ -57,6 +60,11 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
+    /// Returns whether the row lists the port, or every port that the kernel chooses if the kernel chose it.
+    fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
+        self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
+    }
+
     fn lists_protocol(&self, protocol: Protocol) -> bool {
         pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
     }
@@ -71,12 +79,12 @@ impl DangerRow {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
-    /// Returns the danger of a listener of a program that the row names; `None` if the row does not apply.
+    /// Returns the danger of a listener of a program that the row names; `None` if the row does not apply. If the kernel
+    /// chose the port, and nothing names the port, the service is presumed, and its severity is one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
-        port: u16,
-        protocol: Protocol,
+        (port, protocol, chosen_by_kernel): (u16, Protocol, bool),
         on_own_ports: bool,
     ) -> Option<Danger> {
         let mut certain = false;
@@ -96,7 +104,7 @@ impl DangerRow {
                 _ => (certain, named_port) = (true, named_port || names_port),
             }
         }
-        let is_elsewhere = !self.lists(port, protocol) && !named_port;
+        let is_elsewhere = !self.is_on_its_port(port, protocol, chosen_by_kernel) && !named_port;
         let applies = match self.fields[4] {
             _ if !is_elsewhere => true,
             "yes" => false,
@@ -108,15 +116,19 @@ impl DangerRow {
         if !applies {
             return None;
         }
-        if certain {
-            return Some(self.danger(Severity::Critical, self.fields[7], DangerBasis::CommandLine));
+        let mut danger = if certain {
+            self.danger(Severity::Critical, self.fields[7], DangerBasis::CommandLine)
+        } else if password {
+            self.danger(self.severity()?.lower(), "password", DangerBasis::Password)
+        } else {
+            let basis = if on_own_ports { DangerBasis::Port } else { DangerBasis::Default };
+            self.danger(self.severity()?, self.fields[7], basis)
+        };
+        let has_ports = !self.fields[3].is_empty();
+        if is_elsewhere && chosen_by_kernel && has_ports {
+            danger = Danger { severity: danger.severity.lower(), basis: DangerBasis::ChosenPort, ..danger };
         }
-        let severity = self.severity()?;
-        if password {
-            return Some(self.danger(severity.lower(), "password", DangerBasis::Password));
-        }
-        let basis = if on_own_ports { DangerBasis::Port } else { DangerBasis::Default };
-        Some(self.danger(severity, self.fields[7], basis))
+        Some(danger)
     }
 }
 
@@ -143,7 +155,8 @@ impl Dangers {
 }
 
 /// Returns what a program allows clients of its listener on `port` to do: the most severe of several rows, then the
-/// first. Rows that match by port alone never apply if the kernel chose the port.
+/// first. A row that lists the port counts before the others. Rows that match by port alone never apply if the kernel
+/// chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -153,13 +166,14 @@ pub(crate) fn danger(
 ) -> Option<Danger> {
     let Dangers { lines, programs } = Dangers::read();
     let judge = |NamedBy { row, on_own_ports }| {
-        DangerRow::read(lines.get(row)?)?.judge(command, port, protocol, on_own_ports)
+        DangerRow::read(lines.get(row)?)?.judge(command, (port, protocol, chosen_by_kernel), on_own_ports)
     };
     let by_name = programs.naming(command).into_iter().filter_map(judge);
     let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
+    let rank = |danger: &Danger| (danger.basis != DangerBasis::ChosenPort, danger.severity);
     let mut worst: Option<Danger> = None;
     for found in by_name.chain(by_port.map(|danger| Danger { basis: DangerBasis::Port, ..danger })) {
-        if worst.is_none_or(|worst| found.severity > worst.severity) {
+        if worst.is_none_or(|worst| rank(&found) > rank(&worst)) {
             worst = Some(found);
         }
     }

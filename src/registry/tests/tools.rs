@@ -156,6 +156,49 @@ fn check_programs(column: &str, line: &str) {
     }
 }
 
+/// The kernel chooses ports for other things than the service: JMX, the distribution of Erlang, a connection back.
+#[test]
+fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
+    use DangerBasis::{ChosenPort, Default};
+    use Severity::{Critical, Notice, Warning};
+    let zookeeper = "java -cp /x org.apache.zookeeper.server.quorum.QuorumPeerMain /etc/zoo.cfg";
+    let with_jmx =
+        "java -Dcom.sun.management.jmxremote -cp /x org.apache.zookeeper.server.quorum.QuorumPeerMain z";
+    let erlang = "beam.smp -- -root /usr/lib/erlang -- -sname ejabberd -s ejabberd";
+    for (name, file, line, port, chosen, expected) in [
+        ("its own port", "java", zookeeper, 2181, false, Some(("zookeeper", Critical, Default))),
+        ("chosen", "java", zookeeper, 40_000, true, Some(("zookeeper", Warning, ChosenPort))),
+        ("any other", "java", zookeeper, 12_181, false, Some(("zookeeper", Critical, Default))),
+        ("chosen, with JMX", "java", with_jmx, 40_000, true, Some(("jmx-chosen-port", Notice, Default))),
+        ("its own port, with JMX", "java", with_jmx, 2181, false, Some(("zookeeper", Critical, Default))),
+        ("Redis", "redis-server", "redis-server *:40000", 40_000, true, Some(("redis", Warning, ChosenPort))),
+        (
+            "named",
+            "etcd",
+            "etcd --listen-client-urls http://0.0.0.0:40000",
+            40_000,
+            true,
+            Some(("etcd", Critical, DangerBasis::CommandLine)),
+        ),
+        ("Erlang", "beam.smp", erlang, 40_000, true, Some(("erlang-distribution", Warning, Default))),
+        ("Erlang, another port", "beam.smp", erlang, 5222, false, None),
+        ("Erlang, not distributed", "beam.smp", "beam.smp -- -root /x -s app", 40_000, true, None),
+        (
+            "a row without ports",
+            "podman",
+            "podman system service tcp:0.0.0.0:40000",
+            40_000,
+            true,
+            Some(("podman-api", Critical, Default)),
+        ),
+        ("a plant's port", "x", "./x", 44_818, true, None),
+    ] {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let found = danger(&CommandLine::new(file, &arguments), port, Protocol::Tcp, chosen);
+        assert_eq!(found.map(|found| (found.service, found.severity, found.basis)), expected, "{name}");
+    }
+}
+
 #[test]
 fn the_dangers_are_well_formed() {
     let mut services = std::collections::BTreeSet::new();
