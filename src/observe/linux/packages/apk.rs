@@ -40,8 +40,12 @@ pub(super) fn parse(installed: &[u8], layout: &Layout, wanted: &WantedFiles<'_>)
                 path.extend_from_slice(name);
                 current = wanted.get(layout.canonical(&path)).copied();
                 if let Some(file) = current {
-                    let record =
-                        PackagedFile { package: text(package), version: version.map(text), checksum: None };
+                    let record = PackagedFile {
+                        package: text(package),
+                        version: version.map(text),
+                        checksum: None,
+                        installed: None,
+                    };
                     records.entry(file).or_default().push(record);
                 }
             }

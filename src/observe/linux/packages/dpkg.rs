@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memmem;
 
+use super::change_time::ChangeTime;
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
@@ -68,11 +69,14 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
         } else {
             None
         };
+        let list = root.stat(&format!("{INFO}/{package}.list"));
+        let installed = list.and_then(|list| ChangeTime::of_new_file(&list));
         let package = without_architecture(&package).to_owned();
         records.entry(file).or_default().push(PackagedFile {
             package,
             version: stanza.version.clone(),
             checksum,
+            installed,
         });
     }
     Ok(Some(records))

@@ -36,6 +36,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
                 package: value(&description, b"%NAME%").unwrap_or_else(|| name.to_owned()),
                 version: value(&description, b"%VERSION%"),
                 checksum: if is_configuration { None } else { checksum(&sums, &root.layout, path) },
+                installed: None,
             });
         }
     }

@@ -86,6 +86,12 @@ impl Root {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
+    /// Returns the status of a file of the observer's own root directory, where only root of this machine writes. In
+    /// another root directory, the file system may report any times.
+    pub(super) fn stat(&self, path: &str) -> Option<Stat> {
+        self.is_own.then(|| statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok())?
+    }
+
     /// Reads a file of up to `most` bytes; `None` if there is none.
     pub(in super::super) fn read(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
         let file = match self.open(path, FileType::RegularFile) {

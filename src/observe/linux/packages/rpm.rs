@@ -59,6 +59,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) ->
                     package: text(name),
                     version: Some(text(version)),
                     checksum: if may_change { None } else { checksum(algorithm, digest) },
+                    installed: None,
                 };
                 let those = records.entry(*file).or_default();
                 if !those.contains(&record) {

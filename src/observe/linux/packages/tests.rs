@@ -28,6 +28,7 @@ fn lines_and_digits() {
 mod dpkg_database {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use super::*;
 
@@ -90,10 +91,15 @@ Version: 3
 
     fn database() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        let dpkg = root.path().join("var/lib/dpkg");
+        database_in(root.path());
+        root
+    }
+
+    fn database_in(root: &Path) {
+        let dpkg = root.join("var/lib/dpkg");
         fs::create_dir_all(dpkg.join("info")).unwrap();
         for top in ["bin", "lib"] {
-            symlink(format!("usr/{top}"), root.path().join(top)).unwrap();
+            symlink(format!("usr/{top}"), root.join(top)).unwrap();
         }
         fs::write(dpkg.join("status"), STATUS).unwrap();
         fs::write(
@@ -105,7 +111,6 @@ Version: 3
             fs::write(dpkg.join(format!("info/{package}.list")), list).unwrap();
             fs::write(dpkg.join(format!("info/{package}.md5sums")), sums).unwrap();
         }
-        root
     }
 
     #[test]
@@ -137,7 +142,7 @@ Version: 3
                 let records = dpkg::records(&root, &wanted_files).unwrap().unwrap();
                 let record = records.get(&7).map(|records| {
                     assert_eq!(records.len(), 1, "{name}");
-                    let PackagedFile { package, version, checksum } = records[0].clone();
+                    let PackagedFile { package, version, checksum, .. } = records[0].clone();
                     (package, version.unwrap(), checksum)
                 });
                 let wanted =
@@ -169,6 +174,51 @@ Version: 3
         assert_eq!(recorded(&root(), &wanted).0[&0].len(), 1);
         fs::remove_file(dpkg.join("status")).unwrap();
         assert_eq!(recorded(&root(), &wanted), (PackagedFiles::new(), None));
+    }
+
+    /// A program that has not changed since dpkg put it in place is not read. One that changed later is: here it is not
+    /// the file that a process runs, and cannot be read.
+    #[test]
+    fn a_program_that_has_not_changed_since_it_was_installed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("usr/bin/sleep");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let write = |after: Option<ChangeTime>| {
+            for _ in 0..10_000 {
+                fs::write(&path, "a program").unwrap();
+                let changed = ChangeTime::of(&rustix::fs::stat(&path).unwrap());
+                if after.is_none_or(|after| after.is_before(Some(changed))) {
+                    return changed;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            panic!("the time of a changed file does not advance");
+        };
+        let before = write(None);
+        write(Some(before));
+        let list = directory.path().join("var/lib/dpkg/info/coreutils.list");
+        database_in(directory.path());
+        let listed = ChangeTime::of_new_file(&rustix::fs::stat(&list).unwrap()).unwrap();
+        let modified = |changed, is_own| {
+            let root = Root::new(fs::File::open(directory.path()).unwrap().into(), is_own);
+            let program = RunningFile {
+                path: b"bin/sleep".to_vec(),
+                id: (0, 0),
+                changed,
+                pids: vec![std::process::id()],
+            };
+            let (sender, receiver) = channel();
+            answer(&root, &[program], AUDIT, &sender);
+            let answer = receiver.recv().unwrap();
+            (answer.package.unwrap().modified, answer.trouble.is_some())
+        };
+        assert_eq!(modified(before, true), (Some(false), false));
+        assert_eq!(modified(before, false), (None, true), "the times in a container prove nothing");
+        assert_eq!(modified(write(Some(listed)), true), (None, true));
+        // A list out of an archive: its inode changed when the archive was unpacked.
+        let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 5));
+        fs::File::options().write(true).open(&list).unwrap().set_times(old).unwrap();
+        assert_eq!(modified(before, true), (None, true));
     }
 
     /// Reads the database of the machine that runs the test, if it is one of Debian.
@@ -225,6 +275,7 @@ Z:Q2qZk+NkcGgWq6PiVxeFDCbJzQ2J0=
         package: package.to_owned(),
         version: Some(version.to_owned()),
         checksum,
+        installed: None,
     };
     for (name, file, expected) in [
         ("recorded", 0, vec![record("dropbear", "2024.85-r0", from_hex(abc.as_bytes()).map(Checksum::Sha1))]),
@@ -280,6 +331,7 @@ fn pacman_database() {
         package: "openssh".to_owned(),
         version: Some("9.8p1-1".to_owned()),
         checksum,
+        installed: None,
     };
     for (name, file, expected) in [
         ("SHA-256", 0, vec![record(from_hex(sum.as_bytes()).map(Checksum::Sha256))]),
@@ -331,7 +383,12 @@ F\t/usr/bin/link\t\t0
         ("a link", 4, Some(("old", "1:1-1", None))),
     ] {
         let expected = expected.map(|(package, version, checksum)| {
-            vec![PackagedFile { package: package.to_owned(), version: Some(version.to_owned()), checksum }]
+            vec![PackagedFile {
+                package: package.to_owned(),
+                version: Some(version.to_owned()),
+                checksum,
+                installed: None,
+            }]
         });
         assert_eq!(records.get(&file), expected.as_ref(), "{name}");
     }
