@@ -16,6 +16,8 @@ mod registry_source;
 pub mod screen;
 mod stdout;
 mod suggestions;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

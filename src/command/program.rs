@@ -12,12 +12,22 @@ use crate::render::sanitize;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+const SUCCESS: u8 = 0;
+
 /// Runs the program with the arguments of this process; returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    let code = super::supervisor::supervised(run_here);
+    #[cfg(not(target_os = "linux"))]
+    let code = run_here();
+    ExitCode::from(code)
+}
+
+fn run_here() -> u8 {
     match completions::complete_if_requested() {
         Ok(false) => {}
-        Ok(true) => return ExitCode::SUCCESS,
+        Ok(true) => return SUCCESS,
         Err(error) => return complain(&format!("{error:#}")),
     }
     let cli = match Cli::try_parse() {
@@ -40,26 +50,26 @@ pub fn run() -> ExitCode {
         }
     };
     match run_command(&cli) {
-        Ok(exit) => ExitCode::from(exit.code()),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(exit) => exit.code(),
+        Err(error) if is_broken_pipe(&error) => SUCCESS,
         Err(error) => complain(&format!("{error:#}")),
     }
 }
 
 /// Returns the exit code after help or version was written to standard output, which may be closed.
-fn written(result: io::Result<()>) -> ExitCode {
+fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("standard output: {error}"))
         }
-        _ => ExitCode::SUCCESS,
+        _ => SUCCESS,
     }
 }
 
-fn complain(line: &str) -> ExitCode {
+fn complain(line: &str) -> u8 {
     // If standard error cannot be written to either, the exit code alone reports the error.
     let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
-    ExitCode::from(Exit::Failed.code())
+    Exit::Failed.code()
 }
 
 /// Returns an error message for an option of a listing that this command does not accept: the similar option that the

@@ -24,6 +24,8 @@ mod unsupported;
 use linux as system;
 #[cfg(target_os = "linux")]
 use linux::PollState;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::fuse_is_mounted;
 #[cfg(any(target_os = "macos", windows))]
 use portable as system;
 #[cfg(not(target_os = "linux"))]

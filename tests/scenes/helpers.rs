@@ -42,6 +42,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["churn"] => churn(),
         ["elsewhere", address, name, stays] => elsewhere(address, name, stays),
         ["in-namespace", namespace, what, ref places @ ..] => in_namespace(namespace, what, places),
+        ["file-system", point, silence] => crate::fuse::serve(point, silence),
         ["portable"] => portable(),
         ["run", circumstance, ..] => launch(circumstance, &arguments[2..]),
         _ => Err(format!("no such helper: {words:?}").into()),

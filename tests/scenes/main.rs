@@ -33,6 +33,8 @@ mod executables;
 #[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
+mod fuse;
+#[cfg(target_os = "linux")]
 mod groups;
 #[cfg(target_os = "linux")]
 mod helpers;
@@ -78,6 +80,7 @@ fn main() -> std::process::ExitCode {
     }
     let scenes = [
         first::SCENES,
+        fuse::SCENES,
         groups::SCENES,
         audit_rules::SCENES,
         executables::SCENES,

@@ -2,13 +2,34 @@
 
 use std::ffi::CString;
 
-use rustix::fs::{Mode, OFlags, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
 
 use super::files;
 use super::tree::{PATH_ONLY, Tree};
 
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
 const FUSE: i64 = 0x6573_5546;
+
+/// `FUSE_CTL_SUPER_MAGIC` (linux/magic.h): the file system with a directory for each FUSE file system of the machine.
+const FUSE_CONTROL: i64 = 0x6573_5543;
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// Returns whether a FUSE file system is mounted anywhere, or may be: a read from one can last for ever.
+pub(crate) fn fuse_is_mounted() -> bool {
+    let Ok(directory) =
+        openat(CWD, CONNECTIONS, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return false; // the kernel has no FUSE, or nothing can be known
+    };
+    if fstatfs(&directory).is_ok_and(|fs| fs.f_type == FUSE_CONTROL) {
+        return files::numbers_in(&directory).is_ok_and(|connections| !connections.is_empty());
+    }
+    files::mounts().is_ok_and(|mounts| {
+        mounts
+            .lines()
+            .any(|line| line.split_once(" - ").is_some_and(|(_, file_system)| is_fuse_type(file_system)))
+    })
+}
 
 pub(super) fn is_fuse(tree: &Tree, directory: &CString) -> bool {
     let opened = openat(&*tree.root, directory.as_c_str(), PATH_ONLY | OFlags::DIRECTORY, Mode::empty());
@@ -30,12 +51,16 @@ pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
         (rest.is_empty() || rest.starts_with('/')).then_some((point.len(), file_system))
     });
     let (_, file_system) = covering.max_by_key(|(length, _)| *length)?;
-    let mut fields = file_system.split(' ');
-    let kind = fields.next()?;
-    if !(kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk") {
+    if !is_fuse_type(file_system) {
         return None;
     }
-    fields.nth(1)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
+    file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("user_id="))?.parse().ok()
+}
+
+/// Returns whether the end of a line of `mountinfo` begins with a type of FUSE.
+fn is_fuse_type(file_system: &str) -> bool {
+    let kind = file_system.split(' ').next().unwrap_or_default();
+    kind == "fuse" || kind.starts_with("fuse.") || kind == "fuseblk"
 }
 
 #[cfg(test)]

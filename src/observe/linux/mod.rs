@@ -54,6 +54,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use self::find_owners::{OwnerSearch, find_owners};
+pub(crate) use self::fuse::fuse_is_mounted;
 use self::owners::SocketDescriptor;
 use self::reading::ReadRequest;
 use self::scanned_namespaces::{ScannedNamespaces, SocketScan};

@@ -1,0 +1,85 @@
+//! Runs the command in a child process if a file system could keep this process from ending.
+//!
+//! A thread that reads from a FUSE file system cannot be ended before the file system answers, and neither can its
+//! process. The command has a limit for each such read and prints its complete output in time, but then its process
+//! stays. So a child process runs the command and reports its exit code, and this process ends at once.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::observe::fuse_is_mounted;
+
+/// The environment variable that names the child's end of the pipe for the exit code.
+const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
+
+/// Runs the command with `run` and returns its exit code. If the child process cannot be started, this process runs the
+/// command.
+pub(super) fn supervised(run: impl FnOnce() -> u8) -> u8 {
+    if let Some(mut pipe) = pipe_of_supervisor() {
+        // Without a reader, the command would go on after its supervisor has been killed.
+        let _ = set_parent_process_death_signal(Some(Signal::TERM));
+        let code = run();
+        let _ = io::stdout().flush();
+        let _ = pipe.write_all(&[code]);
+        return code;
+    }
+    if fuse_is_mounted()
+        && let Ok(code) = run_in_child()
+    {
+        code
+    } else {
+        run()
+    }
+}
+
+/// Returns the pipe to the supervisor, if this process is the child of one.
+fn pipe_of_supervisor() -> Option<File> {
+    let descriptor: u32 = env::var(PIPE).ok()?.parse().ok()?;
+    let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{descriptor}")).ok()?;
+    pipe.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(pipe)
+}
+
+/// Starts this program again with the same arguments, and waits for its exit code, but not for its end.
+fn run_in_child() -> io::Result<u8> {
+    let (mut codes, pipe) = io::pipe()?;
+    fcntl_setfd(&pipe, FdFlags::empty())?;
+    // Signals of the terminal reach the child directly; this process waits for what the child makes of them.
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let mut program = Command::new("/proc/self/exe");
+    if let Some(name) = env::args_os().next() {
+        std::os::unix::process::CommandExt::arg0(&mut program, name);
+    }
+    let descriptor = pipe.as_fd().as_raw_fd().to_string();
+    let mut child = program.args(env::args_os().skip(1)).env(PIPE, descriptor).spawn()?;
+    drop(pipe);
+    let pid = Pid::from_child(&child);
+    std::thread::Builder::new().spawn(move || {
+        for signal in signals.forever() {
+            let _ = Signal::from_named_raw(signal).map(|signal| kill_process(pid, signal));
+        }
+    })?;
+    let mut code = [0];
+    match codes.read_exact(&mut code) {
+        Ok(()) => Ok(code[0]),
+        Err(_) => ended(&mut child),
+    }
+}
+
+/// Waits for a child that ended without a report, and ends by the same signal.
+fn ended(child: &mut Child) -> io::Result<u8> {
+    let status = child.wait()?;
+    if let Some(signal) = status.signal() {
+        signal_hook::low_level::emulate_default_handler(signal)?;
+    }
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
