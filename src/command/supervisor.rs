@@ -13,8 +13,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, set_parent_process_death_signal, waitid,
+};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use crate::observe::fuse_is_mounted;
@@ -53,8 +55,7 @@ fn pipe_of_supervisor() -> Option<File> {
 fn run_in_child() -> io::Result<u8> {
     let (mut codes, pipe) = io::pipe()?;
     fcntl_setfd(&pipe, FdFlags::empty())?;
-    // Signals of the terminal reach the child directly; this process waits for what the child makes of them.
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let mut signals = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     let mut program = Command::new("/proc/self/exe");
     if let Some(name) = env::args_os().next() {
         std::os::unix::process::CommandExt::arg0(&mut program, name);
@@ -63,15 +64,20 @@ fn run_in_child() -> io::Result<u8> {
     let mut child = program.args(env::args_os().skip(1)).env(PIPE, descriptor).spawn()?;
     drop(pipe);
     let pid = Pid::from_child(&child);
-    std::thread::Builder::new().spawn(move || {
-        for signal in signals.forever() {
-            let _ = Signal::from_named_raw(signal).map(|signal| kill_process(pid, signal));
-        }
-    })?;
+    std::thread::Builder::new().spawn(move || signals.forever().for_each(|signal| pass_on(signal, pid)))?;
     let mut code = [0];
     match codes.read_exact(&mut code) {
         Ok(()) => Ok(code[0]),
         Err(_) => ended(&mut child),
+    }
+}
+
+/// Passes a signal on to the child, and stops when the child has stopped.
+fn pass_on(signal: i32, child: Pid) {
+    if signal != SIGCHLD {
+        let _ = Signal::from_named_raw(signal).map(|signal| kill_process(child, signal));
+    } else if let Ok(Some(_)) = waitid(WaitId::Pid(child), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG) {
+        let _ = kill_process(getpid(), Signal::STOP);
     }
 }
 

@@ -16,14 +16,13 @@ const ONE_STEP: i64 = 10;
 
 impl ChangeTime {
     pub(super) fn of(stat: &Stat) -> Self {
-        ChangeTime(i64::from(stat.st_ctime), i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
+        ChangeTime(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
     }
 
     /// Returns when a file was written, if the file was written here. A file from an archive has been modified long
     /// before its inode changed, and in an image of a disk both times are often whole seconds.
     pub(super) fn of_new_file(stat: &Stat) -> Option<Self> {
-        let modified =
-            ChangeTime(i64::from(stat.st_mtime), i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
+        let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
         let is_one_step =
             (modified..=ChangeTime(modified.0.saturating_add(ONE_STEP), modified.1)).contains(&changed);
