@@ -49,13 +49,16 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("comfy_table", &["render/table.rs"]),
     // The colours of the table, and the screen of `watch`.
     ("crossterm", &["render/table.rs", "command/screen.rs"]),
-    ("signal_hook", &["command/screen.rs"]),
+    ("signal_hook", &["command/screen.rs", "command/supervisor.rs"]),
     ("clap", &["cli/", "command/program.rs", "command/completions.rs", "command/man.rs"]),
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),
     // System calls: netlink and /proc, whether the reader of standard output has closed it, and atomic writes.
-    ("rustix", &["observe/linux/", "command/stdout.rs", "command/atomic_write/linux.rs"]),
+    (
+        "rustix",
+        &["observe/linux/", "command/stdout.rs", "command/supervisor.rs", "command/atomic_write/linux.rs"],
+    ),
 ];
 
 fn root() -> &'static Path {
@@ -72,14 +75,11 @@ fn sources() -> Sources {
 fn imports_point_downwards() {
     let mut wrong = BTreeSet::new();
     for file in &sources().files {
-        let attributes = top_level(&file.path);
-        let Some((_, may)) = MODULES.iter().find(|(module, _)| *module == attributes) else { continue };
+        let own = top_level(&file.path);
+        let Some((_, may)) = MODULES.iter().find(|(module, _)| *module == own) else { continue };
         for path in file.paths.iter().filter(|path| path[0] == "crate" && path.len() > 1) {
             let module = path[1].as_str();
-            if MODULES.iter().any(|(other, _)| *other == module)
-                && module != attributes
-                && !may.contains(&module)
-            {
+            if MODULES.iter().any(|(other, _)| *other == module) && module != own && !may.contains(&module) {
                 wrong.insert((file.path.clone(), module.to_owned()));
             }
         }
@@ -98,10 +98,9 @@ fn imports_point_downwards() {
 #[test]
 fn every_module_is_in_the_table() {
     for file in sources().files {
-        let attributes = top_level(&file.path);
+        let own = top_level(&file.path);
         assert!(
-            ["main", "lib", "testkit"].contains(&attributes)
-                || MODULES.iter().any(|(module, _)| *module == attributes),
+            ["main", "lib", "testkit"].contains(&own) || MODULES.iter().any(|(module, _)| *module == own),
             "src/{} is in no module of the table",
             file.path
         );
@@ -140,9 +139,9 @@ fn files_are_short() {
 fn crates_stay_in_their_files() {
     let mut wrong = Vec::new();
     for file in sources().files {
-        for (name, homes) in CRATES {
+        for (name, places) in CRATES {
             let names = file.paths.iter().any(|path| path[0] == name);
-            if names && !homes.iter().any(|attributes| file.path.starts_with(attributes)) {
+            if names && !places.iter().any(|place| file.path.starts_with(place)) {
                 wrong.push(format!("src/{} names {name}", file.path));
             }
         }

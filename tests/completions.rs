@@ -42,9 +42,9 @@ fn typed_in(shell: &[&str], load: &[&str]) {
     // This process listens, under this name.
     std::fs::write("/proc/self/comm", "zz-completed").unwrap();
     let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let attributes = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().unwrap();
     let mut program = Command::new("setsid");
-    program.arg("--ctty").args(shell).env("HOME", attributes.path()).env("PATH", path());
+    program.arg("--ctty").args(shell).env("HOME", home.path()).env("PATH", path());
     program.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
     let environment = [("PS1", "ready> "), ("LANG", "C.UTF-8")];
     let mut terminal = Terminal::run((100, 50), program, &environment);

@@ -90,7 +90,7 @@ impl Walk {
         self.namespaces.extend(other.namespaces);
         self.descriptors.extend(other.descriptors);
         self.apart.extend(other.apart);
-        self.descriptors.sort_unstable_by_key(|place| (place.inode, place.pid));
+        self.descriptors.sort_unstable_by_key(|held| (held.inode, place.pid));
         self.apart.sort_unstable();
         self.rings.extend(other.rings);
         self.bpf_links.extend(other.bpf_links);
@@ -105,13 +105,11 @@ impl Walk {
 
     /// Returns the processes that own an inode, in rising order.
     pub(super) fn owners_of(&self, inode: u64) -> Vec<Pid> {
-        let descriptors =
-            self.descriptors.get(self.descriptors.partition_point(|place| place.inode < inode)..);
+        let descriptors = self.descriptors.get(self.descriptors.partition_point(|held| held.inode < inode)..);
         let apart = self.apart.get(self.apart.partition_point(|(other, _)| *other < inode)..);
-        let descriptors = descriptors.into_iter().flatten().take_while(|place| place.inode == inode);
+        let descriptors = descriptors.into_iter().flatten().take_while(|held| held.inode == inode);
         let apart = apart.into_iter().flatten().take_while(|(other, _)| *other == inode);
-        let mut pids: Vec<Pid> =
-            descriptors.map(|place| place.pid).chain(apart.map(|(_, pid)| *pid)).collect();
+        let mut pids: Vec<Pid> = descriptors.map(|held| held.pid).chain(apart.map(|(_, pid)| *pid)).collect();
         pids.sort_unstable();
         pids.dedup();
         pids
@@ -119,7 +117,7 @@ impl Walk {
 
     /// Returns whether any process owns an inode.
     pub(super) fn is_held(&self, inode: u64) -> bool {
-        self.descriptors.binary_search_by_key(&inode, |place| place.inode).is_ok()
+        self.descriptors.binary_search_by_key(&inode, |held| held.inode).is_ok()
             || self.apart.binary_search_by_key(&inode, |(other, _)| *other).is_ok()
     }
 
@@ -165,7 +163,7 @@ const KEPT: usize = 256;
 impl OpenDirectories {
     /// Opens the descriptor directories of the first 256 processes in `places`; skips those that may not be opened.
     pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
-        let mut pids: Vec<Pid> = descriptors.iter().map(|place| place.pid).collect();
+        let mut pids: Vec<Pid> = descriptors.iter().map(|held| held.pid).collect();
         pids.dedup();
         let open =
             |pid: Pid| Some((pid, openat(CWD, format!("/proc/{pid}/fd"), DIRECTORY, Mode::empty()).ok()?));

@@ -103,7 +103,7 @@ impl PollState {
         // A socket that vanished during the scan is gone, and the earlier snapshot has more about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
-        seen.descriptors.dedup_by_key(|place| (place.pid, place.inode));
+        seen.descriptors.dedup_by_key(|held| (held.pid, place.inode));
         let programs = seen.snapshot.processes.iter().map(|process| (process.pid, program(process.pid)));
         let programs = programs.collect();
         let directories = OpenDirectories::of(&seen.descriptors);
@@ -168,9 +168,9 @@ impl LastScan {
         }
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();
-        let descriptors = descriptors.iter().filter(|place| !dropped.contains(&place.inode));
+        let descriptors = descriptors.iter().filter(|held| !dropped.contains(&held.inode));
         // A process that owns no more sockets is not checked.
-        let mut holding: Vec<Pid> = descriptors.clone().map(|place| place.pid).collect();
+        let mut holding: Vec<Pid> = descriptors.clone().map(|held| held.pid).collect();
         holding.dedup();
         let mut programs = self.programs.iter().filter(|(pid, _)| holding.binary_search(pid).is_ok());
         let part = self.seen.descriptors.len().div_ceil(PART).max(AT_LEAST);

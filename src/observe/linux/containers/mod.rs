@@ -35,7 +35,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     if wanted.is_empty() && forwarded.is_empty() {
         return;
     }
-    let files = Files { root: Path::new("/"), attributes: std::env::home_dir() };
+    let files = Files { root: Path::new("/"), home: std::env::home_dir() };
     let by_group = files.by_group(&wanted);
     let by_address = files.by_address(&forwarded);
     for process in processes {
@@ -57,7 +57,7 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
 /// Where the files are: below the root directory, and below the home directory of the observer.
 struct Files<'a> {
     root: &'a Path,
-    attributes: Option<PathBuf>,
+    home: Option<PathBuf>,
 }
 
 impl Files<'_> {
@@ -81,8 +81,8 @@ impl Files<'_> {
         let own = format!("user@{}.service/", rustix::process::geteuid().as_raw());
         let of_observer: BTreeMap<&str, &String> =
             wanted.iter().filter_map(|group| Some((group.strip_prefix(&own)?, group))).collect();
-        if let Some(attributes) = self.attributes.as_ref().filter(|_| !of_observer.is_empty()) {
-            for container in self.storage(&attributes.join(".local/share/containers/storage")) {
+        if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
+            for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
                     // The user chose the name, so it is not trusted like a name that root chose.
                     let name = container.name.map(|name| format!("{own}{name}"));
@@ -251,9 +251,9 @@ mod tests {
         let task = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/config.json", id('8'));
         write(root, &task, r#"{"annotations":{"io.kubernetes.cri.image-name":"nginx"}}"#);
         let own = format!("user@{}.service/{}", rustix::process::geteuid().as_raw(), id('9'));
-        let attributes = "home/.local/share/containers/storage/overlay-containers/containers.json";
-        write(root, attributes, &format!(r#"[{{"id":"{}","names":["mine"]}}]"#, id('9')));
-        let files = Files { root, attributes: Some(root.join("home")) };
+        let home = "home/.local/share/containers/storage/overlay-containers/containers.json";
+        write(root, home, &format!(r#"[{{"id":"{}","names":["mine"]}}]"#, id('9')));
+        let files = Files { root, home: Some(root.join("home")) };
         let by_user = format!("app.service/{ID}");
         let mut wanted: BTreeSet<String> = "5678".chars().map(id).collect();
         wanted.extend([ID.to_owned(), own.clone(), by_user.clone(), "lxc-web".to_owned()]);
