@@ -90,7 +90,7 @@ impl Walk {
         self.namespaces.extend(other.namespaces);
         self.descriptors.extend(other.descriptors);
         self.apart.extend(other.apart);
-        self.descriptors.sort_unstable_by_key(|held| (held.inode, place.pid));
+        self.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid));
         self.apart.sort_unstable();
         self.rings.extend(other.rings);
         self.bpf_links.extend(other.bpf_links);

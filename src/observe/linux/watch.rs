@@ -103,7 +103,7 @@ impl PollState {
         // A socket that vanished during the scan is gone, and the earlier snapshot has more about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
-        seen.descriptors.dedup_by_key(|held| (held.pid, place.inode));
+        seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
         let programs = seen.snapshot.processes.iter().map(|process| (process.pid, program(process.pid)));
         let programs = programs.collect();
         let directories = OpenDirectories::of(&seen.descriptors);
