@@ -11,15 +11,18 @@ use crate::model::{ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, 
 /// not the service.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
+    let registered: Vec<_> = listener.verdict.assignments.iter().map(|assigned| assigned.service).collect();
     if listener.socket.owner == Owner::Hidden {
         let program = by_unit(listener)?;
-        let (name, product) = (Some(program.service()), Some(program.product));
+        let name = Some(program.service(local.port, local.protocol, &registered));
+        let product = Some(program.product);
         return Some(ListenerService { name, product, by: ServiceBy::Unit });
     }
     processes.iter().filter(|process| !is_opener(process)).find_map(|process| {
         let identity = process.identity.as_deref()?;
         let program = identity.serving(local.port, local.protocol).or_else(|| identity.program())?;
-        let (name, product) = (Some(program.service()), Some(program.product));
+        let name = Some(program.service(local.port, local.protocol, &registered));
+        let product = Some(program.product);
         Some(ListenerService { name, product, by: ServiceBy::Process })
     })
 }

@@ -87,10 +87,15 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the registered service that it serves, or its own name if it serves none.
+    /// Returns the service that it serves on a port with these registered services: the registered one, if the program
+    /// serves it; its own name on another of its own ports; else the first registered service that it serves anywhere.
     #[must_use]
-    pub fn service(&self) -> &'static str {
-        self.services.split(',').find(|name| !name.is_empty()).unwrap_or_else(|| self.shown())
+    pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
+        if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
+            return here;
+        }
+        let first = self.services.split(',').find(|name| !name.is_empty());
+        first.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
     }
 
     /// Returns whether it serves the registered service of this name.

@@ -16,9 +16,6 @@ use super::super::tools::{ad_hoc, dual_use};
 use super::body;
 use crate::model::{Exe, ExeState, Process, Protocol};
 
-/// Kernel services have no process.
-const KERNEL: &str = "no owning process";
-
 /// Returns the words of an example; `\\n` is a line break.
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace("\\n", "\n")).collect()
@@ -46,7 +43,8 @@ fn process(row: &ListedProgram, mark: &str) -> Process {
 #[test]
 fn every_program_is_recognised_on_its_own_ports() {
     let mut failed = Vec::new();
-    for row in programs().filter(|row| !row.product.contains(KERNEL)) {
+    // Kernel services have no process.
+    for row in programs().filter(|row| !(row.name.starts_with('[') && row.matches == Match::Comm)) {
         let identity = identify(&process(&row, "")).unwrap();
         let by_name = identify(&Process { exe: None, cmdline: Vec::new(), ..process(&row, "") }).unwrap();
         if !identity.programs.contains(&row) && !by_name.programs.contains(&row) {
@@ -65,6 +63,28 @@ fn every_program_is_recognised_on_its_own_ports() {
         }
     }
     assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
+}
+
+/// Products are shown to users. Remarks on how a row matches do not belong there; parentheses only tell programs apart.
+#[test]
+fn products_are_names() {
+    const VARIANTS: [&str; 5] = [
+        "Ncat (Nmap)",
+        "netcat (OpenBSD)",
+        "netcat (traditional)",
+        "Telnet server (inetutils)",
+        "Rust (game) server",
+    ];
+    let is_name = |product: &str| !product.contains(['(', ')', '[', ']', ';']) && product.trim() == product;
+    let remarks: Vec<_> = programs()
+        .map(|row| row.product)
+        .filter(|product| !is_name(product) && !VARIANTS.contains(product))
+        .collect();
+    assert!(remarks.is_empty(), "{remarks:#?}");
+    for line in body(include_str!("../data/dangers.tsv")) {
+        let title = line.split('\t').nth(1).unwrap();
+        assert!(!title.contains(['[', ']', ';']), "{title}");
+    }
 }
 
 /// An example: program file, command line, protocol, port.

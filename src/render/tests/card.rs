@@ -78,7 +78,7 @@ tcp  repurposed
   Usually     served by Gunicorn [gunicorn], Uvicorn [uvicorn], Django
               development server [manage.py runserver], Python http.server
               [http.server], Portainer [portainer], Laravel development server
-              [artisan serve] and 29 more.
+              [artisan serve] and 28 more.
 
 udp  dormant
   Why         irdmi is registered. No known software uses this registration, so
@@ -154,10 +154,9 @@ udp  dynamic
   Known use   Commonly used by: WireGuard
   Evidence    another service is listed by firewalld's services and nDPI's
               protocols.
-  Usually     served by WireGuard in the kernel (no owning process)
-              [[wireguard]], WireGuard userspace [wireguard-go], flannel
-              [flanneld], BoringTun WireGuard userspace [boringtun-cli] and
-              NetBird [netbird].
+  Usually     served by WireGuard in the kernel [[wireguard]], WireGuard
+              userspace [wireguard-go], flannel [flanneld], BoringTun WireGuard
+              userspace [boringtun-cli] and NetBird [netbird].
   Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
               connections (ip_local_port_range). It is not known whether a
               listener here chose the port or the kernel gave it.
