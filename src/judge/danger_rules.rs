@@ -75,7 +75,8 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 /// The services whose configuration file an audit reads, by their rows in the table of dangerous services.
-const CONFIGURED: [&str; 6] = ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy"];
+const CONFIGURED: [&str; 7] =
+    ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
 /// The rows of dockerd: its configuration decides which of the first two applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
 /// Users from this number on are people, up to the user `nobody` (`UID_MIN` of login.defs).

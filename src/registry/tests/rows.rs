@@ -65,7 +65,7 @@ fn every_program_is_recognised_on_its_own_ports() {
     assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
 }
 
-/// Products are shown to users. Remarks on how a row matches do not belong there; parentheses only tell programs apart.
+/// Products are shown to users. Remarks on how a row matches do not belong there; parentheses only distinguish programs of one name.
 #[test]
 fn products_are_names() {
     const VARIANTS: [&str; 5] = [

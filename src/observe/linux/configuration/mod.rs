@@ -1,5 +1,5 @@
 //! The configuration files of servers that are dangerous without a password or rules: Redis and its kin, mongod,
-//! nats-server, Kafka, dockerd, and the proxies Squid and Tinyproxy. Only an audit reads them.
+//! nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. Only an audit reads them.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
 //! is opened in the process's own root directory, without following links out of it, if it is a regular file of bounded
@@ -88,6 +88,10 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         "mongod" | "mongos" => (vec![option(arguments, &["--config", "-f"])?], parse::mongod),
         "nats-server" | "gnatsd" => (vec![option(arguments, &["-c", "--config", "-config"])?], parse::nats),
+        "docker-registry" | "registry" => {
+            let serve = arguments.iter().position(|argument| argument == "serve")?;
+            (vec![arguments.get(serve + 1).filter(|path| !path.starts_with('-'))?.clone()], parse::registry)
+        }
         "java" => (vec![kafka_properties(arguments)?], parse::kafka),
         "dockerd" => {
             // Without root it reads another file, in the user's home directory.
@@ -217,6 +221,7 @@ pub fn parse(bytes: &[u8]) -> usize {
         parse::mongod,
         parse::nats,
         parse::kafka,
+        parse::registry,
         dockerd::dockerd,
         access_rules::squid,
         access_rules::tinyproxy,
@@ -265,6 +270,11 @@ mod tests {
             ("/usr/sbin/squid", &["squid", "-sNf", "/srv/s.conf"], Some("/srv/s.conf")),
             ("/usr/sbin/squid", &["squid", "-f/srv/s.conf"], Some("/srv/s.conf")),
             ("/usr/bin/tinyproxy", &["tinyproxy", "-dc", "/srv/t.conf"], Some("/srv/t.conf")),
+            (
+                "/usr/bin/docker-registry",
+                &["docker-registry", "serve", "/etc/docker/registry/config.yml"],
+                Some("/etc/docker/registry/config.yml"),
+            ),
             ("/usr/bin/dockerd", &["dockerd", "--config-file=/srv/d.json"], Some("/srv/d.json")),
             ("/usr/bin/dockerd", &["dockerd", "-H", "fd://"], None),
         ] {

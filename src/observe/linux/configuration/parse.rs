@@ -100,6 +100,20 @@ pub(super) fn mongod(bytes: &[u8]) -> Vec<AccessSetting> {
     if found.is_empty() { setting("no security.authorization", false) } else { found }
 }
 
+/// Parses `config.yml` of the Docker registry: YAML, of which only the block `auth` in its usual form is read. Without one
+/// the file does not decide, because the environment can set it.
+pub(super) fn registry(bytes: &[u8]) -> Vec<AccessSetting> {
+    let text = String::from_utf8_lossy(bytes);
+    let is_indented = |line: &str| line.starts_with([' ', '\t']);
+    let mut auth = lines(&text).skip_while(|line| line.trim_end() != "auth:").skip(1);
+    let kind = auth.find(|line| !line.trim().is_empty()).filter(|line| is_indented(line));
+    match kind.map(str::trim) {
+        Some("htpasswd:") => setting("auth: htpasswd", true),
+        Some("token:") => setting("auth: token", true),
+        _ => Vec::new(),
+    }
+}
+
 /// Parses the configuration of nats-server: keys, each with a value or a block in braces.
 pub(super) fn nats(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
@@ -305,6 +319,18 @@ mod tests {
             ("mongod, flow", mongod, "security: {authorization: enabled}\n", None),
             ("mongod, expansion", mongod, "security:\n  __exec: x\n", None),
             ("mongod, old form", mongod, "auth = true\n", Some(("auth = true", true))),
+            (
+                "registry, as Debian installs it",
+                registry,
+                "http:\n  addr: :5000\nauth:\n  htpasswd:\n    realm: x\nhealth:\n  y: z\n",
+                Some(("auth: htpasswd", true)),
+            ),
+            ("registry, token", registry, "auth: \n# x\n\n  token:\n", Some(("auth: token", true))),
+            ("registry, none", registry, "http:\n  addr: :5000\n", None),
+            ("registry, accepts everyone", registry, "auth:\n  silly:\n    realm: x\n", None),
+            ("registry, empty", registry, "auth:\nhtpasswd:\n", None),
+            ("registry, of another block", registry, "x:\n  auth:\n    htpasswd:\n", None),
+            ("registry, flow", registry, "auth: {htpasswd: {realm: x}}\n", None),
             ("nats", nats, "port: 4222\nserver_name: operator\n", Some(("no authorization", false))),
             (
                 "nats, user",
