@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::findings::Finding;
 use crate::model::{
     Container, Direction, Exposure, ForwardTarget, ListenerService, Owner, Peer, Pid, PortVerdict, Process,
-    Protocol, ServiceBy, Severity, Snapshot, Socket, State, StatusBasis, UsualProgram, unmapped,
+    Protocol, Reach, ServiceBy, Severity, Snapshot, Socket, State, StatusBasis, UsualProgram, unmapped,
 };
 use crate::registry::Registry;
 
@@ -43,6 +43,7 @@ struct Judgement {
     service: Option<ListenerService>,
     forwards_to: Option<ForwardTarget>,
     other_address: Option<IpAddr>,
+    reach: Option<Reach>,
 }
 
 impl Entry {
@@ -95,6 +96,17 @@ impl Entry {
     #[must_use]
     pub fn forward_target(&self) -> Option<&ForwardTarget> {
         self.judgement.as_ref()?.forwards_to.as_ref()
+    }
+
+    /// Returns who can reach it according to the packet filter; `None` if that was not read, or if other machines
+    /// cannot reach the address in the first place.
+    #[must_use]
+    pub fn reach(&self) -> Option<&Reach> {
+        self.judgement.as_ref()?.reach.as_ref()
+    }
+
+    pub(crate) fn set_reach(&mut self, reach: Reach) {
+        self.judgement.get_or_insert_default().reach = Some(reach);
     }
 
     /// Returns the container of the socket: its name if that is known, else its ID.

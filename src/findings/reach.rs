@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::text::sentence;
+use super::text::{capitalized, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
-use crate::model::{AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Severity};
+use crate::model::{
+    AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
+};
 
 /// The process that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,9 +47,12 @@ pub struct Exposed {
     /// Its port.
     #[serde(skip)]
     pub port: u16,
-    /// Who can reach it.
+    /// Who can reach it by its address.
     #[serde(skip)]
     pub exposure: Exposure,
+    /// Whom the packet filter lets in, if that is known.
+    #[serde(skip)]
+    pub reach: Option<Reach>,
     /// What a client that connects can do: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
     /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
@@ -83,9 +88,12 @@ impl FindingKind for Exposed {
     }
 
     fn sentence(&self) -> String {
+        let firewall = self.reach.as_ref().and_then(firewall);
+        let firewall = firewall.map(|text| format!(" {}", sentence(&capitalized(&text)))).unwrap_or_default();
+        let accepts = format!("{}{firewall}", self.accepts());
         match self.admitted() {
-            Some(AdmittedClients::Local) => format!("{} {}", self.accepts(), self.closing()),
-            _ => format!("{} {} {}", self.accepts(), self.consequence(), self.closing()),
+            Some(AdmittedClients::Local) => format!("{accepts} {}", self.closing()),
+            _ => format!("{accepts} {} {}", self.consequence(), self.closing()),
         }
     }
 }
@@ -177,6 +185,22 @@ impl Exposed {
         };
         format!("{}{certainty}", self.outsider_gets.trim_end_matches('.'))
     }
+}
+
+/// Returns whom the firewall lets in: `the firewall lets in only 10.0.0.0/8 (nft rule …)`; `None` if there are no rules,
+/// or if only root may read them.
+#[must_use]
+pub fn firewall(reach: &Reach) -> Option<String> {
+    let rule = reach.rule.as_deref()?;
+    let more = if reach.more > 0 { format!(" and {} more", reach.more) } else { String::new() };
+    let clients = format!("{}{more}", reach.from.join(", "));
+    let only = if reach.from.iter().all(|client| client.starts_with("any")) { "" } else { "only " };
+    Some(match reach.kind {
+        ReachKind::Open => format!("the firewall lets in everyone ({rule})"),
+        ReachKind::Limited => format!("the firewall lets in {only}{clients} ({rule})"),
+        ReachKind::Filtered => format!("the firewall lets in nobody ({rule})"),
+        ReachKind::Unknown => format!("it is not known whom the firewall lets in ({rule})"),
+    })
 }
 
 /// A port that answers without a socket: a rule of the kernel forwards its traffic.

@@ -6,7 +6,7 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
 use crate::join::Entry;
-use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, Severity};
+use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity};
 use crate::registry::dangers::{self, Danger};
 
 /// Programs that listen on a container's published port; the service itself is behind them.
@@ -62,6 +62,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         protocol,
         port,
         exposure: entry.exposure,
+        reach: subject.reach.cloned(),
         outsider_gets,
         authentication,
         encryption,
@@ -69,7 +70,11 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         configuration,
         remedy,
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
-        severity,
+        severity: match subject.reach.map(|reach| reach.kind) {
+            // One rule stands between the service and everyone.
+            Some(ReachKind::Filtered) => severity.lower(),
+            _ => severity,
+        },
     };
     Some(exposed.into())
 }

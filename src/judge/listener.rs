@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::join::Entry;
-use crate::model::{Container, Exposure, Owner, Parent, Process, Snapshot, State};
+use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, ReachKind, Snapshot, State};
 
 /// The sockets by which the same processes listen on one port.
 #[derive(Clone, Debug)]
@@ -52,6 +52,13 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         self.first().exposure
+    }
+
+    /// Returns whom the packet filter lets in, at the address at which it lets in the most.
+    #[must_use]
+    pub fn reach(&self) -> Option<&'r Reach> {
+        let all = self.sockets.iter().filter_map(|entry| entry.reach());
+        all.min_by_key(|reach| (reach.kind == ReachKind::Filtered, reach.kind))
     }
 
     /// Returns its processes that could be read, the main one first: the one that started the others.

@@ -9,6 +9,7 @@ mod identity_rules;
 mod listener;
 mod program_identity;
 mod published;
+mod reach;
 mod registry_rules;
 mod rules;
 mod service;
@@ -100,20 +101,23 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
     let behind = published::services_behind(&entries);
+    let mut firewalls = reach::Firewalls::new(&snapshot.firewalls);
     for entry in &mut entries {
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));
         let usual = behind.is_none().then(|| program_identity::usual(entry, processes)).flatten();
+        let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
+        let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
+        let reach = firewalls.reach(&entry.socket, forwards_to);
         let subject = subject::JudgedListener {
             listener: entry,
             processes,
             usual,
+            reach: reach.as_ref(),
             snapshot: &snapshot,
             registry: &registry,
         };
         let service = service::running(entry, processes);
-        let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
-        let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
         let target = forwards_to.map(|to| service::forward_target(to, processes));
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
@@ -121,7 +125,11 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         if let Some(usual) = usual {
             entry.set_usual(usual);
         }
+        if let Some(reach) = reach {
+            entry.set_reach(reach);
+        }
     }
+    let unevaluated = firewalls.gap();
     service::join_forwarded(&mut entries, &snapshot);
     published::remove_duplicates(&mut entries);
     for (at, evidence) in socket_sharing::evidence(entries.iter(), &mut identities) {
@@ -135,6 +143,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     }
     let unjudged = unjudged::gaps(&entries, &snapshot.gaps, &snapshot.host.os);
     snapshot.gaps.extend(unjudged);
+    snapshot.gaps.extend(unevaluated);
     Report { snapshot, seen, entries, registry, question: Question::default() }
 }
 

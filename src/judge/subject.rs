@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Snapshot, UsualProgram};
+use crate::model::{Reach, Snapshot, UsualProgram};
 use crate::registry::Registry;
 
 /// The evidence that a rule may use.
@@ -12,6 +12,8 @@ pub(super) struct JudgedListener<'s> {
     pub(super) processes: &'s [IdentifiedProcess<'s>],
     /// The program that belongs on the port, if every process is one.
     pub(super) usual: Option<UsualProgram>,
+    /// Who can reach it according to the packet filter.
+    pub(super) reach: Option<&'s Reach>,
     pub(super) snapshot: &'s Snapshot,
     pub(super) registry: &'s Registry,
 }

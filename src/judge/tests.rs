@@ -59,6 +59,7 @@ pub(crate) fn seen(sockets: Vec<Socket>, processes: Vec<Process>) -> Snapshot {
         sockets,
         processes,
         namespaces: Vec::new(),
+        firewalls: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
     }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Family, HostScope, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, State, named,
+    Family, Firewall, HostScope, Namespaces, Netns, Pid, PortRange, Process, Protocol, Scope, Socket, State,
+    named,
 };
 
 /// The schema of a saved snapshot.
@@ -253,6 +254,9 @@ pub struct Snapshot {
     pub processes: Vec<Process>,
     /// The other network namespaces that were scanned, in rising order of inode.
     pub namespaces: Vec<Namespace>,
+    /// The packet filters of the namespaces, as far as they were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firewalls: Vec<Firewall>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
     /// Further facts for the reader.
@@ -366,6 +370,7 @@ mod tests {
             scope: Scope::default(),
             sockets: Vec::new(),
             processes: Vec::new(),
+            firewalls: Vec::new(),
             namespaces: vec![Namespace {
                 addresses: Vec::new(),
                 netns: Netns { inode: 7, name: None },

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use crate::findings::{Finding, FindingFamily};
 use crate::join::Entry;
 use crate::model::{
-    self, Assignment, Direction, ListenerService, Process, ServiceBy, Severity, Snapshot, State,
+    self, Assignment, Direction, ListenerService, Process, ReachKind, ServiceBy, Severity, Snapshot, State,
 };
 
 use super::wrap::clip;
@@ -254,8 +254,29 @@ pub(super) fn container_image(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.container_details().and_then(|details| details.image.as_deref()))
 }
 
-pub(super) fn exposure(entry: &Entry, _: CellFormat) -> Field {
-    Field::new(entry.exposure.name(), reach_tone(entry))
+/// Returns the exposure; for people, with what the firewall leaves of it.
+pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
+    let exposure = entry.exposure.name();
+    let kind = entry.reach().map(|reach| reach.kind);
+    match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited)) {
+        Some(kind) if form == CellFormat::Short => Field::new(kind.name(), reach_tone(entry)),
+        Some(kind) if form != CellFormat::Data => {
+            Field::new(format!("{exposure} ({})", kind.name()), reach_tone(entry))
+        }
+        _ => Field::new(exposure, reach_tone(entry)),
+    }
+}
+
+pub(super) fn reach(entry: &Entry, _: CellFormat) -> Field {
+    Field::plain(entry.reach().map_or("", |reach| reach.kind.name()))
+}
+
+pub(super) fn reach_from(entry: &Entry, _: CellFormat) -> Field {
+    Field::list(entry.reach().into_iter().flat_map(|reach| &reach.from).cloned())
+}
+
+pub(super) fn reach_rule(entry: &Entry, _: CellFormat) -> Field {
+    Field::text(entry.reach().and_then(|reach| reach.rule.as_deref()))
 }
 
 fn reach_tone(entry: &Entry) -> Emphasis {

@@ -113,7 +113,7 @@ pub enum Key {
 
 /// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
 /// the JSON, and a short name stands for the path that is usually meant.
-pub(super) static COLUMNS: [Column; 90] = [
+pub(super) static COLUMNS: [Column; 93] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
     Column::number("port", "PORT", cells::port).in_table(|_| true),
@@ -192,6 +192,9 @@ pub(super) static COLUMNS: [Column; 90] = [
     Column::text("forwards_to", "FORWARDS_TO", cells::forwards_to),
     Column::text("forwards_to.container", "FORWARDS_TO.CONTAINER", cells::forwards_to_container),
     Column::number("forwards_to.pids", "FORWARDS_TO.PIDS", cells::forwards_to_pids),
+    Column::text("reach", "REACH", cells::reach),
+    Column::text("reach_from", "REACH_FROM", cells::reach_from),
+    Column::text("reach_rule", "REACH_RULE", cells::reach_rule),
     Column::text("processes.origin.kind", "PROCESSES.ORIGIN.KIND", process_cells::origin),
     Column::text("processes.origin.package", "PROCESSES.ORIGIN.PACKAGE", process_cells::package),
     Column::text("processes.origin.version", "PROCESSES.ORIGIN.VERSION", process_cells::package_version),

@@ -70,6 +70,7 @@ pub(super) fn empty() -> Snapshot {
         sockets: vec![],
         processes: vec![],
         namespaces: Vec::new(),
+        firewalls: Vec::new(),
         gaps: vec![],
         notes: vec![],
     }
@@ -129,6 +130,7 @@ pub(super) fn scene() -> Snapshot {
             // Process 4,000,025 could not be read.
         ],
         namespaces: Vec::new(),
+        firewalls: Vec::new(),
         gaps: vec![Gap { pids: vec![4_000_025], ..gap(Stage::Owners, "processes", Some(12)) }],
         notes: vec![Note {
             what: "other network namespaces".into(),

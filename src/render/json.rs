@@ -16,8 +16,8 @@ use crate::judge::{Explained, Query, Report};
 use crate::model::{
     Assignment, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, EvidenceSource, ExeState,
     Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
-    Origin, OriginKind, Parent, Peer, Pid, PortRange, PortVerdict, Process, Protocol, Queues, RegistryRange,
-    Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
+    Origin, OriginKind, Parent, Peer, Pid, PortRange, PortVerdict, Process, Protocol, Queues, ReachKind,
+    RegistryRange, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
@@ -155,8 +155,12 @@ struct EntryJson<'a> {
     netns: Option<&'a Netns>,
     service: Option<ListenerService>,
     forwards_to: Option<Forwarding<'a>>,
-    /// Who can reach it according to the firewall; null as long as the firewall is not read.
-    reach: Option<&'static str>,
+    /// Who can reach it according to the firewall; null if the firewall was not read, or on loopback.
+    reach: Option<ReachKind>,
+    /// If only some can reach it: these.
+    reach_from: Option<&'a [String]>,
+    /// The rule of the firewall that decides.
+    reach_rule: Option<&'a str>,
     inode: Option<u64>,
     cookie: Option<u64>,
     mptcp: bool,
@@ -177,6 +181,7 @@ struct EntryJson<'a> {
 impl<'a> EntryJson<'a> {
     fn new(judged: &'a Entry) -> Self {
         let socket = &judged.socket;
+        let reach = judged.reach();
         // A process that could not be read is listed too: its pid is known.
         let process_row = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
@@ -199,7 +204,9 @@ impl<'a> EntryJson<'a> {
             netns: socket.netns.as_ref(),
             service: judged.service(),
             forwards_to: judged.forward_target().map(Forwarding::new),
-            reach: None,
+            reach: reach.map(|reach| reach.kind),
+            reach_from: reach.filter(|reach| !reach.from.is_empty()).map(|reach| &*reach.from),
+            reach_rule: reach.and_then(|reach| reach.rule.as_deref()),
             inode: socket.inode.map(u64::from),
             cookie: socket.cookie.map(u64::from),
             mptcp: socket.mptcp,

@@ -8,6 +8,7 @@ use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::wrap;
 use super::{Emphasis, Style, address, process_name, sanitize, user, verdict_text};
+use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
 use crate::findings::{FindingKind, Flag};
@@ -270,13 +271,16 @@ fn forwards_to(to: &ForwardTarget) -> String {
 
 fn reach(listener: &Listener<'_>, report: &Report) -> String {
     let exposure = verdict_text::exposure(listener.exposure());
-    match listener.connections(&report.snapshot) {
-        Some(0) => format!("{exposure}; no connections now"),
+    let connections = match listener.connections(&report.snapshot) {
+        Some(0) => "; no connections now".to_owned(),
         Some(count) => {
-            format!("{exposure}; {} now", plural(usize::try_from(count).unwrap_or(usize::MAX), "connection"))
+            format!("; {} now", plural(usize::try_from(count).unwrap_or(usize::MAX), "connection"))
         }
-        None => exposure.to_owned(),
-    }
+        None => String::new(),
+    };
+    let firewall = listener.reach().and_then(firewall);
+    let firewall = firewall.map(|text| format!("; {}", sanitize(&text))).unwrap_or_default();
+    format!("{exposure}{connections}{firewall}")
 }
 
 /// A finding and its lines.

@@ -118,6 +118,7 @@ fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     };
     !is_of_socket(one)
         && one.exposure == other.exposure
+        && one.reach().map(|reach| reach.kind) == other.reach().map(|reach| reach.kind)
         && one.service() == other.service()
         && (&one.socket.unit, &one.socket.container) == (&other.socket.unit, &other.socket.container)
         && flags(one) == flags(other)

@@ -4,7 +4,7 @@
 //! sanitized; code that shows them on a terminal sanitizes them, and the JSON serializer escapes them.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
-use crate::findings::text::{list, sentence};
+use crate::findings::text::{capitalized, list, sentence};
 use crate::model::{
     Assignment, Confidence, CuratedState, EvidenceSource, Exposure, Owner, PortVerdict, RegistryRange,
     Status, StatusBasis,
@@ -132,7 +132,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         }
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
-                let who = capital(&sources(&verdict.agreeing));
+                let who = capitalized(&sources(&verdict.agreeing));
                 said.push(format!("{who} agree on another service for this port than the registered one."));
             } else {
                 said.push(sentence(&known_use(verdict)));
@@ -172,7 +172,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     }
     if verdict.status != Status::Repurposed && !verdict.named_otherwise_by.is_empty() && lacks_life(verdict) {
         let (who, verb) =
-            (capital(&sources(&verdict.named_otherwise_by)), lists(&verdict.named_otherwise_by));
+            (capitalized(&sources(&verdict.named_otherwise_by)), lists(&verdict.named_otherwise_by));
         said.push(format!("{who} {verb} another service for this port."));
     }
     said.join(" ")
@@ -249,7 +249,7 @@ fn dead(a: &Assignment) -> Option<String> {
     }
     Some(format!(
         "{died} {} still {} it, but that does not prove that it is used.",
-        capital(&sources(&packaged)),
+        capitalized(&sources(&packaged)),
         lists(&packaged)
     ))
 }
@@ -274,9 +274,4 @@ fn rfcs(reference: Option<&str>) -> Vec<String> {
         .collect();
     named.dedup();
     named
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

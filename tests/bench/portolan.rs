@@ -214,6 +214,7 @@ fn current_snapshot() -> Snapshot {
         sockets: (0..LISTENERS).map(socket).collect(),
         processes: (0..PROCESSES).map(process).collect(),
         namespaces: Vec::new(),
+        firewalls: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
     }

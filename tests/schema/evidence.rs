@@ -93,6 +93,7 @@ fn samples() -> Vec<Evidence> {
             process: Some(ServingProcess { pid: 41, program: "redis-server".to_owned(), user: None }),
             protocol: Protocol::Tcp,
             port: 6379,
+            reach: None,
             exposure: Exposure::Any,
             outsider_gets: "Can read everything",
             authentication: "none-by-default",

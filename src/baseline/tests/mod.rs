@@ -48,6 +48,7 @@ fn snapshot_of(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
         sockets: vec![],
         processes: vec![],
         namespaces: vec![],
+        firewalls: vec![],
         gaps: vec![],
         notes: vec![],
     };

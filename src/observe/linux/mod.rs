@@ -16,6 +16,7 @@ mod external_program;
 mod file_state;
 mod files;
 mod find_owners;
+pub mod firewall;
 mod fuse;
 pub mod fuzzed;
 mod generic_netlink;
@@ -36,6 +37,7 @@ pub mod packages;
 mod process;
 pub mod procnet;
 mod reading;
+mod rule_sets;
 mod scanned_namespaces;
 mod script;
 mod settings;
@@ -92,8 +94,11 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     let ephemeral = settings::ephemeral();
     let kernel = sysinfo::System::kernel_version().ok();
     let scanned_namespaces = ScannedNamespaces::open(scope)?;
-    let SocketScan { mut found, namespaces, mut gaps, mut notes } = scanned_namespaces.list_sockets(scope);
+    let SocketScan { mut found, namespaces, firewalls, mut gaps, mut notes } =
+        scanned_namespaces.list_sockets(scope, true);
     let blind = gaps.clone();
+    let (firewalls, unread_firewalls): (Vec<_>, Vec<_>) = firewalls.into_iter().unzip();
+    gaps.extend(unread_firewalls.into_iter().flatten());
     let mut descriptors = Vec::new();
     gaps.extend(ephemeral.gaps);
     if scope.processes
@@ -151,6 +156,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         sockets,
         processes,
         namespaces,
+        firewalls,
         gaps,
         notes,
     };

@@ -146,7 +146,7 @@ impl NamespaceHandle {
         addresses
     }
 
-    /// Returns its sockets and its ephemeral range.
+    /// Returns its sockets and its ephemeral range, and its packet filter if `with_firewall`.
     ///
     /// # Errors
     ///
@@ -154,8 +154,10 @@ impl NamespaceHandle {
     pub(super) fn list_sockets(
         &self,
         scope: &Scope,
+        with_firewall: bool,
     ) -> Result<(SocketList, Option<EphemeralSettings>), Errno> {
-        let entered = self.enter(|| (sockets::list(scope, Some(&self.netns)), Some(settings::ephemeral())));
+        let list = || sockets::list(scope, Some(&self.netns), with_firewall);
+        let entered = self.enter(|| (list(), Some(settings::ephemeral())));
         match (entered, self.pid) {
             (Err(why), Some(pid)) if File::open(format!("/proc/{pid}/net/tcp")).is_ok() => {
                 Ok((sockets::list_by_tables(scope, &self.netns, pid, why), None))

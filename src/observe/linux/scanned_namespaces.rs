@@ -6,7 +6,7 @@ use super::kernel_services;
 use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
 use super::sockets::{self, FoundSocket, SocketList};
-use crate::model::{Gap, Namespace, Namespaces, Note, Stage};
+use crate::model::{Firewall, Gap, Namespace, Namespaces, Note, Stage};
 use crate::observe::{Error, Scope};
 
 /// The network namespaces of a scope.
@@ -21,6 +21,8 @@ pub(super) struct ScannedNamespaces {
 pub(super) struct SocketScan {
     pub(super) found: Vec<FoundSocket>,
     pub(super) namespaces: Vec<Namespace>,
+    /// Their packet filters, each with the gap if it could not be read.
+    pub(super) firewalls: Vec<(Firewall, Option<Gap>)>,
     pub(super) gaps: Vec<Gap>,
     pub(super) notes: Vec<Note>,
 }
@@ -45,14 +47,15 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces.
-    pub(super) fn list_sockets(&self, scope: &Scope) -> SocketScan {
+    /// Lists the sockets of all these namespaces, and reads their packet filters if `with_firewalls`: that can run other
+    /// programs.
+    pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         if self.own {
-            scan.add(sockets::list(scope, None));
+            scan.add(sockets::list(scope, None, with_firewalls));
         }
         for known in &self.others {
-            match known.list_sockets(scope) {
+            match known.list_sockets(scope, with_firewalls) {
                 Ok((listed, mut ephemeral)) => {
                     scan.add(listed);
                     for mut gap in ephemeral.iter_mut().flat_map(|ephemeral| ephemeral.gaps.drain(..)) {
@@ -85,7 +88,7 @@ impl ScannedNamespaces {
     /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
     /// a missing socket proves nothing.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
-        let again = self.list_sockets(scope);
+        let again = self.list_sockets(scope, false);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
@@ -125,5 +128,6 @@ impl SocketScan {
         }
         self.gaps.extend(listed.gaps);
         self.notes.extend(listed.notes);
+        self.firewalls.extend(listed.firewall);
     }
 }

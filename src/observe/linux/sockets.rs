@@ -14,10 +14,11 @@ use rustix::io::Errno;
 use super::diag::{DumpError, SocketRecord};
 use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
 use super::netlink::{DumpRequest, Netlink};
-use super::{links, nat, procnet};
+use super::rule_sets::RuleSets;
+use super::{firewall, links, nat, procnet};
 use crate::model::{
-    Device, Endpoint, Family, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket, SocketAttributes,
-    Stage, State,
+    Device, Endpoint, Family, Firewall, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket,
+    SocketAttributes, Stage, State,
 };
 use crate::observe::Scope;
 
@@ -49,6 +50,8 @@ pub(super) struct SocketList {
     pub gaps: Vec<Gap>,
     /// The source that answered, if it is not the usual one.
     pub notes: Vec<Note>,
+    /// The packet filter, with the gap if it could not be read, if it was asked for.
+    pub firewall: Option<(Firewall, Option<Gap>)>,
 }
 
 /// States by their number in net/tcp_states.h.
@@ -113,8 +116,9 @@ fn remedy(why: Errno, modules: &str) -> String {
     }
 }
 
-/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own).
-pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> SocketList {
+/// Lists the sockets of the calling thread's network namespace, which is `netns` (`None` for the observer's own), and
+/// reads its packet filter if `with_firewall`.
+pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) -> SocketList {
     let mut lister = SocketLister {
         scope,
         netns,
@@ -126,11 +130,14 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>) -> SocketList {
     };
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
-    let published = nat::published_ports(scope, netns);
+    let rule_sets = RuleSets::default();
+    let published = nat::published_ports(scope, netns, &rule_sets);
     let published_ports = published.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None });
     listed.found.extend(published_ports);
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
+    let is_asked = with_firewall && scope.states.iter().any(|state| state.accepts_traffic());
+    listed.firewall = is_asked.then(|| firewall::read(netns, &rule_sets));
     listed
 }
 

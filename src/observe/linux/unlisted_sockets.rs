@@ -91,7 +91,7 @@ fn protocol(stray: &Stray) -> Option<String> {
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
     let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
     let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };
-    for found in scanned_namespaces.list_sockets(&scope).found {
+    for found in scanned_namespaces.list_sockets(&scope, false).found {
         if let Some(inode) = found.socket.inode {
             unknown.remove(&inode.get());
         }

@@ -141,7 +141,7 @@ impl LastScan {
         let mut scope = scope.clone();
         scope.states.retain(|state| bound || *state != State::Bound);
         let scope = &scope;
-        let SocketScan { found, gaps, .. } = scanned_namespaces.list_sockets(scope);
+        let SocketScan { found, gaps, .. } = scanned_namespaces.list_sockets(scope, false);
         if if bound { gaps != *blind } else { gaps.iter().any(|gap| !blind.contains(gap)) } {
             return QuickScan::Whole;
         }
@@ -157,7 +157,7 @@ impl LastScan {
         let again: Vec<FoundSocket>;
         if present.len() < known.len() {
             // A dump is not atomic: a socket that is missing from two dumps is gone.
-            again = scanned_namespaces.list_sockets(scope).found;
+            again = scanned_namespaces.list_sockets(scope, false).found;
             present.extend(again.iter().map(|found| key(&found.socket)));
         }
         let sockets = || snapshot.sockets.iter().enumerate();

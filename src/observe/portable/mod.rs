@@ -123,6 +123,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
         sockets,
         processes,
         namespaces: Vec::new(),
+        firewalls: Vec::new(),
         gaps,
         notes: own::NOTES
             .iter()

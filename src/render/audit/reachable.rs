@@ -9,7 +9,7 @@ use crate::findings::identity::ShellListener;
 use crate::findings::reach::Exposed;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, Subject};
-use crate::model::Severity;
+use crate::model::{ReachKind, Severity};
 
 /// The list names this many services and counts the rest.
 const LISTED: usize = 10;
@@ -65,9 +65,11 @@ pub(super) fn services(audit: &Audit<'_>) -> Reachable {
     Reachable { listed: services, more, listeners: reachable.len() }
 }
 
-/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing.
+/// Returns whether other machines can send to a socket. A socket that is only bound receives nothing, and neither does
+/// one behind a firewall that drops everything.
 pub(super) fn is_reachable(judged: &Entry) -> bool {
-    judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
+    let is_filtered = judged.reach().is_some_and(|reach| reach.kind == ReachKind::Filtered);
+    !is_filtered && judged.exposure.is_reachable_from_outside() && judged.socket.state.accepts_traffic()
 }
 
 fn gets(judged: &Entry) -> Option<String> {

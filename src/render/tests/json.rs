@@ -97,6 +97,8 @@ fn a_listing() {
       "service": null,
       "forwards_to": null,
       "reach": null,
+      "reach_from": null,
+      "reach_rule": null,
       "inode": 4711,
       "cookie": null,
       "mptcp": false,

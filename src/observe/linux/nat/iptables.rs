@@ -68,7 +68,7 @@ pub(super) fn parse(output: &str, family: Family) -> (Table, Vec<String>) {
 }
 
 /// Splits a line at spaces; a quoted word (a comment) can contain them.
-fn words(line: &str) -> Vec<String> {
+pub(in super::super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word) = (Vec::new(), String::new());
     let (mut quoted, mut begun) = (false, false);
     let mut letters = line.chars();
@@ -194,7 +194,7 @@ fn ports(text: &str) -> Option<Vec<RangeInclusive<u16>>> {
 }
 
 /// `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of both, of which the first counts.
-fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
+pub(in super::super) fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
     if let Some(port) = text.strip_prefix(':') {
         return Some((None, Some(first_number(port)?)));
     }

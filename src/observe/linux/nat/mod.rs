@@ -1,8 +1,8 @@
 //! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of
 //! IPVS.
 //!
-//! Only the tools that belong to the rules print them in full, so these are run, at fixed paths. They are run only if
-//! the kernel has such rules. Rules that could not be read or understood are a gap.
+//! Only the tools that belong to the rules print them in full, so their output is read, if the kernel has such rules.
+//! Rules that could not be read or understood are a gap.
 
 mod iptables;
 mod nft;
@@ -12,17 +12,15 @@ mod tests;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::netlink::NETFILTER;
 
+pub(super) use self::iptables::{destination, words};
 use self::rules::{Condition, Destination, Hook, PublishingRule, Table};
-use super::external_program::output;
 use super::files::read_records;
 use super::links;
-use super::netlink_dump::{attribute, dump, number, text};
+use super::rule_sets::{BaseChain, RuleSets};
 use super::settings::routes_to_loopback;
 use crate::model::{
     Endpoint, Family, Forwarding, Gap, Netns, Note, Owner, Peer, Protocol, Socket, SocketAttributes, Stage,
@@ -44,18 +42,15 @@ pub(super) struct PublishedPorts {
 }
 
 /// Finds the ports that are published in the network namespace of the calling thread, which is `netns`.
-pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>) -> PublishedPorts {
+pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleSets) -> PublishedPorts {
     let mut ports = PublishedPorts::default();
     if !scope.states.contains(&State::Published) {
         return ports;
     }
     let mut sources = Sources::default();
     sources.read_virtual_services();
-    // Without the tracking of connections, the kernel translates no addresses. A request would load its modules.
-    if Path::new("/sys/module/nf_conntrack").exists() || !Path::new("/sys/module").exists() {
-        sources.read_nftables();
-        sources.read_legacy_iptables();
-    }
+    sources.read_nftables(sets);
+    sources.read_legacy_iptables(sets);
     let (rules, complete) = rules::publishing(&sources.tables);
     if !complete {
         sources.refusals.push("too many rules".to_owned());
@@ -113,17 +108,11 @@ impl Sources {
         }
     }
 
-    fn read_nftables(&mut self) {
-        let chains = match chains_with_translations() {
+    fn read_nftables(&mut self, sets: &RuleSets) {
+        let chains = match sets.chains() {
             Ok(chains) => chains,
             Err(Errno::PERM | Errno::ACCESS) => {
                 self.is_refused = true;
-                return;
-            }
-            // No nftables in this kernel.
-            Err(
-                Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT,
-            ) => {
                 return;
             }
             Err(errno) => {
@@ -131,21 +120,21 @@ impl Sources {
                 return;
             }
         };
+        let is_wanted =
+            |chain: &&BaseChain| chain.translates && chain.has_rules && FAMILIES.contains(&chain.family);
+        let chains: Vec<&BaseChain> = chains.iter().filter(is_wanted).collect();
         if chains.is_empty() {
             return;
         }
-        let listed =
-            output_of_first(&["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"], &["--json", "list", "ruleset"])
-                .and_then(|output| nft::parse(&output));
         let families = [("ip", Family::Ipv4), ("ip6", Family::Ipv6)];
-        let mut set = match listed {
+        let mut set = match sets.nft().map_err(str::to_owned).and_then(nft::parse) {
             Ok(set) => set,
             Err(why) => {
                 // The tables of iptables can be read without nft.
-                let is_of_iptables = |chain: &TranslationChain| {
+                let is_of_iptables = |chain: &BaseChain| {
                     chain.table == "nat" && families.iter().any(|(name, _)| *name == chain.family)
                 };
-                if !chains.iter().all(is_of_iptables) {
+                if !chains.iter().all(|chain| is_of_iptables(chain)) {
                     self.refusals.push(why);
                 }
                 let of_iptables = chains.iter().filter(|chain| is_of_iptables(chain));
@@ -158,7 +147,7 @@ impl Sources {
             let key = (name.to_owned(), "nat".to_owned());
             if set.of_iptables.contains(&key) {
                 set.tables.remove(&key);
-                self.read_iptables(family, true);
+                self.read_iptables(sets, family, true);
             }
         }
         let is_other = |(_, table): &&(String, String)| table != "nat";
@@ -171,88 +160,37 @@ impl Sources {
         self.tables.extend(set.tables.into_values());
     }
 
-    fn read_legacy_iptables(&mut self) {
-        for (names, family) in [("ip_tables_names", Family::Ipv4), ("ip6_tables_names", Family::Ipv6)] {
-            match read_records(format!("/proc/thread-self/net/{names}"), 4096) {
-                Ok(text) if text.lines().any(|name| name == "nat") => {
-                    self.read_iptables(family, false);
+    fn read_legacy_iptables(&mut self, sets: &RuleSets) {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            match sets.legacy_tables(family) {
+                Ok(names) if names.iter().any(|name| name == "nat") => {
+                    self.read_iptables(sets, family, false);
                 }
-                Ok(_) | Err(Errno::NOENT) => {}
+                Ok(_) => {}
                 Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
-                Err(errno) => self.refusals.push(format!("/proc/net/{names}: {errno}")),
+                Err(errno) => self.refusals.push(format!("the names of the tables of iptables: {errno}")),
             }
         }
     }
 
-    /// Reads the rules with the variant of `iptables-save` for nftables, or with that for the older tables.
-    fn read_iptables(&mut self, family: Family, on_nftables: bool) {
-        let variant = if on_nftables { "nft-save" } else { "legacy-save" };
-        let number = if family == Family::Ipv4 { "" } else { "6" };
-        let paths: Vec<String> = ["/usr/sbin", "/sbin"]
-            .iter()
-            .flat_map(|directory| {
-                [variant, "save"].map(|variant| format!("{directory}/ip{number}tables-{variant}"))
-            })
-            .collect();
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let printed = output_of_first(&paths, &["-t", "nat"]);
-        match printed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-            Ok(printed) if printed.contains("*nat") && printed.contains("(nf_tables)") == on_nftables => {
-                let (table, unclear) = iptables::parse(&printed, family);
+    /// Reads the rules as the variant of `iptables-save` for nftables prints them, or as that for the older tables.
+    fn read_iptables(&mut self, sets: &RuleSets, family: Family, on_nftables: bool) {
+        match sets.saved(family, on_nftables) {
+            Ok(printed) if printed.contains("*nat") => {
+                let (table, unclear) = iptables::parse(printed, family);
                 self.tables.push(table);
                 self.unclear.extend(unclear);
             }
             // The older table exists as soon as anybody has listed it, and then has no rules.
-            Ok(printed) if printed.is_empty() && !on_nftables => {}
-            Ok(_) => self.refusals.push(format!("ip{number}tables-{variant} does not print the table nat")),
-            Err(why) => self.refusals.push(why),
+            Ok("") => {}
+            Ok(_) => self.refusals.push("iptables-save does not print the table nat".to_owned()),
+            Err(why) => self.refusals.push(why.to_owned()),
         }
     }
 }
 
-/// Returns the output of the first of these programs that exists.
-fn output_of_first(paths: &[&str], arguments: &[&str]) -> Result<Vec<u8>, String> {
-    let path = paths.iter().find(|path| Path::new(path).exists());
-    let path = path.or(paths.first()).ok_or("no program")?;
-    output(path, arguments)
-}
-
-/// A base chain of nftables that translates addresses and has rules.
-#[derive(Debug, PartialEq, Eq)]
-struct TranslationChain {
-    family: &'static str,
-    table: String,
-}
-
-/// Returns the chains that translate addresses, by a dump of the chains (linux/netfilter/nf_tables.h).
-fn chains_with_translations() -> Result<Vec<TranslationChain>, Errno> {
-    const SUBSYSTEM: u16 = 10 << 8;
-    const NEWCHAIN: u16 = 3;
-    const GETCHAIN: u16 = 4;
-    let found = dump(Some(NETFILTER), (SUBSYSTEM | GETCHAIN, SUBSYSTEM | NEWCHAIN), &[0; 4], |message| {
-        Some(chain(message))
-    })?;
-    Ok(found.into_iter().flatten().collect())
-}
-
-fn chain(message: &[u8]) -> Option<TranslationChain> {
-    const TABLE: u16 = 1;
-    const USE: u16 = 6;
-    const TYPE: u16 = 7;
-    /// The size of `nfgenmsg`.
-    const BODY: usize = 4;
-    let family = match message.first()? {
-        1 => "inet",
-        2 => "ip",
-        10 => "ip6",
-        _ => return None,
-    };
-    let attributes = message.get(BODY..)?;
-    let translates = text(attribute(attributes, TYPE)?) == "nat";
-    let has_rules = attribute(attributes, USE).and_then(|count| number(count, 0)) != Some(0);
-    (translates && has_rules)
-        .then(|| Some(TranslationChain { family, table: text(attribute(attributes, TABLE)?) }))?
-}
+/// The families of nftables whose packets have addresses to translate.
+const FAMILIES: [&str; 3] = ["inet", "ip", "ip6"];
 
 impl PublishedPorts {
     fn add_rows(
@@ -469,6 +407,7 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
 pub fn parse(bytes: &[u8]) -> usize {
     let printed = String::from_utf8_lossy(bytes);
     let mut tables = vec![iptables::parse(&printed, Family::Ipv4).0];
-    tables.extend(nft::parse(bytes).into_iter().flat_map(|set| set.tables.into_values()));
+    let root = serde_json::from_slice(bytes).unwrap_or_default();
+    tables.extend(nft::parse(&root).into_iter().flat_map(|set| set.tables.into_values()));
     rules::publishing(&tables).0.len() + iptables::virtual_services(&printed).len()
 }

@@ -27,13 +27,12 @@ type Sets<'v> = HashMap<(&'v str, &'v str, &'v str), &'v Vec<Value>>;
 /// A map with more elements is not read.
 const MOST_ELEMENTS: usize = 200_000;
 
-/// Parses the output.
+/// Parses the output, which is JSON.
 ///
 /// # Errors
 ///
-/// Returns an error if it is not JSON of this kind.
-pub(super) fn parse(output: &[u8]) -> Result<RuleSet, String> {
-    let root: Value = serde_json::from_slice(output).map_err(|error| format!("not understood: {error}"))?;
+/// Returns an error if it is not of this kind.
+pub(super) fn parse(root: &Value) -> Result<RuleSet, String> {
     let items = root["nftables"].as_array().ok_or("not understood")?;
     let mut sets = Sets::new();
     let mut found = RuleSet::default();

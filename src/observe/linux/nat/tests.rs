@@ -122,7 +122,7 @@ const NFT: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schem
 
 #[test]
 fn rules_of_nft() {
-    let set = nft::parse(NFT.as_bytes()).unwrap();
+    let set = nft::parse(&serde_json::from_str(NFT).unwrap()).unwrap();
     let tables: Vec<Table> = set.tables.into_values().collect();
     assert_eq!(
         published(&tables),

@@ -1,0 +1,197 @@
+//! A set of addresses of one family, as ranges of numbers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::model::{Family, Network};
+
+/// Ranges of addresses, in rising order, which neither overlap nor touch. There may be ten thousand, so copies share them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
+
+/// Returns an address as a number.
+pub(super) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(four) => four.to_bits().into(),
+        IpAddr::V6(six) => six.to_bits(),
+    }
+}
+
+/// Returns the highest address of a family as a number.
+const fn highest(family: Family) -> u128 {
+    match family {
+        Family::Ipv4 => u32::MAX as u128,
+        Family::Ipv6 => u128::MAX,
+    }
+}
+
+impl AddressSet {
+    /// Returns every address of a family.
+    pub(super) fn all(family: Family) -> Self {
+        AddressSet(Arc::new(vec![(0, highest(family))]))
+    }
+
+    /// Returns the addresses in these ranges, which can be in any order.
+    pub(super) fn of(mut ranges: Vec<(u128, u128)>) -> Self {
+        ranges.retain(|(first, last)| first <= last);
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        AddressSet(Arc::new(merged))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns how many ranges it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns how many addresses it has, at most `u128::MAX`.
+    pub(super) fn count(&self) -> u128 {
+        let sizes = self.0.iter().map(|(first, last)| (last - first).saturating_add(1));
+        sizes.fold(0, u128::saturating_add)
+    }
+
+    /// Returns the addresses that are in both.
+    pub(super) fn and(&self, other: &AddressSet) -> AddressSet {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return self.clone();
+        }
+        let (few, many) = if self.len() <= other.len() { (self, other) } else { (other, self) };
+        let mut both = Vec::new();
+        for (first, last) in few.0.iter() {
+            let from = many.0.partition_point(|(_, end)| end < first);
+            let overlapping = many.0[from..].iter().take_while(|(start, _)| start <= last);
+            both.extend(overlapping.map(|(start, end)| (*start.max(first), *end.min(last))));
+        }
+        AddressSet(Arc::new(both))
+    }
+
+    /// Returns the addresses that are not in it.
+    pub(super) fn complement(&self, family: Family) -> AddressSet {
+        let mut gaps = Vec::with_capacity(self.len() + 1);
+        let mut next = Some(0);
+        for (first, last) in self.0.iter() {
+            if let Some(start) = next.filter(|start| start < first) {
+                gaps.push((start, first - 1));
+            }
+            next = last.checked_add(1);
+        }
+        gaps.extend(next.filter(|start| *start <= highest(family)).map(|start| (start, highest(family))));
+        AddressSet(Arc::new(gaps))
+    }
+
+    /// Returns the addresses that are not in the other set.
+    pub(super) fn without(&self, other: &AddressSet, family: Family) -> AddressSet {
+        match other {
+            _ if other.is_empty() => self.clone(),
+            _ if Arc::ptr_eq(&self.0, &other.0) => AddressSet::default(),
+            _ => self.and(&other.complement(family)),
+        }
+    }
+
+    /// Adds the ranges to a list.
+    pub(super) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
+        ranges.extend_from_slice(&self.0);
+    }
+
+    /// Adds the addresses of another set.
+    pub(super) fn add(&mut self, other: &AddressSet) {
+        if other.is_empty() || Arc::ptr_eq(&self.0, &other.0) {
+            return;
+        }
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        let all = self.0.iter().chain(other.0.iter()).copied().collect();
+        *self = AddressSet::of(all);
+    }
+
+    /// Returns the first networks that make up the set, and how many there are, at most `most` plus one.
+    pub(super) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
+        let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
+        let (mut networks, mut count) = (Vec::new(), 0);
+        for (first, last) in self.0.iter() {
+            let mut next = Some(*first);
+            while let Some(start) = next.filter(|start| start <= last) {
+                // The largest block that begins here: by the alignment of the address, and by what is left.
+                let aligned = start.trailing_zeros().min(bits);
+                let left = last - start;
+                let fits = if left == u128::MAX { 128 } else { (left + 1).ilog2() };
+                let size = aligned.min(fits);
+                count += 1;
+                if networks.len() < most {
+                    networks.extend(network(start, family, bits - size));
+                } else if count > most {
+                    return (networks, count);
+                }
+                next =
+                    start.checked_add(1_u128.checked_shl(size).unwrap_or(0)).filter(|after| *after > start);
+            }
+        }
+        (networks, count)
+    }
+}
+
+fn network(address: u128, family: Family, prefix: u32) -> Option<Network> {
+    let address: IpAddr = match family {
+        Family::Ipv4 => Ipv4Addr::from_bits(u32::try_from(address).ok()?).into(),
+        Family::Ipv6 => Ipv6Addr::from_bits(address).into(),
+    };
+    format!("{address}/{prefix}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ranges: &[(u128, u128)]) -> AddressSet {
+        AddressSet::of(ranges.to_vec())
+    }
+
+    #[test]
+    fn sets_of_addresses() {
+        let all = u128::from(u32::MAX);
+        for (name, found, wanted) in [
+            ("merged", set(&[(5, 9), (1, 4), (11, 12), (6, 7)]), set(&[(1, 9), (11, 12)])),
+            (
+                "both",
+                set(&[(1, 9), (20, 30)]).and(&set(&[(0, 2), (8, 21), (25, 25)])),
+                set(&[(1, 2), (8, 9), (20, 21), (25, 25)]),
+            ),
+            ("the rest", set(&[(1, 9)]).complement(Family::Ipv4), set(&[(0, 0), (10, all)])),
+            ("nothing is left", AddressSet::all(Family::Ipv4).complement(Family::Ipv4), set(&[])),
+            ("all", set(&[]).complement(Family::Ipv6), AddressSet::all(Family::Ipv6)),
+            ("without", set(&[(1, 9)]).without(&set(&[(3, 4)]), Family::Ipv6), set(&[(1, 2), (5, 9)])),
+        ] {
+            assert_eq!(found, wanted, "{name}");
+        }
+        let mut sum = set(&[(1, 2)]);
+        sum.add(&set(&[(3, 3)]));
+        assert_eq!((sum.count(), sum.len()), (3, 1));
+    }
+
+    #[test]
+    fn networks_of_a_set() {
+        let text = |set: AddressSet, family, most| {
+            let (networks, count) = set.networks(family, most);
+            (networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), count)
+        };
+        let ten = number("10.0.0.0".parse().unwrap());
+        let v4 = |ranges: &[(u128, u128)], most| text(set(ranges), Family::Ipv4, most);
+        assert_eq!(v4(&[(ten, ten + 0xff_ffff)], 3), ("10.0.0.0/8".to_owned(), 1));
+        assert_eq!(v4(&[(ten + 1, ten + 4)], 9), ("10.0.0.1 10.0.0.2/31 10.0.0.4".to_owned(), 3));
+        assert_eq!(v4(&[(ten + 1, ten + 0xffff)], 1), ("10.0.0.1".to_owned(), 2));
+        assert_eq!(text(AddressSet::all(Family::Ipv4), Family::Ipv4, 2), ("0.0.0.0/0".to_owned(), 1));
+        assert_eq!(text(AddressSet::all(Family::Ipv6), Family::Ipv6, 2), ("::/0".to_owned(), 1));
+    }
+}

@@ -1,0 +1,275 @@
+//! The interfaces and addresses at which packets for a socket can arrive, one of each class with the same fate.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::address_set::{AddressSet, number};
+use super::conditions::is_called;
+use super::constants::{Constants, family_of};
+use super::packet::{Delivery, InterfaceName};
+use crate::model::firewall::Interface;
+use crate::model::{Family, Firewall, Socket, State, unmapped};
+
+/// More classes of interfaces and addresses are not evaluated.
+const MOST: usize = 4096;
+
+/// Packets that arrive on one group of interfaces, for one address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Class {
+    /// The number of the group of interfaces.
+    pub(super) interface: usize,
+    /// The address, which stands for all that no constant separates from it.
+    pub(super) address: IpAddr,
+    pub(super) delivery: Delivery,
+    /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
+    pub(super) is_ordinary: bool,
+}
+
+/// Interfaces that no rule distinguishes.
+#[derive(Debug)]
+struct Group {
+    /// The indices of the interfaces.
+    members: Vec<usize>,
+    is_up: bool,
+}
+
+/// The classes of a machine.
+#[derive(Debug)]
+pub(super) struct Classes {
+    groups: Vec<Group>,
+    /// Those for a socket on the wildcard address of each family.
+    wildcard: [Vec<Class>; 2],
+    is_complete: bool,
+}
+
+impl Classes {
+    pub(super) fn of(firewall: &Firewall, constants: &Constants<'_>) -> Self {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut known: HashMap<(Vec<bool>, Option<&str>), usize> = HashMap::new();
+        for (at, interface) in firewall.interfaces.iter().enumerate() {
+            if interface.is_loopback || interface.is_port {
+                continue;
+            }
+            let names = constants.names.iter().map(|name| is_called(&interface.name, name)).collect();
+            let group = *known.entry((names, interface.uncertain.as_deref())).or_insert_with(|| {
+                groups.push(Group { members: Vec::new(), is_up: false });
+                groups.len() - 1
+            });
+            groups[group].members.push(at);
+            groups[group].is_up |= interface.is_up;
+        }
+        if groups.iter().all(|group| !group.is_up) {
+            groups.iter_mut().for_each(|group| group.is_up = true);
+        }
+        let mut classes = Classes { groups, wildcard: Default::default(), is_complete: true };
+        let wildcard = [Family::Ipv4, Family::Ipv6].map(|family| classes.at_any(family, firewall, constants));
+        classes.is_complete = wildcard.iter().all(|classes| classes.len() < MOST);
+        classes.wildcard = wildcard;
+        classes
+    }
+
+    /// Returns the classes at every address of the machine.
+    fn at_any(&self, family: Family, firewall: &Firewall, constants: &Constants<'_>) -> Vec<Class> {
+        let own = firewall.interfaces.iter().enumerate().flat_map(|(at, interface)| {
+            interface.addresses.iter().map(move |(address, prefix)| (at, *address, *prefix))
+        });
+        let own = own.filter(|(_, address, _)| family_of(*address) == family && !address.is_loopback());
+        let mut classes = HashSet::new();
+        let mut add = |group: usize, address: IpAddr, delivery: Delivery, is_ordinary: bool| {
+            if classes.len() < MOST {
+                let is_ordinary = is_ordinary && self.groups[group].is_up;
+                let key = (group, constants.address_class(address), delivery, is_ordinary);
+                classes.insert((key, address));
+            }
+        };
+        let mut has_address = false;
+        for (at, address, prefix) in own {
+            has_address = true;
+            for (number, group) in self.groups.iter().enumerate() {
+                // A link-local address is reached through its own interface.
+                if is_link_local(address) && !group.members.contains(&at) {
+                    continue;
+                }
+                add(number, address, Delivery::Unicast, true);
+                if let Some(broadcast) = broadcast(address, prefix) {
+                    add(number, broadcast, Delivery::Broadcast, false);
+                }
+            }
+        }
+        for group in 0..self.groups.len() {
+            if family == Family::Ipv4 && has_address {
+                add(group, Ipv4Addr::BROADCAST.into(), Delivery::Broadcast, false);
+            }
+            let (first, last): (IpAddr, IpAddr) = match family {
+                Family::Ipv4 => ([224, 0, 0, 1].into(), [239, 255, 255, 255].into()),
+                Family::Ipv6 => {
+                    (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::from_bits(u128::MAX).into())
+                }
+            };
+            let others = constants.addresses_within(first, last).filter_map(|bound| match family {
+                Family::Ipv4 => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
+                Family::Ipv6 => Some(Ipv6Addr::from_bits(bound).into()),
+            });
+            if has_address {
+                for address in others.chain([first]) {
+                    add(group, address, Delivery::Multicast, false);
+                }
+            }
+        }
+        // One address of each class.
+        let mut chosen = HashMap::new();
+        let mut all: Vec<_> = classes.into_iter().collect();
+        all.sort_unstable_by_key(|(_, address)| *address);
+        for ((interface, class, delivery, is_ordinary), address) in all {
+            let class = (interface, class, delivery);
+            let entry = chosen.entry(class).or_insert(Class { interface, address, delivery, is_ordinary });
+            entry.is_ordinary |= is_ordinary;
+        }
+        let mut classes: Vec<Class> = chosen.into_values().collect();
+        classes.sort_unstable();
+        classes
+    }
+
+    /// Returns the classes of packets that a socket receives; `None` if they are too many.
+    pub(super) fn of_socket(&self, socket: &Socket, firewall: &Firewall) -> Option<Vec<Class>> {
+        if !self.is_complete {
+            return None;
+        }
+        let address = unmapped(socket.local.address);
+        let mut classes: Vec<Class> = match address {
+            IpAddr::V4(four) if four.is_unspecified() => self.wildcard[0].clone(),
+            IpAddr::V6(six) if six.is_unspecified() => {
+                let is_dual = socket.v6only != Some(true) && socket.state != State::Published;
+                let [four, six] = &self.wildcard;
+                six.iter().chain(four.iter().filter(|_| is_dual)).cloned().collect()
+            }
+            _ => {
+                let delivery = delivery(address, firewall);
+                let is_here = |group: &Group| {
+                    let mut own = group.members.iter().flat_map(|at| &firewall.interfaces[*at].addresses);
+                    !is_link_local(address) || own.any(|(own, _)| *own == address)
+                };
+                let groups = self.groups.iter().enumerate().filter(|(_, group)| is_here(group));
+                groups
+                    .map(|(interface, group)| Class {
+                        interface,
+                        address,
+                        delivery,
+                        is_ordinary: group.is_up,
+                    })
+                    .collect()
+            }
+        };
+        // A TCP connection goes to one receiver.
+        if !socket.local.protocol.is_datagram() {
+            classes.retain(|class| class.delivery == Delivery::Unicast);
+        }
+        if let Some(device) = &socket.local.device {
+            let has_device =
+                |group: &Group| group.members.iter().any(|at| firewall.interfaces[*at].name == **device);
+            classes.retain(|class| has_device(&self.groups[class.interface]));
+        }
+        Some(classes)
+    }
+
+    /// Returns an interface of a class.
+    pub(super) fn interface<'f>(&self, class: &Class, firewall: &'f Firewall) -> Option<&'f Interface> {
+        let at = self.groups.get(class.interface)?.members.first()?;
+        firewall.interfaces.get(*at)
+    }
+
+    /// Returns the names of the interfaces of a group.
+    pub(super) fn names<'f>(&self, group: usize, firewall: &'f Firewall) -> impl Iterator<Item = &'f str> {
+        let members = self.groups.get(group).map(|group| group.members.clone()).unwrap_or_default();
+        members.into_iter().filter_map(|at| Some(&*firewall.interfaces.get(at)?.name))
+    }
+
+    /// Returns the interface through which packets leave to an address: the one whose network has it.
+    pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
+        let networks = firewall.interfaces.iter().flat_map(|interface| {
+            interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))
+        });
+        let mut here = networks.filter(|(_, own, prefix)| is_in_network(address, *own, *prefix));
+        let Some((first, _, longest)) = here.next() else { return InterfaceName::Unknown };
+        let (mut found, mut longest) = (first, longest);
+        for (interface, _, prefix) in here {
+            if prefix > longest {
+                (found, longest) = (interface, prefix);
+            }
+        }
+        InterfaceName::Known(found.name.clone())
+    }
+}
+
+/// Returns the addresses of clients that ordinary packets have: neither of this machine, nor for several receivers, nor
+/// reserved. Rules that drop only packets from other addresses close a port to nobody.
+pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
+    let reserved: &[(&str, &str)] = match family {
+        Family::Ipv4 => &[
+            ("0.0.0.0", "0.255.255.255"),
+            ("127.0.0.0", "127.255.255.255"),
+            ("224.0.0.0", "255.255.255.255"),
+        ],
+        Family::Ipv6 => &[
+            ("::", "ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ],
+    };
+    let parsed = |text: &str| text.parse().map(number).unwrap_or_default();
+    let mut excluded: Vec<(u128, u128)> =
+        reserved.iter().map(|(first, last)| (parsed(first), parsed(last))).collect();
+    let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let own = own.filter(|(address, _)| family_of(*address) == family);
+    excluded.extend(own.map(|(address, _)| (number(*address), number(*address))));
+    AddressSet::of(excluded).complement(family)
+}
+
+/// Returns the addresses from which the kernel accepts no packet of another machine.
+pub(super) fn impossible_clients(family: Family) -> AddressSet {
+    let ranges: [(IpAddr, IpAddr); 2] = match family {
+        Family::Ipv4 => [
+            ([127, 0, 0, 0].into(), [127, 255, 255, 255].into()),
+            ([224, 0, 0, 0].into(), [239, 255, 255, 255].into()),
+        ],
+        Family::Ipv6 => [
+            (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()),
+            (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), Ipv6Addr::from_bits(u128::MAX).into()),
+        ],
+    };
+    AddressSet::of(ranges.map(|(first, last)| (number(first), number(last))).to_vec())
+}
+
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(six) => six.is_unicast_link_local(),
+    }
+}
+
+fn delivery(address: IpAddr, firewall: &Firewall) -> Delivery {
+    let mut networks = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
+    if address.is_multicast() {
+        Delivery::Multicast
+    } else if networks.any(|(own, prefix)| broadcast(*own, *prefix) == Some(address))
+        || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+    {
+        Delivery::Broadcast
+    } else {
+        Delivery::Unicast
+    }
+}
+
+/// Returns the broadcast address of a network.
+fn broadcast(address: IpAddr, prefix: u8) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(four) if prefix < 31 => {
+            let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            Some(Ipv4Addr::from_bits(four.to_bits() | host).into())
+        }
+        _ => None,
+    }
+}
+
+fn is_in_network(address: IpAddr, own: IpAddr, prefix: u8) -> bool {
+    format!("{own}/{prefix}").parse().is_ok_and(|network: crate::model::Network| network.contains(address))
+}

@@ -1,0 +1,241 @@
+//! Who can reach a port according to the packet filter: the way of a new connection through the rules, for every client,
+//! every interface and every address of the machine.
+//!
+//! Only the packet that opens a connection counts, and its answer. A rule that is not understood decides nothing: if the
+//! outcome depends on it, it is unknown.
+
+mod address_set;
+mod conditions;
+mod constants;
+mod destinations;
+mod packet;
+mod path;
+#[cfg(test)]
+mod tests;
+mod text;
+mod walk;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use self::address_set::AddressSet;
+use self::constants::{Constants, family_of};
+use self::destinations::{Class, Classes};
+use self::packet::{Delivery, InterfaceName, Packet, Tracking};
+use self::path::{Base, Outcome, Path, Target};
+use self::text::ClassResult;
+use self::walk::IndexedTable;
+use crate::model::{Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
+
+/// Rules that are visited at most for all ports of a namespace.
+const MOST_STEPS: usize = 10_000_000;
+
+/// Answers who can reach the ports of a snapshot.
+pub(super) struct Firewalls<'f> {
+    views: HashMap<Option<u64>, View<'f>>,
+}
+
+/// The firewall of one namespace, prepared for evaluation.
+struct View<'f> {
+    firewall: &'f Firewall,
+    tables: Vec<IndexedTable<'f>>,
+    chains: Vec<Base<'f>>,
+    constants: Constants<'f>,
+    classes: Classes,
+    steps: usize,
+    known: HashMap<Key, Rc<Outcome<'f>>>,
+}
+
+/// Packets with the same key have the same fate.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    protocol: u8,
+    interface: usize,
+    family: Family,
+    delivery: Delivery,
+    address: usize,
+    port: usize,
+    has_socket: bool,
+    forwarded_to: Option<Peer>,
+}
+
+impl<'f> Firewalls<'f> {
+    pub(super) fn new(firewalls: &'f [Firewall]) -> Self {
+        let views = firewalls.iter().map(|firewall| (firewall.netns, View::new(firewall)));
+        Firewalls { views: views.collect() }
+    }
+
+    /// Returns who can reach a socket, and the place to which its traffic is forwarded; `None` if its firewall was not
+    /// read, or if other machines cannot reach its address in the first place.
+    pub(super) fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Option<Reach> {
+        if !socket.state.accepts_traffic() || !socket.exposure().is_reachable_from_outside() {
+            return None;
+        }
+        let netns = socket.netns.as_ref().map(|netns| netns.inode);
+        Some(self.views.get_mut(&netns)?.reach(socket, forwarded_to))
+    }
+
+    /// Returns the gap for rules that were too many to be evaluated.
+    pub(super) fn gap(&self) -> Option<Gap> {
+        self.views.values().any(|view| view.steps == 0).then(|| Gap {
+            stage: Stage::Sockets,
+            what: "who can reach ports through the firewall".to_owned(),
+            count: None,
+            pids: Vec::new(),
+            why: "it has too many rules".to_owned(),
+            remedy: None,
+        })
+    }
+}
+
+impl<'f> View<'f> {
+    fn new(firewall: &'f Firewall) -> Self {
+        let tables: Vec<_> = firewall.tables.iter().map(IndexedTable::new).collect();
+        let mut chains: Vec<Base<'f>> = Vec::new();
+        for (at, table) in firewall.tables.iter().enumerate() {
+            chains.extend(table.chains.iter().filter(|chain| chain.base.is_some()).map(|chain| (at, chain)));
+        }
+        chains.sort_by_key(|(_, chain)| chain.base.as_ref().map(|base| (base.hook, base.priority)));
+        let constants = Constants::of(firewall);
+        let classes = Classes::of(firewall, &constants);
+        View { firewall, tables, chains, constants, classes, steps: MOST_STEPS, known: HashMap::new() }
+    }
+
+    fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Reach {
+        if self.firewall.is_refused {
+            return Reach { kind: ReachKind::Unknown, ..Reach::open() };
+        }
+        if let Some(why) = &self.firewall.unread {
+            return Reach::unknown(why);
+        }
+        if self.chains.is_empty() && self.firewall.interfaces.iter().all(|one| one.uncertain.is_none()) {
+            return Reach::open();
+        }
+        let Some(classes) = self.classes.of_socket(socket, self.firewall) else {
+            return Reach::unknown("the interfaces and addresses of this machine are too many");
+        };
+        let Some(protocol) = number_of(socket.local.protocol) else {
+            return Reach::unknown("the protocol is not evaluated");
+        };
+        let mut results = Vec::new();
+        for class in classes {
+            let outcome = self.outcome(socket, protocol, &class, forwarded_to);
+            results.push(ClassResult { class, outcome });
+        }
+        let reach = text::summary(&results, &self.classes, self.firewall);
+        if reach.kind != ReachKind::Filtered {
+            return reach;
+        }
+        let is_known_rule = results.iter().any(|result| result.outcome.is_forwarded);
+        match self.other_way(socket) {
+            Some(why) => Reach::unknown(why),
+            None if socket.state == State::Published && !is_known_rule => {
+                Reach::unknown("the rule that forwards the port is not evaluated")
+            }
+            None => reach,
+        }
+    }
+
+    /// Returns the rule by which packets for another port can reach a socket.
+    fn other_way(&self, socket: &Socket) -> Option<&str> {
+        if socket.state == State::Published {
+            return None;
+        }
+        if socket.transparent {
+            return Some("a rule can lead any traffic to a transparent socket");
+        }
+        let leads_here = |(address, port, _): &&(Option<IpAddr>, Option<u16>, &str)| {
+            let is_port = port.is_none_or(|port| port == socket.local.port);
+            is_port && address.is_none_or(|address| self.is_own(address) || address.is_unspecified())
+        };
+        self.constants.translations.iter().find(leads_here).map(|(.., text)| *text)
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        let mut all = self.firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
+        address.is_loopback() || all.any(|(own, _)| *own == address)
+    }
+
+    /// Returns what happens to the packets of every client in one class.
+    fn outcome(
+        &mut self,
+        socket: &Socket,
+        protocol: u8,
+        class: &Class,
+        forwarded_to: Option<Peer>,
+    ) -> Rc<Outcome<'f>> {
+        let port = socket.local.port;
+        let has_socket = socket.state != State::Published;
+        let key = Key {
+            protocol,
+            interface: class.interface,
+            family: family_of(class.address),
+            delivery: class.delivery,
+            address: self.constants.address_class(class.address),
+            port: self.constants.port_class(port),
+            has_socket,
+            forwarded_to,
+        };
+        if let Some(outcome) = self.known.get(&key) {
+            return Rc::clone(outcome);
+        }
+        let family = family_of(class.address);
+        let firewall = self.firewall;
+        let interface = self.classes.interface(class, firewall);
+        let leads_away = forwarded_to.filter(|to| !to.address.is_unspecified() && !self.is_own(to.address));
+        let doubt = match (interface.and_then(|interface| interface.uncertain.as_deref()), leads_away) {
+            (Some(why), _) => Some(why),
+            (None, Some(_)) if !firewall.forwards[usize::from(family == Family::Ipv6)] && !has_socket => {
+                Some("this machine does not forward packets (sysctl ip_forward)")
+            }
+            _ => None,
+        };
+        let outcome = if let Some(why) = doubt {
+            let all = AddressSet::all(family);
+            let doubts = vec![(why, all.clone())];
+            Outcome { arrived: all.clone(), lost: all, doubts, ..Outcome::default() }
+        } else {
+            let packet = Packet {
+                family,
+                protocol,
+                address: class.address,
+                delivery: class.delivery,
+                is_own: true,
+                port,
+                arrives_on: interface
+                    .map_or(InterfaceName::Unknown, |one| InterfaceName::Known(one.name.clone())),
+                leaves_on: InterfaceName::None,
+                is_answer: false,
+                tracking: Tracking::Before,
+                is_translated: false,
+                is_marked: false,
+            };
+            let target = Target {
+                has_socket,
+                forwarded_to,
+                leaves_on: leads_away
+                    .map_or(InterfaceName::None, |to| self.classes.way_to(to.address, firewall)),
+                is_own: &|address| self.is_own(address),
+            };
+            let mut path = Path { tables: &self.tables, chains: &self.chains, steps: self.steps };
+            let outcome = path.send(&packet, &target);
+            self.steps = path.steps;
+            outcome
+        };
+        let outcome = Rc::new(outcome);
+        self.known.insert(key, Rc::clone(&outcome));
+        outcome
+    }
+}
+
+/// Returns the number of a transport protocol (IANA).
+const fn number_of(protocol: Protocol) -> Option<u8> {
+    Some(match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Udplite => 136,
+        Protocol::Sctp => 132,
+        Protocol::Dccp => 33,
+    })
+}

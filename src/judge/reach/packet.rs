@@ -1,0 +1,178 @@
+//! A packet as rules see it. Everything about it is known but the address of the client, which stands for every address.
+
+use std::net::IpAddr;
+
+use crate::model::Family;
+use crate::model::firewall::{FilterField, conntrack};
+
+/// How the kernel tracks the connection of a packet at some point of its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tracking {
+    /// The packet has not reached the point yet at which the kernel looks its connection up.
+    Before,
+    New,
+    Established,
+    /// A rule may have excluded it from the tracking.
+    Uncertain,
+}
+
+/// The kind of an address at which this machine receives packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Delivery {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+/// The name of an interface, as far as a rule can rely on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum InterfaceName {
+    /// There is none at this point. Rules compare with an empty name.
+    None,
+    Known(String),
+    Unknown,
+}
+
+/// A packet.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) family: Family,
+    /// The number of the transport protocol.
+    pub(super) protocol: u8,
+    /// The address of the service: the destination, or the source of an answer.
+    pub(super) address: IpAddr,
+    pub(super) delivery: Delivery,
+    /// Whether the address belongs to this machine.
+    pub(super) is_own: bool,
+    /// The port of the service.
+    pub(super) port: u16,
+    pub(super) arrives_on: InterfaceName,
+    pub(super) leaves_on: InterfaceName,
+    /// Whether it answers the client.
+    pub(super) is_answer: bool,
+    pub(super) tracking: Tracking,
+    /// Whether its destination was translated.
+    pub(super) is_translated: bool,
+    /// Whether a rule may have set the mark of the packet or of the connection. Without that, both are 0.
+    pub(super) is_marked: bool,
+}
+
+/// The value of one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'p> {
+    Number(u64),
+    Address(IpAddr),
+    Name(&'p str),
+    /// The address of the client.
+    Client,
+    /// The packet has no such field, so that no condition on it is met, not even a negated one.
+    Absent,
+    Unknown,
+}
+
+/// The bits of TCP's flags whose values are certain in a packet that opens or accepts a connection: all but those of
+/// congestion notification (RFC 3168).
+const CERTAIN_FLAGS: u64 = 0x3f;
+
+impl Packet {
+    /// Returns the value of a field.
+    pub(super) fn value(&self, field: FilterField) -> Value<'_> {
+        match field {
+            FilterField::Family => Value::Number(if self.family == Family::Ipv4 { 4 } else { 6 }),
+            FilterField::OfOtherProtocol => Value::Absent,
+            FilterField::Source(family)
+            | FilterField::Destination(family)
+            | FilterField::Protocol(Some(family))
+                if family != self.family =>
+            {
+                Value::Absent
+            }
+            FilterField::Protocol(_) => Value::Number(self.protocol.into()),
+            FilterField::Source(_) if self.is_answer => Value::Address(self.address),
+            FilterField::Destination(_) if !self.is_answer => Value::Address(self.address),
+            FilterField::Source(_) | FilterField::Destination(_) => Value::Client,
+            FilterField::SourcePort(protocol) => self.port_of(protocol, self.is_answer),
+            FilterField::DestinationPort(protocol) => self.port_of(protocol, !self.is_answer),
+            FilterField::InInterface => name(&self.arrives_on),
+            FilterField::OutInterface => name(&self.leaves_on),
+            FilterField::ConnectionState => match self.tracking {
+                Tracking::Before => Value::Number(conntrack::INVALID),
+                Tracking::New => Value::Number(conntrack::NEW),
+                Tracking::Established => Value::Number(conntrack::ESTABLISHED),
+                Tracking::Uncertain => Value::Unknown,
+            },
+            FilterField::ConnectionDirection => match self.tracking {
+                Tracking::Before => Value::Absent,
+                Tracking::Uncertain => Value::Unknown,
+                _ => Value::Number(self.is_answer.into()),
+            },
+            FilterField::ConnectionMark if self.tracking == Tracking::Before => Value::Absent,
+            FilterField::Mark | FilterField::ConnectionMark if !self.is_marked => Value::Number(0),
+            FilterField::PacketType if !self.is_answer => Value::Number(match self.delivery {
+                Delivery::Unicast => 0,
+                Delivery::Broadcast => 1,
+                Delivery::Multicast => 2,
+            }),
+            FilterField::DestinationType if !self.is_answer => Value::Number(match self.delivery {
+                Delivery::Unicast if self.is_own => 2,
+                Delivery::Unicast => 1,
+                Delivery::Broadcast => 3,
+                Delivery::Multicast => 5,
+            }),
+            // The kernel drops what arrives from an address of its own.
+            FilterField::SourceType => Value::Number(if self.is_answer && self.is_own { 2 } else { 1 }),
+            FilterField::TcpFlags if self.protocol != 6 => Value::Absent,
+            FilterField::TcpFlags
+            | FilterField::Mark
+            | FilterField::ConnectionMark
+            | FilterField::ConnectionStatus
+            | FilterField::PacketType
+            | FilterField::DestinationType
+            | FilterField::Unknown => Value::Unknown,
+        }
+    }
+
+    /// Returns the bits of a field that are certain, and their values; `None` if the packet has no such field.
+    pub(super) fn bits(&self, field: FilterField) -> Option<(u64, u64)> {
+        let translated = if self.is_translated { conntrack::DESTINATION_TRANSLATED } else { 0 };
+        let of_status = conntrack::SOURCE_TRANSLATED | conntrack::DESTINATION_TRANSLATED;
+        match field {
+            FilterField::TcpFlags if self.protocol == 6 => {
+                Some((CERTAIN_FLAGS, if self.is_answer { 0x12 } else { 0x02 }))
+            }
+            FilterField::ConnectionStatus => match self.tracking {
+                Tracking::Before => None,
+                Tracking::Uncertain => Some((0, 0)),
+                _ => Some((of_status, translated)),
+            },
+            // iptables compares both in one number.
+            FilterField::ConnectionState => match self.value(field) {
+                Value::Number(number) => Some((u64::MAX, number | translated)),
+                _ => Some((0, 0)),
+            },
+            field => match self.value(field) {
+                Value::Number(number) => Some((u64::MAX, number)),
+                Value::Absent => None,
+                _ => Some((0, 0)),
+            },
+        }
+    }
+
+    fn port_of(&self, protocol: Option<u8>, is_of_service: bool) -> Value<'static> {
+        if protocol.is_some_and(|protocol| protocol != self.protocol) {
+            Value::Absent
+        } else if is_of_service {
+            Value::Number(self.port.into())
+        } else {
+            Value::Unknown
+        }
+    }
+}
+
+fn name(interface: &InterfaceName) -> Value<'_> {
+    match interface {
+        InterfaceName::None => Value::Name(""),
+        InterfaceName::Known(name) => Value::Name(name),
+        InterfaceName::Unknown => Value::Unknown,
+    }
+}

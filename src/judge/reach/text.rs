@@ -1,0 +1,222 @@
+//! From the fate of every class of packets to one answer, and the clients by name if only some reach the port.
+
+use std::rc::Rc;
+
+use super::address_set::AddressSet;
+use super::constants::family_of;
+use super::destinations::{Class, Classes, impossible_clients, ordinary_clients};
+use super::packet::Delivery;
+use super::path::Outcome;
+use super::walk::Decision;
+use crate::model::{Family, Firewall, Reach, ReachKind};
+
+/// So many groups of clients are named.
+const FEW: usize = 4;
+
+/// A class of packets, and what happens to them.
+pub(super) struct ClassResult<'f> {
+    pub(super) class: Class,
+    pub(super) outcome: Rc<Outcome<'f>>,
+}
+
+/// The clients of one class by what happens to their packets.
+struct Fate {
+    accepted: AddressSet,
+    dropped: AddressSet,
+    unclear: AddressSet,
+}
+
+/// Who can reach a port through one group of interfaces, at one address.
+struct Accepted<'c> {
+    class: &'c Class,
+    clients: AddressSet,
+}
+
+/// Returns the answer.
+pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
+    if results.is_empty() {
+        return Reach::unknown("no interface and address of this machine was found for it");
+    }
+    let clients = [Family::Ipv4, Family::Ipv6].map(|family| ordinary_clients(family, firewall));
+    let ordinary = |class: &Class| &clients[usize::from(class.address.is_ipv6())];
+    let impossible = [Family::Ipv4, Family::Ipv6].map(impossible_clients);
+    let fates: Vec<(&ClassResult<'_>, Fate)> = results
+        .iter()
+        .map(|result| {
+            let family = family_of(result.class.address);
+            (result, fate(&result.outcome, family, &impossible[usize::from(family == Family::Ipv6)]))
+        })
+        .collect();
+    let has_ordinary = fates.iter().any(|(result, _)| result.class.is_ordinary);
+    let counts = |result: &&(&ClassResult<'_>, Fate)| !has_ordinary || result.0.class.is_ordinary;
+    let is_open = fates.iter().filter(counts).all(|(result, fate)| {
+        let ordinary = ordinary(&result.class);
+        fate.dropped.and(ordinary).is_empty() && fate.unclear.and(ordinary).is_empty()
+    });
+    let is_unclear = |(result, fate): &&(&ClassResult<'_>, Fate)| {
+        !fate.unclear.and(ordinary(&result.class)).is_empty()
+            || (!result.class.is_ordinary && !fate.unclear.is_empty())
+    };
+    let any_accepted = fates.iter().any(|(_, fate)| !fate.accepted.is_empty());
+    let any_unclear = fates.iter().any(|(_, fate)| !fate.unclear.is_empty());
+    let accepts = || deciding(results, |outcome| (&outcome.accepts, &outcome.arrived));
+    if is_open {
+        return Reach { rule: accepts(), ..Reach::open() };
+    }
+    if !any_accepted && !any_unclear {
+        let rule = deciding(results, |outcome| (&outcome.drops, &outcome.lost));
+        return Reach { kind: ReachKind::Filtered, from: Vec::new(), more: 0, rule };
+    }
+    let unclear = fates.iter().filter(counts).find(is_unclear);
+    let unclear =
+        unclear.or_else(|| fates.iter().filter(|_| !any_accepted).find(|(_, f)| !f.unclear.is_empty()));
+    if let Some((result, fate)) = unclear {
+        let doubts = &result.outcome.doubts;
+        let doubt = doubts.iter().find(|(_, clients)| !clients.and(&fate.unclear).is_empty());
+        return Reach::unknown(doubt.map_or("the rules are not certain", |(text, _)| *text));
+    }
+    let accepted = |counted: bool| -> Vec<Accepted<'_>> {
+        let wanted = fates.iter().filter(|one| !counted || counts(one));
+        wanted
+            .map(|(result, fate)| Accepted { class: &result.class, clients: fate.accepted.clone() })
+            .collect()
+    };
+    let mut found = accepted(true);
+    if found.iter().all(|one| one.clients.is_empty()) {
+        found = accepted(false);
+    }
+    let mut from = Vec::new();
+    let mut more = 0;
+    let mut by_family = [Family::Ipv4, Family::Ipv6].map(|family| {
+        let own = found.iter().filter(|one| family_of(one.class.address) == family).collect::<Vec<_>>();
+        (!own.is_empty()).then(|| names(&own, ordinary(own[0].class), family, classes, firewall))
+    });
+    if let [Some(four), Some(six)] = &mut by_family {
+        if four == six {
+            six.0.clear();
+        } else {
+            for (texts, name) in [(&mut four.0, "any IPv4 address"), (&mut six.0, "any IPv6 address")] {
+                texts.iter_mut().for_each(|text| *text = text.replacen("anyone", name, 1));
+            }
+        }
+    }
+    for (texts, others) in by_family.into_iter().flatten() {
+        from.extend(texts);
+        more += others;
+    }
+    more += from.len().saturating_sub(FEW);
+    from.truncate(FEW);
+    Reach { kind: ReachKind::Limited, from, more, rule: accepts() }
+}
+
+fn fate(outcome: &Outcome<'_>, family: Family, impossible: &AddressSet) -> Fate {
+    let Outcome { arrived, lost, .. } = outcome;
+    let unclear = arrived.and(lost);
+    Fate {
+        accepted: arrived.without(&unclear, family).without(impossible, family),
+        dropped: lost.without(&unclear, family).without(impossible, family),
+        unclear: unclear.without(impossible, family),
+    }
+}
+
+/// Returns the rule that decides about the most clients; a policy only if no rule does.
+fn deciding<'f>(
+    results: &[ClassResult<'f>],
+    of: impl for<'o> Fn(&'o Outcome<'f>) -> (&'o Vec<Decision<'f>>, &'o AddressSet),
+) -> Option<String> {
+    let mut best: Option<(bool, u128, &str)> = None;
+    for result in results {
+        let (decisions, clients) = of(&result.outcome);
+        for (text, decided) in decisions {
+            let rank =
+                (result.class.is_ordinary && !text.starts_with("policy "), decided.and(clients).count());
+            if rank.1 > 0 && best.is_none_or(|(rule, count, _)| rank > (rule, count)) {
+                best = Some((rank.0, rank.1, text));
+            }
+        }
+    }
+    best.map(|(.., text)| text.to_owned())
+}
+
+/// Returns the clients that reach a port, by name, and how many more groups there are.
+fn names(
+    found: &[&Accepted<'_>],
+    ordinary: &AddressSet,
+    family: Family,
+    classes: &Classes,
+    firewall: &Firewall,
+) -> (Vec<String>, usize) {
+    let mut sets: Vec<&AddressSet> = Vec::new();
+    for one in found.iter().filter(|one| !one.clients.is_empty()) {
+        if !sets.contains(&&one.clients) {
+            sets.push(&one.clients);
+        }
+    }
+    let (mut texts, mut more) = (Vec::new(), 0);
+    for set in sets {
+        let here: Vec<&Class> = found.iter().filter(|one| one.clients == *set).map(|one| one.class).collect();
+        let elsewhere: Vec<&Class> =
+            found.iter().filter(|one| one.clients != *set).map(|one| one.class).collect();
+        let place = place(&here, &elsewhere, classes, firewall);
+        let (clients, others) = clients(set, ordinary, family);
+        texts.extend(clients.into_iter().map(|client| format!("{client}{place}")));
+        more += others;
+    }
+    (texts, more)
+}
+
+/// Returns the interfaces and addresses that distinguish these classes from the others: ` on eth0`.
+fn place(here: &[&Class], elsewhere: &[&Class], classes: &Classes, firewall: &Firewall) -> String {
+    let mut text = String::new();
+    let has = |classes: &[&Class], group| classes.iter().any(|class| class.interface == group);
+    let mut groups: Vec<usize> = here.iter().map(|class| class.interface).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    if elsewhere.iter().any(|class| !has(here, class.interface)) {
+        let names: Vec<&str> = groups.iter().flat_map(|group| classes.names(*group, firewall)).collect();
+        text.push_str(" on ");
+        text.push_str(&few(&names));
+    }
+    if elsewhere.iter().any(|class| has(here, class.interface)) {
+        let mut addresses: Vec<String> = here
+            .iter()
+            .map(|class| match class.delivery {
+                Delivery::Unicast => class.address.to_string(),
+                Delivery::Broadcast => "broadcast addresses".to_owned(),
+                Delivery::Multicast => "multicast addresses".to_owned(),
+            })
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        text.push_str(" to ");
+        text.push_str(&few(&addresses));
+    }
+    text
+}
+
+fn few(names: &[&str]) -> String {
+    match names.len().saturating_sub(FEW) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..FEW].join(", ")),
+    }
+}
+
+/// Returns clients by name, and how many more networks there are.
+fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
+    let excluded = ordinary.without(set, family);
+    if excluded.is_empty() {
+        return (vec!["anyone".to_owned()], 0);
+    }
+    let (others, excluded_count) = excluded.networks(family, FEW);
+    let (networks, count) = set.networks(family, FEW);
+    let text =
+        |networks: &[crate::model::Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    if excluded_count < count {
+        let others = text(&others);
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let more = if excluded_count > FEW { " and others" } else { "" };
+        return (vec![format!("anyone but {}{more}", others.join(", "))], 0);
+    }
+    (text(&networks), count.saturating_sub(FEW))
+}

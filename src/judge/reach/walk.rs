@@ -1,0 +1,329 @@
+//! The way of one packet through the rules of one base chain, for every client at once.
+//!
+//! The walk keeps the clients whose packets may be at a rule. A rule that is not certain to apply takes them and leaves
+//! them at once, so a client can have several outcomes in the end, and then its outcome is not known. It is never
+//! missing in the true one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::address_set::AddressSet;
+use super::conditions::{Clients, elements, matched, with_values_of};
+use super::packet::{Packet, Tracking, Value};
+use crate::model::firewall::{
+    FilterAction, FilterChain, FilterCondition, FilterElement, FilterElements, FilterField, FilterTable,
+    FilterValue,
+};
+
+/// Chains call each other at most this deep (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+const DEEPEST: usize = 16;
+/// Uncertain rules that are remembered for a report.
+const MOST_DOUBTS: usize = 32;
+/// A chain with more rules gets an index by destination.
+const INDEXED: usize = 32;
+
+/// A table with an index of its chains.
+#[derive(Debug)]
+pub(super) struct IndexedTable<'f> {
+    pub(super) table: &'f FilterTable,
+    chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
+}
+
+/// The rules of a long chain by the only destination or port to which they apply, and those for others.
+#[derive(Debug, Default)]
+struct ChainIndex {
+    by_address: HashMap<IpAddr, Vec<usize>>,
+    by_port: HashMap<u64, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl<'f> IndexedTable<'f> {
+    pub(super) fn new(table: &'f FilterTable) -> Self {
+        let chains = table.chains.iter().map(|chain| (&*chain.name, (chain, ChainIndex::new(chain))));
+        IndexedTable { table, chains: chains.collect() }
+    }
+}
+
+impl ChainIndex {
+    fn new(chain: &FilterChain) -> Self {
+        let mut index = ChainIndex::default();
+        if chain.rules.len() <= INDEXED {
+            return index;
+        }
+        for (at, rule) in chain.rules.iter().enumerate() {
+            let singles = || rule.conditions.iter().filter_map(single);
+            let address = singles().find_map(|(field, value)| match (field, value) {
+                (FilterField::Destination(_), FilterValue::Addresses(first, last)) if first == last => {
+                    Some(*first)
+                }
+                _ => None,
+            });
+            let port = singles().find_map(|(field, value)| match (field, value) {
+                (FilterField::DestinationPort(_), FilterValue::Numbers(first, last)) if first == last => {
+                    Some(*first)
+                }
+                _ => None,
+            });
+            match (address, port) {
+                (Some(address), _) => index.by_address.entry(address).or_default().push(at),
+                (None, Some(port)) => index.by_port.entry(port).or_default().push(at),
+                (None, None) => index.others.push(at),
+            }
+        }
+        index
+    }
+
+    /// Returns the rules that can apply to a packet, in their order.
+    fn rules(&self, packet: &Packet, all: usize) -> Vec<usize> {
+        if all <= INDEXED || packet.is_answer {
+            return (0..all).collect();
+        }
+        let mut rules = self.others.clone();
+        rules.extend(self.by_address.get(&packet.address).into_iter().flatten());
+        rules.extend(self.by_port.get(&packet.port.into()).into_iter().flatten());
+        rules.sort_unstable();
+        rules
+    }
+}
+
+/// Returns the field and the value of a condition that asks for one value.
+fn single(condition: &FilterCondition) -> Option<(FilterField, &FilterValue)> {
+    match condition {
+        FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
+            match (fields.as_slice(), listed.as_slice()) {
+                ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A rule, and the clients that it decides.
+pub(super) type Decision<'f> = (&'f str, AddressSet);
+
+/// What happens to the packets in one base chain.
+#[derive(Debug)]
+pub(super) struct Walk<'f, 'w> {
+    table: &'w IndexedTable<'f>,
+    pub(super) packet: &'w mut Packet,
+    /// The rules that may still be visited.
+    steps: &'w mut usize,
+    /// The clients whose packets may be accepted.
+    pub(super) accepted: AddressSet,
+    /// The clients whose packets may be dropped.
+    pub(super) dropped: AddressSet,
+    /// The clients whose packets may get another destination: the address and port, and the rule.
+    pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Decision<'f>)>,
+    /// The rules that accept and drop.
+    pub(super) accepts: Vec<Decision<'f>>,
+    pub(super) drops: Vec<Decision<'f>>,
+    /// The rules that may or may not apply.
+    pub(super) doubts: Vec<Decision<'f>>,
+    /// Above 0 behind a condition that clients that send few packets do not meet.
+    unusual: usize,
+}
+
+/// The clients in a chain.
+struct Live {
+    /// Those whose packets may be at the next rule.
+    here: AddressSet,
+    /// Those whose packets may have left the chain.
+    returned: AddressSet,
+}
+
+/// The clients to whom an action applies.
+struct Taken<'f> {
+    sure: AddressSet,
+    may: AddressSet,
+    text: &'f str,
+}
+
+impl<'f, 'w> Walk<'f, 'w> {
+    pub(super) fn new(table: &'w IndexedTable<'f>, packet: &'w mut Packet, steps: &'w mut usize) -> Self {
+        Walk {
+            table,
+            packet,
+            steps,
+            accepted: AddressSet::default(),
+            dropped: AddressSet::default(),
+            translated: Vec::new(),
+            accepts: Vec::new(),
+            drops: Vec::new(),
+            doubts: Vec::new(),
+            unusual: 0,
+        }
+    }
+
+    /// Walks through a base chain; its policy applies to those whom no rule decides.
+    pub(super) fn base_chain(&mut self, chain: &'f FilterChain, clients: AddressSet) {
+        let undecided = self.chain(&chain.name, clients, "", DEEPEST);
+        if undecided.is_empty() {
+            return;
+        }
+        let (drops, text) = chain.base.as_ref().map_or((false, ""), |base| (base.drops, &*base.text));
+        if drops {
+            self.drops.push((text, undecided.clone()));
+            self.dropped.add(&undecided);
+        } else {
+            self.accepts.push((text, undecided.clone()));
+            self.accepted.add(&undecided);
+        }
+    }
+
+    /// Walks through a chain; returns the clients whose packets may come back from it.
+    fn chain(&mut self, name: &str, clients: AddressSet, caller: &'f str, depth: usize) -> AddressSet {
+        let tables = self.table;
+        let Some((chain, index)) = tables.chains.get(name).filter(|_| depth > 0) else {
+            self.give_up(&clients, caller);
+            return AddressSet::default();
+        };
+        let mut live = Live { here: clients, returned: AddressSet::default() };
+        for at in index.rules(self.packet, chain.rules.len()) {
+            if live.here.is_empty() {
+                break;
+            }
+            let Some(rule) = chain.rules.get(at) else { continue };
+            if *self.steps == 0 {
+                self.give_up(&live.here, "the rules are too many");
+                return live.returned;
+            }
+            // Large sets of addresses cost more.
+            *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
+            let Some(matched) = matched(&rule.conditions, self.packet, tables.table, &live.here) else {
+                continue;
+            };
+            let is_certain = match rule.action {
+                FilterAction::Accept => true,
+                // What is let through only at first is not closed to anyone.
+                _ => !matched.is_usual,
+            };
+            let sure = if is_certain && !matched.is_unusual { matched.sure } else { AddressSet::default() };
+            let taken = Taken { sure, may: matched.may, text: &rule.text };
+            self.unusual += usize::from(matched.is_unusual);
+            self.act(&rule.action, taken, &mut live, depth);
+            self.unusual -= usize::from(matched.is_unusual);
+        }
+        live.returned.add(&live.here);
+        live.returned
+    }
+
+    fn act(&mut self, action: &'f FilterAction, taken: Taken<'f>, live: &mut Live, depth: usize) {
+        if taken.may.is_empty() {
+            return;
+        }
+        let Taken { sure, may, text } = taken;
+        let matters = match action {
+            FilterAction::Continue | FilterAction::Lookup(..) | FilterAction::TranslateBy(..) => false,
+            FilterAction::Accept => true,
+            _ => self.unusual == 0,
+        };
+        if matters && sure != may && self.doubts.len() < MOST_DOUBTS {
+            self.doubts.push((text, may.clone()));
+        }
+        match action {
+            FilterAction::Accept => {
+                self.accepted.add(&may);
+                self.accepts.push((text, may));
+            }
+            FilterAction::Drop => {
+                if self.unusual == 0 {
+                    self.dropped.add(&may);
+                    self.drops.push((text, may));
+                }
+            }
+            FilterAction::Return => live.returned.add(&may),
+            FilterAction::Jump(name) => {
+                let back = self.chain(name, may, text, depth - 1);
+                live.here = live.here.without(&sure, self.packet.family);
+                live.here.add(&back);
+                return;
+            }
+            FilterAction::Goto(name) => {
+                let back = self.chain(name, may, text, depth - 1);
+                live.returned.add(&back);
+            }
+            FilterAction::Lookup(fields, of) | FilterAction::TranslateBy(fields, of) => {
+                self.look_up(fields, of, &Taken { sure, may, text }, live, depth);
+                return;
+            }
+            FilterAction::Translate { address, port } => {
+                self.translated.push((*address, *port, (text, may)));
+            }
+            FilterAction::Mark => {
+                self.packet.is_marked = true;
+                return;
+            }
+            FilterAction::Untrack => {
+                self.packet.tracking = Tracking::Uncertain;
+                return;
+            }
+            FilterAction::Continue => return,
+            FilterAction::Unknown => self.give_up(&may, text),
+        }
+        live.here = live.here.without(&sure, self.packet.family);
+    }
+
+    /// Applies the action of the element that has the values of the packet.
+    fn look_up(
+        &mut self,
+        fields: &[FilterField],
+        of: &'f FilterElements,
+        taken: &Taken<'f>,
+        live: &mut Live,
+        depth: usize,
+    ) {
+        let packet = self.packet.clone();
+        let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
+        if values.contains(&Value::Absent) {
+            return;
+        }
+        let Some(elements) = elements(of, self.table.table) else {
+            self.doubts.push((taken.text, taken.may.clone()));
+            self.give_up(&taken.may, taken.text);
+            return;
+        };
+        let is_default =
+            |element: &&FilterElement| element.key.iter().all(|value| *value == FilterValue::Any);
+        // The elements exclude each other; the default applies to the others.
+        let (mut others_sure, mut others_may) = (taken.may.clone(), taken.may.clone());
+        for element in elements.iter().filter(|element| !is_default(element)) {
+            let (sure, may) = match with_values_of(element, &values, packet.family) {
+                Clients::None => continue,
+                Clients::All => (taken.may.clone(), taken.may.clone()),
+                Clients::Unknown => (AddressSet::default(), taken.may.clone()),
+                Clients::Some { sure, may } => (sure, may),
+            };
+            others_sure = others_sure.without(&may, packet.family);
+            others_may = others_may.without(&sure, packet.family);
+            let taken = Taken { sure: taken.sure.and(&sure), may: taken.may.and(&may), text: taken.text };
+            self.act_of(element, taken, live, depth);
+        }
+        if let Some(element) = elements.iter().find(is_default) {
+            let taken = Taken {
+                sure: taken.sure.and(&others_sure),
+                may: taken.may.and(&others_may),
+                text: taken.text,
+            };
+            self.act_of(element, taken, live, depth);
+        }
+    }
+
+    fn act_of(&mut self, element: &'f FilterElement, taken: Taken<'f>, live: &mut Live, depth: usize) {
+        match &element.action {
+            Some(FilterAction::Lookup(..) | FilterAction::TranslateBy(..)) | None => {
+                self.give_up(&taken.may, taken.text);
+            }
+            Some(action) => self.act(action, taken, live, depth),
+        }
+    }
+
+    /// Anything can happen to these packets.
+    fn give_up(&mut self, clients: &AddressSet, text: &'f str) {
+        self.accepted.add(clients);
+        self.dropped.add(clients);
+        // The reader wants to know this rule more than those that are only uncertain.
+        self.doubts.insert(0, (text, clients.clone()));
+        self.doubts.truncate(MOST_DOUBTS);
+    }
+}

@@ -1,0 +1,293 @@
+//! The packet filter of a network namespace: the rules of nftables and of both variants of iptables in one form, and the
+//! interfaces that the rules name. The rules are data here; who can reach a port is decided elsewhere.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Family, named};
+
+/// The packet filter of one network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firewall {
+    /// The inode of the network namespace; `None` for the observer's own.
+    pub netns: Option<u64>,
+    /// Whether only root may read the rules.
+    pub is_refused: bool,
+    /// Why the rules are not known, if they could not be read for another reason.
+    pub unread: Option<String>,
+    /// The interfaces; empty if there are no rules, because nothing depends on them then.
+    pub interfaces: Vec<Interface>,
+    /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
+    pub forwards: [bool; 2],
+    /// The tables that have rules or drop packets.
+    pub tables: Vec<FilterTable>,
+}
+
+/// A network interface as the packet filter sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a loopback interface, by its flags.
+    pub is_loopback: bool,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// Whether another interface has taken its packets over (a port of a bridge or bond): rules do not see its name.
+    pub is_port: bool,
+    /// Why the verdict of the rules is not certain for its packets, if it is not: a program of the kernel can take them.
+    pub uncertain: Option<String>,
+    /// Its addresses, with the lengths of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// A table of rules. The legacy tables of iptables are tables too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterTable {
+    /// The families of the packets that pass through it.
+    pub families: Vec<Family>,
+    /// The chains.
+    pub chains: Vec<FilterChain>,
+    /// The named sets and maps.
+    pub sets: Vec<FilterSet>,
+}
+
+/// A chain of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterChain {
+    /// Its name, by which other chains of the table call it.
+    pub name: String,
+    /// Where the kernel calls it, for a base chain.
+    pub base: Option<FilterBase>,
+    /// The rules.
+    pub rules: Vec<FilterRule>,
+}
+
+named! {
+    /// The point at which the kernel calls a base chain, in the order in which a packet passes them.
+    pub enum FilterHook {
+        /// As soon as a packet arrives.
+        Ingress = "ingress",
+        /// Before the kernel decides where a packet goes.
+        Prerouting = "prerouting",
+        /// Before a packet is delivered to this machine.
+        Input = "input",
+        /// Before a packet is sent on to another machine.
+        Forward = "forward",
+        /// A packet of this machine.
+        Output = "output",
+        /// Before a packet leaves.
+        Postrouting = "postrouting",
+    }
+}
+
+/// Where the kernel calls a base chain, and what happens behind its last rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterBase {
+    /// The hook.
+    pub hook: FilterHook,
+    /// The priority: chains of one hook are called in rising order.
+    pub priority: i64,
+    /// Whether it translates addresses.
+    pub translates: bool,
+    /// Whether a packet that no rule decides is dropped.
+    pub drops: bool,
+    /// The interfaces whose packets pass through the chain; `None` for all, empty if they are not known.
+    pub devices: Option<Vec<String>>,
+    /// The policy, as it is reported: `policy drop of the nft chain inet filter input`.
+    pub text: String,
+}
+
+/// A rule: its action applies to packets that meet all conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterRule {
+    /// The rule in the words of the tool that prints it, or the place where the tool prints it.
+    pub text: String,
+    /// The conditions.
+    pub conditions: Vec<FilterCondition>,
+    /// The action.
+    pub action: FilterAction,
+}
+
+/// What a rule does with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterAction {
+    /// Ends the base chain; the next base chain continues.
+    Accept,
+    /// Ends the packet, with or without an answer to its sender.
+    Drop,
+    /// Leaves this chain.
+    Return,
+    /// Continues in another chain, and then behind this rule.
+    Jump(String),
+    /// Continues in another chain, and not behind this rule.
+    Goto(String),
+    /// Looks the action up by these fields of the packet.
+    Lookup(Vec<FilterField>, FilterElements),
+    /// Changes the destination.
+    Translate {
+        /// The new address; `None` for this machine, or if it stays.
+        address: Option<IpAddr>,
+        /// The new port; `None` if it stays.
+        port: Option<u16>,
+    },
+    /// Looks the new destination up, with this port if the element has none; the action of each element is `Translate`.
+    TranslateBy(Vec<FilterField>, FilterElements),
+    /// Changes the mark of the packet or of its connection.
+    Mark,
+    /// Excludes the packet from the tracking of connections.
+    Untrack,
+    /// Nothing that decides: counts, logs.
+    Continue,
+    /// Not understood: anything can happen to the packet.
+    Unknown,
+}
+
+/// A condition of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterCondition {
+    /// The fields have (or, if `negated`, do not have) the values of one of the elements.
+    In {
+        /// The fields, in the order of the values of an element.
+        fields: Vec<FilterField>,
+        /// The elements.
+        elements: FilterElements,
+        /// Whether the condition is the opposite.
+        negated: bool,
+    },
+    /// A number is (or, if `negated`, is not) `value` as far as the bits of `mask` are concerned.
+    Masked {
+        /// The field.
+        field: FilterField,
+        /// The bits that count.
+        mask: u64,
+        /// Their value.
+        value: u64,
+        /// Whether the condition is the opposite.
+        negated: bool,
+    },
+    /// Met by the packets of a client that sends few of them, as a limit on the rate is.
+    Usual,
+    /// Not met by the packets of a client that sends few of them.
+    Unusual,
+    /// Not evaluated.
+    Unknown,
+}
+
+/// A field of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterField {
+    /// `4` or `6`.
+    Family,
+    /// The number of the transport protocol, of a packet of this family if it is not `None`.
+    Protocol(Option<Family>),
+    /// The source address, of a packet of this family.
+    Source(Family),
+    /// The destination address, of a packet of this family.
+    Destination(Family),
+    /// The source port, of this protocol if it is not `None`.
+    SourcePort(Option<u8>),
+    /// The destination port, of this protocol if it is not `None`.
+    DestinationPort(Option<u8>),
+    /// The name of the interface on which the packet arrived.
+    InInterface,
+    /// The name of the interface on which the packet leaves.
+    OutInterface,
+    /// The state of the connection (`nf_conntrack_common.h`): one of [`conntrack`].
+    ConnectionState,
+    /// Bits of the status of the connection: one of [`conntrack`].
+    ConnectionStatus,
+    /// `0` for packets of the client, `1` for packets of the server.
+    ConnectionDirection,
+    /// The mark of the packet.
+    Mark,
+    /// The mark of the connection.
+    ConnectionMark,
+    /// The type of the packet on its link: `host`, `broadcast`, `multicast`, `other`.
+    PacketType,
+    /// The type of the destination address: `local`, `broadcast`, `multicast`, `unicast`.
+    DestinationType,
+    /// The type of the source address.
+    SourceType,
+    /// The flags of TCP.
+    TcpFlags,
+    /// A field of a protocol that has no ports: packets for a port do not have it.
+    OfOtherProtocol,
+    /// Not evaluated.
+    Unknown,
+}
+
+/// The bits of the state and of the status of a connection (linux/netfilter/nf_conntrack_common.h).
+pub mod conntrack {
+    /// The packet belongs to no connection that is known, and opens none.
+    pub const INVALID: u64 = 1;
+    /// The packet belongs to a known connection.
+    pub const ESTABLISHED: u64 = 2;
+    /// The packet belongs to a connection that a known one announced.
+    pub const RELATED: u64 = 4;
+    /// The packet opens a connection.
+    pub const NEW: u64 = 8;
+    /// Connections are not tracked for the packet.
+    pub const UNTRACKED: u64 = 64;
+    /// The source address is translated.
+    pub const SOURCE_TRANSLATED: u64 = 16;
+    /// The destination address is translated.
+    pub const DESTINATION_TRANSLATED: u64 = 32;
+}
+
+/// The elements of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterElements {
+    /// These.
+    Listed(Vec<FilterElement>),
+    /// Those of a named set or map of the table.
+    Named(String),
+}
+
+/// A named set or map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterSet {
+    /// Its name.
+    pub name: String,
+    /// Whether rules add elements, so that a packet can add its own source.
+    pub is_changed_by_rules: bool,
+    /// Its elements; `None` if they were not understood.
+    pub elements: Option<Vec<FilterElement>>,
+}
+
+/// An element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterElement {
+    /// One value for each field.
+    pub key: Vec<FilterValue>,
+    /// The action, for an element of a map.
+    pub action: Option<FilterAction>,
+}
+
+/// The values that a field of an element accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterValue {
+    /// The numbers from one to another.
+    Numbers(u64, u64),
+    /// The addresses from one to another.
+    Addresses(IpAddr, IpAddr),
+    /// A name; `*` at its end stands for any further characters.
+    Name(String),
+    /// Any value.
+    Any,
+    /// Not understood.
+    Unknown,
+}
+
+impl FilterBase {
+    /// Returns whether the chain can decide about packets that arrive, and not only about their answers.
+    #[must_use]
+    pub const fn is_for_arrivals(&self) -> bool {
+        !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)
+    }
+}

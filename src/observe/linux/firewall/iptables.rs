@@ -1,0 +1,464 @@
+//! The output of `iptables-save` and `ip6tables-save` as rules of a packet filter (iptables-extensions(8)).
+
+use std::net::IpAddr;
+
+use super::super::nat::{destination, words};
+use super::nft_fields::{block, flag_of};
+use crate::model::Family;
+use crate::model::firewall::{
+    FilterAction, FilterBase, FilterChain, FilterCondition, FilterElement, FilterElements, FilterField,
+    FilterHook, FilterRule, FilterTable, FilterValue, conntrack,
+};
+
+/// The text of a rule is cut at this length for reports.
+const LONGEST_TEXT: usize = 300;
+
+/// The targets after which the next rule continues, and which change nothing that other rules compare.
+const WITHOUT_EFFECT: [&str; 14] = [
+    "LOG",
+    "NFLOG",
+    "ULOG",
+    "SET",
+    "CLASSIFY",
+    "AUDIT",
+    "TRACE",
+    "RATEEST",
+    "TCPMSS",
+    "DSCP",
+    "TOS",
+    "CHECKSUM",
+    "IDLETIMER",
+    "LED",
+];
+
+/// Parses the output for one family; returns its tables by name.
+pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> {
+    let tool = if family == Family::Ipv4 { "iptables" } else { "ip6tables" };
+    let mut tables: Vec<(String, FilterTable)> = Vec::new();
+    for line in output.lines() {
+        if let Some(table) = line.strip_prefix('*') {
+            let name = table.trim().to_owned();
+            tables.push((name, FilterTable { families: vec![family], ..FilterTable::default() }));
+        } else if let Some((name, table)) = tables.last_mut() {
+            if let Some(declared) = line.strip_prefix(':') {
+                table.chains.extend(chain(declared, name, tool));
+            } else if let Some(words) = line.strip_prefix("-A ").map(words) {
+                let Some((chain, words)) = words.split_first() else { continue };
+                let text: String = line.chars().take(LONGEST_TEXT).collect();
+                let text = format!("{tool} -t {name} {text}");
+                if let Some(chain) = table.chains.iter_mut().rev().find(|one| one.name == *chain) {
+                    chain.rules.push(rule(words, family, text));
+                }
+            }
+        }
+    }
+    for (_, table) in &mut tables {
+        resolve_targets(table);
+    }
+    tables
+}
+
+/// A target that is neither a chain nor known is not understood.
+fn resolve_targets(table: &mut FilterTable) {
+    let names: std::collections::HashSet<String> =
+        table.chains.iter().map(|chain| chain.name.clone()).collect();
+    for rule in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
+        if let FilterAction::Jump(target) = &rule.action
+            && !names.contains(target)
+        {
+            rule.action = match target.as_str() {
+                target if WITHOUT_EFFECT.contains(&target) => FilterAction::Continue,
+                "MARK" | "CONNMARK" => FilterAction::Mark,
+                _ => FilterAction::Unknown,
+            };
+        }
+    }
+}
+
+/// Parses `INPUT DROP [0:0]`.
+fn chain(declared: &str, table: &str, tool: &str) -> Option<FilterChain> {
+    let mut words = declared.split(' ');
+    let name = words.next()?.to_owned();
+    let policy = words.next().filter(|policy| *policy != "-");
+    let hook = match name.as_str() {
+        "PREROUTING" => FilterHook::Prerouting,
+        "INPUT" => FilterHook::Input,
+        "FORWARD" => FilterHook::Forward,
+        "OUTPUT" => FilterHook::Output,
+        "POSTROUTING" => FilterHook::Postrouting,
+        _ => return Some(FilterChain { name, base: None, rules: Vec::new() }),
+    };
+    // linux/netfilter_ipv4.h
+    let priority = match (table, hook) {
+        ("raw", _) => -300,
+        ("mangle", _) => -150,
+        ("nat", FilterHook::Prerouting | FilterHook::Output) => -100,
+        ("nat", _) => 100,
+        ("security", _) => 50,
+        _ => 0,
+    };
+    let text = format!("policy {} of {tool} -t {table} {name}", policy.unwrap_or("ACCEPT"));
+    let drops = policy == Some("DROP");
+    let base = FilterBase { hook, priority, translates: table == "nat", drops, devices: None, text };
+    Some(FilterChain { name, base: Some(base), rules: Vec::new() })
+}
+
+/// A rule while its options are read.
+#[derive(Default)]
+struct Options<'w> {
+    conditions: Vec<FilterCondition>,
+    target: Option<&'w str>,
+    goes: Option<&'w str>,
+    to: Option<&'w str>,
+    modules: Vec<&'w str>,
+    protocol: Option<u8>,
+    has_notrack: bool,
+}
+
+fn rule(words: &[String], family: Family, text: String) -> FilterRule {
+    let mut options = Options::default();
+    let mut rest = words;
+    while let Some((word, after)) = rest.split_first() {
+        let (negated, option, after) = match (word.as_str(), after.split_first()) {
+            ("!", Some((option, after))) => (true, option.as_str(), after),
+            (option, _) => (false, option, after),
+        };
+        let count = after.iter().take_while(|word| *word != "!" && !word.starts_with('-')).count();
+        let values: Vec<&str> = after.iter().take(count).map(String::as_str).collect();
+        rest = after.get(count..).unwrap_or_default();
+        options.read(option, &values, negated, family);
+    }
+    if options.modules.contains(&"recent") {
+        options.recent(words);
+    }
+    let action = options.action().unwrap_or(FilterAction::Unknown);
+    FilterRule { text, conditions: options.conditions, action }
+}
+
+impl<'w> Options<'w> {
+    fn read(&mut self, option: &'w str, values: &[&'w str], negated: bool, family: Family) {
+        let value = values.first().copied().unwrap_or_default();
+        match option {
+            "-j" | "--jump" => self.target = Some(value),
+            "-g" | "--goto" => self.goes = Some(value),
+            "--to-destination" | "--to-ports" | "--to-port" => self.to = Some(value),
+            "--notrack" => self.has_notrack = true,
+            _ if self.target.is_some() => {} // an option of the target
+            "-m" | "--match" => {
+                self.modules.push(value);
+                if value == "rpfilter" {
+                    self.conditions.push(FilterCondition::Usual);
+                }
+            }
+            "--comment" => {}
+            _ => {
+                let condition = self.condition(option, values, negated, family);
+                self.conditions.extend(condition.unwrap_or(Some(FilterCondition::Unknown)));
+            }
+        }
+    }
+
+    /// Returns the condition of an option, if it is one; the outer `None` if it is not understood.
+    fn condition(
+        &mut self,
+        option: &str,
+        values: &[&str],
+        negated: bool,
+        family: Family,
+    ) -> Option<Option<FilterCondition>> {
+        let value = values.first().copied().unwrap_or_default();
+        let is = |field, value| Some(Some(within(field, vec![value], negated)));
+        match option {
+            "-p" | "--protocol" => {
+                let number = match value {
+                    "all" | "0" => return Some(None),
+                    name => protocol(name)?,
+                };
+                self.protocol = Some(number).filter(|_| !negated);
+                is(FilterField::Protocol(None), FilterValue::Numbers(number.into(), number.into()))
+            }
+            "-s" | "--source" => is(FilterField::Source(family), addresses(value)?),
+            "-d" | "--destination" => is(FilterField::Destination(family), addresses(value)?),
+            "--src-range" => is(FilterField::Source(family), address_range(value)?),
+            "--dst-range" => is(FilterField::Destination(family), address_range(value)?),
+            "-i" | "--in-interface" => is(FilterField::InInterface, interface(value)),
+            "-o" | "--out-interface" => is(FilterField::OutInterface, interface(value)),
+            "--dport" | "--destination-port" | "--dports" | "--destination-ports" => {
+                let ports = ports(value)?;
+                Some(Some(within(FilterField::DestinationPort(self.protocol), ports, negated)))
+            }
+            "--sport" | "--source-port" | "--sports" | "--source-ports" => {
+                Some(Some(within(FilterField::SourcePort(self.protocol), ports(value)?, negated)))
+            }
+            "--ctstate" | "--state" => {
+                Some(Some(any_bit(FilterField::ConnectionState, states(value)?, negated)))
+            }
+            "--ctdir" => {
+                let number = u64::from(value == "REPLY");
+                is(FilterField::ConnectionDirection, FilterValue::Numbers(number, number))
+            }
+            "--ctstatus" => match value {
+                "SNAT" => {
+                    Some(Some(any_bit(FilterField::ConnectionStatus, conntrack::SOURCE_TRANSLATED, negated)))
+                }
+                "DNAT" => Some(Some(any_bit(
+                    FilterField::ConnectionStatus,
+                    conntrack::DESTINATION_TRANSLATED,
+                    negated,
+                ))),
+                _ => None,
+            },
+            "--mark" if self.modules.last() == Some(&"mark") => {
+                mark(FilterField::Mark, value, negated).map(Some)
+            }
+            "--mark" if self.modules.last() == Some(&"connmark") => {
+                mark(FilterField::ConnectionMark, value, negated).map(Some)
+            }
+            "--dst-type" => Some(Some(within(FilterField::DestinationType, address_types(value)?, negated))),
+            "--src-type" => Some(Some(within(FilterField::SourceType, address_types(value)?, negated))),
+            "--pkt-type" => {
+                let number = match value {
+                    "unicast" => 0,
+                    "broadcast" => 1,
+                    "multicast" => 2,
+                    _ => return None,
+                };
+                is(FilterField::PacketType, FilterValue::Numbers(number, number))
+            }
+            "--tcp-flags" => {
+                let (mask, value) = (flags(value)?, flags(values.get(1)?)?);
+                Some(Some(FilterCondition::Masked { field: FilterField::TcpFlags, mask, value, negated }))
+            }
+            "--syn" => Some(Some(FilterCondition::Masked {
+                field: FilterField::TcpFlags,
+                mask: 0x17,
+                value: 2,
+                negated,
+            })),
+            "--icmp-type" | "--icmpv6-type" => {
+                Some(Some(within(FilterField::OfOtherProtocol, vec![FilterValue::Unknown], negated)))
+            }
+            // Ordinary packets have no header for source routes.
+            "--rt-type" | "--rt-segsleft" | "--rt-0-res" => Some(Some(FilterCondition::Unusual)),
+            "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" => {
+                Some(Some(match negated {
+                    false => FilterCondition::Usual,
+                    true => FilterCondition::Unusual,
+                }))
+            }
+            "--hashlimit-above" | "--connlimit-above" => Some(Some(match negated {
+                false => FilterCondition::Unusual,
+                true => FilterCondition::Usual,
+            })),
+            "--invert" if self.modules.last() == Some(&"rpfilter") => {
+                self.conditions.retain(|condition| *condition != FilterCondition::Usual);
+                Some(Some(FilterCondition::Unusual))
+            }
+            "--loose" | "--validmark" | "--accept-local" if self.modules.last() == Some(&"rpfilter") => {
+                Some(None)
+            }
+            _ if option.starts_with("--limit-burst")
+                || option.starts_with("--hashlimit-")
+                || option.starts_with("--connlimit-") =>
+            {
+                Some(None)
+            }
+            // Read together, because their meaning depends on each other.
+            _ if self.modules.last() == Some(&"recent") => Some(None),
+            _ => None,
+        }
+    }
+
+    /// A list of recent clients: `--set` always applies, and a count of hits only to clients that send many packets.
+    fn recent(&mut self, words: &[String]) {
+        let has = |option: &str| words.iter().any(|word| word == option);
+        if has("--set") && !has("!") {
+            return;
+        }
+        let counts = has("--hitcount") && has("--seconds") && !has("!");
+        self.conditions.push(if counts { FilterCondition::Unusual } else { FilterCondition::Unknown });
+    }
+
+    /// Returns the action; `None` if it is not understood.
+    fn action(&mut self) -> Option<FilterAction> {
+        // A module with options that were not read would be a condition without a trace.
+        let is_known = |module: &&str| KNOWN_MODULES.contains(module);
+        if !self.modules.iter().all(is_known) {
+            self.conditions.push(FilterCondition::Unknown);
+        }
+        Some(match (self.target, self.goes) {
+            (_, Some(chain)) => FilterAction::Goto(chain.to_owned()),
+            (Some("ACCEPT" | "SNAT" | "MASQUERADE"), _) => FilterAction::Accept,
+            (Some("DROP" | "REJECT"), _) => FilterAction::Drop,
+            (Some("RETURN"), _) => FilterAction::Return,
+            (Some("NOTRACK"), _) => FilterAction::Untrack,
+            (Some("CT"), _) if self.has_notrack => FilterAction::Untrack,
+            (Some("CT"), _) => FilterAction::Continue,
+            (Some("DNAT"), _) => {
+                // Of several destinations, the first counts, as in the list of published ports.
+                let (address, port) = destination(self.to?)?;
+                FilterAction::Translate { address, port }
+            }
+            (Some("REDIRECT"), _) => {
+                let port = match self.to {
+                    Some(to) => Some(to.split('-').next()?.parse().ok()?),
+                    None => None,
+                };
+                FilterAction::Translate { address: None, port }
+            }
+            // A chain, or another target: the caller knows the chains.
+            (Some(chain), _) => FilterAction::Jump(chain.to_owned()),
+            (None, None) => FilterAction::Continue,
+        })
+    }
+}
+
+/// The modules whose options are all read above, or make the condition unknown one by one.
+const KNOWN_MODULES: [&str; 26] = [
+    "tcp",
+    "udp",
+    "udplite",
+    "sctp",
+    "dccp",
+    "icmp",
+    "icmp6",
+    "icmpv6",
+    "multiport",
+    "conntrack",
+    "state",
+    "comment",
+    "limit",
+    "hashlimit",
+    "connlimit",
+    "mark",
+    "connmark",
+    "addrtype",
+    "pkttype",
+    "iprange",
+    "recent",
+    "rt",
+    "set",
+    "hl",
+    "ttl",
+    "rpfilter",
+];
+
+fn within(field: FilterField, values: Vec<FilterValue>, negated: bool) -> FilterCondition {
+    let element = |value| FilterElement { key: vec![value], action: None };
+    let elements = FilterElements::Listed(values.into_iter().map(element).collect());
+    FilterCondition::In { fields: vec![field], elements, negated }
+}
+
+/// Returns the condition that one of these bits is set.
+fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
+    FilterCondition::Masked { field, mask, value: 0, negated: !negated }
+}
+
+fn protocol(name: &str) -> Option<u8> {
+    Some(match name {
+        "tcp" => 6,
+        "udp" => 17,
+        "udplite" => 136,
+        "sctp" => 132,
+        "dccp" => 33,
+        "icmp" => 1,
+        "igmp" => 2,
+        "ipv6-icmp" | "icmpv6" => 58,
+        "esp" => 50,
+        "ah" => 51,
+        "gre" => 47,
+        "ipencap" | "ipip" => 4,
+        "ipv6" => 41,
+        "ospf" => 89,
+        "vrrp" => 112,
+        "ipcomp" => 108,
+        number => number.parse().ok()?,
+    })
+}
+
+/// Parses `10.0.0.0/8`, `10.0.0.1` and `10.0.0.0/255.0.0.0`.
+fn addresses(text: &str) -> Option<FilterValue> {
+    let Some((address, length)) = text.split_once('/') else {
+        let address = text.parse().ok()?;
+        return Some(FilterValue::Addresses(address, address));
+    };
+    block(address, length.parse().ok()?)
+}
+
+fn address_range(text: &str) -> Option<FilterValue> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (IpAddr, IpAddr) = (first.parse().ok()?, last.parse().ok()?);
+    Some(FilterValue::Addresses(first, last))
+}
+
+fn interface(name: &str) -> FilterValue {
+    match name.strip_suffix('+') {
+        Some(beginning) => FilterValue::Name(format!("{beginning}*")),
+        None => FilterValue::Name(name.to_owned()),
+    }
+}
+
+/// Parses `80`, `80:90`, `:90`, `80:` and lists of them.
+fn ports(text: &str) -> Option<Vec<FilterValue>> {
+    let range = |part: &str| match part.split_once(':') {
+        Some((first, last)) => {
+            let first = if first.is_empty() { 0 } else { first.parse().ok()? };
+            let last = if last.is_empty() { u16::MAX.into() } else { last.parse().ok()? };
+            Some(FilterValue::Numbers(first, last))
+        }
+        None => part.parse().ok().map(|port| FilterValue::Numbers(port, port)),
+    };
+    text.split(',').map(range).collect()
+}
+
+fn states(text: &str) -> Option<u64> {
+    let bit = |name: &str| {
+        Some(match name {
+            "INVALID" => conntrack::INVALID,
+            "ESTABLISHED" => conntrack::ESTABLISHED,
+            "RELATED" => conntrack::RELATED,
+            "NEW" => conntrack::NEW,
+            "UNTRACKED" => conntrack::UNTRACKED,
+            "SNAT" => conntrack::SOURCE_TRANSLATED,
+            "DNAT" => conntrack::DESTINATION_TRANSLATED,
+            _ => return None,
+        })
+    };
+    text.split(',').try_fold(0, |bits, name| Some(bits | bit(name)?))
+}
+
+/// Parses `0x8000/0x8000` and `5`.
+fn mark(field: FilterField, text: &str, negated: bool) -> Option<FilterCondition> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
+    Some(FilterCondition::Masked { field, mask: number(mask)?, value: number(value)?, negated })
+}
+
+fn address_types(text: &str) -> Option<Vec<FilterValue>> {
+    let number = |name: &str| {
+        Some(match name {
+            "UNSPEC" => 0,
+            "UNICAST" => 1,
+            "LOCAL" => 2,
+            "BROADCAST" => 3,
+            "ANYCAST" => 4,
+            "MULTICAST" => 5,
+            "BLACKHOLE" => 6,
+            "UNREACHABLE" => 7,
+            "PROHIBIT" => 8,
+            _ => return None,
+        })
+    };
+    text.split(',').map(|name| number(name).map(|number| FilterValue::Numbers(number, number))).collect()
+}
+
+fn flags(text: &str) -> Option<u64> {
+    match text {
+        "NONE" => Some(0),
+        "ALL" => Some(0x3f),
+        names => names.split(',').try_fold(0, |bits, name| Some(bits | flag_of(name)?)),
+    }
+}
