@@ -52,7 +52,7 @@ pub struct Exposed {
     pub exposure: Exposure,
     /// Whom the packet filter lets in, if that is known.
     #[serde(skip)]
-    pub reach: Option<Reach>,
+    pub reach: Option<Box<Reach>>,
     /// What a client that connects can do: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
     /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
@@ -88,7 +88,7 @@ impl FindingKind for Exposed {
     }
 
     fn sentence(&self) -> String {
-        let firewall = self.reach.as_ref().and_then(firewall);
+        let firewall = self.reach.as_deref().and_then(firewall);
         let firewall = firewall.map(|text| format!(" {}", sentence(&capitalized(&text)))).unwrap_or_default();
         let accepts = format!("{}{firewall}", self.accepts());
         match self.admitted() {

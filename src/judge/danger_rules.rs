@@ -62,7 +62,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         protocol,
         port,
         exposure: entry.exposure,
-        reach: subject.reach.cloned(),
+        reach: subject.reach.cloned().map(Box::new),
         outsider_gets,
         authentication,
         encryption,
