@@ -251,18 +251,19 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service of this name.
+    /// Returns whether a recognised program has this name, or serves the service of this name. The script that an
+    /// interpreter runs serves it, not the interpreter. A program that forwards ports serves what it forwards to, so the
+    /// port that it is known for says nothing.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
-        if identity.is_forwarder() {
-            return false;
-        }
-        let serves = |program: &&ListedProgram| {
+        let serves_port = |program: &&ListedProgram| {
             !program.any_port
                 && self.service.iter().any(|(ports, protocol)| program.serves(ports.low, *protocol))
         };
-        identity.programs.iter().any(|program| self.programs.contains(program))
-            || (!identity.is_interpreter() && identity.programs.iter().any(|p| p.serves_service(&self.name)))
-            || (!identity.is_interpreter() && identity.programs.iter().any(|program| serves(&program)))
+        let programs = &identity.programs;
+        programs.iter().any(|program| self.programs.contains(program))
+            || (!identity.is_interpreter()
+                && (programs.iter().any(|program| program.serves_service(&self.name))
+                    || (!identity.is_forwarder() && programs.iter().any(|program| serves_port(&program)))))
     }
 }
 
@@ -274,9 +275,6 @@ fn programs_of(name: &str) -> Vec<ListedProgram> {
     found.extend(programs::programs().filter(|program| {
         program.product.eq_ignore_ascii_case(name) || first_word(program.product).eq_ignore_ascii_case(name)
     }));
-    // A program that serves any port, such as an interpreter, is identified by its name alone, which its process has
-    // anyway.
-    found.retain(|program| !program.any_port || program.mark() != program.name);
     found
 }
 

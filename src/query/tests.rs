@@ -115,6 +115,37 @@ fn the_name_of_an_interface_means_what_is_reached_through_it() {
     }
 }
 
+/// The name of a service finds the programs that serve it on any port, but not a program that only forwards its port.
+#[test]
+fn names_of_services_products_and_programs() {
+    for (target, exe, line, answer) in [
+        ("ssh", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", Yes),
+        ("OpenSSH", "/usr/sbin/sshd", "/usr/sbin/sshd -D", Yes),
+        ("ssh", "/usr/sbin/nginx", "nginx: master process", No),
+        ("http", "/usr/sbin/nginx", "nginx: master process", Yes),
+        ("http", "/usr/bin/ssh", "ssh -N -L 3000:localhost:80 gate", No),
+        ("redis", "/usr/bin/redis-server", "redis-server 127.0.0.1:3000", Yes),
+        ("http", "/usr/bin/redis-server", "redis-server 127.0.0.1:3000", No),
+    ] {
+        assert_eq!(test_on_another_port(target, exe, line), answer, "{target}: {line}");
+    }
+}
+
+/// Asks a target about a process on a port that the target does not name.
+fn test_on_another_port(target: &str, exe: &str, line: &str) -> Answer {
+    let process = Process {
+        name: Some("x".to_owned()),
+        exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
+        cmdline: line.split(' ').map(str::to_owned).collect(),
+        ..Process::unknown(7)
+    };
+    let socket = Socket { owner: Owner::Held(vec![7].into()), ..socket("tcp/127.0.0.1:3000", None) };
+    let snapshot = serde_json::from_str(include_str!("../../tests/captures/five.json")).unwrap();
+    let entry = join(vec![socket], vec![process], &snapshot, &Registry::embedded()).remove(0);
+    let target = Target::parse(target, &Registry::embedded()).unwrap();
+    target.test(&Subject::Entry(&entry), false)
+}
+
 #[test]
 fn scripts_archives_and_classes_are_names() {
     for (target, exe, line, answer) in [
@@ -127,17 +158,7 @@ fn scripts_archives_and_classes_are_names() {
         ("80", "/usr/bin/python3", "python3 -m http.server 80", No),
         ("server.py", "/usr/sbin/nginx", "nginx server.py", No),
     ] {
-        let process = Process {
-            name: Some("x".to_owned()),
-            exe: Some(Exe { path: exe.to_owned(), state: ExeState::Present, open_directories: None }),
-            cmdline: line.split(' ').map(str::to_owned).collect(),
-            ..Process::unknown(7)
-        };
-        let socket = Socket { owner: Owner::Held(vec![7].into()), ..socket("tcp/127.0.0.1:3000", None) };
-        let snapshot = serde_json::from_str(include_str!("../../tests/captures/five.json")).unwrap();
-        let entry = join(vec![socket], vec![process], &snapshot, &Registry::embedded()).remove(0);
-        let target = Target::parse(target, &Registry::embedded()).unwrap();
-        assert_eq!(target.test(&Subject::Entry(&entry), false), answer, "{line}");
+        assert_eq!(test_on_another_port(target, exe, line), answer, "{line}");
     }
 }
 
