@@ -20,7 +20,7 @@ use super::wrap::clip;
 use super::{Emphasis, Style, stderr, table};
 
 /// A recent change of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// The kind of change.
     pub kind: ChangeKind,
@@ -33,7 +33,8 @@ pub struct Mark {
 pub struct FrameContent<'a> {
     /// The current report.
     pub report: &'a Report,
-    /// The rows with their marks, including the listeners that vanished, in the order of listings.
+    /// The rows with their marks, including the listeners that vanished, in the order of listings. The sockets of one
+    /// server are one row.
     pub rows: Vec<(Entry, Option<Mark>)>,
     /// Whether every gap is shown in full.
     pub verbose: bool,
@@ -48,11 +49,15 @@ pub struct ScanCounts {
     pub gaps: usize,
 }
 
-impl ScanCounts {
-    /// Counts a report.
+impl FrameContent<'_> {
+    /// Counts the rows that listen, and the gaps.
     #[must_use]
-    pub fn of(report: &Report) -> Self {
-        ScanCounts { listeners: report.entries.len(), gaps: report.snapshot.gaps.len() }
+    pub fn counts(&self) -> ScanCounts {
+        let has_vanished = |mark: &Option<Mark>| mark.is_some_and(|mark| mark.kind == ChangeKind::Vanished);
+        ScanCounts {
+            listeners: self.rows.iter().filter(|(_, mark)| !has_vanished(mark)).count(),
+            gaps: self.report.snapshot.gaps.len(),
+        }
     }
 }
 
@@ -97,7 +102,7 @@ pub fn frame(
     let style = Style { width: Some(size.width.saturating_sub(MARK)), color };
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     let mut lines =
-        vec![status(ScanCounts::of(scene.report), now, interval, size.width), changes(scene, &style)];
+        vec![status(scene.counts(), now, interval, size.width), changes(scene, &style)];
     // If nothing listens, the table is its summary, which has the caveats.
     let gaps = if height >= 12 && !scene.rows.is_empty() { gaps(scene, &style)? } else { Vec::new() };
     let space = height.saturating_sub(HEAD + gaps.len());

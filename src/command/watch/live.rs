@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::command::screen::{Input, Screen, end_by, inputs};
-use crate::render::screen::{FrameContent, Size, frame, status};
+use crate::render::screen::{FrameContent, ScanCounts, frame, status};
 
 /// Shows the listeners until the user or a signal ends it.
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
@@ -23,8 +23,16 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
     let mut ticker = Ticker::new(interval);
     let mut size = screen.size();
     let mut redraw = true;
+    let mut counts = ScanCounts::default();
     let ended = loop {
-        draw(&watch, &marks, &mut screen, size, interval, ui, redraw)?;
+        let now = Timestamp::now();
+        if redraw && let Some(report) = &watch.last {
+            let scene = FrameContent { rows: marks.rows(report), report, verbose: watch.verbose };
+            counts = scene.counts();
+            screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
+        } else {
+            screen.show_first(&status(counts, now, interval, size.width)).context("terminal")?;
+        }
         match inputs.recv_timeout(ticker.left()) {
             Ok(Input::Quit) => break None,
             Ok(Input::Signal(signal)) => break Some(signal),
@@ -57,24 +65,4 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         end_by(signal);
     }
     Ok(Exit::Matched)
-}
-
-fn draw(
-    watch: &Watch,
-    marks: &Marks,
-    screen: &mut Screen,
-    size: Size,
-    interval: Duration,
-    ui: &Ui,
-    redraw: bool,
-) -> Result<(), Error> {
-    let Some(last) = &watch.last else { return Ok(()) };
-    let now = Timestamp::now();
-    if redraw {
-        let scene = FrameContent { rows: marks.rows(last), report: last, verbose: watch.verbose };
-        screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
-    } else {
-        screen.show_first(&status(watch.counts, now, interval, size.width)).context("terminal")?;
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::WatchUpdate;
 use crate::baseline::{Change, ChangeKind, Fingerprint};
 use crate::judge::{Entry, Report};
+use crate::render::merge;
 use crate::render::screen::Mark;
 
 /// How many scans a mark lasts, and for how long at least.
@@ -62,7 +63,7 @@ impl Marks {
         self.gone.extend(vanished.map(|change| (change.listener.clone(), self.lasts)));
     }
 
-    /// Returns the rows to show: what listens now, and what vanished lately and has not come back.
+    /// Returns the rows to show: the listeners, and those that vanished lately and have not come back.
     pub(super) fn rows(&self, report: &Report) -> Vec<(Entry, Option<Mark>)> {
         let mark = |kind, left: u32| Mark { kind, fading: left <= faint(self.lasts) };
         let mut shown = HashSet::new();
@@ -78,6 +79,16 @@ impl Marks {
                 rows.push((entry.clone(), Some(mark(ChangeKind::Vanished, *left))));
             }
         }
+        rows.sort_by(|(a, _), (b, _)| a.order(b));
+        // Sockets of one server are one row, if they have the same mark.
+        let mut by_mark: HashMap<Option<Mark>, Vec<Entry>> = HashMap::new();
+        for (entry, mark) in rows {
+            by_mark.entry(mark).or_default().push(entry);
+        }
+        let merged = by_mark.into_iter().flat_map(|(mark, entries)| {
+            merge(entries).into_iter().map(move |entry| (entry, mark))
+        });
+        let mut rows: Vec<_> = merged.collect();
         rows.sort_by(|(a, _), (b, _)| a.order(b));
         rows
     }

@@ -22,7 +22,6 @@ use crate::observe::{Observer, Scope};
 use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
-use crate::render::screen::ScanCounts;
 
 /// The time between two scans unless the user sets one.
 const USUAL: Duration = Duration::from_secs(1);
@@ -87,7 +86,6 @@ struct Watch {
     wants_port: bool,
     /// How many entries of the last scan the filters could not decide.
     undecided: usize,
-    counts: ScanCounts,
     /// Whether every gap and note is shown in full.
     verbose: bool,
 }
@@ -112,7 +110,6 @@ impl Watch {
             last: None,
             wants_port: false,
             undecided: 0,
-            counts: ScanCounts::default(),
             verbose: false,
         }
     }
@@ -157,7 +154,6 @@ impl Watch {
         } else {
             on_update(WatchUpdate::Start(&report))?;
         }
-        self.counts = ScanCounts::of(&report);
         self.last = Some(report);
         Ok(())
     }
