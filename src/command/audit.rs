@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
-use super::{Error, Exit, Ui, diff, from, judged, list, registry_source, suggestions, take_snapshot};
+use super::{
+    Error, Exit, Ui, diff, from, judged, list, print_message, registry_source, suggestions, take_snapshot,
+};
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge;
@@ -96,10 +98,10 @@ pub(super) fn run(
         let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
-        let _ = writeln!(io::stderr().lock(), "portolan: note: {line}");
+        print_message(&format!("note: {line}"));
     }
     if !on_screen {
-        let _ = writeln!(io::stderr().lock(), "portolan: {}", report_text::verdict(&audit, args.fail_on));
+        print_message(&report_text::verdict(&audit, args.fail_on));
     }
     Ok(match outcome {
         AuditVerdict::Clear => Exit::Clear,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Error, Exit, Ui, from, judged, name_host, namespaces, registry_source};
+use super::{Error, Exit, Ui, from, judged, name_host, namespaces, print_message, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::model::{Host, Snapshot};
@@ -39,7 +39,8 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let _ = diff::not_comparable(&comparison, &ui.stderr, &mut stderr);
     if common.output != Output::Table || ui.stdout.width.is_none() {
         // On a terminal the summary is the last line of the table.
-        let _ = writeln!(stderr, "portolan: {}", diff::summary(&comparison));
+        drop(stderr);
+        print_message(&diff::summary(&comparison));
     }
     Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {
         (true, _) => Exit::Findings,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, registry_source, suggestions, take_snapshot};
+use super::{Error, Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
 use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, Stage, State};
@@ -13,7 +13,7 @@ use crate::query::target::{self, TargetKind};
 use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::ListedProgram;
 use crate::registry::{Registry, search};
-use crate::render::{self, card, json, sanitize, stats, stderr};
+use crate::render::{self, card, json, stats, stderr};
 
 /// Ports and protocols.
 type Places = BTreeSet<(u16, Protocol)>;
@@ -56,8 +56,7 @@ pub(super) fn run(
                 asked.push(Query { text: &target.text, matched, added: entries.len() - before });
             }
             None => {
-                let line = sanitize(&unknown(target, &report, common)).into_owned();
-                let _ = writeln!(io::stderr().lock(), "portolan: {line}");
+                print_message(&unknown(target, &report, common));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, registry_source, suggestions, take_snapshot};
+use super::{Error, Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::judge::{Entry, Listener, Report};
 use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
@@ -12,7 +12,7 @@ use crate::observe::{self, Scope};
 use crate::query::{Answer, Selection, Subject, TypedFilters, names};
 use crate::registry::Registry;
 use crate::render::columns::{self, Column};
-use crate::render::{brief, csv, json, listener_card, merge, sanitize, table, write_summary};
+use crate::render::{brief, csv, json, listener_card, merge, table, write_summary};
 
 pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if args.brief && !matches!(common.output, Output::Ndjson | Output::Csv) {
@@ -87,10 +87,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         // Standard output holds the rows alone; the summary goes to standard error.
         let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
     }
-    let mut messages = io::stderr().lock();
-    for line in unknown.iter().chain(&searched).chain(&unused) {
-        let _ = writeln!(messages, "portolan: {}", sanitize(line));
-    }
+    unknown.iter().chain(&searched).chain(&unused).for_each(|line| print_message(line));
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;

@@ -135,6 +135,19 @@ pub(crate) struct Ui {
     pub screen: bool,
 }
 
+/// Returns the width of a stream that may be a terminal. A terminal that does not report its width is treated as 80
+/// columns wide, the narrowest usual width.
+fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Option<u16> {
+    is_terminal.then(|| size.map_or(80, |(width, _)| width.0))
+}
+
+/// Prints a message on standard error. If it cannot be written, the exit code alone reports it.
+pub(crate) fn print_message(text: &str) {
+    let out = io::stderr();
+    let width = width(out.is_terminal(), terminal_size::terminal_size_of(&out));
+    let _ = stderr::message(text, width, &mut out.lock());
+}
+
 impl Ui {
     fn new(common: &CommonArgs) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -145,8 +158,7 @@ impl Ui {
             Color::Auto => terminal && !dumb && !set("NO_COLOR"),
         };
         let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
-            // A terminal that does not report its width is treated as 80 columns wide, the narrowest usual width.
-            width: terminal.then(|| size.map_or(80, |(width, _)| width.0)),
+            width: width(terminal, size),
             color: color(terminal) && screen::takes_colour(),
         };
         let (stdout, stderr) = (io::stdout(), io::stderr());

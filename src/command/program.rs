@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::stdout::is_broken_pipe;
-use super::{Exit, completions, run_command, version};
+use super::{Exit, completions, print_message, run_command, version};
 use crate::cli::{self, Cli};
 use crate::query::pid_refusal;
-use crate::render::sanitize;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -67,8 +66,7 @@ fn written(result: io::Result<()>) -> u8 {
 }
 
 fn complain(line: &str) -> u8 {
-    // If standard error cannot be written to either, the exit code alone reports the error.
-    let _ = writeln!(io::stderr().lock(), "portolan: {}", sanitize(line));
+    print_message(line);
     Exit::Failed.code()
 }
 

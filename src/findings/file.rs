@@ -69,8 +69,8 @@ impl FindingKind for WritableExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Lower,
-        description: "any user can replace the program file, script or class path",
-        why: "Any user can replace this program file, and the service then runs the replacement.",
+        description: "any user can replace the program file, script or class path, or could have put it there",
+        why: "Any user can replace this program file, or could have put it there for the service to run.",
         remedy: "find out who started the program; install it in a directory that only root can write, such as /usr/local/bin",
     };
 
@@ -80,7 +80,10 @@ impl FindingKind for WritableExecutable {
 
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(WritableProgram::text).collect();
-        format!("Any user can replace the program or script: {}.", first_of(&programs, FEW))
+        format!(
+            "Any user can replace the program or script, or could have put it there: {}.",
+            first_of(&programs, FEW)
+        )
     }
 }
 

@@ -75,6 +75,10 @@ impl<'r> HowToStop<'r> {
             // A process that hosts several services is not ended for one of them.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
+        // The service of Docker would be stopped for one of its containers.
+        if main.is_none() && listener.unit() == Some("docker.service") {
+            return Some(HowToStop::PublishedPort(socket.local.port));
+        }
         let unit = listener.unit().and_then(Unit::parse);
         let is_own = main.is_none_or(|process| !is_run_by_another(process));
         match unit {

@@ -96,7 +96,7 @@ pub(super) fn address(entry: &Entry, form: CellFormat) -> Field {
 }
 
 /// Returns the addresses that a row stands for; `*` is every IPv4 and IPv6 address.
-fn addresses(entry: &Entry, form: CellFormat) -> String {
+pub(super) fn addresses(entry: &Entry, form: CellFormat) -> String {
     let socket = &entry.socket;
     let own = local_address(socket);
     let takes_both = entry.other_address().is_some() || socket.v6only == Some(false);

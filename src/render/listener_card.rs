@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 
+use super::cells::{CellFormat, addresses};
 use super::labelled::{first_lines, labelled, measure, on_one_line, paragraph, with_label};
+use super::merge::merge;
 use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::wrap;
-use super::{Emphasis, Style, address, process_name, sanitize, user, verdict_text};
+use super::{Emphasis, Style, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
@@ -124,10 +126,10 @@ fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> 
 fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     let mut protocol = "";
-    for entry in &listener.sockets {
+    for entry in merge(listener.sockets.iter().map(|entry| (*entry).clone()).collect()) {
         let local = &entry.socket.local;
         let name = local.protocol.name();
-        let place = format!("{}:{}", address(&entry.socket), local.port);
+        let place = format!("{}:{}", addresses(&entry, CellFormat::Complete), local.port);
         places.push(if protocol == name { place } else { format!("{name} {place}") });
         protocol = name;
     }
@@ -156,11 +158,14 @@ fn what_runs(listener: &Listener<'_>) -> String {
     let script = script.and_then(|script| script.path.rsplit('/').next()).map(|name| format!(" {name}"));
     let name = main.map(|process| process.name.as_deref().unwrap_or("?"));
     let name = name.map(|name| format!("{name}{}", script.unwrap_or_default()));
-    let product = entry.service().filter(|service| service.by == ServiceBy::Process);
-    let product = product.and_then(|service| service.product);
+    let product = entry.service().filter(|service| service.by != ServiceBy::Port);
+    // A product can have a remark in parentheses, and the name of the program follows in parentheses.
+    let product = product.and_then(|service| service.product?.split(" (").next());
     match (product, name) {
         (Some(product), Some(name)) if !product.eq_ignore_ascii_case(&name) => format!("{product} ({name})"),
         (_, Some(name)) => name,
+        (Some(product), None) => format!("{product} (program hidden)"),
+        _ if entry.socket.owner == Owner::Hidden => "program hidden".to_owned(),
         _ if entry.socket.owner == Owner::Kernel => "kernel".to_owned(),
         _ => "unknown program".to_owned(),
     }

@@ -101,8 +101,7 @@ pub fn frame(
 ) -> io::Result<Vec<String>> {
     let style = Style { width: Some(size.width.saturating_sub(MARK)), color };
     let (width, height) = (usize::from(size.width), usize::from(size.height));
-    let mut lines =
-        vec![status(scene.counts(), now, interval, size.width), changes(scene, &style)];
+    let mut lines = vec![status(scene.counts(), now, interval, size.width), changes(scene, &style)];
     // If nothing listens, the table is its summary, which has the caveats.
     let gaps = if height >= 12 && !scene.rows.is_empty() { gaps(scene, &style)? } else { Vec::new() };
     let space = height.saturating_sub(HEAD + gaps.len());

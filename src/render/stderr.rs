@@ -28,6 +28,11 @@ pub fn gaps<'a>(
 
 const FROM: &str = "portolan: ";
 
+/// Writes a message, wrapped at the width of a terminal.
+pub fn message(text: &str, width: Option<u16>, w: &mut dyn Write) -> io::Result<()> {
+    wrap(FROM, &sanitize(text), width).iter().try_for_each(|line| writeln!(w, "{line}"))
+}
+
 fn remark(text: &str, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut lines = wrap(FROM, &format!("note: {text}"), style.width).into_iter();
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Quiet, &line)))

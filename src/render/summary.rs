@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::findings::Flag;
 use crate::findings::text::plural;
 use crate::judge::{Entry, Report};
+use crate::model::Owner;
 use crate::registry::Registry;
 
 use super::caveats::caveats;
@@ -88,7 +89,11 @@ fn counts(report: &Report) -> String {
             }
         })
         .collect();
-    if flagged.is_empty() {
+    let hidden = report.entries.iter().filter(|entry| entry.socket.owner == Owner::Hidden).count();
+    if flagged.is_empty() && hidden > 0 {
+        // Most flags are about the program.
+        format!("{said}, none flagged; {hidden} could not be checked, because the program is hidden.")
+    } else if flagged.is_empty() {
         format!("{said}, none flagged.")
     } else {
         format!("{said}: {}.", flagged.join(", "))

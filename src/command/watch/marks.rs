@@ -85,9 +85,9 @@ impl Marks {
         for (entry, mark) in rows {
             by_mark.entry(mark).or_default().push(entry);
         }
-        let merged = by_mark.into_iter().flat_map(|(mark, entries)| {
-            merge(entries).into_iter().map(move |entry| (entry, mark))
-        });
+        let merged = by_mark
+            .into_iter()
+            .flat_map(|(mark, entries)| merge(entries).into_iter().map(move |entry| (entry, mark)));
         let mut rows: Vec<_> = merged.collect();
         rows.sort_by(|(a, _), (b, _)| a.order(b));
         rows

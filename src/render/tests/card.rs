@@ -99,7 +99,7 @@ fn unassigned_and_hidden() {
     assert_snapshot(
         card(&scene(), &[4913], &terminal(80)),
         str![[r#"
-udp [::]:4913  unknown program
+udp [::]:4913  program hidden
   Process     not visible (run with sudo); user 65534 created the socket
   Reachable   on every address of this machine
   Flags       unexplained (info)
@@ -286,7 +286,7 @@ fn runs_end_at_a_listener() {
     assert_snapshot(
         heads.join("\n"),
         str![[r#"
-tcp 127.0.0.1:8812  unknown program
+tcp 127.0.0.1:8812  program hidden
 
 8810-8811    tcp,udp  unassigned
 8812         tcp,udp  unassigned

@@ -66,7 +66,7 @@ fn a_development_server() {
     assert_snapshot(
         card(&snapshot, &terminal(80)),
         str![[r#"
-tcp 0.0.0.0:3000, [::]:3000  node server.js
+tcp *:3000  node server.js
   Process     node (pid 35, user ann), since 10:00 UTC today (2 h)
   Command     node server.js --name 'my shop'
   Program     /usr/bin/node, package nodejs 18.19.0
@@ -141,19 +141,19 @@ fn owners_that_are_not_known() {
     assert_snapshot(
         cards,
         str![[r#"
-tcp 127.0.0.1:22  unknown program
+tcp 127.0.0.1:22  OpenSSH server (program hidden)
   Process     not visible (run with sudo); user root created the socket
   Why         systemd unit ssh.service
   Reachable   on this machine only
   To stop     systemctl stop ssh
   Registry    active; ssh: The Secure Shell (SSH) Protocol.
 
-tcp 127.0.0.1:22  unknown program
+tcp 127.0.0.1:22  program hidden
   Process     not visible (run as administrator); user root created the socket
   Reachable   on this machine only
   Registry    active; ssh: The Secure Shell (SSH) Protocol.
 
-tcp 127.0.0.1:22  unknown program
+tcp 127.0.0.1:22  program hidden
   Process     not visible: not every process could be read; user root created
               the socket
   Reachable   on this machine only

@@ -38,7 +38,7 @@ fn a_frame() {
     assert_snapshot(
         lines.join("\n"),
         str![[r#"
-12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
+12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
 + 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
   PROTO  ADDRESS         PORT   EXPOSURE    SERVICE       PROCESS       PID      USER    FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +82,7 @@ fn too_many_rows() {
     assert_snapshot(
         lines.join("\n"),
         str![[r#"
-12:00:00 UTC  8 listeners  view incomplete (1 gap)  every 1 s  q quits
+12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
 - 1 vanished  ~ 1 changed
   PROTO  ADDRESS    PORT   EXPOSURE  SERVICE        PROCESS       PID  FLAGS
 ────────────────────────────────────────────────────────────────────────────────

@@ -25,29 +25,41 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])
 }
 
-/// Parses `redis.conf`, which Valkey and KeyDB have as well: one directive on each line; the last one counts.
+/// Parses `redis.conf`, which Valkey and KeyDB have as well: one directive on each line; the last one counts. The file
+/// is for its own ports: a server on another port was started with another file, or with options that are not visible.
 pub(super) fn redis(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
-    let (mut password, mut acl, mut is_protected) = (false, None, true);
+    let (mut password, mut acl, mut is_protected, mut is_bound) = (false, None, true, false);
+    let (mut port, mut tls_port) = ("6379".to_owned(), String::new());
     for line in lines(&text) {
         let (directive, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let value = value.trim();
         match directive.to_ascii_lowercase().as_str() {
             "requirepass" => password = !unquoted(value).is_empty(),
             "protected-mode" => is_protected = !value.eq_ignore_ascii_case("no"),
+            "bind" => is_bound = true,
             "user" => acl = default_user(value).or(acl),
+            "port" => port = unquoted(value).to_owned(),
+            "tls-port" => tls_port = unquoted(value).to_owned(),
             // The other file may set a password or take it back.
             "include" | "aclfile" => return Vec::new(),
             _ => {}
         }
     }
-    match (password, acl) {
-        (_, Some(false)) => setting("user default nopass", false),
-        (_, Some(true)) => setting("user default", true),
-        (true, None) => setting("requirepass", true),
-        (false, None) if !is_protected => setting("protected-mode no", false),
-        (false, None) => setting("no requirepass", false),
-    }
+    let (setting, clients) = match (password, acl) {
+        (_, Some(true)) => ("user default", AdmittedClients::Authenticated),
+        (true, None) => ("requirepass", AdmittedClients::Authenticated),
+        (_, acl) if !is_protected => {
+            (if acl.is_some() { "user default nopass" } else { "protected-mode no" }, AdmittedClients::Anyone)
+        }
+        // Without a password, the protected mode refuses clients from other machines. Before version 6.2, it did so only
+        // without addresses to bind, and the version is not known.
+        _ if is_bound => return Vec::new(),
+        _ => ("protected-mode yes, without a password", AdmittedClients::Local),
+    };
+    let ports =
+        [port, tls_port].into_iter().filter_map(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+    ports.map(|port| AccessSetting { port: Some(port), setting: setting.to_owned(), clients }).collect()
 }
 
 /// Returns whether the rules of the user `default` ask for a password; `None` if they are of another user.
@@ -261,31 +273,44 @@ mod tests {
             .collect()
     }
 
+    /// One file decides for its own ports.
+    #[test]
+    fn redis_files() {
+        use AdmittedClients::{Anyone, Authenticated, Local};
+        let protected = Some(("protected-mode yes, without a password", Local));
+        for (text, is) in [
+            ("", protected),
+            ("port 6379\nrequirepass secret\n", Some(("requirepass", Authenticated))),
+            ("# requirepass foobared\n", protected),
+            ("requirepass secret\nrequirepass \"\"\n", protected),
+            ("bind * -::*\n", None),
+            ("bind 10.0.0.1\nprotected-mode no\n", Some(("protected-mode no", Anyone))),
+            ("user default on >secret ~* +@all\n", Some(("user default", Authenticated))),
+            ("user default off\n", Some(("user default", Authenticated))),
+            (
+                "requirepass x\nuser default on nopass ~*\nprotected-mode no\n",
+                Some(("user default nopass", Anyone)),
+            ),
+            ("user ann on >x\n", protected),
+            ("requirepass x\ninclude /etc/other.conf\n", None),
+            ("aclfile /etc/redis/users.acl\n", None),
+        ] {
+            let is = is.map(|(setting, clients)| AccessSetting {
+                port: Some(6379),
+                setting: setting.to_owned(),
+                clients,
+            });
+            assert_eq!(redis(text.as_bytes()), is.into_iter().collect::<Vec<_>>(), "{text}");
+        }
+        let ports = |text: &str| redis(text.as_bytes()).iter().map(|access| access.port).collect::<Vec<_>>();
+        assert_eq!(ports("port 7000\ntls-port 7001\n"), [Some(7000), Some(7001)]);
+        assert_eq!(ports("port 0\n"), []);
+    }
+
     #[test]
     fn one_setting_decides() {
         for (name, parser, text, is) in [
-            ("redis, empty", redis as Parser, "", Some(("no requirepass", false))),
-            ("redis, password", redis, "port 6379\nrequirepass secret\n", Some(("requirepass", true))),
-            ("redis, a comment", redis, "# requirepass foobared\n", Some(("no requirepass", false))),
-            (
-                "redis, an empty password",
-                redis,
-                "requirepass secret\nrequirepass \"\"\n",
-                Some(("no requirepass", false)),
-            ),
-            ("redis, open", redis, "protected-mode no\n", Some(("protected-mode no", false))),
-            ("redis, user", redis, "user default on >secret ~* +@all\n", Some(("user default", true))),
-            ("redis, user off", redis, "user default off\n", Some(("user default", true))),
-            (
-                "redis, nopass",
-                redis,
-                "requirepass x\nuser default on nopass ~*\n",
-                Some(("user default nopass", false)),
-            ),
-            ("redis, another user", redis, "user ann on >x\n", Some(("no requirepass", false))),
-            ("redis, include", redis, "requirepass x\ninclude /etc/other.conf\n", None),
-            ("redis, aclfile", redis, "aclfile /etc/redis/users.acl\n", None),
-            ("mongod", mongod, "net:\n  port: 27017\n", Some(("no security.authorization", false))),
+            ("mongod", mongod as Parser, "net:\n  port: 27017\n", Some(("no security.authorization", false))),
             (
                 "mongod, enabled",
                 mongod,
