@@ -290,6 +290,8 @@ pub struct Finding {
     pub severity: Severity,
     /// What it rests on; its kind is the finding's flag.
     pub evidence: Evidence,
+    /// Whether it rests on the port alone, because the owner of the socket is hidden.
+    pub is_owner_hidden: bool,
 }
 
 impl Finding {
@@ -308,7 +310,8 @@ impl Finding {
     /// it by exposure and process.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
-        let mut finding = Finding { severity: Severity::Info, evidence: evidence.into() };
+        let mut finding =
+            Finding { severity: Severity::Info, evidence: evidence.into(), is_owner_hidden: false };
         finding.severity = finding.evidence_severity();
         finding
     }
@@ -346,7 +349,7 @@ impl Finding {
     /// Returns what the evidence shows, in full sentences of raw text.
     #[must_use]
     pub fn sentence(&self) -> String {
-        match &self.evidence {
+        let sentence = match &self.evidence {
             Evidence::Registry(evidence) => evidence.sentence(),
             Evidence::Identity(evidence) => evidence.sentence(),
             Evidence::File(evidence) => evidence.sentence(),
@@ -355,6 +358,10 @@ impl Finding {
             Evidence::Policy(evidence) => evidence.sentence(),
             Evidence::Change(evidence) => evidence.sentence(),
             Evidence::Deep(evidence) => evidence.sentence(),
+        };
+        match self.is_owner_hidden {
+            true => format!("{sentence} Owner hidden: judged by the port alone."),
+            false => sentence,
         }
     }
 }

@@ -4,7 +4,8 @@
 
 use super::subject::JudgedListener;
 use super::{danger_rules, file_rules, identity_rules, registry_rules, severity, socket_rules, tool_rules};
-use crate::findings::{Evidence, Finding};
+use crate::findings::{Evidence, Finding, FindingFamily};
+use crate::model::Owner;
 
 /// Decides one finding: returns its evidence, or `None` if the listener does not have it.
 type RuleFn = fn(&JudgedListener<'_>) -> Option<Evidence>;
@@ -35,6 +36,12 @@ pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let trust = severity::trust(subject.processes);
+    let is_owner_hidden = subject.listener.socket.owner == Owner::Hidden;
     let evidence = RULES.iter().filter_map(|rule| rule(subject));
-    evidence.map(|evidence| severity::finding(evidence, subject.listener.exposure, trust)).collect()
+    let findings = evidence.map(|evidence| {
+        let finding = severity::finding(evidence, subject.listener.exposure, trust);
+        let rests_on_owner = finding.flag().family() == FindingFamily::Registry;
+        Finding { is_owner_hidden: is_owner_hidden && rests_on_owner, ..finding }
+    });
+    findings.collect()
 }

@@ -19,6 +19,7 @@ fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
         subject: Subject::NoListener { protocol: Some(Protocol::Tcp), address: None, port: Some(443) },
         finding: Finding {
             severity: Severity::Warning,
+            is_owner_hidden: false,
             evidence: Missing {
                 rule: HOSTILE.into(),
                 wanted: "tcp/443".into(),
