@@ -174,6 +174,7 @@ impl Exposed {
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
+            (DangerBasis::Environment, _) => ". The environment of the process shows this.",
             (DangerBasis::Password, _) => ". Its command line requires a password or a certificate.",
             (DangerBasis::Configuration, _) => ".",
             (_, "none-by-default" | "optional") if self.outsider_gets.to_lowercase().contains("unless") => {

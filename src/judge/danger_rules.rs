@@ -7,6 +7,7 @@ use crate::findings::Evidence;
 use crate::findings::reach::{ConfiguredAccess, Exposed, ServingProcess};
 use crate::join::Entry;
 use crate::model::{AccessSetting, AdmittedClients, DangerBasis, Owner, Peer, Protocol, ReachKind, Severity};
+use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
 
 /// Programs that listen on a container's published port; the service itself is behind them.
@@ -148,7 +149,29 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
         let behind = service::forwards_to(std::slice::from_ref(process));
         return behind_published_port(port, behind, protocol);
     }
-    dangers::danger(&process.command_line()?, port, protocol, chosen_by_kernel)
+    let by_line = dangers::danger(&process.command_line()?, port, protocol, chosen_by_kernel);
+    let by_environment = danger_by_environment(process, port, protocol, chosen_by_kernel);
+    by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
+}
+
+/// Returns the danger that options for a debugger in the environment make certain: the interpreter reads them like options
+/// on its command line.
+fn danger_by_environment(
+    process: &IdentifiedProcess<'_>,
+    port: u16,
+    protocol: Protocol,
+    chosen_by_kernel: bool,
+) -> Option<Danger> {
+    let options = &process.process.debugger_options;
+    if options.is_empty() {
+        return None;
+    }
+    let (program, arguments) = process.process.cmdline.split_first()?;
+    let line: Vec<String> = std::iter::once(program).chain(options).chain(arguments).cloned().collect();
+    let command = CommandLine::new(process.program_name()?, &line);
+    let danger = dangers::danger(&command, port, protocol, chosen_by_kernel)?;
+    let is_certain = danger.basis == DangerBasis::CommandLine;
+    is_certain.then_some(Danger { basis: DangerBasis::Environment, ..danger })
 }
 
 fn serving(process: &IdentifiedProcess<'_>) -> ServingProcess {
@@ -322,6 +345,45 @@ mod tests {
             "{}",
             closed.sentence()
         );
+    }
+
+    #[test]
+    fn a_debugger_in_the_environment_is_certain() {
+        use DangerBasis::{CommandLine, Environment, Port};
+        use Severity::{Critical, Warning};
+        for (name, program, line, options, port, expected) in [
+            (
+                "Node.js",
+                "node",
+                "node app.js",
+                &["--inspect=0.0.0.0:9999"][..],
+                9999,
+                Some((Critical, Environment)),
+            ),
+            ("another port", "node", "node app.js", &["--inspect=0.0.0.0:9999"], 3000, None),
+            ("no options", "node", "node app.js", &[], 9229, Some((Warning, Port))),
+            (
+                "Java",
+                "java",
+                "java -jar a.jar",
+                &["-agentlib:jdwp=transport=dt_socket,address=*:8787"],
+                8787,
+                Some((Critical, Environment)),
+            ),
+            (
+                "on the line too",
+                "node",
+                "node --inspect=0.0.0.0:9229 a.js",
+                &["--inspect"],
+                9229,
+                Some((Critical, CommandLine)),
+            ),
+        ] {
+            let debugger_options = options.iter().map(|&option| option.to_owned()).collect();
+            let process = program_process(7, program, &format!("/usr/bin/{program}"), line);
+            let found = found(&format!("tcp/0.0.0.0:{port}"), Process { debugger_options, ..process });
+            assert_eq!(found.map(|(severity, exposed)| (severity, exposed.basis)), expected, "{name}");
+        }
     }
 
     #[test]

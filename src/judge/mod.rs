@@ -68,7 +68,9 @@ pub struct Question {
 impl Report {
     /// Removes the command lines of all processes, also from findings.
     pub fn remove_command_lines(&mut self) {
-        self.change_processes(|one| Some(Process { cmdline: Vec::new(), ..one.clone() }));
+        self.change_processes(|one| {
+            Some(Process { cmdline: Vec::new(), debugger_options: Vec::new(), ..one.clone() })
+        });
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 

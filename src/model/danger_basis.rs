@@ -7,6 +7,8 @@ named! {
     pub enum DangerBasis {
         /// The command line says so.
         CommandLine = "command-line",
+        /// An option in the environment says so.
+        Environment = "environment",
         /// The program does so by default, and nothing observed contradicts this.
         Default = "default",
         /// The command line sets a password or asks for a certificate.

@@ -234,6 +234,10 @@ pub struct Process {
     /// What its configuration file says about who may connect. Only an audit reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
+    /// The options in its environment that let a debugger connect, as an interpreter reads them there. Only an audit reads
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub debugger_options: Vec<String>,
 }
 
 impl Process {
@@ -283,6 +287,7 @@ impl Process {
             container_details: None,
             forwards_to_container: None,
             configuration: None,
+            debugger_options: Vec::new(),
         }
     }
 }

@@ -244,9 +244,29 @@ pub(super) fn read_rest(processes: &mut [Process]) {
             continue;
         }
         let known = std::mem::replace(process, rest);
-        let Process { exe, origin, script, code, is_program_mapped, cmdline, configuration, .. } = known;
+        let Process {
+            exe,
+            origin,
+            script,
+            code,
+            is_program_mapped,
+            cmdline,
+            configuration,
+            debugger_options,
+            ..
+        } = known;
         let rest = process.clone();
-        *process = Process { exe, origin, script, code, is_program_mapped, cmdline, configuration, ..rest };
+        *process = Process {
+            exe,
+            origin,
+            script,
+            code,
+            is_program_mapped,
+            cmdline,
+            configuration,
+            debugger_options,
+            ..rest
+        };
     }
     packages::name(processes);
     containers::name(processes, &BTreeMap::new());

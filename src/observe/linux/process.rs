@@ -1,4 +1,4 @@
-//! Reads a process from its directory in `/proc`. The environment is never read.
+//! Reads a process from its directory in `/proc`. The environment is never read here.
 //!
 //! The process controls its texts, which may be hostile: they are kept unchanged here and escaped when they are
 //! printed.

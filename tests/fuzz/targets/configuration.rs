@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    assert!(portolan::observe::linux::configuration::parse(bytes) <= bytes.len() + 4);
+    assert!(portolan::observe::linux::configuration::parse(bytes) <= bytes.len() + 8);
 });

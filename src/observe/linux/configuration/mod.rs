@@ -12,6 +12,7 @@
 mod access_rules;
 mod addresses;
 mod dockerd;
+mod environment;
 mod include;
 mod parse;
 
@@ -37,14 +38,26 @@ type Parser = fn(&[u8]) -> Vec<AccessSetting>;
 
 /// A file to read: the paths at which it can be, of which exactly one must exist.
 struct ConfigurationFiles {
-    pid: Pid,
     paths: Vec<String>,
     parser: Parser,
 }
 
-/// Reads the configuration files that the processes name, and adds what they say.
+/// What to read of a process: its configuration file, or options in its environment.
+struct Reading {
+    pid: Pid,
+    files: Option<ConfigurationFiles>,
+    variables: &'static [&'static str],
+}
+
+/// Reads the configuration files that the processes name, and the options for debuggers in their environments, and adds
+/// what they say.
 pub(super) fn look_up(processes: &mut [Process]) {
-    let wanted: Vec<ConfigurationFiles> = processes.iter().filter_map(wanted).collect();
+    let wanted = processes.iter().map(|process| Reading {
+        pid: process.pid,
+        files: wanted(process),
+        variables: environment::variables(process),
+    });
+    let wanted: Vec<_> = wanted.filter(|one| one.files.is_some() || !one.variables.is_empty()).collect();
     if wanted.is_empty() {
         return;
     }
@@ -53,9 +66,10 @@ pub(super) fn look_up(processes: &mut [Process]) {
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
-            if let Some(configuration) = read(&one, &mut origins) {
-                let _ = sender.send((one.pid, configuration));
-            }
+            let Ok(process) = process::open(one.pid) else { continue };
+            let configuration = one.files.and_then(|files| read(&process, &files, &mut origins));
+            let options = environment::read(&process, one.variables);
+            let _ = sender.send((one.pid, configuration, options));
         }
     };
     if std::thread::Builder::new().spawn(read_all).is_err() {
@@ -63,12 +77,13 @@ pub(super) fn look_up(processes: &mut [Process]) {
     }
     let end = Instant::now() + LIMIT;
     let mut found = HashMap::new();
-    while let Ok((pid, configuration)) = receiver.recv_timeout(end.saturating_duration_since(Instant::now()))
+    while let Ok((pid, configuration, options)) =
+        receiver.recv_timeout(end.saturating_duration_since(Instant::now()))
     {
-        found.insert(pid, configuration);
+        found.insert(pid, (configuration, options));
     }
     for process in processes {
-        process.configuration = found.remove(&process.pid);
+        (process.configuration, process.debugger_options) = found.remove(&process.pid).unwrap_or_default();
     }
 }
 
@@ -111,7 +126,7 @@ fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    Some(ConfigurationFiles { pid: process.pid, paths, parser })
+    Some(ConfigurationFiles { paths, parser })
 }
 
 /// Returns the value of an option, as `--config PATH` or `--config=PATH`.
@@ -175,11 +190,10 @@ fn paths_of_unit(unit: &str) -> Vec<String> {
     paths.into_iter().map(str::to_owned).collect()
 }
 
-fn read(wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configuration> {
-    let process = process::open(wanted.pid).ok()?;
+fn read(process: &OwnedFd, wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configuration> {
     let directory = |name: &str| -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(&process, name, flags, Mode::empty()).ok()
+        openat(process, name, flags, Mode::empty()).ok()
     };
     let mut read = Vec::new();
     for path in &wanted.paths {
@@ -201,9 +215,9 @@ fn read(wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configurat
     let refuses =
         |one: &AccessSetting| matches!(one.clients, AdmittedClients::Local | AdmittedClients::Listed);
     if settings.iter().any(refuses) {
-        let tree = origins.tree(&process)?;
+        let tree = origins.tree(process)?;
         let mut is_roots = |path: &String| {
-            let origin = script::file(&process, &tree, path, origins).and_then(|file| file.origin);
+            let origin = script::file(process, &tree, path, origins).and_then(|file| file.origin);
             origin.is_some_and(|origin| origin.kind == OriginKind::System)
         };
         if !std::iter::once(*path).chain(&included).all(&mut is_roots) {
@@ -213,7 +227,7 @@ fn read(wanted: &ConfigurationFiles, origins: &mut Origins) -> Option<Configurat
     (!settings.is_empty()).then(|| Configuration { path: (*path).clone(), settings })
 }
 
-/// Parses the same bytes as every kind of file, for a fuzzer; returns how many settings were found.
+/// Parses the same bytes as every kind of file and as an environment, for a fuzzer; returns how much was found.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     [
@@ -228,6 +242,7 @@ pub fn parse(bytes: &[u8]) -> usize {
     ]
     .into_iter()
     .map(|parser| parser(bytes).len())
+    .chain([environment::options(bytes, &["NODE_OPTIONS"]).len()])
     .sum()
 }
 
@@ -358,6 +373,21 @@ mod tests {
             [format!("include {}", at("loop"))],
             "it ends"
         );
+    }
+
+    #[test]
+    fn the_environment_of_a_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node");
+        fs::copy("/bin/sleep", &path).unwrap();
+        let mut command = std::process::Command::new(&path);
+        let mut child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
+        let process = running(path.to_str().unwrap(), &["node", "60"]);
+        let mut processes = [Process { pid: child.id(), ..process }];
+        look_up(&mut processes);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
     }
 
     /// In a directory that anyone can write, the file may have been another when the server started.
