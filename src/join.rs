@@ -1,7 +1,7 @@
-//! Joins each socket with its processes, the registry's verdict on its port, and who can reach it.
+//! Joins each socket with its processes, the verdict of the registry on its port, and its exposure.
 //!
 //! An [`Entry`] is the one row type of the program: every list, format, filter and rule reads it. Joining drops no
-//! socket: one whose owner is not known is an entry like any other. Joining judges nothing; `judge` adds the findings.
+//! socket: a socket without a known owner is an entry too. Joining does not judge; `judge` adds the findings.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -20,16 +20,17 @@ use crate::registry::Registry;
 pub struct Entry {
     /// The socket as the kernel reported it.
     pub socket: Socket,
-    /// Its processes, in rising order of pid. A process that could not be read is missing here;
+    /// The processes of the socket, in rising order of pid. A process that could not be read is missing in this list;
     /// [`crate::model::Owner::pids`] has its pid.
     pub processes: Arc<Vec<Arc<Process>>>,
-    /// Who can reach it.
+    /// The clients that can reach the socket.
     pub exposure: Exposure,
     /// The registry's verdict on its port.
     pub verdict: Arc<PortVerdict>,
-    /// For a connection: which side opened it, judged by what listens here; `None` if that is not certain.
+    /// For a connection: the side that opened it, judged by the listeners of this machine; `None` if the side is not
+    /// certain.
     pub direction: Option<Direction>,
-    /// For a listener: how many connections it has now; `None` if connections were not asked for.
+    /// For a listener: its current number of connections; `None` if connections were not requested.
     pub connections: Option<u32>,
     judgement: Option<Box<Judgement>>,
 }
@@ -60,13 +61,14 @@ impl Entry {
         self.judgement.as_ref().map_or(&[], |judgement| &judgement.findings)
     }
 
-    /// Returns the program that belongs on the port, if that program runs there.
+    /// Returns the usual program of the port, if this program runs on the port.
     #[must_use]
     pub fn usual(&self) -> Option<&UsualProgram> {
         self.judgement.as_ref()?.usual.as_ref()
     }
 
-    /// Returns the service: what runs, else what is commonly used on the port, but never what is only registered.
+    /// Returns the service: the service of the running program, or else the common use of the port, but never a
+    /// service that is only registered.
     #[must_use]
     pub fn service(&self) -> Option<ListenerService> {
         if let Some(service) = self.judgement.as_ref().and_then(|judgement| judgement.service) {
@@ -85,14 +87,15 @@ impl Entry {
         }
     }
 
-    /// Returns the place that a program forwards to, as a container's published port does.
+    /// Returns the destination to which a program forwards the port, as for a container's published port.
     #[must_use]
     pub fn forwards_to(&self) -> Option<Peer> {
         let to = self.forward_target()?;
         Some(Peer { address: to.address, port: to.port })
     }
 
-    /// Returns the same place, with the container and the processes there, as far as they are known.
+    /// Returns the destination of a forwarded port, with the container and the processes there, as far as they are
+    /// known.
     #[must_use]
     pub fn forward_target(&self) -> Option<&ForwardTarget> {
         self.judgement.as_ref()?.forwards_to.as_ref()
@@ -118,13 +121,13 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns what the files of a container's manager say about the container of the first process that is in one.
+    /// Returns the container's data from the files of its manager, for the first process that is in a container.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
     }
 
-    /// Returns the other address of a row that stands for two sockets of one process.
+    /// Returns the other address of a row that merges two sockets of one process.
     #[must_use]
     pub fn other_address(&self) -> Option<IpAddr> {
         self.judgement.as_ref()?.other_address
@@ -191,7 +194,8 @@ pub fn join(
     snapshot: &Snapshot,
     registry: &Registry,
 ) -> Vec<Entry> {
-    // The sockets are sorted backwards, because a vector gives up its last element without moving the others.
+    // The sockets are sorted in reverse order, because a vector can remove its last element without moving the
+    // others.
     sockets.sort_unstable_by(|one, other| order(other, one));
     let mut connections = Connections::of(&sockets, snapshot);
     let processes: HashMap<Pid, Arc<Process>> =
@@ -217,8 +221,8 @@ pub fn join(
     entries
 }
 
-/// The vector of sockets shrinks each time this many have moved: often enough to save memory, and rarely enough to cost
-/// no time.
+/// The vector of sockets shrinks after this many sockets have moved: often enough to save memory, and rarely enough
+/// to cost no time.
 const SHRINK_EVERY: usize = 4096;
 
 /// Finds the processes of each socket. Sockets of the same processes share the list.
@@ -236,7 +240,7 @@ impl Owners {
     }
 }
 
-/// Asks the registry once per port: entries of one port follow each other, and ports without any data share a verdict.
+/// Asks the registry once per port: entries of one port follow each other, and ports without data share a verdict.
 struct Verdicts {
     registry: Registry,
     last: Option<(u16, Protocol, Arc<PortVerdict>)>,
@@ -265,12 +269,12 @@ impl Verdicts {
     }
 }
 
-/// The subject of a test or of a finding.
+/// The subject of a condition or of a finding.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'r> {
     /// An entry.
     Entry(&'r Entry),
-    /// An address at which no listener was seen; a field that is `None` stands for any value.
+    /// An address without a visible listener. A field that is `None` stands for any value.
     NoListener {
         /// Transport protocol.
         protocol: Option<Protocol>,
@@ -316,7 +320,7 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 /// The listeners of one place.
 #[derive(Default)]
 struct Listeners {
-    /// The index of the first one in the list of sockets, in the order of listings.
+    /// The index of the first listener in the list of sockets, in the order of listings.
     first: usize,
     /// Whether an IPv6 socket of the place does not accept IPv4 traffic.
     v6only: Option<bool>,
@@ -324,13 +328,13 @@ struct Listeners {
     by_process: HashMap<Pid, usize>,
 }
 
-/// What is known about the connections: the side that opened each, and how many each listener accepted. It is empty if
-/// there are no connections.
+/// Facts about the connections: the side that opened each connection, and the number of connections that each
+/// listener accepted. It is empty without connections.
 #[derive(Default)]
 struct Connections {
-    /// For each socket that has a peer, by its index.
+    /// The side, for each socket that has a peer, by the index of the socket.
     directions: HashMap<usize, Direction>,
-    /// For each listener, by its index.
+    /// The number of connections, for each listener, by the index of the listener.
     counts: HashMap<usize, u32>,
 }
 
@@ -341,7 +345,7 @@ impl Connections {
             return connections;
         }
         let mut places: HashMap<AddressKey<'_>, Listeners> = HashMap::new();
-        // The sockets are sorted backwards, so that `rev` gives the order of listings.
+        // The sockets are sorted in reverse order, so `rev` gives the order of listings.
         for (at, socket) in sockets.iter().enumerate().rev().filter(|(_, socket)| socket.state.holds_port()) {
             let place = (socket.port_key(), socket.local.address, socket.local.device.as_deref());
             let listeners =
@@ -362,7 +366,8 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The process that knew is gone, and the kernel does not say who opened a connection.
+                // The process that opened the connection is gone, and the kernel does not record which side opened
+                // it.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
@@ -374,8 +379,8 @@ impl Connections {
 }
 
 /// Returns the listener that can have accepted a connection: one on its address or on the wildcard address of its
-/// family, because an accepted connection has the family of its listener. If several can, it is one that shares a
-/// process with the connection, else the one with the most specific address.
+/// family, because an accepted connection has the family of its listener. If there are several, it is the listener
+/// that shares a process with the connection, or else the listener with the most specific address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -395,9 +400,9 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether this side surely opened a connection that no listener here accepted: its port is one that the kernel
-/// hands out and the port of the peer is not, or the peer is a listener on this machine. Anything else may have been
-/// accepted by a listener that is gone.
+/// Returns whether this side certainly opened a connection that no listener of this machine accepted: the kernel
+/// hands out its port but not the port of the peer, or the peer is a listener on this machine. In all other cases, a
+/// listener that is gone may have accepted the connection.
 fn is_outgoing(
     places: &HashMap<AddressKey<'_>, Listeners>,
     connection: &Socket,

@@ -1,5 +1,5 @@
 //! Portolan lists what listens on this machine, joins it with the registry of port assignments and with the processes
-//! that own the sockets, and reports listeners that should not be there.
+//! that own the sockets, and reports suspicious listeners.
 //!
 //! [`observe`](observe::observe) scans the machine, and [`judge`](judge::judge) joins the snapshot with the
 //! [`Registry`] and adds the findings:
@@ -43,8 +43,8 @@ mod render;
 pub use command::run;
 pub use registry::Registry;
 
-/// What the tests, benchmarks, fuzz targets and tools of this repository use beyond the public interface. It may change
-/// at any time.
+/// Items beyond the public interface, for the tests, benchmarks, fuzz targets and tools of this repository. They may
+/// change at any time.
 #[doc(hidden)]
 pub mod internals {
     pub mod findings {

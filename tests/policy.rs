@@ -245,7 +245,7 @@ fn a_check_lists_the_remarks_about_a_policy() {
             "p.toml:3:1: rule all allows everything: it names no port, address, exposure, device, executable, runs, user, unit or container",
             "p.toml:7:1: rule web never applies: the earlier rule all allows the same listeners",
             "base.toml:2:1: rule old expired on 2020-01-01",
-            "base.toml:6:1: rule no never matches: none of its addresses has one of its exposures",
+            "base.toml:6:1: rule no never matches: none of the rule's addresses has one of the rule's exposures",
             "p.toml: valid: 4 rules in 2 files, 4 remarks",
         ]
     );

@@ -1,12 +1,12 @@
 //! Compares two snapshots: what changed, what is transient, and what cannot be compared.
 //!
-//! Only sockets that accept traffic from anyone are compared. A datagram socket, or a TCP socket that is bound but does
-//! not listen, on an ephemeral port looks like a client's socket that waits: such sockets come and go within seconds.
-//! If the same program under the same user had one before and has one now, on any ports, nothing changed; any other is
-//! reported, but as transient. A TCP listener is never transient; but if the kernel picked its port, and the same
-//! program under the same user has another such listener instead, the program was restarted, and nothing changed
-//! either. If the process was not visible on either side, or if a network namespace was scanned on one side only, the
-//! comparison is undecided, and the result says so.
+//! Only sockets that accept traffic from anyone are compared. A datagram socket, or a TCP socket that is bound but
+//! does not listen, on an ephemeral port looks like a client's socket that waits: such sockets come and go within
+//! seconds. If the same program under the same user had such a socket before and has such a socket now, on any ports,
+//! nothing changed; any other such socket is reported, but as transient. A TCP listener is never transient; but if
+//! the kernel picked its port, and the same program under the same user has another such listener instead, the
+//! program was restarted, and nothing changed either. The result lists listeners that cannot be compared: the process
+//! was not visible on one side, or the network namespace was scanned on one side only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,39 +16,39 @@ use crate::findings::registry::Ephemeral;
 use crate::judge::{Entry, Report, picked_from};
 use crate::model::{Gap, Namespaces, Netns, Snapshot, Socket, Stage, named};
 
-/// A change, and how certain it is.
+/// A change, with its certainty.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportedChange<'a> {
     /// The change.
     pub change: Change<'a>,
-    /// Whether it looks like a client's socket, which comes and goes.
+    /// Whether the socket looks like the socket of a client, which comes and goes.
     pub passing: bool,
-    /// Whether the side that lacks the listener saw everything, so that the listener is certainly absent there.
+    /// Whether the snapshot without the listener is complete, so that the listener is certainly absent in it.
     pub sure: bool,
 }
 
 named! {
     /// Why a listener cannot be compared.
     pub enum NotComparedReason {
-        /// Its process was not visible, on one side or both.
+        /// The process was not visible on one side or both.
         Process = "process-not-seen",
-        /// Some of its processes may not have been visible, on one side or both.
+        /// Some processes of the listener may not have been visible on one side or both.
         Processes = "processes-not-all-seen",
-        /// The program file of a process, or what an interpreter runs, was not visible on one side.
+        /// The program file of a process, or the script of an interpreter, was not visible on one side.
         Program = "program-not-seen",
-        /// Its user was not visible on one side.
+        /// The user was not visible on one side.
         User = "user-not-seen",
-        /// Its network namespace was not scanned on one side.
+        /// The network namespace was not scanned on one side.
         Namespace = "namespace-not-looked-into",
     }
 }
 
-/// A listener of which it is unknown whether it changed.
+/// A listener that cannot be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct NotCompared<'a> {
-    /// As it was; `None` where it was not seen.
+    /// The listener in the earlier snapshot; `None` if it was not seen there.
     pub before: Option<&'a Entry>,
-    /// As it is; `None` where it is not seen.
+    /// The listener in the later snapshot; `None` if it was not seen there.
     pub after: Option<&'a Entry>,
     /// The reason.
     pub why: NotComparedReason,
@@ -61,11 +61,11 @@ pub struct Comparison<'a> {
     pub before: &'a Snapshot,
     /// The later snapshot.
     pub after: &'a Snapshot,
-    /// How many listeners were compared: those of the later snapshot, and those that vanished.
+    /// The number of compared listeners: all of the later snapshot, and those that vanished.
     pub compared: usize,
     /// The changes, in the order of listings; transient ones come last.
     pub changes: Vec<ReportedChange<'a>>,
-    /// What could not be compared.
+    /// The listeners that could not be compared.
     pub not_compared: Vec<NotCompared<'a>>,
 }
 
@@ -137,7 +137,7 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Returns what was not visible of two listeners that may be the same.
+/// Returns which fact about two possibly equal listeners was not visible.
 fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     if was.owner == ListenerOwner::Unseen || is.owner == ListenerOwner::Unseen {
@@ -151,7 +151,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether the only difference is that one side, which did not see every process, names fewer programs.
+/// Returns whether two listeners differ only because one side did not see every process, so that it names fewer
+/// programs.
 fn may_lack_processes(was: &Entry, is: &Entry, before: &Snapshot, after: &Snapshot) -> bool {
     let (was, is) = (Fingerprint::of(was), Fingerprint::of(is));
     let (ListenerOwner::Programs(old), ListenerOwner::Programs(new)) = (&was.owner, &is.owner) else {
@@ -172,7 +173,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // A namespace that was selected by name may be the observer's own, and then there is no other.
+        // A namespace that was selected by name may be the namespace of the observer, and then the snapshot covers no
+        // other.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -186,14 +188,14 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns what identifies the program of a socket whose port is not its own choice.
+/// Returns a key for the program of a socket whose port was probably picked by the kernel.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
 }
 
-/// Returns whether a listener's port will be another one after a restart, as far as the port shows: the kernel picks it
-/// for programs that ask for any, or the program picks it from a range of its own.
+/// Returns whether a listener probably has another port after a restart: the kernel picks the port for programs that
+/// ask for any port, or the program picks the port from a range of its own.
 fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     let picked = |finding: &Finding| {
         Ephemeral::of(&finding.evidence).is_some_and(|port| port.kernel_would_pick == Some(true))
@@ -201,8 +203,8 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Drops pairs of changes in which the same programs under the same user vanished on one port and appeared on another,
-/// because they did not choose the port: all transient sockets, and as many listeners as both sides have.
+/// Drops pairs of changes in which the same programs under the same user vanished on one port and appeared on another
+/// port that they did not choose: all transient sockets, and as many listeners as both sides have.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

@@ -64,7 +64,7 @@ fn state_of(judged: &Entry) -> ListenerState {
     }
 }
 
-/// Adds to an audit what changed since a baseline, and what could not be compared with it.
+/// Adds to an audit the changes since a baseline, and the listeners that cannot be compared with the baseline.
 pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
     for reported in &comparison.changes {
         let since = since(reported, comparison);
@@ -89,7 +89,8 @@ pub fn add_to<'r>(audit: &mut Audit<'r>, comparison: &Comparison<'r>) {
             what: "listeners that cannot be compared with the baseline".to_owned(),
             count: u64::try_from(comparison.not_compared.len()).ok(),
             pids: Vec::new(),
-            why: "the process, user or network namespace was not visible on both sides".to_owned(),
+            why: "the process, user or network namespace was not visible in the baseline or in this scan"
+                .to_owned(),
             remedy: Some("take the baseline and the audit as root, with the same --netns".to_owned()),
         });
     }

@@ -1,11 +1,11 @@
 //! Fingerprints of listeners, and the difference of two snapshots.
 //!
-//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs with
-//! what an interpreter or a relay runs, and by its user; never by a pid, an inode or a cookie, so that a restart is not
-//! a change. An unknown value differs from nothing: a process that is hidden in one snapshot and known in the other has
-//! not changed. A comparison (`compare.rs`) counts such listeners; the plain difference, for repeated scans with the
-//! same privileges, does not. This module reads, writes and prints nothing, and other modules judge what is remarkable
-//! about a listener.
+//! A listener is recognised by its place (protocol, address, port, device, network namespace), by its programs (with
+//! the script of an interpreter or the arguments of a relay), and by its user; never by a pid, an inode or a cookie.
+//! So a restart is not a change. An unknown value equals any value: a process that is hidden in one snapshot and
+//! known in the other has not changed. A comparison (`compare.rs`) counts such listeners; the plain difference, for
+//! repeated scans with the same privileges, does not count them. This module has no input or output, and does not
+//! judge listeners.
 
 mod compare;
 mod findings;
@@ -21,16 +21,17 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace by what survives a restart: the container it belongs to, else its name, if it has one.
+/// A network namespace, identified by a fact that survives a restart: its container, or else its name, if it has a
+/// name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
-    /// The observer's own.
+    /// The namespace of the observer.
     Own,
     /// The namespace of a socket of this container: a restarted container has another namespace and the same ID.
     Container(&'a str),
-    /// The one of this name.
+    /// The namespace with this name.
     Named(&'a str),
-    /// One without a name, by its inode.
+    /// A namespace without a name, by its inode.
     Numbered(u64),
 }
 
@@ -49,17 +50,17 @@ pub struct ListenerAddress<'a> {
     pub device: Option<&'a str>,
 }
 
-/// A program, by its file, or by its name if the file could not be read.
+/// A program, identified by its file, or by its name if the file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProgramIdentity<'a> {
-    /// Its file.
+    /// The program file.
     File {
-        /// The path of its file.
+        /// The path of the program file.
         path: &'a str,
-        /// What it runs if it is an interpreter or a relay.
+        /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the file that runs is not the one that the path leads to, and a user can have chosen it: several
-        /// files share the path.
+        /// Whether the path now leads to another file than the running one, and a user can have chosen the running
+        /// file. Several files can then share the path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
@@ -71,7 +72,8 @@ pub enum ProgramIdentity<'a> {
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
-    /// Returns whether two programs may be the same: what an interpreter runs is not known if its command line is not.
+    /// Returns whether two programs may be the same: if the command line of an interpreter is not known, its script
+    /// is not known either.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -86,7 +88,7 @@ impl ProgramIdentity<'_> {
 /// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerOwner<'a> {
-    /// These programs, at least one.
+    /// One or more programs.
     Programs(BTreeSet<ProgramIdentity<'a>>),
     /// The kernel itself.
     Kernel,
@@ -95,7 +97,7 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same programs: a name cannot be compared with a file.
+    /// Returns whether two owners may be the same programs. A name cannot be compared with a file.
     fn may_be(&self, other: &Self) -> bool {
         let (ListenerOwner::Programs(a), ListenerOwner::Programs(b)) = (self, other) else {
             return self == other;
@@ -113,9 +115,9 @@ impl ListenerOwner<'_> {
 /// A user, by number if the system numbers its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserIdentity<'a> {
-    /// Its number.
+    /// The user ID.
     Number(u32),
-    /// Its name.
+    /// The user name.
     Name(&'a str),
 }
 
@@ -124,9 +126,9 @@ pub enum UserIdentity<'a> {
 pub struct Fingerprint<'a> {
     /// Where it is.
     pub place: ListenerAddress<'a>,
-    /// The programs that hold it.
+    /// The programs that own the listener.
     pub owner: ListenerOwner<'a>,
-    /// The user that created the socket, else the user of its processes; `None` if that was not visible.
+    /// The user that created the socket, or else the user of its processes; `None` if neither was visible.
     pub user: Option<UserIdentity<'a>>,
 }
 
@@ -159,14 +161,15 @@ impl<'a> Fingerprint<'a> {
         }
     }
 
-    /// Returns whether two fingerprints at the same place may be the same, as far as was visible.
+    /// Returns whether two fingerprints of the same place may be the same, as far as their parts were visible.
     fn may_be(&self, other: &Self) -> bool {
         let unseen = |f: &Self| f.owner == ListenerOwner::Unseen;
         let users = self.user == other.user || self.user.is_none() || other.user.is_none();
         users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
-    /// Returns what stays the same if more or fewer clients can reach a service: everything except address and device.
+    /// Returns the part of a fingerprint that stays the same if more or fewer clients can reach a service: everything
+    /// except address and device.
     fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
         (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
@@ -195,11 +198,11 @@ fn owner<'a>(listener: &'a Entry) -> ListenerOwner<'a> {
 /// One difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// What became of the listener.
+    /// The kind of the change.
     pub kind: ChangeKind,
-    /// The listener: as it is now, or if it vanished, as it was.
+    /// The listener in the later snapshot, or in the earlier snapshot if the listener vanished.
     pub listener: &'a Entry,
-    /// What it was before; `None` for one that appeared or vanished.
+    /// The listener in the earlier snapshot; `None` if the listener appeared or vanished.
     pub before: Option<&'a Entry>,
 }
 
@@ -210,14 +213,14 @@ pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>
     matched(before, after).changes
 }
 
-/// Two listeners that are one and the same, or may be: as it was, as it is.
+/// Two listeners that are equal or may be equal: the listener before, and the listener after.
 type Pair<'a> = (&'a Entry, &'a Entry);
 
 /// The listeners of two snapshots, matched.
 struct MatchedListeners<'a> {
-    /// What is the same, as far as was seen.
+    /// The listeners that are equal, as far as they were visible.
     same: Vec<Pair<'a>>,
-    /// What is not.
+    /// The changes.
     changes: Vec<Change<'a>>,
 }
 
@@ -229,7 +232,7 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Listeners that may be the same, as far as was visible, are not a difference.
+    // Listeners that may be the same, as far as they were visible, are not a difference.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -256,7 +259,8 @@ fn matched<'a>(before: &'a [Entry], after: &'a [Entry]) -> MatchedListeners<'a> 
     MatchedListeners { same, changes }
 }
 
-/// Returns the listeners whose programs run a file that is no longer at its path, if none of them did before.
+/// Returns the listeners whose programs run a file that is no longer at its path, if none of the programs ran such a
+/// file before.
 fn replaced<'a>(before: &[Entry], after: &'a [Entry], old: &ByFingerprint<'a>) -> Vec<Pair<'a>> {
     let known: BTreeSet<_> = before.iter().flat_map(missing_files).collect();
     let mut found = ByFingerprint::new();
@@ -299,7 +303,8 @@ fn missing_files<'a>(
 
 type ByFingerprint<'a> = BTreeMap<Fingerprint<'a>, &'a Entry>;
 
-/// Groups the listeners by fingerprint; if several have the same, the first in the order of listings counts.
+/// Groups the listeners by fingerprint. If several listeners have the same fingerprint, the first in the order of
+/// listings counts.
 fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
     let mut by_fingerprint = ByFingerprint::new();
     for judged in listeners {
@@ -315,8 +320,8 @@ fn by_fingerprint<'a>(listeners: &'a [Entry]) -> ByFingerprint<'a> {
 /// more than 300 listeners of one service that all change at once, and a crafted file must not cost quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Takes out the pairs that `fits` names among those of one `key`, the least first, whichever side the lesser one is
-/// on: so that there and back the same are paired.
+/// Removes the pairs that `fits` accepts among the listeners of one `key`. The pair with the lowest listener comes
+/// first, regardless of its side, so that the same pairs result if the two sides are exchanged.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

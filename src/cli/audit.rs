@@ -8,12 +8,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::FilterArgs;
 use crate::model::Severity;
 
-pub(super) const ABOUT: &str = "\
-Checks every listener of this machine and reports what should not be there, most severe first: what was found, why \
-it matters and what to do. The exit code is the verdict, so an audit can gate a deployment.
+pub(super) const ABOUT: &str = "Checks every listener of this machine and reports findings, most severe first. Each finding says what was found, why it matters and what to do. The exit code is the verdict, so an audit can gate a deployment.
 
-If something could not be seen, the audit is never clear: its verdict is 'incomplete', the exit code is 3, and the \
-output says how to see the rest. Usually: run the audit as root.
+If something could not be seen, the audit is never clear: its verdict is 'incomplete', the exit code is 3, and the output says how to see the rest. Usually: run the audit as root.
 
 Targets and filters limit the report, not the scan. A report with a filter names the filter.";
 
@@ -47,7 +44,7 @@ pub struct AuditArgs {
     /// Also report listeners that this policy does not allow, and required listeners that are missing
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Exit with 0 without findings even if not everything could be seen; the verdict stays 'incomplete'
+    /// Exit with 0 if nothing was found, even if not everything could be seen; the verdict stays 'incomplete'
     #[arg(long)]
     pub allow_incomplete: bool,
     /// Also report what changed since this snapshot
@@ -59,7 +56,7 @@ pub struct AuditArgs {
     /// Also search for hidden sockets in every network namespace, about one second each (Linux, root)
     #[arg(long)]
     pub deep: bool,
-    /// List the rules instead: when a flag is raised, its severity, why it matters, what to do
+    /// List the rules instead: when each finding is raised, its severity, why it matters, what to do
     #[arg(long)]
     pub rules: bool,
     /// Write to this file instead of standard output; an existing file is replaced in one step

@@ -6,8 +6,7 @@ use crate::model::{Family, Protocol};
 use crate::query::fields::{FIELDS, Field};
 use crate::query::{ForeignOptions, TypedFilters};
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
+pub(super) const EXAMPLES: &str = "Examples:
   portolan list 3416 8000-8100 nginx            these ports, and every socket of nginx
   portolan list 127.0.0.1:8000                  what a client reaches there
   portolan list -t --exposure any               TCP listeners on every address
@@ -19,9 +18,9 @@ Examples:
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
 
-SERVICE is what runs: OpenSSH server. In parentheses it is what usually runs on the port, as the program is not known: (postgresql). After IANA: it is only registered. USER is the effective user of the processes; the creator of the socket if no process is visible.
+SERVICE is the service that runs, such as 'OpenSSH server'. In parentheses is the usual service of the port, because the program is not known: '(postgresql)'. After 'IANA:' is a service that is only registered for the port. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
 
-Several targets, and several values of one option, are alternatives. Different options narrow.
+Several targets, and several values of one option, are alternatives. Different options must all match.
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.";
 
@@ -29,10 +28,10 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Read before all others: reading an argument takes it out of the matches.
+    /// The value of `-p`. It is parsed first: parsing an argument removes it from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
-    /// The targets, any of which a listener must match.
+    /// The targets. A listener must match at least one of them.
     #[arg(
         value_name = "TARGET",
         help = "Port, address, interface, service or program",
@@ -51,7 +50,7 @@ pub struct FilterArgs {
     /// Sockets that IPv6 clients can reach
     #[arg(short = '6', long, hide_short_help = true)]
     pub ipv6: bool,
-    /// One option for each field of a query.
+    /// The options that are made from the table of fields.
     #[command(flatten)]
     pub fields: FieldArgs,
     /// Exclude these: --not ssh, --not user=root
@@ -130,7 +129,7 @@ impl FilterArgs {
     }
 }
 
-/// The options that are made from the table of fields.
+/// The filter options, one for each field of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldArgs {
     /// The values of each filter that was used, by its name.
@@ -167,7 +166,7 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The number after `-p`: lsof would read it as a process ID. After `-t`, `-u` or `-l`, `-p` is the option of ss, and
+/// The number after `-p`. lsof would read it as a process ID; after `-t`, `-u` or `-l`, `-p` is the option of ss, and
 /// the number is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);

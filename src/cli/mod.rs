@@ -1,5 +1,5 @@
-//! The command line, exactly as typed. Nothing is read from the environment or the machine here, and targets stay text
-//! until a command parses them.
+//! The command line, exactly as typed. This module reads neither the environment nor the machine, and targets stay
+//! text until a command parses them.
 
 mod audit;
 mod diff;
@@ -27,7 +27,7 @@ pub use watch::WatchArgs;
     name = "portolan",
     version,
     about = "Lists what listens on this machine, and flags what should not be there",
-    long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and with what the port registry says about its port. It flags what should not be there: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
+    long_about = "Portolan lists every TCP and UDP listener of this machine with its processes and the registration of its port. It flags suspicious listeners: leftovers on the ports of dead software, listeners on unassigned or ephemeral ports, and programs that do not belong on their port.\n\nIf something could not be seen, standard error and every machine-readable output say so.",
     after_help = SHORT_AFTER,
     after_long_help = AFTER,
     disable_help_subcommand = true,
@@ -40,7 +40,7 @@ pub struct Cli {
     /// The command; list if there is none.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The options of a listing, if no command is named.
+    /// The options of a listing, if the command line names no command.
     #[command(flatten)]
     pub list: ListArgs,
     /// The options of every command.
@@ -130,9 +130,8 @@ pub enum Command {
     Version,
 }
 
-const EXPLAINED: &str = "\
-Examples:
-  portolan explain 3416             who is on it, why that runs, and what is registered
+const EXPLAINED: &str = "Examples:
+  portolan explain 3416             its process, why it runs, and its registration
   portolan why sshd                 the same for a program that runs here
   portolan explain udp/53 ssh       one protocol; a service by name
   portolan explain nginx            the ports a program usually serves
@@ -268,10 +267,10 @@ pub struct ExplainArgs {
     pub verbose: bool,
 }
 
-/// The options of every command.
+/// The options that every command accepts.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
-    /// Read before the format itself: reading an argument takes it out of the matches.
+    /// The flag `--json`. It is parsed before the format: parsing an argument removes it from the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -295,8 +294,8 @@ pub struct CommonArgs {
     /// Network namespace: name, inode, PID or all (Linux)
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
-    /// Part of the machine that must be visible: machine (default of audit), namespace (default elsewhere) or
-    /// container; a smaller part is a gap (Linux)
+    /// Part of the machine that must be visible: machine (default of audit), namespace (default of other commands) or
+    /// container; if less is visible, the missing part is a gap (Linux)
     #[arg(
         long,
         global = true,
@@ -309,7 +308,7 @@ pub struct CommonArgs {
     /// Use this newer registry, the CSV file of IANA (or set PORTOLAN_REGISTRY)
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Source")]
     pub registry: Option<PathBuf>,
-    /// Name by which the fleet knows this host, in place of the hashed machine ID
+    /// Name of this host in your fleet, instead of the hashed machine ID
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME", value_parser = host_id, help_heading = "Host")]
     pub host_id: Option<String>,
     /// Label of this host, in every output; may be repeated
@@ -344,14 +343,14 @@ impl CommonArgs {
         CommonArgs { output, ..self.clone() }
     }
 
-    /// Returns whether this is to be left out of every output.
+    /// Returns whether this part must be left out of every output.
     #[must_use]
     pub fn leaves_out(&self, what: Without) -> bool {
         self.without.contains(&what)
     }
 }
 
-/// Whether an output format was named, be it the default one: a card then does not replace the table.
+/// Whether the user named an output format, even the default one. A card then does not replace the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormatIsNamed(pub bool);
 
@@ -376,7 +375,7 @@ impl FromArgMatches for FormatIsNamed {
     }
 }
 
-/// What can be left out.
+/// The parts that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Without {
     /// The command lines of processes.
@@ -411,7 +410,7 @@ fn part() -> impl TypedValueParser<Value = HostScope> {
         .try_map(|name| HostScope::ALL.into_iter().find(|part| part.name() == name).ok_or("no such part"))
 }
 
-/// How to print.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(super) const ABOUT: &str = "\
-A policy is a TOML file that says what may listen, what must listen, and how severe each kind of finding is. \
-`portolan audit --policy FILE` compares the listeners with it, `init` writes a policy from the current listeners, \
-`check` validates policy files.
+pub(super) const ABOUT: &str = "A policy is a TOML file that says what may listen, what must listen, and how severe each kind of finding is. `portolan audit --policy FILE` compares the listeners with the policy, `init` writes a policy from the current listeners, `check` validates policy files.
 
   schema = \"portolan.policy/1\"
   include = [\"base.toml\"]
@@ -30,24 +27,17 @@ A policy is a TOML file that says what may listen, what must listen, and how sev
   severity = \"off\"
   reason = \"most programs on these hosts are in-house\"
 
-A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \
-\"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for \
-the absolute path, or \"kernel\"), runs (the script, class or module of an \
-interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may be a list: then one of its values \
-must match.";
+A rule applies if all of its conditions match, and the first rule that applies decides. Conditions: port (443, \"8000-8100\", \"ephemeral\"), protocol, address (an address or a block), exposure, device, executable (a pattern for the absolute path, or \"kernel\"), runs (the script, class or module of an interpreter, or the arguments of a relay such as socat), user, unit, container, netns. A condition may be a list: then one of its values must match.";
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
+pub(super) const EXAMPLES: &str = "Examples:
   portolan policy init                              print a policy for the current listeners
   sudo portolan policy init --write policy.toml     write it to a new file
   portolan policy init --from host.json             a policy for the listeners of a snapshot
   portolan policy check policy.toml                 is it valid? which rules can never match?
   sudo portolan policy check --here policy.toml     also: which rules match no current listener?
-  sudo portolan audit --policy policy.toml          compare the listeners with it
+  sudo portolan audit --policy policy.toml          compare the listeners with a policy
 
-Exit codes: 0 done (check: the files are valid, with or without remarks); 1 init: listeners with findings at or \
-above warning need your decision; 2 usage or other error, or an invalid policy; 3 init: not every process could be \
-read, so the policy is incomplete.";
+Exit codes: 0 init wrote the policy, or check found every file valid (with or without remarks); 1 init wrote the policy, and listeners with findings at or above warning need your decision; 2 usage or other error, or an invalid policy; 3 init wrote the policy, but could not read every process, so the policy is incomplete.";
 
 pub(super) const INIT: &str = "\
 Examples:

@@ -6,34 +6,24 @@ use clap::Args;
 
 use super::ScanArgs;
 
-pub(super) const ABOUT: &str = "\
-Watches listeners: scans every second and shows those that appeared, vanished, changed hands (another program or \
-user at the same address and port), run from a file that was replaced or deleted, or can be reached by more \
-(widened) or fewer (narrowed) clients than before. A restart of the same program as the same user is not a change.
+pub(super) const ABOUT: &str = "Watches listeners: scans every second and shows listeners that appeared, vanished, changed hands (another program or user at the same address and port), run from a file that was replaced or deleted, or can be reached by more (widened) or fewer (narrowed) clients than before. A restart of the same program as the same user is not a change.
 
-On a terminal, watch shows one screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ \
-widened, v narrowed. The marks fade. q or Ctrl-C quits, Ctrl-Z suspends.
+On a terminal, watch shows one screen and keeps it up to date: + appeared, - vanished, ~ changed, = replaced, ^ widened, v narrowed. The marks fade. q or Ctrl-C quits, Ctrl-Z suspends.
 
-In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first \
-'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and \
-'incomplete' or 'complete' if the gaps change.
+In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and 'incomplete' or 'complete' if the gaps change.
 
-A socket that opens and closes between two scans is not seen. If a process receives a socket that already listened, \
-its name may appear up to a minute late: processes are looked up again only when a socket appears, when a process \
-ends, and once a minute.
+A socket that opens and closes between two scans is not seen. If a process receives a socket that already listened, its name may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
 With --until-listening or --until-free, watch prints nothing and waits; the exit code is the result.";
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
+pub(super) const EXAMPLES: &str = "Examples:
   portolan watch                                    every listener, on one screen
   portolan watch -t 8000-8100                       these TCP ports
   portolan watch -o json | jq .event                for scripts
   portolan watch 5432 --until-listening             instead of: while ! nc -z localhost 5432; do sleep 1; done
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
-Exit codes: 0 quit, or the awaited condition is true; 1 it did not become true within --timeout; 2 usage or other \
-error. A signal ends watch as it ends any program.";
+Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error. A signal ends watch as it ends any program.";
 
 /// The arguments of `watch`.
 #[derive(Args, Clone, Debug)]

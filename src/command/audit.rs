@@ -35,8 +35,8 @@ pub(super) fn run(
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan: another socket on the same port may be of the other family, and what a policy
-    // requires is missing only if no listener has it.
+    // The filters do not limit the scan: another socket on the same port may be of the other family, and a required
+    // listener is missing only if no listener at all matches the rule.
     let mut scope = Scope { details: true, ..Scope::default() };
     scope.part = common.scope.unwrap_or(scope.part);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -111,7 +111,7 @@ pub(super) fn run(
     })
 }
 
-/// Lists the rules; observes nothing.
+/// Lists the rules without a scan.
 fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     let mut bytes = Vec::new();
     match common.output {
@@ -143,7 +143,7 @@ fn deliver(args: &AuditArgs, common: &CommonArgs, bytes: &[u8], out: &mut dyn Wr
     Ok(out.flush()?)
 }
 
-/// Refuses options that would make an audit report less than it seems to.
+/// Refuses options with which an audit would report less than the user expects.
 fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed: bool) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if args.deep && common.from.is_some() {
@@ -167,8 +167,8 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     Ok(())
 }
 
-/// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about
-/// a missing listener stays if it may match, because the evidence that would decide is missing.
+/// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about a
+/// missing listener stays if the missing evidence could make it match.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

@@ -13,7 +13,7 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
     if common.leaves_out(Without::Cmdline) {
         snapshot.processes.iter_mut().for_each(|process| process.cmdline.clear());
     }
-    // What is written is of this version, also if an older snapshot was read.
+    // The output has the current version, even if an older snapshot was read.
     snapshot.schema = SNAPSHOT_SCHEMA.to_owned();
     json::print_snapshot(&snapshot, out)?;
     out.flush()?;

@@ -1,10 +1,10 @@
 //! `portolan completions`: the script that a shell loads, and the answers to the shell at every TAB.
 //!
-//! The script contains no names: it calls this program with the text typed so far, and the program answers with what
-//! can follow. Services come from the registry, processes and users from the running system, and flags, states and
-//! fields from the same lists that the program uses itself. Names that a shell would not take unquoted are never
-//! offered: a process chooses its own name, and the shell runs the command line when the user presses Enter. Errors are
-//! not reported; the answer is then empty.
+//! The script contains no names: it calls this program with the text typed so far, and the program answers with the
+//! possible continuations. Services come from the registry, processes and users from the running system, and flags,
+//! states and fields from the same lists that the program uses itself. Names that a shell would not take unquoted are
+//! never offered: a process chooses its own name, and the shell runs the command line when the user presses Enter.
+//! Errors are not reported; the answer is then empty.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -47,10 +47,10 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Answers a shell that asks for completions. Returns whether a shell asked; if so, the program has nothing else to do.
+/// Answers a shell that asks for completions. Returns whether a shell asked; the program then has nothing else to do.
 ///
 /// # Errors
-/// If the shell is not known, or if the answer cannot be written.
+/// Returns an error if the shell is not known, or if the answer cannot be written.
 pub fn complete_if_requested() -> Result<bool, Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(|| with_completers(Cli::command()))
@@ -129,7 +129,7 @@ fn values_of(field: &Field) -> Names {
 }
 
 /// Returns services and processes: those on this machine, and the services of the registry that begin with the typed
-/// text. The registry has thousands, so an empty text adds none of them.
+/// text. The registry has thousands of services, so an empty text adds no service of the registry.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };
@@ -149,13 +149,13 @@ fn processes(seen: &Snapshot) -> Names {
     plain(seen.processes.iter().filter_map(|process| Some((process.name.as_deref()?, "process"))))
 }
 
-/// Returns the names in a snapshot of this machine. `details` asks for the users, units and containers of processes
-/// too.
+/// Returns the names in a snapshot of this machine. `details` also requests the users, units and containers of
+/// processes.
 fn names_on_this_machine(details: bool, names: impl FnOnce(&Snapshot) -> Names) -> Names {
     observe(&Scope { details, ..Scope::default() }).map_or_else(|_| Names::new(), |seen| names(&seen))
 }
 
-/// Keeps only names that every shell takes unquoted, and that are not an option.
+/// Keeps only names that every shell accepts without quotes and that are not options.
 fn plain<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Names {
     let stands = |c: char| c.is_ascii_alphanumeric() || "._-+/@:".contains(c);
     let names = names

@@ -52,7 +52,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
 fn check(args: &DiffArgs, common: &CommonArgs) -> Result<(), Error> {
     let said = |why: &str| Err(Error::msg(why.to_owned()));
     if common.from.is_some() {
-        return said("--from: diff takes the files themselves: portolan diff BEFORE AFTER");
+        return said("--from: diff takes the files as arguments: portolan diff BEFORE AFTER");
     }
     if args.after.is_some() && common.netns.is_some() {
         return said("--netns: both sides of this diff are files; leave out --netns");
@@ -76,7 +76,7 @@ fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot, Error> 
     Ok(snapshot)
 }
 
-/// Refuses to compare two hosts unless the user asked for that. Two hosts of one name have different IDs.
+/// Refuses to compare two hosts unless the user requested this. Two hosts with the same name have different IDs.
 pub(super) fn same_host(
     name: &str,
     before: &Snapshot,

@@ -1,5 +1,5 @@
 //! `portolan explain`: what the registry says about a port, a service, a program or a search text, and which process
-//! uses it here now.
+//! on this machine uses it now.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -37,7 +37,7 @@ pub(super) fn run(
     if let Some(address) = targets.iter().find(is_address) {
         return Err(Error::msg(format!("{}: explain takes a port or a name, not an address", address.text)));
     }
-    // A connection may use the port, or keep it from being bound.
+    // A connection may use the port, or prevent a program from binding it.
     let names_numbers = targets.iter().any(|target| target.ports().is_some());
     let states =
         if names_numbers && common.from.is_none() { State::ALL.to_vec() } else { Scope::default().states };
@@ -62,7 +62,7 @@ pub(super) fn run(
     }
     if asked.is_empty() {
         ui.print_caveats(&report, args.verbose);
-        // A process that is not visible may have the name.
+        // A process that is not visible may have this name.
         let is_visible = |owner: &Owner| matches!(owner, Owner::Held(_) | Owner::Kernel);
         let is_blind = |gap: &Gap| matches!(gap.stage, Stage::Sockets | Stage::Namespaces);
         let all_visible = report.entries.iter().all(|entry| is_visible(&entry.socket.owner))
@@ -136,19 +136,19 @@ fn unknown(target: &Target, report: &Report, common: &CommonArgs) -> String {
     suggestions::unknown_name(name, report, common)
 }
 
-/// Returns whether a listener may be what a target names, and its process, which would decide, is not known.
+/// Returns whether a listener may match the target, but its process, which would decide, is not known.
 fn is_undecided(entry: &Entry, targets: &[Target]) -> bool {
     let mut answers = targets.iter().map(|target| target.test(&Subject::Entry(entry), false));
     entry.socket.state.holds_port() && answers.any(|answer| answer == Answer::Unknown)
 }
 
-/// Returns the ports to observe; `None` means any, because a program may use any.
+/// Returns the ports to observe; `None` means every port, because a program may use any port.
 fn scope(targets: &[Target]) -> Option<Vec<PortRange>> {
     targets.iter().map(Target::ports).collect::<Option<Vec<_>>>().map(|ports| ports.concat())
 }
 
-/// Adds the ports and protocols that a target means, and returns what the target is; `None` if it means none. A name is
-/// looked up as a service, then as a program, then in the texts of the registry.
+/// Adds the ports and protocols that a target names, and returns the kind of the target; `None` if the target matches
+/// nothing. A name is looked up as a service, then as a program, then in the texts of the registry.
 fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Option<Matched> {
     let TargetKind::Name(name) = &target.kind else {
         for port in target.ports()?.iter().flat_map(|ports| ports.low..=ports.high) {
@@ -177,7 +177,7 @@ fn name_entries(target: &Target, report: &Report, entries: &mut Places) -> Optio
     extend(&mut report.registry.search(&name.name).into_iter()).then_some(Matched::Text)
 }
 
-/// Returns the places where what a target names listens.
+/// Returns the ports and protocols of the listeners that match a target.
 fn listening(target: &Target, report: &Report) -> Places {
     let named = report.entries.iter().filter(|entry| {
         entry.socket.state.holds_port() && target.test(&Subject::Entry(entry), false).is_yes()
@@ -185,11 +185,11 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the places of a target that are in use: by the program, if the target is the name of a program that listens,
-/// else by anything.
+/// Returns the places of a target that are in use. If the target is the name of a program that listens, only the
+/// places of this program count.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
-        return named.clone(); // the question is about the registry
+        return named.clone(); // the question concerns the registry
     }
     let own = listening(target, report);
     if matched == Matched::Program && !own.is_empty() {
@@ -199,8 +199,8 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns which of the unused places to leave out: if a name is in use, its other ports, and if a port is in use, its
-/// other protocols unless there are many ports.
+/// Returns the unused places to leave out: the unused ports of a name that is in use, and the unused protocols of a
+/// port that is in use. With many ports, no protocol is left out.
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();
@@ -220,7 +220,7 @@ fn place(entry: &Entry) -> (u16, Protocol) {
     (entry.socket.local.port, entry.socket.local.protocol)
 }
 
-/// Returns TCP and UDP always, and other protocols if they are registered or if something listens here.
+/// Returns TCP and UDP always, and other protocols if they are registered or if a program listens on them.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
     Protocol::ALL.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,

@@ -25,13 +25,13 @@ const LONGEST_TEXT: usize = 1024 * 1024;
 /// Files with more gaps or notes are refused. There is a gap for each cause, not for each socket.
 const MOST_GAPS: usize = 10_000;
 
-/// The schema alone; all other keys are skipped without building anything.
+/// The schema alone. All other keys are skipped, and no memory is used for them.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<String>,
 }
 
-/// The shape of a JSON text: what bounds the memory that it takes.
+/// The size of a JSON text in memory: the number of values, the depth and the longest text.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shape {
     depth: usize,
@@ -40,7 +40,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Measures a text, which need not be valid.
+    /// Measures a text. The text need not be valid JSON.
     fn of(bytes: &[u8]) -> Self {
         let mut shape = Shape::default();
         let (mut depth, mut text, mut escaped) = (0_usize, None, false);
@@ -105,7 +105,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
 /// Parses the bytes of a saved snapshot.
 ///
 /// # Errors
-/// One line: what is wrong, and the remedy.
+/// The error is one line with the problem and the remedy.
 pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     const REMEDY: &str = "make one with: portolan capture > FILE";
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -114,7 +114,7 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     let trouble = |error: serde_json::Error| match error.classify() {
         Category::Eof => format!("cut off at line {}, column {}; {REMEDY}", error.line(), error.column()),
         Category::Syntax | Category::Io => format!("not JSON ({error}); {REMEDY}"),
-        // The message may quote a text of the file.
+        // The message may quote text from the file.
         Category::Data => format!("not a snapshot ({}); {REMEDY}", cut(&error.to_string(), 300)),
     };
     Shape::of(bytes).check().map_err(|why| format!("not a snapshot: {why}; {REMEDY}"))?;
@@ -136,8 +136,8 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. How much of the machine must
-/// be visible is decided by `scope` alone.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Only `scope` decides how
+/// much of the machine must be visible.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot, Error> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);
@@ -163,7 +163,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
     let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
         &snapshot.scope;
     let mut gaps = Vec::new();
-    // Only Linux has published ports, and looks for them together with the listeners.
+    // Only Linux has published ports. The scan finds them together with the listeners.
     let wanted: Vec<State> =
         scope.states.iter().copied().filter(|state| *state != State::Published).collect();
     for (of, lost) in [

@@ -37,7 +37,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if wanted != MatchMode::Sockets {
         scope.states = State::ALL.to_vec();
     }
-    // A saved snapshot of the listeners alone answers the question about them, and is not incomplete.
+    // A saved snapshot that contains only listeners can answer questions about listeners, so it is not incomplete.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -84,7 +84,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     }
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if is_for_people && !summed {
-        // Standard output holds the rows alone; the summary goes to standard error.
+        // Standard output contains only the rows; the summary goes to standard error.
         let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
     }
     unknown.iter().chain(&searched).chain(&unused).for_each(|line| print_message(line));
@@ -101,7 +101,8 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     })
 }
 
-/// Returns whether a card may replace the table: on a terminal, if nothing was asked for that only the table has.
+/// Returns whether a card may replace the table: on a terminal, if no option requests a feature that only the table
+/// has.
 fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
     let asks_for_table = common.format_is_named.0
         || args.pids
@@ -127,40 +128,40 @@ pub(super) fn selection(
     parsed(&args.filter.typed_filters(either_end), registry, common)
 }
 
-/// Parses filters, and looks their names up among the network interfaces of this machine.
+/// Parses filters, and looks up their names among the network interfaces of this machine.
 pub(super) fn parsed(
     asked: &TypedFilters<'_>,
     registry: &Registry,
     common: &CommonArgs,
 ) -> Result<Selection, Error> {
     let mut selection = Selection::new(asked, registry).map_err(Error::msg)?;
-    // A snapshot does not have the interfaces, and another namespace has others of the same names.
+    // A snapshot does not contain the interfaces, and another namespace has other interfaces with the same names.
     if common.from.is_none() && common.netns.is_none() {
         selection.resolve_interfaces(&observe::interface_addresses);
     }
     Ok(selection)
 }
 
-/// Which entries of a report match the filters.
+/// The entries of a report that match the filters.
 pub(super) struct MatchedEntries {
-    /// One value per entry.
+    /// For each entry, whether it matches.
     keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
-    /// How many entries are left out because the evidence that would decide is missing.
+    /// The number of entries that are left out because the deciding evidence is missing.
     pub(super) undecided: usize,
 }
 
-/// What the targets and filters are asked about.
+/// The sockets that targets and filters select from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatchMode {
     /// Sockets of the states in the scope.
     Sockets,
     /// Only listeners, in every scope.
     Listeners,
-    /// The sockets of the scope, and what else keeps a port that was named by number from being bound.
+    /// The sockets of the scope, and sockets in other states that occupy a port that the user named by number.
     Numbers,
-    /// Every socket that keeps a target from being bound.
+    /// Every socket that prevents a program from binding a target.
     Port,
 }
 
@@ -180,10 +181,10 @@ pub(super) fn matched_entries(
     for entry in &report.entries {
         let state = entry.socket.state;
         let answer = match wanted {
-            // A saved snapshot may hold more states than the scope.
+            // A saved snapshot may contain more states than the scope.
             _ if !scope.states.contains(&state) => Answer::No,
             MatchMode::Port => selection.blocks_target(entry, matched),
-            // A connection that a listener accepted is not what keeps the port: the listener is.
+            // A connection that a listener accepted does not occupy the port; the listener does.
             MatchMode::Numbers if !state.holds_port() && entry.direction == Some(Direction::In) => Answer::No,
             MatchMode::Numbers if !state.holds_port() => selection.test_numbers(entry, matched),
             MatchMode::Listeners if !state.holds_port() => Answer::No,
@@ -195,7 +196,7 @@ pub(super) fn matched_entries(
     matched_entries
 }
 
-/// Returns whether a port was named by number, and neither the connections nor a quick scan were asked for.
+/// Returns whether the user named a port by number and requested neither connections nor a quick scan.
 fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
     !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }
@@ -247,7 +248,7 @@ fn column(name: &str, option: &str) -> Result<&'static Column, Error> {
     })
 }
 
-/// Orders the listing by a column; equal entries stay in the usual order.
+/// Sorts the listing by a column. Equal entries keep the usual order.
 fn sort(report: &mut Report, key: &str) -> Result<(), Error> {
     let (name, falling) = key.strip_prefix('-').map_or((key, false), |name| (name, true));
     let column = column(name, &format!("--sort {key}"))?;
@@ -275,7 +276,7 @@ fn check_pids(args: &ListArgs, common: &CommonArgs, selection: &Selection) -> Re
     Ok(())
 }
 
-/// Prints the processes of the entries that matched, each once, in ascending order.
+/// Prints the processes of the matching entries, each process once, in ascending order.
 fn pids(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let pids: BTreeSet<_> = report.entries.iter().flat_map(|j| j.socket.owner.pids()).collect();
     pids.into_iter().try_for_each(|pid| writeln!(out, "{pid}"))

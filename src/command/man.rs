@@ -1,7 +1,7 @@
 //! `portolan man`: the manual pages, made from the declaration of the command line and from its help texts.
 //!
-//! portolan(1) covers every command, so a reader who looks for an option need not know which command has it. Every text
-//! about an option comes from its help; only the sections that the help does not have are written here.
+//! portolan(1) covers every command, so readers can find an option without knowing its command. The texts about
+//! options come from the help; this module contains only the sections that the help does not have.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("NO_COLOR", "If set and not empty, the output has no colour, unless --color is given."),
     ("PORTOLAN_COMPLETE", "Used by the shell completions only."),
     ("PORTOLAN_REGISTRY", "The registry to use, as with --registry. An empty value is ignored."),
-    ("TERM", "If it is dumb, the output has no colour and watch shows no screen."),
+    ("TERM", "If the value is dumb, the output has no colour and watch shows no screen."),
 ];
 
 /// The files that the program reads.
@@ -80,7 +80,8 @@ fn audit_page(program: &Command, audit: &Command, out: &mut dyn Write) -> io::Re
     audit.get_arguments().filter(|arg| !arg.is_hide_set()).for_each(|arg| option(&mut roff, arg));
     roff.control("SH", ["FINDINGS"]);
     roff.text([roman(
-        "portolan audit --rules prints when each is raised, its severity, why it matters and what to do.",
+        "portolan audit --rules prints for each finding when it is raised, its severity, why it matters \
+            and what to do.",
     )]);
     for flag in Flag::all() {
         entry(&mut roff, flag.code(), &format!("{}.", flag.description()));
@@ -249,7 +250,7 @@ fn option(roff: &mut Roff, arg: &Arg) {
     roff.text([roman(help)]);
 }
 
-/// Writes paragraphs; the lines of an indented one stay as they are.
+/// Writes paragraphs. The lines of an indented paragraph stay as they are.
 fn prose(roff: &mut Roff, text: &str) {
     for (at, paragraph) in text.split("\n\n").enumerate() {
         if at > 0 {

@@ -42,12 +42,13 @@ pub enum Exit {
     Matched,
     /// Nothing matched.
     Nothing,
-    /// An audit found nothing that counts, or a diff found no change, and everything relevant was visible.
-    Clear,
-    /// An audit found something that counts, or a diff found a change.
-    Findings,
-    /// An audit found nothing that counts, a diff found no change, or a policy was drafted, but not everything was
+    /// An audit found nothing at or above the threshold, or a diff found no change, and everything relevant was
     /// visible.
+    Clear,
+    /// An audit found something at or above the threshold, or a diff found a change.
+    Findings,
+    /// An audit found nothing at or above the threshold, a diff found no change, or a policy was drafted, but not
+    /// everything was visible.
     Incomplete,
     /// A usage error or any other error.
     Failed,
@@ -69,7 +70,7 @@ impl Exit {
 /// Runs the command of the command line.
 ///
 /// # Errors
-/// An error is exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe).
+/// An error leads to exit code 2, unless [`is_broken_pipe`](stdout::is_broken_pipe).
 fn run_command(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common.resolved();
     let ui = Ui::new(common);
@@ -109,8 +110,8 @@ fn help(args: &HelpArgs, out: &mut dyn Write) -> Result<Exit, Error> {
     Ok(Exit::Matched)
 }
 
-/// Returns the text of `--version` after the version: the date of the registry, the sources of the registry and of its
-/// evidence, and what this build requires of the system.
+/// Returns the text of `--version` after the version: the date of the registry, the sources of the registry and of
+/// its evidence, and the system that this build requires.
 #[must_use]
 pub fn version() -> String {
     let registry = Registry::embedded();
@@ -169,8 +170,8 @@ impl Ui {
         }
     }
 
-    /// Prints on standard error what matters to the reader of this answer and could not be observed: each cause in one
-    /// line, or with `verbose` every gap and note in full.
+    /// Prints on standard error the parts that could not be observed and that matter for this answer: one line for
+    /// each cause, or with `verbose` every gap and note in full.
     pub(crate) fn print_caveats(&self, report: &Report, verbose: bool) {
         if verbose {
             self.print_notices(&report.snapshot);
@@ -180,8 +181,8 @@ impl Ui {
         }
     }
 
-    /// Prints on standard error what could not be observed. A failed write must not end the run: the output has the
-    /// gaps as well.
+    /// Prints the parts that could not be observed on standard error. A failed write must not end the run, because
+    /// the output contains the gaps too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
         let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut io::stderr().lock());
     }
@@ -212,7 +213,7 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     snapshot.host.labels.extend(common.label.iter().cloned());
 }
 
-/// Judges a snapshot, and then removes what the options leave out: the rules need it.
+/// Judges a snapshot, then removes the parts that the options leave out. The rules need these parts.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
@@ -222,7 +223,8 @@ pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs
     report
 }
 
-/// Reads what the scan left out about some processes of a report, unless the report is of a saved snapshot.
+/// Reads the details that the scan left out about some processes of a report, unless the report is of a saved
+/// snapshot.
 pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &CommonArgs) {
     if common.from.is_some() {
         return;

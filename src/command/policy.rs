@@ -1,4 +1,4 @@
-//! `portolan policy`: drafts a policy from what listens, checks a policy, and reads its files.
+//! `portolan policy`: drafts a policy from the current listeners, checks a policy, and reads its files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -134,7 +134,7 @@ fn included(
     Ok((Included { name: shown.join(within).display().to_string(), identity: text(&path), bytes }, date))
 }
 
-/// Opens a regular file; an included pipe would block.
+/// Opens a regular file. A pipe would block.
 fn regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -1,4 +1,4 @@
-//! The texts of portolan-policy(5) that the help does not have.
+//! The texts of portolan-policy(5) that the help does not contain.
 
 /// The keys of a rule that allows listeners, in the order of the manual.
 pub(super) const ALLOW: [(&str, &str); 18] = [
@@ -28,26 +28,30 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("container", "The container of each process, by name or ID."),
     (
         "netns",
-        "The network namespace: \"own\" (the default), \"unnamed\" (another without a name), or its name.",
+        "The network namespace: \"own\" (the default), \"unnamed\" (any other namespace without a name), \
+            or its name.",
     ),
-    ("reason", "Why it may listen."),
-    ("owner", "Who is responsible for it."),
-    ("expires", "The last day of the rule, in UTC. After it, what the rule allowed is unexpected."),
-    ("accept", "Findings about the program that are accepted for what the rule allows: [\"impostor\"]."),
-    ("required", "If true, the listener must exist; otherwise it is missing."),
+    ("reason", "Why the listener is allowed."),
+    ("owner", "The person or team that is responsible for the listener."),
+    ("expires", "The last day of the rule, in UTC. After this day, the rule allows nothing."),
+    (
+        "accept",
+        "Findings about the program that are accepted for the listeners of this rule: [\"impostor\"].",
+    ),
+    ("required", "If true, the audit reports a missing listener."),
 ];
 
 /// The keys of a rule that sets the severity of findings.
 pub(super) const SEVERITY: [(&str, &str); 7] = [
-    ("code", "The findings, one code or a list. Required."),
+    ("code", "The code of a finding, or a list of codes. Required."),
     (
         "severity",
         "\"off\", \"info\", \"notice\", \"warning\" or \"critical\"; off removes the finding. Required.",
     ),
     ("reason", "Why. Required."),
     ("id", "The name of the rule; unique over all files."),
-    ("hosts", "As for allow."),
-    ("owner", "Who is responsible for the rule."),
+    ("hosts", "The same as in [[allow]]."),
+    ("owner", "The person or team that is responsible for the rule."),
     ("expires", "The last day of the rule, in UTC."),
 ];
 

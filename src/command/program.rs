@@ -71,7 +71,7 @@ fn complain(line: &str) -> u8 {
 }
 
 /// Returns an error message for an option of a listing that this command does not accept: the similar option that the
-/// parser suggests would mislead.
+/// parser suggests would be wrong here.
 fn list_option_error(error: &clap::Error) -> Option<String> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option))
@@ -85,17 +85,17 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Options of other programs that this program does not have, each with what to type.
+/// Options of other programs that this program does not have, each with the equivalent command.
 const HABITS: [(&str, &str); 6] = [
     ("-c", "for the sockets of a program type portolan NAME"),
     ("-g", "for the processes of a user type portolan --user NAME"),
     ("-k", "to end what listens on a port type kill $(portolan --pids 3000)"),
-    ("-r", "addresses and ports are always numbers; leave it out"),
+    ("-r", "addresses and ports are always numbers; leave the option out"),
     ("-w", "raw sockets are not listed; type ss -w"),
     ("-x", "Unix sockets are not listed; type ss -x"),
 ];
 
-/// Returns an error message with what to type, for an option of ss, lsof, netstat or fuser.
+/// Returns an error message with the equivalent command for an option of ss, lsof, netstat or fuser.
 fn habit_error(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;

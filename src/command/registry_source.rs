@@ -12,8 +12,8 @@ use crate::registry::Registry;
 /// Larger files are refused: IANA's own file has about one MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry that the option names, else the one that the environment names, else the embedded one. An empty
-/// variable names none.
+/// Returns the registry that the option names, or else the registry that the environment names, or else the embedded
+/// registry. An empty variable names no registry.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry, Error> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }

@@ -1,10 +1,10 @@
 //! The terminal as a screen: taken over, drawn on, and restored.
 //!
-//! The terminal is restored however the run ends: by quitting, by an error, by a signal that asks a program to end, and
-//! by a panic, for which a hook is set because a release build aborts without unwinding. It is also restored while the
-//! program is stopped (Ctrl-Z), and taken over again when the program continues. The content of the screen is decided
-//! elsewhere. On Unix the lock of standard output is not taken: another thread that holds the lock must not prevent the
-//! terminal from being restored.
+//! The terminal is restored in all cases: after the user quits, after an error, after a signal that asks a program to
+//! end, and after a panic (through a hook, because a release build aborts without unwinding). The terminal is also
+//! restored while the program is stopped (Ctrl-Z), and taken over again when the program continues. Other modules
+//! decide the content of the screen. On Unix the lock of standard output is not taken: another thread that holds the
+//! lock must not prevent the terminal from being restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -62,7 +62,8 @@ impl Screen {
     /// Takes over the terminal.
     ///
     /// # Errors
-    /// If standard output is not a terminal, or if it cannot be set up; the terminal is then unchanged.
+    /// Returns an error if standard output is not a terminal, or if the terminal cannot be set up; the terminal is
+    /// then unchanged.
     pub fn enter() -> io::Result<Self> {
         let mut screen = Screen { out: output()? };
         let spare = output()?;
@@ -73,16 +74,16 @@ impl Screen {
                 before(panic);
             }));
         });
-        // If this fails, dropping the screen undoes what was done.
+        // If this fails, dropping the screen undoes the steps so far.
         screen.take()?;
         Ok(screen)
     }
 
-    /// Takes over the terminal again. This program may have it already: the process that stopped the program may have
-    /// changed the settings.
+    /// Takes over the terminal again. This program may already control the terminal, but the process that stopped the
+    /// program may have changed the settings.
     ///
     /// # Errors
-    /// If the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub fn take(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enable_raw_mode()?;
@@ -96,7 +97,7 @@ impl Screen {
     /// Restores the terminal, stops the program until a signal continues it, and takes over the terminal again.
     ///
     /// # Errors
-    /// If the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub fn stop(&mut self) -> io::Result<()> {
         give_back(&self.out);
         #[cfg(unix)]
@@ -115,7 +116,7 @@ impl Screen {
     /// Shows a frame in place of the last one.
     ///
     /// # Errors
-    /// If the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let mut bytes = Vec::new();
         // Each line is cleared before it is written: after a write to the last column, a terminal would clear that
@@ -130,10 +131,10 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Replaces the first line, and leaves the others.
+    /// Replaces the first line, and leaves the other lines.
     ///
     /// # Errors
-    /// If the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub fn show_first(&mut self, line: &str) -> io::Result<()> {
         let mut bytes = Vec::new();
         queue!(bytes, MoveTo(0, 0), Clear(ClearType::CurrentLine))?;
@@ -149,7 +150,7 @@ impl Drop for Screen {
     }
 }
 
-/// Restores the terminal, once. Errors are ignored: if the terminal is gone, they cannot be shown.
+/// Restores the terminal, once. Errors are ignored, because a terminal that is gone cannot show them.
 fn give_back(mut out: &Out) {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = queue!(out, ResetColor, Show, LeaveAlternateScreen);
@@ -169,7 +170,7 @@ fn output() -> io::Result<Out> {
 }
 
 /// Returns whether colour can be written. On Windows the console is asked first; if it does not support escape
-/// sequences, crossterm, which colours the table, would leave out the text.
+/// sequences, crossterm, the library that colours the table, would leave out the text.
 pub fn takes_colour() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
@@ -182,7 +183,7 @@ pub fn takes_colour() -> bool {
 /// listens.
 ///
 /// # Errors
-/// If the system does not allow a signal handler.
+/// Returns an error if the system does not allow a signal handler.
 pub fn inputs() -> io::Result<Inputs> {
     let (sender, receiver) = channel();
     signals(sender.clone())?;
@@ -197,10 +198,10 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Listens to the keyboard as well; the terminal must pass on single keys by then.
+    /// Listens to the keyboard as well. The terminal must already report single keys.
     ///
     /// # Errors
-    /// If no thread can be started.
+    /// Returns an error if no thread can be started.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
         // After the first poll, no change of the size is missed.

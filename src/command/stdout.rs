@@ -1,4 +1,4 @@
-//! Standard output: errors name it, and a reader that closes it changes no verdict.
+//! Standard output: an error names it, and a closed pipe does not change the verdict.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -7,8 +7,8 @@ use anyhow::Error;
 /// Standard output, buffered.
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
-    /// Whether a write fails once the reader has left. Otherwise the output is dropped from then on, so that the
-    /// command runs to its end and returns its verdict.
+    /// Whether a write fails after the reader has closed the output. Otherwise all later output is dropped, so that
+    /// the command runs to its end and returns its verdict.
     stops_without_reader: bool,
     reader_left: bool,
 }
@@ -34,7 +34,8 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `done` instead of an error if only the reader has left and that does not stop the command.
+    /// Returns `done` instead of an error if the only problem is a closed output and this problem must not stop the
+    /// command.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -64,7 +65,7 @@ impl Write for Stdout {
     }
 }
 
-/// Returns whether a command failed only because the reader of standard output has left.
+/// Returns whether a command failed only because the reader closed the output.
 #[must_use]
 pub fn is_broken_pipe(error: &Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| {
@@ -73,20 +74,20 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream that has
-/// nothing to write would not notice it otherwise.
+/// Returns whether the other end of standard output, a pipe or a connection, has been closed. A stream of events
+/// without an event to write would otherwise not notice that.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = io::stdout();
-    // `poll` reports errors and hang-ups without being asked for them.
+    // `poll` reports errors and hang-ups even if they are not requested.
     let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut ends, Some(&at_once)).is_ok_and(|count| count > 0)
         && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Returns false: on other systems only the next write notices it.
+/// Returns false: on other systems only the next write fails.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn has_reader_left() -> bool {
     false

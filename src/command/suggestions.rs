@@ -1,4 +1,4 @@
-//! Messages about names that match nothing, with what was probably meant.
+//! Messages about names that match nothing, with suggestions.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::model::RunTarget;
 use crate::observe;
 use crate::query::{Selection, names};
 
-/// Returns a message for each target whose name is not known. The report must not be narrowed yet.
+/// Returns a message for each target whose name is not known. Call this before the report is narrowed.
 pub(super) fn unknown_names(
     selection: &Selection,
     matched: &HashSet<usize>,
@@ -20,7 +20,7 @@ pub(super) fn unknown_names(
     unknown.into_iter().map(|name| unknown_name(name, report, common)).collect()
 }
 
-/// Returns the message for an unknown name, with what was probably meant.
+/// Returns the message for an unknown name, with a suggestion.
 pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> String {
     let meant = match option_for(name, report, common) {
         Some(option) => format!("; did you mean --{option} {name}?"),
@@ -29,7 +29,7 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
     format!("{name}: no such port, service, program or running process{meant}")
 }
 
-/// Returns a message for each value of `--not` that excludes nothing. The report must not be narrowed yet.
+/// Returns a message for each value of `--not` that excludes nothing. Call this before the report is narrowed.
 pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: &CommonArgs) -> Vec<String> {
     let unused = selection.unused_exclusions(&report.entries);
     let message = |typed: &str| {
@@ -40,7 +40,7 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
     unused.into_iter().map(message).collect()
 }
 
-/// Returns the option whose value a name is: of a user, of a systemd unit or of a container.
+/// Returns the option for which a name is a value: a user, a systemd unit or a container.
 fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
     let sockets = || report.entries.iter().map(|entry| &entry.socket);
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);
@@ -66,8 +66,8 @@ fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'stat
     }
 }
 
-/// Returns the subcommands, running programs and scripts, services in use here, and names of the registry that are near
-/// an unknown name, as the end of a message; empty if there are none.
+/// Returns the subcommands, running programs and scripts, services in use here, and names of the registry that are
+/// similar to an unknown name, as the end of a message. The text is empty if no name is similar.
 fn suggestion(name: &str, report: &Report) -> String {
     let commands = cli::commands();
     let listeners = || report.entries.iter().filter(|entry| entry.socket.state.holds_port());

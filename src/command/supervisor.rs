@@ -1,8 +1,9 @@
 //! Runs the command in a child process if a file system could keep this process from ending.
 //!
-//! A thread that reads from a FUSE file system cannot be ended before the file system answers, and neither can its
-//! process. The command has a limit for each such read and prints its complete output in time, but then its process
-//! stays. So a child process runs the command and reports its exit code, and this process ends at once.
+//! A thread that reads from a FUSE file system cannot end before the file system answers, and neither can its
+//! process. The command has a time limit for each such read and prints its complete output in time, but its process
+//! may not be able to end. So a child process runs the command and reports the exit code, and this process ends at
+//! once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -28,7 +29,7 @@ const PIPE: &str = "PORTOLAN_EXIT_CODE_PIPE";
 /// command.
 pub(super) fn supervised(run: impl FnOnce() -> u8) -> u8 {
     if let Some(mut pipe) = pipe_of_supervisor() {
-        // Without a reader, the command would go on after its supervisor has been killed.
+        // Without a reader, the command would continue after its supervisor was killed.
         let _ = set_parent_process_death_signal(Some(Signal::TERM));
         let code = run();
         let _ = io::stdout().flush();

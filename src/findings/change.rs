@@ -1,4 +1,4 @@
-//! Findings about what differs from a baseline.
+//! Findings about differences from a baseline.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,17 @@ use crate::model::{Device, ExeState, Exposure, Netns, Protocol, Severity, host, 
 named! {
     /// How a listener changed from one snapshot to the next.
     pub enum ChangeKind {
-        /// It is new.
+        /// The listener is new.
         Appeared = "appeared",
-        /// It is gone.
+        /// The listener is gone.
         Vanished = "vanished",
         /// Other programs or another user own the same address and port.
         Changed = "changed",
         /// The path of the program is the same, but the running file is no longer at that path.
         Replaced = "replaced",
-        /// More can reach the same service than before.
+        /// More clients can reach the same service than before.
         Widened = "widened",
-        /// Fewer can reach the same service than before.
+        /// Fewer clients can reach the same service than before.
         Narrowed = "narrowed",
     }
 }
@@ -36,25 +36,25 @@ pub struct ListenerState {
     pub address: IpAddr,
     /// Local port.
     pub port: u16,
-    /// The device it is bound to.
+    /// The device that the socket is bound to.
     pub device: Option<Device>,
-    /// Its network namespace; `None` for the observer's own.
+    /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// Who can reach it.
+    /// The clients that can reach the listener.
     pub exposure: Exposure,
-    /// What is known about its processes: `held`, `hidden`, ….
+    /// The knowledge about its processes: `held`, `hidden`, ….
     pub owner: &'static str,
-    /// The programs that own it, by file or else by name; each once.
+    /// The programs that own the listener, each once, by file or else by name.
     pub programs: Vec<String>,
-    /// What the interpreters and relays among them run; each once.
+    /// The scripts of its interpreters and the arguments of its relays, each once.
     pub runs: Vec<String>,
-    /// The state of their program files, the most suspicious one of several; `None` if no file could be read.
+    /// The state of the program files: the most suspicious state of several; `None` if no file could be read.
     pub executable: Option<ExeState>,
-    /// Its user, by name or else by number.
+    /// The user, by name or else by number.
     pub user: Option<String>,
 }
 
-/// A sentence cuts longer texts of what an interpreter runs here, in characters.
+/// The maximum length in a sentence of a script or of the arguments of a relay, in characters.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {
@@ -92,7 +92,7 @@ impl ListenerState {
         format!("{} {}", self.protocol, self.endpoint())
     }
 
-    /// Returns address and port, with device and network namespace.
+    /// Returns the address and port, with the device and network namespace.
     pub(crate) fn endpoint(&self) -> String {
         let host = host(self.address, self.device.as_deref());
         format!("{host}:{}{}", self.port, in_namespace(self.netns.as_ref()))
@@ -112,11 +112,11 @@ pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
 pub struct BaselineChange {
     /// How the listener changed.
     pub change: ChangeKind,
-    /// When the baseline was taken.
+    /// The time of the baseline.
     pub baseline: Timestamp,
-    /// The listener as it was; `None` for one that appeared.
+    /// The listener in the baseline; `None` if the listener appeared.
     pub before: Option<ListenerState>,
-    /// The listener as it is; `None` for one that vanished.
+    /// The listener now; `None` if the listener vanished.
     pub after: Option<ListenerState>,
     /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
     pub passing: bool,
@@ -164,11 +164,13 @@ impl BaselineChange {
                 is.processes(),
                 was.endpoint()
             ),
-            // No comparison makes such a change.
+            // No comparison produces such a change.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if self.passing {
-            said.push_str(" It may be a client that waits for an answer: such sockets come and go.");
+            said.push_str(
+                " This socket may belong to a client that waits for an answer: such sockets come and go.",
+            );
         }
         if !self.sure {
             said.push_str(match self.change {
@@ -194,7 +196,7 @@ impl From<BaselineChange> for super::Evidence {
 }
 
 impl Evidence {
-    /// Returns what changed.
+    /// Returns the facts that changed.
     #[must_use]
     pub const fn change(&self) -> &BaselineChange {
         let (Evidence::Appeared(Appeared(change))
@@ -231,7 +233,7 @@ impl FindingKind for Appeared {
     }
 }
 
-/// The listener is in the baseline and gone now.
+/// The listener is in the baseline, but not in this scan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Vanished(pub BaselineChange);
 
@@ -243,7 +245,8 @@ impl FindingKind for Vanished {
         on_loopback: OnLoopback::Same,
         description: "a listener of the baseline is gone",
         why: "A service that somebody depends on may be down.",
-        remedy: "if it is not intended, restore the service; if it is, take a new baseline: portolan capture > baseline.json",
+        remedy: "if the listener should still exist, restore the service; otherwise take a new baseline: \
+            portolan capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {
@@ -255,7 +258,7 @@ impl FindingKind for Vanished {
     }
 }
 
-/// Another program or user has the port than in the baseline.
+/// The port belongs to another program or user than in the baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed(pub BaselineChange);
 
@@ -265,7 +268,7 @@ impl FindingKind for Changed {
         family: FindingFamily::Change,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "another program or user has the port than in the baseline",
+        description: "the port belongs to another program or user than in the baseline",
         why: "Clients connect to the port and do not notice that another program answers.",
         remedy: "find out who changed the program and why; if the change is intended, take a new baseline: portolan capture > baseline.json",
     };
@@ -303,7 +306,7 @@ impl FindingKind for Replaced {
     }
 }
 
-/// More can reach the service than in the baseline.
+/// More clients can reach the service than in the baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Widened(pub BaselineChange);
 
@@ -335,7 +338,7 @@ impl FindingKind for Widened {
     }
 }
 
-/// Fewer can reach the service than in the baseline.
+/// Fewer clients can reach the service than in the baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Narrowed(pub BaselineChange);
 
@@ -347,7 +350,8 @@ impl FindingKind for Narrowed {
         on_loopback: OnLoopback::Same,
         description: "fewer clients can reach the service than in the baseline",
         why: "Clients that could reach the service before may no longer reach it.",
-        remedy: "if it is not intended, restore the service; if it is, take a new baseline: portolan capture > baseline.json",
+        remedy: "if the change is a mistake, undo the change; otherwise take a new baseline: portolan \
+            capture > baseline.json",
     };
 
     fn severity(&self) -> Severity {

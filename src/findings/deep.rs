@@ -13,7 +13,8 @@ impl FindingKind for TakenPort {
         on_loopback: OnLoopback::Same,
         description: "a port is taken, but no kernel table shows the socket",
         why: "Either a rootkit hides the socket, or the kernel does not list this kind of socket.",
-        remedy: "scan the machine from another one, and boot it from trusted media; do not rely on its own tools",
+        remedy: "scan this machine from another machine, and boot it from trusted media; do not rely on \
+            the tools of this machine",
     };
 
     /// The severity is lower if a socket that is bound and does not listen would look the same.
@@ -36,7 +37,7 @@ impl FindingKind for TakenPort {
         );
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             said.push_str(
-                " Bound sockets that do not listen could not be listed here, and one of them would look the same.",
+                " Sockets that are bound but do not listen could not be listed, and such a socket looks the same.",
             );
         }
         said
@@ -50,12 +51,12 @@ impl FindingKind for Disagreement {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
         description: "one kernel table shows a socket that another does not",
-        why: "Tools that read the other table miss the socket; some rootkits cause exactly this.",
+        why: "Tools that read the other table miss the socket; some rootkits hide sockets in this way.",
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
 
-    /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel the same question and parses
-    /// the answer itself.
+    /// The severity is lower if only netstat2 lacks the socket: netstat2 asks the kernel for the same list and has
+    /// its own parser.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

@@ -30,13 +30,13 @@ impl FindingKind for RunsFromMemory {
     }
 }
 
-/// A program of which any user can replace a file.
+/// A program with a file that any user can replace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WritableProgram {
     /// The process.
     #[serde(flatten)]
     pub running: RunningProgram,
-    /// The script, jar or class path that any user can replace; `None` if it is the program file.
+    /// The script, jar or class path that any user can replace; `None` if that file is the program file.
     pub script: Option<String>,
     /// The world-writable file or directory.
     pub writable: String,
@@ -47,7 +47,7 @@ pub struct WritableProgram {
 pub struct WritableExecutable {
     /// The programs.
     pub found: Vec<WritableProgram>,
-    /// Lower for a program that a build tool made for a single run.
+    /// The severity is lower for a program that a build tool made for a single run.
     #[serde(skip)]
     pub severity: Severity,
 }
@@ -90,9 +90,9 @@ impl FindingKind for WritableExecutable {
 /// The program file is gone or was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeletedExecutable {
-    /// Processes whose file was replaced: another file has its path.
+    /// Processes whose file was replaced: another file is at its path.
     pub replaced: Vec<RunningProgram>,
-    /// Processes whose file is gone: no file has its path.
+    /// Processes whose file is gone: no file is at its path.
     pub gone: Vec<RunningProgram>,
 }
 
@@ -103,8 +103,9 @@ impl FindingKind for DeletedExecutable {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "the running program file was deleted, or replaced by an upgrade",
-        why: "After an upgrade, the process still runs the old file, without the fixes. If no file has the path now, someone may have removed the program on purpose.",
-        remedy: "restart the service; if no file has the path any more, find out why first",
+        why: "After an upgrade, the process still runs the old file, without the fixes. If its path no \
+            longer exists, someone may have removed the program on purpose.",
+        remedy: "if the program file no longer exists, find out why; then restart the service",
     };
 
     /// The severity is lower for an upgrade, which leaves another file at the path.
@@ -116,7 +117,7 @@ impl FindingKind for DeletedExecutable {
         let mut said = Vec::new();
         if !self.replaced.is_empty() {
             said.push(format!(
-                "The program file was replaced while the program runs, as by an upgrade: {}.",
+                "The program file was replaced while the program runs, for example by an upgrade: {}.",
                 RunningProgram::list(&self.replaced)
             ));
         }
@@ -127,7 +128,7 @@ impl FindingKind for DeletedExecutable {
     }
 }
 
-/// A program that is not the file its package installed.
+/// A program file that differs from the file that its package installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModifiedProgram {
     /// The process.
@@ -160,8 +161,10 @@ impl FindingKind for ModifiedExecutable {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "the program file is not the one its package installed (audit)",
-        why: "Package managers replace whole files, so something else changed this one: a backdoor looks like this.",
-        remedy: "keep a copy of the file, find out who changed it, then reinstall the package; if the change is yours, divert the packaged file",
+        why: "The package manager did not make this change. An attacker who adds a backdoor changes a \
+            program file in this way.",
+        remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if \
+            you made the change yourself, divert the packaged file",
     };
 
     fn sentence(&self) -> String {

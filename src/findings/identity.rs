@@ -11,15 +11,15 @@ use crate::model::{Pid, ReplaceableBy, RestsOn, Severity, named};
 pub struct UnknownProcess {
     /// The process.
     pub pid: Pid,
-    /// The name of its file, of its script, or of the process.
+    /// The name of the program file, of the script, or of the process.
     pub program: String,
-    /// What that program is, if it is known; several if a name does not distinguish them.
+    /// The product of the program, if it is known. Several products can have the same program name.
     pub products: Vec<&'static str>,
-    /// What the identification rests on.
+    /// The evidence for the identification.
     pub rests_on: RestsOn,
 }
 
-/// A process on a guarded service's port that is not among the programs known to serve it.
+/// A process that listens on the port of a guarded service, but is not a program known to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Impostor {
     /// The guarded service.
@@ -28,31 +28,32 @@ pub struct Impostor {
     pub expected: Vec<&'static str>,
     /// The processes that listen on the port instead.
     pub found: Vec<UnknownProcess>,
-    /// Why an unknown program there is suspicious.
+    /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// Who can have put the files there that run; the least trustworthy of them.
+    /// The users who can replace the files that run, for the least trustworthy file.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// Which program all the processes are at least named like.
+    /// The kind of program whose name all the processes have.
     #[serde(skip)]
     pub fitting_name: FittingName,
-    /// The file of code that was loaded into a program, if that is why a user can change what runs.
+    /// The file of code that was loaded into a program, if a user can change the running code through this file.
     #[serde(skip)]
     pub code: Option<String>,
 }
 
-/// Which program the name of a process fits; in rising order of what the name explains.
+/// The kind of program whose name a process has. The variants are in rising order of the facts that the name
+/// explains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
-    /// No program that could be expected there.
+    /// Not a name of a program that is expected on the port.
     None,
-    /// A program that holds ports for others.
+    /// A name of a program that opens ports for other programs.
     Forwarder,
-    /// A program that serves the port.
+    /// A name of a program that serves the port.
     Server,
 }
 
-/// A sentence names this many expected programs and counts the rest.
+/// The maximum number of expected programs that a sentence names; the rest are counted.
 const EXPECTED: usize = 6;
 
 impl FindingKind for Impostor {
@@ -61,14 +62,14 @@ impl FindingKind for Impostor {
         family: FindingFamily::Identity,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "a program listens on the port of a well-known service and is not a known server of it",
+        description: "a program that is not a known server listens on the port of a well-known service",
         why: "Clients send passwords and data to this port without checking which program answers.",
-        remedy: "find out who started the program; if it belongs here, allow it in the policy",
+        remedy: "find out who started the program; if the program is intended, allow it in the policy",
     };
 
-    /// The severity is lower if only a command line that a user can have rewritten proves the name, and critical if
-    /// anyone can have put the program there, or if a user who is not root can and the program's name does not fit
-    /// either: people do run such servers and forwarders from their home directories.
+    /// The severity is lower if the only proof of the name is a command line that a user can rewrite. It is critical
+    /// if any user can replace the program, or if a user who is not root can replace it and the name of the program
+    /// does not fit: people do run such servers and forwarders from their home directories.
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
@@ -78,7 +79,7 @@ impl FindingKind for Impostor {
     }
 
     fn sentence(&self) -> String {
-        // The sentence has one text for each program, even if several processes run it.
+        // The sentence has one text for each program, even if several processes run the program.
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
         for UnknownProcess { program, pid, rests_on, products } in &self.found {
             let mut about = products.join(" or ");
@@ -109,8 +110,11 @@ impl FindingKind for Impostor {
         if let Some(named_like) = named_like {
             let but = match self.file {
                 _ if self.code.is_some() => "it runs code of a user who is not root",
-                ReplaceableBy::Anyone => "anyone can have put the program file there",
-                ReplaceableBy::Root => "only its command line says so, and a process can rewrite that",
+                ReplaceableBy::Anyone => "any user can replace the program file",
+                ReplaceableBy::Root => {
+                    "only the command line has this name, and a process can rewrite \
+                        its command line"
+                }
                 ReplaceableBy::Unknown => "the script that its command line names was not found",
                 _ => "a user who is not root can replace the program file",
             };
@@ -123,7 +127,7 @@ impl FindingKind for Impostor {
             );
         }
         format!(
-            "{} {listens} on the port of {}, but {is} not a known server of it ({}). {}",
+            "{} {listens} on the port of {}, but {is} not a known server of that service ({}). {}",
             list(&found),
             self.service,
             first_of(&expected, EXPECTED),
@@ -137,9 +141,9 @@ impl FindingKind for Impostor {
 pub struct Tool {
     /// The process.
     pub pid: Pid,
-    /// The name of its program file, else of the process.
+    /// The name of the program file, or else of the process.
     pub program: String,
-    /// Its arguments, joined by blanks and cut if they are long.
+    /// The arguments, joined by blanks and cut if they are long.
     pub command: String,
 }
 
@@ -190,7 +194,7 @@ pub struct AdHoc {
     /// The process.
     #[serde(flatten)]
     pub tool: Tool,
-    /// What it does with a connection: `relay` or `listen`.
+    /// What the tool does with a connection: `relay` or `listen`.
     pub used_for: &'static str,
     /// The severity from the table of tools.
     #[serde(skip)]
@@ -205,7 +209,7 @@ impl FindingKind for AdHoc {
         on_loopback: OnLoopback::Same,
         description: "netcat, socat or code given on the command line listens: a temporary tool, not a service",
         why: "A temporary tool is not maintained and has no access control.",
-        remedy: "end the process if it is no longer needed; if it belongs here, make it a service and allow it in the policy",
+        remedy: "if the process is no longer needed, end it; otherwise make it a service and allow it in the policy",
     };
 
     fn severity(&self) -> Severity {
@@ -230,7 +234,7 @@ pub struct DualUse {
     pub tool: Tool,
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
     pub kind: &'static str,
-    /// What it does: one sentence.
+    /// The purpose of the program: one sentence.
     pub what: &'static str,
     /// The technique of MITRE ATT&CK; empty if there is none.
     pub attack: &'static str,
@@ -247,7 +251,7 @@ impl FindingKind for DualUse {
         on_loopback: OnLoopback::Same,
         description: "a program used for tunnels, remote control, interception, attack or mining",
         why: "Administrators use such programs, and so do intruders.",
-        remedy: "find out who started it and why; if it belongs here, allow it in the policy",
+        remedy: "find out who started the program and why; if the program is intended, allow it in the policy",
     };
 
     fn severity(&self) -> Severity {
@@ -255,40 +259,35 @@ impl FindingKind for DualUse {
     }
 
     fn sentence(&self) -> String {
-        format!(
-            "{} is named like a program for this use ({}): {}",
-            self.tool.text(),
-            self.kind,
-            sentence(self.what)
-        )
+        format!("{} has the name of a known tool ({}): {}", self.tool.text(), self.kind, sentence(self.what))
     }
 }
 
-/// A process calls itself something that its program file is not.
+/// A process with a name that does not match its program file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Masquerading {
     /// The process.
     pub pid: Pid,
-    /// What it calls itself.
+    /// The name that the process claims.
     pub claims: String,
     /// The path of its program file.
     pub exe: String,
-    /// How it makes itself look like something else.
+    /// The way in which the process disguises itself.
     pub by: Disguise,
 }
 
 named! {
-    /// How a process makes itself look like something else.
+    /// The ways in which a process disguises itself.
     pub enum Disguise {
-        /// It has the name of a kernel thread.
+        /// The process has the name of a kernel thread.
         KernelThread = "kernel-thread",
-        /// The file that runs is mounted over the file of that name.
+        /// Another file is mounted over the path of the running program.
         Mount = "mount",
-        /// Its command line calls it a well-known server.
+        /// The command line contains the name of a well-known server.
         Name = "name",
-        /// It is an interpreter, and its command line names a compiled program as its script.
+        /// The process is an interpreter, and its command line names a compiled program as its script.
         Script = "script",
-        /// Its code does not come from the file that the kernel calls its program.
+        /// The code of the process does not come from its program file.
         ProgramFile = "program-file",
     }
 }
@@ -308,15 +307,15 @@ impl FindingKind for Masquerading {
         let Masquerading { pid, claims, exe, by } = self;
         match by {
             Disguise::Mount => format!(
-                "Process {pid} runs as {exe}, but the file at that path is another one: something is mounted there."
+                "Process {pid} runs {exe}, but this path now leads to another file: something is mounted over it."
             ),
             Disguise::KernelThread => format!(
                 "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
             ),
             Disguise::Name => format!("Process {pid} calls itself {claims}, but runs the program {exe}."),
             Disguise::Script => format!(
-                "The command line of process {pid} names {claims} as its script, but that file is a compiled program: \
-                 {exe} cannot run it and runs other code."
+                "The command line of process {pid} names the script {claims}, but this file is a compiled \
+                 program. {exe} cannot run such a file, so it runs other code."
             ),
             Disguise::ProgramFile => format!(
                 "The kernel names {exe} as the program of process {pid}, but the memory of the process contains no code of \
@@ -331,13 +330,13 @@ impl FindingKind for Masquerading {
 pub struct Unfamiliar {
     /// The processes.
     pub found: Vec<UnknownProcess>,
-    /// The service that usually has the port; `None` if the port belongs to none.
+    /// The service that usually has the port; `None` if no service usually has it.
     pub service: Option<&'static str>,
     /// Whether a user who is not root can replace the program or its script.
     pub is_replaceable: bool,
     /// Whether the file nevertheless has the name of a well-known server.
     pub is_named_like_a_server: bool,
-    /// The file of code that was loaded into a program, if that is why a user can change what runs.
+    /// The file of code that was loaded into a program, if a user can change the running code through this file.
     #[serde(skip)]
     pub code: Option<String>,
 }
@@ -348,7 +347,7 @@ impl FindingKind for Unfamiliar {
         family: FindingFamily::Identity,
         severity: Severity::Notice,
         on_loopback: OnLoopback::Lower,
-        description: "other machines can reach a program that is not known",
+        description: "other machines can reach an unknown program",
         why: "The program is not a known service, so its purpose is unclear.",
         remedy: "check that you know the program and that other machines should reach it",
     };
@@ -379,10 +378,12 @@ impl FindingKind for Unfamiliar {
         };
         let mut text = format!("{} {is}, and other machines can reach it.", list(&names));
         if let Some(service) = self.service {
-            text.push_str(&format!(" The port is usually that of {service}."));
+            text.push_str(&format!(" {service} usually uses this port."));
         }
         if let Some(code) = &self.code {
-            text.push_str(&format!(" A user who is not root can replace code that it runs: {code}."));
+            text.push_str(&format!(
+                " A user who is not root can replace code that the program runs: {code}."
+            ));
         } else if self.is_replaceable {
             text.push_str(&format!(" A user who is not root can replace {its} program file."));
         }
@@ -390,7 +391,7 @@ impl FindingKind for Unfamiliar {
     }
 }
 
-/// Returns a phrase that says what the identification of a program rests on.
+/// Returns a phrase with the evidence for the identification of a program.
 pub(crate) const fn identified(on: RestsOn) -> &'static str {
     match on {
         RestsOn::Exe => "by its program file",

@@ -1,9 +1,9 @@
-//! The catalogue of findings: everything that can be remarkable about a listener, one file for each family.
+//! The catalogue of findings: everything that Portolan reports about a listener, one file for each family.
 //!
 //! A finding is a type here. Its [`FindingKind`] implementation holds its code, severity, description, reason, remedy
 //! and sentence; its fields are the evidence that JSON shows. To add one, write the type, implement the trait next to
-//! it, and name it in the `family!` line of its file: every list (the audit's rules, SARIF, metrics, completions) is
-//! read from there. The function that decides whether a listener has the finding is in `judge`.
+//! it, and name it in the `family!` line of its file. Every list (the audit's rules, SARIF, metrics, completions) is
+//! made from these lines. The function that decides whether a listener has the finding is in `judge`.
 //!
 //! Sentences are raw text: a renderer escapes them for its output.
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::model::{Confidence, Severity, named};
 
-/// Declares what belongs to a family: its `Evidence` enum, its flags, and the conversions between a finding's type and
+/// Declares the parts of a family: its `Evidence` enum, its flags, and the conversions between a finding's type and
 /// the evidence of any family.
 macro_rules! family {
     ($family:ident: $($kind:ident),+ $(,)?) => {
@@ -84,23 +84,23 @@ pub(crate) mod text;
 pub use processes::{Difference, OtherSocket, ProcessGroup, Processes, RunningProgram};
 
 named! {
-    /// What kind of question a finding answers.
+    /// The question that a finding answers.
     pub enum FindingFamily {
-        /// What the registry says about the port.
+        /// The registrations of the port.
         Registry = "registry",
-        /// Who the process is.
+        /// The identity of the process.
         Identity = "identity",
         /// The program file.
         File = "file",
-        /// Who can reach the listener.
+        /// The clients that can reach the listener.
         Reach = "reach",
         /// The socket itself, and other sockets on its port.
         Socket = "socket",
-        /// What the policy allows and requires.
+        /// The listeners that the policy allows and requires.
         Policy = "policy",
-        /// What differs from the baseline.
+        /// The differences from the baseline.
         Change = "change",
-        /// What the kernel's tables hide.
+        /// The sockets that the kernel's tables hide.
         Deep = "deep",
     }
 }
@@ -123,7 +123,7 @@ pub enum OnLoopback {
     Same,
 }
 
-/// What is the same for every finding of a kind.
+/// The facts that are the same for every finding of a kind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FindingInfo {
     /// The stable code, in kebab-case.
@@ -132,19 +132,19 @@ pub struct FindingInfo {
     pub family: FindingFamily,
     /// The usual severity on an address that other machines can reach.
     pub severity: Severity,
-    /// How a loopback address changes that.
+    /// The effect of a loopback address on the severity.
     pub on_loopback: OnLoopback,
-    /// When a listener has the finding: a phrase without a full stop.
+    /// The condition of the finding: a phrase without a full stop.
     pub description: &'static str,
-    /// Why it matters: one sentence.
+    /// The reason why the finding matters: one sentence.
     pub why: &'static str,
-    /// What to do: a phrase without a full stop.
+    /// The remedy: a phrase without a full stop.
     pub remedy: &'static str,
 }
 
 /// A kind of finding: its rule, and its evidence as `Self`.
 pub trait FindingKind {
-    /// What is the same for every finding of this kind.
+    /// The facts that are the same for every finding of this kind.
     const INFO: FindingInfo;
 
     /// Names this kind in lists and comparisons.
@@ -155,7 +155,7 @@ pub trait FindingKind {
         Self::INFO.severity
     }
 
-    /// Returns what the evidence shows, in full sentences.
+    /// Returns the evidence in full sentences.
     fn sentence(&self) -> String;
 }
 
@@ -210,19 +210,19 @@ impl Flag {
         self.0.family
     }
 
-    /// Returns the phrase that says when a listener has the finding.
+    /// Returns the phrase for the condition of the finding.
     #[must_use]
     pub const fn description(self) -> &'static str {
         self.0.description
     }
 
-    /// Returns the sentence that says why the finding matters.
+    /// Returns the sentence about why the finding matters.
     #[must_use]
     pub const fn why(self) -> &'static str {
         self.0.why
     }
 
-    /// Returns the phrase that says what to do.
+    /// Returns the phrase with the remedy.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         self.0.remedy
@@ -268,7 +268,7 @@ impl PartialOrd for Flag {
     }
 }
 
-/// What a finding rests on: data from which every output makes its own text.
+/// The evidence of a finding: data from which every output makes its own text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each variant is named like its family")]
@@ -283,12 +283,12 @@ pub enum Evidence {
     Deep(deep::Evidence),
 }
 
-/// One remarkable thing about one listener.
+/// One finding about one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How urgent it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it rests on; its kind is the finding's flag.
+    /// The evidence. Its kind is the flag of the finding.
     pub evidence: Evidence,
     /// Whether it rests on the port alone, because the owner of the socket is hidden.
     pub is_owner_hidden: bool,
@@ -306,8 +306,8 @@ impl Finding {
         tool.command.clone_from(&tool.program);
     }
 
-    /// Makes a finding of the severity that its evidence has on an address that other machines can reach. `judge` moves
-    /// it by exposure and process.
+    /// Makes a finding. Its severity is that of the evidence on an address that other machines can reach; `judge`
+    /// adapts the severity to the exposure and the process.
     #[must_use]
     pub fn new(evidence: impl Into<Evidence>) -> Self {
         let mut finding =
@@ -316,7 +316,7 @@ impl Finding {
         finding
     }
 
-    /// Returns the severity that its evidence has on an address that other machines can reach.
+    /// Returns the severity of the evidence on an address that other machines can reach.
     #[must_use]
     pub fn evidence_severity(&self) -> Severity {
         match &self.evidence {
@@ -346,7 +346,7 @@ impl Finding {
         }
     }
 
-    /// Returns what the evidence shows, in full sentences of raw text.
+    /// Returns the evidence in full sentences of raw text.
     #[must_use]
     pub fn sentence(&self) -> String {
         let sentence = match &self.evidence {
@@ -367,7 +367,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Returns whether the finding rests on a presumption of the registry's data.
+    /// Returns whether the finding rests on presumed data of the registry.
     #[must_use]
     pub fn is_presumed(&self) -> bool {
         registry::Orphaned::of(&self.evidence).is_some_and(|orphaned| {

@@ -1,4 +1,4 @@
-//! Findings that a policy makes.
+//! Findings about a policy.
 
 use serde::Serialize;
 
@@ -9,15 +9,15 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the rule that fits best: only a few of its conditions do not hold.
+    /// The ID of the nearest rule: only a few of its conditions do not match.
     pub nearest: Option<String>,
-    /// The conditions of that rule that do not hold, one phrase for each: `user is root, not postgres`.
+    /// The conditions of the nearest rule that do not match, one phrase for each: `user is root, not postgres`.
     pub differs: Vec<String>,
-    /// The date on which that rule expired, if the rule would otherwise allow this listener.
+    /// The date on which the nearest rule expired, if the rule would otherwise allow this listener.
     pub expired: Option<String>,
     /// Whether the socket looks like that of a client that waits for an answer: such sockets come and go.
     pub passing: bool,
-    /// Whether the socket accepts traffic; it is only bound otherwise.
+    /// Whether the socket accepts traffic; otherwise the socket is only bound.
     #[serde(skip)]
     pub accepts_traffic: bool,
 }
@@ -29,7 +29,7 @@ impl FindingKind for Unexpected {
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
         description: "no policy rule allows this listener",
-        why: "The policy lists every listener that is intended; this one is not in it.",
+        why: "The policy lists every intended listener, but not this listener.",
         remedy: "stop the program, or add a rule with a reason and an owner to the policy",
     };
 
@@ -45,7 +45,9 @@ impl FindingKind for Unexpected {
     fn sentence(&self) -> String {
         let mut text = self.why_not_allowed();
         if self.passing {
-            text.push_str(" It may be a client that waits for an answer: such sockets come and go.");
+            text.push_str(
+                " This socket may belong to a client that waits for an answer: such sockets come and go.",
+            );
         }
         text
     }
@@ -76,9 +78,9 @@ pub struct Missing {
     pub rule: String,
     /// What the rule requires, in short: `tcp/443 on any address`.
     pub wanted: String,
-    /// Why it must listen, as the rule says.
+    /// The reason of the rule.
     pub reason: Option<String>,
-    /// Its owner, as the rule says.
+    /// The owner of the rule.
     pub owner: Option<String>,
 }
 
@@ -95,7 +97,7 @@ impl FindingKind for Missing {
 
     fn sentence(&self) -> String {
         let Missing { rule, wanted, .. } = self;
-        let mut said = format!("Policy rule {rule} requires {wanted}, and no listener matches it.");
+        let mut said = format!("Policy rule {rule} requires {wanted}, but no listener matches the rule.");
         for (label, text) in [("Reason", &self.reason), ("Owner", &self.owner)] {
             if let Some(text) = text {
                 said.push_str(&format!(" {label}: {}", sentence(text)));

@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::text::{FEW, first_of};
 use crate::model::{Device, Pid, named};
 
-/// Processes that differ only in their process IDs.
+/// A group of processes that differ only in their process IDs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProcessGroup {
-    /// The lowest process ID among them.
+    /// The lowest process ID in the group.
     pub pid: Pid,
-    /// How many there are.
+    /// The number of processes in the group.
     pub count: usize,
     /// Their name.
     pub name: Option<String>,
@@ -48,7 +48,7 @@ pub struct OtherSocket {
 }
 
 named! {
-    /// How the processes of one port differ.
+    /// The difference between the processes of one port.
     pub enum Difference {
         /// They run as different users.
         User = "user",

@@ -10,18 +10,18 @@ use crate::model::{
     AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
 };
 
-/// The process that serves.
+/// The process that serves the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServingProcess {
     /// The process.
     pub pid: Pid,
-    /// The name of its program file, else of the process.
+    /// The name of the program file, or else of the process.
     pub program: String,
-    /// The name of its user, else the user ID.
+    /// The name of the user, or else the user ID.
     pub user: Option<String>,
 }
 
-/// The setting in a configuration file that decides.
+/// A setting in a configuration file that decides which clients the service admits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfiguredAccess {
     /// The file.
@@ -32,7 +32,7 @@ pub struct ConfiguredAccess {
     pub clients: AdmittedClients,
 }
 
-/// A service that is dangerous if other machines can reach it, and that they can reach.
+/// A dangerous service that other machines can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exposed {
     /// The service, by the name of its row in the table of dangerous services.
@@ -57,11 +57,11 @@ pub struct Exposed {
     pub outsider_gets: &'static str,
     /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
-    /// Whether it encrypts: `none`, `optional` or `always`.
+    /// Whether the service encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
-    /// What the danger rests on.
+    /// The evidence for the danger.
     pub basis: DangerBasis,
-    /// The setting that decides, if the basis is the configuration file.
+    /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
     /// The setting that closes the service.
     pub remedy: &'static str,
@@ -99,14 +99,11 @@ impl FindingKind for Exposed {
 }
 
 impl Exposed {
-    /// Returns which service it is, and what anyone who connects can do: `Redis: reads and changes every key.`
+    /// Returns the name of the service, and what anyone who connects can do: `Redis: reads and changes every key.`
     #[must_use]
     pub fn summary(&self) -> String {
         if self.admitted() == Some(AdmittedClients::Local) {
-            return format!(
-                "{}: Refuses clients from other machines, as its configuration says.",
-                self.title
-            );
+            return format!("{}: its configuration refuses clients from other machines.", self.title);
         }
         let is_presumed = matches!(self.basis, DangerBasis::Port | DangerBasis::ChosenPort);
         let probably = if is_presumed { "probably " } else { "" };
@@ -120,7 +117,7 @@ impl Exposed {
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
         let says = match clients {
             AdmittedClients::Local => "refuses clients from other machines",
-            AdmittedClients::Listed => "refuses addresses that it does not list",
+            AdmittedClients::Listed => "accepts only the addresses that it lists",
             AdmittedClients::Authenticated if self.authentication == "strong" => "requires a certificate",
             AdmittedClients::Authenticated => "requires a password",
             AdmittedClients::Anyone => "requires no password",
@@ -143,7 +140,7 @@ impl Exposed {
             Some(ServingProcess { pid, program, user: None }) => format!("{program}, pid {pid}"),
         };
         let may_be_another = match self.basis {
-            DangerBasis::ChosenPort => " It is presumed, because the kernel can have chosen this port.",
+            DangerBasis::ChosenPort => " This is presumed, because the kernel may have chosen this port.",
             _ => "",
         };
         let presumed = if self.basis == DangerBasis::Port { "Probably, by its port: " } else { "" };
@@ -170,7 +167,7 @@ impl Exposed {
         format!("{who} {first}{}", letters.as_str())
     }
 
-    /// Returns what a client can do, and whether that is certain.
+    /// Returns what a client can do, and how certain this is.
     fn outcome(&self) -> String {
         let certainty = match (self.basis, self.authentication) {
             (DangerBasis::CommandLine, _) => ". The command line of the process shows this.",
@@ -210,9 +207,9 @@ pub struct Published {
     /// The published address and port.
     #[serde(skip)]
     pub local: Endpoint,
-    /// The address and port behind it.
+    /// The address and port of the service behind the published port.
     pub to: Peer,
-    /// The rule, in the words of the tool that prints it.
+    /// The rule, as the tool prints it.
     pub rule: String,
 }
 
@@ -222,9 +219,9 @@ impl FindingKind for Published {
         family: FindingFamily::Reach,
         severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
-        description: "a rule of the kernel forwards the port; there is no socket on it",
-        why: "No socket shows this port, but clients that connect to it get an answer from the service behind it.",
-        remedy: "if nobody wants it, stop publishing the port, or delete the rule",
+        description: "a kernel rule forwards the port; the port has no socket",
+        why: "The port has no socket, but clients that connect to the port reach the service behind it.",
+        remedy: "if the port should not be published, stop publishing it, or delete the rule",
     };
 
     fn sentence(&self) -> String {
@@ -233,7 +230,7 @@ impl FindingKind for Published {
             true => format!("port {} of this machine", to.port),
             false => SocketAddr::new(to.address, to.port).to_string(),
         };
-        format!("The kernel forwards {protocol}/{port} to {place}; no socket shows it. Rule: {rule}")
+        format!("The kernel forwards {protocol}/{port} to {place}; the port has no socket. Rule: {rule}")
     }
 }
 

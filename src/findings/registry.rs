@@ -11,9 +11,9 @@ use crate::model::{Assignment, Confidence, Curated, PortRange, Protocol, Severit
 pub struct DeadRegistration {
     /// The service name as registered.
     pub service: &'static str,
-    /// The product or protocol that it was for.
+    /// The product or protocol of the registration.
     pub product: &'static str,
-    /// When that product or protocol ended.
+    /// The time at which the product or protocol ended.
     pub ended: Option<&'static str>,
     /// The reason, in one sentence.
     pub reason: &'static str,
@@ -21,7 +21,7 @@ pub struct DeadRegistration {
     pub confidence: Confidence,
     /// The page that confirms it.
     pub source: Option<&'static str>,
-    /// What a presumption rests on.
+    /// The basis of a presumption.
     pub basis: Option<&'static str>,
 }
 
@@ -75,11 +75,11 @@ pub struct QuietRegistration {
     pub service: &'static str,
     /// The assignee, if the registry names one.
     pub assignee: Option<&'static str>,
-    /// When it was registered, if the registry says so.
+    /// The date of the registration, if the registry has it.
     pub registered: Option<&'static str>,
-    /// When it was last changed, if the registry says so.
+    /// The date of the last change, if the registry has it.
     pub modified: Option<&'static str>,
-    /// The other protocols on which it is in use.
+    /// The other protocols on which the registration is in use.
     pub used_on: Vec<Protocol>,
 }
 
@@ -96,7 +96,7 @@ impl QuietRegistration {
         }
     }
 
-    /// Returns a sentence with everything known about the registration. A date that the registry does not give is left
+    /// Returns a sentence with all known facts about the registration. A date that the registry does not give is left
     /// out.
     pub(crate) fn sentence(&self, basis: StatusBasis) -> String {
         if basis == StatusBasis::OtherProtocol && !self.used_on.is_empty() {
@@ -143,7 +143,7 @@ impl FindingKind for Orphaned {
         on_loopback: OnLoopback::Lower,
         description: "every service registered for this port is dead",
         why: "The registered software no longer exists. This is a leftover, or something else using its port.",
-        remedy: "find out what the program is; if it belongs here, allow it in the policy",
+        remedy: "find out what the program is; if the program is intended, allow it in the policy",
     };
 
     fn sentence(&self) -> String {
@@ -158,10 +158,10 @@ pub struct Ephemeral {
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
-    /// Whether the port is odd (Linux, TCP); `None` if that says nothing.
+    /// Whether the port is odd (Linux, TCP); `None` if the parity proves nothing.
     pub odd: Option<bool>,
-    /// Whether the kernel itself would have picked the port for `bind` to port 0; if not, the port was chosen on
-    /// purpose. `None` if the port does not show that.
+    /// Whether the kernel itself would have picked the port for `bind` to port 0. If not, the port was chosen on
+    /// purpose. `None` if the port does not show this.
     pub kernel_would_pick: Option<bool>,
 }
 
@@ -209,18 +209,18 @@ pub enum Unexplained {
         /// IANA's remark.
         remark: Option<&'static str>,
     },
-    /// Registered, without evidence of use.
+    /// The port is registered, but there is no evidence of use.
     Dormant {
         /// `untouched`, `obscure` or `other-protocol`.
         basis: StatusBasis,
         /// The registrations of the port.
         registrations: Vec<QuietRegistration>,
     },
-    /// Registered for the other of TCP and UDP only.
+    /// The port is registered for only one of TCP and UDP, but not for the protocol of the listener.
     OtherProtocol {
         /// The protocol that the port is registered for.
         registered_for: Protocol,
-        /// The services registered there.
+        /// The services that are registered for that protocol.
         services: Vec<&'static str>,
     },
 }

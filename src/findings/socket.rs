@@ -9,13 +9,13 @@ use crate::model::{Device, PortRange, Severity};
 /// A specific address takes traffic from another program's wildcard on the same port; both listeners have the finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
-    /// The device that this listener itself is bound to.
+    /// The device that this listener is bound to.
     pub device: Option<Device>,
-    /// Wider listeners of other programs that lose traffic to this one at its address.
+    /// Wider listeners of other programs. At the address of this listener, they lose their traffic to it.
     pub takes_from: Vec<OtherSocket>,
-    /// Narrower listeners of other programs that take the traffic to their addresses from this one.
+    /// Narrower listeners of other programs. They take the traffic to their addresses from this listener.
     pub loses_to: Vec<OtherSocket>,
-    /// The number of sides beyond `takes_from` and `loses_to`.
+    /// The number of listeners beyond `takes_from` and `loses_to`.
     pub more: usize,
 }
 
@@ -26,7 +26,7 @@ impl FindingKind for Shadowed {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "a listener on one address takes traffic from another program's wildcard listener on the same port",
-        why: "Clients of that address reach another program than the one that appears to serve the port.",
+        why: "Clients that use this address do not reach the program that appears to serve the port.",
         remedy: "stop one of the two programs, or bind them to addresses that do not overlap",
     };
 
@@ -57,7 +57,8 @@ impl FindingKind for Shadowed {
         }
         if self.device.is_some() || self.takes_from.iter().chain(&self.loses_to).any(|s| s.device.is_some()) {
             said.push(
-                "Portolan does not check devices: if one of them is a VRF, the two do not overlap."
+                "Portolan does not check network devices: if one of the devices is a VRF, the two \
+                    listeners do not overlap."
                     .to_owned(),
             );
         }
@@ -68,7 +69,7 @@ impl FindingKind for Shadowed {
 /// The processes of one port differ in user or program file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shared {
-    /// How they differ.
+    /// The difference between the processes.
     pub differ_in: Vec<Difference>,
     /// The processes that own the port on this address.
     #[serde(rename = "holders")]
@@ -84,8 +85,10 @@ impl FindingKind for Shared {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "processes that share one port differ in user or program file",
-        why: "Each process can accept connections meant for the other, and the port stays taken until the last process ends.",
-        remedy: "end the process that does not belong, or prevent it from inheriting the socket (close-on-exec)",
+        why: "Each process can accept connections for the other process, and the port stays taken until \
+            the last process ends.",
+        remedy: "end the process that should not share the port, or prevent it from inheriting the socket \
+            (close-on-exec)",
     };
 
     fn sentence(&self) -> String {
@@ -124,8 +127,8 @@ impl FindingKind for BacklogFull {
         let (connections, wait) =
             if *waiting == 1 { ("connection", "waits") } else { ("connections", "wait") };
         format!(
-            "{waiting} {connections} {wait} to be accepted, more than the limit of {limit}: the kernel drops new ones. \
-             This was the state at the time of the scan; it may pass."
+            "{waiting} {connections} {wait} to be accepted, more than the limit of {limit}: the kernel \
+             drops new ones. This was the state at the time of the scan and may be temporary."
         )
     }
 }

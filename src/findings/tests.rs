@@ -1,4 +1,4 @@
-//! What each finding says.
+//! The sentence of each finding.
 
 use super::file::{
     DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
@@ -109,7 +109,7 @@ fn sentences_about_identity() {
     };
     assert_eq!(
         say(impostor(vec![unknown_process(4714, "sleep", vec![], RestsOn::Exe)])),
-        "sleep (pid 4714) listens on the port of PostgreSQL, but is not a known server of it (postgres and pgbouncer). Clients send passwords."
+        "sleep (pid 4714) listens on the port of PostgreSQL, but is not a known server of that service (postgres and pgbouncer). Clients send passwords."
     );
     let two = vec![
         unknown_process(7, "nc", vec!["netcat"], RestsOn::Name),
@@ -143,7 +143,7 @@ fn sentences_about_identity() {
 fn sentences_about_files() {
     assert_eq!(
         say(DeletedExecutable { replaced: vec![running(7, "/a")], gone: vec![running(8, "/b")] }),
-        "The program file was replaced while the program runs, as by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b)."
+        "The program file was replaced while the program runs, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b)."
     );
     for (replaced, gone, severity) in [
         (vec![running(7, "/a")], vec![], Severity::Notice),
@@ -197,7 +197,7 @@ fn sentences_about_sockets() {
             loses_to: vec![side("0.0.0.0", Some("eth0"), nc)],
             more: 2
         }),
-        "Traffic to 0.0.0.0%eth0 goes to nc (user 33, pid 8), not to this program. 2 more addresses are affected. Portolan does not check devices: if one of them is a VRF, the two do not overlap."
+        "Traffic to 0.0.0.0%eth0 goes to nc (user 33, pid 8), not to this program. 2 more addresses are affected. Portolan does not check network devices: if one of the devices is a VRF, the two listeners do not overlap."
     );
     assert_eq!(
         say(Shared {
@@ -211,7 +211,7 @@ fn sentences_about_sockets() {
     assert!(say(two).starts_with("The processes of the 2 sockets on this address differ in user: nginx"));
     assert_eq!(
         say(BacklogFull { waiting: 6, limit: 5 }),
-        "6 connections wait to be accepted, more than the limit of 5: the kernel drops new ones. This was the state at the time of the scan; it may pass."
+        "6 connections wait to be accepted, more than the limit of 5: the kernel drops new ones. This was the state at the time of the scan and may be temporary."
     );
     assert_eq!(say(BoundOnly { kernel_range: None }), "The port is bound, but nothing listens on it.");
     assert!(say(BoundOnly { kernel_range: PortRange::new(1, 2) }).ends_with("looks the same."));
@@ -259,7 +259,7 @@ fn sentences_of_a_policy() {
             reason: Some("customers".into()),
             owner: None,
         }),
-        "Policy rule web requires tcp/443, and no listener matches it. Reason: customers."
+        "Policy rule web requires tcp/443, but no listener matches the rule. Reason: customers."
     );
 }
 

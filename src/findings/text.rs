@@ -1,6 +1,6 @@
 //! Joining and ending pieces of sentences.
 
-/// A sentence names this many things and counts the rest.
+/// The maximum number of items that a sentence names; the rest are counted.
 pub(crate) const FEW: usize = 4;
 
 /// Returns `a, b and c`.
@@ -12,7 +12,7 @@ pub(crate) fn list(items: &[String]) -> String {
     }
 }
 
-/// Returns the first `most` items as a list, and how many more there are: `a, b and 3 more`.
+/// Returns the first `most` items as a list, and the number of other items: `a, b and 3 more`.
 pub(crate) fn first_of(items: &[String], most: usize) -> String {
     match items.len().saturating_sub(most) {
         0 => list(items),

@@ -1,8 +1,8 @@
-//! What an audit finds, and its verdict.
+//! The findings of an audit, and its verdict.
 //!
 //! A finding of an audit belongs to a listener, or to a listener that is missing: required by the policy, or vanished
-//! since a saved snapshot. The policy, the baseline and the deep scan add their findings to this list and to no other,
-//! so there is one list to sort, count and print. Nothing is printed here, and no exit code is chosen.
+//! since a saved snapshot. The policy, the baseline and the deep scan add their findings to the same list, so there
+//! is only one list to sort, count and print. This module does not print and chooses no exit code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ pub struct AuditFinding<'r> {
 /// A finding at or above warning that a rule of the policy lowered or switched off.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
-    /// What the finding was on.
+    /// The listener that the finding is about.
     pub subject: Subject<'r>,
     /// The flag.
     pub flag: Flag,
@@ -52,7 +52,7 @@ pub struct AcceptedByRule<'a> {
     pub reason: Option<&'a str>,
     /// The number of findings.
     pub count: usize,
-    /// Their codes, each once.
+    /// The codes of the findings, each once.
     pub codes: BTreeSet<&'static str>,
 }
 
@@ -63,7 +63,7 @@ named! {
         Clear = "clear",
         /// Findings at or above the threshold.
         Findings = "findings",
-        /// No such finding, but not everything was seen, so the audit is not clear.
+        /// No finding at or above the threshold, but not everything was seen, so the audit is not clear.
         Incomplete = "incomplete",
     }
 }
@@ -71,29 +71,29 @@ named! {
 /// The policy that an audit applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedPolicy {
-    /// Its file, as named.
+    /// The policy file, as the user named it.
     pub name: String,
     /// SHA-256 of the policy file and the files that it includes, in the order in which they are read, in hexadecimal.
     pub sha256: String,
-    /// When the newest of its files was changed, if known.
+    /// The time of the last change of the newest policy file, if known.
     #[serde(skip)]
     pub changed: Option<Timestamp>,
     /// The rules that are not for this host.
     pub skipped_rules: Vec<String>,
 }
 
-/// A report with everything an audit found.
+/// A report with all findings of an audit.
 #[derive(Clone, Debug)]
 pub struct Audit<'r> {
-    /// The complete report, to which a policy or a baseline is compared.
+    /// The complete report, for the comparison with a policy or a baseline.
     pub report: &'r Report,
-    /// The audited listeners; after [`Audit::narrow`] only those that were asked for.
+    /// The audited listeners; after [`Audit::narrow`] only those that the user requested.
     pub listeners: Vec<&'r Entry>,
     /// The findings; after [`Audit::sort`] the most severe first.
     pub findings: Vec<AuditFinding<'r>>,
-    /// What the policy silenced.
+    /// The findings that the policy accepted.
     pub accepted: Vec<Accepted<'r>>,
-    /// What the audit could not see beyond the gaps of the snapshot.
+    /// The parts that the audit could not see, in addition to the gaps of the snapshot.
     pub gaps: Vec<Gap>,
     /// The filter that the audit was narrowed by, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
@@ -131,8 +131,8 @@ impl<'r> Audit<'r> {
         everything(self.report)
     }
 
-    /// Keeps the listeners and findings that were asked for; `asked` is the filter as typed. Narrowing comes last,
-    /// because a policy and a baseline must be compared with every listener.
+    /// Keeps the listeners and findings that the user requested; `asked` is the filter as typed. Narrowing comes
+    /// last, because a policy and a baseline must be compared with every listener.
     pub fn narrow(&mut self, asked: String, mut wanted: impl FnMut(Subject<'r>) -> bool) {
         self.listeners.retain(|judged| wanted(Subject::Entry(judged)));
         self.findings.retain(|found| wanted(found.subject));
@@ -159,7 +159,7 @@ impl<'r> Audit<'r> {
         });
     }
 
-    /// Returns what the policy silenced, most severe first, then by rule.
+    /// Returns the findings that the policy accepted, most severe first, then by rule.
     #[must_use]
     pub fn accepted_by_rule(&self) -> Vec<AcceptedByRule<'_>> {
         let mut by_rule = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! `exposed`: a service that is dangerous if other machines can reach it, and that they can reach.
+//! `exposed`: a dangerous service that other machines can reach.
 
 use super::program_identity::IdentifiedProcess;
 use super::service;
@@ -44,7 +44,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
                 .processes
                 .iter()
                 .filter_map(|process| Some((process, danger(process, entry, chosen_by_kernel)?)));
-            // `max_by_key` returns the last of equal elements, but the first process is to count.
+            // `max_by_key` returns the last of several equal elements, but the first process must count.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
         }
@@ -80,19 +80,19 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
-/// The services whose configuration file an audit reads, by their rows in the table of dangerous services.
+/// The services for which an audit reads the configuration file, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
-/// The rows of dockerd: its configuration decides which of the first two applies.
+/// The rows of dockerd. Its configuration decides which of the first two rows applies.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
-/// Users from this number on are people, up to the user `nobody` (`UID_MIN` of login.defs).
+/// Users with this ID or a higher ID are people, up to the user `nobody` (`UID_MIN` of login.defs).
 const FIRST_PERSON: u32 = 1000;
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
 /// Returns the danger according to the configuration file of the process, and the setting that decides. The file does
-/// not lower the danger of a program that a user can have put there, and the addresses in it do not lower the danger of
-/// a program that a person started.
+/// not lower the danger of a program file that a user can replace. The addresses in the file do not lower the danger
+/// of a program that a person started.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -134,7 +134,7 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the danger that is presumed behind a published port: by the port of the service itself, if that is known.
+/// Returns the presumed danger of the service behind a published port, from the port of that service, if it is known.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
@@ -143,7 +143,7 @@ fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) ->
 fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool) -> Option<Danger> {
     let (local, forwarding) = (&entry.socket.local, &entry.socket.forwarding);
     let protocol = local.protocol;
-    // Traffic of a published port arrives at the port of the service.
+    // Traffic to a published port arrives at the port of the service.
     let port = forwarding.as_ref().map_or(local.port, |one| one.to.port);
     if !process.is_replaceable() && process.program_name().is_some_and(|name| PUBLISHERS.contains(&name)) {
         let behind = service::forwards_to(std::slice::from_ref(process));
@@ -308,10 +308,7 @@ mod tests {
             assert!(exposed.sentence().contains(text), "{name}: {}", exposed.sentence());
         }
         let refusing = configured("tinyproxy -d", 8888, NOBODY, (None, Local)).1;
-        assert_eq!(
-            refusing.summary(),
-            "HTTP proxy: Refuses clients from other machines, as its configuration says."
-        );
+        assert_eq!(refusing.summary(), "HTTP proxy: its configuration refuses clients from other machines.");
     }
 
     #[test]
@@ -405,7 +402,7 @@ mod tests {
         assert!(report.entries[0].findings().iter().all(|one| Exposed::of(&one.evidence).is_none()), "bound");
     }
 
-    /// An industrial protocol is presumed by its port alone, but not if the kernel chose the port.
+    /// The danger of an industrial protocol is presumed from the port alone, unless the kernel chose the port.
     #[test]
     fn a_port_that_the_kernel_chose_matches_no_row() {
         let unknown = |local: &str| found(local, program_process(7, "xyzzy", "/usr/bin/xyzzy", "xyzzy"));
@@ -413,7 +410,9 @@ mod tests {
         assert!(unknown("tcp/0.0.0.0:44818").is_none(), "EtherNet/IP, inside the kernel's range");
         let (severity, chosen) = found("tcp/0.0.0.0:40000", redis("/usr/bin/redis-server", None)).unwrap();
         assert_eq!((severity, chosen.basis), (Severity::Warning, DangerBasis::ChosenPort));
-        assert!(chosen.sentence().contains("It is presumed, because the kernel can have chosen this port."));
+        assert!(
+            chosen.sentence().contains("This is presumed, because the kernel may have chosen this port.")
+        );
         assert!(chosen.summary().starts_with("probably Redis"), "{}", chosen.summary());
     }
 }

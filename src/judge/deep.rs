@@ -1,10 +1,11 @@
-//! What a deep scan found, as findings of an audit. The findings belong to places, because no listener is shown there.
+//! The results of a deep scan as findings of an audit. Each finding belongs to a place, because no listener is
+//! visible there.
 
 use super::audit::{Audit, AuditFinding, Subject};
 use crate::findings::Finding;
 use crate::model::DeepScanResult;
 
-/// Adds to an audit what a deep scan found, and what it could not check.
+/// Adds to an audit the findings of a deep scan, and the parts that the scan could not check.
 pub fn add_to(audit: &mut Audit<'_>, deep: &DeepScanResult) {
     for taken in &deep.taken {
         let subject =

@@ -1,10 +1,11 @@
-//! How to stop a listener: by what started it, so that nothing starts it again.
+//! The way to stop a listener. It depends on the program that started the listener, so that the listener is not
+//! started again.
 
 use super::listener::{Listener, has_ancestor_in};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
 use crate::model::{Owner, Pid};
 
-/// How to stop a listener.
+/// The ways to stop a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HowToStop<'r> {
     /// Stop these units of systemd.
@@ -18,12 +19,12 @@ pub enum HowToStop<'r> {
     },
     /// Stop this container.
     Container {
-        /// The program that manages it.
+        /// The program that manages the container.
         manager: ContainerManager,
-        /// Its name or ID.
+        /// The name or ID of the container.
         name: &'r str,
     },
-    /// Stop the container of Docker that has published this port; its name is not known.
+    /// Stop the container of Docker that has published this port; the name of the container is not known.
     PublishedPort(u16),
     /// Stop this service of Windows.
     WindowsService(&'r str),
@@ -34,11 +35,11 @@ pub enum HowToStop<'r> {
         /// The program that may start them again.
         restarted_by: Option<&'r str>,
     },
-    /// Remove this rule, by which the kernel forwards the port.
+    /// Remove this rule: the kernel forwards the port because of it.
     Rule(&'r str),
-    /// No process has it, so none can be ended.
+    /// No process owns the socket, so no process can be ended.
     Kernel,
-    /// The first process of the system has it, which cannot be ended.
+    /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
 }
 
@@ -67,7 +68,7 @@ impl<'r> HowToStop<'r> {
                     Some(HowToStop::Container { manager, name })
                 }
                 Some(ContainerManager::Kubernetes) => kill(listener, Some("Kubernetes")),
-                // A container with a whole system is not stopped for one listener.
+                // A container that runs a complete system is not stopped for one listener.
                 None => kill(listener, None),
             };
         }

@@ -1,5 +1,5 @@
-//! A listener as a person sees it: everything by which the same processes listen on one port, such as a socket for IPv4
-//! and another for IPv6.
+//! A listener as a person sees it: all sockets by which the same processes listen on one port, such as a socket for
+//! IPv4 and another for IPv6.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::model::{Container, Exposure, Owner, Parent, Process, Reach, ReachKind
 /// The sockets by which the same processes listen on one port.
 #[derive(Clone, Debug)]
 pub struct Listener<'r> {
-    /// At least one, in the order of listings.
+    /// The sockets, at least one, in the order of listings.
     pub sockets: Vec<&'r Entry>,
 }
 
@@ -18,7 +18,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn all(entries: impl IntoIterator<Item = &'r Entry>) -> Vec<Self> {
         let mut listeners: Vec<Self> = Vec::new();
-        // There may be many: only those of the same port are compared.
+        // There may be many entries, so only entries of the same port are compared.
         let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
         for entry in entries.into_iter().filter(|entry| entry.socket.state.holds_port()) {
             let same_port = by_port.entry(entry.socket.local.port).or_default();
@@ -48,7 +48,7 @@ impl<'r> Listener<'r> {
         self.sockets[0]
     }
 
-    /// Returns who can reach it.
+    /// Returns the clients that can reach the listener.
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         self.first().exposure
@@ -65,7 +65,7 @@ impl<'r> Listener<'r> {
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();
-        // The first process of a system opens sockets for others.
+        // The first process of a system opens sockets for other processes.
         let owner = &self.first().socket.owner;
         processes.sort_by_key(|process| (process.pid == 1, has_ancestor_in(process, owner)));
         processes
@@ -77,7 +77,7 @@ impl<'r> Listener<'r> {
         self.processes().first().copied()
     }
 
-    /// Returns how many connections it has now; `None` if connections were not asked for.
+    /// Returns the current number of connections; `None` if connections were not requested.
     #[must_use]
     pub fn connections(&self, snapshot: &Snapshot) -> Option<u32> {
         let counts = self.sockets.iter().filter(|entry| entry.socket.state == State::Listen);
@@ -92,7 +92,7 @@ impl<'r> Listener<'r> {
         self.first().socket.unit.as_deref().filter(|unit| unit.ends_with(".socket") && !unit.contains('/'))
     }
 
-    /// Returns the unit of the main process; without a process that could be read, that of its socket.
+    /// Returns the unit of the main process, or of the socket if no process could be read.
     #[must_use]
     pub fn unit(&self) -> Option<&'r str> {
         match self.main() {
@@ -101,8 +101,8 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the container of the main process; without a process that could be read, that of its socket. It is the
-    /// name if that is known, else the ID.
+    /// Returns the container of the main process, or of the socket if no process could be read: its name, or else its
+    /// ID.
     #[must_use]
     pub fn container(&self) -> Option<&'r str> {
         match self.main() {
@@ -111,15 +111,15 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns what the files of the container's manager say about the container of the main process.
+    /// Returns the container's data from the files of its manager, for the main process.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
         self.main()?.container_details.as_deref()
     }
 }
 
-/// Returns whether two sockets belong to the same processes. Without a visible process, only a control group of its own
-/// shows that.
+/// Returns whether two sockets belong to the same processes. Without a visible process, only the same control group
+/// proves that.
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;

@@ -1,4 +1,4 @@
-//! Pure rules that turn a joined listener into findings. They have no input, output or clock and write no text.
+//! Pure rules that turn a joined listener into findings. They have no input, output or clock, and they write no text.
 
 pub mod audit;
 mod danger_rules;
@@ -38,28 +38,28 @@ use crate::join::join;
 use crate::model::{Context, Direction, Matched, PortVerdict, Process, Protocol, Snapshot};
 use crate::registry::Registry;
 
-/// A snapshot, joined and judged: everything a renderer needs.
+/// A snapshot, joined and judged: all data that a renderer needs.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// When and where the snapshot was taken, what was asked for, and what could not be seen. Its sockets and processes
-    /// have moved into the entries.
+    /// The snapshot: its time, its host, its scope, and its gaps. Its sockets and processes have moved into the
+    /// entries.
     pub snapshot: Snapshot,
-    /// How many sockets the snapshot had.
+    /// The number of sockets in the snapshot.
     pub seen: usize,
-    /// The sockets asked for, in the order of listings.
+    /// The requested sockets, in the order of listings.
     pub entries: Vec<Entry>,
     /// The registry that was used to judge the entries.
     pub registry: Registry,
-    /// What the entries are the answer to.
+    /// The question that the entries answer.
     pub question: Question,
 }
 
-/// What a listing was asked, as far as it decides which gaps matter to its reader.
+/// The question of a listing, as far as it decides which gaps matter to the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Whether a target or a filter was named.
     pub is_narrowed: bool,
-    /// How many sockets are left out because the evidence that would decide is missing.
+    /// The number of sockets that are left out because the deciding evidence is missing.
     pub undecided: usize,
     /// Whether a saved snapshot is read.
     pub is_saved: bool,
@@ -74,14 +74,14 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Adds what was read later about some processes. Their findings stay as they are.
+    /// Adds data about some processes that was read after the scan. Their findings stay as they are.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
-    /// Replaces the processes for which `change` returns another.
+    /// Replaces the processes for which `change` returns another process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries of the same processes share the list. The old lists are kept, so that no address is used twice.
+        // Entries of the same processes share the list. The old lists are kept, so that no memory address is reused.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);
@@ -166,19 +166,19 @@ pub struct Explained<'r> {
     pub context: Context,
 }
 
-/// A query, and how it was understood.
+/// A query, and its interpretation.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// As typed.
+    /// The text as typed.
     pub text: &'a str,
     /// The kind of thing that the text names.
     pub matched: Matched,
-    /// How many ports and protocols it added to the answer.
+    /// The number of ports and protocols that the query added to the answer.
     pub added: usize,
 }
 
-/// Explains one port and protocol. The context is filled in only with `in_full`, because it takes longer to find than
-/// the verdict.
+/// Explains one port and protocol. The context is filled in only with `in_full`, because the context takes longer to
+/// find than the verdict.
 #[must_use]
 pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: bool) -> Explained<'r> {
     let verdict = report.registry.verdict(port, protocol);
@@ -188,7 +188,7 @@ pub fn explain<'r>(report: &'r Report, port: u16, protocol: Protocol, in_full: b
     });
     let (listeners, mut connections): (Vec<_>, Vec<_>) =
         on_it.partition(|judged| judged.socket.state.holds_port());
-    // What a listener accepted is part of the listener.
+    // A connection that a listener accepted is part of the listener.
     connections.retain(|connection| connection.direction != Some(Direction::In));
     let mut context = Context::default();
     if in_full {

@@ -1,6 +1,6 @@
-//! Which program a process is, who can replace its file, and whether it usually serves its port.
+//! The program that a process is, the users who can replace its file, and whether it usually serves its port.
 //!
-//! A program on its usual port explains the listener, and so does one that commonly serves any port.
+//! A program on its usual port explains the listener, and so does a program that commonly serves any port.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ impl<'o> IdentifiedProcess<'o> {
         (self.file(), self.process.uid, if interpreted { &self.process.cmdline } else { &[] })
     }
 
-    /// Returns the name of the program file, else of the process.
+    /// Returns the name of the program file, or else of the process.
     pub(super) fn program_name(&self) -> Option<&'o str> {
         match &self.process.exe {
             Some(exe) => exe.path.rsplit(['/', '\\']).next(),
@@ -43,44 +43,43 @@ impl<'o> IdentifiedProcess<'o> {
         Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
     }
 
-    /// Returns whether a user who is not root can have put the program file or script there, or whether there is no
+    /// Returns whether a user who is not root can replace the program file or script, or whether there is no such
     /// file.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
 
-    /// Returns whether the words that identify the program name what runs: they are neither its arguments, because any
-    /// program can be given any arguments, nor a title that the process gave itself.
+    /// Returns whether the words that identify the program name the running code. Arguments do not, because any
+    /// program can be started with any arguments, and neither does a title that the process gave itself.
     pub(super) fn is_identified_by_what_runs(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| !identity.rests_on_title())
     }
 
-    /// Returns whether the name of the program file can be trusted: only root can have put a file with this name
-    /// there.
+    /// Returns whether the name of the program file can be trusted: no user except root can replace the file.
     fn has_genuine_file(&self) -> bool {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the file has the name of a well-known server, but a user who is not root can have put it there.
+    /// Returns whether the file has the name of a well-known server, but a user who is not root can replace it.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
     /// Returns whether the file has the name of a program that serves guarded ports, but a user who is not root can
-    /// have put it there.
+    /// replace it.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
             && self.program_name().is_some_and(programs::serves_a_guarded_port)
     }
 
-    /// Returns whether an interpreter runs it.
+    /// Returns whether the program is run by an interpreter.
     pub(super) fn is_interpreted(&self) -> bool {
         self.identity.as_deref().is_some_and(RecognisedProgram::is_interpreter)
     }
 
-    /// Returns whether the program is known; an interpreter that runs an unknown script is not.
+    /// Returns whether the program is known. An interpreter that runs an unknown script is not known.
     pub(super) fn is_known(&self) -> bool {
         self.identity.as_deref().is_some_and(|identity| {
             !identity.programs.is_empty()
@@ -95,7 +94,7 @@ impl<'o> IdentifiedProcess<'o> {
     }
 }
 
-/// The programs of the processes seen so far: one process may own a thousand sockets.
+/// The programs of the processes seen so far. They are stored because one process may own a thousand sockets.
 #[derive(Default)]
 pub(super) struct Identities(HashMap<Pid, Option<Rc<RecognisedProgram>>>);
 
@@ -131,8 +130,8 @@ pub(super) fn is_opener(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_ref().is_some_and(|identity| OPENERS.contains(&identity.name.as_str()))
 }
 
-/// Returns whether a process opened the socket for the other processes to serve: it is the first process of the system,
-/// or an ancestor of all the others.
+/// Returns whether a process opened the socket for the other processes: it is the first process of the system, or an
+/// ancestor of all the others.
 pub(super) fn opens_sockets_for_others(process: &IdentifiedProcess<'_>, owners: &[&Process]) -> bool {
     let pid = process.process.pid;
     let below = |process: &&Process| process.parents.iter().any(|parent| parent.pid == pid);
@@ -155,7 +154,7 @@ const COMMON_DIRECTORIES: [&str; 10] = [
     "/usr/libexec",
 ];
 
-/// Returns whether a process is a worker of its ancestor: it runs the same file, or one of the same suite.
+/// Returns whether a process is a worker of its ancestor: it runs the same file, or a file of the same suite.
 pub(super) fn is_worker_of(
     ancestor: &IdentifiedProcess<'_>,
     process: &IdentifiedProcess<'_>,
@@ -180,7 +179,7 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
-/// Returns the program that belongs on the port; `None` unless every process belongs there.
+/// Returns the usual program of the port; `None` unless every process is such a program.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     let local = &listener.socket.local;
     if listener.socket.owner == Owner::Hidden {
@@ -193,7 +192,7 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
         });
     }
     if listener.socket.owner.pids().len() != processes.len() {
-        return None; // one of them could not be read
+        return None; // one of the processes could not be read
     }
     let all = processes.iter().map(|process| usual_program(process, local.port, local.protocol));
     let found: Vec<UsualProgram> = all.collect::<Option<_>>()?;
@@ -201,8 +200,8 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program that the system service of a hidden process is named like, if it usually serves the port. Only
-/// root can start a system service, and no process can choose its control group.
+/// Returns the program whose name the system service of a hidden process has, if this program usually serves the
+/// port. Only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let service = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;
@@ -214,7 +213,8 @@ pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
 
 fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol) -> Option<UsualProgram> {
     let identity = process.identity.as_ref()?;
-    // Any user can give a file any name. Words in a command line only make a port less remarkable, so they may count.
+    // Any user can give a file any name. Words in a command line count here, because they only make a port less
+    // suspicious.
     if identity.rests_on != RestsOn::Cmdline && !process.has_genuine_file() {
         return None;
     }
@@ -233,7 +233,7 @@ fn usual_program(process: &IdentifiedProcess<'_>, port: u16, protocol: Protocol)
     Some(unit.map_or(anywhere, |unit| UsualProgram { product: unit, any_port: false, ..anywhere }))
 }
 
-/// Returns the range that all processes of a listener pick its port from, another one at each start.
+/// Returns the range from which all processes of a listener pick a new port at each start.
 #[must_use]
 pub fn picked_from(listener: &Entry) -> Option<PortRange> {
     let local = &listener.socket.local;

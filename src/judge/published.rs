@@ -1,5 +1,5 @@
-//! Published ports: the listener behind a rule that forwards to this machine, and rules that only repeat what a program
-//! does.
+//! Published ports: the listener behind a rule that forwards to this machine, and rules that duplicate the forwarding
+//! of a program.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::join::Entry;
 use crate::model::{Endpoint, Peer, Protocol, Socket, State};
 
-/// The namespace, local end and destination of a published port; `None` for everything else.
+/// The namespace, local end and destination of a published port; `None` for any other entry.
 pub(super) type Key = Option<(Option<u64>, Endpoint, Peer)>;
 
 pub(super) fn key(entry: &Entry) -> Key {
@@ -34,7 +34,7 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
     let own: HashSet<IpAddr> = entries.iter().map(|entry| entry.socket.local.address).collect();
     let on_port = by_port(entries);
     published
-        // The wildcard listener of this machine does not receive what goes to another machine.
+        // The wildcard listener of this machine does not receive traffic for another machine.
         .filter(|(_, to)| {
             to.address.is_unspecified() || to.address.is_loopback() || own.contains(&to.address)
         })
@@ -46,8 +46,8 @@ pub(super) fn services_behind(entries: &[Entry]) -> HashMap<Key, Entry> {
         .collect()
 }
 
-/// Returns the entries that can receive traffic, by protocol and port: there can be as many published ports as
-/// listeners.
+/// Returns the entries that can receive traffic, by protocol and port. The index avoids a quadratic search, because
+/// there can be as many published ports as listeners.
 pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>> {
     let mut on_port: HashMap<_, Vec<&Entry>> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
@@ -56,7 +56,8 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes the published ports that a program of the container engine serves too: it leads to the same place.
+/// Removes the published ports that a program of the container engine serves too: rule and program lead to the same
+/// place.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {

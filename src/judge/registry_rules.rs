@@ -1,4 +1,4 @@
-//! Rules about what the registry says about a listener's port.
+//! Rules about the registration of a listener's port.
 
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
@@ -6,8 +6,8 @@ use crate::findings::registry::{DeadRegistration, Ephemeral, Orphaned, QuietRegi
 use crate::join::Entry;
 use crate::model::{EphemeralHere, PortRange, Protocol, RegistryRange, Snapshot, State, StatusBasis};
 
-/// Decides `orphaned`: every registration is dead, and the process is not known to serve this port. Inside the kernel's
-/// own range every port is in use without a registration.
+/// Decides `orphaned`: every registration is dead, and the process is not known to serve the port. Inside the
+/// kernel's own range every port is in use without a registration.
 pub(super) fn orphaned(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let verdict = &subject.listener.verdict;
     let is_in_kernel_range = subject.snapshot.ephemeral_range(&subject.listener.socket).is_some();
@@ -41,7 +41,7 @@ pub(super) fn unexplained(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(unexplained.into())
 }
 
-/// Returns what is registered for TCP if the listener is UDP, or the reverse.
+/// Returns the TCP registrations if the listener is UDP, or the UDP registrations if it is TCP.
 fn other_protocol(subject: &JudgedListener<'_>) -> Option<Unexplained> {
     let local = &subject.listener.socket.local;
     let registered_for = match local.protocol.registered_as() {
@@ -83,8 +83,8 @@ pub(super) fn ephemeral(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns what an ephemeral range means for a port on the observed host; `None` if the port is in no such range. A
-/// listener chose its port if the kernel would not have picked it, or if it is the program's own port.
+/// Returns the meaning of an ephemeral range for a port on the observed host; `None` if the port is in no such range.
+/// A program chose its port if the kernel would not have picked this port, or if the port is the program's own port.
 pub(super) fn ephemeral_here(
     snapshot: &Snapshot,
     port: u16,
@@ -128,9 +128,10 @@ fn common_netns(listeners: &[&Entry]) -> Option<u64> {
     listeners.iter().all(|entry| netns(entry) == Some(first)).then_some(first)
 }
 
-/// Returns whether an odd or even port shows who chose it. For listeners that ask for any port, Linux prefers ports
-/// whose parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd 1,500 times
-/// in 1,500 with the default range). Once these ports are used up, as in a short range, the kernel takes the others.
+/// Returns whether the parity of a port shows who chose the port. For listeners that ask for any port, Linux prefers
+/// ports whose parity differs from that of the first port of the range (`inet_csk_find_open_port`; measured: odd
+/// 1,500 times in 1,500 with the default range). After these ports are used up, as in a short range, the kernel takes
+/// the others.
 fn does_parity_show_who_chose(range: PortRange) -> bool {
     range.high - range.low >= 1024
 }

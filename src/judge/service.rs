@@ -1,4 +1,5 @@
-//! The service that a listener offers by the program that runs, and where a forwarding program leads.
+//! The service that a listener offers, identified by the running program, and the destination of a forwarding
+//! program.
 
 use std::collections::BTreeSet;
 
@@ -39,14 +40,14 @@ pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
     Some(Peer { address, port: value("-container-port")?.parse().ok()? })
 }
 
-/// Returns the place to which a port is forwarded, with the container that a forwarding process leads to.
+/// Returns the destination of a forwarded port, with its container.
 pub(super) fn forward_target(to: Peer, processes: &[IdentifiedProcess<'_>]) -> ForwardTarget {
     let container = processes.iter().find_map(|proxy| proxy.process.forwards_to_container.clone());
     ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
 }
 
-/// Finds the processes that listen where a forwarded port leads: in a namespace that has the address, or in the
-/// container that has it.
+/// Finds the processes that listen at the destination of a forwarded port: in a namespace that has the address, or in
+/// the container that has it.
 pub(super) fn join_forwarded(entries: &mut [Entry], snapshot: &Snapshot) {
     let is_forwarded = |entry: &Entry| entry.forward_target().is_some();
     if !entries.iter().any(is_forwarded) {

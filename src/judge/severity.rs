@@ -1,4 +1,5 @@
-//! The severity of a finding: by its kind, by who can reach the listener, and by the trust in its process.
+//! The severity of a finding. It depends on the kind of the finding, the clients that can reach the listener, and the
+//! trust in its process.
 
 use super::program_identity::IdentifiedProcess;
 use crate::findings::{Evidence, Finding, FindingFamily, Flag, OnLoopback};
@@ -7,11 +8,11 @@ use crate::model::{Exposure, OriginKind, Process, ReplaceableBy, Severity};
 /// How trustworthy a process is; the variants are in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
-    /// A user who is not root can have put the program there, or it has no file.
+    /// A user who is not root can replace the program file, or there is no file.
     Replaceable,
-    /// The program is not known, or is an interpreter that runs an unknown script.
+    /// The program is not known, or it is an interpreter that runs an unknown script.
     Unknown,
-    /// The program is known, but the origin of its file is not; or no process could be read.
+    /// The program is known, but the origin of its file is not known; or no process could be read.
     Unproven,
     /// A known program in a directory that only root can write.
     Installed,
@@ -33,7 +34,7 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Returns whether only root can replace the program file; by its path if nothing else is known.
+/// Returns whether only root can replace the program file. If nothing else is known, the path decides.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
         (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),
@@ -54,7 +55,7 @@ fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
         _ if ReplaceableBy::of(process) == ReplaceableBy::Unknown => Trust::Unknown,
         (true, true) => Trust::Installed,
         (true, false) => Trust::Unproven,
-        // Only root can have put the program there, so an unknown program is not suspicious.
+        // Only root can replace the program file, so an unknown program is not suspicious.
         (false, true) if !identified.is_interpreted() || runs_system_script(process) => Trust::Unproven,
         (false, _) => Trust::Unknown,
     }

@@ -6,8 +6,9 @@ use crate::findings::reach::Published;
 use crate::findings::socket::{BacklogFull, BoundOnly};
 use crate::model::{Forwarding, Protocol, State};
 
-/// Decides `backlog-full`. The kernel refuses new connections if more connections wait than the limit, not if as many
-/// wait (`sk_acceptq_is_full` of net/sock.h): one waiting connection at a limit of one is ordinary.
+/// Decides `backlog-full`. The kernel refuses new connections if more connections wait than the limit allows. It
+/// accepts a connection while as many wait as the limit (`sk_acceptq_is_full` of net/sock.h): one waiting connection
+/// at a limit of one is ordinary.
 pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let socket = &subject.listener.socket;
     let queues = socket.queues?;

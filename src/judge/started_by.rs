@@ -1,4 +1,4 @@
-//! Why a listener runs: what started it, as its control group and its ancestors show.
+//! The reason why a listener runs: its starter, as its control group and its ancestors show.
 
 use super::listener::Listener;
 use crate::model::{Container, Parent, Process};
@@ -8,7 +8,7 @@ const SHELLS: [&str; 18] = [
     "sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "ksh93", "mksh", "lksh", "csh", "tcsh", "yash", "nu",
     "elvish", "xonsh", "pwsh", "rbash",
 ];
-/// Programs that run the programs of others: stopping them, or their unit, stops more than one listener.
+/// Programs that run programs for others. Stopping such a program, or its unit, stops more than one listener.
 const RUNNERS: [&str; 22] = [
     "cron",
     "crond",
@@ -37,16 +37,16 @@ const RUNNERS: [&str; 22] = [
 const RESTARTERS: [&str; 8] =
     ["supervisord", "runsv", "s6-supervise", "circusd", "nodemon", "watchexec", "forever", "monit"];
 
-/// What started a listener.
+/// The starter of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartedBy<'r> {
-    /// A container was started, by this program if that is known.
+    /// A container was started, by this program if the program is known.
     Container {
         /// The program that manages the container.
         manager: Option<ContainerManager>,
-        /// The name of the container, else its ID. The name of a container of a user begins with the user's unit.
+        /// The name of the container, or else its ID. The name of a container of a user begins with the user's unit.
         name: &'r str,
-        /// What the files of its manager say about it.
+        /// The container's data from the files of its manager.
         details: Option<&'r Container>,
     },
     /// The service manager of the system started a unit.
@@ -60,37 +60,37 @@ pub enum StartedBy<'r> {
     UserUnit {
         /// The unit.
         name: &'r str,
-        /// The user, by the process.
+        /// The user, from the process.
         user: Option<&'r str>,
     },
-    /// A person, or a script, started it from a shell.
+    /// A person or a script started the listener from a shell.
     Shell {
         /// The outermost shell.
         shell: &'r Parent,
-        /// What the shell runs in.
+        /// The environment of the shell.
         session: Option<Session<'r>>,
         /// The programs between the shell and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// Another program started it.
+    /// Another program started the listener.
     Program {
         /// The outermost program.
         parent: &'r Parent,
-        /// The programs between that one and the process, the outermost first.
+        /// The programs between the outermost program and the process, the outermost first.
         through: Vec<&'r str>,
     },
-    /// The process that started it has ended, or was the first process of the system.
+    /// The process that started the listener has ended, or was the first process of the system.
     Background {
-        /// The process that adopted it: the first process, or the service manager of a user.
+        /// The process that adopted the listener's process: the first process, or the service manager of a user.
         parent: &'r Parent,
-        /// The login session that it belongs to.
+        /// The login session of the listener's process.
         session: Option<&'r str>,
     },
-    /// A service of Windows, several ones of one process, or a job of launchd.
+    /// A service of Windows (several services can share one process), or a job of launchd.
     Service(&'r str),
 }
 
-/// What a shell runs in.
+/// The environment of a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session<'r> {
     /// A session over SSH.
@@ -113,7 +113,7 @@ pub enum ContainerManager {
 }
 
 impl ContainerManager {
-    /// Returns the manager of a container, by the manager's files.
+    /// Returns the manager of a container, as the manager's files show.
     #[must_use]
     pub fn of_files(container: &Container) -> Option<Self> {
         match &*container.manager {
@@ -125,7 +125,7 @@ impl ContainerManager {
         }
     }
 
-    /// Returns the manager of a container, by the path of a control group in it.
+    /// Returns the manager of a container, as the path of its control group shows.
     fn of(cgroup: &str) -> Option<Self> {
         let has = |text: &str| cgroup.split('/').any(|part| part.starts_with(text));
         match () {
@@ -137,7 +137,7 @@ impl ContainerManager {
     }
 }
 
-/// The unit of a listener, by the service manager that it belongs to.
+/// The unit of a listener, by the service manager that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit<'r> {
     System(&'r str),
@@ -147,7 +147,8 @@ pub(super) enum Unit<'r> {
 }
 
 impl<'r> Unit<'r> {
-    /// Reads a unit as an observation names it: `user@1000.service/app.service` is a unit of a user's service manager.
+    /// Parses the name of a unit as in a snapshot: `user@1000.service/app.service` is a unit of a user's service
+    /// manager.
     pub(super) fn parse(unit: &'r str) -> Option<Self> {
         let is_service = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
         let (outer, inner) = unit.split_once('/').unwrap_or((unit, ""));
@@ -161,7 +162,7 @@ impl<'r> Unit<'r> {
 }
 
 impl<'r> StartedBy<'r> {
-    /// Returns what started a listener, as far as it was seen.
+    /// Returns the starter of a listener, as far as it was visible.
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
         let process = listener.main().filter(|process| process.pid != 1);
@@ -216,8 +217,8 @@ impl<'r> StartedBy<'r> {
     }
 }
 
-/// Returns the program that manages the container of a listener, by the files of the manager, else by its control
-/// group.
+/// Returns the program that manages the container of a listener, from the files of the manager, or else from the
+/// control group.
 pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     let by_files = listener.container_details().and_then(ContainerManager::of_files);
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
@@ -228,7 +229,7 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether the process runs in a unit of a program that runs the programs of others, such as cron.
+/// Returns whether the process runs in a unit of a program that runs programs for others, such as cron.
 pub(super) fn is_run_by_another(process: &Process) -> bool {
     let own = process.name.as_deref();
     process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own)
@@ -242,12 +243,12 @@ fn is_runner(parent: &Parent) -> bool {
     RUNNERS.contains(&&*parent.name) || parent.name.starts_with("containerd-shim")
 }
 
-/// Returns whether it is the first process, or the service manager of a user.
+/// Returns whether the process is the first process, or the service manager of a user.
 fn is_service_manager(parent: &Parent) -> bool {
     parent.pid == 1 || parent.name == "systemd"
 }
 
-/// Returns whether what lies above has nothing to do with why a process was started.
+/// Returns whether the ancestors above this process are irrelevant for the reason why a process was started.
 fn is_outermost(parent: &Parent) -> bool {
     is_service_manager(parent) || is_runner(parent) || is_multiplexer(&parent.name) || parent.name == "login"
 }
@@ -256,7 +257,7 @@ fn is_multiplexer(name: &str) -> bool {
     name == "screen" || name == "SCREEN" || name == "tmux" || name.starts_with("tmux:")
 }
 
-/// Returns what a program is to a shell that it started; `None` for a service manager.
+/// Returns the environment that a program gives to its shell; `None` for a service manager.
 fn session_of(parent: &Parent) -> Option<Session<'_>> {
     match &*parent.name {
         _ if is_service_manager(parent) => None,
@@ -268,8 +269,8 @@ fn session_of(parent: &Parent) -> Option<Session<'_>> {
     }
 }
 
-/// Returns the names of the programs between a process and what started it, the outermost first, each once. Processes
-/// with the name of the process itself are part of it.
+/// Returns the names of the programs between a process and its starter, the outermost first, each once. Programs with
+/// the name of the process itself are left out.
 fn through<'r>(process: &'r Process, parents: &'r [Parent]) -> Vec<&'r str> {
     let mut names: Vec<&str> = Vec::new();
     for parent in parents.iter().take_while(|parent| !is_service_manager(parent)) {

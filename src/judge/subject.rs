@@ -1,4 +1,4 @@
-//! What a rule decides about.
+//! The subject of a rule.
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
@@ -8,9 +8,9 @@ use crate::registry::Registry;
 /// The evidence that a rule may use.
 pub(super) struct JudgedListener<'s> {
     pub(super) listener: &'s Entry,
-    /// The processes that hold the socket, as far as they could be read.
+    /// The processes that own the socket, as far as they could be read.
     pub(super) processes: &'s [IdentifiedProcess<'s>],
-    /// The program that belongs on the port, if every process is one.
+    /// The usual program of the port, if every process is such a program.
     pub(super) usual: Option<UsualProgram>,
     /// Who can reach it according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
@@ -20,7 +20,7 @@ pub(super) struct JudgedListener<'s> {
 
 impl JudgedListener<'_> {
     /// Returns whether this port is one of the ports that the program usually serves; a program that serves any port
-    /// has none.
+    /// has no such ports.
     pub(super) fn is_on_own_port(&self) -> bool {
         self.usual.is_some_and(|usual| !usual.any_port)
     }

@@ -1,4 +1,4 @@
-//! Which program belongs on a port, from a snapshot to its flags.
+//! The usual program of a port, from a snapshot to its flags.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ fn usual_programs_make_a_port_unremarkable() {
         ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
         ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["unexplained"], None),
-        // One unknown program among them restores the finding; so does a process that could not be read.
+        // One unknown program among the processes restores the finding, and so does a process that could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
         // A finding for another reason remains.
@@ -104,12 +104,12 @@ fn usual_programs_make_a_port_unremarkable() {
         ("tcp/127.0.0.1:40001", vec![NGINX], vec!["ephemeral"], Some("nginx")),
         // A port in the kernel's own range needs no explanation, even if it is registered.
         ("tcp/127.0.0.1:40841", vec![PYTHON], vec!["ephemeral"], None),
-        // A datagram socket there is usually a client.
+        // A datagram socket in this range is usually a client.
         ("tcp/127.0.0.1:40001", vec![PYTHON], vec!["ephemeral"], None),
         ("udp/127.0.0.1:40001", vec![PYTHON], vec![], None),
         // Outgoing connections do not use ports outside the kernel's range.
         ("tcp/127.0.0.1:61001", vec![PYTHON], vec![], None),
-        // Debian's units give ports to pid 1.
+        // Units of Debian open ports through pid 1.
         ("tcp/127.0.0.1:30865", vec![SYSTEMD], vec![], Some("csync2.socket")),
     ] {
         let (found, usual) = held(local, &servers);
@@ -130,8 +130,8 @@ fn impostors() {
         ("tcp/127.0.0.1:22", vec![SYSTEMD], false),
         ("tcp/127.0.0.1:22", vec![SYSTEMD, PYTHON], true),
         ("tcp/127.0.0.1:3306", vec![SYSTEMD], false),
-        // An inherited socket: one of its processes is the right one. A process that could not be read may be the right
-        // one.
+        // An inherited socket: one of its processes is the expected server. A process that could not be read may also
+        // be the expected server.
         ("tcp/127.0.0.1:22", vec![("sshd", "/usr/sbin/sshd", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("", "", ""), PYTHON], false),
         ("tcp/127.0.0.1:22", vec![("nosuch", "", "")], false),
@@ -150,7 +150,8 @@ fn impostors() {
     }
 }
 
-/// A user who cannot see the process gets the same verdict as root if root's system service says what runs.
+/// A user who cannot see the process gets the same verdict as root if the name of root's system service shows which
+/// program runs.
 #[test]
 fn a_hidden_process_is_judged_by_its_unit() {
     for (local, unit, container, codes) in [
@@ -158,7 +159,7 @@ fn a_hidden_process_is_judged_by_its_unit() {
         ("tcp/0.0.0.0:10249", Some("kube-proxy@1.service"), None, vec![]),
         ("tcp/0.0.0.0:10249", None, None, vec!["unexplained"]),
         ("tcp/0.0.0.0:10249", Some("nginx.service"), None, vec!["unexplained"]),
-        // A user may call a service of its own anything.
+        // A user may give a service any name.
         ("tcp/0.0.0.0:10249", Some("user@1000.service/kube-proxy.service"), None, vec!["unexplained"]),
         ("tcp/0.0.0.0:10249", Some("kube-proxy.service"), Some("4f2a"), vec!["unexplained"]),
     ] {
@@ -216,7 +217,7 @@ fn an_impostor_is_reported_with_its_evidence() {
     }
 }
 
-/// A listing of every connection has a hundred thousand of each (measured: 20 MiB for 80,000 in all).
+/// A listing of every connection has 100,000 values of each type (measured: 20 MiB for 80,000 in total).
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn sockets_and_entries_are_small() {

@@ -9,7 +9,7 @@ use crate::registry::command_line::CommandLine;
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
-/// A sentence cuts longer command lines here, in characters.
+/// The maximum length of a command line in a sentence, in characters.
 const LONGEST_COMMAND: usize = 160;
 
 /// The names of kernel threads, up to the first number or slash.
@@ -31,7 +31,8 @@ const KERNEL_THREADS: [&str; 15] = [
     "oom_reaper",
 ];
 
-/// Names that only a kernel thread of one processor has: a user's program may be called the same without the number.
+/// Names that only kernel threads with the number of a processor have. A user's program may have the same name
+/// without the number.
 const KERNEL_THREADS_OF_A_CPU: [&str; 3] = ["migration", "watchdog", "irq"];
 
 fn tool(process: &IdentifiedProcess<'_>) -> Tool {
@@ -60,8 +61,8 @@ fn ad_hoc_tool<'s>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell has the socket from a server that has it as well: then the shell is not the listener. A
-/// process that the shell started is not such a server.
+/// Returns whether a shell has the socket only because a server that also has the socket started it. Such a shell is
+/// not the listener. A process that the shell started does not count as this server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         let is_tool = owner.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some());
@@ -100,17 +101,17 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns the purpose of an SSH server that a user who is not root has started. A process of the system's own server
-/// has that server among its ancestors.
+/// Returns the purpose of an SSH server that a user who is not root has started. The processes of the system's own
+/// SSH server have that server among their ancestors, so they do not count.
 fn ssh_server_of_a_user(process: &Process, command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_of_a_user = process.uid.is_some_and(|uid| uid != 0);
     let is_of_a_server = process.parents.iter().any(|parent| Some(&parent.name) == process.name.as_ref());
     tools::ssh_server_of_a_user(command).filter(|_| is_of_a_user && !is_of_a_server)
 }
 
-/// Decides `masquerading`: a kernel thread has no program file, and a server runs neither from a file of another name
-/// that a user can replace nor from a file that is mounted over its own. No interpreter runs a compiled program.
-/// Interpreters set the name that their script asks for, so their names prove nothing.
+/// Decides `masquerading`: a real kernel thread has no program file. A real server does not run from a file with
+/// another name that a user can replace, or from a file that is mounted over its own file. No interpreter runs a
+/// compiled program. Interpreters set the name that their script asks for, so their names prove nothing.
 pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let exe = process.process.exe.as_ref()?;
@@ -120,7 +121,7 @@ pub(super) fn masquerading(subject: &JudgedListener<'_>) -> Option<Evidence> {
     })
 }
 
-/// Returns how a process makes itself look like something else, and like what.
+/// Returns how a process disguises itself, and as which program.
 fn disguise<'p>(process: &IdentifiedProcess<'p>) -> Option<(Disguise, &'p str)> {
     let thread = kernel_thread_name(process.process).map(|name| (Disguise::KernelThread, name));
     thread
@@ -141,7 +142,7 @@ fn kernel_thread_name(process: &Process) -> Option<&str> {
     bracketed.or_else(|| names.into_iter().flatten().find(|name| is_kernel_thread_name(name)))
 }
 
-/// Returns whether the kernel calls its threads like this: `kworker/u8:2`, `kswapd0`.
+/// Returns whether the kernel gives its threads such a name: `kworker/u8:2`, `kswapd0`.
 fn is_kernel_thread_name(name: &str) -> bool {
     let (base, has_cpu) = name.split_once('/').map_or((name, false), |(base, _)| (base, true));
     let base = base.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -155,7 +156,7 @@ fn covered_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|name| is_elsewhere && programs::serves_a_guarded_port(name))
 }
 
-/// Returns the name of the program file, if the memory of the process contains no code of it.
+/// Returns the name of the program file, if the memory of the process contains no code of this file.
 fn unmapped_program<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     process.program_name().filter(|_| process.process.is_program_mapped == Some(false))
 }
@@ -165,7 +166,8 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Returns the well-known server that a process calls itself, if its file has another name and a user can replace it.
+/// Returns the well-known server whose name a process claims, if the program file has another name and a user can
+/// replace the file.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     if process.is_interpreted() || !process.is_replaceable() {
@@ -174,7 +176,7 @@ fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let first = one.cmdline.first()?;
     let claimed = first.split([' ', ':']).next()?.rsplit('/').next()?;
     let file = process.program_name()?;
-    // A file whose name begins with that name (`redis-server-7.2`) is the same program.
+    // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
     (!file.starts_with(claimed) && programs::serves_a_guarded_port(claimed)).then_some(claimed)
 }
 
@@ -214,7 +216,7 @@ mod tests {
         }
     }
 
-    /// The attacker's way in as an ordinary user: a second SSH server on another port.
+    /// An ordinary user opens a second way in: another SSH server on another port.
     #[test]
     fn an_ssh_server_of_a_user_is_named() {
         let sshd = |uid, line: &str, parents: &[&str]| Process {

@@ -1,19 +1,26 @@
-//! What the rules could not judge for want of evidence, as gaps: the absence of a finding is no evidence.
+//! Listeners that the rules could not judge because evidence is missing. They are gaps, because a missing finding
+//! proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::join::Entry;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage, show_processes};
 
-/// The evidence that is missing: what it is missing of, and the rules that need it.
+/// A kind of missing evidence: the end of a phrase that begins with "process", and the reason.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =
-    ("of a listener that could not be read", "it ended during the scan, or may not be read");
-const COMMAND_LINE: Missing =
-    ("with an unknown command line", "it is an interpreter or a relay, and what it runs decides");
-const CUT: Missing =
-    ("with a very long command line", "only its first 256 KiB were read, and what follows may decide");
+    ("of a listener that could not be read", "the process ended during the scan, or may not be read");
+const COMMAND_LINE: Missing = (
+    "with an unknown command line",
+    "the process is an interpreter or a relay, and only its command line \
+        shows what runs",
+);
+const CUT: Missing = (
+    "with a very long command line",
+    "only the first 256 KiB of the command line were read, and the rest \
+        may decide",
+);
 const SCRIPT: Missing = ("whose script was not found", "who can replace the script could not be checked");
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.

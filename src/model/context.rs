@@ -8,7 +8,7 @@ use super::PortRange;
 /// A program that usually serves a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownProgram {
-    /// Its name, or the text in its command line that identifies it.
+    /// The name of the program, or the text in its command line that identifies it.
     pub program: &'static str,
     /// The product.
     pub product: &'static str,
@@ -21,7 +21,7 @@ pub struct GuardedService {
     pub service: &'static str,
     /// The programs known to serve it.
     pub programs: Vec<&'static str>,
-    /// Why an unknown program there is suspicious.
+    /// The reason why an unknown program on the port is suspicious.
     pub why: &'static str,
 }
 
@@ -41,11 +41,11 @@ pub struct Block {
     pub ports: PortRange,
     /// The assignee of these ports.
     pub assignee: &'static str,
-    /// Their services.
+    /// The services of these ports.
     pub services: Vec<NearbyRegistration>,
 }
 
-/// What is registered around a port, for the same protocol.
+/// The registrations around a port, for the same protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NearbyRegistrations {
     /// The block that contains the port, if the block has more than this port.
@@ -60,15 +60,15 @@ pub struct NearbyRegistrations {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// It was registered.
+    /// The registration was added.
     Registered,
-    /// Its row was changed.
+    /// The row of the registration was changed.
     Changed,
-    /// It was renamed, added or removed at an unknown time before the date.
+    /// The registration was renamed, added or removed at an unknown time before the date.
     Renamed,
-    /// Its product or protocol ended.
+    /// The product or protocol of the registration ended.
     Ended,
-    /// IANA added a note; without a date.
+    /// IANA added a note; the event has no date.
     Noted,
     /// Malware used the port.
     Abused,
@@ -77,13 +77,13 @@ pub enum EventKind {
 /// One event in the history of a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Event {
-    /// The date, as exactly as the registry or the list gives it; events without a date come first.
+    /// The date, with the precision of its source; events without a date come first.
     pub date: Option<&'static str>,
     /// The kind of event.
     pub what: EventKind,
     /// The registration that the event belongs to; `None` if it belongs to the port.
     pub service: Option<&'static str>,
-    /// IANA's own words, or the product that ended.
+    /// The text of IANA, or the name of the product that ended.
     pub text: Option<&'static str>,
 }
 
@@ -94,13 +94,13 @@ pub struct EphemeralHere {
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,
-    /// Whether this kernel never hands out the port although its range contains it.
+    /// Whether this kernel never hands out the port although its range contains the port.
     #[serde(rename = "kept_back")]
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel itself would pick the port for a listener that asks for any port; `None` if the port does not
-    /// show that.
+    /// Whether the kernel itself would pick the port for a listener that asks for any port; `None` if the port does
+    /// not show this.
     pub kernel_would_pick: Option<bool>,
     /// Whether the listener here probably chose the port; `None` if there is no listener, or the choice cannot be
     /// inferred.
@@ -118,7 +118,7 @@ pub struct Context {
     pub nearby: NearbyRegistrations,
     /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
-    /// The meaning of its place in an ephemeral range, if it lies in one.
+    /// The meaning of the port's place in an ephemeral range, if the port lies in such a range.
     pub ephemeral: Option<EphemeralHere>,
 }
 

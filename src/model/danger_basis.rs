@@ -1,11 +1,11 @@
-//! What a danger rests on.
+//! The evidence for a danger.
 
 use super::named;
 
 named! {
-    /// What a danger rests on.
+    /// The evidence for a danger.
     pub enum DangerBasis {
-        /// The command line says so.
+        /// The command line enables the dangerous behaviour.
         CommandLine = "command-line",
         /// An option in the environment says so.
         Environment = "environment",
@@ -13,11 +13,11 @@ named! {
         Default = "default",
         /// The command line sets a password or asks for a certificate.
         Password = "password",
-        /// The configuration file says so.
+        /// The configuration file enables the dangerous behaviour.
         Configuration = "configuration",
         /// The service is presumed from its port alone.
         Port = "port",
-        /// The program is known, but the port is not one of the service's: the kernel can have chosen it.
+        /// The program is known, but the port is not a usual port of the service: the kernel can have chosen it.
         ChosenPort = "chosen-port",
     }
 }

@@ -1,5 +1,5 @@
-//! What a deep scan found: ports that are taken although no table shows the socket, and tables that contradict each
-//! other.
+//! The results of a deep scan: ports that are taken although no table shows the socket, and tables that contradict
+//! each other.
 
 use std::net::IpAddr;
 
@@ -14,12 +14,12 @@ named! {
         Netlink = "netlink",
         /// The text tables below `/proc`.
         ProcNet = "proc-net",
-        /// The same diagnosis, queried and parsed by the crate netstat2.
+        /// The same socket diagnosis, queried and parsed by the crate netstat2.
         Netstat2 = "netstat2",
     }
 }
 
-/// A socket that one source shows and another does not.
+/// A socket that one source shows and another source does not show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Disagreement {
     /// Transport protocol.
@@ -28,15 +28,15 @@ pub struct Disagreement {
     pub address: IpAddr,
     /// Local port.
     pub port: u16,
-    /// Its state, if a source that shows it gives the state.
+    /// The state, if a source that shows the socket gives the state.
     pub state: Option<State>,
     /// Its inode.
     pub inode: u64,
     /// Its network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// The sources that show it.
+    /// The sources that show the socket.
     pub shown_by: Vec<Source>,
-    /// The sources that do not show it.
+    /// The sources that do not show the socket.
     pub missing_from: Vec<Source>,
 }
 
@@ -51,7 +51,7 @@ pub struct TakenPort {
     pub port: u16,
     /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// How often the port was tried; it was taken each time.
+    /// The number of attempts; the port was taken each time.
     pub tries: u32,
     /// Whether the tables would have shown a TCP socket that is bound and does not listen. If not, the port may belong
     /// to such a socket.
@@ -59,7 +59,7 @@ pub struct TakenPort {
     pub lists_bound_sockets: bool,
 }
 
-/// Everything that a deep scan found.
+/// The results of a deep scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeepScanResult {
     /// The number of network namespaces that were scanned.
@@ -72,8 +72,8 @@ pub struct DeepScanResult {
     pub disagreements: Vec<Disagreement>,
     /// The ports that are taken and not shown.
     pub taken: Vec<TakenPort>,
-    /// What could not be scanned.
+    /// The parts that could not be scanned.
     pub gaps: Vec<Gap>,
-    /// What a scan of this kind cannot find.
+    /// The limits of a deep scan.
     pub notes: Vec<Note>,
 }

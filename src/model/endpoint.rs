@@ -17,7 +17,7 @@ named! {
         Tcp = "tcp",
         /// RFC 768.
         Udp = "udp",
-        /// RFC 3828. It shares UDP's port registrations (section 6 of that RFC).
+        /// RFC 3828. UDP-Lite shares UDP's port registrations (section 6 of RFC 3828).
         Udplite = "udplite",
         /// RFC 9260.
         Sctp = "sctp",
@@ -27,13 +27,14 @@ named! {
 }
 
 impl Protocol {
-    /// Returns whether it is UDP or UDP-Lite, whose sockets receive without accepting connections first.
+    /// Returns whether the protocol is UDP or UDP-Lite. Their sockets receive data without accepting connections
+    /// first.
     #[must_use]
     pub const fn is_datagram(self) -> bool {
         matches!(self, Protocol::Udp | Protocol::Udplite)
     }
 
-    /// Returns the protocol under which IANA registers its ports: UDP for UDP-Lite, else itself.
+    /// Returns the protocol under which IANA registers the ports: UDP for UDP-Lite, otherwise the protocol itself.
     #[must_use]
     pub const fn registered_as(self) -> Protocol {
         match self {
@@ -95,7 +96,7 @@ impl TryFrom<RawRange> for PortRange {
 }
 
 impl PortRange {
-    /// Makes a range; returns `None` if it would end before it begins.
+    /// Makes a range; returns `None` if the range would end before it begins.
     #[must_use]
     pub const fn new(low: u16, high: u16) -> Option<Self> {
         if low <= high { Some(PortRange { low, high }) } else { None }

@@ -1,11 +1,12 @@
-//! Who can reach a socket, judged by its address and device alone; no firewall is consulted.
+//! The clients that can reach a socket, judged by its address and device alone. Firewalls are not considered.
 
 use std::net::IpAddr;
 
 use super::{named, unmapped};
 
 named! {
-    /// Who can reach a listener, most exposed first: the order of the variants is the order of listings.
+    /// The clients that can reach a listener, from most to least exposed. The order of the variants is the order of
+    /// listings.
     pub enum Exposure {
         /// The unspecified address: every address of this machine.
         Any = "any",
@@ -13,7 +14,7 @@ named! {
         Public = "public",
         /// RFC 1918, RFC 6598 (shared), RFC 4193 (unique local), RFC 3879 (site-local).
         Private = "private",
-        /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast of RFC 919: one link.
+        /// RFC 3927, RFC 4291 section 2.5.6, and the limited broadcast address of RFC 919: addresses of one link.
         LinkLocal = "link-local",
         /// RFC 5771 and RFC 4291 section 2.7, of any scope wider than this machine.
         Multicast = "multicast",
@@ -67,7 +68,7 @@ impl Exposure {
         }
     }
 
-    /// Returns whether another machine can reach it, as far as the address shows.
+    /// Returns whether other machines can reach the listener, as far as the address shows.
     #[must_use]
     pub const fn is_reachable_from_outside(self) -> bool {
         !matches!(self, Exposure::Loopback)

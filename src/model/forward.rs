@@ -1,19 +1,19 @@
-//! Where a published port leads.
+//! The destination of a published port.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Container, Pid};
 
-/// The place to which a program forwards a port, as docker-proxy does for the published port of a container.
+/// The destination to which a program forwards a port, as docker-proxy does for the published port of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardTarget {
-    /// Its address.
+    /// The address.
     pub address: IpAddr,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// The container that has this address, if a file of the manager says so.
+    /// The container with this address, if a file of the manager names it.
     pub container: Option<Arc<Container>>,
-    /// The processes that listen there, if their network namespace was scanned.
+    /// The processes that listen at the destination, if their network namespace was scanned.
     pub pids: Vec<Pid>,
 }

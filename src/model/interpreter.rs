@@ -1,8 +1,9 @@
-//! What an interpreter or a relay runs, by its command line: such a program is not known by its file alone.
+//! The script, module or arguments that an interpreter or a relay runs. The program file alone does not identify such
+//! a program.
 
 use super::Process;
 
-/// What an interpreter or a relay runs, by its command line.
+/// The code or destination in the command line of an interpreter or a relay.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InterpreterCommand<'c> {
     /// A script, or a jar.
@@ -15,11 +16,11 @@ pub(crate) enum InterpreterCommand<'c> {
     Code(&'c str),
     /// The arguments of a relay.
     Relay(&'c [String]),
-    /// Nothing that the command line names, such as standard input.
+    /// Nothing in the command line, for example because the code comes from standard input.
     Nothing,
 }
 
-/// Programs that serve what their arguments say: another program, or another address.
+/// Programs whose arguments name the service behind them: another program, or another address.
 const RELAYS: [&str; 19] = [
     "socat",
     "socat1",
@@ -42,20 +43,20 @@ const RELAYS: [&str; 19] = [
     "systemd-socket-activate",
 ];
 
-/// What a process runs beyond its program file.
+/// The code that a process runs in addition to its program file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunTarget {
-    /// Its program is neither an interpreter nor a relay.
+    /// The program is neither an interpreter nor a relay.
     None,
-    /// Its program is one, but its command line is not known.
+    /// The program is an interpreter or a relay, but its command line is not known.
     Unknown,
-    /// The script, module, class, code or destination; empty if the command line names none. It contains nothing that
-    /// changes with each start.
+    /// The script, module, class, code or destination; empty if the command line names none. Parts that change with
+    /// each start are left out.
     Target(String),
 }
 
 impl RunTarget {
-    /// Returns what a process runs beyond its program file.
+    /// Returns the code that a process runs in addition to its program file.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let path = process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref());
@@ -77,8 +78,8 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same. A relative path is one of an
-    /// observation that did not record scripts.
+    /// Returns whether two processes with the same program file may run the same code. A path is relative if the
+    /// snapshot did not record scripts.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -106,7 +107,7 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with one `#` for each number: descriptors and process IDs in it differ at each start.
+/// Returns the code with `#` in place of each number: descriptors and process IDs in the code differ at each start.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
     for c in code.chars() {
@@ -125,8 +126,8 @@ pub(super) fn without_version(program: &str) -> &str {
     without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
 }
 
-/// Returns the name of an interpreter without what Debian and Python append for a build: the name of an architecture,
-/// `-dbg`, or the letters of an ABI after the version (`python3.13t`).
+/// Returns the name of an interpreter without the suffix that Debian or Python appends for a build: the name of an
+/// architecture, `-dbg`, or the letters of an ABI after the version (`python3.13t`).
 pub(crate) fn without_build(program: &str) -> &str {
     let architecture = ["-linux-gnu", "-linux-musl"].iter().find_map(|system| program.find(system));
     let program =
@@ -137,7 +138,7 @@ pub(crate) fn without_build(program: &str) -> &str {
     if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
 }
 
-/// Returns whether the program of this name runs what its command line names.
+/// Returns whether the program with this name runs code that its command line names.
 pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     let name = without_version(program);
     name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
@@ -145,10 +146,10 @@ pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
 
 /// The way in which an interpreter reads its command line.
 struct Syntax {
-    /// Names of its programs, without a version.
+    /// The names of the interpreter's programs, without a version.
     names: &'static [&'static str],
-    /// Options after which no file follows: code, a module, or standard input. A short option may end a cluster
-    /// (`-Sc`).
+    /// Options after which no file follows: they give code, a module, or standard input. A short option may end a
+    /// cluster (`-Sc`).
     no_file: &'static [&'static str],
     /// Options whose value is the next argument.
     with_value: &'static [&'static str],
@@ -160,7 +161,7 @@ struct Syntax {
 
 const NONE: &[&str] = &[];
 
-/// Taken from the manual of each interpreter; `java` is read by [`class_path`].
+/// The source is the manual of each interpreter; [`class_path`] reads the command line of `java`.
 const SYNTAXES: [Syntax; 11] = [
     Syntax {
         names: &["python", "pypy"],
@@ -237,8 +238,8 @@ const SYNTAXES: [Syntax; 11] = [
     Syntax { names: &["mono", "dotnet"], no_file: NONE, with_value: NONE, file: NONE, commands: &["exec"] },
 ];
 
-/// Returns what the interpreter or relay `program` (the name of its file) runs; `None` if it is neither, or if its
-/// command line is not known.
+/// Returns the code that the interpreter or relay `program` (the name of its file) runs; `None` if the program is
+/// neither, or if its command line is not known.
 pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let arguments = cmdline.get(1..)?;
     if RELAYS.contains(&program) {
@@ -278,9 +279,10 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(InterpreterCommand::Nothing)
 }
 
-/// Returns the words of an interpreter's command line after its own name, up to the script, module or class that it
-/// runs, without the arguments of that: only these words say what runs. If it runs none of these, its options remain.
-/// `None` if `program` is not a known interpreter, or its command line is not known.
+/// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
+/// arguments of the script are left out, because only the words before them identify the code. Without a script,
+/// module or class, the options are returned. `None` if `program` is not a known interpreter, or its command line is
+/// not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -323,7 +325,8 @@ const JAVA_OPTIONS_WITH_VALUE: [&str; 9] = [
     "--upgrade-module-path",
 ];
 
-/// Returns the jar of `java -jar`, or else the class path: the working directory if none is given.
+/// Returns the jar of `java -jar`, or else the class path: the working directory if the command line gives no class
+/// path.
 fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
     let mut elements = vec!["."];
     let mut rest = arguments.iter().map(String::as_str);

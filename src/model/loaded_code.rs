@@ -1,8 +1,9 @@
-//! Files of code that an interpreter loads next to the script, by its command line.
+//! Files of code that an interpreter loads in addition to the script, according to its command line.
 
 use super::interpreter::{command_words, without_version};
 
-/// The options of interpreters that load a file of code before the script: as an argument of its own, or after `=`.
+/// The options of interpreters that load a file of code before the script. The file is the next argument, or follows
+/// `=`.
 const LOADING_OPTIONS: [(&[&str], &[&str]); 5] = [
     (&["node", "nodejs"], &["-r", "--require", "--import", "--loader", "--experimental-loader"]),
     (&["bun"], &["-r", "--preload"]),
@@ -19,8 +20,8 @@ pub(crate) fn is_java(program: &str) -> bool {
     without_version(program) == "java"
 }
 
-/// Returns the files of code that the options of an interpreter load next to the script. A name without a slash is a
-/// module of the interpreter's own path.
+/// Returns the files of code that the options of an interpreter load in addition to the script. A name without a
+/// slash is a module of the interpreter's own path.
 pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = command_words(program, cmdline).unwrap_or_default();
     if is_java(program) {

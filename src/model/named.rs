@@ -1,8 +1,8 @@
 //! `named!`: an enum whose variants each have one name.
 
 /// Defines an enum of unit variants. The literal after each variant is its name in JSON (`Serialize`, `Deserialize`)
-/// and what `name` returns; `ALL` lists the variants in the order in which they are written, which is also their order
-/// under `Ord`.
+/// and the result of `name`. `ALL` lists the variants in the order of the source, which is also their order under
+/// `Ord`.
 macro_rules! named {
     ($(#[$about:meta])* $vis:vis enum $Enum:ident { $($(#[$doc:meta])* $Variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$about])*

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::endpoint::unmapped;
 
-/// A block of addresses: those that share the first `prefix` bits of `address`.
+/// A block of addresses that share the first `prefix` bits of `address`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
@@ -21,7 +21,7 @@ impl Network {
         Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Returns the address if the block holds exactly one.
+    /// Returns the address if the block contains exactly one address.
     #[must_use]
     pub fn address(self) -> Option<IpAddr> {
         (Network::single(self.address) == self).then_some(self.address)
@@ -56,7 +56,7 @@ impl Network {
     }
 }
 
-/// `10.0.0.0/8`, or the address alone if the block holds exactly one.
+/// Writes `10.0.0.0/8`, or the address alone if the block contains exactly one address.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address() {
@@ -66,7 +66,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// Why a text is not a block of addresses, without the text itself.
+/// The reason why a text is not a block of addresses, without the text itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadNetwork {
     /// The address is not an IP address.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, named};
 
-/// Command lines are read up to this many bytes. The kernel allows half of it for one argument (`MAX_ARG_STRLEN` of
-/// linux/binfmts.h), so that code in an argument is read in full, and several megabytes for all.
+/// The maximum number of bytes that are read of a command line. The kernel allows half as many bytes for one argument
+/// (`MAX_ARG_STRLEN` of linux/binfmts.h), so code in an argument is read in full; the kernel allows several megabytes
+/// for all arguments.
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
 /// A process ID in the observer's own pid namespace.
@@ -17,13 +18,13 @@ pub type Pid = u32;
 named! {
     /// Whether the file that a process runs is still at its path.
     pub enum ExeState {
-        /// The file at the path is the one that runs, or there is no evidence otherwise.
+        /// The file at the path is the running file, or there is no evidence against this.
         Present = "present",
-        /// The file is gone and no file has its path.
+        /// The running file is gone, and there is no file at its path.
         Deleted = "deleted",
-        /// The file is gone and another file has its path: an upgrade does this.
+        /// The running file is gone, and another file is at its path, as after an upgrade.
         Replaced = "replaced",
-        /// It never was a file on disk: `memfd_create(2)`.
+        /// The program never was a file on disk: `memfd_create(2)`.
         Memfd = "memfd",
     }
 }
@@ -31,11 +32,11 @@ named! {
 /// The program file of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exe {
-    /// Its path, without any mark that the kernel appends; bytes that are not UTF-8 are U+FFFD.
+    /// The path, without the mark that the kernel appends; bytes that are not UTF-8 are U+FFFD.
     pub path: String,
     /// Whether the file is still at its path.
     pub state: ExeState,
-    /// The world-writable directories above it, nearest first; `None` if they are not known.
+    /// The world-writable directories above the file, nearest first; `None` if they are not known.
     #[serde(default, rename = "open_folders", skip_serializing_if = "Option::is_none")]
     pub open_directories: Option<Vec<String>>,
 }
@@ -49,53 +50,55 @@ impl Exe {
 }
 
 named! {
-    /// Who can replace a file that a process runs, from the most to the least trustworthy.
+    /// The users who can replace a file that a process runs, from the most to the least trustworthy file.
     pub enum OriginKind {
-        /// Only root can replace it, and a package installed it. Only an audit and a card look packages up.
+        /// Only root can replace the file, and a package installed it. Only an audit and a card look up packages.
         Package = "package",
-        /// Only root can replace it, or the root user of its container.
+        /// Only root can replace the file, or the root user of its container.
         System = "system",
-        /// A user other than root can replace it: its owner, a group, or the owner of a directory above it.
+        /// A user other than root can replace the file: its owner, a group, or the owner of a directory above it.
         User = "user",
-        /// Anyone can replace it or could have put it there: the file, or a directory above it, is world-writable.
+        /// Any user can replace or create the file: the file or a directory above it is world-writable.
         Open = "open",
-        /// It is no longer at its path: deleted, or replaced as by an upgrade.
+        /// The file is no longer at its path: it was deleted, or replaced, for example by an upgrade.
         Deleted = "deleted",
-        /// It never was a file on disk: `memfd_create(2)`.
+        /// The program never was a file on disk: `memfd_create(2)`.
         Memory = "memory",
-        /// Its path leads to another file, because something is mounted over it.
+        /// The path of the file leads to another file, because something is mounted over it.
         Elsewhere = "elsewhere",
     }
 }
 
-/// Who can replace a file that a process runs. If that is not known, there is a gap instead of an `Origin`.
+/// The origin of a file that a process runs: who can replace it. If this is not known, there is a gap instead of an
+/// `Origin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
-    /// The kind of user who can replace it.
+    /// The kind of user who can replace the file.
     pub kind: OriginKind,
-    /// The file or directory that allows this, if the kind is [`OriginKind::User`] or [`OriginKind::Open`].
+    /// The file or directory that allows the replacement, if the kind is [`OriginKind::User`] or
+    /// [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of the user who can replace it, if the kind is [`OriginKind::User`] and it is a single user.
+    /// The ID of the user who can replace the file, if the kind is [`OriginKind::User`] and only one user can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The package that installed it.
+    /// The package that installed the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
     /// The version of that package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Whether it differs from the file that the package installed.
+    /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether its path, followed from the observer's root directory, leads to another file or to none: the process is
-    /// in a container or in another directory tree.
+    /// Whether the path leads to another file or to no file if the observer's root directory is used: the process is
+    /// in a container or has another root directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
 
 impl Origin {
-    /// Returns an origin of which only the kind is known.
+    /// Returns an origin with only its kind.
     #[must_use]
     pub const fn of(kind: OriginKind) -> Self {
         Origin {
@@ -113,30 +116,30 @@ impl Origin {
 /// The script, jar or class path that an interpreter runs, as its command line names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Script {
-    /// Its absolute path; for a class path, the least trustworthy element.
+    /// The absolute path; for a class path, the path of the least trustworthy element.
     pub path: String,
-    /// Who can replace it; `None` if that is not known.
+    /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
     /// Whether the file is a compiled program. No interpreter can run such a file, so the command line is false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_program: bool,
 }
 
-/// What the configuration file of a server says about who may connect.
+/// The settings in the configuration file of a server that decide who may connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Configuration {
-    /// The path as the process knows it.
+    /// The path as the process sees it.
     pub path: String,
-    /// The settings that decide, at least one.
+    /// The deciding settings, at least one.
     pub settings: Vec<AccessSetting>,
 }
 
 named! {
-    /// Which clients a server serves, from the fewest to the most.
+    /// The clients that a server admits, from the fewest to the most.
     pub enum AdmittedClients {
-        /// Clients on this machine only: it refuses the others.
+        /// Clients on this machine only; the server refuses all other clients.
         Local = "local",
-        /// Only clients with an address that it lists, such as those of a private network.
+        /// Only clients with an address that the configuration lists, such as the addresses of a private network.
         Listed = "listed",
         /// Clients with a password or a certificate.
         Authenticated = "authenticated",
@@ -145,28 +148,28 @@ named! {
     }
 }
 
-/// A setting that decides which clients a server serves.
+/// The port to which the setting applies; `None` for every port of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccessSetting {
     /// The port that it is for; `None` for every port of the server.
     pub port: Option<u16>,
     /// The setting in short, without a secret value.
     pub setting: String,
-    /// Which clients it admits.
+    /// The clients that the setting admits.
     pub clients: AdmittedClients,
 }
 
 /// An ancestor of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parent {
-    /// Its process ID.
+    /// The process ID.
     pub pid: Pid,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its effective user ID (Unix).
+    /// The effective user ID (Unix).
     #[serde(default)]
     pub uid: Option<u32>,
-    /// The name of its user.
+    /// The name of the user.
     #[serde(default)]
     pub user: Option<String>,
 }
@@ -182,56 +185,56 @@ impl Parent {
 /// One process; `(pid, started)` is its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
-    /// Its process ID.
+    /// The process ID.
     pub pid: Pid,
-    /// The kernel's name for it, which the process itself can set.
+    /// The name of the process in the kernel, which the process itself can set.
     pub name: Option<String>,
-    /// Its program file, if it could be read.
+    /// The program file, if it could be read.
     pub exe: Option<Exe>,
-    /// Who can replace that file.
+    /// The origin of the program file: who can replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// The script that it runs, if its program is an interpreter and its command line names a file.
+    /// The script that the process runs, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
-    /// Further files with code that it runs, if a user other than root can have put them there: libraries, and what its
-    /// command line loads. The least trustworthy comes first.
+    /// Further files with code that the process runs, if a user other than root can replace them: libraries, and
+    /// files that its command line loads. The least trustworthy file comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<Script>,
-    /// Whether code of its program file is in its memory; `None` if that was not checked.
+    /// Whether code of the program file is in the memory of the process; `None` if this was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_program_mapped: Option<bool>,
-    /// Its working directory.
+    /// The working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// The name of the nearest version-controlled directory at or above its working directory.
+    /// The name of the nearest version-controlled directory at or above the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Its state, such as running, sleeping or stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
+    /// The state, such as running, sleeping or stopped: the letter of `proc_pid_stat(5)`, as `R`, `S`, `T`, `Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<char>,
-    /// Its command line, one element for each argument; empty if there is none or it could not be read.
+    /// The command line, one element for each argument; empty if there is none or it could not be read.
     pub cmdline: Vec<String>,
-    /// Its effective user ID (Unix).
+    /// The effective user ID (Unix).
     pub uid: Option<u32>,
-    /// The name of its user.
+    /// The name of the user.
     pub user: Option<String>,
-    /// When it started.
+    /// The start time.
     pub started: Option<Timestamp>,
-    /// Its ancestors, nearest first, as far as they could be read.
+    /// The ancestors, nearest first, as far as they could be read.
     pub parents: Vec<Parent>,
-    /// The systemd unit that it runs in (Linux), the services that it hosts, separated by commas (Windows), or its
+    /// The systemd unit of the process (Linux), the services in the process, separated by commas (Windows), or its
     /// launchd label (macOS).
     pub unit: Option<String>,
-    /// The container that it runs in (Linux).
+    /// The container of the process (Linux).
     pub container: Option<String>,
-    /// What the files of the container's manager say about it (Linux).
+    /// The container's data from the files of its manager (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_details: Option<Arc<Container>>,
     /// For a program that forwards a port to a container: that container (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
-    /// What its configuration file says about who may connect. Only an audit reads it.
+    /// The settings in the configuration file of the process that decide who may connect. Only an audit reads them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
     /// The options in its environment that let a debugger connect, as an interpreter reads them there. Only an audit reads
@@ -241,9 +244,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the path of its program file stands for the same file on the observer's machine, or for a file
-    /// that only root can have put there: root makes the containers and system services that have a directory tree of
-    /// their own. A user can make a directory tree with any file at any path.
+    /// Returns whether the path of the program file is reliable: it names the same file on the observer's machine, or
+    /// a file that only root can have put there. Root makes the containers and system services that have their own
+    /// root directory. A user can make a root directory with any file at any path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -256,14 +259,14 @@ impl Process {
         })
     }
 
-    /// Returns its container: the name if that is known, else the ID.
+    /// Returns the container: its name, or else its ID.
     #[must_use]
     pub fn container_name(&self) -> Option<&str> {
         let details = self.container_details.as_ref();
         details.and_then(|details| details.name.as_deref()).or(self.container.as_deref())
     }
 
-    /// Returns a process of which only the process ID is known.
+    /// Returns a process with only its process ID.
     #[must_use]
     pub const fn unknown(pid: Pid) -> Self {
         Process {

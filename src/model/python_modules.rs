@@ -1,12 +1,12 @@
-//! The modules that Python takes from its working directory.
+//! The modules that Python loads from its working directory.
 
 use super::interpreter::{InterpreterCommand, parse_command, without_version};
 
-/// Returns the paths, relative to its working directory, at which Python looks first for the modules that it runs or
-/// that the code on its command line imports: any of them that exists runs. None if it does not search the working
-/// directory.
+/// Returns the paths, relative to the working directory, at which Python first looks for the modules that it runs or
+/// that the code on its command line imports. If one of these files exists, Python runs it. Returns no paths if
+/// Python does not search the working directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
-    /// The number of modules that are looked for.
+    /// The maximum number of modules in the result.
     const MODULES: usize = 32;
     if !matches!(without_version(program), "python" | "pypy") {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Who can have put a file where it runs.
+//! The users who can replace a running file.
 
 use super::{Exe, ExeState, OriginKind, Process, RunTarget, Script};
 
@@ -7,28 +7,29 @@ const USER_DIRECTORIES: [&str; 4] = ["/home/", "/run/user/", "/Users/", r"C:\Use
 /// Directories in which every user can create files.
 const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 
-/// Who can have put a file where it runs.
+/// The users who can replace a running file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplaceableBy {
     /// Only root, as far as is known.
     Root,
-    /// Not known: the script that the command line names is not there, or could not be read.
+    /// Unknown: the script in the command line does not exist, or could not be read.
     Unknown,
     /// A user who is not root.
     User,
-    /// Anyone; or no file at its path is the one that runs, so that nothing is known about who made it.
+    /// Any user; or the running file is at no path, so that nothing is known about its creator.
     Anyone,
 }
 
 impl ReplaceableBy {
-    /// Returns who can have put the program file, the script or further code of a process there; the least trustworthy.
+    /// Returns who can replace the program file, the script or further code of a process; the least trustworthy of
+    /// these files decides.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let files = process.script.iter().chain(&process.code).map(Self::of_script);
         files.fold(Self::of_file(process), Self::max)
     }
 
-    /// Returns who can have put a script or a library there.
+    /// Returns who can replace a script or a library.
     #[must_use]
     pub fn of_script(script: &Script) -> Self {
         match script.origin.as_ref().map(|origin| origin.kind) {
@@ -39,9 +40,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can have put the program file of a process there; by its path if nothing else is known. Code that
-    /// was loaded into a program counts as the program: its name does not say what that code does. An interpreter is
-    /// expected to load code of users.
+    /// Returns who can replace the program file of a process; if nothing else is known, the path decides. Code that
+    /// was loaded into a program counts as the program, because the name of the program does not describe that code.
+    /// Code that an interpreter loads does not count here, because interpreters are expected to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);
@@ -62,7 +63,7 @@ impl ReplaceableBy {
             Some(OriginKind::Package | OriginKind::System) => ReplaceableBy::Root,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
-            // An upgrade replaced the file: its directory says who can have put it there.
+            // An upgrade replaced the file: its directory shows who can replace it.
             Some(OriginKind::Deleted) | None => Self::of_path(exe),
         }
     }

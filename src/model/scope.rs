@@ -1,4 +1,4 @@
-//! What a scan covers.
+//! The scope of a scan.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ named! {
     pub enum HostScope {
         /// The whole machine, as far as the observer's privileges allow.
         Machine = "machine",
-        /// Every process, but only the sockets of a network namespace of its own.
+        /// Every process, but only the sockets of the observer's own network namespace.
         Namespace = "namespace",
         /// The processes of a container: the observer is in a pid namespace of its own.
         Container = "container",
@@ -20,7 +20,7 @@ named! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Namespaces {
-    /// Only the observer's own.
+    /// Only the observer's own namespace.
     #[default]
     Own,
     /// Every namespace that can be found.
@@ -29,14 +29,15 @@ pub enum Namespaces {
     Called(String),
 }
 
-/// What to scan, and in how much detail. A snapshot records its scope: nothing is known about anything outside it.
+/// The parts to scan, and the amount of detail. A snapshot records its scope: nothing is known about anything outside
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only sockets of these protocols.
     pub protocols: Vec<Protocol>,
     /// Only sockets of these families.
     pub families: Vec<Family>,
-    /// Only sockets in these states. The kernel is not asked for the others.
+    /// Only sockets in these states. The kernel is not asked for sockets in other states.
     pub states: Vec<State>,
     /// Only sockets whose local port lies in one of these ranges; `None` for every port.
     pub ports: Option<Vec<PortRange>>,
@@ -46,8 +47,8 @@ pub struct Scope {
     /// Whether to find the processes that own the sockets.
     #[serde(alias = "holders")]
     pub processes: bool,
-    /// Whether to read everything about those processes, or only what identifies their programs: name, file and command
-    /// line.
+    /// Whether to read all details of the processes, or only the details that identify their programs: name, file and
+    /// command line.
     pub details: bool,
     /// Whether to look up which packages installed the programs, and whether the programs are unmodified.
     #[serde(default)]

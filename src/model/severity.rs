@@ -1,9 +1,9 @@
-//! How urgent a finding is.
+//! The severity of a finding.
 
 use super::named;
 
 named! {
-    /// How urgent a finding is; the variants are in rising order.
+    /// The severity of a finding; the variants are in rising order.
     pub enum Severity {
         /// Information only.
         Info = "info",

@@ -1,4 +1,4 @@
-//! A snapshot: what one scan of a machine saw, and what it could not see.
+//! A snapshot: the data that one scan of a machine saw, and the parts that it could not see.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,11 +14,12 @@ use super::{
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
 
-/// The older schema that is still read. It lacks the ID, boot, scope and labels of the host, and the tool.
+/// The older schema, which can still be read. A snapshot of this schema lacks the ID, boot, scope and labels of the
+/// host, and the tool.
 pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
-    /// The part of a scan that a gap is in.
+    /// The part of a scan that a gap belongs to.
     pub enum Stage {
         /// Listing the sockets.
         Sockets = "sockets",
@@ -31,19 +32,19 @@ named! {
         Namespaces = "namespaces",
         /// Reading the machine's own settings.
         Host = "host",
-        /// Seeing the machine and not only a part of it: see [`HostScope`].
+        /// Seeing the whole machine instead of a part of it: see [`HostScope`].
         Scope = "scope",
     }
 }
 
-/// Something that should have been seen and was not. A report with gaps is never complete.
+/// Something that a scan should have seen but could not. A report with gaps is never complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
     /// The part of the scan.
     pub stage: Stage,
-    /// What was not seen.
+    /// The things that were not seen.
     pub what: String,
-    /// How many of them, if known.
+    /// The number of these things, if known.
     pub count: Option<u64>,
     /// The processes that the gap concerns, if known, in rising order.
     #[serde(default)]
@@ -54,32 +55,33 @@ pub struct Gap {
     pub remedy: Option<String>,
 }
 
-/// A fact for the reader that is not a failure: what was not asked for, or which source answered.
+/// A fact for the reader that is not a failure: a part that was not requested, or the source that answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// The subject of the note.
     pub what: String,
-    /// How many of them, if known.
+    /// The number of these things, if known.
     pub count: Option<u64>,
-    /// What would show more, if anything would.
+    /// The way to see more, if there is one.
     pub remedy: Option<String>,
-    /// Whether it changes what a listing means, so that a listing shows it without `-v`.
+    /// Whether the note changes the meaning of a listing, so that a listing shows the note without `-v`.
     #[serde(default)]
     pub important: bool,
 }
 
 impl Gap {
-    /// Returns whether more privilege would close the gap: its remedy is another user, such as `run as root`.
+    /// Returns whether more privilege would close the gap: its remedy is to run as another user, such as `run as
+    /// root`.
     #[must_use]
     pub fn needs_privilege(&self) -> bool {
         self.remedy.as_deref().is_some_and(|remedy| remedy.starts_with("run as "))
     }
 }
 
-/// How many processes a text names.
+/// The maximum number of processes in a text.
 pub const NAMED_PIDS: usize = 8;
 
-/// Returns the command that shows these processes on a system of this name, if any is known.
+/// Returns the command that shows these processes on the operating system `os`, if such a command is known.
 #[must_use]
 pub fn show_processes(pids: &[Pid], os: &str) -> Option<String> {
     let pids: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
@@ -87,7 +89,7 @@ pub fn show_processes(pids: &[Pid], os: &str) -> Option<String> {
 }
 
 impl HostScope {
-    /// Returns the gap in the view of an observer that sees this part of the machine, if `asked` covers more.
+    /// Returns the gap of an observer that sees only this part of the machine, if `asked` covers more.
     #[must_use]
     pub fn gap(self, asked: &Scope) -> Option<Gap> {
         let (what, why, elsewhere) = match self {
@@ -119,21 +121,21 @@ impl HostScope {
 /// The machine that was observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Its name.
+    /// The name.
     pub name: Option<String>,
-    /// Its ID, which two machines of one name do not share: the machine ID hashed for this application, or the name
-    /// that the user gave; `None` if it has none.
+    /// The ID, which differs between two machines with the same name: the machine ID hashed for this application, or
+    /// the name that the user gave; `None` if the machine has no ID.
     #[serde(default)]
     pub id: Option<String>,
-    /// The ID of its current boot; `None` if the system gives none.
+    /// The ID of the current boot; `None` if the system gives no such ID.
     #[serde(default)]
     pub boot: Option<String>,
     /// The labels that the user gave.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Its operating system, as Rust names it: `linux`, `macos`, `windows`.
+    /// The operating system, as Rust names it: `linux`, `macos`, `windows`.
     pub os: String,
-    /// The version of its kernel.
+    /// The version of the kernel.
     pub kernel: Option<String>,
     /// Whether the observer was allowed to read every process.
     pub privileged: bool,
@@ -145,7 +147,7 @@ pub struct Host {
     /// The ports that the kernel never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`);
     /// rising.
     pub reserved: Vec<PortRange>,
-    /// The source of that range: a setting that was read, or the system's documented default.
+    /// The source of the range: a setting that was read, or the system's documented default.
     pub ephemeral_source: String,
     /// The range of each protocol and family, if the system has separate ranges (Windows); empty elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -164,7 +166,7 @@ pub struct EphemeralRange {
 }
 
 impl Host {
-    /// Returns the ports that outgoing connections of this protocol use, in this family or in any.
+    /// Returns the ports that outgoing connections of this protocol use, in this family or in any family.
     #[must_use]
     pub fn ephemeral_for(&self, protocol: Protocol, family: Option<Family>) -> Vec<PortRange> {
         let own: Vec<PortRange> = self
@@ -180,16 +182,16 @@ impl Host {
 /// Another network namespace that was scanned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
-    /// Its inode and name.
+    /// The inode and name.
     pub netns: Netns,
     /// The addresses of its network interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// As [`Host::ephemeral`], for this namespace; empty if it could not be read.
+    /// Like [`Host::ephemeral`], for this namespace; empty if the range could not be read.
     pub ephemeral: Vec<PortRange>,
-    /// As [`Host::reserved`], for this namespace.
+    /// Like [`Host::reserved`], for this namespace.
     pub reserved: Vec<PortRange>,
-    /// As [`Host::ephemeral_source`], for this namespace.
+    /// Like [`Host::ephemeral_source`], for this namespace.
     pub ephemeral_source: String,
 }
 
@@ -198,9 +200,9 @@ pub struct Namespace {
 pub struct EphemeralPorts<'s> {
     /// The ranges; empty if they could not be read.
     pub ranges: Vec<PortRange>,
-    /// The ports in them that the kernel never hands out.
+    /// The ports in these ranges that the kernel never hands out.
     pub reserved: &'s [PortRange],
-    /// As [`Host::ephemeral_source`].
+    /// Like [`Host::ephemeral_source`].
     pub source: &'s str,
 }
 
@@ -221,7 +223,7 @@ impl EphemeralPorts<'_> {
 /// The program that took a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Its version.
+    /// The version of the program.
     pub version: String,
 }
 
@@ -236,21 +238,21 @@ impl Tool {
 /// A snapshot is plain data: it is serialised unchanged, and read back with `--from`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Its schema, [`SNAPSHOT_SCHEMA`].
+    /// The schema, [`SNAPSHOT_SCHEMA`].
     pub schema: String,
-    /// The program that took it; `None` if an older program took it.
+    /// The program that took the snapshot; `None` if an older program took it.
     #[serde(default)]
     pub tool: Option<Tool>,
-    /// The time of the scan, which is the only time in a snapshot that the clock gives.
+    /// The time of the scan: the only time in a snapshot that comes from the clock.
     pub taken: Timestamp,
     /// The machine that was scanned.
     pub host: Host,
-    /// What was asked for. Nothing is known about anything outside it.
+    /// The requested scope. Nothing is known about anything outside it.
     #[serde(alias = "extent")]
     pub scope: Scope,
     /// The sockets.
     pub sockets: Vec<Socket>,
-    /// The processes that own any of them, in rising order of pid.
+    /// The processes that own these sockets, in rising order of pid.
     pub processes: Vec<Process>,
     /// The other network namespaces that were scanned, in rising order of inode.
     pub namespaces: Vec<Namespace>,
@@ -272,9 +274,9 @@ impl Snapshot {
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether a socket looks like that of a client that waits for an answer: such sockets come and go. It is a
-    /// datagram socket, or a TCP socket that is bound and does not listen, on a port that the kernel gives to outgoing
-    /// connections.
+    /// Returns whether a socket looks like that of a client that waits for an answer: such sockets come and go. Such
+    /// a socket is a datagram socket, or a TCP socket that is bound and does not listen, on a port that the kernel
+    /// gives to outgoing connections.
     #[must_use]
     pub fn may_be_client(&self, socket: &Socket) -> bool {
         let waits = match socket.state {
@@ -316,7 +318,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether everything that was asked for was seen.
+    /// Returns whether everything that was requested was seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

@@ -1,4 +1,4 @@
-//! What the kernel reports about one socket, and which processes own it.
+//! The kernel's data about one socket, and the processes that own it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
@@ -18,7 +18,7 @@ named! {
         Unconnected = "unconnected",
         /// Bound to a port and not listening on it; the port is occupied nevertheless.
         Bound = "bound",
-        /// No socket: a rule of the kernel forwards what arrives on the port to another address or port.
+        /// Not a socket: a kernel rule forwards the traffic to the port to another address or port.
         Published = "published",
         /// TCP: both sides have agreed. The kernel also gives this state to a datagram socket with a peer.
         Established = "established",
@@ -44,14 +44,15 @@ named! {
 }
 
 impl State {
-    /// Returns whether it accepts traffic from anyone: a listening socket, a datagram socket without a peer, or a port
-    /// that the kernel forwards.
+    /// Returns whether a socket in this state accepts traffic from anyone: a listening socket, a datagram socket
+    /// without a peer, or a port that the kernel forwards.
     #[must_use]
     pub const fn accepts_traffic(self) -> bool {
         matches!(self, State::Listen | State::Unconnected | State::Published)
     }
 
-    /// Returns whether it is in listings without connections: it accepts traffic, or is bound and idle.
+    /// Returns whether listings without connections contain a socket in this state: it accepts traffic, or is bound
+    /// and idle.
     #[must_use]
     pub const fn holds_port(self) -> bool {
         self.accepts_traffic() || matches!(self, State::Bound)
@@ -59,7 +60,7 @@ impl State {
 }
 
 named! {
-    /// Which side opened a connection: a guess from the listeners on this machine.
+    /// The side that opened a connection: a guess from the listeners on this machine.
     pub enum Direction {
         /// The other side opened the connection: a listener on this machine has the connection's local port.
         In = "in",
@@ -72,55 +73,56 @@ named! {
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its address.
+    /// The address.
     pub address: IpAddr,
-    /// Its port in host order.
+    /// The port in host order.
     pub port: u16,
 }
 
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Netns {
-    /// Its inode on nsfs, which identifies the namespace as long as it exists.
+    /// The inode on nsfs, which identifies the namespace as long as it exists.
     pub inode: u64,
-    /// Its name under `/run/netns`, if it has one.
+    /// The name under `/run/netns`, if the namespace has a name.
     pub name: Option<String>,
 }
 
-/// Where the kernel forwards the traffic of a published port.
+/// The destination to which the kernel forwards the traffic of a published port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Forwarding {
-    /// The address and port behind it. The wildcard address stands for the address at which the traffic arrived.
+    /// The address and port of the destination. The wildcard address stands for the address at which the traffic
+    /// arrived.
     pub to: Peer,
-    /// The rule that says so, in the words of the tool that prints it.
+    /// The rule that forwards the traffic, as the tool prints it.
     pub rule: String,
 }
 
 /// Queue lengths as the kernel reports them: bytes, or connections for a TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queues {
-    /// Bytes not yet read; for a TCP listener, connections that wait for `accept`.
+    /// Bytes that were not read yet; for a TCP listener, connections that wait for `accept`.
     pub receive: u32,
-    /// Bytes not yet acknowledged; for a TCP listener, the limit of its backlog.
+    /// Bytes that were not acknowledged yet; for a TCP listener, the limit of its backlog.
     pub send: u32,
 }
 
-/// What is known about the owner of a socket. The variants are different facts: no two of them are printed alike or
-/// compare as equal.
+/// The known facts about the owner of a socket. The variants are different facts: no two variants have the same text
+/// or compare as equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes own it: at least one, in rising order. Sockets of the same processes share the list.
+    /// These processes own the socket: at least one, in rising order. Sockets of the same processes share the list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
-    /// A process may own it, but not every process could be read.
+    /// A process may own the socket, but not every process could be read.
     Hidden,
-    /// A kernel service owns it: no process does, and there is evidence that such a service runs.
+    /// A kernel service owns the socket: no process owns it, and there is evidence that such a service runs.
     Kernel,
-    /// Every process was read and none owns it, and no kernel service explains it.
+    /// Every process was read and none owns the socket, and no kernel service explains it.
     Unaccounted,
     /// The socket and its processes were gone before the processes could be found.
     Vanished,
-    /// The system, or the source of the socket, does not give its owner.
+    /// The system, or the source of the socket, does not name the owner.
     Unknown,
 }
 
@@ -160,27 +162,27 @@ impl Owner {
 /// The user, namespaces and control group of a socket, which many sockets have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct SocketAttributes {
-    /// The ID of the user that created it, if the system gives it.
+    /// The ID of the user who created the socket, if the system gives it.
     pub uid: Option<u32>,
-    /// The name of that user, if the system knows one.
+    /// The name of that user, if the system knows a name.
     pub user: Option<String>,
-    /// Its network namespace; `None` for the observer's own.
+    /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// The path of its control group below the root of the hierarchy (Linux).
+    /// The path of the control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
-    /// Whether the device that it is bound to is a loopback device, by the flags of the device; `None` if it is bound
-    /// to no device, or the system does not say.
+    /// Whether the device that the socket is bound to is a loopback device, by the flags of the device; `None` if the
+    /// socket is bound to no device, or the system does not give the flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
-    /// Whether it accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), so that its address does not
-    /// show who can reach it.
+    /// Whether the socket accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), so that its address
+    /// does not show who can reach it.
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
     /// The systemd unit of that control group.
     pub unit: Option<String>,
     /// The container of that control group.
     pub container: Option<String>,
-    /// Where the kernel forwards the traffic, for a published port.
+    /// The destination to which the kernel forwards the traffic, for a published port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
 }
@@ -199,26 +201,27 @@ pub struct Socket {
     pub local: Endpoint,
     /// The other end; `None` for a socket without a peer.
     pub peer: Option<Peer>,
-    /// Its state.
+    /// The state.
     pub state: State,
-    /// Whether it uses Multipath TCP (RFC 8684).
+    /// Whether the socket uses Multipath TCP (RFC 8684).
     pub mptcp: bool,
-    /// Its user, namespaces and control group.
+    /// The user, namespaces and control group.
     #[serde(flatten)]
     pub attributes: Arc<SocketAttributes>,
-    /// Its inode; `None` if it has none or the system gives none.
+    /// The inode; `None` if the socket has none or the system gives none.
     pub inode: Option<NonZeroU64>,
     /// The kernel's cookie, unique until the machine restarts (Linux).
     pub cookie: Option<NonZeroU64>,
-    /// Whether an IPv6 socket does not accept IPv4 traffic; `None` for other sockets, or if the system does not say.
+    /// Whether an IPv6 socket refuses IPv4 traffic; `None` for other sockets, or if the system does not give this
+    /// option.
     pub v6only: Option<bool>,
-    /// Queue lengths, if the system gives them.
+    /// The queue lengths, if the system gives them.
     pub queues: Option<Queues>,
-    /// What is known about its owner.
+    /// The known facts about the owner.
     pub owner: Owner,
 }
 
-/// A socket as it is saved. A flattened [`SocketAttributes`] would be read through a tree of everything in the object,
+/// A socket as it is saved. serde would read a flattened [`SocketAttributes`] through a tree of the whole object,
 /// which a hostile file could make large.
 #[derive(Deserialize)]
 struct SavedSocket {
@@ -276,8 +279,8 @@ impl Deref for Socket {
 impl Socket {
     /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
     /// otherwise receive: the kernel delivers a packet to the socket with the most specific address and device. Only
-    /// address and device decide, and only if those of one socket lie within those of the other. A multicast or
-    /// broadcast packet is delivered to all sockets.
+    /// address and device decide, and only if the address and device of one socket lie within those of the other. A
+    /// multicast or broadcast packet is delivered to all sockets.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
@@ -301,8 +304,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns who can reach the socket, by its address and device. A rule can send traffic for any address to a
-    /// transparent socket (TPROXY).
+    /// Returns which clients can reach the socket, by its address and device. A rule can send traffic for any address
+    /// to a transparent socket (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {
@@ -319,7 +322,7 @@ impl Socket {
         self.port_key() == other.port_key()
     }
 
-    /// Returns the key that sockets on one port of one protocol in one network namespace have in common.
+    /// Returns the common key of all sockets on one port of one protocol in one network namespace.
     #[must_use]
     pub fn port_key(&self) -> (Option<u64>, Protocol, u16) {
         (self.netns.as_ref().map(|netns| netns.inode), self.local.protocol, self.local.port)

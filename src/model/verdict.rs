@@ -1,7 +1,7 @@
-//! The registry's verdict on a port and protocol, as data: what is registered, what is known about it, and what the
-//! verdict rests on.
+//! The registry's verdict on a port and protocol, as data: the registrations, the known facts about them, and the
+//! basis of the verdict.
 //!
-//! Texts are borrowed from registry data that lives as long as the program. No sentences are made here.
+//! Texts are borrowed from registry data that lives as long as the program. This module makes no sentences.
 
 use super::{PortRange, Protocol, named};
 
@@ -32,9 +32,9 @@ impl RegistryRange {
 named! {
     /// The verdict on a port and protocol, and on each registration of it.
     pub enum Status {
-        /// A registered service is in use there, or an RFC defines it and no list says that it is dead.
+        /// A registered service is in use on the port, or an RFC defines it and no list calls it dead.
         Active = "active",
-        /// Something other than what is registered is commonly used there.
+        /// Something other than the registered service commonly uses the port.
         Repurposed = "repurposed",
         /// Every registration is dead.
         Orphaned = "orphaned",
@@ -42,25 +42,25 @@ named! {
         Dormant = "dormant",
         /// Not registered, or reserved by IANA.
         Unassigned = "unassigned",
-        /// 49152 and above.
+        /// Port 49152 or higher.
         Dynamic = "dynamic",
     }
 }
 
 named! {
-    /// The basis of a status. Of several registrations of a port, the first in this order decides.
+    /// The basis of a status. If a port has several registrations, the first basis in this order decides.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
         /// Active: an RFC defines the service.
         Standard = "standard",
-        /// Repurposed: a curated list says what uses the port.
+        /// Repurposed: a curated list names the program that uses the port.
         KnownUse = "known-use",
         /// Repurposed: packaged sources agree with each other on another name for the port.
         OtherName = "other-name",
         /// Dormant: registered or changed in the last ten years.
         Obscure = "obscure",
-        /// Dormant: the service is in use, but on another protocol than this one.
+        /// Dormant: the service is in use, but on another protocol.
         OtherProtocol = "other-protocol",
         /// Dormant: without an assignee, or unchanged for ten years.
         Untouched = "untouched",
@@ -68,9 +68,9 @@ named! {
         Ended = "ended",
         /// Orphaned: withdrawn, but remains are still in use.
         Legacy = "legacy",
-        /// Unassigned: IANA reserves the port.
+        /// Unassigned: reserved by IANA.
         Reserved = "reserved",
-        /// Unassigned: no row of the registry names it.
+        /// Unassigned: no row of the registry names the port.
         Unregistered = "unregistered",
         /// Dynamic: IANA assigns nothing in this range.
         Range = "range",
@@ -78,7 +78,7 @@ named! {
 }
 
 impl StatusBasis {
-    /// Returns the status that rests on this.
+    /// Returns the status that follows from this basis.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -93,21 +93,21 @@ impl StatusBasis {
 }
 
 named! {
-    /// How certain a curated row is. A presumption never becomes a fact.
+    /// The certainty of a curated row. A presumption never becomes a fact.
     pub enum Confidence {
-        /// A source that was read confirms it.
+        /// A source that was read confirms the row.
         Confirmed = "confirmed",
-        /// It rests on the row's `basis` alone.
+        /// The row rests only on its `basis`.
         Presumed = "presumed",
     }
 }
 
-/// The state of a registration by a curated list.
+/// The state of a registration according to a curated list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CuratedState {
     /// In use today.
     Alive,
-    /// Its software or service is dead.
+    /// The software or service is dead.
     Orphaned,
     /// Withdrawn, but still in use.
     Legacy,
@@ -118,19 +118,19 @@ pub enum CuratedState {
 pub struct Curated {
     /// The state of the registration.
     pub standing: CuratedState,
-    /// The product or protocol the registration was for.
+    /// The product or protocol of the registration.
     pub product: &'static str,
-    /// When it ended: a year, or a year and month (`2002`, `2002-07`).
+    /// The time at which the product ended: a year, or a year and month (`2002`, `2002-07`).
     pub ended: Option<&'static str>,
     /// The reason, in one sentence.
     pub reason: &'static str,
     /// The page that confirms it; always present if `confidence` is [`Confidence::Confirmed`].
     pub source: Option<&'static str>,
-    /// How certain the row is.
+    /// The certainty of the row.
     pub confidence: Confidence,
     /// Other software that uses the port today.
     pub now_used_by: Option<&'static str>,
-    /// What a presumption rests on; always present if `confidence` is [`Confidence::Presumed`].
+    /// The basis of a presumption; always present if `confidence` is [`Confidence::Presumed`].
     pub basis: Option<&'static str>,
 }
 
@@ -175,7 +175,7 @@ pub struct Assignment {
     pub service: &'static str,
     /// The ports of this registration: one, or a range.
     pub ports: PortRange,
-    /// Its description.
+    /// The description.
     pub description: Option<&'static str>,
     /// The assignee: a person, a company or a body.
     pub assignee: Option<&'static str>,
@@ -189,13 +189,13 @@ pub struct Assignment {
     pub notes: Option<&'static str>,
     /// The status of this registration alone: active, orphaned or dormant.
     pub status: Status,
-    /// What that status rests on.
+    /// The basis of that status.
     pub basis: StatusBasis,
-    /// The other protocols on which this registration is in use; empty if it is in use on this one.
+    /// The other protocols on which this registration is in use; empty if it is in use on its own protocol.
     pub used_on: Vec<Protocol>,
     /// The curated row about it.
     pub curated: Option<Curated>,
-    /// The kinds of source that name it; rising, without duplicates.
+    /// The kinds of source that name the registration; rising, without duplicates.
     pub named_by: Vec<EvidenceSource>,
 }
 
@@ -206,11 +206,11 @@ pub struct PortVerdict {
     pub range: RegistryRange,
     /// The status of the port and protocol.
     pub status: Status,
-    /// What that status rests on.
+    /// The basis of that status.
     pub basis: StatusBasis,
     /// The registrations: those in use first, then in the order of the registry.
     pub assignments: Vec<Assignment>,
-    /// What is known to use the port, without duplicate texts.
+    /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
     /// The kinds of packaged source that name the port as something other than the registered service; rising.
     pub named_otherwise_by: Vec<EvidenceSource>,

@@ -1,7 +1,8 @@
 //! All code that calls the operating system, needs privileges or is slow.
 //!
-//! There is one function, [`observe`], for every system, and the `cfg` switch is only here. The function never returns
-//! an incomplete list silently: anything that could not be seen is a [`crate::model::Gap`] in the snapshot.
+//! There is one function, [`observe`], for every system, and only this module contains the `cfg` switch. The function
+//! never returns an incomplete list silently: each part that could not be seen is a [`crate::model::Gap`] in the
+//! snapshot.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -66,17 +67,18 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 ///
-/// Returns an error only if nothing at all can be observed on this system; anything less is a gap.
+/// Returns an error only if nothing at all can be observed on this system. A part that could not be seen is a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     system::observe(scope)
 }
 
-/// Makes a deep scan: whether the tables contradict each other, and whether a port is taken that no table shows.
+/// Makes a deep scan: it checks whether the tables contradict each other, and whether a port is taken that no table
+/// shows.
 ///
 /// # Errors
 ///
-/// Returns an error if a network namespace that was asked for cannot be found. Anything else that could not be scanned
-/// is a gap, also if the system supports no deep scan at all.
+/// Returns an error if a requested network namespace cannot be found. Any other part that could not be scanned is a
+/// gap, even if the system supports no deep scan at all.
 pub fn deep(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     #[cfg(target_os = "linux")]
     return linux::deep::deep_scan(namespaces);
@@ -111,20 +113,20 @@ impl Observer {
     }
 }
 
-/// Reads what a scan without details leaves out about a few of its processes: when each was started and by what, its
-/// working directory, and the package of its program. Anything that cannot be read at once stays unknown.
+/// Reads the details of a few processes that a scan without details leaves out: their start time, ancestors, working
+/// directory, and the package of their program. A detail that cannot be read at once stays unknown.
 pub fn read_rest(processes: &mut [Process]) {
     system::read_rest(processes);
 }
 
-/// Returns whether the system knows a user of this name.
+/// Returns whether the system knows a user with this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Returns the addresses of the network interface of this name; `None` if there is no such interface, or the system
-/// does not say (only Linux does).
+/// Returns the addresses of the network interface with this name; `None` if there is no such interface, or the system
+/// does not report it (only Linux does).
 #[must_use]
 pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)

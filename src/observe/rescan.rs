@@ -1,4 +1,5 @@
-//! Repeated scans on systems that give no data to compare by: each one is a full scan. There is no deep scan either.
+//! Repeated scans on systems that give no data to compare by: each scan is a full scan. These systems have no deep
+//! scan either.
 
 use super::{Error, Scope};
 use crate::model::{DeepScanResult, Gap, Namespaces, Snapshot, Stage};
@@ -20,7 +21,7 @@ pub(super) fn deep(_: &Namespaces) -> Result<DeepScanResult, Error> {
     Ok(DeepScanResult { gaps: vec![gap], ..DeepScanResult::default() })
 }
 
-/// The state that one scan leaves for the next, which is empty here.
+/// The state that one scan leaves for the next, which is empty on these systems.
 #[derive(Debug, Default)]
 pub(super) struct PollState {}
 

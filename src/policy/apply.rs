@@ -1,4 +1,5 @@
-//! Applies a policy to an audit: what is allowed, what is not, what is missing, and the severity of the rest.
+//! Applies a policy to an audit: the allowed, unexpected and missing listeners, and the severity of the other
+//! findings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
@@ -64,8 +65,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program of
-/// the listener count, and rules that name neither.
+/// Returns the rule with the fewest failing conditions, the first of several. Only rules for the port or the program
+/// of the listener count, and rules without a condition on port and program.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -84,10 +85,10 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 /// Applies a policy to an audit. The report must contain everything that was observed: a listener that was filtered out
 /// would count as missing.
 ///
-/// On an allowed listener, a finding about the port, or one that the rule accepts, becomes *info* and names the rule. A
-/// severity rule changes the severity of a finding and is named in it, or removes the finding. A listener that no rule
-/// allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and anything undecided is a
-/// gap.
+/// On an allowed listener, a finding about the port, or a finding that the rule accepts, becomes *info* and names the
+/// rule. A severity rule changes the severity of a finding and is named in it, or removes the finding. A listener
+/// that no rule allows is `unexpected`, a required listener that does not exist is `missing_listeners`, and every
+/// undecided listener is a gap.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let report = audit.report;
     let snapshot = &report.snapshot;
@@ -143,8 +144,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns the entry for the list of accepted findings if a rule lowers a finding at or above warning to `to`, or
-/// removes it.
+/// Returns the entry for the list of accepted findings, if a rule lowers a finding at or above warning to `to`, or
+/// removes the finding.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -164,7 +165,7 @@ fn lowered<'r>(
 /// The maximum number of rules that get a gap each; one more gap counts the listeners of all other rules.
 const MOST_NAMED: usize = 8;
 
-/// Returns the gaps for undecided listeners, by the rule that may allow them and by the reason.
+/// Returns the gaps for undecided listeners, grouped by the rule that may allow them and by the reason.
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     let gap = |of: &str, why: &str, count: u64| Gap {
         stage: Stage::Owners,
@@ -190,7 +191,7 @@ fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {
     gaps
 }
 
-/// Returns why it is not known whether a rule applies.
+/// Returns the reason why it is not known whether a rule applies.
 fn why_undecided(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> &'static str {
     if matching::on_host(&rule.hosts, &snapshot.host) == Answer::Unknown {
         "the rule names hosts, and the name of this host is not known"

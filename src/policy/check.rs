@@ -1,4 +1,4 @@
-//! What is remarkable about a policy itself: rules that can never decide anything, and rules that ask for nothing.
+//! Remarks on a policy itself: rules that never have an effect, and rules without conditions.
 
 use jiff::civil::Date;
 
@@ -10,32 +10,32 @@ use crate::judge::Report;
 use crate::model::{Exposure, PortRange};
 use crate::query::Answer;
 
-/// What is remarkable.
+/// The kind of a remark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemarkKind {
-    /// It asks for nothing but, at most, protocol, namespace and host.
+    /// The rule has no condition except protocol, namespace and host.
     AllowsEverything,
     /// An earlier rule allows the same listeners.
     Shadowed {
-        /// That rule.
+        /// The earlier rule.
         by: String,
     },
-    /// Its last day has passed.
+    /// The last day of the rule has passed.
     Expired {
-        /// Its last day.
+        /// The last day of the rule.
         on: Date,
     },
-    /// No listener can fulfil its conditions together.
+    /// No listener can meet all conditions of the rule.
     Impossible {
-        /// Those that contradict each other.
+        /// The conditions that contradict each other.
         why: &'static str,
     },
-    /// It accepts findings and gives no reason.
+    /// The rule accepts findings without a reason.
     AcceptsWithoutReason {
-        /// The findings.
+        /// The accepted findings.
         flags: Vec<Flag>,
     },
-    /// It holds for nothing that was seen.
+    /// The rule matches no visible listener.
     Unmatched,
 }
 
@@ -44,9 +44,9 @@ pub enum RemarkKind {
 pub struct Remark {
     /// The rule.
     pub rule: String,
-    /// Where it stands.
+    /// The file and line of the rule.
     pub at: Position,
-    /// What is remarkable.
+    /// The kind of the remark.
     pub kind: RemarkKind,
 }
 
@@ -54,7 +54,7 @@ fn remark(rule: &AllowRule, kind: RemarkKind) -> Remark {
     Remark { rule: rule.id.clone(), at: rule.at.clone(), kind }
 }
 
-/// Returns the remarks about a policy by itself, on this day, in the order of the policy.
+/// Returns the remarks about a policy alone, on this day, in the order of the policy.
 #[must_use]
 pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -62,7 +62,7 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     for rule in &policy.allow {
         if let Some(on) = rule.expires.filter(|_| matching::is_over(rule.expires, today)) {
             remarks.push(remark(rule, RemarkKind::Expired { on }));
-            continue; // it shadows nothing any more
+            continue; // an expired rule hides no other rule
         }
         if let Some(why) = impossible(rule) {
             remarks.push(remark(rule, RemarkKind::Impossible { why }));
@@ -92,8 +92,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the rules that were in force on the snapshot's host and match nothing in the snapshot; rules that may match,
-/// as far as was visible, are left out.
+/// Returns the rules that applied on the snapshot's host but match nothing in the snapshot. Rules that may match, as
+/// far as their conditions were visible, are left out.
 #[must_use]
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
@@ -115,7 +115,7 @@ pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
         .collect()
 }
 
-/// Returns whether `other` allows everything that `rule` allows; false if that is not evident.
+/// Returns whether `other` allows everything that `rule` allows; false if this is not evident.
 fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
     fn within<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
         wide.is_empty()
@@ -162,10 +162,10 @@ fn covers(other: &AllowRule, rule: &AllowRule) -> bool {
         )
 }
 
-/// Returns conditions that no listener can fulfil together.
+/// Returns the conditions that no listener can meet together.
 fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let exposures = |rule: &AllowRule| {
-        // A device can make any address loopback.
+        // A device can make any address a loopback address.
         rule.exposures.is_empty()
             || rule.exposures.contains(&Exposure::Loopback)
             || rule.addresses.is_empty()
@@ -176,9 +176,9 @@ fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let kernel_alone =
         !rule.executables.is_empty() && rule.executables.iter().all(|p| *p == ExecutablePattern::Kernel);
     if !exposures(rule) {
-        Some("none of its addresses has one of its exposures")
+        Some("none of the rule's addresses has one of the rule's exposures")
     } else if kernel_alone && !(rule.units.is_empty() && rule.containers.is_empty()) {
-        Some("sockets of the kernel are in no unit and no container")
+        Some("a kernel socket has no unit and no container")
     } else {
         None
     }

@@ -1,9 +1,9 @@
-//! A policy that allows what listens now and nothing more, as far as that outlives a restart.
+//! A policy that allows exactly the current listeners, as far as their features survive a restart.
 //!
-//! Sockets of one service that differ only in port, protocol or address share a rule if the rule then allows no
-//! combination that does not exist. No rule contains a pid, an inode or a time. The same listeners make the same rules
-//! in any order. A listener that could not be read completely is left out. A listener with a finding at or above
-//! warning gets a rule that is commented out: a draft must not approve a back door.
+//! Sockets of one service that differ only in port, protocol or address share a rule if the rule allows only existing
+//! combinations. No rule contains a pid, an inode or a time. The same listeners make the same rules in any order. A
+//! listener that could not be read completely is left out. A listener with a finding at or above warning gets a rule
+//! that is commented out: a draft must not approve a back door.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -35,13 +35,13 @@ pub struct Drafted {
     pub services: Vec<&'static str>,
     /// Notes for the reader of the draft.
     pub notes: Vec<DraftNote>,
-    /// The findings at or above warning on its listeners, most severe first. The rule stays commented out until
-    /// somebody has decided about them.
+    /// The findings at or above warning on its listeners, most severe first. The rule stays commented out until the
+    /// user has decided about them.
     pub findings: Vec<FlaggedBy>,
 }
 
 impl Drafted {
-    /// Returns whether somebody must decide about this rule before it allows anything.
+    /// Returns whether the user must decide about this rule before it allows anything.
     #[must_use]
     pub fn needs_decision(&self) -> bool {
         !self.findings.is_empty()
@@ -55,32 +55,33 @@ pub struct FlaggedBy {
     pub severity: Reverse<Severity>,
     /// The flag.
     pub flag: Flag,
-    /// What was found.
+    /// The evidence of the finding, in full sentences.
     pub sentence: String,
 }
 
-/// What a reader of a drafted rule should know.
+/// A note for the reader of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DraftNote {
     /// The kernel seems to have chosen these ports, so the rule allows any port that it may choose.
     Ephemeral(Vec<u16>),
     /// The program picks its ports from the range of the rule; these are the current ones.
     Picked(Vec<u16>),
-    /// Its program is an interpreter or a relay, and no condition says what it runs.
+    /// The program is an interpreter or a relay, and no condition names its script or arguments.
     Interpreter,
-    /// Process 1 holds the socket for a service that starts on demand. The program of that service is not in the rule.
+    /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of that
+    /// service.
     ForAnother,
     /// The program runs in a container that gets another name when it is created again, so the rule has no condition
     /// on the name.
     Container,
 }
 
-/// What the sockets of one service share.
+/// The common features of the sockets of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DraftService {
-    /// Patterns, like the names below; `kernel` if no process owns the socket.
+    /// Patterns, like the other names; `kernel` if no process owns the socket.
     programs: BTreeSet<String>,
-    /// What the interpreters and relays among them run, as patterns.
+    /// The scripts of the interpreters and the arguments of the relays, as patterns.
     runs: BTreeSet<String>,
     users: BTreeSet<User>,
     unit: Option<String>,
@@ -98,22 +99,22 @@ enum DraftNamespace {
     Named(String),
 }
 
-/// A port of a service: a fixed one, or a new one at each start.
+/// A port of a service: a fixed port, or a new port at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum DraftPort {
     Own(u16),
     Given,
-    /// One of a range from which the program picks another port at each start.
+    /// A port from a range: the program picks another port of the range at each start.
     Picked(PortRange),
 }
 
 /// The sockets of a service: port, protocol and address.
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// What is known about one socket of a service.
+/// The known facts about one socket of a service.
 #[derive(Default)]
 struct ServicePlace {
-    /// The port numbers now.
+    /// The current port numbers.
     ports: BTreeSet<u16>,
     /// Whether the socket accepts traffic; a socket that is only bound is not a service.
     accepts_traffic: bool,
@@ -163,8 +164,8 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that somebody must decide about before a policy allows the listener. An unknown program counts
-/// on loopback too, although the finding is less urgent there.
+/// Returns the findings that the user must decide about before a policy allows the listener. An unknown program
+/// counts on loopback too, although the finding is less severe there.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -174,7 +175,8 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns what a listener shares with the others of its service; `None` if a process of it was not read completely.
+/// Returns the features that a listener shares with the other listeners of its service; `None` if one of its
+/// processes was not read completely.
 fn service(judged: &Entry) -> Option<DraftService> {
     let listener = judged;
     let socket = &listener.socket;
@@ -187,12 +189,12 @@ fn service(judged: &Entry) -> Option<DraftService> {
         Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
         _ => return None,
     };
-    // What no pattern can say makes no rule: leaving it out of one would allow more.
+    // If no pattern can express a value, the listener gets no rule: a rule without the value would allow more.
     if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
     let user = |name: Option<&str>, uid: Option<u32>| match (name, uid) {
-        // A name that looks like a number would be read as one.
+        // A name that looks like a number would be read as a number.
         (Some(name), Some(uid)) if User::named(name) != User::Name(name.to_owned()) => {
             Some(User::Number(uid))
         }
@@ -267,15 +269,15 @@ fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit has the same name after a restart. A service has, unless it was made for a single run; a
-/// unit that a manager named after a session or a container has not.
+/// Returns whether a unit has the same name after a restart. A service has the same name, unless it was made for a
+/// single run. A unit that a manager named after a session or a container does not.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
 }
 
-/// Returns whether the kernel seems to have chosen the port, and so will choose another next time. A port that the
-/// kernel would not choose was chosen on purpose, and so was a program's own port.
+/// Returns whether the kernel seems to have chosen the port, and so will choose another port next time. A port that
+/// the kernel would not choose was chosen on purpose, as was a program's own port.
 fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
     let socket = &judged.socket;
     if snapshot.ephemeral_range(socket).is_none() || judged.usual().is_some_and(|usual| !usual.any_port) {
@@ -291,7 +293,7 @@ fn is_given(judged: &Entry, snapshot: &Snapshot) -> bool {
         .any(|port| port.kernel_would_pick == Some(false))
 }
 
-/// Ports, protocols and addresses; every combination of them listens.
+/// Ports, protocols and addresses; a listener exists for every combination of them.
 struct PortBlock {
     ports: BTreeSet<DraftPort>,
     protocols: BTreeSet<Protocol>,
@@ -307,7 +309,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // A rule of its own: it allows more than what is there, and says so.
+            // This socket gets a separate rule, which allows more than the current socket and has a note about this.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -348,7 +350,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
         .flat_map(|verdict| verdict.assignments.iter().map(|a| a.service).collect::<Vec<_>>())
         .filter(|service| seen.insert(*service))
         .collect();
-    // Each was found good when the service was made.
+    // Each pattern was checked when the service was made.
     let glob = |text: &String| Glob::new(text).ok();
     let rule = AllowRule {
         ports: block.ports.iter().map(port).collect(),
@@ -366,7 +368,7 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // A datagram socket on a port that the kernel gave may be a client's, which comes and goes.
+        // A datagram socket on a port that the kernel picked may belong to a client, so it comes and goes.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()
@@ -405,7 +407,7 @@ fn base(rule: &AllowRule) -> String {
         ExecutablePattern::File(glob) => glob.as_str().rsplit(['/', '\\']).next().unwrap_or_default(),
     });
     let mut names: Vec<&str> = names.collect();
-    // Who holds sockets for others gives a rule no name while there is another.
+    // A program that opens sockets for others gives a rule its name only if there is no other program.
     if names.len() > 1 {
         names.retain(|name| *name != "systemd");
     }

@@ -43,7 +43,7 @@ impl Glob {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// Says what is wrong, without repeating the pattern.
+    /// Returns an error that does not repeat the pattern.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("an empty pattern matches nothing".to_owned());

@@ -346,7 +346,7 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
-        _ if !process.has_trusted_path() => format!("{path} (in a directory tree of its own)"),
+        _ if !process.has_trusted_path() => format!("{path} (in another root directory)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         ReplaceableBy::Root => path.clone(),
         ReplaceableBy::Unknown | ReplaceableBy::User | ReplaceableBy::Anyone => {

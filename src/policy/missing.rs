@@ -129,7 +129,7 @@ fn missing_finding<'r>(rule: &AllowRule, (protocol, address, port): Requirement)
 fn undecided_requirement(rule: &AllowRule) -> Gap {
     Gap {
         stage: Stage::Sockets,
-        what: format!("whether every listener that policy rule \"{}\" requires exists", rule.id),
+        what: format!("whether every required listener of policy rule \"{}\" exists", rule.id),
         count: None,
         pids: Vec::new(),
         why: "not everything that the rule names could be seen".to_owned(),

@@ -78,7 +78,7 @@ pub(crate) const FIELDS: [Field; 8] = [
     Field {
         name: "exposure",
         value: "CLASS",
-        help: "How reachable: any, public, private, loopback, …",
+        help: "Sockets with this exposure: any, public, …",
         only_long_help: false,
         list: true,
         details: false,

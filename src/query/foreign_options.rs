@@ -89,7 +89,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let target = Target::parse(rest.strip_prefix('@').unwrap_or(rest.trim_start_matches(':')), registry)?;
     match &target.kind {
         TargetKind::Name(name) if rest.starts_with('@') => {
-            return Err(format!("{}: the address must be a number {FORM}", name.name));
+            return Err(format!("{}: not an IP address {FORM}", name.name));
         }
         TargetKind::Name(name) if !registry.is_service(&name.name) => {
             let near = super::names::suggestion(&name.name, [], [], registry);
@@ -144,7 +144,8 @@ pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, Strin
             ("state", _) => return Err(format!("{text}: type portolan --state {value}")),
             _ => {
                 return Err(format!(
-                    "{text}: of the filters of ss, 'sport = :8080' is known; type portolan 8080 or portolan 127.0.0.1:8080"
+                    "{text}: this filter of ss is not supported (only 'sport = :8080' and similar filters \
+                        are); type portolan 8080 or portolan 127.0.0.1:8080"
                 ));
             }
         }

@@ -91,12 +91,12 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.is_reserved => {
             format!(
-                "in {range}, from which this kernel gives ports to outgoing connections, but this port is reserved."
+                "in the range {range}, which this kernel uses for outgoing connections, but this port is reserved."
             )
         }
         (Some(range), _) => {
             format!(
-                "in {range}, from which this kernel gives ports to outgoing connections ({}).",
+                "in the range {range}, which this kernel uses for outgoing connections ({}).",
                 here.source
             )
         }
@@ -107,7 +107,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
         (Some(false), _) => " The kernel probably gave the port to the program here.",
         (None, Some(true)) => " The kernel gives such a port to a program that asks for any port.",
         (None, Some(false)) => {
-            " The kernel does not pick this port by itself, so a listener here has chosen it."
+            " The kernel does not pick this port by itself, so a program that listens here has chosen it."
         }
         (None, None) => " It is not known whether a listener here chose the port or the kernel gave it.",
     });

@@ -325,11 +325,11 @@ pub fn on(side: &str, gap: &Gap) -> Gap {
 /// Returns why something could not be compared, as a phrase.
 const fn why(why: NotComparedReason) -> &'static str {
     match why {
-        NotComparedReason::Process => "the process was not visible on both sides",
-        NotComparedReason::Processes => "not every process was visible on both sides",
-        NotComparedReason::Program => "the program file was not visible on both sides",
-        NotComparedReason::User => "the user was not visible on both sides",
-        NotComparedReason::Namespace => "the network namespace was not scanned on both sides",
+        NotComparedReason::Process => "the process was not visible in one or both snapshots",
+        NotComparedReason::Processes => "some processes were not visible in one or both snapshots",
+        NotComparedReason::Program => "the program file was not visible in one or both snapshots",
+        NotComparedReason::User => "the user was not visible in one or both snapshots",
+        NotComparedReason::Namespace => "the network namespace was not scanned in one or both snapshots",
     }
 }
 

@@ -146,8 +146,8 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
         w,
         "# Policy for {host}, drafted from its listeners (portolan policy init).\n\
          # The first rule that matches decides. A listener that no rule allows is a finding: `unexpected`.\n\
-         # Delete the rules that you do not want, and `required = true` where a service need not always run. Add to the\n\
-         # others:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
+         # Delete the rules that you do not want. Delete `required = true` if a service need not always run.\n\
+         # Add to each other rule:   reason = \"...\"   owner = \"...\"   expires = 2027-12-31\n"
     )?;
     if !(snapshot.gaps.is_empty() && draft.left_out.is_empty()) {
         writeln!(
@@ -175,7 +175,7 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
         if drafted.needs_decision() {
             writeln!(
                 w,
-                "# DECIDE: stop this listener, or uncomment the rule and add a reason to it. Until then, it allows nothing."
+                "# DECIDE: stop this listener, or uncomment the rule and add a reason. Until then, the rule allows nothing."
             )?;
         }
         if !services.is_empty() {
@@ -249,8 +249,8 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
         ),
         DraftNote::Interpreter => writeln!(
             w,
-            "# The program is an interpreter or a relay, and the rule does not say what it runs: it allows everything that\n\
-             # this program runs as this user."
+            "# The program is an interpreter or a relay, and the rule has no condition `runs`, so it allows\n\
+             # everything that this program runs as this user."
         ),
         DraftNote::ForAnother => writeln!(
             w,

@@ -143,9 +143,9 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
             }
         }
         HowToStop::Rule(rule) => {
-            format!("remove the rule by which the kernel forwards it: {}", sanitize(rule))
+            format!("remove the kernel rule that forwards this port: {}", sanitize(rule))
         }
-        HowToStop::Kernel => "not with kill: the kernel has this socket, and no process".to_owned(),
+        HowToStop::Kernel => "not with kill: this socket belongs to the kernel, not to a process".to_owned(),
         HowToStop::FirstProcess => "not with kill: pid 1 runs the whole system".to_owned(),
     }
 }

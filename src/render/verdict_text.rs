@@ -20,7 +20,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
             "the registered range, 1024 to 49151: IANA assigns these ports on request (RFC 6335)"
         }
         RegistryRange::Dynamic => {
-            "the dynamic range, 49152 to 65535: IANA assigns none of these ports, and any program may use one for a while (RFC 6335)"
+            "the dynamic range, 49152 to 65535: IANA assigns none of these ports, and any program may use one temporarily (RFC 6335)"
         }
     }
 }
@@ -42,7 +42,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
         Owner::Hidden => "owner hidden, judged by the port and the unit alone",
-        Owner::Unaccounted => "no process owns it, and no kernel service explains it",
+        Owner::Unaccounted => "no process owns the socket, and no kernel service explains it",
         Owner::Kernel => "owned by the kernel, not by a process",
         Owner::Vanished => "closed during the scan",
         Owner::Unknown => "owner unknown: this system does not report it",
@@ -120,7 +120,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     };
     match verdict.status {
         Status::Dynamic => {
-            said.push("IANA assigns no port from 49152 on: programs use these ports for a while.".into());
+            said.push("IANA assigns no port from 49152 on: programs use these ports temporarily.".into());
         }
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
             said.push("IANA reserves this port: it is assigned to no service.".into());

@@ -47,7 +47,7 @@ fn deleted_and_replaced(lab: &Lab) -> Outcome {
     same!(replaced["evidence"]["replaced"][0]["pid"], first.pid());
     same!(replaced["evidence"]["replaced"][0]["exe"], upgraded.to_str().unwrap());
     same!(replaced["evidence"]["gone"], json!([]));
-    same!(replaced["text"].as_str().unwrap_or_default().contains("as by an upgrade"), true);
+    same!(replaced["text"].as_str().unwrap_or_default().contains("for example by an upgrade"), true);
     let gone = flag(on_port(&report, 8921)?, "deleted-executable");
     same!(gone["severity"], "warning");
     same!(gone["evidence"]["gone"][0]["pid"], second.pid());

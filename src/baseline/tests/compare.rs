@@ -1,4 +1,4 @@
-//! Comparisons of whole snapshots: what passes, what is not sure, what cannot be compared.
+//! Comparisons of complete snapshots: transient changes, uncertain changes, and listeners that cannot be compared.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-/// Returns the kinds and places of the changes: `+` if unsure, in brackets if passing.
+/// Returns the kinds and places of the changes: `+` if uncertain, in brackets if transient.
 fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
@@ -164,7 +164,8 @@ fn sockets_that_may_be_clients_are_passing_changes() {
     for (name, before, after, wanted) in rows {
         assert_eq!(compared(&seen(before), &seen(after)), *wanted, "{name}");
     }
-    // What waits bound is a client's as well, except on a reserved port; a connection is not compared.
+    // A bound socket that waits looks like the socket of a client too, except on a reserved port. Connections are not
+    // compared.
     let mut bound = seen(&[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])]);
     bound.sockets[0].state = State::Bound;
     assert_eq!(compared(&seen(&[]), &bound), ["(appeared tcp/0.0.0.0:40001)"]);
@@ -191,12 +192,12 @@ fn presumed_and_impossible_comparisons() {
     }
     let nameless = [("tcp/0.0.0.0:80", None, &["/bin/a"][..])];
     assert_eq!(compared(&seen(&[WEB]), &seen(&nameless)), ["user-not-seen tcp/0.0.0.0:80"]);
-    // A name says nothing of a file; another name does.
+    // A name cannot be compared with a file. Another name is a change.
     let (name, other) =
         ([("tcp/0.0.0.0:80", Some(0), &["a"][..])], [("tcp/0.0.0.0:80", Some(0), &["b"][..])]);
     assert_eq!(compared(&seen(&[WEB]), &seen(&name)), ["program-not-seen tcp/0.0.0.0:80"]);
     assert_eq!(compared(&seen(&other), &seen(&name)), ["changed tcp/0.0.0.0:80"]);
-    // One process more, and not every process could be read before.
+    // The later side has one more process, and the earlier side could not read every process.
     let two = [("tcp/0.0.0.0:80", Some(0), &["/bin/a", "/bin/b"][..])];
     assert_eq!(
         compared(&blind(&[WEB], Stage::Owners), &seen(&two)),
@@ -240,7 +241,7 @@ fn namespaces_that_were_not_scanned() {
         compared(&inside(all()), &empty(Namespaces::Own)),
         ["namespace-not-looked-into tcp/0.0.0.0:80"]
     );
-    // Only blue was asked for: of the observer's own nothing is known.
+    // Only the namespace `blue` was requested, so nothing is known about the observer's own namespace.
     let called = || Namespaces::Called("blue".into());
     let own = Snapshot { scope: asked(all()), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
     assert_eq!(
@@ -267,7 +268,7 @@ fn a_file_that_is_replaced_under_its_process() {
         (Present, Memfd, true),
         (Replaced, Deleted, true),
         (Replaced, Replaced, false),
-        // It was started again: what is installed is what runs.
+        // The program was restarted: the running file is the installed file.
         (Replaced, Present, false),
         (Deleted, Present, false),
     ] {
@@ -327,7 +328,7 @@ fn findings_of_an_audit() {
     }
     let (findings, ..) = audited(&with_file(ExeState::Present), &with_file(ExeState::Replaced));
     assert_eq!(findings, [("replaced", Notice, true)]);
-    // What the baseline did not see, and what cannot be compared with it, prevents an all-clear.
+    // The audit is not clear if the baseline is incomplete, or if a listener cannot be compared with the baseline.
     let mut blind = seen(&[("tcp/0.0.0.0:80", Some(0), &[])]);
     assert_eq!(audited(&blind, &seen(&at("tcp/0.0.0.0:80"))), (vec![], AuditVerdict::Incomplete, 1));
     blind.gaps = vec![gap(Stage::Owners)];
@@ -395,7 +396,7 @@ proptest! {
     #[test]
     fn nothing_changed_against_itself(view in any_view()) {
         let printed = compared(&view, &view);
-        // What was not seen is still said.
+        // The parts that were not seen are still reported.
         let lacks = |line: &String| line.starts_with("process-not-seen");
         prop_assert!(printed.iter().all(lacks), "{:?}", printed);
     }
@@ -410,8 +411,8 @@ proptest! {
         prop_assert_eq!(compared(&turn(&before), &turn(&after)), compared(&before, &after));
     }
 
-    /// Compared the other way round, each appeared listener has vanished, with the same `sure` and `passing`; what
-    /// cannot be compared cannot be compared either way.
+    /// In the opposite comparison, each appeared listener has vanished, with the same `sure` and `passing`. A
+    /// listener that cannot be compared in one direction cannot be compared in the other.
     #[test]
     fn comparisons_are_symmetric(before in any_view(), after in any_view()) {
         let mut back = compared(&after, &before);

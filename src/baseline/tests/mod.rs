@@ -76,7 +76,7 @@ fn snapshot_of(held: &[(&str, Option<u32>, &[&str])]) -> Snapshot {
     snapshot
 }
 
-/// Returns the entries in the order of the snapshot, on which a difference must not depend.
+/// Returns the entries in the order of the snapshot. A difference must not depend on this order.
 fn joined(snapshot: &Snapshot) -> Vec<Entry> {
     let alone = |socket: &Socket| {
         join(vec![socket.clone()], snapshot.processes.clone(), snapshot, &Registry::embedded())
@@ -97,7 +97,8 @@ fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// What an interpreter or a relay runs is part of the program. If one side does not know it, the sides do not differ.
+/// The script of an interpreter and the arguments of a relay are part of the program. If one side does not know them,
+/// the sides do not differ.
 #[test]
 fn scripts_modules_and_destinations_are_identity() {
     let running = |exe: &str, cmdline: &str| {
@@ -131,7 +132,7 @@ fn scripts_modules_and_destinations_are_identity() {
 
 type Row = (&'static str, Option<u32>, &'static [&'static str]);
 
-/// A name, the listeners before and after, and what is reported.
+/// A name, the listeners before and after, and the expected report.
 type Case = (&'static str, &'static [Row], &'static [Row], &'static [&'static str]);
 
 #[test]
@@ -231,7 +232,7 @@ fn a_namespace_is_part_of_the_address() {
     assert_eq!(printed(&of(netns(1, Some("blue"))), &of(netns(2, Some("blue")))), [""; 0]);
     assert_eq!(printed(&of(netns(1, None)), &of(netns(2, None))).len(), 2);
     assert_eq!(printed(&of(None), &of(netns(2, None))).len(), 2);
-    // A container that is started again has another namespace, under another name.
+    // A restarted container has another namespace with another name.
     let contained = |netns, container: &str| {
         let mut snapshot = of(netns);
         Arc::make_mut(&mut snapshot.sockets[0].attributes).container = Some(container.into());
@@ -243,7 +244,7 @@ fn a_namespace_is_part_of_the_address() {
     assert_eq!(printed(&contained(None, "web"), &contained(None, "db")), [""; 0]);
 }
 
-/// A file that is made to be slow to compare is compared in linear time.
+/// Comparing a file that was crafted to be slow takes linear time.
 #[test]
 fn many_of_one_service() {
     let at = |network: &'static str| {
@@ -275,7 +276,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
 }
 
-/// Returns the reverse of a difference, made from its text.
+/// Returns the reverse of a difference, computed from its text.
 fn turned(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()

@@ -1,5 +1,5 @@
-//! The atomic write on Linux. All steps are relative to one open directory, so that nobody can exchange a part of the
-//! path between two steps.
+//! The atomic write on Linux. All steps are relative to one open directory, so no other process can exchange a part
+//! of the path between two steps.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -74,8 +74,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot give a file away; the file's own group then does not get the permissions of the other
-        // group.
+        // An ordinary user cannot give a file away. If the file keeps its own group, that group does not get the
+        // permissions of the target's group.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }

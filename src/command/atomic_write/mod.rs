@@ -124,8 +124,8 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "only the link is there");
     }
 
-    /// In a directory that other users may write to, anybody could have made the link so that root overwrites its
-    /// target.
+    /// In a directory that other users may write to, any user could have made the link to make root overwrite the
+    /// target of the link.
     #[cfg(target_os = "linux")]
     #[test]
     fn links_of_others_are_not_followed() {

@@ -1,4 +1,5 @@
-//! The screen of `watch`. All of it is redrawn if something changed or a mark faded; otherwise only the time is.
+//! The screen of `watch`. All lines are redrawn if a listener changed or a mark faded; otherwise only the time is
+//! redrawn.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
 use crate::command::screen::{Input, Screen, end_by, inputs};
 use crate::render::screen::{FrameContent, ScanCounts, frame, status};
 
-/// Shows the listeners until the user or a signal ends it.
+/// Shows the listeners until the user quits or a signal arrives.
 pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit, Error> {
     let mut marks = Marks::new(interval);
     // A system that cannot be observed is reported before the terminal is taken over.
@@ -47,7 +48,7 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            // No more keys or signals can arrive; scan on.
+            // No more keys or signals can arrive, so scanning continues.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(ticker.left()),
         }
         ticker.advance();

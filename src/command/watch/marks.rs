@@ -1,7 +1,7 @@
 //! Recent changes: the marks on the screen, and the listeners that vanished but are still shown.
 //!
-//! A mark is stored under the fingerprint of its listener, so that it follows the listener. It fades after a few scans
-//! and at least some seconds. A listener that vanished is kept as it was at the last scan that saw it.
+//! A mark is stored under the fingerprint of its listener. The mark fades after a few scans and at least some
+//! seconds. A vanished listener is shown in its last known state.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,9 +21,9 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 pub(super) struct Marks {
     /// How many scans a mark lasts.
     lasts: u32,
-    /// The mark of each fingerprint, and how many scans it has left.
+    /// The mark of each fingerprint, with the number of remaining scans.
     marks: HashMap<u64, (ChangeKind, u32)>,
-    /// The listeners that vanished, each with the number of scans it is still shown for.
+    /// The vanished listeners, each with the number of remaining scans for which it is shown.
     gone: Vec<(Entry, u32)>,
 }
 
@@ -73,7 +73,7 @@ impl Marks {
             shown.insert(print);
             rows.push((entry.clone(), self.marks.get(&print).map(|(kind, left)| mark(*kind, *left))));
         }
-        // The latest comes first: a listener that vanished twice is shown once.
+        // The latest copy comes first, so a listener that vanished twice is shown once.
         for (entry, left) in self.gone.iter().rev() {
             if shown.insert(fingerprint_hash(entry)) {
                 rows.push((entry.clone(), Some(mark(ChangeKind::Vanished, *left))));
@@ -94,7 +94,7 @@ impl Marks {
     }
 }
 
-/// Returns the number of scans before its end from which a mark is shown as fading.
+/// Returns the number of remaining scans at which a mark starts to fade.
 const fn faint(lasts: u32) -> u32 {
     lasts / 2
 }

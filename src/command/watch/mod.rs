@@ -1,7 +1,7 @@
-//! `portolan watch`: what listens, as it changes.
+//! `portolan watch`: the current listeners and their changes.
 //!
-//! It takes one scan after another. Each scan is judged once and compared with the one before. The result is a screen
-//! on a terminal (`live.rs`), a stream of events elsewhere, or no output until a port is taken or free (`until.rs`). A
+//! It scans repeatedly. Each scan is judged once and compared with the one before. The result is a screen on a
+//! terminal (`live.rs`), a stream of events elsewhere, or no output until a port is taken or free (`until.rs`). A
 //! socket that opens and closes between two scans is not seen.
 
 mod live;
@@ -74,7 +74,7 @@ fn streamed(mut watch: Watch, interval: Duration, ui: &Ui, out: &mut dyn Write) 
     }
 }
 
-/// What is watched, and the report of the last scan.
+/// The watched sockets, and the report of the last scan.
 struct Watch {
     selection: Selection,
     scope: Scope,
@@ -82,19 +82,19 @@ struct Watch {
     common: CommonArgs,
     observer: Observer,
     last: Option<Report>,
-    /// Whether the targets are ports to bind, and not listeners.
+    /// Whether the targets are ports to bind, not listeners.
     wants_port: bool,
-    /// How many entries of the last scan the filters could not decide.
+    /// The number of entries of the last scan for which the filters were undecided.
     undecided: usize,
     /// Whether every gap and note is shown in full.
     verbose: bool,
 }
 
-/// What a scan found.
+/// The result of a scan.
 enum WatchUpdate<'a> {
     /// The first scan.
     Start(&'a Report),
-    /// A later scan: the changes, possibly none, and whether the gaps differ from before.
+    /// A later scan: the changes, possibly none, and whether the gaps changed.
     Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
@@ -114,14 +114,14 @@ impl Watch {
         }
     }
 
-    /// Watches every socket that keeps a target from being bound, in any state.
+    /// Watches every socket that prevents a program from binding a target, in any state.
     fn look_at_every_state(&mut self) {
         self.scope.states = State::ALL.to_vec();
         self.wants_port = true;
         self.observer = Observer::new(self.scope.clone());
     }
 
-    /// Skips the process lookup, for a wait that needs only the ports.
+    /// Skips the process lookup for a wait that needs only the ports.
     fn scan_sockets_only(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
@@ -190,7 +190,7 @@ impl WatchUpdate<'_> {
     }
 }
 
-/// A steady clock: a slow scan does not delay the next one.
+/// A clock with fixed intervals: a slow scan does not delay the next one.
 struct Ticker {
     interval: Duration,
     next: Instant,
@@ -206,7 +206,7 @@ impl Ticker {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Moves on to the next scan, skipping those that were missed.
+    /// Moves on to the next scan, skipping missed scans.
     fn advance(&mut self) {
         self.next = (self.next + self.interval).max(Instant::now());
     }

@@ -1,6 +1,6 @@
-//! Waiting: until something listens on every target, or until the ports of all targets are free.
+//! Waits until something listens on every target, or until the ports of all targets are free.
 //!
-//! A port is never reported as free if sockets may be missing from a scan. Waiting makes no connection.
+//! A port is never reported as free if sockets may be missing from a scan. The wait opens no connection.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::render::stderr;
 /// The time between two scans unless the user sets one: a scan without the process lookup takes a fraction of a
 /// millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// After this many scans in a row that found no socket but did not see everything, the gap is not temporary.
+/// After this many scans in a row that found no socket and were incomplete, the gap is not temporary.
 const BLIND_LOOKS: u32 = 5;
 
 /// Whether a scan shows that the awaited condition is true.
@@ -52,7 +52,7 @@ pub(super) fn run(
         watch.look_at_every_state();
     }
     if !stream {
-        // The owner of a port is not reported.
+        // The message does not report the owner of a port.
         watch.scan_sockets_only();
     }
     let given_up = args.timeout.map(|timeout| Instant::now() + timeout);
@@ -68,7 +68,7 @@ pub(super) fn run(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // A listener may still appear among the sockets that are seen.
+        // A listener may still appear among the visible sockets.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             ui.print_caveats(last, verbose);
@@ -82,7 +82,7 @@ pub(super) fn run(
                 .unwrap_or_default();
             return Ok(Exit::Nothing);
         }
-        // The last scan is at the end of the time, not before it.
+        // The last scan takes place at the end of the time limit, not before.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
     }
@@ -104,7 +104,7 @@ fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
         watch.selection.targets().iter().all(|target| is_served(report, target))
     };
     match (is_true, free) {
-        // What listens is seen, also if something else is not.
+        // A visible listener counts, even if other sockets are not visible.
         (true, false) => WaitStatus::Yes,
         (false, true) => WaitStatus::No,
         _ if is_blind => WaitStatus::Blind,

@@ -31,7 +31,7 @@ pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidenc
     (!replaced.is_empty() || !gone.is_empty()).then(|| DeletedExecutable { replaced, gone }.into())
 }
 
-/// Decides `modified-executable`. A file that its package has no checksum of is not judged.
+/// Decides `modified-executable`. A file without a checksum in its package is not judged.
 pub(super) fn modified_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let found: Vec<_> = programs(subject.listener)
         .filter_map(|(process, exe)| {
@@ -64,7 +64,8 @@ pub(super) fn writable_executable(subject: &JudgedListener<'_>) -> Option<Eviden
 }
 
 /// Returns whether `go run` or `go test` built the program: the file is in a directory of the Go tool, such as
-/// `/tmp/go-build3123456789/b001/exe/main`. Such a path is no proof, so a program of root does not count.
+/// `/tmp/go-build3123456789/b001/exe/main`. Such a path is no proof, so the function returns false for a program of
+/// root.
 fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
     let Some(path) = exe.path.strip_prefix("/tmp/go-build") else { return false };
     let parts: Vec<&str> = path.split('/').collect();
@@ -80,8 +81,8 @@ fn is_built_for_a_run(process: &Process, exe: &Exe) -> bool {
         && package.strip_prefix('b').is_some_and(is_number)
 }
 
-/// Returns the script or library, if a user can replace the script and not the program file, and the world-writable
-/// file or directory.
+/// Returns the script or library and the world-writable file or directory, if a user can replace the script or
+/// library but not the program file.
 fn world_writable(process: &Process, exe: &Exe) -> Option<(Option<String>, String)> {
     let open = |origin: Option<&Origin>| {
         let origin = origin.filter(|origin| origin.kind == OriginKind::Open)?;

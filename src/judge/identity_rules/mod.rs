@@ -1,4 +1,4 @@
-//! Rules about who the process is.
+//! Rules about the identity of the process.
 
 use super::program_identity::IdentifiedProcess;
 use super::subject::JudgedListener;
@@ -9,15 +9,15 @@ use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
 use crate::registry::tools;
 
-/// Decides `impostor`: no process on a guarded port is known to serve it. Not flagged are programs that hold sockets
-/// for other programs, and processes whose file could not be read and whose name is unknown. A name is trusted only if
-/// nobody but root can have put the file there.
+/// Decides `impostor`: no process on a guarded port is known to serve the port. The rule does not flag programs that
+/// open sockets for other programs, nor processes without a readable file and a known name. A name is trusted only if
+/// no user except root can replace the file.
 pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
     {
-        return None; // a client may bind before it connects; a process that was not read may be the right one
+        return None; // a client may bind before it connects; a process that could not be read may be the expected server
     }
     let guards = programs::guarded(local.port, local.protocol);
     let rows: Vec<_> = guards.filter(|row| row.strictness == GuardStrictness::Anything).collect();
@@ -31,7 +31,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         if is_named_as_a_tool(process) {
             continue;
         }
-        // sshd holds ports for others and its own.
+        // sshd opens ports for its clients, and its own port.
         let is_forwarder = identity.is_forwarder() && identity.serving(local.port, local.protocol).is_none();
         if is_forwarder && is_roots && is_identified {
             continue;
@@ -40,7 +40,7 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
         let is_server = answers.contains(&Some(true));
         let is_proven = identity.rests_on != RestsOn::Cmdline || is_of_the_system(listener, process);
         if is_server && is_roots && is_identified && is_proven {
-            return None; // a socket may be inherited; that it is shared is another question
+            return None; // a socket may be inherited; the rule about shared ports covers this case
         }
         if is_server || answers.contains(&Some(false)) || !is_roots || !is_identified {
             found.push(unknown_process(process));
@@ -68,8 +68,8 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// The first ID of a user who logs in, on most systems (`UID_MIN` of login.defs(5)).
 const FIRST_USER: u32 = 1000;
 
-/// Returns whether root, or a service or container of root, made the socket: a process of such a user is trusted to
-/// name what it runs. Any other user can start an interpreter and rewrite its command line.
+/// Returns whether root, or a service or container of root, created the socket. The command line of such a process is
+/// trusted; any other user can start an interpreter and rewrite its command line.
 fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
     let (home, process) = (&listener.socket.attributes, process.process);
     let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
@@ -84,7 +84,7 @@ fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
 }
 
 /// Returns whether `ad-hoc` or `shell-listener` already flags the process, such as netcat. Interpreters do not count,
-/// and neither does a file with the name of a tool that a user can have put there, if the tool alone is not worth a
+/// and neither does a file with the name of a tool, if a user can replace the file and the tool alone is not worth a
 /// warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     let tool = process.command_line().and_then(|command| tools::ad_hoc(&command));
@@ -93,8 +93,8 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     })
 }
 
-/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or one whose file
-/// a user who is not root can replace, regardless of its name.
+/// Decides `unfamiliar`: other machines can reach an unknown program on a port of a guarded service, or a program
+/// with any name whose file a user who is not root can replace.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !listener.exposure.is_reachable_from_outside()
@@ -132,7 +132,7 @@ pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(evidence.into())
 }
 
-/// Returns the file of further code that a user can have put there, if the process runs any.
+/// Returns a file with further code that a user can replace, if the process runs such code.
 fn loaded_code(process: &IdentifiedProcess<'_>) -> Option<String> {
     process.process.code.first().map(|file| file.path.clone())
 }

@@ -1,4 +1,4 @@
-//! A program's name is trusted only if nobody but root can have put its file there. Each rule that trusts a name is
+//! A program's name is trusted only if no user except root can replace its file. Each rule that trusts a name is
 //! tested with each kind of file.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::super::tests::{program_process, seen, socket};
 use crate::model::*;
 use crate::registry::Registry;
 
-/// Where the file of a program is: the directory, its state, and its origin.
+/// The place of a program file: the directory, its state, and its origin.
 type ProgramPath = (&'static str, &'static str, ExeState, OriginKind);
 
 const GENUINE: [ProgramPath; 3] = [
@@ -77,8 +77,8 @@ fn a_name_is_trusted_only_if_users_cannot_replace_the_file() {
     }
 }
 
-/// A super-server that passes its socket on to the service is not reported as sharing it, unless a user can have put
-/// its file there.
+/// A super-server that passes its socket to the service is not reported as sharing the socket, unless a user can
+/// replace the file of the super-server.
 #[test]
 fn sharing_is_reported_if_a_user_can_replace_the_files() {
     for (places, shared) in [(&GENUINE[..], None), (&REPLACEABLE[..], Some(Severity::Warning))] {
@@ -106,14 +106,14 @@ fn impostors_by_severity() {
         ("sshd", memory, "sshd -D", critical),
         ("sshd", deleted, "sshd -D", critical),
         ("sshd", covered, "sshd -D", critical),
-        // The finding ad-hoc names netcat and similar tools, but not interpreters.
+        // The finding ad-hoc covers netcat and similar tools, but not interpreters.
         ("nc", package, "nc -lp 22", None),
         ("nc", home, "nc -lp 22", None),
         ("socat", package, "socat TCP-L:22,fork TCP:10.0.0.1:22", None),
         ("socat", home, "socat TCP-L:22,fork TCP:10.0.0.1:22", critical),
         ("python3", package, "python3 -c import socket", warning),
         ("python3", package, "python3 -c from multiprocessing.spawn import spawn_main", warning),
-        // Words in the arguments prove nothing.
+        // Arguments prove nothing about a program.
         ("python3", package, "python3 x.py sshd", warning),
         ("python3", home, "python3 -m sshd", critical),
     ] {
@@ -122,7 +122,8 @@ fn impostors_by_severity() {
     }
 }
 
-/// Any program can be given any arguments: only the words that say what an interpreter runs identify it.
+/// Any program can be started with any arguments: only the words that name the script or module of an interpreter
+/// identify it.
 #[test]
 fn arguments_of_a_script_do_not_identify_it() {
     let package = GENUINE[0];
@@ -153,7 +154,7 @@ fn a_file_mounted_over_a_servers_path_masquerades() {
     }
 }
 
-/// A process can rewrite its command line: the script that it names has to be one that root has put there.
+/// A process can rewrite its command line, so the script that it names must be a file that only root can replace.
 #[test]
 fn a_command_line_is_trusted_only_with_a_script_of_root() {
     let [package, ..] = GENUINE;
@@ -204,7 +205,7 @@ fn words_of_the_arguments_make_no_program_familiar() {
     }
 }
 
-/// Root, its services and its containers are trusted to name what they run; a user can rewrite a command line.
+/// The command lines of root, its services and its containers are trusted; a user can rewrite a command line.
 #[test]
 fn a_command_line_of_a_user_proves_nothing() {
     let [package, ..] = GENUINE;
@@ -229,7 +230,7 @@ fn a_command_line_of_a_user_proves_nothing() {
     }
 }
 
-/// Code that was loaded into a program counts like the program file, and code that an interpreter loads like its
+/// Code that was loaded into a program counts like the program file. Code that an interpreter loads counts like its
 /// script.
 #[test]
 fn loaded_code_of_users() {

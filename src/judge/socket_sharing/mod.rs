@@ -6,19 +6,19 @@
 //!
 //! **Shared**: the processes on one address, with one socket or with several (`SO_REUSEPORT`), differ in user or file.
 //! These processes belong together and get no finding:
-//! - a program that opens sockets for others (systemd, inetd) and the programs that it passes them to: only the latter
-//!   are compared;
+//! - a program that opens sockets for other programs (systemd, inetd) and the programs to which it passes them: only
+//!   the latter are compared;
 //! - a process and its descendants that run the same file, as any user: a server that drops its privileges;
-//! - a process and its descendants of one suite: their files lie in one directory that is not a common one
+//! - a process and its descendants from one software suite: their files lie in one directory that is not a common one
 //!   (`/usr/lib/postfix/sbin`), or the descendant's file lies below a directory named like the ancestor
 //!   (`/usr/lib/dovecot/imap-login`), or both are known to serve this port;
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
-//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the two
-//! are unrelated: no process owns both sockets or belongs together with a process of the other as above, and if both
-//! run the same program as the same user, they are not the children of one process of that name. Two instances of one
-//! program on different addresses take traffic from each other as well. Both sockets get the finding: one for the
-//! traffic that it takes, the other for the traffic that it loses.
+//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the
+//! two sockets are unrelated. Unrelated means: no process owns both sockets, no two processes belong together in one
+//! of the ways above, and if both sockets belong to the same program and user, their processes are not children of
+//! one process with the same name. Two instances of one program on different addresses take traffic from each other
+//! as well. Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -30,25 +30,26 @@ use crate::findings::{Difference, Evidence, OtherSocket, ProcessGroup, Processes
 use crate::join::Entry;
 use crate::model::{Parent, Pid, Process, Socket, unmapped};
 
-/// Evidence names this many groups of processes, and this many sides, and counts the rest.
+/// The maximum number of groups of processes, and of listeners, that the evidence names; the rest are counted.
 const FEW: usize = 8;
 
-/// Datagram ports on which every program has its own socket and gets a copy of what is sent to the group: SLP (RFC
+/// Datagram ports on which every program has its own socket and gets a copy of the traffic for the group: SLP (RFC
 /// 2608), SSDP (UPnP device architecture 1.1), WS-Discovery 1.1, mDNS (RFC 6762, section 15.1), LLMNR (RFC 4795).
 const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 
 /// The sockets of one group that are bound to one address and device.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the others: one that receives traffic, including IPv4 traffic if any of them does.
+    /// The socket that represents the group: one that receives traffic, and IPv4 traffic if any socket of the group
+    /// does.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.
     above: HashSet<Pid>,
-    /// The processes that can be compared, each once, without those that open sockets for other programs.
+    /// The processes that can be compared, each once, without processes that open sockets for other programs.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes. This field and those below are computed at the first use and kept for later
-    /// comparisons.
+    /// The programs of these processes. This field and the fields below are computed at the first use and kept for
+    /// later comparisons.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
@@ -59,8 +60,8 @@ fn is_discovery(socket: &Socket) -> bool {
     socket.local.protocol.is_datagram() && DISCOVERY_PORTS.contains(&socket.local.port)
 }
 
-/// Returns the evidence on each listener, by its index in the list; `known` has the programs that its processes are
-/// identified as.
+/// Returns the evidence on each listener, by its index in the list; `known` has the identified programs of its
+/// processes.
 pub(super) fn evidence<'l>(
     listeners: impl Iterator<Item = &'l Entry>,
     known: &mut Identities,
@@ -171,7 +172,7 @@ impl<'l> AddressGroup<'l> {
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    /// Returns the processes of the same name that started these.
+    /// Returns the parents of these processes that have the same name as their child, except pid 1.
     fn masters(&self) -> &HashSet<&'l Parent> {
         self.masters.get_or_init(|| {
             let masters = self.compared.iter().filter_map(|compared| {
@@ -236,7 +237,8 @@ fn shared<'l>(place: &AddressGroup<'l>, known: &mut Identities, found: &mut Hash
     }
 }
 
-/// The sides that a place takes traffic from, the sides that it loses traffic to, and how many more there are.
+/// The listeners from which a place takes traffic, the listeners to which it loses traffic, and the number of further
+/// listeners.
 type OtherSockets = (Vec<OtherSocket>, Vec<OtherSocket>, usize);
 
 fn shadowed(places: &[AddressGroup<'_>], found: &mut HashMap<usize, Vec<Evidence>>) {

@@ -276,7 +276,7 @@ fn the_evidence_of_a_shadow() {
         ],
         &who,
     );
-    // Process 9 runs another script: traffic to any IPv4 address and to one IPv6 address does not reach it.
+    // Process 9 runs another script. It loses the traffic to every IPv4 address and to one IPv6 address.
     assert_eq!(codes(&found), ["takes 2 loses 0", "takes 1 loses 1", "takes 0 loses 3", "takes 1 loses 0"]);
     let [Evidence::Socket(findings::socket::Evidence::Shadowed(Shadowed { takes_from, more: 0, .. }))] =
         &found[0][..]
@@ -299,7 +299,7 @@ fn the_evidence_of_a_shadow() {
     assert_eq!((loses_to.len(), *more), (8, 12));
 }
 
-/// Any user can open ten thousand sockets of as many processes on one port: the evidence on each must stay short.
+/// Any user can open ten thousand sockets of as many processes on one port, so the evidence on each must stay short.
 #[test]
 fn a_crowd_on_one_port() {
     let crowd = 2000;

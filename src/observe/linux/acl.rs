@@ -1,8 +1,8 @@
-//! Access control lists of POSIX: which users and groups can write a file, beyond its owner and its group.
+//! POSIX access control lists: the users and groups that can write a file, in addition to its owner and its group.
 //!
-//! The list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a version, then entries
-//! of a tag, the permitted bits and an ID, in little-endian order. An entry for a user or a group counts only as far as
-//! the entry for the mask permits.
+//! An access control list is in the extended attribute `system.posix_acl_access` (linux/posix_acl_xattr.h): a
+//! version, then entries of a tag, the permitted bits and an ID, in little-endian order. The mask entry limits the
+//! permissions of the entries for users and groups.
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
@@ -27,14 +27,14 @@ const LONGEST: usize = 4096;
 /// The entries of a list: tag, permitted bits and ID.
 type Entries = Vec<(u16, u16, u32)>;
 
-/// Returns the access control list of the file at `path` below the root of the tree; `None` if it has none.
+/// Returns the access control list of the file at `path` below the root of the tree; `None` if the file has no list.
 pub(super) fn read(tree: &Tree, path: &CStr) -> Option<Entries> {
     let mut path_of_it = format!("/proc/self/fd/{}/", tree.root.as_raw_fd()).into_bytes();
     path_of_it.extend(path.to_bytes());
     let mut bytes = [0; LONGEST];
     match lgetxattr(path_of_it, "system.posix_acl_access", &mut bytes) {
         Ok(length) => entries(bytes.get(..length)?),
-        // Somebody in so long a list can write.
+        // In such a long list, some user can write.
         Err(Errno::RANGE) => Some(vec![(GROUP, WRITE, u32::MAX)]),
         Err(_) => None,
     }
@@ -51,8 +51,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns the user other than root whom the list lets write; `Some(None)` for a group or for several users. `group` is
-/// the group of the file, and `counts` returns whether a group counts as a user.
+/// Returns the user other than root who can write according to the list; `Some(None)` for a group or for several
+/// users. `group` is the group of the file, and `counts` returns whether a group counts as a user.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

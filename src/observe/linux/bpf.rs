@@ -1,4 +1,5 @@
-//! BPF programs that choose which socket receives a connection, by the descriptors of the processes that attached them.
+//! BPF programs that choose which socket receives a connection, found through the descriptors of the processes that
+//! attached them.
 
 use super::files::slurp;
 use crate::model::{Note, Pid};
@@ -26,7 +27,7 @@ pub(super) fn steering(links: &[(Pid, u32)]) -> Option<Note> {
     })
 }
 
-/// Returns whether the text of `fdinfo` is of a link of a network namespace that steers connections.
+/// Returns whether the text of `fdinfo` describes a link of a network namespace that steers connections.
 fn is_steering(fdinfo: &str) -> bool {
     let value =
         |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim);

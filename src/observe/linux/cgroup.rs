@@ -1,7 +1,7 @@
-//! Control groups: from the ID that a socket carries to a path, and from a path to a systemd unit and a container.
+//! Control groups: maps the ID of a socket's group to a path, and a path to a systemd unit and a container.
 //!
-//! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all groups.
-//! On a system that only uses cgroup v1 the IDs name nothing, and nothing is guessed.
+//! The ID is the inode of the group's directory in the cgroup2 tree, so one pass over the directories names all
+//! groups. On a system that only uses cgroup v1, the IDs match no directory, and the groups stay unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -67,14 +67,14 @@ fn descend(
 }
 
 /// Returns the first group of a path that is not a slice: a unit of the system's manager, or a group that root made.
-/// Everything below it may have been made by another manager, such as that of a user.
+/// Another manager, such as the manager of a user, may have made all groups below it.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
 
-/// Returns the systemd unit of a path: the innermost service, scope or socket in it. A unit of another manager than
-/// that of the system is preceded by the system's unit, as `user@1000.service/ssh.service`: any user can start a unit
-/// that is called `ssh.service`.
+/// Returns the systemd unit of a path: the innermost service, scope or socket in it. If another manager than the
+/// system's started the unit, the system's unit precedes it, as `user@1000.service/ssh.service`: any user can start a
+/// unit that is called `ssh.service`.
 #[must_use]
 pub(super) fn unit(path: &str) -> Option<String> {
     let is_unit = |part: &&str| {
@@ -89,9 +89,9 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. The name is
-/// preceded by the unit that it lies in if root does not own the group in which it lies: any user can give any name to
-/// a group of the user's own.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name if the manager uses names. If root does
+/// not own the group of the container, the unit that contains the group precedes the name: any user can give any name
+/// to a group of the user's own.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -105,8 +105,8 @@ pub(super) fn container_in(path: &str, is_roots: impl Fn(&str) -> bool) -> Optio
     }
 }
 
-/// Returns whether root owns a group, so that nobody else can have made the groups in it. If the tree cannot be seen,
-/// the path decides: systemd gives a user the groups below the user's manager.
+/// Returns whether root owns a group, so that no other user can have made the groups in it. If the tree cannot be
+/// seen, the path decides: systemd gives a user the groups below the user's manager.
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -117,7 +117,7 @@ fn is_roots(group: &str) -> bool {
     if owners.is_empty() { !group.contains("/user@") } else { owners.iter().all(|uid| *uid == 0) }
 }
 
-/// Returns the name of the container of a path, and the path of the group in which the group of that name lies.
+/// Returns the name of the container of a path, and the path of the parent of the group with this name.
 ///
 /// Forms: `docker-ID.scope`, `/docker/ID`, `libpod-ID.scope`, `libpod-payload-ID`, `cri-containerd-ID.scope`,
 /// `crio-ID.scope`, `/kubepods/…/ID`, `/default/ID` (containerd), `lxc.payload.NAME`, `/lxc/NAME`, `machine-NAME.scope`

@@ -1,4 +1,4 @@
-//! The file that a process runs: its path, whether it is still there, and who can replace it.
+//! The file that a process runs: its path, whether it still exists there, and who can replace it.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -14,28 +14,28 @@ use super::tree::Tree;
 use crate::model::interpreter::is_interpreter_or_relay;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, ReplaceableBy, Script};
 
-/// The number of threads that are tried for a process whose first thread has ended.
+/// The maximum number of threads that are tried for a process whose first thread has ended.
 const THREADS: usize = 64;
 
-/// The program of a process, as far as it could be found out.
+/// The program of a process, as far as it could be read.
 #[derive(Debug, Default)]
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
     pub script: Option<Script>,
-    /// Further files with code, if they are less trustworthy than the program file and the script.
+    /// Further files with code that are less trustworthy than the program file and the script.
     pub code: Vec<Script>,
-    /// Whether code of the program file is in memory, if that was checked.
+    /// Whether code of the program file is in memory, if this was checked.
     pub is_mapped: Option<bool>,
-    /// Why the file, or who can replace it, is not known.
+    /// The reason why the file, or the users who can replace it, are not known.
     pub trouble: Option<String>,
 }
 
-/// So many files of further code are kept; one is enough for a finding.
+/// The maximum number of files of further code that are kept; one is enough for a finding.
 const CODE: usize = 8;
 
-/// Reads the program of the process whose directory in `/proc` this is; `cmdline` names the script of an interpreter.
-/// The files that are mapped are checked if there are `libraries` to remember them.
+/// Reads the program of the process with this directory in `/proc`; `cmdline` names the script of an interpreter.
+/// With `libraries`, a cache of checked files, the mapped files are checked too.
 pub(super) fn program(
     process: &OwnedFd,
     cmdline: &[String],
@@ -81,7 +81,8 @@ pub(super) fn program(
     program
 }
 
-/// Keeps the code that is less trustworthy than the program file and the script, the least trustworthy first.
+/// Keeps the files of code that are less trustworthy than the program file and the script, the least trustworthy
+/// first.
 fn keep_least_trustworthy(program: &mut ProgramFiles) {
     let ProgramFiles { exe, origin, script, code, .. } = program;
     let (exe, origin, script) = (exe.clone(), origin.clone(), script.clone());
@@ -99,8 +100,8 @@ fn why(errno: Errno) -> String {
     }
 }
 
-/// Returns the directory of a living thread of a process whose first thread has ended: the process has no program file
-/// and no command line any more, but its threads have.
+/// Returns the directory of a living thread of a process whose first thread has ended: the process no longer has a
+/// program file and a command line, but its threads do.
 pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
     if readlinkat(process, "exe", Vec::new()) != Err(Errno::NOENT) {
         return None;
@@ -142,7 +143,7 @@ fn executable(
             Some(Origin::of(OriginKind::Elsewhere))
         }
         ExeState::Deleted => Some(Origin::of(OriginKind::Deleted)),
-        // Who can replace the new file could replace the old one.
+        // A user who can replace the new file could also replace the old file.
         ExeState::Replaced => origins.of(tree, path, None).map(|origin| match origin.kind {
             OriginKind::User | OriginKind::Open => origin,
             _ => Origin::of(OriginKind::Deleted),
@@ -162,8 +163,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the file that ran belonged to a user, but the file that is at its path now belongs to another one:
-/// the file never was at this path of the machine.
+/// Returns whether the running file belonged to one user but the file at its path belongs to another user: the
+/// running file never was at this path of the machine.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -1,4 +1,4 @@
-//! Programs of the system whose answer only they can give, run with a clean environment and limits of time and size.
+//! Runs system programs for facts that no other source has, with a clean environment and limits of time and size.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -6,16 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// An answer takes well below a second.
+/// The time limit. An answer takes well below a second.
 const LIMIT: Duration = Duration::from_secs(10);
-/// A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20 MiB.
+/// The maximum size of the output. A package of 10,000 files prints 1.5 MiB, and 100,000 rules of a firewall about 20
+/// MiB.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// Runs the program at a fixed path; returns what it prints.
+/// Runs the program at a fixed path; returns its output.
 ///
 /// # Errors
 ///
-/// Returns why there is no complete answer: a text that begins with the path.
+/// Returns the reason if there is no complete answer: a text that begins with the path.
 pub(super) fn output(
     path: &str,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -37,7 +38,7 @@ pub(super) fn output(
     output
 }
 
-/// Returns what the program prints within the limits.
+/// Returns the output of the program within the limits.
 fn read(child: &mut Child, path: &str) -> Result<Vec<u8>, String> {
     let Some(stdout) = child.stdout.take() else { return Err(format!("{path}: no output")) };
     let (sender, receiver) = mpsc::channel();

@@ -1,4 +1,5 @@
-//! Whether a file that a process runs is still at its path: the kernel's name of the file says only whether it is gone.
+//! Returns whether a file that a process runs is still at its path. The kernel's name of the file shows only whether
+//! the file is gone.
 
 use rustix::fs::Stat;
 
@@ -36,9 +37,9 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether the file that is at the path now replaced the one that runs, as an upgrade does: both are on one
-/// file system, and the old file belonged to root or to the owner of the new one. The path of a file that was deleted
-/// in a detached or private mount says nothing: any user can make such a mount.
+/// Returns whether the file at the path replaced the running file, as an upgrade does: both are on one file system,
+/// and the old file belonged to root or to the owner of the new one. A file that was deleted in a detached or private
+/// mount does not count, because any user can make such a mount with any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }

@@ -1,6 +1,6 @@
 //! Reads small files of `/proc` with as few calls as possible, because a listing reads several for each process.
 //!
-//! The size of a file is not asked for before reading, because `/proc` gives no sizes.
+//! The size of a file is not requested before reading, because `/proc` gives no sizes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,9 +10,9 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::path::Arg;
 
-/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. It reads
-/// up to `most` bytes, `step` of them at once, so that a shorter file needs no second read. A setting below `/proc/sys`
-/// returns only what the first read takes, so `step` must be large enough for the whole setting.
+/// Reads a file that the kernel writes in one piece (one value, one record) with an open, a read and a close. It
+/// reads up to `most` bytes, `step` bytes at once, so that a shorter file needs no second read. A setting below
+/// `/proc/sys` returns only the bytes of the first read, so `step` must be large enough for the whole setting.
 ///
 /// # Errors
 ///
@@ -40,8 +40,8 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
-/// Reads a file that the kernel writes record by record, such as a table of mounts: a read that returns less than asked
-/// is not the end of it.
+/// Reads a file that the kernel writes record by record, such as a table of mounts: a short read is not the end of
+/// the file.
 ///
 /// # Errors
 ///

@@ -14,9 +14,9 @@ use crate::model::{Gap, Owner, Pid, Stage, show_processes};
 /// How to search for owners.
 #[derive(Clone, Copy)]
 pub(super) struct OwnerSearch {
-    /// Whether every process that can be seen can be read.
+    /// Whether all visible processes can be read.
     pub(super) privileged: bool,
-    /// Whether to search threads and io_urings also if another process is known to own the socket.
+    /// Whether to search threads and io_urings even if another process is known to own the socket.
     pub(super) threads_and_rings: bool,
     /// Whether to search for hidden processes, and for sockets that no table shows.
     pub(super) hidden_processes: bool,
@@ -57,9 +57,9 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The second list removes sockets that are gone by now. The remaining sockets are searched for where descriptors
-    // hide, and once more in the ordinary descriptors, because a socket may have moved to another process during the
-    // walk.
+    // The second list removes sockets that have vanished. The remaining sockets are searched in the places where
+    // descriptors hide, and again in the ordinary descriptors, because a socket may have moved to another process
+    // during the walk.
     let mut gone = HashSet::new();
     let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, list_again());
     if !open.is_empty() {
@@ -149,7 +149,7 @@ fn assign(
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
         let Some(inode) = f.socket.inode else {
-            f.socket.owner = Owner::Kernel; // no file stands for it, so no process can hold it
+            f.socket.owner = Owner::Kernel; // no file stands for the socket, so no process can own it
             continue;
         };
         let pids = walk.owners_of(inode.get());
@@ -179,12 +179,13 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
     let pids = candidates(walk);
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets that no process has", if count == 1 { "" } else { "s" }),
+        what: format!("owner{} of sockets without a process", if count == 1 { "" } else { "s" }),
         count: Some(count),
         why: match &*pids {
-            [] => "every process was read, and no kernel service explains them",
+            [] => "every process was read, and no kernel service explains the sockets",
             _ => {
-                "no kernel service explains them; these processes may own them, in an io_uring or while they pass a socket on"
+                "no kernel service explains the sockets; these processes may own them, in an io_uring or \
+                    while passing a socket on"
             }
         }
         .to_owned(),
@@ -206,8 +207,8 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
     })
 }
 
-/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` shows that
-/// limit of the view, also if every socket has an owner.
+/// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` shows this
+/// limit of the view too, even if every socket has an owner.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
     Some(Gap {
@@ -226,7 +227,7 @@ fn masked_processes(walk: &Walk) -> Option<Gap> {
         let errno = walk.masked_unknown?;
         return Some(Gap {
             stage: Stage::Owners,
-            what: "processes that a mount over /proc/PID hides, if there are any".to_owned(),
+            what: "processes that a mount over /proc/PID may hide".to_owned(),
             count: None,
             pids: Vec::new(),
             why: match errno {
@@ -255,7 +256,7 @@ fn unlisted_processes(walk: &Walk) -> Option<Gap> {
         what: format!("process{} that /proc does not list", if count == 1 { "" } else { "es" }),
         count: u64::try_from(count).ok(),
         pids: walk.unlisted.clone(),
-        why: "the kernel knows them, but the list of processes does not contain them, as with a rootkit"
+        why: "the kernel knows these processes, but /proc does not list them; a rootkit can cause this"
             .to_owned(),
         remedy: None,
     })
@@ -271,7 +272,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     }
     let gap = |(errno, mut pids): (i32, Vec<Pid>)| {
         let count = u64::try_from(pids.len()).unwrap_or(u64::MAX);
-        pids.retain(|pid| *pid != 0); // stands for /proc itself
+        pids.retain(|pid| *pid != 0); // pid 0 stands for /proc itself
         pids.sort_unstable();
         let errno = Errno::from_raw_os_error(errno);
         let refused = errno == Errno::ACCESS;
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(owner_after(|| None), (Owner::Hidden, true));
         assert_eq!(owner_after(|| Some(Vec::new())), (Owner::Vanished, false));
         let (owner, failed) = owner_after(|| Some(vec![found()]));
-        // If another process may not be read, that process may own the socket.
+        // If a process could not be read, it may own the socket.
         assert!(matches!(owner, Owner::Unaccounted | Owner::Hidden) && !failed, "{owner:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The users who mounted FUSE file systems: such a user decides what the files contain.
+//! The users who mounted FUSE file systems: such a user decides the content of the files.
 
 use std::ffi::CString;
 
@@ -14,12 +14,13 @@ const FUSE: i64 = 0x6573_5546;
 const FUSE_CONTROL: i64 = 0x6573_5543;
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// Returns whether a FUSE file system is mounted anywhere, or may be: a read from one can last for ever.
+/// Returns whether a FUSE file system is mounted anywhere, or may be mounted: a read from such a file system can last
+/// for ever.
 pub(crate) fn fuse_is_mounted() -> bool {
     let Ok(directory) =
         openat(CWD, CONNECTIONS, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     else {
-        return false; // the kernel has no FUSE, or nothing can be known
+        return false; // the kernel has no FUSE, or the directory cannot be read
     };
     if fstatfs(&directory).is_ok_and(|fs| fs.f_type == FUSE_CONTROL) {
         return files::numbers_in(&directory).is_ok_and(|connections| !connections.is_empty());
@@ -41,8 +42,8 @@ pub(super) fn fuse_owner(path: &[u8]) -> Option<u32> {
     fuse_owner_in(&files::mounts().ok()?, &String::from_utf8_lossy(path))
 }
 
-/// Returns the same from the text of `mountinfo` (`ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE
-/// SUPER-OPTIONS`).
+/// Returns the user who mounted the FUSE file system that contains `path`, from the text of `mountinfo` (`ID PARENT
+/// DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`).
 pub(super) fn fuse_owner_in(mounts: &str, path: &str) -> Option<u32> {
     let covering = mounts.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;

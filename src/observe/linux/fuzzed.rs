@@ -2,13 +2,13 @@
 
 use super::{cgroup, containers, fuse, masked, namespaces, settings};
 
-/// Parses a path as that of a control group; returns the unit and the container that it names.
+/// Parses the path of a control group; returns its unit and container.
 #[must_use]
 pub fn cgroup(path: &str) -> [Option<String>; 2] {
     [cgroup::unit(path), cgroup::container_in(path, |group| !group.contains("/user@"))]
 }
 
-/// Parses a text as `mountinfo`, in each of the ways in which it is read; returns how many mounts were found.
+/// Parses a text as `mountinfo`, in each way that the program uses; returns the number of mounts.
 #[must_use]
 pub fn mountinfo(text: &str) -> usize {
     masked::processes_in(text).len()
@@ -17,8 +17,7 @@ pub fn mountinfo(text: &str) -> usize {
         + usize::from(settings::hides_processes(text))
 }
 
-/// Parses bytes as every kind of file in which a container manager describes containers; returns the lengths of what
-/// was found, in bytes.
+/// Parses bytes as every kind of file that describes containers; returns the lengths of the results, in bytes.
 #[must_use]
 pub fn containers(bytes: &[u8]) -> usize {
     containers::parse::every_kind(bytes)

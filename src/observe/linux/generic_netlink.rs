@@ -1,4 +1,4 @@
-//! Objects of kernel modules, by generic netlink (linux/genetlink.h): the ports of tunnels.
+//! Objects of kernel modules, read through generic netlink (linux/genetlink.h): the ports of tunnels.
 
 use rustix::io::Errno;
 use rustix::net::netlink::GENERIC;
@@ -14,7 +14,7 @@ const FAMILY_NAME: u16 = 2;
 const HEADER: usize = 4;
 
 /// A family whose objects listen on a UDP port: its name, the command that lists them, the attribute that carries the
-/// port, and whether that is in network order.
+/// port, and whether the port is in network order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortFamily {
     pub(super) name: &'static str,

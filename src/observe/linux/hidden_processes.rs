@@ -1,5 +1,5 @@
-//! Searches for processes that `/proc` does not show: hidden by a mount over their directory, or left out of the list
-//! of the processes, as rootkits do.
+//! Searches for processes that `/proc` does not show: a mount over their directory hides them, or the list of
+//! processes leaves them out, as with rootkits.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -18,8 +18,8 @@ const LARGEST: u32 = 4 * 1024 * 1024;
 /// Pids are given out in rising order, so the highest one is not far above the number of processes started so far.
 const MARGIN: u64 = 4096;
 
-/// Searches the descriptors of the processes that are hidden by a mount, and, if `every` is set, of the processes that
-/// `/proc` does not list.
+/// Searches the descriptors of the processes that a mount hides and, if `every` is set, of the processes that `/proc`
+/// does not list.
 pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result<(), Errno> {
     if every {
         walk.unlisted = unlisted(&walk.pids)?;
@@ -28,7 +28,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Without the privilege to mount, the hidden processes stay unread; they are a gap in any case.
+    // Without the privilege to mount, the hidden processes stay unread. They are a gap in any case.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -37,7 +37,7 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     Ok(())
 }
 
-/// Returns a `/proc` without the mounts over it. It is attached nowhere and vanishes with the descriptor.
+/// Returns a `/proc` without the mounts over it. This `/proc` is attached nowhere and vanishes with the descriptor.
 fn fresh_proc() -> Result<OwnedFd, Errno> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
@@ -49,7 +49,7 @@ fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     let listed: HashSet<Pid> = listed.iter().copied().collect();
     let mut pids: Vec<Pid> = (1..=highest()).filter(|pid| !listed.contains(pid) && exists(*pid)).collect();
     if !pids.is_empty() {
-        // Some were started since the list was made.
+        // Some processes were started after the list was made.
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid) && exists(*pid));
     }
@@ -62,7 +62,8 @@ fn exists(pid: Pid) -> bool {
     pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
 }
 
-/// Returns the highest pid that a process can have: of all, or of those that were started so far.
+/// Returns the highest possible pid: the limit of the system, or an estimate from the number of processes started so
+/// far.
 fn highest() -> Pid {
     let text =
         |path: &str| String::from_utf8_lossy(&slurp(path, 4096, 64 * 1024).unwrap_or_default()).into_owned();
@@ -85,7 +86,7 @@ mod tests {
         let mut all = numbers("/proc").unwrap();
         all.retain(|pid| *pid != me);
         assert!(me <= highest() && exists(me));
-        // It is in the second list, so it was only missed.
+        // The process is in the second list, so the first list only missed it.
         assert!(!unlisted(&all).unwrap().contains(&me));
         let thread = std::thread::spawn(rustix::thread::gettid).join().unwrap();
         assert!(!exists(u32::try_from(thread.as_raw_nonzero().get()).unwrap()), "a thread is not a process");

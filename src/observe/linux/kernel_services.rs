@@ -1,10 +1,10 @@
-//! Kernel services that own sockets without a process: a socket belongs to the kernel only if there is evidence that
+//! Kernel services that own sockets without a process. A socket belongs to the kernel only if there is evidence that
 //! such a service runs.
 //!
 //! The absence of a process is not evidence: descriptors can be in flight, in an io_uring without a descriptor, or
-//! behind a mount over `/proc/PID`. So a socket belongs to the kernel only if its user is root, users cannot make such
-//! a socket, and a kernel thread, a network device or a module shows that a service with such a port runs. The control
-//! group is not evidence: a tunnel's socket is in the group of the process that set up the tunnel.
+//! behind a mount over `/proc/PID`. So a socket belongs to the kernel only if its user is root, users cannot create a
+//! socket of this kind, and a kernel thread, a network device or a module shows that a service with this port runs.
+//! The control group is not evidence: a tunnel's socket is in the group of the process that set up the tunnel.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::model::{PortRange, Protocol, Socket};
 
 /// The evidence that a kernel service runs.
 enum Sign {
-    /// A kernel thread whose name has this beginning.
+    /// A kernel thread whose name begins with this text.
     Thread(&'static str),
     /// A network device of this kind in the namespace of the socket.
     Device(&'static str),
@@ -27,13 +27,13 @@ enum Sign {
 
 /// The ports of a kernel service.
 enum Ports {
-    /// The module's own.
+    /// The port of the module itself.
     Fixed(&'static [u16]),
-    /// Those that the devices or tunnels of the namespace use.
+    /// The ports of the devices or tunnels in the namespace.
     Tunnels,
-    /// Those that the kernel hands out, or that are set for the service.
+    /// The ports that the kernel hands out, or that are set for the service.
     HandedOut,
-    /// Any: an administrator chooses it.
+    /// Any port: an administrator chooses it.
     Any,
 }
 
@@ -59,7 +59,7 @@ const SERVICES: [KernelService; 21] = [
     (BOTH, Ports::Fixed(&[2049, 20049]), Sign::Thread("nfsd")), // fs/nfsd
     (BOTH, Ports::HandedOut, Sign::Thread("lockd")),  // fs/lockd
     (TCP, Ports::HandedOut, Sign::Thread("NFSv4 callback")), // fs/nfs/callback.c
-    (TCP, Ports::HandedOut, Sign::Thread("nfsv4.")),  // the same, minor versions
+    (TCP, Ports::HandedOut, Sign::Thread("nfsv4.")),  // fs/nfs/callback.c, for minor versions
     (TCP, Ports::Fixed(&[445]), Sign::Thread("ksmbd")), // fs/smb/server
     (TCP, Ports::Any, Sign::Thread("iscsi_np")),      // drivers/target/iscsi
     (TCP, Ports::Fixed(&[4420, 8009]), Sign::Module("nvmet_tcp")), // drivers/nvme/target/tcp.c
@@ -73,11 +73,11 @@ const SERVICES: [KernelService; 21] = [
 #[derive(Debug, Default)]
 pub(super) struct RunningServices {
     threads: HashSet<String>,
-    /// Kinds of devices, by the inode of the namespace they are in (`None`: the observer's own).
+    /// The kinds of devices, by the inode of their namespace (`None`: the observer's own).
     devices: HashSet<(Option<u64>, String)>,
     /// The UDP ports of the devices and tunnels in a namespace.
     tunnel_ports: HashSet<(Option<u64>, u16)>,
-    /// The ports that the kernel hands out, and those that are set for a service.
+    /// The ports that the kernel hands out, and the ports that are set for a service.
     handed_out: Vec<PortRange>,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn devices() -> Devices {
 }
 
 impl RunningServices {
-    /// Looks for kernel threads, and for the devices of this namespace.
+    /// Searches for kernel threads, and for the devices of this namespace.
     pub(super) fn find() -> Self {
         let set = SET_PORTS.into_iter().filter_map(|path| {
             let text = slurp(path, 16, 16).ok()?;

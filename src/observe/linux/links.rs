@@ -13,11 +13,11 @@ use super::netlink_dump::{attribute, dump, number, text};
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
-    /// Whether it is a loopback device, by its flags: any device can be called `lo`.
+    /// Whether the device is a loopback device, by its flags: any device can be called `lo`.
     pub is_loopback: bool,
-    /// What kind of virtual device it is: `wireguard`, `vxlan`.
+    /// The kind of a virtual device: `wireguard`, `vxlan`.
     pub kind: Option<String>,
-    /// The UDP port on which the device itself listens, if it is a tunnel.
+    /// The UDP port on which the device itself listens, if the device is a tunnel.
     pub port: Option<u16>,
 }
 
@@ -30,7 +30,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
-/// The kinds of tunnels that listen on a UDP port, and the attribute that carries it (linux/if_link.h, linux/amt.h).
+/// The kinds of tunnels that listen on a UDP port, and the attribute that carries the port (linux/if_link.h,
+/// linux/amt.h).
 const TUNNELS: [(&str, u16); 4] = [("vxlan", 15), ("geneve", 5), ("bareudp", 1), ("amt", 3)];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -58,7 +59,7 @@ pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
 }
 
-/// Lists the addresses of the device of this name; `None` if there is no such device.
+/// Lists the addresses of the device with this name; `None` if there is no such device.
 ///
 /// # Errors
 ///
@@ -92,7 +93,8 @@ fn link(message: &[u8]) -> Option<Link> {
     })
 }
 
-/// Parses the index of a device and one of its addresses; the address is `None` if it is of another family.
+/// Parses the index of a device and one of its addresses; the address is `None` if its family is neither IPv4 nor
+/// IPv6.
 fn address(message: &[u8]) -> Option<(u32, Option<IpAddr>)> {
     let index = number(message, 4)?;
     let attributes = message.get(ADDRESS_BODY..)?;

@@ -1,9 +1,9 @@
-//! The files whose code is in the memory of a process: its program file, its libraries, and code that was loaded into
-//! it.
+//! The files whose code is in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! A program file says nothing about code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as
-//! the program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Memory without a file is ordinary: interpreters
-//! translate their scripts into it. So are files that a process made for this purpose and removed.
+//! The program file does not show code that was loaded by `LD_PRELOAD`, by the dynamic loader that was started as the
+//! program, or in place of the program file (`PR_SET_MM_EXE_FILE`). Code in memory without a file is ordinary:
+//! interpreters translate their scripts into such memory. Files that a process made for this purpose and removed are
+//! ordinary too.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -18,28 +18,28 @@ use super::tree::Tree;
 use super::users::effective_uid;
 use crate::model::{ExeState, Origin, OriginKind, Script};
 
-/// Longer lists of mapped files are not read: 4 MiB are some forty thousand files, and large servers map a thousand.
+/// The maximum size of a list of mapped files: 4 MiB are some forty thousand files, and large servers map a thousand.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// A packed program (UPX) replaces its file in memory by the code that it unpacks. The packer leaves this mark near the
-/// beginning of the file.
+/// A packed program (UPX) replaces its file in memory with the code that it unpacks. The packer leaves this mark near
+/// the beginning of the file.
 const PACKED: &[u8] = b"UPX!";
 const PACKED_WITHIN: usize = 1024;
 
-/// What is known about the files that a process has mapped to run them.
+/// The known facts about the files that a process has mapped to run them.
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
-    /// Whether code of the program file is among them.
+    /// Whether code of the program file is mapped.
     pub has_program: Option<bool>,
-    /// The other files that a user who is not root can have put there.
+    /// The other mapped files that a user who is not root can replace.
     pub of_users: Vec<Script>,
-    /// What could not be found out.
+    /// The reason why the files could not be checked.
     pub trouble: Option<&'static str>,
 }
 
-/// A file that is mapped to be run, as `/proc/PID/maps` names it.
+/// A file that is mapped to be run, as in `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mapping {
-    /// The addresses, as the directory `map_files` spells them.
+    /// The addresses, as the directory `map_files` writes them.
     range: String,
     /// The device and the inode, as text.
     id: String,
@@ -50,16 +50,16 @@ struct Mapping {
 /// A mapped file: the mount namespace, the root of the process, its device and inode, and its path.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
-/// Judges mapped files and remembers them, because most processes map the same libraries.
+/// Judges mapped files and remembers the results, because most processes map the same libraries.
 #[derive(Debug, Default)]
 pub(super) struct Libraries(HashMap<Key, (Option<(u64, u64)>, Judged)>);
 
-/// Who can have put a file there.
+/// The users who can replace a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judged {
-    /// Root only, or the process made it for code that it translated.
+    /// Only root, or the process created the file for code that it translated.
     Ordinary,
-    /// Somebody else, and the user who owns the file, if known.
+    /// Another user, and the owner of the file, if known.
     User(Origin, Option<FileOwner>),
     Unknown,
 }
@@ -74,41 +74,41 @@ struct FileOwner {
 /// A process whose mapped files are judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapper<'p> {
-    /// Its directory in `/proc`.
+    /// The directory of the process in `/proc`.
     pub process: &'p OwnedFd,
     pub tree: &'p Tree,
-    /// The target of the link `exe`, and the file that it leads to.
+    /// The target of the link `exe`, and the file at its end.
     pub program: (&'p [u8], Option<&'p Stat>),
     /// Whether the program is an interpreter.
     pub is_interpreter: bool,
 }
 
 impl Libraries {
-    /// Returns what a process has mapped to run it.
+    /// Returns the files that a process has mapped to run them.
     pub(super) fn of(&mut self, mapper: Mapper<'_>, origins: &mut Origins) -> MappedFiles {
         let Mapper { process, tree, program, .. } = mapper;
         let mappings = match read_maps(process) {
-            // It is ending, and has no memory any more.
+            // The process is ending, and has no memory any more.
             Ok(maps) if maps.is_empty() => return MappedFiles::default(),
             Ok(maps) if maps.len() < LONGEST => mappings(&maps),
-            Ok(_) => return trouble("it maps too many files to check them"),
-            Err(_) => return trouble("the files that it maps could not be read"),
+            Ok(_) => return trouble("the process maps too many files to check"),
+            Err(_) => return trouble("the files that the process maps could not be read"),
         };
         let mut found = MappedFiles { has_program: Some(false), ..MappedFiles::default() };
-        // The links need a capability, and a thread has none.
+        // Reading the links needs a capability, and the links of a thread do not exist.
         let has_links = statat(process, "map_files", AtFlags::empty()).is_ok();
         for mapping in mappings {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // A layered file system may show another device and inode here. If another file has the path, that is
-            // judged.
+            // A layered file system may show another device and inode here. If another file is at the path, that file
+            // is judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
             match judged.for_process(mapper) {
                 _ if is_program => {}
                 Judged::Ordinary => {}
-                Judged::Unknown => found.trouble = Some("who can replace its libraries could not be checked"),
+                Judged::Unknown => found.trouble = Some("the libraries of the process could not be checked"),
                 Judged::User(origin, _) => {
                     let path = String::from_utf8_lossy(&mapping.path).into_owned();
                     found.of_users.push(Script { path, origin: Some(origin), is_program: false });
@@ -138,7 +138,7 @@ impl Libraries {
             Ok(stat) => {
                 (Some((stat.st_dev, stat.st_ino)), judge_file(process, tree, mapping, &stat, origins))
             }
-            // The process unmapped it by now.
+            // The process has unmapped the file since.
             Err(Errno::NOENT) if has_links => return (None, Judged::Ordinary),
             Err(_) => (None, judge_path(tree, mapping, origins)),
         };
@@ -148,8 +148,9 @@ impl Libraries {
 }
 
 impl Judged {
-    /// Returns the judgment for one process: programs unpack libraries into `/tmp`, where nobody else can replace them.
-    /// An interpreter loads its own files there, and every program those in a private directory.
+    /// Returns the judgment for one process. A file of the process's own user in a world-writable directory counts as
+    /// a file of that user if the process is an interpreter or the file is in a private directory: programs unpack
+    /// libraries into `/tmp`, where no other user can replace them.
     fn for_process(self, mapper: Mapper<'_>) -> Self {
         match self {
             Judged::User(origin, Some(FileOwner { uid, is_private }))
@@ -175,7 +176,7 @@ fn trouble(why: &'static str) -> MappedFiles {
     MappedFiles { trouble: Some(why), ..MappedFiles::default() }
 }
 
-/// Judges a file that the kernel gives access to: `stat` is the file that is mapped.
+/// Judges a file that the kernel gives access to: `stat` describes the mapped file.
 fn judge_file(
     process: &OwnedFd,
     tree: &Tree,
@@ -197,16 +198,16 @@ fn judge_file(
                 None => Judged::Unknown,
             }
         }
-        // A file without a name whose content is no library contains code that the process translated.
+        // A file without a name whose content is not a library contains code that the process translated.
         ExeState::Memfd | ExeState::Deleted if !is_library(process, mapping) => Judged::Ordinary,
         ExeState::Memfd => Judged::User(Origin::of(OriginKind::Memory), None),
         ExeState::Deleted if stat.st_uid != 0 => owner(),
-        // An upgrade removed the library: its directory says who can have put it there.
+        // An upgrade removed the library: its directory shows who can replace it.
         ExeState::Deleted => origins.of_removed(tree, path).map_or(Judged::Unknown, of_origin),
     }
 }
 
-/// Judges a file of which only the path is known.
+/// Judges a file from its path alone.
 fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     let is_the_file = |stat: &Stat| stat.st_ino == mapping.inode;
     match tree.stat(&mapping.path) {
@@ -223,7 +224,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
     }
 }
 
-/// Returns the owner of a file, unless others can write or replace it too.
+/// Returns the owner of a file, unless other users can write or replace the file too.
 fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     const OTHERS: Mode = Mode::WGRP.union(Mode::WOTH);
     if Mode::from_raw_mode(stat.st_mode).intersects(OTHERS) {
@@ -232,7 +233,7 @@ fn owner_of(tree: &Tree, path: &[u8], stat: &Stat) -> Option<FileOwner> {
     let end = path.iter().rposition(|byte| *byte == b'/')?;
     let directory = tree.stat(&path[..end]).ok()?;
     let mode = Mode::from_raw_mode(directory.st_mode);
-    // In a directory that is not sticky, others can replace the file.
+    // In a directory that is not sticky, other users can replace the file.
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return None;
     }
@@ -247,7 +248,7 @@ fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     }
 }
 
-/// Returns whether a mapped file is a library or a program: it begins like every ELF file.
+/// Returns whether a mapped file is a library or a program: it begins with the bytes of every ELF file.
 fn is_library(process: &OwnedFd, mapping: &Mapping) -> bool {
     let mut start = [0; 4];
     read_start(process, &format!("map_files/{}", mapping.range), &mut start) == Ok(4) && start == *b"\x7fELF"
@@ -302,7 +303,7 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     Some(Mapping { range, id: format!("{device} {inode}"), inode, path: unescaped(rest.trim_ascii_start()) })
 }
 
-/// Returns a path with its line ends, which the kernel writes as `\\012`.
+/// Returns a path with its line breaks, which the kernel writes as `\\012`.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -349,7 +350,7 @@ mod tests {
         assert_eq!(found, wanted);
     }
 
-    /// Java unpacks libraries into `/tmp`, where nobody else can replace them.
+    /// Java unpacks libraries into `/tmp`, where no other user can replace them.
     #[test]
     fn own_files_of_an_interpreter_are_ordinary() {
         let process = super::super::process::open(std::process::id()).unwrap();

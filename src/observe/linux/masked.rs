@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use super::files;
 use crate::model::Pid;
 
-/// Returns the processes with a mount over their directory or over something below it, in rising order.
+/// Returns the processes with a mount over their directory or over a part of it, in rising order.
 pub(super) fn processes() -> Result<Vec<Pid>, Errno> {
     Ok(processes_in(&files::mounts()?))
 }

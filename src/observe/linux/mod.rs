@@ -1,8 +1,8 @@
-//! Linux: sockets from the kernel's socket diagnosis, their processes from the descriptors in `/proc`.
+//! Linux: sockets from the kernel's socket diagnosis, and their processes from the descriptors in `/proc`.
 //!
 //! The order of the steps makes the result correct. Sockets are listed first and their processes found afterwards, so
-//! no process of a socket that existed all along is missed. A socket without a process is listed and searched for a
-//! second time before it is reported as owned by the kernel or as gone.
+//! the scan misses no process of a socket that existed all the time. A socket without a process is listed and
+//! searched a second time before it is reported as owned by the kernel or as gone.
 
 mod acl;
 mod bpf;
@@ -72,8 +72,7 @@ use crate::model::{
 ///
 /// # Errors
 ///
-/// Returns an error if a network namespace that was asked for cannot be found; anything else that could not be seen is
-/// a gap.
+/// Returns an error if a requested network namespace cannot be found. Any other part that could not be seen is a gap.
 pub(super) fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     scan(scope).map(|seen| seen.snapshot)
 }
@@ -163,12 +162,13 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     Ok(ScanResult { snapshot, scanned_namespaces, blind, descriptors })
 }
 
-/// Returns whether the system knows a user of this name.
+/// Returns whether the system knows a user with this name.
 pub(super) fn is_user(name: &str) -> bool {
     users::Users::load().knows(name)
 }
 
-/// Returns the addresses of the network interface of this name; `None` if there is none, or the kernel does not say.
+/// Returns the addresses of the network interface with this name; `None` if there is no such interface, or the kernel
+/// does not answer.
 pub(super) fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     links::addresses(name).ok().flatten()
 }
@@ -225,8 +225,9 @@ fn name_users(processes: &mut [Process], users: &mut users::Users) {
     }
 }
 
-/// Reads what a listing leaves out about these processes: start time, ancestors, working directory, unit, and the
-/// package of the program. A process that cannot be read, or that is another process by now, stays as it is.
+/// Reads the details of these processes that a listing leaves out: start time, ancestors, working directory, unit,
+/// and the package of the program. A process that cannot be read, or whose pid now belongs to another process, stays
+/// unchanged.
 pub(super) fn read_rest(processes: &mut [Process]) {
     let unread = processes.iter().filter(|process| process.started.is_none());
     let jobs = unread.map(|process| ReadRequest {
@@ -285,7 +286,7 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// Returns what to read of each process.
+/// Returns the parts to read of each process.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
     // If a socket's own control group has no name, the groups of its owners are used. Process 1 opens sockets for other

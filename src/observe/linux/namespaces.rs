@@ -1,4 +1,4 @@
-//! The other network namespaces of this machine: finding, naming and scanning them.
+//! Finds, names and scans the other network namespaces of this machine.
 //!
 //! A thread of its own enters the namespace and ends there; the caller never leaves its namespace. If entering is
 //! refused, the tables of a process inside the namespace are read instead. No namespace is made, mounted or kept open.
@@ -24,11 +24,11 @@ use crate::observe::Scope;
 /// A network namespace and the way to enter it.
 #[derive(Clone, Debug)]
 pub(super) struct NamespaceHandle {
-    /// Its inode and name.
+    /// The inode and name.
     pub netns: Netns,
-    /// A file that represents it: under `/proc/PID/ns`, among a process's descriptors, or mounted.
+    /// A file that represents the namespace: under `/proc/PID/ns`, among a process's descriptors, or mounted.
     way: PathBuf,
-    /// A process in it.
+    /// A process in the namespace.
     pid: Option<Pid>,
 }
 
@@ -37,8 +37,9 @@ pub(super) fn own() -> Option<u64> {
     link(Path::new("/proc/thread-self/ns/net"))
 }
 
-/// Returns every network namespace that can be found, by inode: those of processes and of their threads, those that are
-/// mounted (in `/run/netns` or in the directories of container managers), and those that a descriptor keeps alive.
+/// Returns every network namespace that can be found, by inode: the namespaces of processes and threads, mounted
+/// namespaces (in `/run/netns` or in the directories of container managers), and namespaces that only a descriptor
+/// keeps alive.
 pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     let mut found = BTreeMap::new();
     let mut add = |inode: u64, name: Option<String>, way: PathBuf, pid: Option<Pid>| {
@@ -75,12 +76,13 @@ pub(super) fn discover() -> BTreeMap<u64, NamespaceHandle> {
     found
 }
 
-/// Returns the network namespaces that are mounted: inode and mount point.
+/// Returns the mounted network namespaces: inode and mount point.
 pub(super) fn mounted() -> Vec<(u64, PathBuf)> {
     mounted_in(&files::mounts().unwrap_or_default())
 }
 
-/// Returns the same from the text of `mountinfo`. The kernel writes blanks in a mount point as `\040`.
+/// Returns the mounted network namespaces from the text of `mountinfo`. The kernel writes blanks in a mount point as
+/// `\040`.
 pub(super) fn mounted_in(mountinfo: &str) -> Vec<(u64, PathBuf)> {
     mountinfo
         .lines()
@@ -103,7 +105,7 @@ fn inode_of(link: &Path) -> Option<u64> {
 }
 
 impl NamespaceHandle {
-    /// Returns whether `name` is its name, the pid of a process in it, or its inode.
+    /// Returns whether `name` is the name of the namespace, the pid of a process in it, or its inode.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse::<u64>().ok();
         self.netns.name.as_deref() == Some(name)
@@ -121,7 +123,7 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // Another namespace may have replaced it since, or may be mounted over it.
+        // Another namespace may have replaced this namespace since, or may be mounted over it.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);
@@ -137,7 +139,8 @@ impl NamespaceHandle {
         })
     }
 
-    /// Returns the addresses of its network interfaces, without those of loopback; none if it cannot be entered.
+    /// Returns the addresses of the namespace's network interfaces, without those of loopback; none if the namespace
+    /// cannot be entered.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         let addresses = self.enter(links::all_addresses).and_then(|all| all).unwrap_or_default();
         let mut addresses: Vec<IpAddr> =
@@ -150,7 +153,7 @@ impl NamespaceHandle {
     ///
     /// # Errors
     ///
-    /// Returns an error if it can neither be entered nor read through a process.
+    /// Returns an error if the namespace can neither be entered nor read through a process.
     pub(super) fn list_sockets(
         &self,
         scope: &Scope,

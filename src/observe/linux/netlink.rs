@@ -1,10 +1,10 @@
 //! One `NETLINK_SOCK_DIAG` socket, and dumps over it.
 //!
-//! A dump is not atomic: it is cut into datagrams, and a socket that comes or goes between two of them can make another
-//! socket disappear from the dump without notice. So the buffers are as large as the kernel fills (it sizes the first
-//! datagram by the largest read so far, so a large read comes first), and a dump of more than one datagram is repeated
-//! until two dumps agree. A socket that only the second dump contains is reported too. Only the identities of reported
-//! sockets are kept, because there may be a hundred thousand sockets.
+//! A dump is not atomic: it is cut into datagrams, and a socket that appears or vanishes between two datagrams can
+//! make another socket disappear from the dump without notice. So the buffers have the size that the kernel can fill
+//! (it sizes the first datagram by the largest read so far, so a large read comes first), and a dump of more than one
+//! datagram is repeated until two dumps agree. A socket that only the second dump contains is reported too. Only the
+//! identities of reported sockets are kept, because there may be a hundred thousand sockets.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::model::Family;
 const BUFFER: usize = 64 * 1024;
 /// The number of attempts after which the last dump is accepted.
 const ATTEMPTS: usize = 6;
-/// The kernel answers a dump at once; this only ends the wait if something else answers in its place.
+/// The kernel answers a dump at once; this limit only ends the wait if another program answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl fmt::Display for DumpError {
@@ -32,7 +32,7 @@ impl fmt::Display for DumpError {
             DumpError::Kernel(error) => {
                 write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
             }
-            DumpError::Interrupted => f.write_str("the tables changed under every attempt"),
+            DumpError::Interrupted => f.write_str("the tables changed during every attempt"),
             DumpError::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),
             DumpError::Truncated => f.write_str("the kernel lost messages"),
             DumpError::Malformed => f.write_str("the kernel's answer was not understood"),
@@ -58,7 +58,7 @@ fn connect() -> Result<OwnedFd, Errno> {
 /// A request for a dump.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DumpRequest {
-    /// The family; `None`, which only TCP supports, asks for both in one pass.
+    /// The family; `None`, which only TCP supports, requests both families in one pass.
     pub family: Option<Family>,
     /// `IPPROTO_*`.
     pub protocol: u16,
@@ -76,7 +76,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// Returns the error number if the kernel refuses the request as such; in this case no socket was passed on.
+    /// Returns the error number if the kernel refuses the request itself; in this case no socket was passed on.
     pub(super) fn dump(
         &mut self,
         request: DumpRequest,
@@ -84,7 +84,7 @@ impl Netlink {
     ) -> Result<Option<DumpError>, Errno> {
         if !self.primed {
             self.primed = true;
-            // The answer does not matter, and it is empty: no socket is in none of the states.
+            // The answer does not matter and is empty, because the request names no state.
             let _ = self.ask(DumpRequest { states: 0, ..request }, &mut |_| {});
         }
         let mut seen = HashSet::new();
@@ -114,7 +114,7 @@ impl Netlink {
         Ok(trouble.or(Some(DumpError::NotCompared)))
     }
 
-    /// Sends one request; returns the sockets, and whether a single datagram carried them all.
+    /// Sends one request; returns the sockets, and whether one datagram contained all of them.
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
@@ -148,7 +148,7 @@ impl Netlink {
             let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());
-            // The records before a trouble are used.
+            // The records before an error are used.
             reading.records.drain(..).for_each(|record| each(&record));
             if progress? == Progress::Done {
                 return Ok(carriers <= 1);

@@ -20,10 +20,11 @@ const TYPE_MASK: u16 = 0x3fff;
 const HEADER: usize = 16;
 /// The kernel fills datagrams of at most 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// The kernel answers at once; this only ends the wait if something else answers in its place.
+/// The kernel answers at once; this limit only ends the wait if another program answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks for a dump with the message type `kind`, and returns what `parse` makes of each message of the type `answer`.
+/// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
+/// `answer`.
 ///
 /// # Errors
 ///

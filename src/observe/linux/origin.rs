@@ -1,12 +1,13 @@
-//! Who can replace a file: by the owner and mode of the file and of every directory above it.
+//! The users who can replace a file, from the owner and mode of the file and of every directory above it.
 //!
-//! Nothing is opened for reading. Files are compared by device and inode, never by name, and every path is followed
+//! No file is opened for reading. Files are compared by device and inode, never by name, and every path is followed
 //! from the root directory of the process that runs the file.
 //!
-//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or directory
-//! of `root:www-data` with mode 0775 is only as safe as the web server. So does a user or group that an access control
-//! list lets write. In a sticky directory a group cannot replace the files of others. A world-writable directory counts
-//! as open even if it is sticky: anyone could have put the file there, unless it lies in a private directory of a user.
+//! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or
+//! directory of `root:www-data` with mode 0775 is only as safe as the web server. So does a user or group to which an
+//! access control list gives write access. In a sticky directory a group cannot replace the files of other users. A
+//! world-writable directory counts as open even if it is sticky, because any user could have created the file in it,
+//! unless the directory lies in a private directory of a user.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -22,33 +23,33 @@ use super::fuse::{fuse_owner, is_fuse};
 use super::tree::{PATH_ONLY, Tree, is_same, namespace_of};
 use crate::model::{Origin, OriginKind};
 
-/// Directories are checked to this depth. The kernel's longest path can have 2,048 of them; real programs have far
-/// fewer.
+/// The maximum depth to which directories are checked. The kernel's longest path can have 2,048 directories; real
+/// programs have far fewer.
 const DEEPEST: usize = 64;
-/// Groups whose members are administrators: they become root by `sudo`, or install into `/usr/local` (Debian policy
-/// 9.1.2).
+/// Groups whose members are administrators: they can become root with `sudo`, or install into `/usr/local` (Debian
+/// policy 9.1.2).
 const ADMINISTRATORS: [&str; 4] = ["staff", "wheel", "sudo", "admin"];
 /// The ID that stands for a user without a number in this user namespace (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 /// Long enough for several thousand groups.
 const LONGEST_GROUPS: usize = 1024 * 1024;
 
-/// What the directories above a file permit.
+/// The users who can change the directories above a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DirectoriesAbove {
     /// World-writable directories, nearest first.
     pub open: Vec<String>,
-    /// The nearest directory that a user other than root can write, and the user if it is a single user.
+    /// The nearest directory that a user other than root can write to, and the user if it is a single user.
     pub user: Option<(String, Option<u32>)>,
-    /// The user who mounted the FUSE file system that the file lies in.
+    /// The user who mounted the FUSE file system that contains the file.
     mounted_by: Option<u32>,
     /// Whether every directory could be checked.
     complete: bool,
 }
 
 impl DirectoriesAbove {
-    /// Sets the user who mounted the file system. Nobody else can replace its files, although the mount point may lie
-    /// in a world-writable directory.
+    /// Sets the user who mounted the file system. No other user can replace its files, although the mount point may
+    /// lie in a world-writable directory.
     fn set_mounted_by(&mut self, user: Option<u32>) {
         self.mounted_by = user;
         if user.is_some_and(|uid| uid != 0) {
@@ -83,13 +84,13 @@ impl Origins {
         let namespace = namespace_of(&process, "ns/mnt");
         let own = self.own()?;
         if namespace == Some(own.namespace) {
-            return Some(own.clone()); // the kernel's paths start at the same root for both
+            return Some(own.clone()); // the kernel's paths start at the same root for both trees
         }
         let prefix = readlinkat(&process, "root", Vec::new()).ok()?.into_bytes();
         let prefix = prefix.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(prefix);
         let mut tree = Tree::open(&process, "root", prefix, namespace?)?;
-        // A user can make a mount namespace only together with a user namespace. The user chooses which of root's files
-        // appear there, and under which path.
+        // A user can make a mount namespace only together with a user namespace. The user chooses which of root's
+        // files appear in this mount namespace, and under which paths.
         let its_users = namespace_of(&process, "ns/user");
         let own_users = namespace_of(openat(CWD, "/proc/self", PATH_ONLY, Mode::empty()).ok()?, "ns/user");
         tree.users_own = tree.root_id != own.root_id && its_users != own_users;
@@ -103,7 +104,7 @@ impl Origins {
     }
 
     /// Returns who can replace the file at `path`; `running` is the file that a process runs, even if another file is
-    /// at the path by now.
+    /// now at the path.
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -145,15 +146,15 @@ impl Origins {
         above.complete.then(|| of_writer(tree, above.user))
     }
 
-    /// Returns the user who mounted the file system of `path`, if it is a user's: not even root may read such a file,
-    /// unless the user permits it.
+    /// Returns the user who mounted the file system of `path`, if it is a file system of a user: not even root may
+    /// read such a file, unless the user permits it.
     pub(super) fn of_mounting_user(&mut self, tree: &Tree, path: &[u8]) -> Option<Origin> {
         let uid = self.above(tree, path)?.mounted_by.filter(|uid| *uid != 0)?;
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the one that
-    /// runs, or to none.
+    /// Returns whether `path`, followed from the observer's root directory, leads to another file than the running
+    /// file, or to no file.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
@@ -166,7 +167,7 @@ impl Origins {
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
     }
 
-    /// Returns the user other than root who can write the file or directory at `path` below the root of the tree:
+    /// Returns the user other than root who can write to the file or directory at `path` below the root of the tree:
     /// `Some(None)` for a group or for several users.
     fn writer(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Option<u32>> {
         if stat.st_uid != 0 {
@@ -191,7 +192,7 @@ impl Origins {
         })
     }
 
-    /// Returns what the directories above `path` permit; `None` if the kernel knows no path.
+    /// Returns who can change the directories above `path`; `None` if the path is unknown to the kernel.
     pub(super) fn above(&mut self, tree: &Tree, path: &[u8]) -> Option<DirectoriesAbove> {
         let end = path.iter().rposition(|byte| *byte == b'/').filter(|_| path.starts_with(b"/"))?;
         let key = (tree.namespace, tree.root_id, path[..=end].to_owned());
@@ -219,10 +220,10 @@ impl Origins {
                 above.complete = false; // above the root of a process in another mount namespace
                 continue;
             };
-            // The kernel's path contains no links, so a link that is there now was made later: it is not followed.
+            // The kernel's path contains no links, so a link in it was made later and is not followed.
             let stat = match statat(&tree.root, below_root.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // gone, with all below it
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break, // the directory is gone, with everything below it
                 Err(_) => {
                     above.set_mounted_by(fuse_owner(path));
                     above.complete = above.mounted_by.is_some();
@@ -247,7 +248,7 @@ impl Origins {
                 && ![0, OVERFLOW].contains(&stat.st_uid)
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
-                // Nobody else can enter the directory, and in a sticky directory nobody else can replace it.
+                // No other user can enter the directory, and in a sticky directory no other user can replace it.
                 is_private = true;
                 above.open.pop();
             }
@@ -265,7 +266,8 @@ impl Origins {
     }
 }
 
-/// Returns who can replace a file, given the file or directory that a user other than root can write, and the user.
+/// Returns who can replace a file, given the file or directory that a user other than root can write to, and the
+/// user.
 fn of_writer(tree: &Tree, writer: Option<(String, Option<u32>)>) -> Origin {
     match writer {
         Some((writable, uid)) => Origin { writable: Some(writable), uid, ..Origin::of(OriginKind::User) },
@@ -344,7 +346,7 @@ mod tests {
             ("/a/open/x", Some(vec!["/a/open"])),
             ("/a/open/own/x", Some(vec!["/a/open"])),
             ("/sticky/x", Some(vec!["/sticky"])),
-            // Only a user who may search a directory can put a file there.
+            // Only a user who may search a directory can create a file in it.
             ("/no-search/x", Some(vec![])),
             ("/group/x", Some(vec![])),
             ("/a/open/gone/x", Some(vec!["/a/open"])),
@@ -364,7 +366,7 @@ mod tests {
         let root = fixture();
         let tree = tree(root.path());
         let is_root = rustix::process::geteuid().is_root();
-        // A file that is `System` if root runs the test belongs to a user if another user runs it.
+        // If a user other than root runs the test, a file that would be `System` belongs to that user.
         let kind = |kind| if is_root { kind } else { OriginKind::User };
         for (path, expected) in [
             ("/a/x", kind(OriginKind::System)),
@@ -398,7 +400,8 @@ mod tests {
         assert_eq!(uid_of("/a/x"), (OriginKind::User, Some("/a".to_owned()), Some(1000)));
         chown(root.path().join("group/x"), Some(1001), None).unwrap();
         assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group/x".to_owned()), Some(1001)));
-        // A private directory of a user in a sticky directory is the user's; one that others can enter is not.
+        // A private directory of a user in a sticky directory belongs to the user; a directory that other users can
+        // enter does not.
         let in_sticky = |name: &str, mode, uid| {
             place(&root.path().join("sticky").join(name), mode, true);
             place(&root.path().join("sticky").join(name).join("x"), 0o755, false);
@@ -435,7 +438,7 @@ mod tests {
             let flags = rustix::fs::XattrFlags::empty();
             rustix::fs::setxattr(root.path().join(path), "system.posix_acl_access", &list(permits), flags)
         };
-        // Not every file system has access control lists, and without root every file is a user's.
+        // Not every file system has access control lists, and without root every file belongs to a user.
         if !rustix::process::geteuid().is_root() || set("a/x", 5).is_err() {
             return;
         }

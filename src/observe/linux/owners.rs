@@ -1,7 +1,8 @@
 //! Finds the processes that own a socket, by a walk over the descriptors of every process in `/proc`.
 //!
-//! The walk reads links and never opens, duplicates or signals anything of another process. A process that refuses to
-//! be read is skipped at the first refusal and counted; the caller decides what this leaves unknown.
+//! The walk reads links. It never opens or duplicates a descriptor of another process and never sends a signal. A
+//! process that refuses to be read is skipped at the first refusal and counted; the caller decides what this leaves
+//! unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -19,44 +20,44 @@ use crate::model::Pid;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROC: i64 = 0x9fa0;
-/// Processes are given to the walking threads in groups of this size.
+/// The size of the groups in which processes are given to the walking threads.
 const LOT: usize = 16;
-/// A second thread costs about 0.1 ms; it pays from this many processes on (measured).
+/// The number of processes from which on a second thread saves time (measured). A second thread costs about 0.1 ms.
 const WORTH_A_THREAD: usize = 100;
 
 /// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The descriptors that refer to wanted inodes, by inode.
+    /// The descriptors that refer to requested inodes, by inode.
     pub descriptors: Vec<SocketDescriptor>,
-    /// Wanted inodes and the processes that own them without a descriptor of their own.
+    /// Requested inodes that processes own without a descriptor of their own, with these processes.
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes, and those that their descriptors refer to, as far as they may be read.
+    /// The network namespaces of the processes and of their descriptors, as far as they may be read.
     pub namespaces: HashSet<u64>,
     /// Every io_uring instance: the process and its descriptor.
     pub rings: Vec<(Pid, u32)>,
     /// Every attached BPF program: the process and its descriptor.
     pub bpf_links: Vec<(Pid, u32)>,
-    /// The sockets that were not wanted, if they were asked for.
+    /// The sockets that were not requested, if they are to be listed too.
     pub strays: Vec<Stray>,
     /// Processes whose directory in `/proc` is covered by a mount, rising.
     pub masked: Vec<Pid>,
-    /// Why it is not known which processes a mount covers.
+    /// The reason why it is not known which processes a mount covers.
     pub masked_unknown: Option<Errno>,
-    /// Processes that exist and that `/proc` does not list.
+    /// Processes that exist although `/proc` does not list them.
     pub unlisted: Vec<Pid>,
     /// The processes, for a closer search.
     pub pids: Vec<Pid>,
 }
 
-/// A descriptor of a socket that was not wanted.
+/// A descriptor of a socket that was not requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stray {
     /// The process.
     pub pid: Pid,
-    /// The thread of the process whose descriptor it is.
+    /// The thread of the process that has the descriptor.
     pub thread: Pid,
     /// The number of the descriptor.
     pub descriptor: u32,
@@ -64,7 +65,7 @@ pub(super) struct Stray {
     pub inode: u64,
 }
 
-/// What to search the descriptors for.
+/// The sockets that a search of the descriptors must find.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'w> {
     /// The inodes of sockets.
@@ -123,9 +124,10 @@ impl Walk {
 
     pub(super) fn outcome(&mut self, proc: &OwnedFd, pid: Pid, outcome: Result<(), Errno>) {
         match outcome {
-            Ok(()) | Err(Errno::SRCH) => {} // read, or it ended
+            Ok(()) | Err(Errno::SRCH) => {} // it was read, or it ended
             Err(Errno::NOENT) => {
-                // A process that ended has no directory any more; a directory without descriptors is another one.
+                // A process that ended has no directory any more; a directory without descriptors belongs to another
+                // process.
                 let (mut path, mut again) = (PidPath::new(pid), PidPath::new(pid));
                 if statat(proc, path.join(b"\0"), AtFlags::empty()).is_ok()
                     && open(proc, again.join(b"/fd\0")).err() == Some(Errno::NOENT)
@@ -161,7 +163,8 @@ pub(super) struct OpenDirectories(HashMap<Pid, OwnedFd>);
 const KEPT: usize = 256;
 
 impl OpenDirectories {
-    /// Opens the descriptor directories of the first 256 processes in `places`; skips those that may not be opened.
+    /// Opens the descriptor directories of the first 256 processes in `places`. Directories that may not be opened
+    /// are skipped.
     pub(super) fn of(descriptors: &[SocketDescriptor]) -> Self {
         let mut pids: Vec<Pid> = descriptors.iter().map(|held| held.pid).collect();
         pids.dedup();
@@ -170,7 +173,7 @@ impl OpenDirectories {
         OpenDirectories(pids.into_iter().take(KEPT).filter_map(open).collect())
     }
 
-    /// Keeps the directories of these processes and closes the others.
+    /// Keeps the directories of these processes and closes the other directories.
     pub(super) fn retain(&mut self, pids: &HashSet<Pid>) {
         self.0.retain(|pid, _| pids.contains(pid));
     }
@@ -201,7 +204,7 @@ impl OpenDirectories {
 pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     if fstatfs(&proc)?.f_type != PROC {
-        return Err(Errno::NOENT); // a directory of that name without a mount
+        return Err(Errno::NOENT); // a directory with this name, but without a mount
     }
     let pids = numbers_in(&proc)?;
     let mut walk = walk_of(&proc, &pids, search)?;
@@ -306,8 +309,8 @@ fn process(
     if !sizes_are_counts {
         return listed(&directory, 0, &mut visit);
     }
-    // Counting up from 0 until all are found costs less than listing the directory. If the numbers are far apart (a
-    // shell keeps its own at 255), the rest is listed.
+    // Counting up from 0 until all descriptors are found costs less than listing the directory. If the numbers are
+    // far apart (a shell keeps its own descriptor at 255), the rest is listed.
     let count = u32::try_from(stat.st_size).unwrap_or(u32::MAX);
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
@@ -329,7 +332,8 @@ fn process(
     Ok(())
 }
 
-/// After this many numbers without a descriptor the directory is listed, which costs about as much as these attempts.
+/// After this many numbers without a descriptor, the directory is listed. Listing costs about as much as these
+/// attempts.
 const HOLES: u32 = 8;
 
 /// Reads every descriptor that a directory lists, from a number on.

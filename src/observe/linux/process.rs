@@ -1,7 +1,7 @@
 //! Reads a process from its directory in `/proc`. The environment is never read here.
 //!
-//! The process controls its texts, which may be hostile: they are kept unchanged here and escaped when they are
-//! printed.
+//! The process controls its texts, which may be hostile. This module keeps them unchanged; they are escaped when they
+//! are printed.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -20,39 +20,39 @@ use super::origin::Origins;
 use super::users::effective_uid;
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 
-/// More than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
+/// More bytes than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
-/// A chain of parents is followed up to this length; real chains are far shorter.
+/// The maximum length of a chain of parents; real chains are far shorter.
 const PARENTS: usize = 64;
 
-/// What to read of a process.
+/// The parts to read of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest {
     pub pid: Pid,
-    /// Whether to read everything, or only what identifies the program.
+    /// Whether to read everything, or only the parts that identify the program.
     pub everything: bool,
     /// Whether the unit and container are known from its sockets.
     pub unit_known: bool,
     /// Whether to read the command line.
     pub cmdline: bool,
-    /// Whether to check the files that it has mapped to run them.
+    /// Whether to check the files that the process has mapped to run them.
     pub maps: bool,
 }
 
 /// Reads processes and remembers the data that they share.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// When the machine started; read when it is first needed.
+    /// The start time of the machine; it is read when it is first needed.
     booted: OnceCell<Option<Timestamp>>,
     ancestry: HashMap<Pid, Option<Stat>>,
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// Processes whose program file, or who can replace it, could not be found out, and the reason.
+    /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
 }
 
-/// The fields of `/proc/PID/stat` that matter.
+/// The fields of `/proc/PID/stat` that are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
     name: String,
@@ -69,8 +69,8 @@ impl Reader {
         comm(open(pid).ok()?)
     }
 
-    /// Reads only what identifies the program, and its user and state: name, file and command line, and also its unit
-    /// and container unless its sockets have them.
+    /// Reads only the parts that identify the program: name, file and command line, and the user and state. The unit
+    /// and container are read too, unless the sockets have them.
     pub(super) fn program(&mut self, job: ReadRequest) -> Process {
         let Ok(process) = open(job.pid) else { return Process::unknown(job.pid) };
         let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };
@@ -85,7 +85,7 @@ impl Reader {
         }
     }
 
-    /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is left out.
+    /// Reads everything about a process; a value that cannot be read is `None`. The name of the user is added later.
     pub(super) fn process(&mut self, job: ReadRequest) -> Option<Process> {
         let stat = self.stat(job.pid)?;
         let process = open(job.pid).ok()?;
@@ -158,7 +158,7 @@ impl Reader {
 }
 
 /// Returns the names of the kernel's threads. They are the children of `kthreadd`, which is process 2, and have no
-/// program file, so no ordinary process can pass for one.
+/// program file, so an ordinary process cannot imitate them.
 pub(super) fn kernel_threads() -> HashSet<String> {
     let thread = |pid: Pid| {
         let stat = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
@@ -196,8 +196,8 @@ fn state(status: &[u8]) -> Option<char> {
     status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start().chars().next()
 }
 
-/// Opens the directory of a process in `/proc`. Everything read through it belongs to this process, even if another
-/// process gets its pid later.
+/// Opens the directory of a process in `/proc`. All data that is read through it belongs to this process, even if
+/// another process gets its pid later.
 pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
@@ -221,7 +221,7 @@ fn cmdline(process: impl AsFd) -> Vec<String> {
 
 /// The directories in which version control systems keep their data.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
-/// The number of directories that are searched for one of them. Real directories lie less deep.
+/// The maximum number of directories that are searched for such a directory. Real directories are less deep.
 const LEVELS: usize = 32;
 
 /// Returns the name of the nearest version-controlled directory at or above the working directory of a process, whose
@@ -251,7 +251,7 @@ fn membership(process: impl AsFd) -> (Option<String>, Option<String>) {
 }
 
 /// Returns the unit and the container in `/proc/PID/cgroup` (`HIERARCHY:CONTROLLERS:PATH`, one per line). The unit is
-/// in systemd's own hierarchy or in the unified one; the container may be in any of them.
+/// in systemd's own hierarchy or in the unified hierarchy; the container may be in any hierarchy.
 fn membership_in(text: &str) -> (Option<String>, Option<String>) {
     let (mut unit, mut container) = (None, None);
     for line in text.lines() {

@@ -1,7 +1,8 @@
 //! The text tables of `/proc/net`: a source of sockets if the kernel's socket diagnosis does not answer.
 //!
-//! The tables contain less: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is bound and
-//! not listening. The parser takes text and refuses a line that it does not understand; the caller counts these lines.
+//! The tables contain less data: no device, no `IPV6_V6ONLY`, no control group, no cookie, and no socket that is
+//! bound and not listening. The parser takes text and refuses a line that it does not understand; the caller counts
+//! these lines.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -141,7 +142,7 @@ mod tests {
             assert_ne!(line, good, "{what}");
             assert_eq!(table(&format!("header\n{line}")), (Vec::new(), 1), "{what}");
         }
-        // In a table that ends within a line, the rest of that line is counted, or is at least not the socket.
+        // If a table ends within a line, the rest of that line is counted, or at least is not read as the socket.
         for cut in 0..good.find("21507").unwrap() {
             let (records, refused) = table(&format!("header\n{}", &good[..cut]));
             assert!(records.is_empty() && refused <= 1, "cut at {cut}");

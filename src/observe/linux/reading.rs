@@ -10,7 +10,7 @@ use crate::model::{Pid, Process};
 
 /// The time limit for one process. Reading a process usually takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
-/// After this many processes without an answer the rest is not read.
+/// After this many processes without an answer, the rest is not read.
 const PATIENCE: usize = 8;
 
 /// The processes that were read.
@@ -19,7 +19,7 @@ pub(super) struct ReadProcesses {
     pub processes: Vec<Process>,
     /// Processes that did not answer in time, in rising order.
     pub silent: Vec<Pid>,
-    /// Processes whose program file, or who can replace it, could not be found out, and the reason.
+    /// Processes whose program file, or the users who can replace it, could not be determined, and the reason.
     pub unjudged: Vec<(Pid, String)>,
 }
 
@@ -89,7 +89,8 @@ fn read_by(
     outcome
 }
 
-/// Waits until everything is read, or until one process takes longer than the limit; returns how many were read.
+/// Waits until everything is read, or until one process takes longer than the limit; returns the number of processes
+/// that were read.
 fn wait(shared: &Shared, limit: Duration, outcome: &mut ReadProcesses) -> usize {
     let mut progress = lock(shared);
     loop {

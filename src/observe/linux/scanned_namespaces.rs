@@ -85,14 +85,14 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets once more; returns `None` if less could be seen than with the gaps of the first time, so that
-    /// a missing socket proves nothing.
+    /// Lists the sockets once more; returns `None` if the second list has a gap that the first list does not have,
+    /// because a missing socket then proves nothing.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let again = self.list_sockets(scope, false);
         again.gaps.iter().all(|gap| gaps.contains(gap)).then_some(again.found)
     }
 
-    /// Returns the kernel services that run, as far as they can be seen from here and inside the other namespaces.
+    /// Returns the running kernel services that are visible from this namespace and inside the other namespaces.
     pub(super) fn kernel_services(&self) -> kernel_services::RunningServices {
         let mut running = kernel_services::RunningServices::find();
         for known in &self.others {
@@ -101,7 +101,7 @@ impl ScannedNamespaces {
         running
     }
 
-    /// Returns a note about the namespaces that were not asked for.
+    /// Returns a note about the namespaces that were not requested.
     pub(super) fn unseen(&self, walk: &Walk) -> Option<Note> {
         let own = namespaces::own();
         let is_scanned = |inode: &u64| {
@@ -122,7 +122,7 @@ impl ScannedNamespaces {
 impl SocketScan {
     fn add(&mut self, listed: SocketList) {
         if self.found.is_empty() {
-            self.found = listed.found; // not twice in memory, even for a moment
+            self.found = listed.found; // so that the list is never in memory twice
         } else {
             self.found.extend(listed.found);
         }

@@ -13,9 +13,9 @@ use crate::model::loaded_code;
 use crate::model::python_modules::modules_of_python;
 use crate::model::{Origin, OriginKind, Script};
 
-/// The number of elements of a class path that are checked; application servers have some hundred.
+/// The maximum number of elements of a class path that are checked; application servers have some hundred.
 const CLASS_PATH: usize = 512;
-/// Argument files of Java are read up to this many bytes; a class path can take some kilobytes.
+/// The maximum number of bytes that are read of an argument file of Java; a class path can have some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
 
 /// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element. Of
@@ -45,7 +45,7 @@ pub(super) fn script(
     }
 }
 
-/// Returns whether there is a file: an element of a class path, or of the places of a module, may not exist.
+/// Returns whether the file exists: an element of a class path or a possible path of a module may not exist.
 fn exists(script: &Script) -> bool {
     script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
 }
@@ -54,8 +54,8 @@ fn kind(script: &Script) -> Option<OriginKind> {
     script.origin.as_ref().map(|origin| origin.kind)
 }
 
-/// Returns the files of code that the options of an interpreter load, if users can replace them or nothing is known
-/// about them.
+/// Returns the files of code that the options of an interpreter load, if users can replace the files or their origin
+/// is not known.
 pub(super) fn loaded(
     process: &OwnedFd,
     program: &str,
@@ -68,7 +68,7 @@ pub(super) fn loaded(
 }
 
 /// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them;
-/// `None` for other programs, and if it has none.
+/// `None` for other programs, and for a command line without argument files.
 fn with_argument_files(
     process: &OwnedFd,
     program: &str,
@@ -136,17 +136,16 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
     Some((tree.clone(), whole))
 }
 
-/// Returns the file at `path`, as the process wrote it, and who can replace it.
+/// Returns the file at `path`, as the process wrote the path, and who can replace the file.
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
-    // The process may have changed its working directory, so that nothing is known about a relative path that leads
-    // nowhere.
+    // The process may have changed its working directory, so a relative path that leads to no file proves nothing.
     let missing = path.starts_with('/').then_some(OriginKind::Deleted);
     let found = of_link(tree, &root, &whole, missing, origins);
     Some(found.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
-/// What is known about the file at a path.
+/// The known facts about the file at a path.
 struct File {
     origin: Option<Origin>,
     is_program: bool,
@@ -158,8 +157,8 @@ impl File {
     }
 }
 
-/// Returns who can replace the file at a path below `root` that may contain symbolic links: the links count as well.
-/// `missing` is the result if there is no file.
+/// Returns who can replace the file at a path below `root` that may contain symbolic links; users who can replace the
+/// links count too. `missing` is the result if there is no file.
 fn of_link(
     tree: &Tree,
     root: &Tree,
@@ -207,8 +206,8 @@ fn link_to(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins like every ELF
-/// file. Only such a file is opened for reading.
+/// Returns whether a file is a compiled program: an ordinary file that may be executed, and that begins with the
+/// bytes of every ELF file. Only such a file is opened for reading.
 fn is_program(file: &OwnedFd, stat: &Stat) -> bool {
     let mode = Mode::from_raw_mode(stat.st_mode);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
@@ -229,7 +228,8 @@ mod tests {
 
     use super::*;
 
-    /// Python finds a module in its working directory before its own: anyone who can write there decides what runs.
+    /// Python searches its working directory for a module before its own path: any user who can write there can
+    /// change the running code.
     #[test]
     fn a_module_in_the_working_directory_is_the_script() {
         let directory = tempfile::tempdir().unwrap();

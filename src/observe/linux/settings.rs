@@ -65,7 +65,7 @@ fn setting<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String
     let read = |step| slurp(&path, step, step).map_err(|errno| format!("{path}: {errno}"));
     let mut text = read(SETTING)?;
     if text.len() == SETTING {
-        text = read(LONGEST_SETTING)?; // a second read of the same file would give nothing
+        text = read(LONGEST_SETTING)?; // a second read of the same file would return nothing
     }
     parse(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{path}: not understood"))
 }
@@ -88,8 +88,8 @@ fn ranges(text: &str) -> Option<Vec<PortRange>> {
     text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect()
 }
 
-/// Returns whether this process may read the descriptors of every process that it can see: CAP_SYS_PTRACE, and root or
-/// a capability to enter other users' directories, all in the first user namespace.
+/// Returns whether this process may read the descriptors of every visible process. It needs CAP_SYS_PTRACE, and root
+/// or a capability to enter other users' directories, all in the first user namespace.
 pub(super) fn privileged() -> bool {
     let Ok(sets) = capabilities(None) else { return false };
     let passes = rustix::process::geteuid().is_root()
@@ -112,8 +112,8 @@ fn in_first(kind: &str, first: u64) -> bool {
     link(&format!("/proc/self/ns/{kind}")).is_some_and(|link| link == format!("{kind}:[{first}]"))
 }
 
-/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. No read fails in
-/// this case.
+/// Returns the reason why processes outside a pid namespace are missing from `/proc`, and the remedy. In this case no
+/// read fails.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((
@@ -127,12 +127,12 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
 }
 
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
-/// `subset=pid` does not.
+/// `subset=pid` does not hide them.
 pub(super) fn hides_others(privileged: bool) -> bool {
     !privileged && hides_processes(&files::mounts().unwrap_or_default())
 }
 
-/// Returns the part of the machine that this process sees; `None` if that cannot be read.
+/// Returns the part of the machine that this process sees; `None` if this cannot be determined.
 pub(super) fn host_scope() -> Option<HostScope> {
     if processes_outside().is_some() {
         return Some(HostScope::Container);
@@ -141,7 +141,8 @@ pub(super) fn host_scope() -> Option<HostScope> {
         return Some(HostScope::Machine);
     }
     let netns = |process: &str| link(&format!("/proc/{process}/ns/net"));
-    // The parent of the kernel's threads is in the first namespace too, and can be read if process 1 cannot.
+    // The parent of the kernel's threads is in the first namespace too, and can be read even if process 1 cannot be
+    // read.
     let first = netns("1").or_else(|| process::is_kthreadd(2).then(|| netns("2"))?)?;
     Some(if first == netns("self")? { HostScope::Machine } else { HostScope::Namespace })
 }
@@ -161,7 +162,8 @@ pub(super) fn hides_processes(mountinfo: &str) -> bool {
         })
 }
 
-/// Returns notes about what the scan left out, because it was not asked for or because this kernel does not list it.
+/// Returns notes about the parts that the scan left out because they were not requested or because this kernel does
+/// not list them.
 pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     let note = |what: &str, remedy: Option<&str>| Note {
         what: what.to_owned(),
@@ -171,7 +173,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     };
     let mut notes = Vec::new();
     if is_preloaded() {
-        let what = "a library is preloaded into this program, and can change what it reads";
+        let what = "a preloaded library can change the data that this program reads";
         notes.push(Note { important: true, ..note(what, Some("use the static build")) });
     }
     if scope.details || scope.packages {
@@ -195,12 +197,12 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// Returns whether the kernel delivers what other machines send to loopback addresses, on any device.
+/// Returns whether the kernel delivers traffic from other machines to loopback addresses, on any device.
 pub(super) fn routes_to_loopback() -> bool {
     martian_devices().is_some()
 }
 
-/// Returns a note on the devices through which other machines reach the loopback addresses of this one
+/// Returns a note on the devices through which other machines reach the loopback addresses of this machine
 /// (`route_localnet`, Documentation/networking/ip-sysctl.rst).
 fn martian_devices() -> Option<Note> {
     let is_set = |name: &str| {
@@ -214,8 +216,8 @@ fn martian_devices() -> Option<Note> {
     let first = devices.first()?;
     Some(Note {
         what: format!(
-            "device{} (route_localnet) through which other machines reach what listens on 127.0.0.0/8, unless a firewall \
-             drops it; the first: {first}",
+            "network device{} with route_localnet, through which other machines reach listeners on \
+             127.0.0.0/8 unless a firewall drops the traffic; the first: {first}",
             if devices.len() == 1 { "" } else { "s" }
         ),
         count: u64::try_from(devices.len()).ok(),

@@ -1,7 +1,7 @@
-//! Finds processes that share a port with other processes: their programs alone do not show whether they belong
+//! Finds processes that share a port with other processes. Their programs alone do not show whether they belong
 //! together.
 //!
-//! The selection rather includes one process too many than too few; sharing itself is judged elsewhere.
+//! The selection may include a process too many, but never too few. Another module judges the sharing itself.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! Lists the sockets in the network namespace of the calling thread: by `sock_diag`, or by the text tables of
 //! `/proc/net` if `sock_diag` does not answer.
 //!
-//! No process is looked up here. A protocol for which no source answers is a gap that names the protocol.
+//! This module looks up no process. A protocol for which no source answers is a gap that names the protocol.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,7 +28,7 @@ pub(super) struct FoundSocket {
     /// The socket; its owner is [`Owner::Unknown`], and only the user ID and the network namespace of its attributes
     /// are known.
     pub socket: Socket,
-    /// The ID of its control group; sockets that share their attributes have the same ID.
+    /// The ID of the control group; sockets that share their attributes have the same ID.
     pub cgroup: Option<NonZeroU64>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct SocketList {
     pub found: Vec<FoundSocket>,
     /// The sources that did not answer.
     pub gaps: Vec<Gap>,
-    /// The source that answered, if it is not the usual one.
+    /// The source that answered, if it is not the usual source.
     pub notes: Vec<Note>,
     /// The packet filter, with the gap if it could not be read, if it was asked for.
     pub firewall: Option<(Firewall, Option<Gap>)>,
@@ -108,7 +108,8 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns the remedy for a refused diagnosis: without its module the kernel returns `ENOENT` (net/core/sock_diag.c).
+/// Returns the remedy if the kernel refuses the diagnosis: without the module, the kernel returns `ENOENT`
+/// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {
         Errno::NOENT => format!("modprobe {modules}"),
@@ -141,7 +142,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     listed
 }
 
-/// Lists the sockets of another network namespace, `netns`, by the tables of a process in it.
+/// Lists the sockets of the other network namespace `netns` from the tables of a process in it.
 pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno) -> SocketList {
     let mut lister = SocketLister {
         scope,
@@ -176,7 +177,7 @@ impl SocketLister<'_> {
     fn run(&mut self, netlink: &mut Result<Netlink, Errno>) {
         let inventory = fs::File::open(format!("{}/protocols", self.tables)).and_then(|file| {
             let mut text = Vec::with_capacity(8 * 1024);
-            file.take(1 << 20).read_to_end(&mut text)?; // in few calls; it has no size to ask for
+            file.take(1 << 20).read_to_end(&mut text)?; // read with few calls, because the file reports no size
             Ok(String::from_utf8_lossy(&text).into_owned())
         });
         let inventory = inventory.as_deref().ok().map(inventory_of);
@@ -217,7 +218,7 @@ impl SocketLister<'_> {
                 count: None,
                 pids: Vec::new(),
                 why: format!(
-                    "{}/protocols cannot be read, so it is not known whether there are any",
+                    "{}/protocols cannot be read, so it is not known whether such sockets exist",
                     self.tables
                 ),
                 remedy: Some("mount /proc".to_owned()),
@@ -226,7 +227,7 @@ impl SocketLister<'_> {
         self.note_refusals();
     }
 
-    /// Adds the refusals of all kinds as one gap: the tables that answered instead show less.
+    /// Adds the refusals of all kinds as one gap, because the tables that were read instead contain less data.
     fn note_refusals(&mut self) {
         let Some((_, _, why)) = self.refusals.first() else { return };
         let kinds: Vec<_> = self.refusals.iter().map(|(kind, family, _)| kind.label(*family)).collect();
@@ -278,11 +279,11 @@ impl SocketLister<'_> {
         let family = families.first().copied().filter(|_| families.len() == 1);
         let request =
             DumpRequest { family, protocol: KERNEL_PROTOCOLS[0].number, states: 1 << BOUND_INACTIVE };
-        // If the diagnosis is refused as such, there is a gap already.
+        // If the kernel refuses the diagnosis as a whole, there is a gap already.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
             Ok(trouble) => self.trouble("TCP bound but not listening", trouble),
-            // If listeners were refused, there is a gap already too.
+            // If the kernel refused the list of listeners, there is a gap already too.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(
                 "TCP sockets bound but not listening",
@@ -370,7 +371,7 @@ impl SocketLister<'_> {
         let mptcp = kind.number == IPPROTO_MPTCP;
         let inode = NonZeroU64::new(record.inode.into());
         if mptcp && inode.is_some() {
-            // The TCP listing contains its first subflow with the same inode.
+            // The TCP list contains its first subflow with the same inode.
             let mut same = self.listed.found.iter_mut().filter(|f| f.socket.inode == inode).peekable();
             if same.peek().is_some() {
                 same.for_each(|f| f.socket.mptcp = true);
@@ -382,7 +383,7 @@ impl SocketLister<'_> {
         let device = device.map(|(name, _)| name);
         let (address, port) = record.peer;
         let cgroup = record.cgroup.and_then(NonZeroU64::new);
-        // The kernel no longer has the user of a connection that no process has, and answers 0.
+        // For a connection without a process, the kernel no longer has the user and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
         let new = || SocketAttributes {
@@ -415,7 +416,8 @@ impl SocketLister<'_> {
         self.listed.found.push(FoundSocket { socket, cgroup });
     }
 
-    /// Returns the name of a device in this namespace (`#N` if it has none), and whether it is a loopback device.
+    /// Returns the name of a device in this namespace (`#N` if the device has no name), and whether it is a loopback
+    /// device.
     fn device(&mut self, index: u32) -> (Device, Option<bool>) {
         let read = || {
             let links = links::list().unwrap_or_default().into_iter();
@@ -428,7 +430,7 @@ impl SocketLister<'_> {
     }
 }
 
-/// Returns the number of sockets of each protocol in this namespace, by `/proc/net/protocols`.
+/// Returns the number of sockets of each protocol in this namespace, from `/proc/net/protocols`.
 fn inventory_of(text: &str) -> HashMap<&str, u64> {
     text.lines()
         .skip(1)

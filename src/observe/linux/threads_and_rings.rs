@@ -1,5 +1,5 @@
-//! The places outside the descriptors of a process where a socket can be: threads with their own descriptor table, the
-//! files of an io_uring, and descriptors on their way through a Unix socket.
+//! The places outside the descriptors of a process where a socket can be: threads with their own descriptor table,
+//! the files of an io_uring, and descriptors that are in flight through a Unix socket.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -72,11 +72,11 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
 /// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that
 /// since Linux 5.13, which no program uses) with a name of some 60 bytes.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// The kernel leaves out the files of an io_uring while the io_uring is busy; after this many attempts it is
-/// unreadable.
+/// The kernel leaves out the files of an io_uring while the io_uring is busy. After this many attempts, the io_uring
+/// counts as unreadable.
 const RING_ATTEMPTS: usize = 50;
 
-/// Returns the inodes of the sockets that an io_uring holds.
+/// Returns the inodes of the sockets in an io_uring.
 fn ring_sockets(pid: Pid, ring: u32) -> Result<Vec<u64>, Errno> {
     for _ in 0..RING_ATTEMPTS {
         let text = slurp(format!("/proc/{pid}/fdinfo/{ring}"), 64 * 1024, LONGEST_RING)?;
@@ -88,11 +88,11 @@ fn ring_sockets(pid: Pid, ring: u32) -> Result<Vec<u64>, Errno> {
     Err(Errno::BUSY)
 }
 
-/// This many descriptors of threads are read. Beyond this number, only threads are read whose number of descriptors
-/// differs from that of their process: threads usually share its table, and a server has a hundred thousand descriptors
-/// in a thousand threads.
+/// The maximum number of descriptors of threads that are read. Beyond this number, a thread is read only if its
+/// number of descriptors differs from that of its process: threads usually share the table of the process, and a
+/// server has a hundred thousand descriptors in a thousand threads.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// An audit may take a second for them.
+/// The time limit of an audit for these descriptors, one second.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 1_000_000;
 
 /// Reads the descriptors of every thread of a process except the first.

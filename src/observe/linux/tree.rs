@@ -11,7 +11,7 @@ use rustix::io::Errno;
 pub(super) const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// The directory tree of a process, in which the kernel's paths of its files are followed. Such a path starts at the
-/// root of the mount namespace, not at the root of the process, which a server may have changed.
+/// root of the mount namespace, not at the root of the process, because a server may have changed its root.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: Rc<OwnedFd>,
@@ -33,7 +33,7 @@ impl Tree {
         Some(Tree { root: Rc::new(root), prefix, namespace, root_id, users_own: false })
     }
 
-    /// Returns where a path leads from the root; `None` where the path lies outside it.
+    /// Returns the path below the root for a path; `None` if the path lies outside the root.
     pub(super) fn below_root(&self, path: &[u8]) -> Option<CString> {
         let rest = path.strip_prefix(&*self.prefix)?;
         let rest = match rest {

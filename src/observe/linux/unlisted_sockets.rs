@@ -1,8 +1,8 @@
-//! Searches for sockets that are in no table: a network namespace without a process, mount or descriptor is kept alive
-//! only by its sockets, and cannot be entered.
+//! Searches for sockets that are in no table. Only its sockets keep alive a network namespace that has no process,
+//! mount or descriptor, and such a namespace cannot be entered.
 //!
-//! The kernel names the protocol of a socket (`system.sockprotoname`). Only a socket that is in the tables of no
-//! known namespace is examined further: it is duplicated for a moment, to ask for its address.
+//! The kernel names the protocol of a socket (`system.sockprotoname`). A socket that is in the tables of no known
+//! namespace is duplicated for a moment, to ask for its address.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use super::owners::Stray;
 use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 
-/// The text of a gap names this many sockets.
+/// The maximum number of sockets that the text of a gap names.
 const NAMED: usize = 4;
 
 /// Returns the gaps for sockets that can receive data and are in no table.
@@ -43,7 +43,7 @@ pub(super) fn find(strays: &[Stray]) -> Vec<Gap> {
             Ok(address) => {
                 receiving.extend(address.map(|address| (stray.pid, format!("{protocol} {address}"))));
             }
-            // It was closed, or the kernel is older than 5.6: most such sockets are not bound.
+            // The socket was closed, or the kernel is older than 5.6: most such sockets are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.pid),
         }
@@ -105,7 +105,7 @@ fn address(stray: &Stray) -> Result<Option<String>, Errno> {
     let number = i32::try_from(stray.descriptor).map_err(|_| Errno::BADF)?;
     let socket = pidfd_getfd(process, number, PidfdGetfdFlags::empty())?;
     if fstat(&socket)?.st_ino != stray.inode {
-        return Err(Errno::BADF); // another file has this number by now
+        return Err(Errno::BADF); // another file now has this number
     }
     let address = getsockname(&socket)?;
     let (text, port) = match SocketAddrAny::try_into(address) {

@@ -9,20 +9,20 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads `/etc/passwd`, if it exists.
+    /// Reads `/etc/passwd`, if the file exists.
     pub(super) fn load() -> Self {
         let text = fs::read("/etc/passwd").unwrap_or_default();
         Users { names: passwd(&String::from_utf8_lossy(&text)) }
     }
 
-    /// Returns the name of a user, if the system knows one.
+    /// Returns the name of a user, if the system knows a name.
     pub(super) fn name(&mut self, uid: u32) -> Option<String> {
         self.names.entry(uid).or_insert_with(|| resolve(uid)).clone()
     }
 }
 
 impl Users {
-    /// Returns whether there is a user of this name.
+    /// Returns whether a user with this name exists.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.names.values().flatten().any(|known| known == name) || resolve_name(name)
     }

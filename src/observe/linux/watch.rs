@@ -1,12 +1,12 @@
 //! Repeated scans at little cost. A cheap scan lists the sockets and compares them by cookie, checks in turn whether
-//! the known processes still own their sockets, with one `readlink` each, and checks now and then which programs they
-//! run.
+//! the known processes still own their sockets, with one `readlink` each, and from time to time checks which programs
+//! they run.
 //!
-//! A full scan is due if a socket is new, a process is gone or runs another program, or the kernel answers less or more
-//! than before. Another full scan follows at once, because a server may still be passing its socket to its workers; and
-//! there is a full scan at long intervals. So a process that receives an existing socket is found at the next full
-//! scan, and so is a new network namespace; a socket that is bound and does not listen is found a few scans later.
-//! Nothing is guessed: a cheap scan finds everything unchanged, or finds sockets gone, or requires a full scan.
+//! A full scan is due if a socket is new, a process is gone or runs another program, or the kernel gives fewer or
+//! more answers than before. Another full scan follows at once, because a server may still be passing its socket to
+//! its workers; and there is a full scan at long intervals. The next full scan finds a process that received an
+//! existing socket, and a new network namespace. A socket that is bound and does not listen is found a few scans
+//! later. A cheap scan finds everything unchanged, or finds sockets gone, or requires a full scan.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::observe::{Error, Scope};
 
 /// The longest time between full scans, if a full scan is cheap.
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// If full scans are expensive, they take at most this part of the time: 1/500, or 0.2% of a core.
+/// The maximum part of the time that expensive full scans may take: 1/500, or 0.2% of a core.
 const SPARING: u32 = 500;
 
 /// Sockets that are bound and do not listen are requested once in this many cheap scans: the kernel walks every bound
@@ -33,9 +33,8 @@ const BOUND_EVERY: u32 = 10;
 /// The largest number of full scans in a row that each find something new: every scan may find something new.
 const RESTLESS: u8 = 2;
 
-/// A scan checks this part of the processes, a quarter, and at least a minimum. A socket disappears by itself when its
-/// last process closes it, so only a socket that moves to another process is noticed some scans later. A `readlink`
-/// costs 2 to 4 µs.
+/// A scan checks a quarter of the processes, and at least a minimum. A socket disappears when its last process closes
+/// it, so only the move of a socket to another process is noticed some scans later. A `readlink` costs 2 to 4 µs.
 const PART: usize = 4;
 const AT_LEAST: usize = 32;
 /// The programs of the processes are checked once in this many scans: a process rarely becomes another program and
@@ -100,7 +99,7 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is gone, and the earlier snapshot has more about it.
+        // A socket that vanished during the scan is gone, and the earlier snapshot has more data about it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -135,7 +134,7 @@ impl LastScan {
     fn cheap(&mut self, scope: &Scope) -> QuickScan {
         self.cheap_looks = self.cheap_looks.wrapping_add(1);
         let ScanResult { snapshot, scanned_namespaces, blind, descriptors } = &self.seen;
-        // If no process is known that could be checked, this is the only way to notice that a process is gone.
+        // If there is no known process to check, this is the only way to notice that a process is gone.
         let bound = scope.states.contains(&State::Bound)
             && (!scope.processes || self.cheap_looks.is_multiple_of(BOUND_EVERY));
         let mut scope = scope.clone();
@@ -164,7 +163,7 @@ impl LastScan {
         let gone: HashSet<usize> =
             sockets().filter(|(_, socket)| !present.contains(&key(socket))).map(|(at, _)| at).collect();
         if present.len() > known.len() {
-            return QuickScan::Whole; // the second dump names a new one
+            return QuickScan::Whole; // the second dump contains a new one
         }
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();

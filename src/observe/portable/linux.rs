@@ -1,4 +1,4 @@
-//! Linux: only the data of netstat2 and sysinfo, so that the second opinion is independent.
+//! Linux: only the data of netstat2 and sysinfo, so that this second source is independent.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::observe::Scope;
 pub(super) const NOTES: &[&str] =
     &["connected UDP sockets are listed as if they accepted traffic from anyone"];
 
-/// Returns whether every process may be read: true for root, by this process's user in sysinfo.
+/// Returns whether every process may be read: true for root, according to the user of this process in sysinfo.
 pub(super) fn privileged() -> bool {
     let me = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = sysinfo::System::new() else { return false };
@@ -24,7 +24,7 @@ pub(super) fn privileged() -> bool {
     user.is_some_and(|uid| *uid == 0)
 }
 
-/// Adds the names of the sockets' users, and a gap for what an ordinary user cannot see.
+/// Adds the names of the sockets' users, and a gap for the parts that an ordinary user cannot see.
 pub(super) fn add_system_details(
     _: &Scope,
     privileged: bool,

@@ -1,8 +1,8 @@
 //! macOS: the sockets that the descriptors of processes refer to, from libproc; there is no table of all sockets.
 //!
-//! So a process that may not be read hides its sockets as well, and is a gap. A socket with several descriptors is one
-//! socket with several processes: the kernel gives the identity of the socket with it. A short answer counts as no
-//! answer. This code has been type-checked and never run.
+//! So a process that may not be read hides its sockets as well, and is a gap. Several descriptors of one socket are
+//! recognised by the identity that the kernel gives to the socket. A short answer counts as no answer. This code has
+//! been type-checked and never run.
 
 #![allow(
     unsafe_code,

@@ -1,5 +1,5 @@
-//! Sockets from the system's own tables and processes from sysinfo: the source on macOS and Windows, and on Linux an
-//! independent second opinion for the tests.
+//! Sockets from the system's own tables, and processes from sysinfo: the source on macOS and Windows, and a second,
+//! independent source on Linux for the tests.
 //!
 //! Code for a single system is in the file with its name. `winapi.rs` has the calls of Windows for which no crate in
 //! use has a safe wrapper. Devices, network namespaces and control groups are not supported here.
@@ -68,7 +68,7 @@ fn assumed(range: PortRange, why: String) -> Gap {
 ///
 /// # Errors
 ///
-/// Returns an error if other network namespaces are asked for; anything else that could not be seen is a gap.
+/// Returns an error if other network namespaces are requested. Any other part that could not be seen is a gap.
 pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let named = match &scope.namespaces {
         Namespaces::Own => None,
@@ -84,7 +84,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // Processes that own no socket, or that are not to be listed, are removed.
+    // Processes that own no socket, or that must not be listed, are removed.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);
@@ -132,7 +132,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     })
 }
 
-/// Does nothing: these systems have no package of a program, and a scan with details reads everything else.
+/// Does nothing: on these systems a program has no package, and a scan with details reads everything else.
 pub fn read_rest(_: &mut [Process]) {}
 
 /// Returns `None`, because the network interfaces are not read on these systems.
@@ -141,7 +141,7 @@ pub fn interface_addresses(_: &str) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Returns whether the system knows a user of this name.
+/// Returns whether the system knows a user with this name.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     own::is_user(name)

@@ -1,8 +1,8 @@
-//! Sockets from netstat2: the source on Windows, and the second opinion on Linux.
+//! Sockets from netstat2: the source on Windows, and the second source on Linux.
 //!
-//! It has known limits. For a UDP socket it gives neither peer nor state, so a connected client looks like a listener.
-//! On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. It is not used on macOS, where
-//! it treats a failed call as an answer and reads uninitialised memory.
+//! netstat2 has known limits. For a UDP socket it gives neither peer nor state, so a connected client looks like a
+//! listener. On Linux it reports a failed dump as an empty list, and panics if `/proc` is missing. Portolan does not
+//! use it on macOS, where it treats a failed call as an answer and reads uninitialised memory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::socket as bare;
 use crate::model::{Family, Gap, Owner, Peer, Pid, Protocol, Socket, Stage, State};
 use crate::observe::Scope;
 
-/// Returns the sockets of every protocol and family in the scope; a table that fails is a gap.
+/// Returns the sockets of every protocol and family in the scope. A table that fails is a gap.
 pub(super) fn sockets(scope: &Scope, gaps: &mut Vec<Gap>) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for (protocol, flag) in [(Protocol::Tcp, ProtocolFlags::TCP), (Protocol::Udp, ProtocolFlags::UDP)] {
@@ -83,7 +83,7 @@ fn sources(
 type End = (std::net::IpAddr, u16, u32);
 
 /// Returns the answer of netstat2 for one protocol and family: local end and inode of each socket; `None` for a
-/// protocol that it does not support, and an error with the reason if it did not answer.
+/// protocol that it does not support, and an error with the reason if netstat2 did not answer.
 #[cfg(target_os = "linux")]
 pub(in crate::observe) fn second_opinion(
     protocol: Protocol,

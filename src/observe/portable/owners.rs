@@ -85,7 +85,7 @@ fn parents(system: &System, process: &sysinfo::Process) -> Vec<Parent> {
     parents
 }
 
-/// Sets the user of its first process on each socket for which the system gives no user.
+/// Sets the user of the first process on each socket for which the system gives no user.
 pub(super) fn users(sockets: &mut [Socket], processes: &[Process]) {
     for socket in sockets {
         let first = socket.owner.pids().first();

@@ -1,7 +1,7 @@
 //! The few calls of Windows for which no crate in use has a safe wrapper: everything `unsafe` on Windows is in this
 //! file.
 //!
-//! Each function returns values that own their resources. Nothing is decided here.
+//! Each function returns values that own their resources. This module makes no decisions.
 
 #![allow(unsafe_code, reason = "calls of the system; each says why it is sound")]
 
@@ -33,7 +33,7 @@ use crate::model::Pid;
 const LONGEST_PATH: u32 = 32_768;
 /// A service's name has up to 256 characters (`CreateServiceW`).
 const LONGEST_SERVICE: usize = 256;
-/// More than the longest account (256, `UNLEN`) or domain.
+/// More characters than the longest account (256, `UNLEN`) or domain.
 const LONGEST_NAME: u32 = 512;
 /// The longest SID in bytes (`SECURITY_MAX_SID_SIZE`).
 const LONGEST_SID: u32 = 68;

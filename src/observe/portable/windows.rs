@@ -79,7 +79,7 @@ pub(super) fn add_system_details(
         .filter(|process| !matches!(process.pid, IDLE | SYSTEM))
         .map(|process| (process.pid, open(process.pid)))
         .collect();
-    // If a process has ended, its socket may live on in a process that inherited it.
+    // If a process has ended, a process that inherited its socket may still have the socket.
     let again = if opened.values().any(|opened| matches!(opened, Opened::Gone)) {
         self::sockets(scope, &mut Vec::new())
     } else {
@@ -140,7 +140,7 @@ pub(super) fn add_system_details(
     }
 }
 
-/// Returns the owner of a socket whose process is not to be listed.
+/// Returns the owner of a socket whose process must not be listed.
 fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() -> bool) -> Option<Owner> {
     match (pid, opened) {
         (SYSTEM, _) => Some(Owner::Kernel),
@@ -153,7 +153,7 @@ fn owner(pid: Pid, state: State, opened: Option<&Opened>, lives_on: impl Fn() ->
     }
 }
 
-/// Returns the remedy for an ordinary user: an administrator has no further rights to ask for.
+/// Returns the remedy for an ordinary user. An administrator gets none, because there are no further rights.
 fn remedy(privileged: bool) -> Option<String> {
     (!privileged).then(|| "run as administrator".to_owned())
 }
@@ -186,10 +186,10 @@ fn unopened(hidden: &BTreeMap<Pid, Vec<String>>, processes: &[Process], privileg
 /// RFC 6335's dynamic range, which has been the default of Windows since Vista.
 const DEFAULT_RANGE: PortRange = PortRange { low: 49152, high: 65535 };
 
-/// The longest time to wait for the tool.
+/// The time limit for the tool.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the system's own setting, by protocol and family, with the only tool that documents it; once per run.
+/// Reads the system's own setting, by protocol and family, with the only documented tool; once per run.
 pub(super) fn ephemeral() -> EphemeralSettings {
     static SETTING: OnceLock<Result<Vec<EphemeralRange>, String>> = OnceLock::new();
     match SETTING.get_or_init(setting) {
@@ -242,7 +242,7 @@ fn start(tool: &Path, question: &[&str]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns the output of the tool, which fits into a pipe; a tool that does not end is killed.
+/// Returns the output of the tool, which fits into a pipe. A tool that does not end is killed.
 fn answer(mut child: Child, until: Instant) -> io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() > until {

@@ -27,18 +27,18 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     family(&mut out, "build_info", "The version of portolan that wrote this; the value is always 1.");
     sample(&mut out, "build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
 
-    family(&mut out, "last_run_timestamp_seconds", "When this machine was scanned, in seconds since 1970.");
+    family(&mut out, "last_run_timestamp_seconds", "The time of the scan, in seconds since 1970.");
     sample(&mut out, "last_run_timestamp_seconds", &[], snapshot.taken.as_second());
 
-    family(&mut out, "complete", "Whether everything could be seen: 1 yes, 0 no.");
+    family(&mut out, "complete", "1 if everything could be seen, otherwise 0.");
     sample(&mut out, "complete", &[], one(audit.is_complete()));
 
-    family(&mut out, "scope", "The part of the machine that was visible: 1 for that part, 0 for the others.");
+    family(&mut out, "scope", "The part of the machine that was visible: 1 for this part, 0 for the others.");
     for scope in HostScope::ALL {
         sample(&mut out, "scope", &[("scope", scope.name())], one(snapshot.host.scope == Some(scope)));
     }
 
-    family(&mut out, "gaps", "The number of gaps, which are kinds of things that could not be seen.");
+    family(&mut out, "gaps", "The number of gaps; each gap is a kind of thing that could not be seen.");
     sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));
 
     let verdict = audit.outcome(fail_on);
@@ -78,7 +78,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
     dated(
         &mut out,
         "policy_timestamp_seconds",
-        "When the policy was last changed, in seconds since 1970; absent without a policy.",
+        "The time of the last change of the policy, in seconds since 1970; absent without a policy.",
         audit.policy.as_ref().and_then(|policy| policy.changed),
     );
     w.write_all(out.as_bytes())

@@ -58,7 +58,7 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
         ),
     };
     if audit.outcome(fail_on) == AuditVerdict::Findings && !audit.is_complete() {
-        said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more."));
+        said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more findings."));
     }
     if let Some(part) = audit.all_gaps().find(|gap| gap.stage == Stage::Scope) {
         said.push_str(&format!(" Not visible: {}.", sanitize(&part.what)));

@@ -30,7 +30,7 @@ impl Severities {
         match self {
             Severities { loopback, beyond } if loopback == beyond => beyond.name().to_owned(),
             Severities { loopback, beyond } => {
-                format!("{} on loopback, {} beyond", loopback.name(), beyond.name())
+                format!("{} on loopback, otherwise {}", loopback.name(), beyond.name())
             }
         }
     }

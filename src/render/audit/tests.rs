@@ -49,7 +49,7 @@ fn table_for_people() {
         str![[r#"
 Audit of box (linux 6.18.0), 2026-11-21 12:00:00 UTC
 Findings: 2 warnings. Also: 1 notice, 3 info. Not everything could be seen (2
-gaps), so there may be more.
+gaps), so there may be more findings.
 Registry of DATE.
 Not seen: 3 ports that could not be tried: permission denied (run as root)
 Not seen: 12 processes (pid 4000025): permission denied (run as root)
@@ -74,14 +74,14 @@ WARNING
         such a product.
     Why  The registered software no longer exists. This is a leftover, or
          something else using its port.
-    Do   find out what the program is; if it belongs here, allow it in the
-         policy
+    Do   find out what the program is; if the program is intended, allow it in
+         the policy
 
   missing: a listener that the policy requires is missing
     nothing listens there
       tcp, any address, port 443
-        Policy rule \x1b[2J\x0aevil\u{202e} requires tcp/443, and no listener
-        matches it. Reason: customers.
+        Policy rule \x1b[2J\x0aevil\u{202e} requires tcp/443, but no listener
+        matches the rule. Reason: customers.
     Why  A service that somebody depends on does not listen.
     Do   start the service, or remove the rule from the policy
 
@@ -94,10 +94,10 @@ NOTICE
         \x1b[2J\x0aevil\u{202e} (user \x1b[2J\x0aevil\u{202e},
         /usr/bin/\x1b[2J\x0aevil\u{202e}, pid 1000) and (kernel) (user
         \x1b[2J\x0aevil\u{202e}, /usr/bin/(kernel), pid 1001).
-    Why  Each process can accept connections meant for the other, and the port
+    Why  Each process can accept connections for the other process, and the port
          stays taken until the last process ends.
-    Do   end the process that does not belong, or prevent it from inheriting the
-         socket (close-on-exec)
+    Do   end the process that should not share the port, or prevent it from
+         inheriting the socket (close-on-exec)
 
 For information: 1 ephemeral, 2 unexplained. Use --fail-on info or -o json to
                  list them.
@@ -171,7 +171,7 @@ fn verdicts_in_words() {
 Clear: 2 listeners judged, no finding at warning or above, and everything could be seen. Also: 2 info.
 Incomplete: no finding at critical, but not everything could be seen (1 gap). This is not an all-clear. Also: 2 info.
 Findings: 2 info.
-Findings: 2 info. Not everything could be seen (1 gap), so there may be more.
+Findings: 2 info. Not everything could be seen (1 gap), so there may be more findings.
 "#]],
     );
     // The policy's own gap counts too, and a narrowed audit names its filters.
@@ -253,7 +253,7 @@ fn json_holds_the_listing_and_the_findings() {
     }
   ],
   "protocol": "tcp",
-  "remedy": "find out what the program is; if it belongs here, allow it in the policy",
+  "remedy": "find out what the program is; if the program is intended, allow it in the policy",
   "rule": null,
   "severity": "warning",
   "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.",

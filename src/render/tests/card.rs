@@ -133,31 +133,31 @@ fn dynamic_and_the_kernels() {
 udp 0.0.0.0:51820  kernel
   Process     owned by the kernel, not by a process
   Reachable   on every address of this machine
-  To stop     not with kill: the kernel has this socket, and no process
+  To stop     not with kill: this socket belongs to the kernel, not to a process
 
 Port 51820 is in the dynamic range, 49152 to 65535: IANA assigns none of these
-ports, and any program may use one for a while (RFC 6335).
+ports, and any program may use one temporarily (RFC 6335).
 
 tcp  dynamic
-  Why         IANA assigns no port from 49152 on: programs use these ports for a
-              while.
+  Why         IANA assigns no port from 49152 on: programs use these ports
+              temporarily.
   Nearby      49150 inspider.
-  Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
+  Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel does not pick this
-              port by itself, so a listener here has chosen it.
+              port by itself, so a program that listens here has chosen it.
   Here now    nothing listens on this port.
 
 udp  dynamic
-  Why         IANA assigns no port from 49152 on: programs use these ports for a
-              while. Firewalld's services and nDPI's protocols list another
-              service for this port.
+  Why         IANA assigns no port from 49152 on: programs use these ports
+              temporarily. Firewalld's services and nDPI's protocols list
+              another service for this port.
   Known use   Commonly used by: WireGuard
   Evidence    another service is listed by firewalld's services and nDPI's
               protocols.
   Usually     served by WireGuard in the kernel [[wireguard]], WireGuard
               userspace [wireguard-go], flannel [flanneld], BoringTun WireGuard
               userspace [boringtun-cli] and NetBird [netbird].
-  Ephemeral   in 32768-60999, from which this kernel gives ports to outgoing
+  Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). It is not known whether a
               listener here chose the port or the kernel gave it.
 

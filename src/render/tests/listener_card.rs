@@ -168,12 +168,12 @@ tcp 127.0.0.1:22  unknown program
 tcp 127.0.0.1:22  kernel
   Process     owned by the kernel, not by a process
   Reachable   on this machine only
-  To stop     not with kill: the kernel has this socket, and no process
+  To stop     not with kill: this socket belongs to the kernel, not to a process
   Registry    active; ssh: The Secure Shell (SSH) Protocol.
 
 tcp 127.0.0.1:22  unknown program
-  Process     no process owns it, and no kernel service explains it; user root
-              created the socket
+  Process     no process owns the socket, and no kernel service explains it;
+              user root created the socket
   Reachable   on this machine only
   Registry    active; ssh: The Secure Shell (SSH) Protocol.
 
@@ -426,7 +426,7 @@ fn a_port_that_the_kernel_forwards() {
     let forwarding = Some(Forwarding { to, rule: "-j DNAT --to 172.17.0.2:80".into() });
     port.attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
     let text = card(&of(vec![port], vec![]), &terminal(80));
-    for line in ["  Forwards to 172.17.0.2:80\n", "forwards it: -j"] {
+    for line in ["  Forwards to 172.17.0.2:80\n", "forwards this port: -j"] {
         assert!(text.contains(line), "{line}: {text}");
     }
 }

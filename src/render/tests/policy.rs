@@ -329,8 +329,8 @@ fn a_draft_is_written_for_its_reader() {
         str![[r##"
 # Policy for box, drafted from its listeners (portolan policy init).
 # The first rule that matches decides. A listener that no rule allows is a finding: `unexpected`.
-# Delete the rules that you do not want, and `required = true` where a service need not always run. Add to the
-# others:   reason = "..."   owner = "..."   expires = 2027-12-31
+# Delete the rules that you do not want. Delete `required = true` if a service need not always run.
+# Add to each other rule:   reason = "..."   owner = "..."   expires = 2027-12-31
 #
 # INCOMPLETE: not everything could be seen. A listener that could not be read has no rule.
 #   no rule for tcp 0.0.0.0:25, owner (hidden)
@@ -339,8 +339,8 @@ fn a_draft_is_written_for_its_reader() {
 
 schema = "portolan.policy/1"
 
-# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of it (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor collects passwords or gives a shell. If ssh.socket is used, systemd owns the socket.
-# DECIDE: stop this listener, or uncomment the rule and add a reason to it. Until then, it allows nothing.
+# NOTICE impostor: python3.11 [Python application] (pid 7) listens on the port of ssh, but is not a known server of that service (sshd, dropbear, tinysshd, sslh, sslh-select, systemd and 6 more). An impostor collects passwords or gives a shell. If ssh.socket is used, systemd owns the socket.
+# DECIDE: stop this listener, or uncomment the rule and add a reason. Until then, the rule allows nothing.
 # registered services: ssh
 # [[allow]]
 # id = "python3.11-22"

@@ -66,7 +66,7 @@ commandport was registered for AirMobile IS (apparently Motorola), presumed dead
 postgresql is in use: the curated list of living services, the services file of Debian's netbase, Wireshark's dissectors, the SELinux reference policy, firewalld's services and nDPI's protocols list it.
 
 60000: dynamic
-IANA assigns no port from 49152 on: programs use these ports for a while. The SELinux reference policy lists another service for this port.
+IANA assigns no port from 49152 on: programs use these ports temporarily. The SELinux reference policy lists another service for this port.
 
 
 "#]],
@@ -116,7 +116,7 @@ fn summaries() {
         text(|w| write_summary(&report, &PLAIN, w)),
         str![[r#"
 1 listener, none flagged.
-Not seen: 1 process of a listener that could not be read (pid 900): it ended during the scan, or may not be read (ps -fp 900).
+Not seen: 1 process of a listener that could not be read (pid 900): the process ended during the scan, or may not be read (ps -fp 900).
 
 "#]],
     );

@@ -1,7 +1,7 @@
-//! The names and images of containers, from the files of their managers. No manager is asked: it would have to be
-//! trusted, it may not answer, and asking it needs a right that is as good as root.
+//! The names and images of containers, from the files of their managers. The managers themselves are not asked:
+//! Portolan would have to trust them, they may not answer, and asking them needs a right that is equivalent to root.
 //!
-//! Only files of root or of the observer count, so that no other user can give a container a name.
+//! Only files of root or of the observer count, so no other user can give a container a name.
 
 pub(super) mod parse;
 
@@ -16,17 +16,18 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::model::{Container, Pid, Process};
 
-/// The largest file that describes one container, and that describes all of them, in bytes. The file of a container
-/// with many settings has about 20 KiB.
+/// The maximum size of a file that describes one container, and of a file that describes all containers, in bytes.
+/// The file of a container with many settings has about 20 KiB.
 const LARGEST: u64 = 1024 * 1024;
 const LARGEST_STORAGE: u64 = 16 * 1024 * 1024;
-/// How many entries of a directory are read.
+/// The maximum number of directory entries that are read.
 const MOST_ENTRIES: usize = 10_000;
-/// How many containers are searched for an address.
+/// The maximum number of containers that are searched for an address.
 const MOST_SEARCHED: usize = 1_000;
 
-/// Gives the processes in containers, and those that forward a port to one, what the files say about these containers.
-/// A scan that reads little of a process knows its container from its sockets, `of_sockets`.
+/// Adds the container's data from the files to processes in containers, and to processes that forward a port to a
+/// container. `of_sockets` has the containers that are known only from the sockets, because a quick scan reads little
+/// of a process.
 pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>) {
     let group =
         |process: &Process| process.container.clone().or_else(|| of_sockets.get(&process.pid).cloned());
@@ -45,7 +46,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Returns the address to which a docker-proxy forwards, by its command line.
+/// Returns the address to which docker-proxy forwards, from its command line.
 fn forwards_to(process: &Process) -> Option<IpAddr> {
     let path = process.exe.as_ref()?.path.as_str();
     let is_proxy = path.rsplit('/').next() == Some("docker-proxy");
@@ -54,14 +55,14 @@ fn forwards_to(process: &Process) -> Option<IpAddr> {
     words.next()?.parse().ok()
 }
 
-/// Where the files are: below the root directory, and below the home directory of the observer.
+/// The directories with the files: the root directory, and the home directory of the observer.
 struct Files<'a> {
     root: &'a Path,
     home: Option<PathBuf>,
 }
 
 impl Files<'_> {
-    /// Returns the containers of these groups: IDs, and IDs after the unit of a user.
+    /// Returns the containers of these groups: IDs, or IDs after the unit of a user.
     fn by_group(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Arc<Container>> {
         let is_roots = |group: &&String| parse::is_id(group);
         let ids: BTreeSet<&str> = wanted.iter().filter(is_roots).map(String::as_str).collect();
@@ -84,7 +85,7 @@ impl Files<'_> {
         if let Some(home) = self.home.as_ref().filter(|_| !of_observer.is_empty()) {
             for container in self.storage(&home.join(".local/share/containers/storage")) {
                 if let Some(group) = of_observer.get(container.id.as_str()) {
-                    // The user chose the name, so it is not trusted like a name that root chose.
+                    // The user chose this name, so it is not trusted like a name that root chose.
                     let name = container.name.map(|name| format!("{own}{name}"));
                     found.insert((*group).clone(), Container { name, ..container });
                 }
@@ -113,8 +114,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory for each container: also of a snap package, of data
-    /// that was moved, and of user namespaces, whose directories are called `UID.GID`.
+    /// Returns the directories in which Docker has one directory for each container. This includes the directories of
+    /// a snap package, of a moved data directory, and of user namespaces, whose directories are named `UID.GID`.
     fn docker_directories(&self) -> Vec<PathBuf> {
         let mut roots =
             vec![self.below("var/lib/docker"), self.below("var/snap/docker/common/var-lib-docker")];
@@ -149,7 +150,7 @@ impl Files<'_> {
         files.filter_map(|path| read(&path, LARGEST_STORAGE)).flat_map(|file| parse::storage(&file)).collect()
     }
 
-    /// Reads the configuration of each container that containerd (also of k3s) or CRI-O started.
+    /// Reads the configuration of each container that CRI-O or containerd (also the containerd of k3s) started.
     fn runtime_files(&self, ids: &BTreeSet<&str>) -> Vec<Container> {
         const TASKS: &str = "io.containerd.runtime.v2.task";
         let mut found = Vec::new();
@@ -173,7 +174,7 @@ fn docker_file(directory: &Path, id: &str) -> Option<Container> {
     parse::docker(&file).filter(|container| container.id == id)
 }
 
-/// Adds what is not known yet about a container.
+/// Adds facts about a container that are not known yet.
 fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     let known = found.entry(more.id.clone()).or_insert_with(|| Container {
         id: more.id.clone(),
@@ -189,14 +190,15 @@ fn merge(found: &mut BTreeMap<String, Container>, more: Container) {
     }
 }
 
-/// Returns the names in a directory; none if it cannot be read.
+/// Returns the names in a directory; no names if the directory cannot be read.
 fn entries(directory: &Path) -> Vec<String> {
     let Ok(found) = std::fs::read_dir(directory) else { return Vec::new() };
     let names = found.take(MOST_ENTRIES).filter_map(Result::ok);
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads a regular file of root or of the observer; `None` if it is larger than `largest`. A pipe is not waited for.
+/// Reads a regular file of root or of the observer; `None` if the file is larger than `largest`. A pipe would block,
+/// so it is not read.
 fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).ok()?;

@@ -1,5 +1,5 @@
-//! Parses the files in which container managers describe containers. Every parser takes any bytes: what is missing, too
-//! long or of another type is unknown.
+//! Parses the files in which container managers describe containers. Every parser accepts any bytes: a value that is
+//! missing, too long or of another type is unknown.
 
 use std::net::IpAddr;
 
@@ -11,9 +11,9 @@ use crate::model::Container;
 const LONGEST_NAME: usize = 255;
 /// Longer image names are not used: a reference with a digest has at most about 400 bytes.
 const LONGEST_IMAGE: usize = 512;
-/// More addresses of one container are not read.
+/// The maximum number of addresses that are read for one container.
 const MOST_ADDRESSES: usize = 16;
-/// More containers of one file are not read.
+/// The maximum number of containers that are read from one file.
 const MOST_CONTAINERS: usize = 10_000;
 
 /// Returns whether a text is the ID of a container: 64 lower-case hexadecimal digits.
@@ -46,7 +46,7 @@ pub(super) fn docker(bytes: &[u8]) -> Option<Container> {
     Some(with_name(container, own))
 }
 
-/// Gives a container its name. Kubernetes makes the names `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+/// Sets the name of a container. Kubernetes makes the names `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
 fn with_name(container: Container, own: Option<String>) -> Container {
     let own = own.filter(|own| !own.is_empty());
     let parts: Vec<&str> = own.as_deref().map(|own| own.split('_').collect()).unwrap_or_default();
@@ -116,14 +116,14 @@ pub(super) fn log_link(link: &str) -> Option<Container> {
     })
 }
 
-/// Parses Docker's `daemon.json`: the directory of its data, if that was moved.
+/// Parses Docker's `daemon.json`: the directory of its data, if the directory was moved.
 pub(super) fn data_root(bytes: &[u8]) -> Option<String> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let root = file.get("data-root")?.as_str()?;
     (root.starts_with('/') && root.len() < 4096 && !root.contains('\0')).then(|| root.to_owned())
 }
 
-/// Parses the same bytes as every kind of file, for a fuzzer.
+/// Parses the bytes as every kind of file, for a fuzzer.
 pub(in super::super) fn every_kind(bytes: &[u8]) -> Vec<Container> {
     let mut found = storage(bytes);
     found.extend(docker(bytes));
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// Cut and damaged files must end, and name nothing that they do not contain.
+    /// The parsers end on cut and damaged files, and return only names that the files contain.
     #[test]
     fn damaged_files() {
         let file = format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{"}}]"#);

@@ -1,4 +1,4 @@
-//! The deep scan, which checks what an ordinary scan trusts.
+//! The deep scan, which checks the assumptions of an ordinary scan.
 //!
 //! It does two things in every network namespace that is scanned: it compares the tables of the kernel with each other
 //! (`tables.rs`), and it tries every port by `bind` (`sweep.rs`), which finds ports that are taken although no table
@@ -18,12 +18,11 @@ use super::scanned_namespaces::ScannedNamespaces;
 use crate::model::{DeepScanResult, Gap, Namespaces, Netns, Note, Stage, TakenPort};
 use crate::observe::{Error, Scope};
 
-/// Scans the network namespaces that were asked for.
+/// Scans the requested network namespaces.
 ///
 /// # Errors
 ///
-/// Returns an error if a namespace that was asked for cannot be found; anything else that could not be scanned is a
-/// gap.
+/// Returns an error if a requested namespace cannot be found. Any other part that could not be scanned is a gap.
 pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanResult, Error> {
     let scanned_namespaces =
         ScannedNamespaces::open(&Scope { namespaces: namespaces.clone(), ..Scope::default() })?;
@@ -52,7 +51,7 @@ pub(in crate::observe) fn deep_scan(namespaces: &Namespaces) -> Result<DeepScanR
     Ok(deep)
 }
 
-/// Returns a note about what was done, and how often.
+/// Returns a note about the steps of the scan, and their number.
 fn done(what: &str, count: u64) -> Note {
     Note { what: what.to_owned(), count: Some(count), remedy: None, important: false }
 }
@@ -66,7 +65,7 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
     deep.gaps.extend(found.gaps);
 }
 
-/// Returns the note about what no deep scan can find.
+/// Returns the note about the limits of a deep scan.
 fn limits() -> Note {
     Note {
         what: "a deep scan cannot find raw and packet sockets, a second socket on a port that is shown as taken, \
@@ -79,7 +78,7 @@ fn limits() -> Note {
     }
 }
 
-/// Scans the network namespace of the calling thread, which is `netns`.
+/// Scans the network namespace of the calling thread; `netns` describes it.
 fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     let compared = tables::compare(netns);
     let lists_bound_sockets = lists_bound_sockets_here();
@@ -104,8 +103,8 @@ fn scan_namespace(netns: Option<&Netns>) -> DeepScanResult {
     }
 }
 
-/// Returns whether this kernel lists TCP sockets that are bound and do not listen: one is made, searched for and
-/// closed.
+/// Returns whether this kernel lists TCP sockets that are bound and do not listen. The function makes such a socket,
+/// searches for it and closes it.
 fn lists_bound_sockets_here() -> bool {
     let bound =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
@@ -140,7 +139,7 @@ fn not_tried(result: &SweepResult, netns: Option<&Netns>) -> Vec<Gap> {
             what: format!("ports{place} that could not be tried, counted per protocol and family"),
             count: Some(result.unsure),
             pids: Vec::new(),
-            why: "the tables that would explain them could not be read".to_owned(),
+            why: "the tables that would explain these ports could not be read".to_owned(),
             remedy: Some("mount /proc, or allow NETLINK_SOCK_DIAG sockets for this process".to_owned()),
         });
     }

@@ -43,10 +43,10 @@ const KINDS: [(Protocol, Family); 4] = [
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known not to: a socket
-    /// that `bind` gave an address leaves IPv4 free, and a socket that only connected takes it, regardless of its
-    /// address. A socket on a v4-mapped address takes the port in IPv4 only (`inet_rcv_saddr_equal`,
-    /// net/ipv4/inet_connection_sock.c).
+    /// Adds a socket by its local end. An IPv6 socket also takes the port in IPv4, unless it is known that it does
+    /// not: a socket that `bind` gave an address leaves IPv4 free, and a socket that only connected takes the port in
+    /// IPv4, regardless of its address. A socket on a v4-mapped address takes the port in IPv4 only
+    /// (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),
@@ -78,7 +78,7 @@ pub type Port = (Protocol, Family, u16);
 pub struct SweepResult {
     /// The number of ports that were tried.
     pub tried: u64,
-    /// The ports that are taken and not shown, and how often each was tried.
+    /// The ports that are taken and not shown, each with its number of attempts.
     pub taken: Vec<(Port, u32)>,
     /// The number of ports that could not be tried, by the error number.
     pub refused: BTreeMap<i32, u64>,
@@ -102,8 +102,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // The tables are read again for each group of ports: a reading is soon out of date, and each port that it does
-        // not explain is expensive to explain later.
+        // The tables are read again for each group of ports: a reading is soon out of date, and a port that it does
+        // not explain needs an expensive check later.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;

@@ -1,8 +1,8 @@
-//! Reads each table by its own way, and finds contradictions between the tables.
+//! Reads each table through its own interface, and finds contradictions between the tables.
 //!
-//! No source falls back to another one here: a source that does not answer is a gap. A table is not read at one moment.
-//! A socket counts as missing only if another source showed it, with one inode and address, both before and after the
-//! reading that lacks it, in several comparisons in a row.
+//! In this module no source replaces another: a source that does not answer is a gap. The sockets can change while a
+//! table is read, so a socket counts as missing only if another source showed it, with the same inode and address,
+//! both before and after the reading that lacks it, in several comparisons in a row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -17,7 +17,7 @@ use super::sweep::{ListedPorts, exists};
 use crate::model::{Disagreement, Family, Gap, Netns, Protocol, Source, Stage};
 use crate::observe::portable;
 
-/// A socket is reported as missing only after this many comparisons in a row in which it is missing.
+/// The number of comparisons in a row in which a socket must be missing before it is reported.
 const ROUNDS: usize = 3;
 
 /// Every state in the kernel (net/tcp_states.h), including requests for a connection.
@@ -45,7 +45,7 @@ struct Reading {
     sockets: HashMap<Key, u8>,
     /// The kinds for which the source answered completely.
     answered: BTreeSet<ProtocolFamily>,
-    /// The reason why it did not answer for the other kinds.
+    /// The reason why the source did not answer for the other kinds.
     refused: BTreeMap<ProtocolFamily, String>,
 }
 
@@ -141,7 +141,7 @@ pub(super) struct Compared {
     pub gaps: Vec<Gap>,
 }
 
-/// Compares the sources in the network namespace of the calling thread, which is `netns`.
+/// Compares the sources in the network namespace of the calling thread; `netns` describes it.
 pub(super) fn compare(netns: Option<&Netns>) -> Compared {
     let mut compared = Compared::default();
     let mut missed: BTreeMap<Key, MissingSocket> = BTreeMap::new();
@@ -192,9 +192,9 @@ struct MissingSocket {
     state: u8,
 }
 
-/// Returns the sockets that differ between two series of readings, each of every source in turn. A socket that a source
-/// shows in both series existed during each reading in between, so the readings of the other sources in between must
-/// show it.
+/// Returns the sockets on which the sources differ, from two series of readings; a series reads every source in turn.
+/// A socket that a source shows in both series existed during each reading in between, so the readings of the other
+/// sources in between must show it.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {
@@ -274,7 +274,8 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text tables do not contain v6only, so with them every IPv6 socket would seem to take IPv4 as well.
+        // The text tables do not contain v6only, so every IPv6 socket in them would seem to take the port in IPv4 as
+        // well.
         match dumped {
             Ok(records) => {
                 let known: BTreeSet<(IpAddr, u16)> = records.iter().map(|record| record.local).collect();
@@ -311,8 +312,8 @@ mod tests {
         }
     }
 
-    /// Returns the missing sockets and their sources, for readings in the order netlink, /proc/net, netstat2, and the
-    /// same again.
+    /// Returns the missing sockets and their sources, for readings in the order netlink, /proc/net, netstat2, and
+    /// then again in this order.
     fn missed(readings: [&[u32]; 6]) -> Vec<(u32, Vec<Source>, Vec<Source>)> {
         let [a, b, c, d, e, f] = readings.map(reading);
         let missed = differences(&[a, b, c], &[d, e, f]);

@@ -20,7 +20,7 @@ pub struct SocketRecord {
     pub local: (IpAddr, u16),
     /// Peer address and port; zeros if there is no peer.
     pub peer: (IpAddr, u16),
-    /// Index of the device it is bound to; 0 for none.
+    /// Index of the device that the socket is bound to; 0 for none.
     pub interface: u32,
     /// The cookie: unique while the machine runs.
     pub cookie: u64,
@@ -28,31 +28,31 @@ pub struct SocketRecord {
     pub receive: u32,
     /// Bytes not acknowledged; for a listener, the limit of its backlog.
     pub send: u32,
-    /// Its user ID.
+    /// The user ID.
     pub uid: u32,
-    /// Its inode; 0 if it has no file.
+    /// The inode; 0 if the socket has no file.
     pub inode: u32,
     /// `IPV6_V6ONLY`, if the kernel gives it.
     pub v6only: Option<bool>,
-    /// The ID of its control group, if the kernel gives it (Linux 5.8).
+    /// The ID of the control group, if the kernel gives it (Linux 5.8).
     pub cgroup: Option<u64>,
-    /// Whether it accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), if the kernel gives it (Linux
-    /// 5.15).
+    /// Whether the socket accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), if the kernel gives
+    /// this option (Linux 5.15).
     pub transparent: bool,
 }
 
-/// Why a dump cannot be trusted.
+/// The reason why a dump cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DumpError {
     /// The kernel answered with this error number.
     Kernel(i32),
-    /// The kernel says that the tables changed during the dump (`NLM_F_DUMP_INTR`).
+    /// The kernel reports that the tables changed during the dump (`NLM_F_DUMP_INTR`).
     Interrupted,
     /// The kernel lost messages, or the datagram was larger than the buffer.
     Truncated,
     /// The bytes are not netlink messages, or a record is shorter than its layout.
     Malformed,
-    /// No two dumps agreed, so that a socket may have been missed in each.
+    /// No two dumps agreed, so each dump may have missed a socket.
     NotCompared,
 }
 
@@ -70,7 +70,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The older request for TCP, which names no family and is answered for both.
+/// The older request for TCP, which names no family and returns both families.
 const TCPDIAG_GETSOCK: u16 = 18;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const AF_INET: u8 = 2;
@@ -97,7 +97,7 @@ impl Reading {
     /// # Errors
     ///
     /// Returns a [`DumpError`]; the records before it are kept. [`DumpError::Interrupted`] is returned at the end of
-    /// the dump, so that the rest of the dump is not taken as the answer to the next request.
+    /// the dump, because the rest of the dump must not be read as the answer to the next request.
     pub fn datagram(&mut self, bytes: &[u8], sequence: u32) -> Result<Progress, DumpError> {
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 use super::rules::{Action, Chain, Condition, Destination, Hook, Rule, Table, outside};
 use crate::model::{Family, Protocol};
 
-/// The text of a rule is cut at this length for reports.
+/// The maximum length of the text of a rule in reports.
 const LONGEST_TEXT: usize = 300;
 
-/// The targets that translate no destination (iptables-extensions(8)). Others, as NETMAP, may do so.
+/// The targets that translate no destination (iptables-extensions(8)). Other targets, such as NETMAP, may do so.
 const OTHER_TARGETS: [&str; 17] = [
     "SNAT",
     "MASQUERADE",
@@ -31,8 +31,7 @@ const OTHER_TARGETS: [&str; 17] = [
     "IDLETIMER",
 ];
 
-/// Parses the output for one family; returns the table, and the rules that translate addresses in a way that was not
-/// understood.
+/// Parses the output for one family; returns the table, and the address translation rules that were not understood.
 pub(super) fn parse(output: &str, family: Family) -> (Table, Vec<String>) {
     let mut chains: HashMap<String, Chain> = HashMap::new();
     let mut unclear = Vec::new();
@@ -94,7 +93,7 @@ pub(in super::super) fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Returns `None` if the rule translates an address and is not understood.
+/// Returns `None` if the rule translates an address but is not understood.
 fn rule(words: &[String], text: String) -> Option<Rule> {
     let mut condition = Condition::default();
     let (mut target, mut goes, mut to) = (None, None, None);
@@ -157,7 +156,7 @@ fn match_of(condition: &mut Condition, option: &str, value: &str, negated: bool)
                 condition.destination = Destination::ThisMachine;
             }
         }
-        // Docker excludes what arrives from its own bridge, which no outsider uses.
+        // Docker excludes traffic from its own bridge, which no outside client uses.
         ("-i" | "--in-interface", true) => {}
         ("-i" | "--in-interface", false) if !value.ends_with('+') => {
             condition.device = Some(value.to_owned());
@@ -235,7 +234,7 @@ pub(super) fn virtual_services(text: &str) -> Vec<(Protocol, SocketAddr, SocketA
     services
 }
 
-/// `0A600001:01BB`, `[fd00:0000:0000:0000:0000:0000:0000:0001]:01BB`.
+/// Parses `0A600001:01BB`, `[fd00:0000:0000:0000:0000:0000:0000:0001]:01BB`.
 fn in_hexadecimal(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.rsplit_once(':')?;
     let address = match address.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {

@@ -28,12 +28,12 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// Ports of one rule that become a row each at most; more are a note.
+/// The maximum number of ports of one rule that get a row each. More ports become a note.
 const MOST_PORTS: usize = 256;
-/// A file of the kernel is read up to this size.
+/// The maximum number of bytes that are read of a file of the kernel.
 const LARGEST: usize = 16 << 20;
 
-/// What a search for published ports found.
+/// The result of a search for published ports.
 #[derive(Debug, Default)]
 pub(super) struct PublishedPorts {
     pub(super) sockets: Vec<Socket>,
@@ -75,11 +75,11 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
 struct Sources {
     tables: Vec<Table>,
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
-    /// Why rules could not be read.
+    /// The reasons why rules could not be read.
     refusals: Vec<String>,
     /// Rules that were not understood.
     unclear: Vec<String>,
-    /// Whether only root may read them.
+    /// Whether only root may read the rules.
     is_refused: bool,
 }
 
@@ -91,7 +91,7 @@ impl Sources {
         })?;
         Some(Gap {
             stage: Stage::Sockets,
-            what: "ports that the kernel forwards by rules of address translation (NAT)".to_owned(),
+            what: "ports that the kernel forwards by NAT rules".to_owned(),
             count: u64::try_from(self.unclear.len()).ok().filter(|count| *count > 0),
             pids: Vec::new(),
             why,
@@ -224,7 +224,7 @@ impl PublishedPorts {
             }
         }
         for (protocol, at, server) in services {
-            let text = format!("virtual service of IPVS {protocol} {at}");
+            let text = format!("IPVS virtual service {protocol} {at}");
             let forwarding = forwarding(*server, &text);
             rows.add_one(endpoint(*protocol, at.ip(), at.port(), None), forwarding, false);
         }
@@ -232,7 +232,7 @@ impl PublishedPorts {
         if elsewhere > 0 {
             self.notes.push(Note {
                 what: format!(
-                    "rule{} of address translation for addresses that this machine does not have",
+                    "NAT rule{} for addresses that this machine does not have",
                     if elsewhere == 1 { "" } else { "s" }
                 ),
                 count: Some(elsewhere),
@@ -243,7 +243,7 @@ impl PublishedPorts {
         if let Some(first) = to_this_machine.first() {
             self.notes.push(Note {
                 what: format!(
-                    "rule{} of address translation for more than {MOST_PORTS} ports, which lead to this machine or which only \
+                    "NAT rule{} for more than {MOST_PORTS} ports that lead to this machine or that only \
                      its own programs reach; the first: {first}",
                     if to_this_machine.len() == 1 { "" } else { "s" }
                 ),
@@ -256,7 +256,7 @@ impl PublishedPorts {
             self.gaps.push(Gap {
                 stage: Stage::Sockets,
                 what: format!(
-                    "rule{} that forward{} more than {MOST_PORTS} ports to another address",
+                    "NAT rule{} that forward{} more than {MOST_PORTS} ports to another address",
                     if to_others.len() == 1 { "" } else { "s" },
                     if to_others.len() == 1 { "s" } else { "" }
                 ),
@@ -274,7 +274,7 @@ struct Rows<'r> {
     netns: Option<&'r Netns>,
     /// The addresses of this machine.
     own: &'r HashSet<IpAddr>,
-    /// The rows so far, and whether only this machine reaches them.
+    /// The rows so far, each with whether only this machine reaches it.
     seen: HashSet<(Protocol, IpAddr, u16, bool)>,
     /// Rules for addresses that this machine does not have.
     elsewhere: u64,
@@ -315,14 +315,14 @@ impl Rows<'_> {
         true
     }
 
-    /// Returns the addresses at which the ports of a rule answer.
+    /// Returns the addresses on which the ports of a rule answer.
     fn destinations(
         &self,
         rule: &PublishingRule,
         destination: &Destination,
         is_elsewhere: &mut bool,
     ) -> Vec<IpAddr> {
-        // The kernel drops what another machine sends to a loopback address, unless `route_localnet` is set.
+        // The kernel drops traffic from another machine to a loopback address, unless `route_localnet` is set.
         if rule.hook == Hook::Prerouting
             && rule.address.is_some_and(|to| to.is_loopback() && !(to.is_ipv4() && routes_to_loopback()))
         {
@@ -360,14 +360,15 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row, unless it is out of the scope or known; `local` if only programs of this machine reach the port.
+    /// Adds a row, unless the row is outside the scope or already known; `local` if only programs of this machine
+    /// reach the port.
     fn add_one(&mut self, at: Endpoint, forwarding: Forwarding, local: bool) {
         let Endpoint { protocol, address, port, .. } = at;
         let family = rules::family_of(address);
         let wanted = self.scope.protocols.contains(&protocol)
             && self.scope.families.contains(&family)
             && self.scope.includes(port, State::Published);
-        // What arrives from other machines is published to this machine too.
+        // A port that is published to other machines is published to this machine too.
         let wider = (protocol, rules::wildcard(family), port, false);
         if !wanted || self.seen.contains(&wider) || !self.seen.insert((protocol, address, port, local)) {
             return;
@@ -402,7 +403,7 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
     Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() }
 }
 
-/// Parses any bytes as the output of every tool; returns how many rules publish ports. For fuzzing.
+/// Parses any bytes as the output of every tool; returns the number of rules that publish ports. For fuzzing.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let printed = String::from_utf8_lossy(bytes);

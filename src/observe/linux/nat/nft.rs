@@ -10,12 +10,12 @@ use super::iptables::protocol;
 use super::rules::{Action, Chain, Condition, Destination, Hook, Rule, Table, outside};
 use crate::model::{Family, Network, Protocol};
 
-/// The rules of address translation, by table, and what was not understood.
+/// The address translation rules, by table, and the parts that were not understood.
 #[derive(Debug, Default)]
 pub(super) struct RuleSet {
-    /// By family and name.
+    /// The tables, by family and name.
     pub(super) tables: HashMap<(String, String), Table>,
-    /// Rules that translate addresses in a way that was not understood.
+    /// The address translation rules that were not understood.
     pub(super) unclear: Vec<String>,
     /// The tables with rules that only `iptables-nft-save` prints in full.
     pub(super) of_iptables: Vec<(String, String)>,
@@ -108,7 +108,7 @@ enum Field {
     Other,
 }
 
-/// What a rule becomes: a jump, or a destination.
+/// The result of a rule: a jump, or a destination.
 enum PortVerdict {
     Action(Action),
     Address(Option<IpAddr>, Option<u16>),
@@ -122,7 +122,7 @@ struct Reader<'v> {
 }
 
 impl Reader<'_> {
-    /// Returns the rules that a list of expressions makes; `None` if it translates an address and is not understood.
+    /// Returns the rules for a list of expressions; `None` if the list translates an address but is not understood.
     fn rules(&self, expressions: &[Value]) -> Option<Vec<Rule>> {
         let mut condition = Condition::default();
         let mut rules = Vec::new();
@@ -134,7 +134,7 @@ impl Reader<'_> {
                 "match" => match self.matched(body) {
                     Some(matched) => match condition.and(&matched) {
                         Some(both) => condition = both,
-                        None => return Some(rules), // no packet meets both
+                        None => return Some(rules), // no packet meets both conditions
                     },
                     None => condition.further = true,
                 },
@@ -193,8 +193,8 @@ impl Reader<'_> {
         Some(self.finished(condition, action))
     }
 
-    /// Returns the elements of a set or map, also of a named one; `None` if there are too many. A named set without
-    /// elements is empty.
+    /// Returns the elements of a set or map, which may be a named one; `None` if there are too many. A named set
+    /// without elements is empty.
     fn elements(&self, data: &Value) -> Option<Vec<Value>> {
         let elements = match data.as_str().and_then(|text| text.strip_prefix('@')) {
             Some(name) => {
@@ -262,7 +262,7 @@ fn pair(element: &Value) -> Option<(&Value, &Value)> {
     Some((if inner.is_null() { key } else { inner }, value))
 }
 
-/// Returns what an expression does, if it ends or leaves the rule.
+/// Returns the effect of an expression, if the expression ends or leaves the rule.
 fn action(expression: &Value) -> Option<Action> {
     let (name, body) = expression.as_object()?.iter().next()?;
     let target = || body["target"].as_str().map(str::to_owned);
@@ -347,7 +347,7 @@ fn condition_of(
 }
 
 fn number(value: &Value) -> Option<u16> {
-    // Of a range, the first counts.
+    // The first address or port of a range counts.
     let value = value["range"].get(0).unwrap_or(value);
     value.as_u64().and_then(|number| number.try_into().ok())
 }

@@ -1,5 +1,5 @@
-//! The rules of address translation (NAT), in one form for every tool that prints them, and the walk through them that
-//! finds the ports that they publish.
+//! The address translation (NAT) rules, in one form for every tool that prints them, and the search for the ports
+//! that they publish.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,9 +10,9 @@ use crate::model::{Family, Network, Protocol};
 /// The point at which the kernel translates the destination of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hook {
-    /// What arrives from other machines.
+    /// Traffic that arrives from other machines.
     Prerouting,
-    /// What programs of this machine send.
+    /// Traffic that programs of this machine send.
     Output,
 }
 
@@ -32,29 +32,30 @@ pub(super) struct Table {
     pub(super) chains: HashMap<String, Chain>,
 }
 
-/// A rule; a rule with a map is one for each element.
+/// A rule. A rule with a map becomes one `Rule` for each element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) condition: Condition,
     pub(super) action: Action,
-    /// Where it is found, in the words of the tool.
+    /// The place of the rule, as the tool prints it.
     pub(super) text: String,
 }
 
-/// What a rule does.
+/// The effect of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Sends the traffic to another address, or to this machine (`None`), and to another port, or the same (`None`).
+    /// Sends the traffic to another address, or to this machine (`None`), and to another port, or to the same port
+    /// (`None`).
     Forward { address: Option<IpAddr>, port: Option<u16> },
-    /// Continues in another chain, and then behind this rule.
+    /// Continues in another chain, and then after this rule.
     Jump(String),
-    /// Continues in another chain, and not behind this rule.
+    /// Continues in another chain, and not after this rule.
     Goto(String),
     /// Leaves this chain.
     Return,
     /// Ends the translation without a change, or drops the packet.
     End,
-    /// Nothing that matters here: counts, logs, marks.
+    /// An effect that is not relevant for published ports: counts, logs, marks.
     Continue,
 }
 
@@ -68,7 +69,7 @@ pub(super) enum Destination {
     Within(Network),
 }
 
-/// What a packet must be for a rule to apply. A field that is `None` accepts every packet.
+/// The packets to which a rule applies. A field that is `None` accepts every packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) family: Option<Family>,
@@ -79,12 +80,12 @@ pub(super) struct Condition {
     pub(super) except: Vec<Network>,
     /// The device on which the packet arrives.
     pub(super) device: Option<String>,
-    /// Whether there are conditions that are not evaluated: the source, a mark, the time.
+    /// Whether the rule has conditions that are not evaluated: the source, a mark, the time.
     pub(super) further: bool,
 }
 
 impl Condition {
-    /// Returns the condition under which both apply, or `None` if they exclude each other.
+    /// Returns the condition under which both conditions hold, or `None` if they exclude each other.
     pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),
@@ -125,7 +126,7 @@ impl Condition {
         }
     }
 
-    /// Whether every packet to which `other` applies also meets this condition, as far as that is known for sure.
+    /// Returns whether every packet to which `other` applies certainly meets this condition too.
     fn surely_covers(&self, other: &Condition) -> bool {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, _) => true,
@@ -174,12 +175,13 @@ pub(super) struct PublishingRule {
     pub(super) text: String,
 }
 
-/// Chains call each other at most this deep (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
+/// The maximum depth of calls between chains (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
-/// Rules that are visited at most: a hostile set could call each chain from each other one.
+/// The maximum number of rules that are visited: in a hostile rule set, each chain could call every other chain.
 const MOST_RULES: usize = 2_000_000;
 
-/// Returns the rules that publish ports, in the order in which the kernel applies them, and whether all were visited.
+/// Returns the rules that publish ports, in the order in which the kernel applies them, and whether all rules were
+/// visited.
 pub(super) fn publishing(tables: &[Table]) -> (Vec<PublishingRule>, bool) {
     let mut bases: Vec<(Hook, i64, &Table, &Chain)> = tables
         .iter()
@@ -210,7 +212,7 @@ struct Taken {
 impl Taken {
     fn add(&mut self, condition: Condition) {
         if condition.further || !condition.except.is_empty() {
-            return; // it never surely covers another one
+            return; // such a condition never certainly covers another one
         }
         match condition.address() {
             Some(address) => self.single.entry(address).or_default().push(condition),

@@ -4,12 +4,12 @@
 use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, lines, text};
 
-/// Where the database is: the second place is that of Alpine with a merged `/usr`.
+/// The paths of the database: the second path is for Alpine with a merged `/usr`.
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 /// Larger databases are not read. The database of a desktop has about 20 MiB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
-/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+/// Returns the data of the database about the requested files; `None` if there is no such database.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     for place in PLACES {
         if let Some(installed) = root.read(place, LARGEST)? {

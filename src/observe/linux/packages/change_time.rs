@@ -1,9 +1,9 @@
-//! The times at which the kernel changed an inode: of a program, and of the list that dpkg writes after it has put the
-//! programs of a package in place. A program whose inode has not changed since is the file that was installed, and its
-//! checksum need not be calculated.
+//! The times at which the kernel last changed two inodes: that of a program, and that of the list that dpkg writes
+//! after it has installed the programs of a package. If the inode of a program has not changed since, the program is
+//! the installed file, and its checksum need not be calculated.
 //!
-//! No program can set this time, except by setting the machine's clock. Archives and images of disks are another
-//! matter: the files in them get the times of the unpacking, or times that a tool invented. Such times are not used.
+//! No program can set this time, except by setting the machine's clock. Files from archives and disk images are an
+//! exception: they have the time of the unpacking, or a time that a tool chose. Such times are not used.
 
 use rustix::fs::Stat;
 
@@ -11,7 +11,8 @@ use rustix::fs::Stat;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChangeTime(i64, i64);
 
-/// The longest time in seconds between the writing of a list and the renaming of the file, which are one step of dpkg.
+/// The maximum time in seconds between the writing of a list and the renaming of the file. dpkg does both in one
+/// step.
 const ONE_STEP: i64 = 10;
 
 impl ChangeTime {
@@ -19,8 +20,8 @@ impl ChangeTime {
         ChangeTime(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
     }
 
-    /// Returns when a file was written, if the file was written here. A file from an archive has been modified long
-    /// before its inode changed, and in an image of a disk both times are often whole seconds.
+    /// Returns the time at which a file was written, if it was written on this machine. A file from an archive has
+    /// been modified long before its inode changed, and in an image of a disk both times are often whole seconds.
     pub(super) fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
@@ -29,8 +30,8 @@ impl ChangeTime {
         (is_one_step && modified.1 != 0).then_some(modified)
     }
 
-    /// Returns whether an inode with this time has not changed since a package was installed. Equal times prove nothing,
-    /// because several changes in one tick of the kernel's clock get the same time.
+    /// Returns whether an inode with this change time is unchanged since a package was installed. Equal times prove
+    /// nothing, because several changes in one tick of the kernel's clock get the same time.
     pub(super) fn is_before(self, installed: Option<Self>) -> bool {
         self.1 != 0 && installed.is_some_and(|installed| self < installed)
     }

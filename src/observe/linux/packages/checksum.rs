@@ -26,7 +26,7 @@ pub(super) enum Checksum {
 
 /// Returns the checksums of the program that its processes run, by the algorithms of `wanted`.
 ///
-/// The file is read through one of the processes, so that it is the one that runs, even if another file is at its path.
+/// The file is read through one of the processes. So it is the running file, even if another file is at its path.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;

@@ -16,22 +16,22 @@ const LARGEST_STATUS: usize = 128 * 1024 * 1024;
 /// The list of a package with 100,000 files has 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// Another path for the file that every package but one installs at a path.
+/// Another path for the file that every package except one installs at a path.
 #[derive(Debug, PartialEq, Eq)]
 struct Diversion<'d> {
     from: &'d [u8],
     to: &'d [u8],
-    /// The package whose file stays at the path; `:` if that is the administrator's own file.
+    /// The package whose file stays at the path; `:` if the administrator's own file stays.
     package: &'d [u8],
 }
 
-/// A file that is searched at a path of the lists.
+/// A search for a file in the lists.
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// Only this package's file is at the path of the file.
+    /// If set, only the file of this package is at the path.
     only: Option<&'d [u8]>,
-    /// This package's file is elsewhere.
+    /// If set, the file of this package is at another path.
     except: Option<&'d [u8]>,
 }
 
@@ -39,13 +39,13 @@ struct Search<'d> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stanza {
     version: Option<String>,
-    /// Whether its files are installed completely.
+    /// Whether the files of the package are installed completely.
     is_complete: bool,
-    /// The paths of its configuration files, which may change.
+    /// The paths of the configuration files, which may change.
     configuration: HashSet<Vec<u8>>,
 }
 
-/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+/// Returns the data of the database about the requested files; `None` if there is no such database.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     let Some(status) = root.read(STATUS, LARGEST_STATUS)? else { return Ok(None) };
     let diverted = root.read("var/lib/dpkg/diversions", LARGEST)?.unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns whether dpkg is running: the files and the checksums of a package can then be those of two versions.
+/// Returns whether dpkg is running: the files and the checksums of a package can then belong to two versions.
 pub(super) fn is_at_work(root: &Root) -> bool {
     root.names("var/lib/dpkg/updates")
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
@@ -106,7 +106,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// Returns the paths to search in the lists: a diverted file is listed under the path that it would have had.
+/// Returns the paths to search for in the lists: a diverted file is listed under the path that it would have had.
 fn searches<'d>(
     wanted: &WantedFiles<'d>,
     diversions: &[Diversion<'d>],
@@ -126,7 +126,7 @@ fn searches<'d>(
     searches
 }
 
-/// Returns the wanted paths that a package lists, each with the index of its file.
+/// Returns the requested paths that a package lists, each with the index of its file.
 fn listed<'d>(
     list: &[u8],
     package: &str,
@@ -197,7 +197,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
     stanzas
 }
 
-/// Parses the same bytes as every file of a database, for a fuzzer.
+/// Parses the bytes as every file of a database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let searches = searches(&wanted, &diversions(bytes, layout));

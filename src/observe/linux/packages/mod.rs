@@ -1,9 +1,9 @@
-//! Which package installed a program, and whether the program is still the file that the package installed.
+//! The package that installed a program, and whether the program is still the file that the package installed.
 //!
 //! The databases of dpkg, apk and pacman are read directly, without running those programs, below the root directory
-//! of the process: each container has its own files and databases. Everything there can be hostile or endless, so each
-//! file and all files together have a size limit, and the whole look-up has a time limit. What is not known in time is
-//! a gap.
+//! of the process: each container has its own files and databases. The content can be hostile or endless, so each
+//! file and all files together have a size limit, and the whole look-up has a time limit. A program without an answer
+//! in time is a gap.
 //!
 //! A different checksum counts as a modification only if the package promises that the file does not change:
 //! configuration files and files without a recorded checksum prove nothing.
@@ -33,10 +33,10 @@ use super::process;
 use super::tree::is_same;
 use crate::model::{ExeState, Gap, Note, Origin, OriginKind, Pid, Process, Stage};
 
-/// How to look packages up.
+/// The limits of a look-up of packages.
 #[derive(Clone, Copy, Debug)]
 struct Thoroughness {
-    /// How long all look-ups together may take.
+    /// The time limit for all look-ups together.
     limit: Duration,
     /// Whether to compare the programs with the checksums of their packages.
     verifies: bool,
@@ -45,24 +45,24 @@ struct Thoroughness {
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
 /// For `explain` and cards: a user waits for the answer, which is useful without the package too.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time: one that does not answer does not stop the
-/// others.
+/// The number of root directories that are searched at the same time, so that a directory that does not answer does
+/// not stop the others.
 const WORKERS: usize = 4;
 
-/// What a package recorded of a file.
+/// The data that a package records about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PackagedFile {
     package: String,
     version: Option<String>,
     checksum: Option<Checksum>,
-    /// When the package was installed here, if the database shows it. A file whose inode has not changed since then
-    /// is the file that the package installed.
+    /// The time at which the package was installed on this machine, if the database shows it. If the inode of the
+    /// file has not changed since then, the file is the one that the package installed.
     installed: Option<ChangeTime>,
 }
 
-/// The files to look up, by their path in its single spelling ([`Layout::canonical`]).
+/// The files to look up, by their normalized path ([`Layout::canonical`]).
 type WantedFiles<'p> = HashMap<&'p [u8], usize>;
-/// What was recorded of them: several packages can have recorded one file.
+/// The recorded data of each file: several packages can have recorded one file.
 type PackagedFiles = HashMap<usize, Vec<PackagedFile>>;
 
 /// A program file below a root directory, and the processes that run it.
@@ -84,14 +84,14 @@ struct Package {
     modified: Option<bool>,
 }
 
-/// What is known about the package of one program.
+/// The known facts about the package of one program.
 #[derive(Debug)]
 struct PackageLookup {
     pids: Vec<Pid>,
     package: Option<Package>,
-    /// Why its package, or whether it is modified, could not be determined.
+    /// The reason why the package, or whether the file is modified, could not be determined.
     trouble: Option<String>,
-    /// Whether it lies in a container with a database that only rpm can read.
+    /// Whether the program lies in a container with a database that only rpm can read.
     is_left_out: bool,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
         }
     }
     let note = Note {
-        what: "processes in containers, whose rpm database is not read".to_owned(),
+        what: "processes in containers with an rpm database, which is not read".to_owned(),
         count: Some(left_out),
         remedy: None,
         important: false,
@@ -126,7 +126,7 @@ pub(super) fn look_up(processes: &mut [Process]) -> (Vec<Gap>, Vec<Note>) {
     (gaps(unanswered), (left_out > 0).then_some(note).into_iter().collect())
 }
 
-/// Adds the names and versions of the packages that installed the programs, as far as they are found soon.
+/// Adds the names and versions of the packages that installed the programs, as far as they are found in a short time.
 pub(super) fn name(processes: &mut [Process]) {
     let unnamed = |process: &&Process| {
         can_be_packaged(process) && process.origin.as_ref().is_some_and(|origin| origin.package.is_none())
@@ -144,7 +144,7 @@ pub(super) fn name(processes: &mut [Process]) {
     }
 }
 
-/// Returns whether the file that runs is still at its path, where a package could have put it.
+/// Returns whether the running file is still at its path, and a package could have installed it there.
 fn can_be_packaged(process: &Process) -> bool {
     let kind = process.origin.as_ref().map(|origin| origin.kind);
     process.exe.as_ref().is_some_and(|exe| exe.state == ExeState::Present)
@@ -180,12 +180,12 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Returns the answers that come within the time limit. Threads that wait for a file are left behind; they end with
+/// Returns the answers that arrive within the time limit. Threads that wait for a file are not joined; they end with
 /// this process.
 fn answers(wanted: Vec<Pid>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
-    // If there is no thread, there are no answers, and every program is a gap.
+    // If no thread can be started, there are no answers, and every program is a gap.
     let _ = std::thread::Builder::new().spawn(move || start(&wanted, how, &sender));
     std::iter::from_fn(move || receiver.recv_timeout(end.saturating_duration_since(Instant::now())).ok())
 }
@@ -211,7 +211,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
     let own = origins.own().map(|tree| tree.root_id);
     let mut by_root: HashMap<(u64, u64), (OwnedFd, Vec<RunningFile>)> = HashMap::new();
     for pid in wanted {
-        // A process that has ended, or runs another file by now, is not judged by this one.
+        // A process that has ended, or now runs another file, is not judged by this file.
         let Some((root_id, root, program)) = program(*pid, &origins) else {
             let _ = sender.send(PackageLookup {
                 pids: vec![*pid],
@@ -297,7 +297,7 @@ fn answer(root: &Root, programs: &[RunningFile], how: Thoroughness, sender: &Sen
     }
 }
 
-/// Returns what every database below a root directory recorded, and why one could not be read.
+/// Returns the data of every database below a root directory, and the reason why a database could not be read.
 fn recorded(root: &Root, wanted: &WantedFiles<'_>) -> (PackagedFiles, Option<String>) {
     let mut all = PackagedFiles::new();
     let mut trouble = None;
@@ -349,7 +349,7 @@ fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Parses the same bytes as the database of every package manager, for a fuzzer; returns how much was found in them.
+/// Parses the bytes as the database of every package manager, for a fuzzer; returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let layout = Layout { merged: vec!["bin", "sbin", "lib"] };

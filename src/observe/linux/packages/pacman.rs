@@ -7,12 +7,13 @@ use super::root::{Layout, Root, trouble};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const LOCAL: &str = "var/lib/pacman/local";
-/// The description, the list of files or the compressed mtree of one package; the largest have some 10 MiB.
+/// The maximum size of the description, the list of files or the compressed mtree of one package; the largest have
+/// some 10 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
-/// A decompressed mtree.
+/// The maximum size of a decompressed mtree.
 const LARGEST_MTREE: usize = 256 * 1024 * 1024;
 
-/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+/// Returns the data of the database about the requested files; `None` if there is no such database.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.has(&format!("{LOCAL}/ALPM_DB_VERSION")) {
         return Ok(None);
@@ -43,7 +44,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the wanted paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
+/// Returns the requested paths under `%FILES%`, and whether they are under `%BACKUP%` too: such files may change.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -91,7 +92,7 @@ fn inflate(file: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 /// Returns the checksum of a path: each line is `./PATH KEYWORD=VALUE…`.
 fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
-    // Almost no line is decoded: only those that have the first letters of the file's name somewhere.
+    // Almost no line is decoded: only lines that contain the first letters of the file's name.
     let plain = path.rsplit(|byte| *byte == b'/').next()?;
     let plain = plain.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
     let finder = memmem::Finder::new(plain);
@@ -113,7 +114,7 @@ fn checksum(mtree: &[u8], layout: &Layout, path: &[u8]) -> Option<Checksum> {
     })
 }
 
-/// Undoes `\ooo`, three octal digits for a byte.
+/// Decodes `\ooo`, three octal digits for a byte.
 fn decode(word: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(word.len());
     let mut rest = word;
@@ -130,7 +131,7 @@ fn decode(word: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Parses the same bytes as every file of a database, for a fuzzer.
+/// Parses the bytes as every file of a database, for a fuzzer.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let listed = listed(bytes, layout, &wanted);

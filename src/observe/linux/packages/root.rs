@@ -1,4 +1,5 @@
-//! Reads the files of a package database below the root directory of a process, which in a container can be anything.
+//! Reads the files of a package database below the root directory of a process. In a container, this directory can
+//! have any content.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -10,31 +11,33 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// The files of a database are read up to this many bytes together. Debian with 3,000 packages has 100 MiB.
+/// The maximum number of bytes that are read of all files of a database together. Debian with 3,000 packages has 100
+/// MiB.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
 /// A database has at most this many packages. The largest distribution has 70,000 in all.
 const MOST_PACKAGES: usize = 100_000;
 /// The top directories that a distribution can merge into `/usr`.
 const MERGEABLE: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// A root directory, and what of its package databases has been read.
+/// A root directory, and the data that was read of its package databases.
 #[derive(Debug)]
 pub(in super::super) struct Root {
     directory: OwnedFd,
-    /// Whether it is the root of the observer, whose symbolic links and devices only root of this machine can make.
+    /// Whether the directory is the root of the observer, whose symbolic links and devices only root of this machine
+    /// can make.
     is_own: bool,
     bytes_left: std::cell::Cell<usize>,
     pub(super) layout: Layout,
 }
 
-/// Which top directories are links into `/usr`: a package may list `/bin/x` while the program is `/usr/bin/x`.
+/// The top directories that are links into `/usr`: a package may list `/bin/x` while the program is `/usr/bin/x`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) merged: Vec<&'static str>,
 }
 
 impl Layout {
-    /// Returns one spelling for every path of a file: relative, and without `usr/` if the directory is merged.
+    /// Returns the normalized form of every path of a file: relative, and without `usr/` if the directory is merged.
     pub(super) fn canonical<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -46,7 +49,7 @@ impl Layout {
     }
 }
 
-/// Returns why a file of a database cannot be used.
+/// Returns the reason why a file of a database cannot be used.
 pub(super) fn trouble(path: &str, why: impl std::fmt::Display) -> String {
     format!("/{path}: {why}")
 }
@@ -72,7 +75,7 @@ impl Root {
         if self.is_own {
             return openat(&self.directory, path, READ, Mode::empty());
         }
-        // Opening a device can already have an effect, so the type of the file is checked before it is opened.
+        // Opening a device can already have an effect, so the type of the file is checked first.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(&self.directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != kind {
@@ -81,7 +84,8 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether something is at the path. The answer is also true if the path cannot be examined.
+    /// Returns whether a file or directory exists at the path. The answer is also true if the path cannot be
+    /// examined.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }
@@ -92,7 +96,7 @@ impl Root {
         self.is_own.then(|| statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok())?
     }
 
-    /// Reads a file of up to `most` bytes; `None` if there is none.
+    /// Reads a file of up to `most` bytes; `None` if the file does not exist.
     pub(in super::super) fn read(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
         let file = match self.open(path, FileType::RegularFile) {
             Ok(file) => file,
@@ -118,7 +122,7 @@ impl Root {
         Ok(Some(bytes))
     }
 
-    /// Returns the names in a directory of a database, in no order.
+    /// Returns the names in a directory of a database, in any order.
     pub(in super::super) fn names(&self, path: &str) -> Result<Vec<CString>, String> {
         let said = |errno| trouble(path, errno);
         let directory = self.open(path, FileType::Directory).map_err(said)?;

@@ -11,7 +11,7 @@ use super::root::{Layout, Root};
 use super::{Checksum, PackagedFile, PackagedFiles, WantedFiles, from_hex, lines, text};
 
 const RPM: &str = "/usr/bin/rpm";
-/// Where the database is, in any of its formats, by the file that names it.
+/// The paths of the database, in any of its formats, by the file that identifies the format.
 const PLACES: [&str; 6] = [
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
@@ -31,7 +31,7 @@ pub(super) fn has_database(root: &Root) -> bool {
     PLACES.iter().any(|place| root.has(place))
 }
 
-/// Returns what the database recorded of the wanted files; `None` if there is no such database.
+/// Returns the data of the database about the requested files; `None` if there is no such database.
 pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<PackagedFiles>, String> {
     if !root.is_own() || !has_database(root) {
         return Ok(None);
@@ -43,7 +43,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
-/// Parses what [`FORMAT`] makes of packages; a line of another kind says that no package owns a file.
+/// Parses the output of [`FORMAT`] for packages; a line of another kind says that no package owns a file.
 pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;
@@ -63,7 +63,7 @@ pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) ->
                 };
                 let those = records.entry(*file).or_default();
                 if !those.contains(&record) {
-                    those.push(record); // a package is printed once for each of its files that was asked for
+                    those.push(record); // rpm prints a package once for each requested file of the package
                 }
             }
             _ => package = None,

@@ -24,7 +24,7 @@ fn lines_and_digits() {
     }
 }
 
-/// Debian 12, shortened; the administrator's and another package's diversions are made up.
+/// Debian 12, shortened; the diversions of the administrator and of another package are made up.
 mod dpkg_database {
     use std::fs;
     use std::os::unix::fs::symlink;
@@ -176,8 +176,8 @@ Version: 3
         assert_eq!(recorded(&root(), &wanted), (PackagedFiles::new(), None));
     }
 
-    /// A program that has not changed since dpkg put it in place is not read. One that changed later is: here it is not
-    /// the file that a process runs, and cannot be read.
+    /// A program that has not changed since dpkg installed it is not read. A program that changed later is read: in
+    /// this test it is not the file that a process runs, and cannot be read.
     #[test]
     fn a_program_that_has_not_changed_since_it_was_installed() {
         let directory = tempfile::tempdir().unwrap();
@@ -215,13 +215,13 @@ Version: 3
         assert_eq!(modified(before, true), (Some(false), false));
         assert_eq!(modified(before, false), (None, true), "the times in a container prove nothing");
         assert_eq!(modified(write(Some(listed)), true), (None, true));
-        // A list out of an archive: its inode changed when the archive was unpacked.
+        // A list from an archive: its inode changed when the archive was unpacked.
         let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 5));
         fs::File::options().write(true).open(&list).unwrap().set_times(old).unwrap();
         assert_eq!(modified(before, true), (None, true));
     }
 
-    /// Reads the database of the machine that runs the test, if it is one of Debian.
+    /// Reads the database of the machine that runs the test, if it is a Debian system.
     #[test]
     fn the_real_database() {
         let root = Root::new(fs::File::open("/").unwrap().into(), true);
@@ -266,7 +266,7 @@ Z:Q1short=
 R:z
 Z:Q2qZk+NkcGgWq6PiVxeFDCbJzQ2J0=
 ";
-    let abc = "a9993e364706816aba3e25717850c26c9cd0d89d"; // the sum of `abc` is what is recorded above
+    let abc = "a9993e364706816aba3e25717850c26c9cd0d89d"; // the recorded sum is the sum of `abc`
     let wanted: WantedFiles<'_> =
         [(&b"sbin/dropbear"[..], 0), (b"sbin/dbclient", 1), (b"sbin/y", 2), (b"sbin/z", 3), (b"none", 4)]
             .into();
@@ -314,7 +314,7 @@ fn pacman_database() {
     );
     let stored = |text: &str| {
         let length = u16::try_from(text.len()).unwrap();
-        let mut gzip = vec![31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 1]; // one block that is stored as it stands
+        let mut gzip = vec![31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 1]; // one block that is stored uncompressed
         gzip.extend(length.to_le_bytes());
         gzip.extend((!length).to_le_bytes());
         gzip.extend(text.as_bytes());
@@ -350,7 +350,7 @@ fn pacman_database() {
     assert_eq!(pacman::records(&root, &wanted), Ok(None));
 }
 
-/// What rpm 4.18 prints on Fedora, shortened; the old package is made up.
+/// The output of rpm 4.18 on Fedora, shortened; the old package is made up.
 #[test]
 fn rpm_output() {
     let output = b"\
