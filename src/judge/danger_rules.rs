@@ -39,7 +39,9 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         }
         Owner::Kernel if forwarding.is_none() => (None, dangers::danger_of_kernel(port, protocol)?),
         _ => {
-            let chosen_by_kernel = subject.snapshot.ephemeral_range(&entry.socket).is_some();
+            // A published port says nothing about the port of the service behind it.
+            let chosen_by_kernel =
+                forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let dangers = subject
                 .processes
                 .iter()
@@ -189,7 +191,7 @@ mod tests {
     use super::super::tests::{program_process, seen, socket};
     use super::*;
     use crate::findings::FindingKind;
-    use crate::model::{Configuration, Process, State};
+    use crate::model::{Configuration, Forwarding, Process, State};
     use crate::registry::Registry;
 
     /// Returns the `exposed` finding on a listener of this process.
@@ -390,6 +392,22 @@ mod tests {
         assert_eq!((severity, exposed.basis), (Severity::Warning, DangerBasis::Port));
         assert!(exposed.summary().starts_with("probably Redis"), "{}", exposed.summary());
         assert!(found("tcp/0.0.0.0:6379", proxy("/home/u/docker-proxy")).is_none(), "an impostor instead");
+    }
+
+    /// Docker chooses published ports inside the kernel's range too.
+    #[test]
+    fn the_number_of_a_published_port_does_not_count() {
+        let mut published = socket("tcp/0.0.0.0:49153", Owner::Kernel);
+        published.state = State::Published;
+        let to = Peer { address: [127, 0, 0, 1].into(), port: 7000 };
+        let forwarding = Some(Forwarding { to, rule: "a rule".to_owned() });
+        std::sync::Arc::make_mut(&mut published.attributes).forwarding = forwarding;
+        let behind = socket("tcp/127.0.0.1:7000", Owner::Held(vec![7].into()));
+        let process = redis("/usr/bin/redis-server", None);
+        let report = judge(seen(vec![published, behind], vec![process]), Registry::embedded());
+        let published = report.entries.iter().find(|entry| entry.socket.local.port == 49153).unwrap();
+        let exposed = published.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).unwrap();
+        assert_eq!((exposed.severity, exposed.basis), (Severity::Critical, DangerBasis::Default));
     }
 
     #[test]
