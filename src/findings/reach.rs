@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::text::{capitalized, sentence};
+use super::text::{FEW, capitalized, sentence};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{
     AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
@@ -174,7 +174,9 @@ impl Exposed {
             (DangerBasis::Environment, _) => ". The environment of the process shows this.",
             (DangerBasis::Password, _) => ". Its command line requires a password or a certificate.",
             (DangerBasis::Configuration, _) => ".",
-            (_, "none-by-default" | "optional") if has_condition(self.outsider_gets) => " (not checked).",
+            (_, "none-by-default" | "optional") if self.outsider_gets.to_lowercase().contains("unless") => {
+                " (not checked)."
+            }
             (_, "none-by-default" | "optional") => ", unless a password is set (not checked).",
             (_, "password") => ". It asks for a password.",
             _ => ".",
@@ -188,8 +190,11 @@ impl Exposed {
 #[must_use]
 pub fn firewall(reach: &Reach) -> Option<String> {
     let rule = reach.rule.as_deref()?;
-    let more = if reach.more > 0 { format!(" and {} more", reach.more) } else { String::new() };
-    let clients = format!("{}{more}", reach.from.join(", "));
+    let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
+    let clients = match reach.from.len() - named.len() + reach.more {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    };
     let only = if reach.from.iter().all(|client| client.starts_with("any")) { "" } else { "only " };
     Some(match reach.kind {
         ReachKind::Open => format!("the firewall lets in everyone ({rule})"),
@@ -197,13 +202,6 @@ pub fn firewall(reach: &Reach) -> Option<String> {
         ReachKind::Filtered => format!("the firewall lets in nobody ({rule})"),
         ReachKind::Unknown => format!("it is not known whom the firewall lets in ({rule})"),
     })
-}
-
-/// Returns whether a sentence names the condition itself, so that another one would only repeat it.
-fn has_condition(outsider_gets: &str) -> bool {
-    ["unless ", ", if ", ", where no ", "without it if "]
-        .iter()
-        .any(|begin| outsider_gets.to_lowercase().contains(begin))
 }
 
 /// A port that answers without a socket: a rule of the kernel forwards its traffic.

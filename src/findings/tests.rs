@@ -285,3 +285,30 @@ fn listings_show_no_flags_of_an_audit() {
     assert!(Flag::listed().count() < families.len());
     assert!(Flag::listed().all(|flag| flag.family() < FindingFamily::Policy));
 }
+
+#[test]
+fn whom_the_firewall_lets_in() {
+    use super::reach::firewall;
+    use crate::model::{Reach, ReachKind};
+    let text = |kind, from: &[&str], more, rule: Option<&str>| {
+        let from = from.iter().map(ToString::to_string).collect();
+        firewall(&Reach { kind, from, more, rule: rule.map(str::to_owned) })
+    };
+    for (kind, from, more, wanted) in [
+        (ReachKind::Open, &[][..], 0, "the firewall lets in everyone (rule)"),
+        (ReachKind::Filtered, &[], 0, "the firewall lets in nobody (rule)"),
+        (ReachKind::Limited, &["10.0.0.0/8"], 0, "the firewall lets in only 10.0.0.0/8 (rule)"),
+        (ReachKind::Limited, &["anyone on eth0"], 0, "the firewall lets in anyone on eth0 (rule)"),
+        (
+            ReachKind::Limited,
+            &["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4", "5.5.5.5"],
+            2,
+            "the firewall lets in only 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4 and 3 more (rule)",
+        ),
+        (ReachKind::Unknown, &[], 0, "it is not known whom the firewall lets in (rule)"),
+    ] {
+        assert_eq!(text(kind, from, more, Some("rule")).as_deref(), Some(wanted));
+    }
+    assert_eq!(text(ReachKind::Open, &[], 0, None), None, "no rules");
+    assert_eq!(text(ReachKind::Unknown, &[], 0, None), None, "only root may read them");
+}

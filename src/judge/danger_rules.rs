@@ -191,7 +191,8 @@ mod tests {
     use super::super::tests::{program_process, seen, socket};
     use super::*;
     use crate::findings::FindingKind;
-    use crate::model::{Configuration, Forwarding, Process, State};
+    use crate::model::firewall::{FilterBase, FilterChain, FilterHook, FilterTable, Interface};
+    use crate::model::{Configuration, Family, Firewall, Forwarding, Process, Snapshot, State};
     use crate::registry::Registry;
 
     /// Returns the `exposed` finding on a listener of this process.
@@ -202,6 +203,48 @@ mod tests {
         );
         let mut findings = report.entries[0].findings().iter();
         findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
+    }
+
+    /// Only a firewall that surely lets in nobody lowers the severity.
+    #[test]
+    fn a_firewall_that_lets_in_nobody() {
+        let base = FilterBase {
+            hook: FilterHook::Input,
+            priority: 0,
+            translates: false,
+            drops: true,
+            devices: None,
+            text: "policy drop of a chain".to_owned(),
+        };
+        let found = |drops: bool, uncertain: Option<&str>| {
+            let base = FilterBase { drops, ..base.clone() };
+            let chain = FilterChain { base: Some(base), ..FilterChain::default() };
+            let table = FilterTable { families: vec![Family::Ipv4], chains: vec![chain], sets: Vec::new() };
+            let interface = Interface {
+                name: "eth0".to_owned(),
+                is_up: true,
+                uncertain: uncertain.map(str::to_owned),
+                addresses: vec![([10, 0, 0, 1].into(), 24)],
+                ..Interface::default()
+            };
+            let firewall =
+                Firewall { interfaces: vec![interface], tables: vec![table], ..Firewall::default() };
+            let sockets = vec![socket("tcp/0.0.0.0:6379", Owner::Held(vec![7].into()))];
+            let snapshot = seen(sockets, vec![redis("/usr/bin/redis-server", None)]);
+            let report = judge(Snapshot { firewalls: vec![firewall], ..snapshot }, Registry::embedded());
+            let finding = report.entries[0].findings().iter().find(|one| one.flag() == Exposed::FLAG);
+            let finding = finding.unwrap();
+            (finding.severity, finding.sentence())
+        };
+        let (severity, text) = found(true, None);
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.contains(" The firewall lets in nobody (policy drop of a chain). "), "{text}");
+        let (severity, text) = found(false, None);
+        assert_eq!(severity, Severity::Critical);
+        assert!(text.contains("The firewall lets in everyone"), "{text}");
+        let (severity, text) = found(true, Some("an XDP program"));
+        assert_eq!(severity, Severity::Critical);
+        assert!(text.contains("It is not known whom the firewall lets in (an XDP program)."), "{text}");
     }
 
     fn redis(exe: &str, configuration: Option<(&str, AdmittedClients)>) -> Process {

@@ -159,6 +159,8 @@ struct EntryJson<'a> {
     reach: Option<ReachKind>,
     /// If only some can reach it: these.
     reach_from: Option<&'a [String]>,
+    /// How many more there are.
+    reach_more: Option<usize>,
     /// The rule of the firewall that decides.
     reach_rule: Option<&'a str>,
     inode: Option<u64>,
@@ -206,6 +208,7 @@ impl<'a> EntryJson<'a> {
             forwards_to: judged.forward_target().map(Forwarding::new),
             reach: reach.map(|reach| reach.kind),
             reach_from: reach.filter(|reach| !reach.from.is_empty()).map(|reach| &*reach.from),
+            reach_more: reach.filter(|reach| !reach.from.is_empty()).map(|reach| reach.more),
             reach_rule: reach.and_then(|reach| reach.rule.as_deref()),
             inode: socket.inode.map(u64::from),
             cookie: socket.cookie.map(u64::from),

@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::lab::{NOBODY, sleep, tcp};
-use crate::wires;
+use crate::{probing, wires};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -44,6 +44,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["in-namespace", namespace, what, ref places @ ..] => in_namespace(namespace, what, places),
         ["file-system", point, silence] => crate::fuse::serve(point, silence),
         ["portable"] => portable(),
+        ["serve", namespace, ref places @ ..] => probing::serve(namespace, places),
+        ["probe", namespace] => probing::probe(namespace),
         ["run", circumstance, ..] => launch(circumstance, &arguments[2..]),
         _ => Err(format!("no such helper: {words:?}").into()),
     };

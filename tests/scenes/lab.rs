@@ -6,7 +6,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -363,7 +363,7 @@ impl Server {
     }
 
     /// Returns the words of the helper's next line.
-    fn line(&mut self) -> Result<Vec<String>, Failed> {
+    pub fn line(&mut self) -> Result<Vec<String>, Failed> {
         let (_, from) = self.pipes.as_mut().ok_or("no helper")?;
         let mut line = Vec::new();
         let mut byte = [0];
@@ -371,6 +371,12 @@ impl Server {
             line.extend(byte);
         }
         Ok(String::from_utf8(line)?.split(' ').map(str::to_owned).collect())
+    }
+
+    /// Sends a helper a line.
+    pub fn send(&mut self, line: &str) -> Outcome {
+        let (to, _) = self.pipes.as_mut().ok_or("no helper")?;
+        Ok(writeln!(to, "{line}")?)
     }
 
     /// Ends a helper, and returns what it prints last.

@@ -59,9 +59,15 @@ mod policy;
 #[cfg(target_os = "linux")]
 mod privilege;
 #[cfg(target_os = "linux")]
+mod probing;
+#[cfg(target_os = "linux")]
 mod programs;
 #[cfg(target_os = "linux")]
 mod published;
+#[cfg(target_os = "linux")]
+mod reach;
+#[cfg(target_os = "linux")]
+mod reach_rules;
 mod report;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -92,6 +98,7 @@ fn main() -> std::process::ExitCode {
         addresses::SCENES,
         binding::SCENES,
         published::SCENES,
+        reach::SCENES,
         card::SCENES,
         namespaces::SCENES,
         many::SCENES,

@@ -24,14 +24,14 @@ const MACHINE: &str = "10.30.0.1";
 const CONTAINER: &str = "172.30.0.2";
 const SITUATIONS: usize = 200;
 
-fn sh(command: &str) -> Outcome {
+pub fn sh(command: &str) -> Outcome {
     let output = Command::new("sh").args(["-c", command]).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(()) } else { Err(format!("{command}: {error}").into()) }
 }
 
 /// Makes a network namespace with one wire to the machine.
-fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) -> Result<Server, Failed> {
+pub fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) -> Result<Server, Failed> {
     let server = lab.helper(["in-namespace", "-", "answer"])?;
     let pid = server.pid();
     sh(&format!(
@@ -125,7 +125,7 @@ const START: &str = "nft flush ruleset; iptables-legacy -t nat -F; iptables-lega
     for i in iptables-nft iptables-legacy; do $i -w -t nat -N MORE; $i -w -t nat -A PREROUTING -p tcp -j MORE; done";
 
 /// Returns whether the tools are there; prints which one is not.
-fn has_tools() -> bool {
+pub fn has_tools() -> bool {
     let missing = ["ip", "nsenter", "nft", "iptables", "iptables-legacy"]
         .into_iter()
         .find(|tool| sh(&format!("command -v {tool} >/dev/null")).is_err());

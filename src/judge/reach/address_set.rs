@@ -98,6 +98,27 @@ impl AddressSet {
         }
     }
 
+    /// Removes the addresses of another set.
+    pub(super) fn remove(&mut self, other: &AddressSet, family: Family) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            *self = AddressSet::default();
+            return;
+        }
+        let [(first, last)] = other.0[..] else {
+            *self = self.without(other, family);
+            return;
+        };
+        let ranges = Arc::make_mut(&mut self.0);
+        let from = ranges.partition_point(|(_, end)| *end < first);
+        let to = ranges.partition_point(|(start, _)| *start <= last).max(from);
+        let left = |(start, end): &(u128, u128)| {
+            let before = (*start < first).then(|| (*start, first - 1));
+            before.into_iter().chain((*end > last).then(|| (last + 1, *end))).collect::<Vec<_>>()
+        };
+        let pieces: Vec<_> = ranges[from..to].iter().flat_map(left).collect();
+        ranges.splice(from..to, pieces);
+    }
+
     /// Adds the ranges to a list.
     pub(super) fn push_to(&self, ranges: &mut Vec<(u128, u128)>) {
         ranges.extend_from_slice(&self.0);
@@ -110,6 +131,17 @@ impl AddressSet {
         }
         if self.is_empty() {
             self.clone_from(other);
+            return;
+        }
+        if let [(first, last)] = other.0[..] {
+            // Ten thousand rules for one address each are ordinary.
+            let ranges = Arc::make_mut(&mut self.0);
+            let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
+            let to = ranges.partition_point(|(start, _)| *start <= last.saturating_add(1)).max(from);
+            let merged = ranges[from..to]
+                .iter()
+                .fold((first, last), |(first, last), (start, end)| (first.min(*start), last.max(*end)));
+            ranges.splice(from..to, [merged]);
             return;
         }
         let all = self.0.iter().chain(other.0.iter()).copied().collect();
@@ -175,9 +207,20 @@ mod tests {
         ] {
             assert_eq!(found, wanted, "{name}");
         }
-        let mut sum = set(&[(1, 2)]);
-        sum.add(&set(&[(3, 3)]));
-        assert_eq!((sum.count(), sum.len()), (3, 1));
+        for (name, one, added, removed) in [
+            ("touching", (3, 3), &[(1, 3), (6, 9)][..], &[(1, 2), (6, 9)][..]),
+            ("between", (4, 4), &[(1, 2), (4, 4), (6, 9)], &[(1, 2), (6, 9)]),
+            ("across", (2, 7), &[(1, 9)], &[(1, 1), (8, 9)]),
+            ("inside", (7, 8), &[(1, 2), (6, 9)], &[(1, 2), (6, 6), (9, 9)]),
+            ("everything", (0, 99), &[(0, 99)], &[]),
+            ("behind", (20, 30), &[(1, 2), (6, 9), (20, 30)], &[(1, 2), (6, 9)]),
+        ] {
+            let (mut sum, mut rest) = (set(&[(1, 2), (6, 9)]), set(&[(1, 2), (6, 9)]));
+            sum.add(&set(&[one]));
+            rest.remove(&set(&[one]), Family::Ipv4);
+            assert_eq!((sum, rest), (set(added), set(removed)), "{name}");
+        }
+        assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::model::{Family, Firewall, Socket, State, unmapped};
 
 /// More classes of interfaces and addresses are not evaluated.
 const MOST: usize = 4096;
+/// The largest number of interfaces, times the addresses or the names that they are compared with.
+const MOST_COMPARISONS: usize = 8_000_000;
 
 /// Packets that arrive on one group of interfaces, for one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +22,8 @@ pub(super) struct Class {
     pub(super) interface: usize,
     /// The address, which stands for all that no constant separates from it.
     pub(super) address: IpAddr,
+    /// All addresses of the machine for which it stands.
+    pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
     /// Whether ordinary clients send such packets: to an address of this machine, through an interface that is up.
     pub(super) is_ordinary: bool,
@@ -44,6 +48,11 @@ pub(super) struct Classes {
 
 impl Classes {
     pub(super) fn of(firewall: &Firewall, constants: &Constants<'_>) -> Self {
+        let addresses: usize = firewall.interfaces.iter().map(|interface| interface.addresses.len()).sum();
+        let comparisons = firewall.interfaces.len().saturating_mul(addresses.max(constants.names.len()));
+        if comparisons > MOST_COMPARISONS {
+            return Classes { groups: Vec::new(), wildcard: Default::default(), is_complete: false };
+        }
         let mut groups: Vec<Group> = Vec::new();
         let mut known: HashMap<(Vec<bool>, Option<&str>), usize> = HashMap::new();
         for (at, interface) in firewall.interfaces.iter().enumerate() {
@@ -122,8 +131,13 @@ impl Classes {
         all.sort_unstable_by_key(|(_, address)| *address);
         for ((interface, class, delivery, is_ordinary), address) in all {
             let class = (interface, class, delivery);
-            let entry = chosen.entry(class).or_insert(Class { interface, address, delivery, is_ordinary });
+            let alike = Vec::new();
+            let new = Class { interface, address, alike, delivery, is_ordinary };
+            let entry: &mut Class = chosen.entry(class).or_insert(new);
             entry.is_ordinary |= is_ordinary;
+            if entry.alike.last() != Some(&address) {
+                entry.alike.push(address);
+            }
         }
         let mut classes: Vec<Class> = chosen.into_values().collect();
         classes.sort_unstable();
@@ -154,6 +168,7 @@ impl Classes {
                     .map(|(interface, group)| Class {
                         interface,
                         address,
+                        alike: vec![address],
                         delivery,
                         is_ordinary: group.is_up,
                     })
@@ -204,6 +219,14 @@ impl Classes {
 /// Returns the addresses of clients that ordinary packets have: neither of this machine, nor for several receivers, nor
 /// reserved. Rules that drop only packets from other addresses close a port to nobody.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
+    let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let own = own.filter(|(address, _)| family_of(*address) == family);
+    let own = AddressSet::of(own.map(|(address, _)| (number(*address), number(*address))).collect());
+    unreserved_clients(family).without(&own, family)
+}
+
+/// Returns the addresses that are neither for several receivers nor reserved.
+pub(super) fn unreserved_clients(family: Family) -> AddressSet {
     let reserved: &[(&str, &str)] = match family {
         Family::Ipv4 => &[
             ("0.0.0.0", "0.255.255.255"),
@@ -216,12 +239,8 @@ pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSe
         ],
     };
     let parsed = |text: &str| text.parse().map(number).unwrap_or_default();
-    let mut excluded: Vec<(u128, u128)> =
-        reserved.iter().map(|(first, last)| (parsed(first), parsed(last))).collect();
-    let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let own = own.filter(|(address, _)| family_of(*address) == family);
-    excluded.extend(own.map(|(address, _)| (number(*address), number(*address))));
-    AddressSet::of(excluded).complement(family)
+    let excluded = reserved.iter().map(|(first, last)| (parsed(first), parsed(last)));
+    AddressSet::of(excluded.collect()).complement(family)
 }
 
 /// Returns the addresses from which the kernel accepts no packet of another machine.

@@ -207,7 +207,8 @@ impl<'f> View<'f> {
                     .map_or(InterfaceName::Unknown, |one| InterfaceName::Known(one.name.clone())),
                 leaves_on: InterfaceName::None,
                 is_answer: false,
-                tracking: Tracking::Before,
+                is_later: false,
+                tracking: Tracking::New,
                 is_translated: false,
                 is_marked: false,
             };

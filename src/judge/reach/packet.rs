@@ -50,6 +50,8 @@ pub(super) struct Packet {
     pub(super) leaves_on: InterfaceName,
     /// Whether it answers the client.
     pub(super) is_answer: bool,
+    /// Whether the client sends it after the answer.
+    pub(super) is_later: bool,
     pub(super) tracking: Tracking,
     /// Whether its destination was translated.
     pub(super) is_translated: bool,
@@ -73,6 +75,8 @@ pub(super) enum Value<'p> {
 /// The bits of TCP's flags whose values are certain in a packet that opens or accepts a connection: all but those of
 /// congestion notification (RFC 3168).
 const CERTAIN_FLAGS: u64 = 0x3f;
+const SYN: u64 = 0x02;
+const ACK: u64 = 0x10;
 
 impl Packet {
     /// Returns the value of a field.
@@ -138,7 +142,12 @@ impl Packet {
         let of_status = conntrack::SOURCE_TRANSLATED | conntrack::DESTINATION_TRANSLATED;
         match field {
             FilterField::TcpFlags if self.protocol == 6 => {
-                Some((CERTAIN_FLAGS, if self.is_answer { 0x12 } else { 0x02 }))
+                let flags = match (self.is_answer, self.is_later) {
+                    (true, _) => SYN | ACK,
+                    (false, true) => ACK,
+                    (false, false) => SYN,
+                };
+                Some((CERTAIN_FLAGS, flags))
             }
             FilterField::ConnectionStatus => match self.tracking {
                 Tracking::Before => None,

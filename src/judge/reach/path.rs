@@ -53,27 +53,24 @@ pub(super) struct Path<'f, 'w> {
 
 impl<'f> Path<'f, '_> {
     /// Sends packets of every client on their way.
-    pub(super) fn send(&mut self, packet: &Packet, target: &Target<'_>) -> Outcome<'f> {
+    pub(super) fn send(&mut self, first: &Packet, target: &Target<'_>) -> Outcome<'f> {
         let mut outcome = Outcome::default();
-        let mut arriving = packet.clone();
-        let mut live = AddressSet::all(packet.family);
-        live = self.pass(&[FilterHook::Ingress], |_| true, &mut arriving, live, &mut outcome);
-        let before = |priority| priority < TRANSLATION;
+        let mut arriving = first.clone();
+        let mut live = AddressSet::all(first.family);
         live = self.pass(
-            &[FilterHook::Prerouting],
-            |c| !translates(c) && before(priority(c)),
+            &[FilterHook::Ingress, FilterHook::Prerouting],
+            is_early,
             &mut arriving,
             live,
             &mut outcome,
         );
         let translated = self.translate(&mut arriving, &mut live, target, &mut outcome);
-        let behind = |chain: &FilterChain| !translates(chain) && !before(priority(chain));
         // What keeps its destination goes to the socket.
         if target.has_socket {
             let mut packet = arriving.clone();
-            let left = self.pass(&[FilterHook::Prerouting], behind, &mut packet, live, &mut outcome);
+            let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, live, &mut outcome);
             let left = self.pass(&[FilterHook::Input], |_| true, &mut packet, left, &mut outcome);
-            self.answer(&packet, &left, &[FilterHook::Output, FilterHook::Postrouting], &mut outcome);
+            self.rest(first, &packet, &left, &mut outcome);
             outcome.arrived.add(&left);
         } else {
             outcome.lost.add(&live);
@@ -90,19 +87,12 @@ impl<'f> Path<'f, '_> {
             }
             packet.is_own = is_redirected || (target.is_own)(to.address);
             packet.is_translated = true;
-            let left = self.pass(&[FilterHook::Prerouting], behind, &mut packet, translated, &mut outcome);
-            let left = if packet.is_own {
-                let left = self.pass(&[FilterHook::Input], |_| true, &mut packet, left, &mut outcome);
-                self.answer(&packet, &left, &[FilterHook::Output, FilterHook::Postrouting], &mut outcome);
-                left
-            } else {
+            let left = self.pass(&[FilterHook::Prerouting], is_late, &mut packet, translated, &mut outcome);
+            if !packet.is_own {
                 packet.leaves_on = target.leaves_on.clone();
-                let hooks = [FilterHook::Forward, FilterHook::Postrouting];
-                let left = self.pass(&hooks, |_| true, &mut packet, left, &mut outcome);
-                let hooks = [FilterHook::Prerouting, FilterHook::Forward, FilterHook::Postrouting];
-                self.answer(&packet, &left, &hooks, &mut outcome);
-                left
-            };
+            }
+            let left = self.pass(last_hooks(&packet), |_| true, &mut packet, left, &mut outcome);
+            self.rest(first, &packet, &left, &mut outcome);
             outcome.arrived.add(&left);
         }
         outcome
@@ -130,11 +120,15 @@ impl<'f> Path<'f, '_> {
                     break;
                 }
                 let Some(is_certain) = is_called_for(chain, packet) else { continue };
-                if packet.tracking == Tracking::Before && !packet.is_answer {
-                    packet.tracking = tracking(chain);
-                }
+                let known = packet.tracking;
+                packet.tracking = tracking(chain, known);
+                let before = packet.tracking;
                 let mut walk = Walk::new(table, packet, &mut steps);
                 walk.base_chain(chain, live.clone());
+                // A rule may have excluded the packet from the tracking.
+                if walk.packet.tracking == before && before != Tracking::Uncertain {
+                    walk.packet.tracking = known;
+                }
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
                 // A destination that is translated at another point is not followed.
                 let translated: Vec<Decision<'f>> = translated.collect();
@@ -180,9 +174,6 @@ impl<'f> Path<'f, '_> {
             if !is_at(chain, FilterHook::Prerouting) || !translates(chain) || live.is_empty() {
                 continue;
             }
-            if packet.tracking == Tracking::Before {
-                packet.tracking = Tracking::New;
-            }
             let mut walk = Walk::new(table, packet, &mut steps);
             walk.base_chain(chain, live.clone());
             let (mut left, translated) = (walk.accepted, walk.translated);
@@ -212,32 +203,60 @@ impl<'f> Path<'f, '_> {
         at_target
     }
 
-    /// Sends the answers to these clients on their way. A client that may get none may not reach the service.
-    fn answer(
-        &mut self,
-        packet: &Packet,
-        clients: &AddressSet,
-        hooks: &[FilterHook],
-        outcome: &mut Outcome<'f>,
-    ) {
-        let mut answer = packet.clone();
-        answer.is_answer = true;
-        answer.leaves_on = std::mem::replace(&mut answer.arrives_on, packet.leaves_on.clone());
-        answer.tracking = match packet.tracking {
+    /// Sends the rest of the connection on its way: the answer, and what the client sends then. A client that loses any
+    /// of it may not be served, although its first packet arrives.
+    fn rest(&mut self, first: &Packet, last: &Packet, clients: &AddressSet, outcome: &mut Outcome<'f>) {
+        let tracking = match last.tracking {
             Tracking::Uncertain => Tracking::Uncertain,
             _ => Tracking::Established,
         };
-        answer.is_marked = false;
         let accepts = std::mem::take(&mut outcome.accepts);
         let drops = outcome.drops.len();
         let lost = std::mem::take(&mut outcome.lost);
-        self.pass(hooks, |chain| !translates(chain), &mut answer, clients.clone(), outcome);
-        // The packets arrive, but the client sees no answer: neither is certain.
-        let unanswered: Vec<Decision<'f>> = outcome.drops.drain(drops..).collect();
-        outcome.doubts.extend(unanswered);
+        let filters = |chain: &FilterChain| !translates(chain);
+        let mut answer = Packet { is_answer: true, is_marked: false, tracking, ..last.clone() };
+        answer.leaves_on = std::mem::replace(&mut answer.arrives_on, last.leaves_on.clone());
+        let hooks: &[FilterHook] = match last.is_own {
+            true => &[FilterHook::Output, FilterHook::Postrouting],
+            false => &[FilterHook::Prerouting, FilterHook::Forward, FilterHook::Postrouting],
+        };
+        self.pass(hooks, filters, &mut answer, clients.clone(), outcome);
+        if !DATAGRAMS.contains(&last.protocol) {
+            let mut early = Packet { is_later: true, tracking, ..first.clone() };
+            let hooks = [FilterHook::Ingress, FilterHook::Prerouting];
+            let live = self.pass(&hooks, is_early, &mut early, clients.clone(), outcome);
+            let Packet { is_marked, tracking, .. } = early;
+            let mut late = Packet { is_later: true, is_marked, tracking, ..last.clone() };
+            let live = self.pass(&[FilterHook::Prerouting], is_late, &mut late, live, outcome);
+            self.pass(last_hooks(&late), filters, &mut late, live, outcome);
+        }
+        // Neither is certain: that the client is served, or that it is not.
+        let unserved: Vec<Decision<'f>> = outcome.drops.drain(drops..).collect();
+        outcome.doubts.extend(unserved);
         outcome.lost.add(&lost);
         outcome.accepts = accepts;
     }
+}
+
+/// UDP and UDP-Lite: the first packet can be the only one.
+const DATAGRAMS: [u8; 2] = [17, 136];
+
+/// Returns the hooks between the decision where a packet goes and its destination.
+const fn last_hooks(packet: &Packet) -> &'static [FilterHook] {
+    match packet.is_own {
+        true => &[FilterHook::Input],
+        false => &[FilterHook::Forward, FilterHook::Postrouting],
+    }
+}
+
+/// Returns whether a chain for all arriving packets sees the destination to which the client sends.
+fn is_early(chain: &FilterChain) -> bool {
+    !translates(chain) && (is_at(chain, FilterHook::Ingress) || priority(chain) < TRANSLATION)
+}
+
+/// Returns whether a chain for all arriving packets sees the translated destination.
+fn is_late(chain: &FilterChain) -> bool {
+    !translates(chain) && priority(chain) >= TRANSLATION
 }
 
 fn is_at(chain: &FilterChain, hook: FilterHook) -> bool {
@@ -252,14 +271,15 @@ fn priority(chain: &FilterChain) -> i64 {
     chain.base.as_ref().map_or(0, |base| base.priority)
 }
 
-/// Returns how the connection of a new packet is tracked in a base chain.
-fn tracking(chain: &FilterChain) -> Tracking {
+/// Returns how the connection of a packet is tracked in a base chain, if it is tracked as `known` later.
+fn tracking(chain: &FilterChain, known: Tracking) -> Tracking {
     let Some(base) = &chain.base else { return Tracking::Uncertain };
     match base.hook {
+        _ if known == Tracking::Uncertain => known,
         FilterHook::Ingress => Tracking::Before,
-        FilterHook::Prerouting if base.priority < TRACKING => Tracking::Before,
-        FilterHook::Prerouting if base.priority == TRACKING => Tracking::Uncertain,
-        _ => Tracking::New,
+        FilterHook::Prerouting | FilterHook::Output if base.priority < TRACKING => Tracking::Before,
+        FilterHook::Prerouting | FilterHook::Output if base.priority == TRACKING => Tracking::Uncertain,
+        _ => known,
     }
 }
 

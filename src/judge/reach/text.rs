@@ -1,16 +1,19 @@
 //! From the fate of every class of packets to one answer, and the clients by name if only some reach the port.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::address_set::AddressSet;
 use super::constants::family_of;
-use super::destinations::{Class, Classes, impossible_clients, ordinary_clients};
+use super::destinations::{Class, Classes, impossible_clients, ordinary_clients, unreserved_clients};
 use super::packet::Delivery;
 use super::path::Outcome;
 use super::walk::Decision;
 use crate::model::{Family, Firewall, Reach, ReachKind};
 
-/// So many groups of clients are named.
+/// So many groups of clients are named, in machine formats too.
+const MOST: usize = 32;
+/// So many names stand in one entry.
 const FEW: usize = 4;
 
 /// A class of packets, and what happens to them.
@@ -104,8 +107,8 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
         from.extend(texts);
         more += others;
     }
-    more += from.len().saturating_sub(FEW);
-    from.truncate(FEW);
+    more += from.len().saturating_sub(MOST);
+    from.truncate(MOST);
     Reach { kind: ReachKind::Limited, from, more, rule: accepts() }
 }
 
@@ -154,45 +157,52 @@ fn names(
     }
     let (mut texts, mut more) = (Vec::new(), 0);
     for set in sets {
-        let here: Vec<&Class> = found.iter().filter(|one| one.clients == *set).map(|one| one.class).collect();
-        let elsewhere: Vec<&Class> =
-            found.iter().filter(|one| one.clients != *set).map(|one| one.class).collect();
-        let place = place(&here, &elsewhere, classes, firewall);
         let (clients, others) = clients(set, ordinary, family);
-        texts.extend(clients.into_iter().map(|client| format!("{client}{place}")));
-        more += others;
+        let here: Vec<&Class> = found.iter().filter(|one| one.clients == *set).map(|one| one.class).collect();
+        let all: Vec<&Class> = found.iter().map(|one| one.class).collect();
+        for place in places(&here, &all, classes, firewall) {
+            texts.extend(clients.iter().map(|client| format!("{client}{place}")));
+            more += others;
+        }
     }
     (texts, more)
 }
 
-/// Returns the interfaces and addresses that distinguish these classes from the others: ` on eth0`.
-fn place(here: &[&Class], elsewhere: &[&Class], classes: &Classes, firewall: &Firewall) -> String {
-    let mut text = String::new();
-    let has = |classes: &[&Class], group| classes.iter().any(|class| class.interface == group);
-    let mut groups: Vec<usize> = here.iter().map(|class| class.interface).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    if elsewhere.iter().any(|class| !has(here, class.interface)) {
-        let names: Vec<&str> = groups.iter().flat_map(|group| classes.names(*group, firewall)).collect();
-        text.push_str(" on ");
-        text.push_str(&few(&names));
+/// Returns the interfaces and addresses that distinguish these classes from the others: ` on eth0`, ` to 10.0.0.1`.
+fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewall) -> Vec<String> {
+    let groups = |of: &[&Class]| of.iter().map(|class| class.interface).collect::<BTreeSet<usize>>();
+    let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
+        of.iter().filter(|class| class.interface == group).flat_map(|class| addresses(class)).collect()
+    };
+    // The interfaces with the same addresses: all that the interface has (`None`), or some.
+    let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
+    for group in groups(here) {
+        let own = addresses(here, group);
+        let is_everything = own == addresses(all, group);
+        alike.entry((!is_everything).then_some(own)).or_default().push(group);
     }
-    if elsewhere.iter().any(|class| has(here, class.interface)) {
-        let mut addresses: Vec<String> = here
-            .iter()
-            .map(|class| match class.delivery {
-                Delivery::Unicast => class.address.to_string(),
-                Delivery::Broadcast => "broadcast addresses".to_owned(),
-                Delivery::Multicast => "multicast addresses".to_owned(),
-            })
-            .collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        text.push_str(" to ");
-        text.push_str(&few(&addresses));
+    let place = |(to, on): (Option<BTreeSet<String>>, Vec<usize>)| {
+        let mut text = String::new();
+        if on.len() < groups(all).len() {
+            let names: Vec<&str> = on.iter().flat_map(|group| classes.names(*group, firewall)).collect();
+            text += &format!(" on {}", few(&names));
+        }
+        if let Some(to) = to {
+            let to: Vec<&str> = to.iter().map(String::as_str).collect();
+            text += &format!(" to {}", few(&to));
+        }
+        text
+    };
+    alike.into_iter().map(place).collect()
+}
+
+/// Returns the addresses of a class by name.
+fn addresses(class: &Class) -> Vec<String> {
+    match class.delivery {
+        Delivery::Unicast => class.alike.iter().map(ToString::to_string).collect(),
+        Delivery::Broadcast => vec!["broadcast addresses".to_owned()],
+        Delivery::Multicast => vec!["multicast addresses".to_owned()],
     }
-    text
 }
 
 fn few(names: &[&str]) -> String {
@@ -204,12 +214,12 @@ fn few(names: &[&str]) -> String {
 
 /// Returns clients by name, and how many more networks there are.
 fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
-    let excluded = ordinary.without(set, family);
-    if excluded.is_empty() {
+    if ordinary.without(set, family).is_empty() {
         return (vec!["anyone".to_owned()], 0);
     }
+    let excluded = unreserved_clients(family).without(set, family);
     let (others, excluded_count) = excluded.networks(family, FEW);
-    let (networks, count) = set.networks(family, FEW);
+    let (networks, count) = set.networks(family, MOST);
     let text =
         |networks: &[crate::model::Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
     if excluded_count < count {
@@ -218,5 +228,5 @@ fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<Stri
         let more = if excluded_count > FEW { " and others" } else { "" };
         return (vec![format!("anyone but {}{more}", others.join(", "))], 0);
     }
-    (text(&networks), count.saturating_sub(FEW))
+    (text(&networks), count.saturating_sub(MOST))
 }

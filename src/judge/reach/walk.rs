@@ -224,18 +224,18 @@ impl<'f, 'w> Walk<'f, 'w> {
         match action {
             FilterAction::Accept => {
                 self.accepted.add(&may);
-                self.accepts.push((text, may));
+                self.accepts.extend((!sure.is_empty()).then(|| (text, sure.clone())));
             }
             FilterAction::Drop => {
                 if self.unusual == 0 {
                     self.dropped.add(&may);
-                    self.drops.push((text, may));
+                    self.drops.extend((!sure.is_empty()).then(|| (text, sure.clone())));
                 }
             }
             FilterAction::Return => live.returned.add(&may),
             FilterAction::Jump(name) => {
                 let back = self.chain(name, may, text, depth - 1);
-                live.here = live.here.without(&sure, self.packet.family);
+                live.here.remove(&sure, self.packet.family);
                 live.here.add(&back);
                 return;
             }
@@ -261,7 +261,7 @@ impl<'f, 'w> Walk<'f, 'w> {
             FilterAction::Continue => return,
             FilterAction::Unknown => self.give_up(&may, text),
         }
-        live.here = live.here.without(&sure, self.packet.family);
+        live.here.remove(&sure, self.packet.family);
     }
 
     /// Applies the action of the element that has the values of the packet.

@@ -14,6 +14,14 @@ use super::files::read_records;
 use super::netlink_dump::{attribute, dump, number, text};
 use crate::model::Family;
 
+/// The messages of nftables.
+const SUBSYSTEM: u16 = 10 << 8;
+/// The size of `nfgenmsg`.
+const BODY: usize = 4;
+
+/// Family and name of a table.
+pub(super) type TableName = (String, String);
+
 /// A base chain of nftables that has rules or drops packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BaseChain {
@@ -28,6 +36,7 @@ pub(super) struct BaseChain {
 #[derive(Debug, Default)]
 pub(super) struct RuleSets {
     chains: OnceCell<Result<Vec<BaseChain>, Errno>>,
+    dormant: OnceCell<Result<Vec<TableName>, Errno>>,
     nft: OnceCell<Result<Value, String>>,
     legacy: OnceCell<[Result<Vec<String>, Errno>; 2]>,
     /// For IPv4 and IPv6: on nftables, and legacy.
@@ -41,7 +50,26 @@ impl RuleSets {
     ///
     /// Returns an error if the kernel refuses.
     pub(super) fn chains(&self) -> Result<&[BaseChain], Errno> {
-        self.chains.get_or_init(base_chains).as_deref().map_err(|errno| *errno)
+        let read = || {
+            let mut chains = base_chains()?;
+            if !chains.is_empty() {
+                let dormant = self.dormant_tables()?;
+                chains.retain(|chain| {
+                    !dormant.iter().any(|(family, table)| *family == chain.family && *table == chain.table)
+                });
+            }
+            Ok(chains)
+        };
+        self.chains.get_or_init(read).as_deref().map_err(|errno| *errno)
+    }
+
+    /// Returns family and name of the tables of nftables that the kernel does not apply, although nft lists them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses.
+    pub(super) fn dormant_tables(&self) -> Result<&[TableName], Errno> {
+        self.dormant.get_or_init(dormant_tables).as_deref().map_err(|errno| *errno)
     }
 
     /// Returns the output of `nft --json list ruleset`.
@@ -122,7 +150,6 @@ fn output_of_first(paths: &[&str], arguments: &[&str]) -> Result<Vec<u8>, String
 
 /// Returns the chains that have rules or drop packets, by a dump of all chains (linux/netfilter/nf_tables.h).
 fn base_chains() -> Result<Vec<BaseChain>, Errno> {
-    const SUBSYSTEM: u16 = 10 << 8;
     const NEWCHAIN: u16 = 3;
     const GETCHAIN: u16 = 4;
     // A request would load the modules of a kernel that has no rules.
@@ -150,15 +177,30 @@ fn has_netfilter_messages() -> bool {
     text.lines().any(|line| line.split_whitespace().nth(1) == Some("12"))
 }
 
-fn base_chain(message: &[u8]) -> Option<BaseChain> {
-    const TABLE: u16 = 1;
-    const HOOK: u16 = 4;
-    const POLICY: u16 = 5;
-    const USE: u16 = 6;
-    const TYPE: u16 = 7;
-    /// The size of `nfgenmsg`.
-    const BODY: usize = 4;
-    let family = match message.first()? {
+/// Returns the dormant tables, by a dump of all tables (linux/netfilter/nf_tables.h).
+fn dormant_tables() -> Result<Vec<TableName>, Errno> {
+    const NEWTABLE: u16 = 0;
+    const GETTABLE: u16 = 1;
+    let found = dump(Some(NETFILTER), (SUBSYSTEM | GETTABLE, SUBSYSTEM | NEWTABLE), &[0; 4], |message| {
+        Some(dormant_table(message))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn dormant_table(message: &[u8]) -> Option<TableName> {
+    const NAME: u16 = 1;
+    const FLAGS: u16 = 2;
+    const DORMANT: u8 = 1;
+    let attributes = message.get(BODY..)?;
+    // The number is in network order.
+    let flags = attribute(attributes, FLAGS)?.get(3)?;
+    let name = text(attribute(attributes, NAME)?);
+    (flags & DORMANT != 0).then_some((family(message)?.to_owned(), name))
+}
+
+/// Returns the name of the family in a message.
+fn family(message: &[u8]) -> Option<&'static str> {
+    Some(match message.first()? {
         1 => "inet",
         2 => "ip",
         3 => "arp",
@@ -166,7 +208,16 @@ fn base_chain(message: &[u8]) -> Option<BaseChain> {
         7 => "bridge",
         10 => "ip6",
         _ => return None,
-    };
+    })
+}
+
+fn base_chain(message: &[u8]) -> Option<BaseChain> {
+    const TABLE: u16 = 1;
+    const HOOK: u16 = 4;
+    const POLICY: u16 = 5;
+    const USE: u16 = 6;
+    const TYPE: u16 = 7;
+    let family = family(message)?;
     let attributes = message.get(BODY..)?;
     attribute(attributes, HOOK)?;
     let value = |kind| attribute(attributes, kind).and_then(|value| number(value, 0));

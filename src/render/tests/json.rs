@@ -98,6 +98,7 @@ fn a_listing() {
       "forwards_to": null,
       "reach": null,
       "reach_from": null,
+      "reach_more": null,
       "reach_rule": null,
       "inode": 4711,
       "cookie": null,

@@ -251,3 +251,29 @@ No match among the 8 sockets seen.
 "#]],
     );
 }
+
+/// The exposure is marked if the firewall leaves less of it; a narrow table shows only that.
+#[test]
+fn what_the_firewall_leaves_of_an_exposure() {
+    use super::super::cells::{CellFormat, exposure};
+    let mut report = report(&scene());
+    let entry = &mut report.entries[0];
+    for (kind, long, short) in [
+        (ReachKind::Open, "any", "any"),
+        (ReachKind::Limited, "any (limited)", "limited"),
+        (ReachKind::Filtered, "any (filtered)", "filtered"),
+        (ReachKind::Unknown, "any", "any"),
+    ] {
+        entry.set_reach(Reach { kind, ..Reach::open() });
+        let cell = |form| exposure(entry, form).text.into_owned();
+        assert_eq!(
+            [
+                cell(CellFormat::Data),
+                cell(CellFormat::Complete),
+                cell(CellFormat::Long),
+                cell(CellFormat::Short)
+            ],
+            ["any", long, long, short]
+        );
+    }
+}

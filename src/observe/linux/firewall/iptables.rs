@@ -111,6 +111,8 @@ struct Options<'w> {
     goes: Option<&'w str>,
     to: Option<&'w str>,
     modules: Vec<&'w str>,
+    /// The options of the module `recent`, and whether each is negated.
+    recent: Vec<(&'w str, bool)>,
     protocol: Option<u8>,
     has_notrack: bool,
 }
@@ -123,16 +125,23 @@ fn rule(words: &[String], family: Family, text: String) -> FilterRule {
             ("!", Some((option, after))) => (true, option.as_str(), after),
             (option, _) => (false, option, after),
         };
-        let count = after.iter().take_while(|word| *word != "!" && !word.starts_with('-')).count();
+        // A comment can look like an option.
+        let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
+        let count = if is_text { after.len().min(1) } else { count(after) };
         let values: Vec<&str> = after.iter().take(count).map(String::as_str).collect();
         rest = after.get(count..).unwrap_or_default();
         options.read(option, &values, negated, family);
     }
     if options.modules.contains(&"recent") {
-        options.recent(words);
+        options.recent();
     }
     let action = options.action().unwrap_or(FilterAction::Unknown);
     FilterRule { text, conditions: options.conditions, action }
+}
+
+/// Returns how many values an option has.
+fn count(after: &[String]) -> usize {
+    after.iter().take_while(|word| *word != "!" && !word.starts_with('-')).count()
 }
 
 impl<'w> Options<'w> {
@@ -151,6 +160,8 @@ impl<'w> Options<'w> {
                 }
             }
             "--comment" => {}
+            // Read together, because their meaning depends on each other.
+            _ if self.modules.last() == Some(&"recent") => self.recent.push((option, negated)),
             _ => {
                 let condition = self.condition(option, values, negated, family);
                 self.conditions.extend(condition.unwrap_or(Some(FilterCondition::Unknown)));
@@ -263,19 +274,18 @@ impl<'w> Options<'w> {
             {
                 Some(None)
             }
-            // Read together, because their meaning depends on each other.
-            _ if self.modules.last() == Some(&"recent") => Some(None),
             _ => None,
         }
     }
 
     /// A list of recent clients: `--set` always applies, and a count of hits only to clients that send many packets.
-    fn recent(&mut self, words: &[String]) {
-        let has = |option: &str| words.iter().any(|word| word == option);
-        if has("--set") && !has("!") {
+    fn recent(&mut self) {
+        let has = |wanted: &str| self.recent.iter().any(|(option, _)| *option == wanted);
+        let is_negated = self.recent.iter().any(|(_, negated)| *negated);
+        if has("--set") && !is_negated {
             return;
         }
-        let counts = has("--hitcount") && has("--seconds") && !has("!");
+        let counts = has("--hitcount") && has("--seconds") && !is_negated;
         self.conditions.push(if counts { FilterCondition::Unusual } else { FilterCondition::Unknown });
     }
 

@@ -124,7 +124,8 @@ fn tables_of_nft(chains: &[BaseChain], sets: &RuleSets) -> Result<Vec<FilterTabl
         }
         tables.extend(read);
     }
-    let sorted: BTreeMap<_, _> = tables.into_iter().collect();
+    let dormant = sets.dormant_tables()?;
+    let sorted: BTreeMap<_, _> = tables.into_iter().filter(|(name, _)| !dormant.contains(name)).collect();
     Ok(sorted.into_values().collect())
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::super::rule_sets::TableName;
 use super::nft_fields::{ValueKind, field, numbers_of, value};
 use crate::model::Family;
 use crate::model::firewall::{
@@ -16,9 +17,6 @@ use crate::model::firewall::{
 const MOST_ELEMENTS: usize = 200_000;
 /// The text of a comment is cut at this length for reports.
 const LONGEST_COMMENT: usize = 80;
-
-/// Family and name of a table.
-pub(super) type TableName = (String, String);
 
 /// Returns the tables, and those with rules that only `iptables-nft-save` prints in full.
 pub(super) fn parse(root: &Value) -> (HashMap<TableName, FilterTable>, HashSet<TableName>) {
@@ -165,6 +163,7 @@ fn rules(expressions: &[Value], text: &str) -> Vec<FilterRule> {
     let mut rules = Vec::new();
     let mut conditions = Vec::new();
     for (at, expression) in expressions.iter().enumerate() {
+        conditions.extend(implied(expression));
         match read(expression) {
             Read::Nothing => {}
             Read::Condition(condition) => conditions.push(condition),
@@ -183,6 +182,28 @@ fn rules(expressions: &[Value], text: &str) -> Vec<FilterRule> {
         }
     }
     rules
+}
+
+/// Returns the condition that nft leaves out when it prints a rule, because the action implies it.
+fn implied(expression: &Value) -> Option<FilterCondition> {
+    let is = |field, number| {
+        let element = FilterElement { key: vec![FilterValue::Numbers(number, number)], action: None };
+        let elements = FilterElements::Listed(vec![element]);
+        Some(FilterCondition::In { fields: vec![field], elements, negated: false })
+    };
+    match expression["reject"]["type"].as_str() {
+        Some("icmp") => return is(FilterField::Family, 4),
+        Some("icmpv6") => return is(FilterField::Family, 6),
+        Some("tcp reset") => return is(FilterField::Protocol(None), 6),
+        _ => {}
+    }
+    let translation =
+        ["dnat", "snat", "masquerade", "redirect"].into_iter().find_map(|name| expression.get(name))?;
+    match translation["family"].as_str() {
+        Some("ip") => is(FilterField::Family, 4),
+        Some("ip6") => is(FilterField::Family, 6),
+        _ => None,
+    }
 }
 
 /// What an expression of a rule is.

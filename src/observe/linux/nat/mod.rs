@@ -143,6 +143,9 @@ impl Sources {
                 nft::RuleSet { of_iptables, ..nft::RuleSet::default() }
             }
         };
+        for dormant in sets.dormant_tables().into_iter().flatten() {
+            set.tables.remove(dormant);
+        }
         for (name, family) in families {
             let key = (name.to_owned(), "nat".to_owned());
             if set.of_iptables.contains(&key) {
