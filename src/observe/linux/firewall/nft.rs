@@ -249,6 +249,9 @@ fn read(expression: &Value) -> Read {
         "mangle" => match (body["key"]["meta"]["key"].as_str(), body["key"]["ct"]["key"].as_str()) {
             (Some("mark"), _) | (_, Some("mark")) => Read::Action(FilterAction::Mark),
             (Some("nftrace" | "priority" | "secmark" | "rtclassid"), _) => Read::Nothing,
+            // Options of TCP and the class of service decide nothing.
+            _ if body["key"].get("tcp option").is_some() => Read::Nothing,
+            _ if matches!(body["key"]["payload"]["field"].as_str(), Some("dscp" | "ecn")) => Read::Nothing,
             (_, Some("event" | "label" | "helper" | "timeout" | "secmark")) => Read::Nothing,
             _ => Read::Action(FilterAction::Unknown),
         },
