@@ -301,6 +301,15 @@ fn conditions_of_nft() {
         ("above a limit", r#"{"limit": {"rate": 1, "burst": 5, "per": "second", "inv": true}}, {"drop": null}"#.to_owned(), "filtered"),
         ("above a limit, accepted", r#"{"limit": {"rate": 1, "burst": 5, "per": "second", "inv": true}}, {"accept": null}"#.to_owned(), "unknown"),
         ("a rejection of IPv4", r#"{"reject": {"type": "icmp", "expr": "port-unreachable"}}"#.to_owned(), "filtered"),
+        (
+            "two excluded ports, which the kernel compares at once",
+            format!(
+                r#"{{"match": {{"op": "!=", "left": {}, "right": 1}}}}, {}"#,
+                payload("tcp", "sport"),
+                matched(&port, "!=", "80")
+            ),
+            "unknown",
+        ),
         ("an option of TCP", r#"{"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": {"rt": {"key": "mtu"}}}}, {"accept": null}"#.to_owned(), "open"),
         ("another destination", r#"{"mangle": {"key": {"payload": {"protocol": "ip", "field": "daddr"}}, "value": "1.1.1.1"}}, {"accept": null}"#.to_owned(), "unknown"),
         ("a queue", r#"{"queue": {"num": 0}}"#.to_owned(), "unknown"),

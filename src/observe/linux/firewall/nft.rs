@@ -174,7 +174,8 @@ fn rules(expressions: &[Value], text: &str) -> Vec<FilterRule> {
                 // What follows a map of verdicts applies to the packets that it does not have.
                 let is_understood = is_last || !matches!(action, FilterAction::Lookup(..));
                 let action = if is_understood { action } else { FilterAction::Unknown };
-                rules.push(FilterRule { text: text.to_owned(), conditions: conditions.clone(), action });
+                let conditions = without_merged_ports(&conditions);
+                rules.push(FilterRule { text: text.to_owned(), conditions, action });
                 if ends {
                     return rules;
                 }
@@ -182,6 +183,23 @@ fn rules(expressions: &[Value], text: &str) -> Vec<FilterRule> {
         }
     }
     rules
+}
+
+/// Returns the conditions without two that exclude one port each. nft 1.0.6 prints these apart, but its rule compares
+/// both ports at once: it applies unless both are the excluded ones.
+fn without_merged_ports(conditions: &[FilterCondition]) -> Vec<FilterCondition> {
+    let excludes_port = |condition: &FilterCondition| match condition {
+        FilterCondition::In { fields, negated: true, .. } => {
+            matches!(fields.as_slice(), [FilterField::SourcePort(_) | FilterField::DestinationPort(_)])
+        }
+        _ => false,
+    };
+    let is_merged = conditions.iter().filter(|condition| excludes_port(condition)).count() > 1;
+    let kept = |condition: &FilterCondition| match is_merged && excludes_port(condition) {
+        true => FilterCondition::Unknown,
+        false => condition.clone(),
+    };
+    conditions.iter().map(kept).collect()
 }
 
 /// Returns the condition that nft leaves out when it prints a rule, because the action implies it.
