@@ -68,6 +68,7 @@ Examples:
   portolan 3000             who listens on port 3000
   portolan nginx            every socket of nginx
   portolan -t 8000-8100     TCP listeners on these ports
+  portolan watch 3000 --until-listening   wait for port 3000
   sudo portolan audit       check every listener";
 
 const AFTER: &str = "\

@@ -85,8 +85,11 @@ fn list_option_error(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Options of other programs that this program does not have, each with the equivalent command.
-const HABITS: [(&str, &str); 6] = [
+/// Options that users expect from other programs, each with the equivalent command.
+const HABITS: [(&str, &str); 9] = [
+    ("--wait", "to wait for a port type portolan watch PORT --until-listening"),
+    ("--until-up", "to wait for a port type portolan watch PORT --until-listening"),
+    ("--until-down", "to wait until a port is free type portolan watch PORT --until-free"),
     ("-c", "for the sockets of a program type portolan NAME"),
     ("-g", "for the processes of a user type portolan --user NAME"),
     ("-k", "to end what listens on a port type kill $(portolan --pids 3000)"),

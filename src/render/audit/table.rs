@@ -56,6 +56,11 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
     }
     out.accepted(audit)?;
     out.folded(audit, listed.len())?;
+    if style.width.is_some() && !listed.is_empty() {
+        // The top of a long report has left the screen.
+        out.blank()?;
+        out.verdict(audit, fail_on)?;
+    }
     out.w.flush()
 }
 
@@ -177,12 +182,7 @@ impl AuditWriter<'_> {
             snapshot.taken.strftime("%Y-%m-%d %H:%M:%S UTC")
         );
         self.prose(Emphasis::Heading, "", &heading)?;
-        let tone = match audit.outcome(fail_on) {
-            AuditVerdict::Clear => Emphasis::Good,
-            AuditVerdict::Findings => Emphasis::Critical,
-            AuditVerdict::Incomplete => Emphasis::Warning,
-        };
-        self.prose(tone, "", &verdict(audit, fail_on))?;
+        self.verdict(audit, fail_on)?;
         let others = match snapshot.namespaces.len() {
             0 => String::new(),
             others => format!("Judged: this network namespace and {}. ", plural(others, "other")),
@@ -195,6 +195,15 @@ impl AuditWriter<'_> {
             self.prose(Emphasis::Quiet, "Note: ", &stderr::note(note))?;
         }
         Ok(())
+    }
+
+    fn verdict(&mut self, audit: &Audit<'_>, fail_on: Severity) -> io::Result<()> {
+        let tone = match audit.outcome(fail_on) {
+            AuditVerdict::Clear => Emphasis::Good,
+            AuditVerdict::Findings => Emphasis::Critical,
+            AuditVerdict::Incomplete => Emphasis::Warning,
+        };
+        self.prose(tone, "", &verdict(audit, fail_on))
     }
 
     /// Writes the services that other machines can reach, the most dangerous first.
