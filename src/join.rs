@@ -112,7 +112,7 @@ impl Entry {
         self.judgement.get_or_insert_default().reach = Some(reach);
     }
 
-    /// Returns the container of the socket: its name if that is known, else its ID.
+    /// Returns the container of the socket: its name, or else its ID.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         let group = self.socket.container.as_deref()?;

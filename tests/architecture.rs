@@ -1,5 +1,5 @@
-//! Enforces the architecture: which module may import which, which crates stay in which files, and that no files import
-//! each other in a circle. `.github/ARCHITECTURE.md` explains the modules.
+//! Enforces the architecture: the imports that each module may have, the files that may use each crate, and the
+//! absence of import circles. `.github/ARCHITECTURE.md` explains the modules.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -36,10 +36,10 @@ const MODULES: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// Imports that the table forbids but that still exist, by the beginning of the file's path. Only remove entries.
+/// Imports that the table forbids but that still exist, by the beginning of the file's path. Never add entries.
 const KNOWN_IMPORTS: [(&str, &str); 2] = [("policy/", "judge"), ("render/", "registry")];
 
-/// Circles of imports that are still there: the files of each. It only becomes shorter.
+/// The import circles that still exist: the files of each circle. Never add entries.
 const KNOWN_CIRCLES: [&[&str]; 0] = [];
 
 /// Crates that only these files may name.
@@ -54,7 +54,8 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),
-    // System calls: netlink and /proc, whether the reader of standard output has closed it, and atomic writes.
+    // System calls: netlink and /proc, the test whether the reader of standard output has closed it, and atomic
+    // writes.
     (
         "rustix",
         &["observe/linux/", "command/stdout.rs", "command/supervisor.rs", "command/atomic_write/linux.rs"],
@@ -122,7 +123,7 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(gone.is_empty(), "these circles are gone; remove them from the list: {gone:#?}");
 }
 
-/// A file of more lines has more than one job.
+/// The maximum number of lines of a file; a longer file has more than one purpose.
 const LONGEST: usize = 500;
 
 #[test]

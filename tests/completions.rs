@@ -39,7 +39,7 @@ fn typed_in(shell: &[&str], load: &[&str]) {
         eprintln!("{name} is not installed here: its completions are left out");
         return;
     }
-    // This process listens, under this name.
+    // This process listens, with this name.
     std::fs::write("/proc/self/comm", "zz-completed").unwrap();
     let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = tempfile::tempdir().unwrap();

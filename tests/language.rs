@@ -209,7 +209,7 @@ const TEXT_OF_OTHERS: [&str; 5] = [
     "tests/language.rs",
 ];
 
-/// Where a phrase is allowed, by the beginning of the file's path and the text around the phrase.
+/// A phrase that is allowed in files with this path prefix, if the text around it contains this text.
 struct Allowed {
     file: &'static str,
     text: &'static str,
@@ -262,7 +262,7 @@ fn compiled() -> Vec<(Regex, &'static Pattern)> {
     PATTERNS.iter().map(compile).collect()
 }
 
-/// Returns whether this phrase may stand in this text.
+/// Returns whether this phrase is allowed in this text.
 fn is_allowed(file: &str, text: &str, phrase: &str) -> bool {
     ALLOWED.iter().any(|allowed| {
         file.starts_with(allowed.file)

@@ -19,7 +19,7 @@ use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
 use support::Terminal;
 
-/// The rows of the terminals: more than any output here takes.
+/// The rows of the terminals: more than any output in these tests needs.
 const HEIGHT: u16 = 60;
 
 /// The dimensions of the terminal in the picture, in points.
@@ -93,7 +93,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Asserts that the picture of this name is up to date, or writes it.
+/// Asserts that the picture with this name is up to date, or writes it.
 fn shows(name: &str, picture: &str) {
     let path = root().join("src/docs/pictures").join(name);
     if std::env::var_os("PORTOLAN_BLESS").is_some() {

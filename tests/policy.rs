@@ -1,5 +1,5 @@
-//! Policies from the command line: errors, remarks, and what is never written. Listings come from the saved snapshot
-//! `tests/captures/five.json`; nothing here needs root.
+//! Policies from the command line: errors, remarks, and files that must not be written. Listings come from the saved
+//! snapshot `tests/captures/five.json`; no test needs root.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const SCHEMA: &str = "schema = \"portolan.policy/1\"\n";
 
-/// A directory with the files of a policy, and the program that runs in it.
+/// A directory with the files of a policy, in which the program runs.
 struct PolicyDirectory(TempDir);
 
 impl PolicyDirectory {
@@ -42,8 +42,8 @@ impl PolicyDirectory {
         self.command(arguments).output().unwrap()
     }
 
-    /// Asserts that every command that reads the policy fails alike: one line that begins with this text, exit code 2,
-    /// nothing on standard output and no file written.
+    /// Asserts that every command that reads the policy fails in the same way: one line that begins with this text,
+    /// exit code 2, nothing on standard output, and no written file.
     #[track_caller]
     fn refused(&self, file: &str, begins: &str) {
         self.refused_by(&["audit", "--from", "CAPTURE", "--policy", file], begins);
@@ -194,7 +194,8 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// A policy within the bounds is read; a larger or more deeply nested policy is refused before it costs time or memory.
+/// A policy within the limits is read; a larger or more deeply nested policy is refused before it costs time or
+/// memory.
 #[test]
 fn many_rules_are_read_or_refused() {
     let rules = |count: usize| {
@@ -249,7 +250,7 @@ fn a_check_lists_the_remarks_about_a_policy() {
             "p.toml: valid: 4 rules in 2 files, 4 remarks",
         ]
     );
-    // With a snapshot, the check reports rules that match nothing in it. Nothing in five.json is on port 80.
+    // With a snapshot, the check reports rules that match nothing in it. No listener in five.json is on port 80.
     let output = directory.run(&["policy", "check", "p.toml", "--from", "CAPTURE"]);
     assert!(stdout(&output).contains("p.toml:7:1: rule web matches no listener"), "{output:?}");
     let output = directory.run(&["policy", "check", "--here", "p.toml", "--from", "CAPTURE"]);
@@ -334,7 +335,8 @@ fn a_draft_is_written_atomically_and_never_over_another_file() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// A capture with a listener whose process is hidden: the draft says what it leaves out, and the exit code says so too.
+/// A capture with a listener whose process is hidden: the draft names the part that it leaves out, and the exit code
+/// is 3.
 #[test]
 fn a_draft_names_hidden_listeners_that_it_leaves_out() {
     let directory = PolicyDirectory::new(&[]);

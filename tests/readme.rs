@@ -1,4 +1,4 @@
-//! The README and the page about the audit show real output: every console block in them is run on a saved snapshot in
+//! The README and the page about the audit show real output: every console block is run on a saved snapshot in
 //! `tests/captures`, and compared. To write the blocks again: `PORTOLAN_BLESS=1 cargo test --test readme`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]

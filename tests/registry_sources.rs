@@ -1,4 +1,4 @@
-//! The committed registry and evidence are what the generator makes from their packages.
+//! The committed registry and evidence are equal to the output of the generator for their packages.
 //!
 //! `PORTOLAN_REGISTRY_SOURCES` names a directory with the files of the packages; `.ci/registry-sources DIRECTORY` fills
 //! it. If the variable is not set, or the directory does not exist, the tests are reported as ignored.

@@ -1,4 +1,4 @@
-//! The tools of other projects accept the files that are shipped with the program, and its output for those tools.
+//! Other projects' tools accept the files that are shipped with the program, and its output for these tools.
 //!
 //! `PORTOLAN_TOOLS` names a directory with those tools; `.ci/tools DIRECTORY` fills it. If the variable is not set, the
 //! tests that need a tool are reported as ignored.
@@ -128,7 +128,7 @@ fn metrics(tools: &Path) -> Result<(), Failed> {
         let mut promtool = Command::new(tools.join("promtool"));
         let output = promtool.args(["check", "metrics"]).stdin(fs::File::open(&path)?).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // The tool reports an objection to a name or a help text, and fails.
+        // The tool reports objections to names or help texts, and then fails.
         if !output.status.success() || !said.is_empty() {
             return Err(said.into());
         }
@@ -184,7 +184,7 @@ fn units(tools: &Path) -> Result<(), Failed> {
     let mut verify = Command::new(tools.join("systemd-analyze"));
     verify.arg("verify");
     for unit in ["portolan-audit.service", "portolan-audit.timer"] {
-        // The tool checks whether the program exists.
+        // The tool checks that the program exists.
         let text = fs::read_to_string(share("systemd").join(unit))?;
         let path = directory.path().join(unit);
         fs::write(&path, text.replace("/usr/bin/portolan", env!("CARGO_BIN_EXE_portolan")))?;
@@ -208,7 +208,7 @@ fn names() -> Result<(), Failed> {
     let capture = root().join("tests/captures/five.json");
     let written = String::from_utf8(audit(&capture, &["-o", "metrics"])?)?;
     let mut there = metric_names(&written);
-    // Without a policy there is no such date.
+    // Without a policy, this date is missing.
     there.insert("portolan_policy_timestamp_seconds");
     let rules = fs::read_to_string(share("prometheus/portolan.rules.yml"))?;
     let asked = expressions()?.join("\n");
@@ -232,8 +232,8 @@ fn names() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs every command of the examples in a directory with a saved snapshot, and returns the results by the file, the
-/// line and the exit code.
+/// Runs every command of the examples in a directory with a saved snapshot, and returns the results by file, line and
+/// exit code.
 fn typed(directory: &Path, file: &str, command: &str) -> Result<Vec<(String, Option<i32>)>, Failed> {
     let mut done = Vec::new();
     for line in fs::read_to_string(root().join("src/docs").join(file))?.lines() {
@@ -251,11 +251,11 @@ fn typed(directory: &Path, file: &str, command: &str) -> Result<Vec<(String, Opt
 }
 
 /// Every command of the examples does what its text says: the rules fail on the listeners in the saved snapshot; the
-/// policy that is drafted from the snapshot passes it and fails on another one.
+/// policy that is drafted from the snapshot accepts this snapshot and fails on another snapshot.
 fn gates() -> Result<(), Failed> {
     let five = fs::read_to_string(root().join("tests/captures/five.json"))?;
-    // Without the impostor on PostgreSQL's port, nothing needs a decision. With one that other machines can reach,
-    // there is a warning, and no rule of the draft allows it.
+    // Without the impostor on PostgreSQL's port, nothing needs a decision. With an impostor that other machines can
+    // reach, there is a warning, and no rule of the draft allows it.
     let impostor = "\"127.0.0.1\",\n        \"port\": 5432";
     let other = five.replacen(impostor, "\"0.0.0.0\",\n        \"port\": 5432", 1);
     let five = five.replacen(impostor, "\"127.0.0.1\",\n        \"port\": 15432", 1);

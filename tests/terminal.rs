@@ -1,5 +1,5 @@
-//! The program on a real pseudo-terminal: what a user sees there, and that `watch` restores the terminal however the
-//! run ends. The output is fed to a terminal emulator, and the tests read the emulator's screen.
+//! The program on a real pseudo-terminal: what a user sees, and that `watch` restores the terminal in all cases. The
+//! output is fed to a terminal emulator, and the tests read the emulator's screen.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
@@ -143,7 +143,7 @@ fn a_panic_gives_the_terminal_back() {
     terminal.is_up();
     terminal.press(b"x");
     assert_ne!(terminal.ended().code(), Some(0));
-    // The message of the panic appears on the restored terminal, where it stays readable.
+    // The message of the panic appears on the restored terminal, so it stays readable.
     let text = String::from_utf8_lossy(&terminal.bytes);
     let (_, after) = text.split_once("\x1b[?1049l").unwrap();
     assert!(after.contains("the worst has happened"), "{text:?}");
@@ -231,7 +231,7 @@ fn rows_that_do_not_fit_are_counted() {
     assert_eq!(terminal.ended().code(), Some(0));
 }
 
-/// If no screen can be drawn, or a machine reads the output, `watch` prints lines.
+/// If no screen can be drawn, or a program reads the output, `watch` prints lines.
 #[test]
 fn a_dumb_terminal_gets_a_stream() {
     let (_listener, _, target) = listener();
@@ -265,7 +265,7 @@ fn waiting_leaves_the_terminal_alone() {
 fn tables_and_cards_fit_every_terminal() {
     let (_listener, port, _) = listener();
     let port = port.to_string();
-    // The checkout may lie where the user nobody cannot reach it.
+    // The user nobody may not be able to reach the checkout.
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.path().join("portolan");
@@ -291,7 +291,7 @@ fn tables_and_cards_fit_every_terminal() {
             assert_eq!(terminal.ended().code(), Some(0), "{about}");
             let text = String::from_utf8(terminal.bytes.clone()).unwrap();
             assert_eq!(text.contains("\x1b["), environment.is_none(), "{about}: {text:?}");
-            // Output that is never cut need not fit, and a card needs a minimum width.
+            // Output that is never cut may be wider than the terminal, and a card needs a minimum width.
             let fits = !arguments.contains(&"wide") && (width > 20 || arguments[..] != ["explain", "3416"]);
             let mut longest = 0;
             for line in plain(&text).lines().filter(|_| fits) {
@@ -318,7 +318,7 @@ fn printed(width: u16, arguments: &[&str]) -> String {
     String::from_utf8(terminal.bytes.clone()).unwrap().replace('\r', "")
 }
 
-/// One listener is shown as a card, but only on a terminal, and only if nothing was asked for that a table has.
+/// One listener is shown as a card, but only on a terminal, and only if no option requests a feature of the table.
 #[test]
 fn one_match_is_a_card() {
     let (_listener, port, _) = listener();
@@ -356,7 +356,7 @@ fn one_match_is_a_card() {
     assert!(String::from_utf8(piped.stdout).unwrap().starts_with("PROTO "), "a pipe");
 }
 
-/// What keeps a port and does not listen is shown in a table, because there can be much of it.
+/// Sockets that occupy a port but do not listen are shown in a table, because there can be many of them.
 #[test]
 fn a_connection_is_not_a_card() {
     let (listener, port, _) = listener();

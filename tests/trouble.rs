@@ -65,8 +65,8 @@ fn a_reader_that_has_left() {
     }
 }
 
-/// A shell closes the output with `>&-`; the system's loader then gives the program an empty one, so the program ends
-/// as usual.
+/// A shell closes the output with `>&-`; the system's loader then gives the program an empty output, so the program
+/// ends as usual.
 #[test]
 fn a_closed_output() {
     for line in LINES {

@@ -1,4 +1,4 @@
-//! A listing, `explain` and `watch` on a real pseudo-terminal of every usual width, with colour and without, for root
+//! A listing, `explain` and `watch` on a real pseudo-terminal of every usual width, with and without colour, for root
 //! and for an ordinary user, and without a reader.
 
 #![cfg(target_os = "linux")]
@@ -23,8 +23,7 @@ fn listener() -> (TcpListener, u16, String) {
     (listener, port, format!("tcp/{port}"))
 }
 
-/// The program in a place that every user can reach, because the checkout may lie where the user nobody cannot reach
-/// it.
+/// The program in a place that every user can reach, because the user nobody may not be able to reach the checkout.
 static ANYWHERE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -47,7 +46,7 @@ fn as_user(user: Option<u32>, arguments: &[&str]) -> Command {
     program
 }
 
-/// Assertions about what was drawn.
+/// Assertions about the drawn output.
 impl Terminal {
     /// Asserts that every line fits, and that the output is plain text, except for colour if it is allowed.
     #[track_caller]
@@ -91,7 +90,7 @@ impl Terminal {
     }
 }
 
-/// Every command that draws, on terminals of every usual width, with colour and without, for root and for nobody, whose
+/// Every command that draws, on terminals of every usual width, with and without colour, for root and for nobody. The
 /// output must always name the gap.
 #[test]
 fn every_width_colour_and_user() {
@@ -114,7 +113,7 @@ fn every_width_colour_and_user() {
                 // A user who cannot see the program gets no flag about the program's file.
                 let flag = if user.is_some() { "ephem" } else { &first_flag()[..5] };
                 if watched {
-                    // The last line that is drawn: about a gap, or the last of the table.
+                    // The last line of the output: about a gap, or the last line of the table.
                     terminal.line_with(&[if user.is_some() { "portolan:" } else { flag }]);
                     terminal.until(&about, |lines| lines.iter().any(|line| line.contains(flag)));
                 } else {
@@ -161,7 +160,8 @@ fn twenty_columns_and_fewer() {
     }
 }
 
-/// A dumb terminal, or a user who disables colour, gets none; a user who forces colour gets it anywhere.
+/// A dumb terminal, or a user who disables colour, gets no colour; a user who forces colour gets colour on every
+/// terminal.
 #[test]
 fn colour_only_where_it_is_asked_for() {
     let (_listener, port, _) = listener();

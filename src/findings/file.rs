@@ -71,7 +71,8 @@ impl FindingKind for WritableExecutable {
         on_loopback: OnLoopback::Lower,
         description: "any user can replace the program file, script or class path, or could have put it there",
         why: "Any user can replace this program file, or could have put it there for the service to run.",
-        remedy: "find out who started the program; install it in a directory that only root can write, such as /usr/local/bin",
+        remedy: "find out who started the program; install the program in a directory that only root can \
+            write to, such as /usr/local/bin",
     };
 
     fn severity(&self) -> Severity {

@@ -53,7 +53,7 @@ pub struct Exposed {
     /// Whom the packet filter lets in, if that is known.
     #[serde(skip)]
     pub reach: Option<Box<Reach>>,
-    /// What a client that connects can do: one sentence that begins with a verb.
+    /// What a client can do after it connects: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
     /// How the service authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,

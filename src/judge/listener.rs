@@ -61,7 +61,7 @@ impl<'r> Listener<'r> {
         all.min_by_key(|reach| (reach.kind == ReachKind::Filtered, reach.kind))
     }
 
-    /// Returns its processes that could be read, the main one first: the one that started the others.
+    /// Returns the processes that could be read, with the main process first: the process that started the others.
     #[must_use]
     pub fn processes(&self) -> Vec<&'r Process> {
         let mut processes: Vec<&Process> = self.first().processes.iter().map(|process| &**process).collect();

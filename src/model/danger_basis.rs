@@ -9,7 +9,7 @@ named! {
         CommandLine = "command-line",
         /// An option in the environment says so.
         Environment = "environment",
-        /// The program does so by default, and nothing observed contradicts this.
+        /// The dangerous behaviour is the default of the program, and no observation contradicts it.
         Default = "default",
         /// The command line sets a password or asks for a certificate.
         Password = "password",

@@ -259,7 +259,7 @@ pub struct Snapshot {
     /// The packet filters of the namespaces, as far as they were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firewalls: Vec<Firewall>,
-    /// What could not be seen.
+    /// The parts that could not be seen.
     pub gaps: Vec<Gap>,
     /// Further facts for the reader.
     pub notes: Vec<Note>,

@@ -108,7 +108,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Compiles a pattern to a set of one: a set reports a pattern that is too large, where a single matcher panics.
+/// Compiles a pattern to a set of one: a set reports a pattern that is too large, but a single matcher panics.
 fn compile(text: &str) -> Result<GlobSet, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
     let set = glob.and_then(|glob| GlobSet::builder().add(glob).build());
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// globset itself takes a backslash for a separator on Windows.
+    /// globset itself reads a backslash as a separator on Windows.
     #[cfg(unix)]
     #[test]
     fn a_backslash_is_an_ordinary_character_outside_windows_paths() {

@@ -1,4 +1,4 @@
-//! Whether a rule holds for a listener: yes, no, or unknown because something was not visible.
+//! Returns whether a rule holds for a listener: yes, no, or unknown because something was not visible.
 
 use jiff::civil::Date;
 
@@ -9,8 +9,8 @@ use crate::model::{
 };
 use crate::query::{Answer, Quantifier, Subject, conditions};
 
-/// Returns whether a policy applies to a socket: to one that occupies its port without a connection, as in a comparison
-/// with a baseline.
+/// Returns whether a policy applies to a socket: the socket occupies its port and is not a connection, as in a
+/// comparison with a baseline.
 pub(super) const fn is_judged(socket: &Socket) -> bool {
     socket.state.holds_port()
 }
@@ -23,7 +23,7 @@ pub(super) struct RuleOnHost<'p> {
     pub(super) is_expired: bool,
 }
 
-/// Returns whether a rule for these hosts is in force on this one: a pattern matches its ID, its name, or one of its
+/// Returns whether a rule for these hosts applies on this host: a pattern matches its ID, its name, or one of its
 /// labels in the form `KEY=VALUE`.
 pub(super) fn on_host(hosts: &[Glob], host: &Host) -> Answer {
     if hosts.is_empty() {
@@ -59,8 +59,8 @@ pub(super) fn matches_rule(rule: &AllowRule, listener: &Entry, snapshot: &Snapsh
     answer
 }
 
-/// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on something
-/// that was not seen are left out.
+/// Returns the conditions that do not hold, one phrase each: `user is root, not postgres`. Conditions on facts that
+/// were not visible are left out.
 pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Vec<String> {
     CONDITIONS
         .iter()
@@ -73,7 +73,8 @@ pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -
         .collect()
 }
 
-/// Returns whether a rule is for the listener's port or for one of its programs, or names neither.
+/// Returns whether a rule is for the listener's port or for one of its programs, or has no condition on port and
+/// program.
 pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> bool {
     let is_program = |path: &str| {
         rule.executables
@@ -92,7 +93,7 @@ pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot
             .any(|exe| is_program(&exe.path))
 }
 
-/// Returns how many conditions do not hold, up to `enough`.
+/// Returns the number of conditions that do not hold, up to `enough`.
 pub(super) fn distance(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot, enough: usize) -> usize {
     let no = |condition: &&Condition| (condition.asks)(rule, listener, snapshot).is_no();
     CONDITIONS.iter().filter(no).take(enough).count()
@@ -116,7 +117,7 @@ pub(super) fn wanted(rule: &AllowRule) -> String {
     said
 }
 
-/// Lists at most three values, or two and a count: `a, b or 5 more`.
+/// Lists at most three values, or two values and a count: `a, b or 5 more`.
 fn or_list(values: &[String], word: &str, none: &str) -> String {
     match values {
         [] => none.to_owned(),
@@ -127,7 +128,7 @@ fn or_list(values: &[String], word: &str, none: &str) -> String {
     }
 }
 
-/// One condition a rule may name.
+/// One condition of a rule.
 struct Condition {
     name: &'static str,
     asks: fn(&AllowRule, &Entry, &Snapshot) -> Answer,
@@ -278,7 +279,7 @@ fn on_port(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> Answer {
     rule.ports.iter().map(one).max().unwrap_or(Answer::Yes)
 }
 
-/// Returns whether a socket's port is one of these.
+/// Returns whether a socket's port is one of these ports.
 pub(super) fn is_among(ports: Ports, socket: &Socket, snapshot: &Snapshot) -> Answer {
     let port = socket.local.port;
     match ports {
@@ -322,10 +323,10 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the file of a rule. A path stands for the file that it leads to on this machine, or
-/// in the container that the rule names, so a file in memory, one that is mounted over the path or one in the directory
-/// tree of a user does not match. A pattern that begins with a wildcard names no directory, so it only matches files
-/// that users cannot have put there: anyone can give a file any name.
+/// Returns whether a process runs the file of a rule. A path stands for the file at this path on this machine, or in
+/// the container that the rule names. So a file in memory, a file that is mounted over the path, or a file in the
+/// root directory of a user does not match. A pattern that begins with a wildcard names no directory, so it matches
+/// only files that users cannot replace: any user can give a file any name.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -341,7 +342,7 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the path of a program file, and why a rule for that path may not match it.
+/// Returns the path of a program file, and the reason why a rule for that path may not match the file.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
@@ -361,7 +362,7 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // The other programs of the rule run nothing else.
+        // The other programs of the rule run no script or module.
         None => !rule.executables.is_empty(),
     })
 }

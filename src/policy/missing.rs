@@ -15,21 +15,21 @@ use crate::judge::audit::{AuditFinding, Subject};
 use crate::model::{Gap, Network, Snapshot, Stage};
 use crate::query::Answer;
 
-/// The maximum number of findings per rule; the last one says how many more there are.
+/// The maximum number of findings per rule; the last finding says how many more there are.
 const MOST: usize = 16;
 
 /// One requirement of a rule: the index of its protocol, address and port in the lists of the rule; 0 for an empty
 /// list.
 type Requirement = (usize, usize, usize);
 
-/// Returns the findings for missing listeners, and the gaps for those that may exist but were not visible.
+/// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
 pub(super) fn missing_listeners<'r>(
     rules: &[RuleOnHost<'_>],
     listeners: &[Entry],
     snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    // A socket that is only bound serves nobody.
+    // A socket that is only bound serves no client.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps_met) = met_requirements(rule, &judged, snapshot);
@@ -45,7 +45,7 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns how many parts a list requires: one if it is empty.
+/// Returns the number of parts of a list: one for an empty list.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }
@@ -58,7 +58,7 @@ fn requirements(rule: &AllowRule) -> impl Iterator<Item = Requirement> + use<> {
     })
 }
 
-/// Returns the requirements that are met, and those that may be.
+/// Returns the requirements that are met, and the requirements that may be met.
 fn met_requirements(
     rule: &AllowRule,
     listeners: &[&Entry],
@@ -89,7 +89,7 @@ fn met_requirements(
     (met, perhaps_met)
 }
 
-/// Returns whether everything that a rule requires would have been visible.
+/// Returns whether every listener that a rule requires would have been visible.
 fn all_seen(rule: &AllowRule, listeners: &[Entry], snapshot: &Snapshot) -> bool {
     let unseen = |stage| snapshot.gaps.iter().any(|gap| gap.stage == stage);
     let own = rule.namespaces.is_empty() || rule.namespaces.contains(&Namespaces::Own);

@@ -1,9 +1,10 @@
-//! The policy: what may listen, what must listen, and the severity of each kind of finding on this host.
+//! The policy: the listeners that are allowed, the listeners that are required, and the severity of each kind of
+//! finding on this host.
 //!
 //! This module turns bytes into a [`Policy`], a policy and a report into findings, and a report into a policy that
-//! allows it. All conditions of a rule must hold; the first rule that holds decides. An unknown value neither fulfils a
-//! condition nor breaks one: such a listener is neither allowed nor flagged, but a gap. This module opens no file: the
-//! caller passes in the included files. The renderers write the texts for people.
+//! allows it. All conditions of a rule must hold; the first rule whose conditions hold decides. With an unknown
+//! value, a condition is undecided: the listener is neither allowed nor flagged, but a gap. This module opens no
+//! file: the caller passes in the included files. The renderers write the texts for people.
 
 mod apply;
 mod check;
@@ -31,19 +32,19 @@ pub use glob::Glob;
 pub(crate) use parse::{ALLOW_KEYS, SEVERITY_KEYS};
 pub use parse::{Included, parse};
 
-/// The schema of a policy file; a file of another one is refused.
+/// The schema of a policy file. A file with another schema is refused.
 pub const POLICY_SCHEMA: &str = "portolan.policy/1";
 
-/// More rules are refused, over all the files of a policy.
+/// The maximum number of rules in all files of a policy.
 pub const MOST_RULES: usize = 5_000;
 
-/// More files are refused, the included ones counted.
+/// The maximum number of files of a policy, including the included files.
 pub const MOST_FILES: usize = 64;
 
-/// Where something stands in a policy file.
+/// A position in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Position {
-    /// The file as it was named.
+    /// The file name, as in the command line or the `include`.
     pub file: Arc<str>,
     /// Line, from 1.
     pub line: usize,
@@ -57,12 +58,12 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why a policy cannot be used, in one line, with the position.
+/// The reason why a policy cannot be used, in one line, with the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     /// The position.
     pub at: Position,
-    /// What is wrong, and the remedy.
+    /// The problem, and the remedy.
     pub what: String,
 }
 
@@ -74,25 +75,25 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// A policy, with everything it includes.
+/// A policy with all included files.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// What may listen, and what must; the first that holds decides.
+    /// The rules for allowed and required listeners; the first rule whose conditions hold decides.
     pub allow: Vec<AllowRule>,
-    /// The severity of findings; the first rule that holds decides.
+    /// The rules for the severity of findings; the first rule whose conditions hold decides.
     pub rules: Vec<SeverityRule>,
-    /// The files it was read from, in the order of their rules.
+    /// The files of the policy, in the order of their rules.
     pub files: Vec<Arc<str>>,
 }
 
-/// A rule of what may listen. Every condition that is named must hold; an empty list is none.
+/// A rule that allows listeners. Every condition of the rule must hold; an empty list is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AllowRule {
-    /// Its name in every verdict; no two rules share one.
+    /// The name of the rule in every verdict; no two rules have the same name.
     pub id: String,
-    /// Where it stands.
+    /// The position of the rule.
     pub at: Position,
-    /// Hosts on which it is in force; none for all.
+    /// The hosts on which the rule applies; an empty list for all hosts.
     pub hosts: Vec<Glob>,
     /// Ports.
     pub ports: Vec<Ports>,
@@ -100,32 +101,35 @@ pub struct AllowRule {
     pub protocols: Vec<Protocol>,
     /// Local addresses, as bound.
     pub addresses: Vec<Network>,
-    /// Who can reach the listener.
+    /// The exposure of the listener.
     pub exposures: Vec<Exposure>,
-    /// The device it is bound to.
+    /// The device that the listener is bound to.
     pub devices: Vec<Glob>,
-    /// Program files: the file of each process must match one.
+    /// The program files: the file of each process must match one of these patterns.
     pub executables: Vec<ExecutablePattern>,
-    /// What interpreters and relays run: the script, module, class, code or destination of each process must match one.
+    /// The scripts, modules, classes, code or destinations of interpreters and relays: that of each process must
+    /// match one of these patterns.
     pub runs: Vec<Glob>,
-    /// The user of each process must be among them; for the kernel's own sockets, the user of the socket.
+    /// The users: the user of each process must be one of these. For a socket of the kernel, the user of the socket
+    /// must be one of these.
     pub users: Vec<User>,
-    /// The systemd unit of each process must be among them.
+    /// The systemd units: the unit of each process must be one of these.
     pub units: Vec<Glob>,
-    /// The container of each process must be among them.
+    /// The containers: the container of each process must be one of these.
     pub containers: Vec<Glob>,
-    /// Network namespaces; where none is named, the observer's own.
+    /// The network namespaces; an empty list for the observer's own.
     pub namespaces: Vec<Namespaces>,
-    /// Why it may listen.
+    /// The reason why the listener is allowed.
     pub reason: Option<String>,
-    /// Who is responsible for the rule.
+    /// The person or team that is responsible for the rule.
     pub owner: Option<String>,
-    /// The last day it is in force (UTC).
+    /// The last day on which the rule applies (UTC).
     pub expires: Option<Date>,
-    /// Findings that are accepted for what it allows, in addition to those about the purpose of the port.
+    /// Findings that are accepted for the listeners of the rule, in addition to findings about the purpose of the
+    /// port.
     pub accept: Vec<Flag>,
-    /// Whether what it allows must be there: for each of its protocols, addresses and ports at least one listener,
-    /// where a range and a block of addresses count as one.
+    /// Whether the listeners of the rule must exist: at least one listener for each of its protocols, addresses and
+    /// ports. A range and a block of addresses count as one.
     pub required: bool,
 }
 
@@ -134,7 +138,7 @@ pub struct AllowRule {
 pub enum Ports {
     /// These.
     Range(PortRange),
-    /// The ports that the kernel of the host hands out to programs that ask for any.
+    /// The ports that the kernel of the host hands out to programs that ask for any port.
     Ephemeral,
 }
 
@@ -143,7 +147,7 @@ pub enum Ports {
 pub enum ExecutablePattern {
     /// No process: the kernel itself.
     Kernel,
-    /// The path of its file.
+    /// The path of the program file.
     File(Glob),
 }
 
@@ -151,7 +155,7 @@ impl ExecutablePattern {
     /// Parses a pattern of a program's path, or `kernel`.
     ///
     /// # Errors
-    /// Returns what is wrong with the text: a pattern that cannot match an absolute path is refused.
+    /// Returns an error that names the problem. A pattern that cannot match an absolute path is refused.
     pub fn named(text: &str) -> Result<Self, String> {
         if text == "kernel" {
             return Ok(ExecutablePattern::Kernel);
@@ -189,42 +193,42 @@ impl User {
 pub enum Namespaces {
     /// The observer's own.
     Own,
-    /// Another one that has no name.
+    /// Another namespace without a name.
     Unnamed,
-    /// Another one, by its name.
+    /// Another namespace, by its name.
     Named(Glob),
 }
 
 /// A rule about the severity of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeverityRule {
-    /// Its name in every verdict.
+    /// The name of the rule in every verdict.
     pub id: String,
-    /// Where it stands.
+    /// The position of the rule.
     pub at: Position,
-    /// Hosts on which it is in force; none for all.
+    /// The hosts on which the rule applies; an empty list for all hosts.
     pub hosts: Vec<Glob>,
-    /// The findings it is about.
+    /// The codes of the findings.
     pub codes: Vec<Flag>,
     /// The severity; `None` if these findings are switched off.
     pub severity: Option<Severity>,
     /// Why.
     pub reason: String,
-    /// Who is responsible for the rule.
+    /// The person or team that is responsible for the rule.
     pub owner: Option<String>,
-    /// The last day it is in force (UTC).
+    /// The last day on which the rule applies (UTC).
     pub expires: Option<Date>,
 }
 
-/// Returns whether a finding only questions the purpose of a port: an allowed listener has answered that. Being allowed
-/// does not answer which program it is, and what it does to other programs.
+/// Returns whether a finding only questions the purpose of a port. A rule that allows the listener answers this
+/// question, but not the questions about the identity of the program and its effect on other programs.
 #[must_use]
 pub fn questions_the_port(flag: Flag) -> bool {
     flag.family() == FindingFamily::Registry
 }
 
 impl AllowRule {
-    /// Returns whether the rule requires nothing of a listener except the protocol, the namespace and the host.
+    /// Returns whether the rule has no condition on a listener except the protocol, the namespace and the host.
     #[must_use]
     pub fn allows_everything(&self) -> bool {
         let every = |text: &str| text.parse().is_ok_and(|network: Network| self.addresses.contains(&network));
@@ -235,7 +239,7 @@ impl AllowRule {
                 || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all())))
             && self.users.is_empty()
             && self.runs.is_empty()
-            // Not every listener has a device, a unit or a container: any pattern leaves some out.
+            // Not every listener has a device, a unit or a container, so any pattern excludes some listeners.
             && self.devices.is_empty()
             && self.units.is_empty()
             && self.containers.is_empty()

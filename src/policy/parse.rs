@@ -1,7 +1,7 @@
-//! Parses a policy from the bytes of its files: every word is understood or refused, with file, line and column.
+//! Parses a policy from the bytes of its files. Every word is understood or refused, with file, line and column.
 //!
-//! The files are hostile input. The caller bounds their size and the number of files, this parser bounds the number of
-//! rules, and the TOML parser bounds how deep values nest.
+//! The files are hostile input. The caller bounds their size and the number of files, this parser bounds the number
+//! of rules, and the TOML parser bounds the depth of values.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,10 +31,11 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` gives the file that an `include` of the file with this identity names, or says why not.
+/// Reads a policy. `read` returns the file that an `include` names, given the identity of the including file, or the
+/// reason why the file cannot be read.
 ///
 /// # Errors
-/// Returns the first `PolicyError` of all the files.
+/// Returns the first `PolicyError` in the files.
 pub fn parse(
     top: &Included,
     read: &mut dyn FnMut(&str, &str) -> Result<Included, String>,
@@ -121,7 +122,7 @@ impl PolicyReader {
             self.note(&rule.id, &rule.at)?;
             self.policy.rules.push(rule);
         }
-        // As if it stood at the end: what a file says itself comes first.
+        // Included rules come after the rules of the including file.
         let includes =
             table.get("include").map(|value| file.many(value, |value| Ok((file.text(value)?, value.span()))));
         for (path, span) in includes.transpose()?.unwrap_or_default() {
@@ -155,11 +156,11 @@ impl PolicyReader {
     }
 }
 
-/// One file, to find the position of a value in it.
+/// One file, used to find the position of a value in it.
 struct File<'s> {
     name: Arc<str>,
     text: &'s str,
-    /// Where each line begins.
+    /// The offset at which each line begins.
     lines: Vec<usize>,
 }
 
@@ -189,10 +190,10 @@ impl<'s> File<'s> {
         Err(self.error(&value.span(), what.into()))
     }
 
-    /// Refuses an unknown key, and names the nearest known one.
+    /// Refuses an unknown key, and names the most similar known key.
     fn no_others(&self, table: &DeTable<'_>, keys: &[&str]) -> Result<(), PolicyError> {
         let others = table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref()));
-        // The first in the order of the file, not of the names.
+        // The first error in the order of the file, not in the order of the names.
         let Some(other) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let what = format!("no such key: \"{}\"; {}", other.get_ref(), nearest(other.get_ref(), keys));
         Err(self.error(&other.span(), what))
@@ -234,7 +235,7 @@ impl<'s> File<'s> {
         }
     }
 
-    /// Parses one value, or a list of at least one.
+    /// Parses one value, or a list of at least one value.
     fn many<T>(
         &self,
         value: &Value<'_>,
@@ -329,7 +330,7 @@ impl<'s> File<'s> {
         })
     }
 
-    /// Parses a text, and refuses it with what is wrong.
+    /// Parses a text, or refuses it with the problem.
     fn parsed<T>(
         &self,
         value: &Value<'_>,
@@ -427,7 +428,7 @@ impl<'s> File<'s> {
                     Date::new(i16::try_from(date.year).ok()?, small(date.month)?, small(date.day)?).ok()
                 })
             }
-            // Strictly as written there: a date and nothing else.
+            // Only a TOML date is accepted.
             DeValue::String(text) if text.len() == 10 => text.parse().ok(),
             _ => None,
         };

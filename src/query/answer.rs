@@ -29,7 +29,7 @@ impl Answer {
         self.max(other)
     }
 
-    /// Returns yes if every answer is yes; also if there are none.
+    /// Returns yes if every answer is yes, or if there are no answers.
     pub(crate) fn all(answers: impl IntoIterator<Item = Answer>) -> Answer {
         answers.into_iter().fold(Answer::Yes, Answer::and)
     }

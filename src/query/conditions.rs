@@ -1,13 +1,13 @@
 //! The conditions that the filters of a command line and the rules of a policy share.
 //!
-//! Each function asks one question. The caller says what counts as a match: a filter compares with what was typed, a
-//! rule of a policy with its patterns.
+//! Each function asks one question. The caller defines a match: a filter compares with the typed value, and a rule of
+//! a policy with its patterns.
 
 use super::{Answer, Quantifier, Subject};
 use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, unmapped};
 
-/// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too unless it is
-/// v6only.
+/// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
+/// the socket is v6only.
 pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     match family {
@@ -37,8 +37,8 @@ pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bo
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Asks about the users of the processes, by name and user ID. For a socket of the kernel it asks about the user that
-/// the socket belongs to: there is no process.
+/// Asks about the users of the processes, by name and user ID. For a socket of the kernel, which has no process, the
+/// question is about the user of the socket.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -49,8 +49,8 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // A server often creates its socket as root and then changes its user, so the creator proves nothing about the
-        // process. If no process is visible, the creator is what a listing shows, and what a filter finds.
+        // A server often creates its socket as root and then changes its user, so the creator proves nothing about
+        // the process. If no process is visible, listings show the creator, and filters match the creator.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
         }
@@ -68,7 +68,7 @@ pub(crate) fn executable(
         .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
 }
 
-/// Asks about what the interpreters and relays among the processes run; other programs run nothing else.
+/// Asks about the scripts of interpreters and the arguments of relays among the processes.
 pub(crate) fn runs(
     subject: &Subject<'_>,
     quantifier: Quantifier,

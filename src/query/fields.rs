@@ -1,4 +1,5 @@
-//! The filters: one row each, from which the option, `--not KEY=VALUE`, the completions and the manual page are made.
+//! The filters: one row each. The option, `--not KEY=VALUE`, the completions and the manual page are made from these
+//! rows.
 //!
 //! To add a filter, add a row.
 
@@ -8,29 +9,29 @@ use super::{Answer, Quantifier, Subject, conditions, names};
 use crate::findings::{FindingFamily, Flag};
 use crate::model::{Exposure, Owner, Pid, Process, Snapshot, State};
 
-/// Whether an entry or a place matches the value of a filter.
+/// Returns whether an entry or a place matches the value of a filter.
 pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
 
 pub(crate) struct Field {
     /// The name of the option, and the key of `--not`.
     pub(crate) name: &'static str,
-    /// What the help calls its value.
+    /// The name of its value in the help.
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
-    /// Whether only the long help lists it.
+    /// Whether only the long help lists the filter.
     pub(crate) only_long_help: bool,
-    /// Whether a comma separates values.
+    /// Whether commas separate several values.
     pub(crate) list: bool,
-    /// Whether the test needs more of a process than its name, program file and command line.
+    /// Whether the filter needs more facts about a process than its name, program file and command line.
     pub(crate) details: bool,
     pub(crate) values: Values,
-    /// Parses a value. The error says what is wrong, without the option and the value.
+    /// Parses a value. The error names the problem, without the option and the value.
     pub(crate) parse: fn(&str) -> Result<Test, String>,
 }
 
 /// The values that a shell can complete.
 pub(crate) enum Values {
-    /// These names, each with a description, and no other value is accepted.
+    /// A fixed set of names, each with a description. No other value is accepted.
     Fixed(fn() -> Vec<(&'static str, &'static str)>),
     /// Values that occur in a snapshot, each with a description.
     Seen(fn(&Snapshot) -> Vec<(String, String)>),
@@ -137,7 +138,7 @@ pub(crate) const FIELDS: [Field; 8] = [
 ];
 
 impl Field {
-    /// Returns the filter of this name.
+    /// Returns the filter with this name.
     pub(crate) fn named(name: &str) -> Option<&'static Field> {
         FIELDS.iter().find(|field| field.name == name)
     }
@@ -147,7 +148,7 @@ fn described<'a>(names: impl Iterator<Item = &'a str>, description: &str) -> Vec
     names.map(|name| (name.to_owned(), description.to_owned())).collect()
 }
 
-/// Returns the item whose name was typed; case is ignored.
+/// Returns the item with the typed name; case is ignored.
 fn pick<T: Copy>(what: &str, typed: &str, items: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
     let found = items.iter().copied().find(|item| name(*item).eq_ignore_ascii_case(typed));
     found
@@ -169,7 +170,7 @@ fn flag(typed: &str) -> Result<Test, String> {
         return Err("only an audit finds this: type portolan audit".to_owned());
     }
     let wanted = pick("flag", typed, &Flag::listed().collect::<Vec<_>>(), Flag::code)?;
-    // These findings are about the process, so they cannot be ruled out if it is not visible.
+    // These findings are about the process, so they cannot be ruled out if the process is not visible.
     let needs_process = matches!(wanted.family(), FindingFamily::Identity | FindingFamily::File);
     Ok(Box::new(move |subject| {
         let found = Answer::of_known(subject.findings(), |findings| {
@@ -214,7 +215,8 @@ fn user(typed: &str) -> Result<Test, String> {
     }))
 }
 
-/// Returns whether an account has a name; a Windows account, `DOMAIN\name`, also has its bare name, in any case.
+/// Returns whether an account has a name. A Windows account, `DOMAIN\name`, also matches without its domain, and case
+/// is ignored.
 fn is_user(account: &str, typed: &str) -> bool {
     account == typed
         || account
@@ -236,7 +238,7 @@ fn unit(typed: &str) -> Result<Test, String> {
 }
 
 fn container(typed: &str) -> Result<Test, String> {
-    /// How many digits of an ID container managers print.
+    /// The number of digits of an ID that container managers print.
     const PRINTED: usize = 12;
     let wanted = non_empty(typed)?;
     let is = move |name: &str| {
@@ -248,7 +250,7 @@ fn container(typed: &str) -> Result<Test, String> {
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
 }
 
-/// Returns the name of a unit or container without the unit of the user or service whose manager made it.
+/// Returns the name of a unit or container without the unit of its manager (the manager of a user or service).
 fn in_group(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! One condition of a selection.
+//! A condition of a selection.
 
 use super::fields::{FIELDS, Field, Test};
 use super::target::Target;
@@ -15,7 +15,7 @@ pub(super) enum Filter {
         typed: String,
         test: Test,
     },
-    /// All of these must match.
+    /// All of these conditions must match.
     All(Vec<Filter>),
 }
 

@@ -1,4 +1,5 @@
-//! The notations of ss and lsof that are accepted, and those that are refused because they would mean something else.
+//! The notations of ss and lsof that are accepted, and those that are refused because they would mean something else
+//! in Portolan.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -12,15 +13,15 @@ pub(crate) struct ForeignOptions<'a> {
     pub(crate) inet: &'a [String],
     /// The values of lsof's `-s`.
     pub(crate) states: &'a [String],
-    /// Whether `-t` was given: TCP for ss, process IDs alone for lsof.
+    /// Whether `-t` was given. It selects TCP in ss, and prints only process IDs in lsof.
     pub(crate) t: bool,
-    /// The number after a single `-p`, which lsof takes for a process ID.
+    /// The number after a single `-p`, which is a process ID in lsof.
     pub(crate) pid: Option<&'a str>,
     /// The value of `--port`.
     pub(crate) port: Option<&'a str>,
 }
 
-/// Refuses options of ss and lsof that mean something else here. The error names the command to type instead.
+/// Refuses options of ss and lsof that have another meaning in Portolan. The error names the command to type instead.
 pub(super) fn refuse(foreign_options: &ForeignOptions<'_>) -> Result<(), String> {
     if let Some(port) = foreign_options.port {
         return Err(format!("--port {port}: a port needs no option; type portolan {port}"));
@@ -64,7 +65,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A port follows a colon, so a leading digit is a family; but -i 40 is neither.
+        // A port follows a colon, so a leading digit is a family. But in `-i 40` it is neither.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

@@ -1,9 +1,9 @@
 //! Questions about entries: the targets and filters of a command line, and the conditions of a policy.
 //!
 //! [`fields`] has one row per filter: its option, its help, its values and its test. [`target`] parses what a user
-//! names on the command line, [`port_use`] says which sockets keep it from being bound, [`foreign_options`] the
-//! notations of ss and lsof, and [`selection`] puts all of it together. Every test answers yes, no or unknown
-//! ([`Answer`]); what an unknown answer means is the caller's decision.
+//! names on the command line, [`port_use`] finds the sockets that prevent a program from binding a port,
+//! [`foreign_options`] handles the notations of ss and lsof, and [`selection`] combines all filters. Every test
+//! answers yes, no or unknown ([`Answer`]); the caller decides how to treat an unknown answer.
 
 mod answer;
 pub(crate) mod conditions;

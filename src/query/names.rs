@@ -2,16 +2,17 @@
 
 use crate::registry::Registry;
 
-/// If there are more names than this, only the nearest one is shown.
+/// The maximum number of expected names in a message. With more names, only the nearest name is shown.
 const MANY: usize = 20;
 
-/// The largest distance at which a subcommand or a name in use here is suggested.
+/// The maximum distance at which a subcommand or a name in use on this machine is suggested.
 const NEAR: usize = 2;
 
-/// Names of three letters are near almost everything: the registry suggests none of them, and nothing for them.
+/// Names of three letters are similar to almost every name, so the registry suggests no such name, and has no
+/// suggestion for such a name.
 const SHORT: usize = 3;
 
-/// The number of names that are suggested.
+/// The maximum number of suggested names.
 const FEW: usize = 4;
 
 /// Returns the message for a word that is not among `names`.
@@ -28,8 +29,8 @@ pub(crate) fn unknown(what: &str, word: &str, names: &[&str]) -> String {
     }
 }
 
-/// Returns `; did you mean …?` with the names near an unknown one, or nothing. Subcommands and names in use here come
-/// first, then services and programs of the registry.
+/// Returns `; did you mean …?` with the names that are similar to an unknown name, or an empty text. Subcommands and
+/// names in use on this machine come first, then services and programs of the registry.
 pub(crate) fn suggestion<'a>(
     name: &str,
     commands: impl IntoIterator<Item = &'a str>,
@@ -51,8 +52,8 @@ pub(crate) fn suggestion<'a>(
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// Returns the candidates within [`NEAR`] of a name, nearest first. A name of fewer than `shortest` letters is near
-/// nothing.
+/// Returns the candidates within [`NEAR`] of a name, nearest first. A name of fewer than `shortest` letters has no
+/// candidates.
 pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>, shortest: usize) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();

@@ -1,9 +1,9 @@
-//! Which sockets keep a port from being bound.
+//! The sockets that prevent a program from binding a port.
 //!
-//! The answer is that of Linux to a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`: every socket with the
-//! local port counts, in any state, if its address overlaps the wanted one (`inet_rcv_saddr_equal`,
-//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier, but whether the
-//! other socket allows that is not visible.
+//! The rules are those of Linux for a plain `bind(2)`, without `SO_REUSEADDR` and `SO_REUSEPORT`: every socket with
+//! the local port counts, in any state, if its address overlaps the wanted address (`inet_rcv_saddr_equal`,
+//! net/ipv4/inet_connection_sock.c). A server that sets `SO_REUSEADDR` may be able to bind earlier, but it is not
+//! visible whether the other socket allows that.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -24,12 +24,12 @@ enum BindAddress {
 }
 
 impl Target {
-    /// Returns whether a socket keeps a program from binding what the target names. With a family, only the addresses
-    /// of this family are wanted.
+    /// Returns whether a socket prevents a program from binding the target. With a family, only the addresses of this
+    /// family are wanted.
     pub(crate) fn is_taken_by(&self, socket: &Socket, family: Option<Family>) -> bool {
         let local = &socket.local;
         if socket.state == State::Published {
-            return false; // no socket: a program can bind the port, but does not receive what is forwarded
+            return false; // not a socket: a program can bind the port, but does not receive the forwarded traffic
         }
         if self.protocol.is_some_and(|protocol| protocol != local.protocol) {
             return false;
@@ -60,7 +60,7 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Returns whether a socket keeps an address of the network from being bound.
+/// Returns whether a socket prevents a program from binding an address of the network.
 fn overlaps_network(socket: &Socket, network: Network) -> bool {
     match network.address() {
         Some(address) if address == IpAddr::from(Ipv6Addr::UNSPECIFIED) => overlaps(socket, BindAddress::Any),
@@ -73,8 +73,8 @@ fn overlaps_network(socket: &Socket, network: Network) -> bool {
     }
 }
 
-/// Returns whether a socket keeps the wanted address from being bound. If it is not known whether an IPv6 socket
-/// accepts IPv4 traffic, it is assumed to.
+/// Returns whether a socket prevents a program from binding the wanted address. If it is not known whether an IPv6
+/// socket accepts IPv4 traffic, the function assumes that it does.
 fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
     let own = socket.local.address;
     let is_mapped = |address: IpAddr| address.is_ipv6() && unmapped(address).is_ipv4();

@@ -1,4 +1,4 @@
-//! All filters of a command line, and whether an entry or a place matches them.
+//! All filters of a command line. Returns whether an entry or a place matches them.
 //!
 //! Several values of one option are alternatives, different options must all match, and `--not` excludes.
 
@@ -21,7 +21,7 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) not: &'a [String],
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) families: Vec<Family>,
-    /// Whether connections are listed too, so that a target may match either end of them.
+    /// Whether connections are listed too. A target may then match either end of a connection.
     pub(crate) either_end: bool,
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Parses what was typed. The error is one line that names the option.
+    /// Parses the typed filters. The error is one line that names the option.
     pub(crate) fn new(asked: &TypedFilters<'_>, registry: &Registry) -> Result<Self, String> {
         foreign_options::refuse(&asked.foreign_options)?;
         foreign_options::refuse_bare_protocols(asked.targets)?;
@@ -62,7 +62,7 @@ impl Selection {
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks the names among the targets up among the network interfaces of this machine.
+    /// Looks up the names among the targets in the list of the network interfaces of this machine.
     pub(crate) fn resolve_interfaces(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
         self.targets.iter_mut().for_each(|target| target.resolve_interface(addresses));
         for filter in &mut self.not {
@@ -96,7 +96,7 @@ impl Selection {
         self.test_targets(subject, matched, |_| true)
     }
 
-    /// Returns whether an entry matches, by the targets that name ports by number alone.
+    /// Returns whether an entry matches, considering only the targets that name ports by number.
     pub(crate) fn test_numbers(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         self.test_targets(&Subject::Entry(entry), matched, |target| target.ports().is_some())
     }
@@ -127,8 +127,8 @@ impl Selection {
         wanted.and(any)
     }
 
-    /// Returns whether an entry keeps a target from being bound and matches all other filters. The indices of the
-    /// targets that it keeps from being bound are added to `matched`.
+    /// Returns whether an entry prevents a program from binding a target and matches all other filters. The indices
+    /// of these targets are added to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let mut family = None;
@@ -158,7 +158,7 @@ impl Selection {
         self.targets.iter().any(|target| target.ports().is_some())
     }
 
-    /// Returns the ports that can match; `None` means any.
+    /// Returns the ports that can match; `None` means any port.
     pub(crate) fn ports(&self) -> Option<Vec<PortRange>> {
         if self.either_end {
             return None;
@@ -172,7 +172,7 @@ impl Selection {
         of_groups.find_map(|ports| ports).map(|ports| ports.concat())
     }
 
-    /// Returns whether a filter needs more of a process than its name, program file and command line.
+    /// Returns whether a filter needs more facts about a process than its name, program file and command line.
     pub(crate) fn needs_details(&self) -> bool {
         self.filters().any(|filter| matches!(filter, Filter::Field { field, .. } if field.details))
     }
@@ -189,7 +189,7 @@ impl Selection {
             .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
     }
 
-    /// Returns, for each target that is a known name and matches nothing, what was searched: `ssh: nothing found
+    /// Returns, for each target that is a known name and matches nothing, the searched places: `ssh: nothing found
     /// (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         let unmatched = self.targets.iter().enumerate().filter(|(index, _)| !matched.contains(index));
@@ -203,7 +203,8 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the targets whose name is unknown: not a service, not a program here, and not a name that `is_running`.
+    /// Returns the targets with an unknown name: not a service, not a program on this machine, and not a name for
+    /// which `is_running` is true.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,

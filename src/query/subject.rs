@@ -1,11 +1,12 @@
-//! What the tests ask a subject: an entry, or an address at which an audit found no listener.
+//! The subject of a condition: an entry, or an address at which an audit found no listener.
 
 use super::Answer;
 use crate::findings::Finding;
 use crate::join::Subject;
 use crate::model::{Exposure, Owner, Process, Socket};
 
-/// How many of an entry's processes must match: one is enough for a filter, a policy asks for all of them.
+/// The number of an entry's processes that must match: one process is enough for a filter, and a policy requires all
+/// processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
     Any,
@@ -43,8 +44,8 @@ impl<'a> Subject<'a> {
         processes.iter().map(|process| &**process)
     }
 
-    /// Asks about the processes that own a socket. A process that could not be read is `Unknown`; so is every process
-    /// of a place. The kernel is not a process: the answer for its sockets is no.
+    /// Asks about the processes that own a socket. For a process that could not be read, and for every process of a
+    /// place, the answer is `Unknown`. The kernel is not a process, so the answer for its sockets is no.
     pub(crate) fn ask_processes(&self, quantifier: Quantifier, is: impl Fn(&'a Process) -> Answer) -> Answer {
         let Some(socket) = self.socket() else { return Answer::Unknown };
         let unread = match &socket.owner {

@@ -11,7 +11,7 @@ use crate::registry::identity::{RecognisedProgram, identify};
 use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
 
-/// A target as typed, and what it means.
+/// A target as typed, and its meaning.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) text: String,
@@ -24,8 +24,8 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports it means the address that a socket is bound to; with
-    /// ports it means what a client that connects there reaches.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. Without ports, the target selects sockets that are bound to this
+    /// address. With ports, it selects sockets that a client of this address and port reaches.
     Address(TypedAddress),
     Name(Name),
 }
@@ -34,15 +34,16 @@ pub(crate) enum TargetKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Name {
     pub(crate) name: String,
-    /// The ports of the registered service of this name.
+    /// The ports of the registered service with this name.
     pub(crate) service: Vec<(PortRange, Protocol)>,
-    /// The known programs of this name or product.
+    /// The known programs with this name or product.
     programs: Vec<ListedProgram>,
-    /// The addresses of the network interface of this name; `None` if this machine has no such interface.
+    /// The addresses of the network interface with this name; `None` if this machine has no such interface.
     interface: Option<Vec<IpAddr>>,
 }
 
-/// Parses every target; `80,nginx` is two. Nothing is left if one is `*` or `*:*`, which mean every socket.
+/// Parses every target; `80,nginx` is two targets. The result is empty if one target is `*` or `*:*`, which mean
+/// every socket.
 pub(crate) fn parse_all(texts: &[String], registry: &Registry) -> Result<Vec<Target>, String> {
     let mut targets = Vec::new();
     if texts.iter().any(|text| ["*", "*:*"].contains(&&**text)) {
@@ -93,7 +94,7 @@ impl Target {
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
-    /// Returns the ports that the target can mean; `None` means any port, because a program may use any.
+    /// Returns the ports that the target can mean; `None` means any port, because a program may use any port.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             TargetKind::Ports(ports) => Some(ports),
@@ -104,14 +105,14 @@ impl Target {
         }
     }
 
-    /// Looks the name up among the network interfaces.
+    /// Looks up the name among the network interfaces.
     pub(crate) fn resolve_interface(&mut self, addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) {
         if let TargetKind::Name(name) = &mut self.kind {
             name.interface = addresses(&name.name);
         }
     }
 
-    /// Returns whether the target names ports: by number, or as the ports of a service.
+    /// Returns whether the target names ports, by number or as the ports of a service.
     pub(crate) fn names_ports(&self) -> bool {
         match &self.kind {
             TargetKind::Name(name) => !name.service.is_empty(),
@@ -119,7 +120,8 @@ impl Target {
         }
     }
 
-    /// Returns whether the target means this entry or place. With `either_end`, the far end of a connection counts too.
+    /// Returns whether the target selects this entry or place. With `either_end`, the far end of a connection counts
+    /// too.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let protocol = self.protocol.map_or(Answer::Yes, |wanted| conditions::protocol(subject, wanted));
         let peer = subject.socket().and_then(|socket| socket.peer).filter(|_| either_end);
@@ -146,8 +148,8 @@ fn contains(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| range.contains(port))
 }
 
-/// Returns whether a socket has an address of the network. With ports, returns whether a client that connects there
-/// reaches the socket: then a socket on the wildcard address counts too.
+/// Returns whether a socket has an address of the network. With ports, returns whether a client that connects to the
+/// network and port reaches the socket; a socket on the wildcard address then counts too.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = Answer::of(network.contains(address));
@@ -178,12 +180,12 @@ fn on_device(subject: &Subject<'_>, network: Network) -> Answer {
 }
 
 impl Name {
-    /// Returns whether the name is that of a service, of a known program or product, or of a network interface.
+    /// Returns whether the name is the name of a service, of a known program or product, or of a network interface.
     pub(crate) fn is_known(&self) -> bool {
         !self.service.is_empty() || !self.programs.is_empty() || self.interface.is_some()
     }
 
-    /// Returns in a few words what was searched for the name.
+    /// Returns in a few words the places that were searched for the name.
     pub(crate) fn searched(&self) -> String {
         let mut places: Vec<String> =
             self.service.iter().map(|(ports, protocol)| format!("{}/{ports}", protocol.name())).collect();
@@ -233,14 +235,15 @@ impl Name {
             }
         });
         match interface.or(program) {
-            // The port decides about a service; a program that is not visible does not make every other port uncertain.
+            // For the name of a service, the port alone decides. So a program that is not visible leaves no other
+            // port undecided.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
         }
     }
 
-    /// Returns whether clients reach the socket through the network interface of this name: the socket is bound to the
-    /// interface or to one of its addresses, or it is on the wildcard address.
+    /// Returns whether clients reach the socket through the network interface with this name: the socket is bound to
+    /// the interface or to one of its addresses, or it is on the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };
@@ -267,8 +270,8 @@ impl Name {
     }
 }
 
-/// Returns the known programs of this name, and those of a product of this name: `Redis`, or `apache` for "Apache HTTP
-/// Server".
+/// Returns the known programs with this name, and the programs of a product with this name: `Redis`, or `apache` for
+/// "Apache HTTP Server".
 fn programs_of(name: &str) -> Vec<ListedProgram> {
     let mut found = search::programs_called(name);
     let first_word = |product: &'static str| product.split_whitespace().next().unwrap_or_default();
@@ -282,8 +285,8 @@ fn programs_of(name: &str) -> Vec<ListedProgram> {
 /// terminator).
 const CUT: usize = 15;
 
-/// Returns whether a process has the name `name`: by the name it gave itself, by its program file, or by the path of
-/// that file.
+/// Returns whether a process has the name `name`: the name that the process gave itself, the name of its program
+/// file, or the path of this file.
 fn is_called(process: &Process, name: &str) -> bool {
     let own = process
         .name
@@ -298,7 +301,7 @@ fn is_file_called(path: &str, name: &str) -> bool {
     file == name || file.strip_suffix(".exe") == Some(name)
 }
 
-/// Returns whether an interpreter runs a script, archive, class or module of this name.
+/// Returns whether an interpreter runs a script, archive, class or module with this name.
 fn runs_script(process: &Process, name: &str) -> bool {
     let is_named = |path: &str| path == name || is_file_called(path, name);
     if process.script.as_ref().is_some_and(|script| is_named(&script.path)) {

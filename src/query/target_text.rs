@@ -9,14 +9,14 @@ use crate::registry::Registry;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypedAddress {
     pub(crate) networks: Vec<Network>,
-    /// Empty if no port was typed, or `*`.
+    /// The ports; empty if no port was typed, or `*`.
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
 }
 
-/// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. The port is that of the
-/// scheme if the URL has none.
+/// Returns the address and port of a URL, as `localhost:8080`; `None` if the text is not a URL. A URL without a port
+/// has the port of its scheme.
 pub(super) fn without_scheme(text: &str, registry: &Registry) -> Option<Result<String, String>> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);

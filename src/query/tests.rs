@@ -1,4 +1,4 @@
-//! What targets and filters answer about sockets.
+//! The answers of targets and filters about sockets.
 
 use std::collections::HashSet;
 
@@ -162,7 +162,7 @@ fn scripts_archives_and_classes_are_names() {
     }
 }
 
-/// A filter that asks about a process which is not visible, or about a place where nothing is, cannot be decided.
+/// A filter on a process that is not visible, or on a place without a listener, cannot be decided.
 #[test]
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));

@@ -1,8 +1,9 @@
-//! A running program in the form that the tables of dangerous services and of tools use: its names, what it runs, its
-//! options and its command line.
+//! A running program in the form that the tables of dangerous services and of tools use: its names, its script or
+//! module, its options and its command line.
 //!
-//! Any program can be given any arguments, and any directory any name. So an interpreter is known by the script,
-//! module, class or jar that it runs, compared in whole words, and not by a text somewhere in its command line.
+//! Any program can be started with any arguments, and any directory can have any name. So an interpreter is
+//! identified by the script, module, class or jar that it runs, compared in whole words, and not by a text at any
+//! place in its command line.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,23 +18,23 @@ use crate::model::LONGEST_COMMAND_LINE;
 /// The names and the command line of one process.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The name of its program file, followed by the same name without the suffixes that say nothing.
+    /// The name of the program file, followed by the same name without suffixes that do not distinguish programs.
     pub(super) names: Vec<&'p str>,
-    /// The interpreter that it is, by the name that the tables use.
+    /// The name that the tables use for the interpreter.
     pub(super) interpreter: Option<&'static str>,
-    /// What an interpreter runs, or may run; empty for other programs.
+    /// The code that an interpreter runs or may run; empty for other programs.
     commands: Vec<Command<'p>>,
-    /// The options of the interpreter itself, without those of what it runs; empty for other programs.
+    /// The options of the interpreter itself, without the arguments of its script; empty for other programs.
     options: &'p [String],
-    /// Its arguments, joined by blanks.
+    /// The arguments, joined by blanks.
     line: Cow<'p, str>,
     /// Whether the end of the command line is missing.
     pub(super) is_cut: bool,
 }
 
 impl<'p> CommandLine<'p> {
-    /// Returns the command line of a program with the file name `file`; `arguments` start with the name that the
-    /// program was started by.
+    /// Returns the command line of a program with the file name `file`; `arguments` begin with the name that started
+    /// the program.
     #[must_use]
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let names = names_of(file);
@@ -80,8 +81,8 @@ impl<'p> CommandLine<'p> {
         compile(&expression).is_some_and(|regex| regex.is_match(&self.line))
     }
 
-    /// Returns whether an interpreter runs what `text` names (`dask scheduler`: the script or module, and words that
-    /// follow it), or whether another program has these words among its arguments.
+    /// Returns whether an interpreter runs the code that `text` names (`dask scheduler`: the script or module, and
+    /// the words after it), or whether another program has these words among its arguments.
     pub(super) fn has_words(&self, text: &str) -> bool {
         let mut words = text.split(' ');
         if self.interpreter.is_none() {
@@ -95,13 +96,14 @@ impl<'p> CommandLine<'p> {
         })
     }
 
-    /// Returns whether an option is given: the interpreter's own, or any of another program. Its value may follow after
-    /// `=`, `:` or a comma; `*` at the end of `option` stands for any end.
+    /// Returns whether the command line has an option: for an interpreter, among its own options; for another
+    /// program, anywhere. The value of the option may follow after `=`, `:` or a comma; `*` at the end of `option`
+    /// stands for any text.
     pub(super) fn has_option(&self, option: &str) -> bool {
         let is_it = |word: &str| match option.strip_suffix('*') {
             Some(begin) => word.starts_with(begin),
             None => word.strip_prefix(option).is_some_and(|rest| {
-                // The value of a short option may follow at once, as in `-S0.0.0.0:80`.
+                // The value of a short option may follow directly, as in `-S0.0.0.0:80`.
                 option.len() == 2 || rest.is_empty() || rest.starts_with(['=', ':', ','])
             }),
         };
@@ -111,8 +113,8 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether an expression of an interpreter's row matches what the interpreter runs with its arguments, if
-    /// the expression begins with `^`, or else one of the interpreter's own options.
+    /// Returns whether an expression of an interpreter's row matches. An expression that begins with `^` is compared
+    /// with the interpreter's script and arguments, and any other expression with the interpreter's own options.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(expression, &command.line()));
@@ -125,7 +127,7 @@ fn is_match(expression: &'static str, text: &str) -> bool {
     compiled(expression).as_ref().as_ref().is_some_and(|regex| regex.is_match(text))
 }
 
-/// The compiled expressions; `None` for one that does not compile.
+/// The compiled expressions; `None` for an expression that does not compile.
 type Compiled = HashMap<&'static str, Arc<Option<Regex>>>;
 
 /// Returns the compiled expression. Each expression is compiled once, when it is first used: compiling takes much

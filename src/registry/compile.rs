@@ -11,12 +11,12 @@ pub(super) const DATE: &str = "# date: ";
 /// The start of the header line that names the sources.
 pub const MADE_FROM: &str = "# made from: ";
 
-/// Returns the text of a registry made from IANA's CSV alone, which a user provides. Its date is that of its newest
-/// row, because the file itself has none.
+/// Returns the text of a registry made from IANA's CSV alone, which a user provides. Its date is the date of its
+/// newest row, because the file itself has none.
 ///
 /// # Errors
 ///
-/// Returns an error if the bytes are not that CSV, or name no port.
+/// Returns an error if the bytes are not this CSV, or name no port.
 pub(super) fn compile_newer(label: &str, csv: &[u8]) -> Result<String, BadSource> {
     if csv.iter().all(u8::is_ascii_whitespace) {
         return Err(BadSource("empty".to_owned()));
@@ -41,7 +41,7 @@ fn is_date(text: &str) -> bool {
     parts.next().is_some_and(|year| digits(year, 4)) && parts.all(|part| digits(part, 2))
 }
 
-/// Returns the text of a registry: a header, the rows of single ports sorted by port, then those of ranges.
+/// Returns the text of a registry: a header, the rows of single ports sorted by port, then the rows of ranges.
 #[must_use]
 pub fn write(made_from: &str, date: &str, mut entries: Vec<Entry>) -> String {
     entries.retain(|entry| !entry.content.is_bare());

@@ -7,14 +7,14 @@ use crate::model::{
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// These assignees are not vendors: their adjacent ports are not a block of one product.
+/// These assignees are not vendors, so their adjacent ports are not a block of one product.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
-/// The search for a block goes this far to either side, in ports.
+/// The maximum number of ports that the search for a block goes to each side.
 const FAR: u16 = 64;
 
 impl Registry {
-    /// Returns the facts about a port beyond its verdict, without those about ephemeral ranges.
+    /// Returns the facts about a port beyond its verdict, without the facts about ephemeral ranges.
     #[must_use]
     pub fn context(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Context {
         let mut known: Vec<KnownProgram> = Vec::new();
@@ -51,8 +51,8 @@ impl Registry {
         }
     }
 
-    /// Returns the events, oldest first. Events without a date come before dated ones, and among them those of the port
-    /// itself come first.
+    /// Returns the events, oldest first. Events without a date come before dated events, and among them the events of
+    /// the port itself come first.
     fn history(&self, port: u16, protocol: Protocol, verdict: &PortVerdict) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         let mut add = |date, what, service, text| events.push(Event { date, what, service, text });

@@ -1,8 +1,8 @@
-//! Services that are dangerous if other machines can reach them: what an outsider gets, and which setting closes the
-//! service.
+//! Services that are dangerous if other machines can reach them: what an outside client can do, and the setting that
+//! closes the service.
 //!
 //! The rows are in `data/dangers.tsv`, whose head explains the columns. They describe a program with its default
-//! settings. No configuration file is read, and another module decides whether the listener can be reached.
+//! settings. Other modules read configuration files and decide whether other machines can reach the listener.
 
 use std::sync::OnceLock;
 
@@ -12,10 +12,10 @@ use super::programs::pairs;
 use super::table::{Table, parts};
 use crate::model::{DangerBasis, Protocol, Severity};
 
-/// What a service allows anyone who connects to do.
+/// The actions that a service allows anyone who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Danger {
-    /// The row's own name.
+    /// The name of the row.
     pub service: &'static str,
     /// The readable name of the service.
     pub title: &'static str,
@@ -23,19 +23,19 @@ pub(crate) struct Danger {
     pub severity: Severity,
     /// How the program authenticates clients: `none`, `none-by-default`, `optional`, `password`, `strong` or `n/a`.
     pub authentication: &'static str,
-    /// Whether it encrypts: `none`, `optional` or `always`.
+    /// Whether the service encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
-    /// What a client that connects can do: one sentence that begins with a verb.
+    /// What a client can do after it connects: one sentence that begins with a verb.
     pub outsider_gets: &'static str,
     /// The setting that closes the service.
     pub remedy: &'static str,
     /// The technique of MITRE ATT&CK; several are joined by commas, and the text is empty if there is none.
     pub attack: &'static str,
-    /// What the danger rests on.
+    /// The evidence for the danger.
     pub basis: DangerBasis,
 }
 
-/// The port of the table that stands for every port that the kernel chooses, as in `bind(2)`.
+/// The port that stands in the table for every port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
 
 struct DangerRow {
@@ -60,7 +60,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(range, p)| p == protocol.registered_as() && range.contains(port))
     }
 
-    /// Returns whether the row lists the port, or every port that the kernel chooses if the kernel chose it.
+    /// Returns whether the row lists the port, or lists kernel-chosen ports and the kernel chose this port.
     fn is_on_its_port(&self, port: u16, protocol: Protocol, chosen_by_kernel: bool) -> bool {
         self.lists(port, protocol) || (chosen_by_kernel && self.lists(CHOSEN_BY_KERNEL, protocol))
     }
@@ -69,7 +69,7 @@ impl DangerRow {
         pairs(self.fields[3]).any(|(_, p)| p == protocol.registered_as())
     }
 
-    /// Returns the severity of its column; `None` if the row is for `explain` only.
+    /// Returns the severity in the column; `None` if the row is for `explain` only.
     fn severity(&self) -> Option<Severity> {
         Severity::ALL.into_iter().find(|severity| severity.name() == self.fields[6])
     }
@@ -79,8 +79,9 @@ impl DangerRow {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
-    /// Returns the danger of a listener of a program that the row names; `None` if the row does not apply. If the kernel
-    /// chose the port, and nothing names the port, the service is presumed, and its severity is one level lower.
+    /// Returns the danger of a listener whose program the row names; `None` if the row does not apply. If the kernel
+    /// chose the port, and neither the row nor the command line names the port, the service is presumed, and its
+    /// severity is one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
@@ -133,7 +134,7 @@ impl DangerRow {
 }
 
 struct Dangers {
-    /// A row is read when it is used.
+    /// A row is parsed when it is used.
     lines: Vec<&'static str>,
     programs: Programs,
 }
@@ -154,9 +155,9 @@ impl Dangers {
     }
 }
 
-/// Returns what a program allows clients of its listener on `port` to do: the most severe of several rows, then the
-/// first. A row that lists the port counts before the others. Rows that match by port alone never apply if the kernel
-/// chose the port.
+/// Returns the actions that a program allows clients of its listener on `port`. Of several rows, the most severe
+/// counts, then the first. A row that lists the port counts before other rows. Rows that match by port alone never
+/// apply if the kernel chose the port.
 #[must_use]
 pub(crate) fn danger(
     command: &CommandLine<'_>,
@@ -187,7 +188,7 @@ pub(crate) fn named(service: &str) -> Option<Danger> {
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
 }
 
-/// Returns what the kernel's own service on `port` allows its clients to do.
+/// Returns the actions that the kernel's own service on `port` allows its clients.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows();
@@ -218,8 +219,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "modbus",
 ];
 
-/// Returns the service that is probably behind a container port on which a forwarding program listens. Its severity is
-/// one level lower than if the service itself were seen.
+/// Returns the service that is probably behind a container port on which a forwarding program listens. Its severity
+/// is one level lower than for a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     let rows = Dangers::read().rows();

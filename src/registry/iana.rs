@@ -1,8 +1,8 @@
 //! Reads IANA's CSV of port assignments.
 //!
-//! Texts are put on one line and into one spelling here, and text that is not a fact about a port is dropped: the
-//! contact column, and electronic addresses inside other columns. Anything that cannot be read is an error with its
-//! position; no row is left out silently.
+//! Each text is put on one line and normalized. Text that is not a fact about a port is dropped: the contact column,
+//! and email addresses inside other columns. A row that cannot be read is an error with its position; no row is left
+//! out silently.
 
 use std::fmt;
 
@@ -95,15 +95,15 @@ fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Returns one line with single blanks and without electronic addresses (`<somebody&example.org>` in IANA's spelling).
+/// Returns one line with single blanks and without email addresses (`<somebody&example.org>` in IANA's spelling).
 #[must_use]
 pub fn tidy(text: &str) -> String {
     let address = |word: &str| word.starts_with('<') && word.ends_with('>') && word.contains(['&', '@']);
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas; `_2` at the end of a name is IANA's own
-/// number for people or bodies of the same name.
+/// Returns `[Jon_Postel]` as `Jon Postel`, and several names joined by commas. `_2` at the end of a name is IANA's
+/// number for people or organizations with the same name.
 fn assignee(text: &str) -> Option<String> {
     let names = text.split(['[', ']']).map(str::trim).filter(|name| !name.is_empty()).map(|name| {
         let counted = name.rsplit_once('_').filter(|(_, n)| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());

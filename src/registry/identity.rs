@@ -1,79 +1,82 @@
-//! Which program a process is, and whether it belongs on a guarded port.
+//! Identifies the program of a process, and decides whether the program is expected on a guarded port.
 //!
-//! A match rests on the program file if that could be read. The process's own name is trusted only without a file, and
-//! no program is chosen if a name fits several.
+//! A match uses the program file if it could be read. The name of the process is used only if there is no file. If a
+//! name fits several programs, none is chosen.
 
 use super::programs::{self, GuardStrictness, Guarded, ListedProgram, Match, pairs, stem};
 use crate::model::interpreter::{InterpreterCommand, command_words, parse_command, without_build};
 use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 
-/// The kernel cuts names here, in bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
+/// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The file name of a script counts only below one of these directories: elsewhere any user can give a file any name.
+/// The file name of a script counts only below one of these directories, because in other directories any user can
+/// give a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
-/// The program that a process is identified as.
+/// The identified program of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecognisedProgram {
-    /// What the identification rests on.
+    /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// The name of its file or script, or its own name.
+    /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that it may be: none if it is unknown, several if a name does not distinguish them.
+    /// The programs that the process may be: none if it is unknown, several if the name does not distinguish them.
     pub programs: Vec<ListedProgram>,
-    /// Further programs whose text is in the command line, shorter than the text of `programs`.
+    /// Further programs whose text is in the command line, but is shorter than the text of `programs`.
     also: Vec<ListedProgram>,
-    /// The interpreters that its file can be, by their names in `programs.tsv`; empty if it is not an interpreter.
+    /// The interpreters that the program file can be, by their names in `programs.tsv`; empty if it is not an
+    /// interpreter.
     interpreter: Vec<&'static str>,
-    /// Whether it is a self-contained Erlang or Elixir release.
+    /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
-    /// Whether it rests on a title: a text that the process wrote over its whole command line.
+    /// Whether the identification uses a title: a text that the process wrote over its whole command line.
     rests_on_title: bool,
 }
 
 impl RecognisedProgram {
-    /// Returns the program that serves `port` as its own.
+    /// Returns the program for which `port` is a port of its own.
     #[must_use]
     pub fn serving(&self, port: u16, protocol: Protocol) -> Option<ListedProgram> {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range around `port` that the program picks ports from, others at each start: this explains the port,
-    /// but the port is not its own.
+    /// Returns the range around `port` from which the program picks other ports at each start. The range explains the
+    /// port, but the port is not the program's own.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the program, if every program that it may be commonly serves any port; `None` for a bare interpreter.
+    /// Returns the program, if every possible program commonly serves any port; `None` for an interpreter without a
+    /// known script.
     #[must_use]
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
     }
 
-    /// Returns the program, if it is known; an interpreter whose script is not known is none.
+    /// Returns the program, if it is known. An interpreter with an unknown script is not known.
     #[must_use]
     pub fn program(&self) -> Option<ListedProgram> {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether it rests on a title, a text that the process wrote over its whole command line: the title does
-    /// not say what runs.
+    /// Returns whether the identification uses a title, a text that the process wrote over its whole command line. A
+    /// title does not prove which code runs.
     #[must_use]
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
     }
 
-    /// Returns whether it is an interpreter, whose file does not identify the script that it runs.
+    /// Returns whether the program is an interpreter. The file of an interpreter does not identify its script.
     #[must_use]
     pub const fn is_interpreter(&self) -> bool {
         !self.interpreter.is_empty()
     }
 
-    /// Returns whether it is an interpreter that runs no known script.
+    /// Returns whether the program is an interpreter that runs no known script.
     fn is_bare(&self) -> bool {
         !self.interpreter.is_empty()
             && self
@@ -88,14 +91,14 @@ impl RecognisedProgram {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Returns whether it owns sockets for other programs, so that the program behind it has to be judged.
+    /// Returns whether the program owns sockets for other programs. The program behind it must then be judged.
     #[must_use]
     pub fn is_forwarder(&self) -> bool {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether it is known to serve the guarded service; `None` if that is not known, because an unknown name
-    /// is the only evidence.
+    /// Returns whether the program is known to serve the guarded service; `None` if this is not known, because an
+    /// unknown name is the only evidence.
     #[must_use]
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
@@ -110,7 +113,7 @@ impl RecognisedProgram {
         Some(false)
     }
 
-    /// Returns whether the interpreter `name` runs a program that belongs on a guarded port.
+    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
@@ -210,7 +213,7 @@ fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script that an interpreter runs: by its command line, else by the name of an installed script.
+/// Identifies the script that an interpreter runs, by its command line, or else by the name of an installed script.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -270,11 +273,12 @@ fn interpreted(
     }
 }
 
-/// The words of a command line that say what an interpreter runs.
+/// The words of a command line that name the code that an interpreter runs.
 struct LineThatRuns {
     /// The arguments, joined by blanks.
     line: String,
-    /// Where the arguments of the script begin: any program can be given any arguments.
+    /// The position of the script's arguments in the text. Arguments do not count, because any program can be started
+    /// with any arguments.
     end: usize,
     /// Whether the process wrote a title over its whole command line.
     is_title: bool,
@@ -299,13 +303,13 @@ impl LineThatRuns {
     }
 }
 
-/// Returns the name of the interpreter's file, else the name that it was started by.
+/// Returns the name of the interpreter's file, or else the name that started it.
 fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of the script that an interpreter runs, if only root can have put the script there. A compiled
-/// program is no script.
+/// Returns the path of the script that an interpreter runs, if only root can replace the script. A compiled program
+/// is not a script.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
     let named = match parse_command(program_of(process, file), &process.cmdline) {
         Some(InterpreterCommand::File(script)) => script,
@@ -314,7 +318,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     };
     let is_installed =
         INSTALLED.iter().any(|directory| named.starts_with(directory)) && !named.contains("/../");
-    // Not every system says which file a script is.
+    // Not every system reports the file of a script.
     let is_roots = process.script.as_ref().is_none_or(|script| {
         let kind = script.origin.as_ref().map(|origin| origin.kind);
         matches!(kind, Some(OriginKind::Package | OriginKind::System)) && !script.is_program
@@ -322,7 +326,7 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     (is_installed && is_roots).then_some(named)
 }
 
-/// Returns whether a process is an Erlang or Elixir release: its directory contains the runtime that runs
+/// Returns whether a process is an Erlang or Elixir release: its directory contains the running runtime
 /// (`ROOT/erts-14.2/bin/beam.smp`) and the boot file (`-boot ROOT/releases/1.0/start`).
 fn is_release(process: &Process) -> bool {
     let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);

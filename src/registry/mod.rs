@@ -1,7 +1,8 @@
 //! The registry of port assignments and its verdict on a port.
 //!
-//! The texts are embedded as the files in `data/` and searched in place: nothing is parsed, indexed or allocated before
-//! the first query. `README.md` in this directory describes the content and origin of each file, and how to make it.
+//! The texts are embedded as the files in `data/` and searched in place: nothing is parsed, indexed or allocated
+//! before the first query. `README.md` in this directory describes the content and origin of each file, and how to
+//! generate it.
 //!
 //! This module does not guess. A date or assignee that the sources do not give stays unknown, missing evidence never
 //! makes a registration dead, only the curated lists call a registration dead, and no presumption becomes a fact.
@@ -52,7 +53,7 @@ pub struct Registry {
     date: &'static str,
     provenance: &'static str,
     evidence_provenance: &'static str,
-    /// The file that the registry was read from; `None` for the embedded one.
+    /// The file of the registry; `None` for the embedded registry.
     file: Option<&'static str>,
 }
 
@@ -99,19 +100,20 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are not that CSV.
+    /// Returns an error if the bytes are not this CSV.
     pub fn newer(file: &str, csv: &[u8]) -> Result<Self, iana::BadSource> {
         let text = compile::compile_newer(file, csv)?;
         Ok(Registry { file: Some(file.to_owned().leak()), ..Registry::of(text.leak()) })
     }
 
-    /// Returns the file that the registry was read from; `None` for the embedded one.
+    /// Returns the file of the registry; `None` for the embedded registry.
     #[must_use]
     pub const fn file(&self) -> Option<&'static str> {
         self.file
     }
 
-    /// Returns the date of the data, `YYYY-MM-DD`: that of its newest source, or for a file that of its newest row.
+    /// Returns the date of the data, `YYYY-MM-DD`: the date of its newest source, or for a file the date of its
+    /// newest row.
     #[must_use]
     pub const fn date(&self) -> &'static str {
         self.date
@@ -183,7 +185,7 @@ impl Registry {
             StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // Several sources agree on another name, and none names what is registered.
+                // Several sources agree on another name, and no source uses the registered name.
                 StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
@@ -305,8 +307,8 @@ impl Registry {
         named.iter().flat_map(Evidence::kinds).collect()
     }
 
-    /// Returns whether the registration is known to be used on `protocol`, by evidence other than a source that names
-    /// all of its protocols.
+    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols
+    /// does not count as evidence.
     fn is_used(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
             Some(curated) => !rules::is_dead(&curated.curated),
@@ -327,7 +329,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Gives each row that IANA marks as an alias the status, curated row and evidence of the row that it is an alias of.
+/// Gives each row that IANA marks as an alias the status, curated row and evidence of the original row.
 fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

@@ -1,9 +1,9 @@
-//! The names that a program file goes by in the tables of dangerous services and of tools.
+//! The names of a program file in the tables of dangerous services and of tools.
 
 use super::programs::stem;
 use crate::model::interpreter::without_build;
 
-/// The file names of each interpreter that the tables name, without their versions.
+/// The file names of each interpreter in the tables, without their versions.
 const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("python", &["python", "pypy"]),
     ("node", &["node", "nodejs"]),
@@ -18,8 +18,8 @@ const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("busybox", &["busybox", "toybox"]),
 ];
 
-/// What a file name may have at its end, after a separator, without being another program: the system and processor of
-/// a downloaded file, and how it was built or put aside.
+/// The suffixes that a file name may have, after a separator, without being another program: the system and processor
+/// of a downloaded file, and the kind of build or backup copy.
 const SUFFIXES: [&str; 39] = [
     "x86_64", "amd64", "x64", "64bit", "64", "i386", "i486", "i586", "i686", "386", "x86", "32", "arm64",
     "aarch64", "armv5", "armv6", "armv7", "armv7l", "armhf", "arm", "riscv64", "ppc64le", "s390x", "mips",
@@ -34,7 +34,7 @@ pub(super) fn interpreter(file: &str) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// Returns the file name, and what is left of it when suffixes and versions are taken away one by one:
+/// Returns the file name, and each shorter name after suffixes and versions are removed one by one:
 /// `chisel_1.9.1_linux_amd64`, `chisel_1.9.1_linux`, `chisel_1.9.1`, `chisel`.
 pub(super) fn names_of(file: &str) -> Vec<&str> {
     let mut names = vec![file];
@@ -44,7 +44,7 @@ pub(super) fn names_of(file: &str) -> Vec<&str> {
     names
 }
 
-/// Returns a name without its last suffix or its version; `None` if it has none.
+/// Returns a name without its last suffix or its version; `None` if the name has neither.
 fn without_suffix(name: &str) -> Option<&str> {
     let without = SUFFIXES.iter().find_map(|suffix| {
         let at = name.len().checked_sub(suffix.len())?;

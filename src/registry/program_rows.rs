@@ -1,7 +1,7 @@
 //! The programs that the rows of a table name.
 //!
-//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the head of `dangers.tsv` explains. This file
-//! finds the rows; it does not judge.
+//! A table names a program by `NAME`, `NAME:TEXT` or `NAME:/REGEX/`, as the head of `dangers.tsv` explains. This
+//! module only finds the rows; it does not judge.
 
 use memchr::memchr;
 
@@ -11,9 +11,9 @@ use super::table::parts;
 
 /// The rows of a table, indexed by the programs that they name.
 ///
-/// Every listing builds the index, so it takes one allocation and leaves the conditions unread.
+/// Every listing builds the index, so the index takes one allocation and leaves the conditions unparsed.
 pub(super) struct Programs {
-    /// In the order of the table.
+    /// The entries, in the order of the table.
     entries: Vec<Entry>,
     /// The number of the last entry of each bucket of names, counted from one; zero if the bucket is empty.
     last: [u16; BUCKETS],
@@ -28,19 +28,19 @@ fn bucket(name: &str) -> usize {
     usize::from(mixed.to_be_bytes()[0])
 }
 
-/// The name of a table that stands for any program.
+/// The name in a table that stands for any program.
 const ANY_PROGRAM: &str = "*";
 
 /// A program that a row names.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     row: u16,
-    /// The number of the entry before it in its bucket, counted from one; zero if it is the first.
+    /// The number of the previous entry in the same bucket, counted from one; zero if there is none.
     previous: u16,
     name: &'static str,
     /// The text after the colon: a condition on the command line; empty if there is none.
     condition: &'static str,
-    /// Whether the name alone is too common to name the program: the row then applies only on its own ports.
+    /// Whether the name is too common to identify the program: the row then applies only on its own ports.
     is_common: bool,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct NamedBy {
 }
 
 impl Programs {
-    /// Reads the program column of every row.
+    /// Parses the program column of every row.
     pub(super) fn new(columns: impl Iterator<Item = &'static str>) -> Self {
         let mut entries: Vec<Entry> = Vec::with_capacity(1024);
         let mut last = [0; BUCKETS];
@@ -99,7 +99,7 @@ impl Programs {
         self.rows(command.names.iter().copied().chain(interpreter), command)
     }
 
-    /// Returns the rows that name any program, perhaps with a condition.
+    /// Returns the rows for any program, perhaps with a condition.
     pub(super) fn any(&self, command: &CommandLine<'_>) -> Vec<NamedBy> {
         self.rows(std::iter::once(ANY_PROGRAM), command)
     }
@@ -109,7 +109,7 @@ impl Programs {
         let mut found: Vec<NamedBy> = entries
             .map(|entry| NamedBy { row: usize::from(entry.row), on_own_ports: entry.is_common })
             .collect();
-        // Of several names in a row, one that is not restricted counts: `false` is first.
+        // Of several names in a row, a name without the restriction counts: `false` is first.
         found.sort_unstable();
         found.dedup_by_key(|named| named.row);
         found

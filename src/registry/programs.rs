@@ -1,8 +1,8 @@
 //! The programs that usually serve each port, and the programs that are known to serve guarded services.
 //!
-//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`); they are
-//! read when the first process is identified, never for a verdict on a port. This file does not judge: `identity.rs`
-//! identifies processes.
+//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`); they
+//! are parsed when the first process is identified, never for a verdict on a port. This module only looks up rows;
+//! `identity.rs` identifies processes.
 
 use std::sync::OnceLock;
 
@@ -12,12 +12,12 @@ use super::row::ports;
 use super::table::{Table, parts};
 use crate::model::{PortRange, Protocol};
 
-/// How a process is identified as a program.
+/// The way in which a process is identified as a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
-    /// By its name, or by the name of its file, cut to the same length.
+    /// By the name of the process, or by the name of its file, cut to the same length.
     Comm,
-    /// By the full name of its file.
+    /// By the full name of the program file.
     Exe(&'static str),
     /// By this text in the command line of an interpreter.
     Arg(&'static str),
@@ -26,15 +26,15 @@ pub(super) enum Match {
 /// A row of `programs.tsv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListedProgram {
-    /// Its name, as the kernel cuts it.
+    /// The name, as the kernel cuts it.
     pub name: &'static str,
     /// The product.
     pub product: &'static str,
-    /// The registered services that it serves, joined by commas.
+    /// The registered services that the program serves, joined by commas.
     services: &'static str,
-    /// Whether it commonly serves any port.
+    /// Whether the program commonly serves any port.
     pub any_port: bool,
-    /// How common it is, from 1 (very common) to 4 (rare).
+    /// How common the program is, from 1 (very common) to 4 (rare).
     pub rank: u8,
     pub(super) matches: Match,
     ports: &'static str,
@@ -59,8 +59,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range around the port that the program picks ports from. That explains the port, but the
-    /// program does not belong on each port of the range.
+    /// Returns the wide range around the port from which the program picks ports. The range explains the port, but
+    /// the program has no fixed port in the range.
     #[must_use]
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
@@ -78,7 +78,8 @@ impl ListedProgram {
         pairs(self.ports)
     }
 
-    /// Returns the text that distinguishes it: its file name or a text in its command line, else its name.
+    /// Returns the text that distinguishes the program: its file name or a text in its command line, or else its
+    /// name.
     #[must_use]
     pub const fn mark(&self) -> &'static str {
         match self.matches {
@@ -87,8 +88,9 @@ impl ListedProgram {
         }
     }
 
-    /// Returns the service that it serves on a port with these registered services: the registered one, if the program
-    /// serves it; its own name on another of its own ports; else the first registered service that it serves anywhere.
+    /// Returns the service that the program serves on a port with these registered services: a registered service, if
+    /// the program serves it; the program's own name, on another of its own ports; otherwise the first registered
+    /// service that the program serves on any port.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -98,14 +100,14 @@ impl ListedProgram {
         first.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
     }
 
-    /// Returns whether it serves the registered service of this name.
+    /// Returns whether the program serves the registered service with this name.
     #[must_use]
     pub fn serves_service(&self, name: &str) -> bool {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service of this name runs it: the service is named like the program (`nginx`), without
-    /// the `d` of a daemon (`cups` for `cupsd`), or like what it serves (`ssh`).
+    /// Returns whether a system service with this name runs the program: the service has the name of the program
+    /// (`nginx`), without the `d` of a daemon (`cups` for `cupsd`), or of the served protocol (`ssh`).
     #[must_use]
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // `Match::Comm` has names that the kernel cuts at 15 bytes.
@@ -140,20 +142,21 @@ fn lists(text: &'static str, port: u16, protocol: Protocol) -> bool {
 pub struct Guarded {
     /// The service.
     pub service: &'static str,
-    /// Why an unknown program there is suspicious.
+    /// The reason why an unknown program on the port is suspicious.
     pub why: &'static str,
     pub(super) ports: &'static str,
     programs: &'static str,
-    /// Which other programs on the port are suspicious.
+    /// The kind of other programs that are suspicious on the port.
     pub strictness: GuardStrictness,
 }
 
-/// Which programs are suspicious on the port of a guarded service.
+/// The kinds of programs that are suspicious on the port of a guarded service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardStrictness {
-    /// Every program that is not known to serve it.
+    /// Every program that is not known to serve the service.
     Anything,
-    /// The same, but the port has no single owner, so an unknown program is a notice and not more.
+    /// Every program that is not known to serve the service. But the port has no single owner, so an unknown program
+    /// is only a notice.
     Soft,
     /// An interpreter that runs an unknown script, which is a notice.
     Interpreters,
@@ -198,10 +201,11 @@ pub fn programs() -> impl Iterator<Item = ListedProgram> {
     body(include_str!("data/programs.tsv")).filter_map(ListedProgram::parse)
 }
 
-/// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is read when it is needed.
+/// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is parsed when it is
+/// needed.
 struct ProgramIndex {
-    /// The first letters of every name below, as numbers: few names share them, and numbers are compared faster than
-    /// names.
+    /// The first letters of every name in the next field, as numbers: few names have the same first letters, and
+    /// numbers are compared faster than names.
     letters: Vec<u64>,
     /// A process name or a full file name, and its line.
     called: Vec<(&'static str, &'static str)>,
@@ -245,13 +249,13 @@ pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> 
     called.filter_map(|(_, line)| ListedProgram::parse(line))
 }
 
-/// Returns the programs of a process name, as the kernel cuts it.
+/// Returns the programs with this process name, as the kernel cuts it.
 pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)
 }
 
-/// Returns whether a program of this name is known to serve a guarded port. A port with too many legitimate programs
-/// does not count.
+/// Returns whether a program with this name is known to serve a guarded port. A port with too many legitimate
+/// programs does not count.
 #[must_use]
 pub fn serves_a_guarded_port(name: &str) -> bool {
     static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
@@ -263,8 +267,8 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     names.contains(&name)
 }
 
-/// Returns whether a port that no other program should have is an own port of a program of this name. A web server that
-/// may stand in front of such a service does not count.
+/// Returns whether a program with this name has a port of its own that no other program should have. A web server
+/// that may be a proxy for such a service does not count.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
@@ -341,7 +345,7 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
 
 /// Returns the guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    /// The lines of `guarded.tsv` by their ports; the rest of a line is read when it is needed.
+    /// The lines of `guarded.tsv` by their ports; the rest of a line is parsed when it is needed.
     static GUARDED: OnceLock<Vec<(PortRange, Protocol, &str)>> = OnceLock::new();
     let lines = GUARDED.get_or_init(|| {
         let mut lines = Vec::with_capacity(256);
@@ -358,7 +362,7 @@ pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
         .filter_map(|(_, _, line)| Guarded::parse(line))
 }
 
-/// Returns the socket unit of Debian that gives this port to pid 1.
+/// Returns the socket unit of Debian for which pid 1 opens this port.
 #[must_use]
 pub fn socket_unit(port: u16, protocol: Protocol) -> Option<&'static str> {
     body(include_str!("data/sockets.tsv")).find_map(|line| {

@@ -1,6 +1,6 @@
 //! One line of each data file, read on demand.
 //!
-//! A field that is empty in the file is `None` here. A line that cannot be read is left out instead of stopping the
+//! A field that is empty in the file is `None`. A line that cannot be read is left out instead of stopping the
 //! program; tests check that the embedded files have no such line.
 
 use crate::model::{Confidence, Curated, CuratedState, EvidenceSource, PortRange, Protocol};
@@ -33,15 +33,15 @@ pub(super) struct RegistryRow {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The service name; `None` if the row reserves the port or says why it is unassigned.
+    /// The service name; `None` if the row reserves the port or gives the reason why the port is unassigned.
     pub(super) service: Option<&'static str>,
     pub(super) description: Option<&'static str>,
     pub(super) assignee: Option<&'static str>,
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// For a row that only the newer list of names has: the time between which it was made. Its assignee, dates and
-    /// reference are unknown, not absent.
+    /// For a row that only the newer list of names contains: the earliest and latest time of its registration. Its
+    /// assignee, dates and reference are unknown, not absent.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -111,7 +111,7 @@ pub(super) struct Evidence {
     pub(super) ports: PortRange,
     /// Names of protocols, joined by commas.
     pub(super) protocols: &'static str,
-    /// The registered service that is named; `None` if the port is named as something else.
+    /// The registered service that the evidence names; `None` if the evidence names the port as something else.
     pub(super) service: Option<&'static str>,
     kinds: &'static str,
     agreeing: &'static str,
@@ -139,7 +139,7 @@ impl Evidence {
         kinds(self.kinds)
     }
 
-    /// Returns those kinds that name the port as something else and agree with each other.
+    /// Returns the kinds that name the port as something else and agree with each other.
     pub(super) fn agreeing(&self) -> impl Iterator<Item = EvidenceSource> + use<> {
         kinds(self.agreeing)
     }
@@ -157,7 +157,7 @@ pub(super) struct CuratedRow {
     pub(super) protocols: &'static str,
     pub(super) service: &'static str,
     pub(super) curated: Curated,
-    /// For a dead registration: the kinds of packaged source that name it nevertheless, joined by commas.
+    /// For a dead registration: the kinds of packaged source that still name it, joined by commas.
     #[allow(dead_code, reason = "read by the tests of the lists")]
     pub(super) despite: &'static str,
 }
@@ -210,16 +210,16 @@ impl CuratedRow {
     }
 }
 
-/// How a known use relates to what is registered.
+/// The relation of a known use to the registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// It is something else, or nothing is registered.
+    /// The use is something else, or nothing is registered.
     Other,
-    /// It is the registered service.
+    /// The use is the registered service.
     Registered,
     /// The registered service uses the port, and something else does too.
     Both,
-    /// Only malware is known to have used the port. That is history: it changes no status.
+    /// Only malware is known to have used the port. This is history and changes no status.
     Abused,
 }
 
@@ -231,7 +231,7 @@ pub(super) struct KnownUse {
     pub(super) relation: Relation,
     /// Names joined by commas; empty if nothing is registered.
     pub(super) services: &'static str,
-    /// What uses the port; `None` only if it is [`Relation::Abused`].
+    /// The program or service that uses the port; `None` only if the use is [`Relation::Abused`].
     pub(super) text: Option<&'static str>,
     /// Malware that listened on the port or spread through it, each with its year.
     pub(super) abused_by: Option<&'static str>,

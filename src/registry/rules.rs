@@ -1,11 +1,11 @@
-//! The rules by which registrations and ports get their status. They are pure.
+//! The rules that decide the status of registrations and ports. They are pure functions.
 
 use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, StatusBasis};
 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
 
-/// A registration without evidence of use is untouched if it has not changed for this long.
+/// The time after which an unchanged registration without evidence of use counts as untouched.
 const UNTOUCHED_YEARS: u16 = 10;
 
 /// Returns whether a registration with this basis is in use, as far as is known.
@@ -18,15 +18,15 @@ pub(super) const fn is_dead(curated: &Curated) -> bool {
     matches!(curated.standing, CuratedState::Orphaned | CuratedState::Legacy)
 }
 
-/// Returns whether these kinds of source show that a service is used on the protocol they name. The SELinux policy
-/// alone does not: it labels TCP and UDP by habit.
+/// Returns whether these kinds of source prove that a service is used on the named protocol. The SELinux policy alone
+/// does not prove this, because it usually labels both TCP and UDP.
 pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
     named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
-/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all evidence.
-/// `used_on` are the other protocols on which the same registration is in use: in that case neither an RFC nor the
-/// SELinux policy, which cover all protocols, shows that it is used on this one.
+/// Returns the basis of the status of one registration. The curated list of dead registrations overrides all
+/// evidence. `used_on` are the other protocols on which the same registration is in use: in that case an RFC or the
+/// SELinux policy, which cover all protocols, does not prove the use on this protocol.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
@@ -42,7 +42,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // Only the name is known, so a missing assignee or date means nothing.
+        // Only the name is known, so a missing assignee or date proves nothing.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched
@@ -77,17 +77,17 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Returns whether the port of a dead registration is known to be used by something else now, other than a registered
-/// service of the port that is in use.
+/// Returns whether a dead registration's port is known to be used by something else now, other than a registered
+/// service that is in use.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis of the status of a port that has registrations, none of which has been replaced. A registration in
-/// use decides, then a registration about which nothing is known; dead registrations decide only if every registration
-/// is dead.
+/// Returns the basis of the status of a port whose registrations have not been replaced. A registration in use
+/// decides first, then a registration without known facts. Dead registrations decide only if every registration is
+/// dead.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }

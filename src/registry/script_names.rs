@@ -1,4 +1,5 @@
-//! What an interpreter runs, by its command line, in the form that the tables of dangerous services and of tools use.
+//! The code that an interpreter runs, from its command line, in the form that the tables of dangerous services and of
+//! tools use.
 
 use super::program_names::interpreter as interpreter_of;
 use crate::model::interpreter::{InterpreterCommand, parse_command};
@@ -6,7 +7,7 @@ use crate::model::interpreter::{InterpreterCommand, parse_command};
 /// Python programs that serve an application named by an argument (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Scripts and modules that run another one, named by their arguments.
+/// Scripts and modules that run another script or module, which their arguments name.
 const WRAPPERS: [&str; 7] = [
     "clojure.main",
     "debugpy",
@@ -16,9 +17,9 @@ const WRAPPERS: [&str; 7] = [
     "opentelemetry-instrument",
     "bundle",
 ];
-/// The number of a wrapper's words that may name what it runs; further words are arguments of that.
+/// The maximum number of a wrapper's words that may name the wrapped code; further words are arguments of that code.
 const WORDS_OF_A_WRAPPER: usize = 3;
-/// Directories of installed packages: the next part of a path is the package that a script belongs to.
+/// Directories of installed packages: the next part of a path is the package that contains the script.
 const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
 /// Words in the file name of a jar after the name of its product.
 const JAR_WORDS: [&str; 9] = ["all", "app", "boot", "exec", "full", "jre8", "server", "shaded", "standalone"];
@@ -33,12 +34,12 @@ enum Kind {
     Class,
 }
 
-/// What an interpreter runs, and its arguments.
+/// The code that an interpreter runs, and its arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Command<'p> {
     kind: Kind,
     name: &'p str,
-    /// The arguments; they are split at blanks if a process wrote them over its own arguments.
+    /// The arguments. If a process wrote a title over its arguments, the title is split at blanks.
     arguments: Vec<&'p str>,
 }
 
@@ -51,7 +52,7 @@ impl<'p> Command<'p> {
         self.arguments.iter().copied()
     }
 
-    /// Returns its name without directories, followed by its arguments.
+    /// Returns the name without directories, followed by the arguments.
     pub(super) fn line(&self) -> String {
         let mut line = self.name.rsplit('/').next().unwrap_or(self.name).to_owned();
         for argument in &self.arguments {
@@ -61,10 +62,9 @@ impl<'p> Command<'p> {
         line
     }
 
-    /// Returns whether a table means this script, module, class or jar by `text`. Only whole parts of a name count: the
-    /// file name of a script, or the package that it belongs to; the module and the packages above it; the class, by
-    /// its package or by its own name; the jar, with a version or not. A text with a slash is some directories and a
-    /// file.
+    /// Returns whether `text` in a table names this script, module, class or jar. Only whole parts of a name count:
+    /// the file name of a script, or its package; the module and the packages above it; the class, with its package
+    /// or alone; the jar, with or without a version. A text with a slash names directories and a file.
     pub(super) fn is_called(&self, text: &str) -> bool {
         let is_below =
             |name: &str| name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -102,7 +102,7 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file is called `text`: a program of .NET without its extension, and a jar also without its
+/// Returns whether a file has the name `text`: a .NET program without its extension, and a jar also without its
 /// version.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
@@ -119,8 +119,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns what an interpreter runs: what its command line says, and what its name says if it has written over its
-/// command line; then also what that runs.
+/// Returns the code that an interpreter runs. The command line names it, or the title of a process that has written
+/// over its command line. For a wrapper, the result contains the wrapped code too.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -140,7 +140,7 @@ pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Co
     found
 }
 
-/// Returns the options of an interpreter itself: its arguments up to what it runs.
+/// Returns the options of the interpreter itself: its arguments before the script or module.
 pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [String] {
     let Some(
         InterpreterCommand::File(target)
@@ -151,7 +151,7 @@ pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [St
     else {
         return arguments.get(1..).unwrap_or_default();
     };
-    // The code of `--eval=CODE` is a part of an argument.
+    // The code of `--eval=CODE` is part of the argument.
     let holds = |word: &String| {
         word.as_bytes().as_ptr_range().contains(&target.as_ptr()) || std::ptr::eq(word.as_str(), target)
     };
@@ -184,8 +184,8 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     found
 }
 
-/// Returns what the title of a process names, which the process has written over its arguments: `airflow webserver`,
-/// `gunicorn: master [superset.app:create_app()]`.
+/// Returns the code that the title of a process names; the process has written the title over its arguments: `airflow
+/// webserver`, `gunicorn: master [superset.app:create_app()]`.
 fn title(arguments: &[String]) -> Vec<Command<'_>> {
     let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
     let Some((first, rest)) = words.split_first() else { return Vec::new() };
@@ -198,7 +198,7 @@ fn title(arguments: &[String]) -> Vec<Command<'_>> {
     found
 }
 
-/// Returns what a server of applications or a wrapper runs, by its arguments.
+/// Returns the code that an application server or a wrapper runs, from its arguments.
 fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     if APPLICATION_SERVERS.iter().any(|server| command.is_called(server)) {
         let modules = command.arguments.iter().filter_map(|word| application(word));
@@ -217,7 +217,7 @@ fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     named.collect()
 }
 
-/// Returns the module of an application of Python in the form `MODULE:NAME`.
+/// Returns the module of a Python application in the form `MODULE:NAME`.
 fn application(word: &str) -> Option<&str> {
     let (module, name) = word.split_once(':')?;
     let begins_a_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -225,7 +225,7 @@ fn application(word: &str) -> Option<&str> {
     (begins_a_name(module) && begins_a_name(name) && module.chars().all(is_module)).then_some(module)
 }
 
-/// Returns the applet that busybox or toybox runs: its own name, or its first argument.
+/// Returns the applet that busybox or toybox runs: the name of the process, or its first argument.
 fn applet(arguments: &[String]) -> Command<'_> {
     let mut words = arguments.iter().flat_map(|argument| argument.split_whitespace());
     let mut file = words.next().unwrap_or_default();
@@ -235,7 +235,8 @@ fn applet(arguments: &[String]) -> Command<'_> {
     Command::new(Kind::File, file.trim_start_matches('-'), words)
 }
 
-/// Returns what an Erlang runtime runs: the modules that it starts, its release, its script, and its name as a node.
+/// Returns the code that an Erlang runtime runs: the modules that it starts, its release, its script, and its name as
+/// a node.
 fn releases(arguments: &[String]) -> Vec<Command<'_>> {
     let mut found = Vec::new();
     for (at, word) in arguments.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Finds ports by common names: the name of a program, words of a description, a misspelt name.
+//! Finds ports by common names: the name of a program, words of a description, or a misspelt name.
 //!
 //! Every search is one pass over the embedded texts, because an index would not pay for such rare queries. An exact
 //! name is never mixed with similar names.
@@ -12,8 +12,8 @@ use crate::model::{PortRange, Protocol};
 const FEW: usize = 5;
 
 impl Registry {
-    /// Returns the ports to which all the words of `text` apply: in a service's name or description, in the product of
-    /// a curated row, in a known use, or in the product of a program. The ports are in rising order.
+    /// Returns the ports that match all words of `text`: in a service's name or description, in the product of a
+    /// curated row, in a known use, or in the product of a program. The ports are in rising order.
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -31,7 +31,7 @@ impl Registry {
         for row in dead.chain(self.live.lines().filter_map(CuratedRow::live)) {
             if mentions(&[Some(row.curated.product), row.curated.now_used_by]) {
                 let protocols = row.protocols.split('+').filter_map(|name| name.parse().ok());
-                // Only registrations that still exist count: a newer registry may have lost some.
+                // Only registrations that still exist count: a newer registry may have lost some registrations.
                 let of = |protocol: &Protocol| {
                     self.verdict(row.ports.low, *protocol)
                         .assignments
@@ -137,7 +137,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns how many letters must be added, removed, changed or swapped with the next one; `None` if more than `most`.
+/// Returns the number of letters that must be added, removed, changed or swapped with the next letter; `None` if it
+/// is more than `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();

@@ -7,7 +7,7 @@ use crate::model::{CuratedState, EvidenceSource, PortVerdict, Protocol, Registry
 /// The number of ports and protocols of one status within one part of the port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// The part.
+    /// The part of the port space.
     pub range: RegistryRange,
     /// The status.
     pub status: Status,
@@ -18,18 +18,18 @@ pub struct Count {
 /// The number of names that one kind of source gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCount {
-    /// The kind.
+    /// The kind of source.
     pub kind: EvidenceSource,
-    /// The number of registrations (port, protocol and name) that it names.
+    /// The number of registrations (port, protocol and name) that the source names.
     pub names: usize,
-    /// The number of ports that it names as something else, counted separately for each protocol.
+    /// The number of ports that the source names as something else, counted separately for each protocol.
     pub otherwise: usize,
 }
 
 /// The statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Statuses by range, for TCP and UDP; without those that have no ports.
+    /// The numbers of ports by range and status, for TCP and UDP, without statuses that no port has.
     pub statuses: Vec<Count>,
     /// Evidence by kind.
     pub evidence: Vec<SourceCount>,

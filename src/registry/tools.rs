@@ -1,4 +1,4 @@
-//! Programs that are tools and not services: tools for short tasks (`data/ad-hoc.tsv`) and dual-use tools
+//! Programs that are tools, not services: tools for short tasks (`data/ad-hoc.tsv`) and dual-use tools
 //! (`data/dual-use.tsv`).
 
 use std::sync::OnceLock;
@@ -10,13 +10,13 @@ use super::table::{Table, parts};
 use crate::model::{Protocol, Severity, named};
 
 named! {
-    /// What a tool for a short task does with a connection.
+    /// The action of a short-task tool on a connection.
     pub(crate) enum AdHocUse {
-        /// It runs a shell or another program for each client that connects.
+        /// The tool runs a shell or another program for each client that connects.
         Shell = "shell",
-        /// It forwards traffic.
+        /// The tool forwards traffic.
         Relay = "relay",
-        /// It waits for data.
+        /// The tool waits for data.
         Listen = "listen",
     }
 }
@@ -24,7 +24,7 @@ named! {
 /// A tool that a person started for a short task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdHocTool {
-    /// What it does with a connection.
+    /// The action of the tool on a connection.
     pub used_for: AdHocUse,
     /// The severity on an address that other machines can reach.
     pub beyond_loopback: Severity,
@@ -41,7 +41,7 @@ pub(crate) struct DualUseTool {
     pub kind: &'static str,
     /// The severity, also on loopback.
     pub severity: Severity,
-    /// What it does: one sentence that begins with a verb or a noun.
+    /// The purpose of the tool: one sentence that begins with a verb or a noun.
     pub what: &'static str,
     /// The technique of MITRE ATT&CK; empty if there is none.
     pub attack: &'static str,
@@ -60,8 +60,8 @@ impl<const N: usize> ToolTable<N> {
         ToolTable { lines, programs }
     }
 
-    /// Returns the rows that name the program, in the order of the table, and then those for any program.
-    /// Each comes with whether it applies only on its own ports.
+    /// Returns the rows that name the program, in the order of the table, and then the rows for any program, each
+    /// with a flag that is true if the row applies only on its own ports.
     fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = ([&'static str; N], bool)> {
         let rows = self.programs.naming(command).into_iter().chain(self.programs.any(command));
         rows.filter_map(|named| {
@@ -84,7 +84,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let mut rows = rows.of(command).map(|(row, _)| row);
     let [programs, _, used_for, beyond, loopback] =
         rows.find(|row| row[1].is_empty() || command.matches(row[1]))?;
-    // What is missing from a command line that was cut may be worse than what was read.
+    // The missing part of a cut command line may be more dangerous than the part that was read.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -109,7 +109,7 @@ pub(crate) fn dual_use(command: &CommandLine<'_>, port: u16, protocol: Protocol)
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns the purpose of an SSH server that a user who is not root runs; `None` if the program is not an SSH server,
+/// Returns the purpose of an SSH server that a user other than root runs; `None` if the program is not an SSH server,
 /// or if it serves one session of the system's own server (`sshd: user@pts/0`).
 #[must_use]
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {

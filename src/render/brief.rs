@@ -1,7 +1,8 @@
-//! The brief form of a listing, for collecting many hosts: flat, one row per listener and process, in at most 900
-//! bytes.
+//! The brief form of a listing, for collecting data from many hosts: flat, one row per listener and process, in at
+//! most 900 bytes.
 //!
-//! It has no command line and no text of the registry. A text that is too long for its place is cut and ends with `…`.
+//! A row has no command line and no text of the registry. A text that is too long for its column is cut and ends with
+//! `…`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -50,7 +51,7 @@ struct FlatRow {
 }
 
 impl FlatRow {
-    /// Makes a row of an entry that has at most one process; `text` makes a text safe for the format.
+    /// Makes a row for an entry that has at most one process; `text` makes a text safe for the format.
     fn new(entry: &Entry, report: &Report, text: fn(String) -> String) -> Self {
         let (socket, snapshot) = (&entry.socket, &report.snapshot);
         let fitted = |value: Option<&str>, most: usize| value.map(|value| text(fit(value, most)));
@@ -150,7 +151,7 @@ mod tests {
     use crate::model::{Endpoint, Exe, ExeState, Netns, Owner, Process, Script, Socket, SocketAttributes};
     use crate::render::fixtures::{empty, report, text};
 
-    /// Returns a report of one listener, and one connection, whose texts are all as long as possible.
+    /// Returns a report of one listener and one connection with texts of the maximum length.
     fn longest(evil: &str) -> Report {
         let evil = || evil.repeat(500);
         let mut snapshot = empty();

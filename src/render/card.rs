@@ -1,9 +1,9 @@
-//! The answer of `explain`: a card for each listener, and then what the port is, what is registered there, whether that
-//! is still in use, and what is commonly found there.
+//! The answer of `explain`: a card for each listener, then the meaning of the port, its registrations and whether
+//! they are still in use, and the common use of the port.
 //!
-//! A few ports get a text each; more ports get a compact block each, and runs of ports with the same text share one.
-//! Protocols with the same text are shown together. "Nothing listens" appears only if every socket was visible.
-//! If something listens, the answer is about that: it is shorter unless everything is asked for.
+//! A few ports get a text each; with more ports, each gets a compact block, and runs of ports with the same text
+//! share a block. Protocols with the same text are shown together. "Nothing listens" appears only if every socket was
+//! visible. If something listens, the answer is about this listener, and shorter unless the user asks for everything.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -18,12 +18,12 @@ use super::labelled::{labelled, measure};
 use super::wrap::wrap;
 use super::{Emphasis, Style, address, context_text, listener_card, process_cells, sanitize, verdict_text};
 
-/// Up to this many ports get a text each, and up to this many listeners a card each.
+/// The maximum number of ports that get a text each, and of listeners that get a card each.
 pub const CARDS: usize = 3;
-/// The number of registrations that are shown of a port on which something listens.
+/// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
 
-/// Writes the answer for some ports. Without `in_full`, a port on which something listens is explained in short.
+/// Writes the answer for some ports. Without `in_full`, the answer for a port with a listener is short.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -72,8 +72,8 @@ struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// Writes a card for each of the first listeners, and how many more there are. A compact block of a port does not
-    /// have the sentences of findings.
+    /// Writes a card for each of the first listeners, and the number of further listeners. A compact block of a port
+    /// does not have the sentences of findings.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool) -> io::Result<()> {
         for listener in listeners.iter().take(CARDS) {
             for line in listener_card::in_full(listener, in_blocks, self.report, self.style) {
@@ -90,7 +90,7 @@ impl Card<'_> {
         writeln!(self.w, "and {} {how}\n", plural(more, "more listener"))
     }
 
-    /// Writes which ports and protocols are left out.
+    /// Writes the ports and protocols that are left out.
     fn left_out(&mut self, left_out: &BTreeSet<(u16, Protocol)>) -> io::Result<()> {
         const FEW: usize = 6;
         if left_out.is_empty() {
@@ -153,7 +153,7 @@ impl Card<'_> {
         }
     }
 
-    /// Writes the context: what is worth showing in addition to the verdict.
+    /// Writes the context: the facts that are worth showing in addition to the verdict.
     fn context_items(&mut self, group: &Group<'_, '_>, is_short: bool) -> io::Result<()> {
         let contexts = || group.contexts.iter().copied();
         // For a port in use, the reason contains the evidence already.
@@ -171,7 +171,7 @@ impl Card<'_> {
                 contexts().find_map(|context| context.ephemeral.as_ref()).map(context_text::ephemeral),
             ),
         ];
-        // What listens is known, so what else could listen there is of less interest.
+        // The listener is known, so other programs that could listen on the port are of less interest.
         let is_background = |label: &str| matches!(label, "Guarded" | "Nearby" | "History");
         for (label, text) in items.into_iter().filter(|(label, _)| !(is_short && is_background(label))) {
             if let Some(text) = text {

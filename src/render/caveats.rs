@@ -1,8 +1,8 @@
-//! The caveats of an answer: what could not be seen and matters to its reader, each cause once, in one line.
+//! The caveats of an answer: the causes that hide something relevant from its reader, each cause once, in one line.
 //!
 //! `-v`, the audit and the JSON have every gap and note in full. A gap matters unless the answer is complete without
-//! it: a question about listeners whose processes are all known needs no other process. An answer that is empty has
-//! every note too, because the note may be the reason.
+//! the missing part: a question about listeners whose processes are all known needs no other process. An empty answer
+//! has every note too, because a note may explain it.
 
 use crate::findings::text::plural;
 use crate::join::Entry;
@@ -42,7 +42,7 @@ pub fn caveats<'e>(
         lines.push(format!("{what}. {}", remedy(snapshot, question, count)));
     }
     let mut others = others.into_iter();
-    // Without more privilege to ask for, the first other cause explains the hidden owners.
+    // If more privilege would not help, the first other cause explains the hidden owners.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         lines.push(others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap))));
     }
@@ -55,12 +55,12 @@ pub fn caveats<'e>(
     lines
 }
 
-/// What is not known about the owners of the sockets in an answer.
+/// The missing facts about the owners of the sockets in an answer.
 struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// How many sockets are left out because their process is not known.
+    /// The number of sockets that are left out because their process is not known.
     undecided: usize,
     /// The processes of the answer, in rising order.
     pids: Vec<Pid>,
@@ -87,7 +87,7 @@ impl Unseen {
         self.hidden + self.unknown + self.undecided > 0
     }
 
-    /// Returns how many owners are not seen, and which, without a full stop.
+    /// Returns a phrase about the hidden owners and their number, without a full stop.
     fn owners(&self) -> Option<(usize, String)> {
         match (self.undecided, self.hidden) {
             (0, 0) => None,
@@ -101,7 +101,7 @@ impl Unseen {
     }
 }
 
-/// Returns what is not seen, and why.
+/// Returns the parts that are not seen, and the reason.
 fn unseen_text(gap: &Gap) -> String {
     if gap.stage == Stage::Owners && gap.what.starts_with("process") && !gap.pids.is_empty() {
         let why = stderr::with_remedy(&gap.why, gap.remedy.as_deref());
@@ -110,7 +110,7 @@ fn unseen_text(gap: &Gap) -> String {
     format!("Not seen: {}", stderr::gap(gap))
 }
 
-/// Returns which owners are not seen, and why.
+/// Returns the owners that are not seen, and the reason.
 fn explained(owners: &str, gap: &Gap) -> String {
     if gap.pids.is_empty() {
         return format!("{owners}: {}", stderr::gap(gap));
@@ -119,7 +119,8 @@ fn explained(owners: &str, gap: &Gap) -> String {
     format!("{owners}, perhaps {}: {}", stderr::pids(&gap.pids), stderr::with_remedy(why, remedy.as_deref()))
 }
 
-/// Returns how many things a user with more privilege could read, and which, without a full stop.
+/// Returns a phrase about the things that a user with more privilege could read, and their number, without a full
+/// stop.
 fn unread(stage: Stage, gaps: &[&Gap]) -> (usize, String) {
     let count: u64 = gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
     let (one, many) = match stage {

@@ -1,10 +1,10 @@
-//! The cells of a listing: what each column of `columns.rs` shows for one entry, already sanitized.
+//! The cells of a listing: the text that each column of `columns.rs` shows for one entry, already sanitized.
 //!
 //! A cell has two forms. [`CellFormat::Data`] is for machines and for sorting: the plain value, as in the JSON, with
 //! lists joined by commas. The other forms are for people:
-//! - SERVICE holds what runs: the product of a recognised program. Else it holds what is usual on the port, in
-//!   parentheses, else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
-//! - PROCESS holds the names of the processes, or in brackets why there are none.
+//! - SERVICE contains the product of a recognised program, or else the usual service of the port in parentheses, or
+//!   else the name that IANA has registered for the port, after `IANA:`. It has at most 24 columns.
+//! - PROCESS contains the names of the processes, or in parentheses the reason why there are none.
 //! - USER is the effective user of each process, each once; the creator of the socket only if no process is visible.
 //! - FLAGS holds the codes, most severe first, without `exposed` and `kernel`, which EXPOSURE and PROCESS show.
 //!   If space is short, `?` stands for "(presumed)".
@@ -23,16 +23,16 @@ use crate::model::{
 use super::wrap::clip;
 use super::{Emphasis, address as local_address, sanitize, user as user_name, verdict_text};
 
-/// How much space a cell has, and who reads it.
+/// The space that a cell has, and its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellFormat {
     /// The plain value, for machines.
     Data,
     /// For people, without a limit: a pipe.
     Complete,
-    /// For a wide terminal: everything but a long list of pids.
+    /// For a wide terminal: everything except a long list of pids.
     Long,
-    /// For a narrow terminal: the first pid and the most severe flag, and how many more there are.
+    /// For a narrow terminal: the first pid and the most severe flag, and the number of further ones.
     Short,
 }
 
@@ -66,7 +66,7 @@ impl Field {
         Field::text(Some(&joined(values, ",")))
     }
 
-    /// Returns one text for each process that could be read and has it.
+    /// Returns one text for each process that could be read and has this text.
     pub(super) fn of_processes<'e, T: AsRef<str>>(
         entry: &'e Entry,
         value: impl Fn(&'e Process) -> Option<T>,
@@ -74,7 +74,7 @@ impl Field {
         Field::list(entry.processes.iter().filter_map(|process| value(process)))
     }
 
-    /// Returns one text for each registration that has it.
+    /// Returns one text for each registration that has this text.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
         Field::list(entry.verdict.assignments.iter().filter_map(value))
     }
@@ -95,7 +95,7 @@ pub(super) fn address(entry: &Entry, form: CellFormat) -> Field {
     }
 }
 
-/// Returns the addresses that a row stands for; `*` is every IPv4 and IPv6 address.
+/// Returns the addresses of a row; `*` is every IPv4 and IPv6 address.
 pub(super) fn addresses(entry: &Entry, form: CellFormat) -> String {
     let socket = &entry.socket;
     let own = local_address(socket);
@@ -193,7 +193,7 @@ pub(super) fn send_queue(entry: &Entry, _: CellFormat) -> Field {
     Field::known(entry.socket.queues.map(|queues| queues.send))
 }
 
-/// Returns the user IDs of the processes, each once; that of the socket's creator if no process is visible.
+/// Returns the user IDs of the processes, each once; if no process is visible, the user ID of the socket's creator.
 pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
     users(entry, |uid, _| uid.map(|uid| uid.to_string()))
 }
@@ -223,7 +223,7 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns the container for people, else the unit: of the socket, else of the first process that has one.
+/// Returns for people the container, or else the unit: of the socket, or else of the first process that has one.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
@@ -347,7 +347,8 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The widest first flag of several in the short form: the number of the others must stay.
+/// The maximum width of the first flag of several in the short form, so that the number of the other flags stays
+/// visible.
 const WIDEST_FIRST_FLAG: usize = 11;
 
 pub(super) fn flags(entry: &Entry, form: CellFormat) -> Field {
@@ -371,7 +372,7 @@ pub(super) fn flags(entry: &Entry, form: CellFormat) -> Field {
     Field::new(text, worst.into())
 }
 
-/// The widest text of SERVICE, in columns: most products fit.
+/// The maximum width of the text of SERVICE, in columns: most products fit.
 const WIDEST_SERVICE: usize = 24;
 
 pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
@@ -383,7 +384,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // What is usual on the port explains no tool that a person left open, and no impostor.
+        // The usual service of the port explains neither a tool that a person left running nor an impostor.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             let usual = short(product.or(name).unwrap_or_default());
@@ -401,7 +402,7 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
     Field::new(clip(&text, WIDEST_SERVICE).into_owned(), tone)
 }
 
-/// Returns whether a finding at or above warning says that the program is not what the port suggests.
+/// Returns whether a finding at or above warning means that the program is not the usual program of the port.
 fn is_flagged(entry: &Entry) -> bool {
     entry.findings().iter().any(|finding| {
         finding.flag().family() == FindingFamily::Identity && finding.severity >= Severity::Warning

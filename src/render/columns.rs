@@ -1,7 +1,7 @@
 //! The columns of every listing: one table of name, heading and function.
 //!
 //! The table for people, `-o wide`, CSV, `--columns`, `--sort` and the shell completions all read `COLUMNS`, so a new
-//! column is one row here. What the cells hold is in `cells.rs`.
+//! column is one row in this table. `cells.rs` has the content of the cells.
 
 use crate::join::Entry;
 use crate::model::Snapshot;
@@ -12,25 +12,25 @@ use super::process_cells;
 /// One column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its name in `--columns`, `--sort` and CSV.
+    /// The name in `--columns`, `--sort` and CSV.
     pub name: &'static str,
     pub(super) heading: &'static str,
     content: Content,
-    /// Whether it holds numbers, which sort by value.
+    /// Whether the column contains numbers, which are sorted by value.
     is_number: bool,
-    /// For a column of the table for people: returns whether this entry has something to show in it. The table leaves a
-    /// column out if no entry has.
+    /// For a column of the table for people: returns whether this entry has a value for the column. The table leaves
+    /// a column out if no entry has a value.
     needs: Option<fn(&Entry) -> bool>,
     /// Whether `-o wide` and a table of named columns show the text for people, and not the plain value.
     is_for_people: bool,
 }
 
-/// What a column shows.
+/// The content of a column.
 #[derive(Clone, Copy, Debug)]
 enum Content {
     /// A part of each entry.
     Entry(fn(&Entry, CellFormat) -> Field),
-    /// A fact about the snapshot, the same for each entry.
+    /// A fact about the snapshot, which is the same for each entry.
     Snapshot(fn(&Snapshot) -> Field),
 }
 
@@ -80,7 +80,7 @@ impl Column {
         Column { is_for_people: true, ..self }
     }
 
-    /// Returns the form of its cells in a table of named columns.
+    /// Returns the form of the cells in a table of named columns.
     pub(super) const fn form_by_name(&self) -> CellFormat {
         if self.is_for_people { CellFormat::Complete } else { CellFormat::Data }
     }
@@ -111,8 +111,8 @@ pub enum Key {
     Unknown,
 }
 
-/// Every column. Those of the table for people come first, in its order. A dotted name is the path of the same value in
-/// the JSON, and a short name stands for the path that is usually meant.
+/// Every column. The columns of the table for people come first, in its order. A dotted name is the path of the value
+/// in the JSON, and a short name stands for the most common path.
 pub(super) static COLUMNS: [Column; 93] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
@@ -209,7 +209,7 @@ pub(super) static COLUMNS: [Column; 93] = [
     Column::snapshot("complete", "COMPLETE", cells::complete),
 ];
 
-/// The columns of a CSV if none are named.
+/// The columns of a CSV if the user names no columns.
 pub const CSV: [&str; 24] = [
     "protocol",
     "family",
@@ -237,7 +237,7 @@ pub const CSV: [&str; 24] = [
     "flags",
 ];
 
-/// The columns of `-o wide` if none are named.
+/// The columns of `-o wide` if the user names no columns.
 pub const WIDE: [&str; 19] = [
     "protocol",
     "address",
@@ -265,7 +265,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     COLUMNS.iter().map(|column| column.name)
 }
 
-/// Returns the column of this name; case is ignored.
+/// Returns the column with this name; case is ignored.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Column> {
     COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name))
@@ -293,13 +293,13 @@ mod tests {
         }
     }
 
-    /// Every column shows what the JSON has at the path of its name.
+    /// Every column shows the value that the JSON has at the path of its name.
     #[test]
     fn columns_agree_with_json() {
         let report = report(&scene());
         for entry in &report.entries {
             let json = serde_json::to_value(entry).unwrap();
-            // A command line is written as a shell takes it.
+            // A command line is written so that a shell can read it.
             let is_list = |column: &&Column| column.name.contains('.') && column.name != "processes.cmdline";
             for column in COLUMNS.iter().filter(is_list) {
                 let path = match column.name {

@@ -1,5 +1,5 @@
-//! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, what an
-//! ephemeral range means on this host, and whether the process is usual there. This file is part of
+//! The sentences about the context of a port: the usual programs, the neighbouring ports, the history, the meaning of
+//! an ephemeral range on this host, and whether the process is usual on the port. This file is part of
 //! [`super::verdict_text`]; its texts are not sanitized either.
 
 use super::verdict_text::sources;
@@ -10,7 +10,7 @@ use crate::model::{
     NearbyRegistrations, PortVerdict, UsualProgram,
 };
 
-/// How many names are shown; the rest is counted.
+/// The maximum number of names that are shown; the rest are counted.
 const FEW: usize = 6;
 
 /// Returns the packaged sources that name the registrations of a port, and those that give the port another name.
@@ -48,7 +48,7 @@ pub(super) fn guarded(guarded: &GuardedService) -> String {
     format!("{service}; known servers: {}. {}", first_of(&names, FEW), sentence(why))
 }
 
-/// Returns the block of ports that a vendor registered, else what is registered next to the port.
+/// Returns the block of ports that a vendor registered, or else the nearest registrations.
 pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     let one = |n: &crate::model::NearbyRegistration| format!("{} {}", n.port, n.service);
     if let Some(block) = &nearby.block {
@@ -64,7 +64,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns what happened to the registrations, if anything happened since they were made.
+/// Returns the events in the history of the registrations after they were made, if there are any.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events.iter().all(|event| matches!(event.what, EventKind::Registered | EventKind::Noted)) {
         return None;
@@ -86,7 +86,7 @@ pub(super) fn history(events: &[Event]) -> Option<String> {
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 
-/// Returns what lying in an ephemeral range means on this host, and whether the port was likely chosen.
+/// Returns the meaning of the ephemeral range for a port on this host, and whether the port was likely chosen.
 pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     let mut said = match (here.kernel_range, here.iana_dynamic) {
         (Some(range), _) if here.is_reserved => {
@@ -114,7 +114,7 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     said
 }
 
-/// Returns why a program is usual on its port.
+/// Returns the reason why a program is usual on its port.
 pub(super) fn usual(usual: &UsualProgram) -> String {
     let UsualProgram { program, product, rests_on, any_port, .. } = usual;
     let where_ = if *any_port { "commonly serves any port" } else { "usually serves this port" };

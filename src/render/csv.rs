@@ -1,6 +1,7 @@
 //! CSV (RFC 4180) for spreadsheets: one row per entry and process.
 //!
-//! A cell that a spreadsheet would read as a formula gets an apostrophe in front, which makes it text there.
+//! A cell that a spreadsheet would read as a formula gets an apostrophe in front, so that the spreadsheet reads it as
+//! text.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -64,8 +65,8 @@ pub(super) fn rows<const N: usize>(
     csv.flush()
 }
 
-/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks, which count as well, are escaped
-/// already.
+/// Puts an apostrophe before a text that begins like a formula. Tabs and line breaks would count as well, but they
+/// are escaped already.
 pub(super) fn harmless(mut cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) {
         cell.insert(0, '\'');

@@ -1,8 +1,8 @@
 //! The differences between two snapshots: a table, JSON (`portolan.diff/2`), JSON lines, CSV.
 //!
-//! The table has one row per change: what changed, where, and the processes before and now. Every format shows what
-//! could not be compared: JSON lists it, the others print its count separately. No format says that nothing changed if
-//! not everything was visible.
+//! The table has one row per change: the kind of change, the place, and the processes before and now. Every format
+//! shows the listeners that could not be compared: JSON lists them, and the other formats print their count
+//! separately. If something was not visible, no format says that nothing changed.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -49,7 +49,7 @@ struct Changed<'a> {
     change: ChangeKind,
     passing: bool,
     sure: bool,
-    /// The listener as it is now; if it vanished, as it was.
+    /// The listener now; if the listener vanished, the listener before.
     listener: &'a Entry,
     before: Option<&'a Entry>,
     text: String,
@@ -121,7 +121,8 @@ pub fn document(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Wr
     json::write(&document, w)
 }
 
-/// Writes the host and the result, then one change per line, and then, one per line, what could not be compared.
+/// Writes the host and the result, then one change per line, and then, one per line, the listeners that could not be
+/// compared.
 ///
 /// # Errors
 /// If a line cannot be written.
@@ -136,7 +137,7 @@ pub fn lines(comparison: &Comparison<'_>, registry: &Registry, w: &mut dyn Write
         judged_by: JudgedBy<'a>,
         complete: bool,
         changed: bool,
-        /// What could not be seen before, and then what could not be seen after.
+        /// The gaps of the earlier snapshot, and then the gaps of the later snapshot.
         gaps: Vec<Gap>,
         counts: Counts,
     }
@@ -274,7 +275,8 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     ]
 }
 
-/// Returns in one line how many changes there are, how many of them are transient, and how much could not be compared.
+/// Returns in one line the number of changes, the number of transient changes, and the number of listeners that could
+/// not be compared.
 #[must_use]
 pub fn summary(comparison: &Comparison<'_>) -> String {
     let when = comparison.before.taken.strftime("%Y-%m-%d %H:%M UTC");
@@ -316,13 +318,13 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
     said.join(" ")
 }
 
-/// Returns a gap with the side it is on.
+/// Returns a gap with its side.
 #[must_use]
 pub fn on(side: &str, gap: &Gap) -> Gap {
     Gap { what: format!("{} ({side})", gap.what), ..gap.clone() }
 }
 
-/// Returns why something could not be compared, as a phrase.
+/// Returns the reason why a listener could not be compared, as a phrase.
 const fn why(why: NotComparedReason) -> &'static str {
     match why {
         NotComparedReason::Process => "the process was not visible in one or both snapshots",
@@ -333,7 +335,7 @@ const fn why(why: NotComparedReason) -> &'static str {
     }
 }
 
-/// Writes how much could not be compared, counted by reason.
+/// Writes the number of listeners that could not be compared, by reason.
 ///
 /// # Errors
 /// If a line cannot be written.

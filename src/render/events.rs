@@ -1,4 +1,4 @@
-//! The stream of events (`portolan.event/2`): one JSON object per line, written when something changes.
+//! The stream of events (`portolan.event/2`): one JSON object per line, written when a listener or a gap changes.
 //!
 //! The first line is about the host. The listener in an event is the complete object of the listing. Every line
 //! contains the time and the host, so that lines can be filtered, merged and stored. A gap is an event too. The caller
@@ -34,7 +34,7 @@ impl<'a> EventHead<'a> {
     }
 }
 
-/// Writes the first line: the host, how many listeners there are at the start, and the gaps.
+/// Writes the first line: the host, the number of listeners at the start, and the gaps.
 ///
 /// # Errors
 /// If the line cannot be written.

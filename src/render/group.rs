@@ -47,7 +47,7 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
 pub(super) fn runs<'e, 'r>(groups: Vec<Group<'e, 'r>>) -> Vec<Group<'e, 'r>> {
     let mut runs: Vec<Group<'e, 'r>> = Vec::new();
     for group in groups {
-        // A port whose protocols differ has several groups: look past the groups of the port before.
+        // A port whose protocols differ has several groups: skip the groups of the previous port.
         let before = runs.iter_mut().rev().take(4).find(|run| {
             run.ports.high.checked_add(1) == Some(group.ports.low)
                 && run.listeners.is_empty()

@@ -1,8 +1,8 @@
-//! What every machine-readable output says about itself: when and where the snapshot was taken, what it was judged by,
-//! and what could not be seen.
+//! The header of every machine-readable output: when and where the snapshot was taken, the data that judged it, and
+//! the gaps.
 //!
-//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], also if nothing listens,
-//! so that a host that saw nothing is never an empty file; every other line begins with a [`LineHeader`].
+//! A document begins with a [`DocumentHeader`]. A stream of lines begins with a [`HostLine`], even if nothing
+//! listens, so that a host without listeners is never an empty file; every other line begins with a [`LineHeader`].
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(super) struct JudgedBy<'a> {
 #[derive(Serialize)]
 struct RegistryHead<'a> {
     date: &'a str,
-    /// The file that the registry was read from; null if it is the embedded one.
+    /// The file of the registry; null for the embedded registry.
     file: Option<&'a str>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> DocumentHeader<'a> {
     }
 }
 
-/// The first line of a stream; `rest` holds what the stream counts.
+/// The first line of a stream; `rest` has the counts of the stream.
 #[derive(Serialize)]
 pub(super) struct HostLine<'a, R> {
     kind: &'static str,
@@ -80,13 +80,13 @@ impl<'a, R> HostLine<'a, R> {
     }
 }
 
-/// How much a stream of a listing holds.
+/// The counts of a stream of a listing.
 #[derive(Serialize)]
 pub(super) struct StreamCounts<C> {
     pub(super) counts: C,
 }
 
-/// How every line but the first begins.
+/// The beginning of every line except the first.
 #[derive(Serialize)]
 pub(super) struct LineHeader<'a> {
     kind: &'static str,

@@ -36,7 +36,7 @@ pub fn listing(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     write(&Listing { head: DocumentHeader::new("portolan/2", report), listeners: &report.entries }, w)
 }
 
-/// Writes what the registry says about ports, and the listeners on them.
+/// Writes the registrations of ports, and the listeners on them.
 pub fn explain(
     ports: &[Explained<'_>],
     asked: &[Query<'_>],
@@ -85,7 +85,7 @@ pub fn lines(report: &Report, w: &mut dyn Write) -> io::Result<()> {
     w.flush()
 }
 
-/// Writes the first line of a listing: how many lines follow, and how many sockets there were before filters.
+/// Writes the first line of a listing: the number of lines that follow, and the number of sockets before filters.
 pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Counts {
@@ -99,7 +99,7 @@ pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
     serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
 }
 
-/// Returns what a line of a listing is about.
+/// Returns the subject of a line of a listing.
 pub(super) const fn kind(entry: &Entry) -> &'static str {
     if entry.socket.state.holds_port() { "listener" } else { "connection" }
 }
@@ -305,7 +305,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Who can replace the program file, and which package installed it.
+/// The users who can replace the program file, and the package that installed it.
 #[derive(Serialize)]
 struct ProgramOrigin<'a> {
     kind: OriginKind,

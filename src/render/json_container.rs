@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{Container, ForwardTarget, Pid};
 
-/// The place to which a program forwards the port.
+/// The destination to which the program forwards the port.
 #[derive(Serialize)]
 pub(super) struct Forwarding<'a> {
     address: IpAddr,
@@ -22,7 +22,7 @@ impl<'a> Forwarding<'a> {
     }
 }
 
-/// What the files of a container's manager say about it.
+/// The container's data from the files of its manager.
 #[derive(Serialize)]
 pub(super) struct ContainerRow<'a> {
     id: &'a str,

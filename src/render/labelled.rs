@@ -7,7 +7,7 @@ use super::{Emphasis, Style};
 
 /// The column at which the text begins.
 const INDENT: usize = 14;
-/// The width of prose without a terminal, in columns: people read that output too.
+/// The width of prose without a terminal, in columns: people read such output too.
 const MEASURE: u16 = 80;
 
 /// Returns the lines of a label and a paragraph of sanitized text. An empty label continues the paragraph above.
@@ -21,7 +21,7 @@ pub(super) fn paragraph(text: &str, style: &Style) -> Vec<String> {
     lines.into_iter().map(|line| line.trim().to_owned()).collect()
 }
 
-/// Puts a label in front of the first line, and as much space in front of the others.
+/// Puts a label in front of the first line, and the same number of spaces in front of the other lines.
 pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<String> {
     let label = format!("{:<INDENT$}", format!("  {label}"));
     let mut before = style.paint(Emphasis::Quiet, &label);
@@ -33,7 +33,7 @@ pub(super) fn with_label(label: &str, lines: Vec<String>, style: &Style) -> Vec<
     labelled
 }
 
-/// Returns the first lines of a text; the last one ends with a mark if more lines follow.
+/// Returns the first lines of a text; the last line ends with a mark if more lines follow.
 pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) -> Vec<String> {
     if lines.len() <= most {
         return lines;
@@ -57,8 +57,8 @@ pub(super) fn measure(style: &Style) -> Option<u16> {
     style.width.or(Some(MEASURE))
 }
 
-/// Returns a label and a text on one line. At the edge of a terminal the text is cut, and the end of it stays, such as
-/// a name in parentheses.
+/// Returns a label and a text on one line. At the edge of a terminal the text is cut in the middle, so that its end
+/// stays, such as a name in parentheses.
 pub(super) fn on_one_line(label: &str, text: &str, end: &str, style: &Style) -> String {
     let space = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT).max(20));
     let end = clip(end, space / 2);

@@ -1,5 +1,5 @@
 //! The card of a listener: who listens, since when, why it runs, who can reach it and how to stop it. A fact that is
-//! not known is left out, or the card says what makes it visible.
+//! not known is left out, or the card says how to make it visible.
 
 use std::net::SocketAddr;
 
@@ -17,20 +17,20 @@ use crate::findings::{FindingKind, Flag};
 use crate::judge::{ContainerManager, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{ForwardTarget, Owner, Pid, PortVerdict, Process, ServiceBy, Severity, State};
 
-/// The longest card by itself, in lines.
+/// The maximum number of lines of a card.
 const TALLEST: usize = 14;
-/// The lines of one fact, such as what started the listener.
+/// The maximum number of lines of one fact, such as the starter of the listener.
 const LONGEST: usize = 2;
 /// The usual width of a terminal, in columns.
 const USUAL: u16 = 80;
-/// The lines of the registry in a card.
+/// The maximum number of lines about the registry in a card.
 const REGISTRY: usize = 3;
 /// On a narrower terminal, a table shows more.
 pub const NARROWEST: u16 = 60;
-/// So many addresses and process IDs are named.
+/// The maximum number of addresses and of process IDs that a card names.
 const FEW: usize = 4;
 
-/// Writes the card of a listener, with what the registry says about its port.
+/// Writes the card of a listener, with the registrations of its port.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -44,7 +44,7 @@ pub fn listing(
     let flags = flags(listener, |_| false, style);
     let stop = stop(listener, report, style);
     let registry = labelled("Registry", &registry(listener), style);
-    // A narrow terminal is not filled by one card either: its lines are short.
+    // A card does not fill a narrow terminal either, because its lines are short.
     let tallest = if style.width.is_some_and(|width| width < USUAL) { usize::MAX } else { TALLEST };
     let space = tallest.saturating_sub(lines.len() + stop.len());
     let least = usize::from(!flags.is_empty());
@@ -68,8 +68,8 @@ fn is_in_verdict(flag: Flag) -> bool {
     [Orphaned::FLAG, Unexplained::FLAG].contains(&flag)
 }
 
-/// Returns the lines of the card of a listener, without the registry. Findings about the registry are in short, unless
-/// `with_sentences`.
+/// Returns the lines of the card of a listener, without the registry. Findings about the registry are in their short
+/// form, unless `with_sentences` is set.
 pub(super) fn in_full(
     listener: &Listener<'_>,
     with_sentences: bool,
@@ -122,7 +122,7 @@ fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> 
     how.into_iter().flat_map(|text| labelled("To stop", &text, style)).collect()
 }
 
-/// Returns the addresses, and what listens there.
+/// Returns the addresses, and the name of the listener.
 fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     let mut protocol = "";
@@ -171,7 +171,7 @@ fn what_runs(listener: &Listener<'_>) -> String {
     }
 }
 
-/// Returns the main process, or why there is none.
+/// Returns the main process, or the reason why there is none.
 fn process(listener: &Listener<'_>, report: &Report) -> String {
     let socket = &listener.first().socket;
     let created = user(socket.user.as_deref(), socket.uid);
@@ -192,7 +192,7 @@ fn process(listener: &Listener<'_>, report: &Report) -> String {
     }
 }
 
-/// Returns that a process is not visible, and what makes it visible.
+/// Returns that a process is not visible, and how to make it visible.
 fn not_visible(report: &Report) -> &'static str {
     let host = &report.snapshot.host;
     match (host.privileged, &*host.os) {
@@ -202,7 +202,7 @@ fn not_visible(report: &Report) -> &'static str {
     }
 }
 
-/// Returns the processes other than the main one; empty if there are none.
+/// Returns the processes other than the main process; empty if there are none.
 fn others(listener: &Listener<'_>) -> String {
     let owners = listener.first().socket.owner.pids();
     let processes = listener.processes();
@@ -262,7 +262,7 @@ fn directory(process: &Process) -> Option<(String, String)> {
     Some((cwd, project.unwrap_or_default()))
 }
 
-/// Returns where a published port leads.
+/// Returns the destination of a published port.
 fn forwards_to(to: &ForwardTarget) -> String {
     let place = SocketAddr::new(to.address, to.port);
     match to.container.as_deref() {
@@ -295,8 +295,7 @@ struct ShownFlag {
     lines: Vec<String>,
 }
 
-/// Returns the findings, the most severe ones first, each once; without their sentences if the reader finds these
-/// below.
+/// Returns the findings, the most severe ones first, each once; without their sentences if these are below the card.
 fn flags(listener: &Listener<'_>, is_below: fn(Flag) -> bool, style: &Style) -> Vec<ShownFlag> {
     let mut found: Vec<&Finding> = Vec::new();
     for finding in listener.sockets.iter().flat_map(|entry| entry.findings()) {
@@ -338,7 +337,7 @@ fn shown_flags(flags: &[ShownFlag], space: usize, style: &Style) -> Vec<String> 
     with_label("Flags", lines, style)
 }
 
-/// Returns what the registry says about the port, for each protocol with a text of its own.
+/// Returns the registrations of the port, for each protocol with a text of its own.
 fn registry(listener: &Listener<'_>) -> String {
     let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
     for entry in &listener.sockets {

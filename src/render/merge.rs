@@ -1,8 +1,8 @@
 //! Merges the sockets of one server into one row, for people: its IPv4 and IPv6 sockets on every address or on
 //! loopback, and the sockets that its threads or workers have on one address. Machine formats keep every socket.
 //!
-//! Sockets are merged only if everything that a row shows is the same for both. A hidden owner proves nothing, so
-//! hidden sockets stay apart.
+//! Sockets are merged only if a row shows the same values for both. A hidden owner proves nothing, so hidden sockets
+//! are not merged.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub fn merge(entries: Vec<Entry>) -> Vec<Entry> {
     twins(workers(entries))
 }
 
-/// What two sockets of one server have in common, except for the address.
+/// The common features of two sockets of one server, except for the address.
 type Place = (Option<u64>, State, Endpoint);
 
 /// Returns the place of a socket at `address`.
@@ -77,7 +77,7 @@ fn twins(entries: Vec<Entry>) -> Vec<Entry> {
     rows
 }
 
-/// Returns the address of the other family that means the same: every address, or this machine.
+/// Returns the equivalent address of the other family: every address, or this machine.
 fn twin(address: IpAddr) -> Option<IpAddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     let pairs = [
@@ -107,8 +107,8 @@ fn is_of_one_server(one: &Entry, other: &Entry) -> bool {
             || programs(one).is_some_and(|own| programs(other).as_ref() == Some(&own)))
 }
 
-/// Returns whether a row shows the same for both, except for address and processes. A finding about one of several
-/// sockets on a port needs each of them.
+/// Returns whether a row shows the same values for both sockets, except for address and processes. A finding about
+/// one of several sockets on a port needs each of them.
 fn shows_the_same(one: &Entry, other: &Entry) -> bool {
     let is_of_socket = |entry: &Entry| {
         entry.findings().iter().any(|finding| finding.flag().family() == FindingFamily::Socket)

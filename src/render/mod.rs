@@ -1,7 +1,7 @@
 //! Turns finished values into bytes: a table, JSON, a card, and the lines for standard error.
 //!
-//! Renderers never decide: the flags, their severity and the known facts are settled before. Renderers do not read the
-//! terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
+//! Renderers never decide: earlier steps determine the flags, their severity and the known facts. Renderers do not
+//! read the terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
 //! [`sanitize`](fn@sanitize) before it reaches a line.
 
 pub mod audit;
@@ -47,7 +47,7 @@ pub use merge::merge;
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
 
-/// The properties of the output's destination, as the caller found them.
+/// The properties of the output's destination, as the caller detected them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     /// The width of the terminal in columns. `None` if there is no terminal: plain aligned text, never truncated or
@@ -108,12 +108,12 @@ fn address(socket: &Socket) -> String {
     sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
 }
 
-/// Returns the user that a socket was created under, sanitized: the name, else the number.
+/// Returns the user who created a socket, sanitized: the name, or else the number.
 fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     name.map(|name| sanitize(name).into_owned()).or_else(|| uid.map(|uid| uid.to_string()))
 }
 
-/// Returns the mark in place of the name of a process, if there is no process to name.
+/// Returns the mark that replaces the name of a process if there is no process.
 fn owner_mark(socket: &Socket) -> Option<&'static str> {
     match socket.owner {
         Owner::Kernel if socket.forwarding.is_some() => Some("(NAT rule)"),
@@ -126,8 +126,8 @@ fn owner_mark(socket: &Socket) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a process, sanitized. A name that looks like a mark is shown as `\x28kernel)`, so that the
-/// process cannot pass for a socket without an owner. A name that could not be read is `?`.
+/// Returns the name of a process, sanitized. A name that looks like a mark is shown as `\x28kernel)`, so that its
+/// socket does not look like a socket without an owner. A name that could not be read is `?`.
 fn process_name(name: Option<&str>) -> std::borrow::Cow<'_, str> {
     match name {
         None => "?".into(),

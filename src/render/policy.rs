@@ -17,10 +17,10 @@ use crate::policy::{
     Policy, Ports, Remark, RemarkKind, SeverityRule, User, flagging,
 };
 
-/// A comment or the summary names this many values and counts the rest.
+/// The maximum number of values that a comment or the summary names; the rest are counted.
 const MOST_NAMED: usize = 8;
 
-/// Writes a policy with everything it includes as one file.
+/// Writes a policy with all included files as one file.
 pub fn policy(policy: &Policy, w: &mut dyn Write) -> io::Result<()> {
     writeln!(w, "schema = {}", quoted(POLICY_SCHEMA))?;
     for rule in &policy.allow {
@@ -203,7 +203,7 @@ fn commented_out(rule: &AllowRule, w: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of rules in force, and the listeners that need a decision, in one line.
+/// Returns the number of active rules, and the listeners that need a decision, in one line.
 pub fn summary(draft: &Draft<'_>) -> String {
     let in_force = draft.rules.iter().filter(|drafted| !drafted.needs_decision()).count();
     let written = format!("{} written", plural(in_force, "rule"));

@@ -29,7 +29,7 @@ pub(super) fn exe_state(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.exe.as_ref().map(|exe| exe.state.name()))
 }
 
-/// Returns the command line of each process as a shell takes it: a word may contain a comma.
+/// Returns the command line of each process in the notation of a shell: a word may contain a comma.
 pub(super) fn cmdline(entry: &Entry, _: CellFormat) -> Field {
     let lines = entry.processes.iter().filter(|process| !process.cmdline.is_empty());
     Field::list(lines.map(|process| shell_words(&process.cmdline)))
@@ -111,7 +111,7 @@ pub(super) fn project(entry: &Entry, _: CellFormat) -> Field {
     Field::of_processes(entry, |process| process.project.as_deref())
 }
 
-/// Returns the names of the processes, each once, with how many have it: `nginx ×4, sh`.
+/// Returns the names of the processes, each once, with the number of processes that have it: `nginx ×4, sh`.
 pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     if form == CellFormat::Data {
         return process_names(entry, form);
@@ -136,11 +136,11 @@ pub(super) fn process(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(joined(names, ", "))
 }
 
-/// The mark of a process that was stopped, as with Ctrl-Z: it does not answer.
+/// The mark of a stopped process, as with Ctrl-Z: such a process does not answer.
 const STOPPED: &str = "(stopped)";
 
-/// Returns the name of a process, sanitized: for an interpreter with what it runs (`node server.js`), in full if the
-/// kernel has cut it, and marked if the process is stopped.
+/// Returns the name of a process, sanitized. An interpreter has its script (`node server.js`), a name that the kernel
+/// has cut is completed, and a stopped process has a mark.
 pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
     let Some(name) = process.name.as_deref() else { return process_name(None) };
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit(['/', '\\']).next());
@@ -169,7 +169,7 @@ pub(super) fn what_runs(process: &Process) -> Cow<'_, str> {
 /// The kernel cuts the name of a process to this many bytes (`TASK_COMM_LEN`, linux/sched.h, without the NUL).
 const CUT: usize = 15;
 
-/// Returns what an interpreter runs, in short: the name of the file, the module, or the class.
+/// Returns the script, module or class that an interpreter runs, in short.
 fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
     match runs {
         InterpreterCommand::File(path) => Some(path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()),
@@ -182,7 +182,7 @@ fn target(runs: &InterpreterCommand<'_>) -> Option<String> {
     }
 }
 
-/// Returns as many pids as fit a small column, and how many more there are.
+/// Returns as many pids as fit a small column, and the number of further pids.
 pub(super) fn pids(pids: &[Pid], form: CellFormat) -> String {
     let space = match form {
         CellFormat::Data | CellFormat::Complete => usize::MAX,

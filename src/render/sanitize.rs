@@ -1,7 +1,7 @@
 //! Sanitizes text from outside: process names, paths, arguments, users, devices, host names.
 //!
-//! Characters that a terminal would interpret, or that a reader could not see, are escaped. Nothing is dropped or
-//! shortened here.
+//! Characters that a terminal would interpret, or that a reader could not see, are escaped. The function drops and
+//! shortens nothing.
 //!
 //! | in the text | shown |
 //! | --- | --- |
@@ -10,8 +10,8 @@
 //! | backslashes before an escape, or before text that looks like one (`\x1b`, `\u{`) | each doubled |
 //! | any other backslash (`C:\nginx`, `DOMAIN\user`) | unchanged |
 //!
-//! The result is unambiguous: after an odd number of backslashes, `x1b` is an escape made here; after an even number,
-//! it was in the text. Bytes that were not valid UTF-8 have become U+FFFD before this point, and stay so.
+//! The result is unambiguous: after an odd number of backslashes, `x1b` is an escape of this function; after an even
+//! number, `x1b` was in the text. Bytes that were not valid UTF-8 have already become U+FFFD.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -59,7 +59,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Returns whether the text after a backslash would be taken for an escape.
+/// Returns whether the text after a backslash would be read as an escape.
 fn is_like_written_out(rest: &str) -> bool {
     match rest.as_bytes() {
         [b'x', high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
@@ -102,7 +102,7 @@ mod tests {
         assert!(matches!(sanitize("наш"), Cow::Borrowed(_)));
     }
 
-    /// Undoes [`sanitize`], to show that it can be undone.
+    /// Reverses [`sanitize`], to prove that it is reversible.
     fn undo(shown: &str) -> String {
         let mut text = String::new();
         let mut rest = shown;

@@ -1,8 +1,9 @@
 //! The frame that `watch` shows on a terminal: a status line, a line of recent changes, the table, and the gaps.
 //!
-//! A frame is lines of text for a given size: no line is wider than the terminal, and no more lines than fit.
-//! `command/screen.rs` drives the terminal. Marks are signs as well as colours, so that they can be read without
-//! colour. If not all rows fit, the rows that changed come before the others, and the number of rows left out is shown.
+//! A frame is lines of text for a given size: no line is wider than the terminal, and there are no more lines than
+//! fit. `command/screen.rs` drives the terminal. Marks are signs as well as colours, so that they can be read without
+//! colour. If not all rows fit, the rows that changed come before the others, and the number of rows left out is
+//! shown.
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::{Emphasis, Style, stderr, table};
 pub struct Mark {
     /// The kind of change.
     pub kind: ChangeKind,
-    /// Whether the mark is about to fade.
+    /// Whether the mark will fade soon.
     pub fading: bool,
 }
 
@@ -43,9 +44,9 @@ pub struct FrameContent<'a> {
 /// The numbers in the status line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanCounts {
-    /// The listeners that are watched.
+    /// The number of watched listeners.
     pub listeners: usize,
-    /// The gaps.
+    /// The number of gaps.
     pub gaps: usize,
 }
 
@@ -70,11 +71,11 @@ pub struct Size {
     pub height: u16,
 }
 
-/// The columns that a mark takes before its row.
+/// The number of columns of a mark, before its row.
 const MARK: u16 = 2;
 /// The status line, the line of changes, the table's header and its rule.
 const HEAD: usize = 4;
-/// How many lines of gaps are shown at the bottom, if they fit.
+/// The maximum number of lines with gaps at the bottom, if they fit.
 const GAPS: usize = 4;
 
 const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
@@ -91,7 +92,7 @@ const fn sign(kind: ChangeKind) -> (&'static str, Emphasis) {
 /// Returns the frame, line by line.
 ///
 /// # Errors
-/// Never in practice: the frame is made in memory.
+/// Never returns an error in practice, because the frame is made in memory.
 pub fn frame(
     scene: &FrameContent<'_>,
     now: Timestamp,
@@ -151,7 +152,7 @@ fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Opti
     if scene.rows.len() <= space {
         return scene.rows.iter().collect();
     }
-    let space = space.saturating_sub(1); // one line for the number left out
+    let space = space.saturating_sub(1); // one line for the number of hidden rows
     let marked = scene.rows.iter().filter(|(_, mark)| mark.is_some()).count();
     let (mut marks, mut others) = (space.min(marked), space.saturating_sub(marked));
     let mut fits = |(_, mark): &&(Entry, Option<Mark>)| {
@@ -164,8 +165,7 @@ fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Opti
 }
 
 /// Returns the first line: the time, the number of listeners, whether the view is complete, the interval, and how to
-/// quit. If the line is too long, the least important parts are left out; the word that the view is incomplete is the
-/// last to go.
+/// quit. If the line is too long, the least important parts are left out; the word "incomplete" stays the longest.
 #[must_use]
 pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, width: u16) -> String {
     let ScanCounts { listeners, gaps } = counts;
@@ -213,8 +213,7 @@ fn gaps(scene: &FrameContent<'_>, style: &Style) -> io::Result<Vec<String>> {
     Ok(text.lines().take(GAPS).map(str::to_owned).collect())
 }
 
-/// Returns `line` cut to `width` columns; the escape sequences of this program's colours take no columns and are all
-/// kept.
+/// Returns `line` cut to `width` columns; the escape sequences for colours take no columns, and all of them are kept.
 fn crop(line: &str, width: usize) -> String {
     let mut kept = String::with_capacity(line.len());
     let (mut used, mut escape) = (0, false);

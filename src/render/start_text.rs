@@ -1,4 +1,4 @@
-//! The texts about a process: what started it, since when it runs, and how to stop it. They are sanitized.
+//! The texts about a process: its starter, its start time, and how to stop it. The texts are sanitized.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,14 +8,14 @@ use crate::findings::text::list;
 use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
 use crate::model::{Container, Parent, Pid};
 
-/// So many programs between a process and what started it are named.
+/// The maximum number of programs that are named between a process and its starter.
 const FEW: usize = 3;
-/// So many processes are named in a command.
+/// The maximum number of processes that are named in a command.
 const FEW_PIDS: usize = 8;
-/// The number of hexadecimal digits by which programs show the ID of a container.
+/// The number of hexadecimal digits that programs show of a container ID.
 const SHORT_ID: usize = 12;
 
-/// Returns why a listener runs.
+/// Returns the reason why a listener runs.
 pub(super) fn started_by(started: &StartedBy<'_>) -> String {
     match started {
         StartedBy::Container { manager, name, details } => container(*manager, name, *details),
@@ -99,13 +99,13 @@ fn via(names: &[&str]) -> String {
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
 }
 
-/// Returns the first digits of the ID of a container; a name stays as it is.
+/// Returns the first digits of the ID of a container; a name is returned unchanged.
 fn short_id(name: &str) -> &str {
     let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id { &name[..SHORT_ID] } else { name }
 }
 
-/// Returns the command that stops a listener, or why none does.
+/// Returns the command that stops a listener, or the reason why there is no such command.
 pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     let command = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
@@ -150,8 +150,8 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     }
 }
 
-/// Returns the name of a unit as `systemctl` takes it: without `.service`, unless the rest could be the name of another
-/// kind of unit.
+/// Returns the name of a unit as an argument of `systemctl`: without `.service`, unless the rest could be the name of
+/// another kind of unit.
 fn unit_argument(unit: &str) -> &str {
     unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
 }

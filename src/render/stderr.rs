@@ -63,7 +63,7 @@ pub fn caveats(caveats: &[String], style: &Style, w: &mut dyn Write) -> io::Resu
     lines.try_for_each(|line| writeln!(w, "{}", style.paint(Emphasis::Warning, &line)))
 }
 
-/// Returns in one line what was not observed, of which processes, why, and the remedy.
+/// Returns in one line the parts that were not observed, their processes, the reason, and the remedy.
 pub(super) fn gap(gap: &Gap) -> String {
     let what = counted(&gap.what, gap.count);
     let why = with_remedy(&gap.why, gap.remedy.as_deref());
@@ -78,7 +78,7 @@ pub(super) fn with_remedy(why: &str, remedy: Option<&str>) -> String {
     format!("{}{}", sanitize(why), in_brackets(remedy))
 }
 
-/// Returns the first of these process IDs, and how many more there are.
+/// Returns the first of these process IDs, and the number of further process IDs.
 pub(super) fn pids(pids: &[Pid]) -> String {
     let named: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
     match (pids.len(), pids.len() - named.len()) {
@@ -94,7 +94,7 @@ pub(super) fn note(note: &Note) -> String {
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes what a name stands for, if its form does not show it.
+/// Writes the interpretation of each name that was not a service.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added } in asked {
         let what = match matched {

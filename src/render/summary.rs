@@ -1,7 +1,7 @@
-//! The lines that end a listing: the number of listeners and of flags by kind, and what could not be seen.
+//! The last lines of a listing: the number of listeners and of flags by kind, and the parts that could not be seen.
 //!
-//! They never suggest an all-clear if something that matters to the answer could not be seen. On a terminal they follow
-//! the table, elsewhere the caller writes them to standard error.
+//! These lines never suggest an all-clear if something relevant could not be seen. On a terminal they follow the
+//! table; otherwise the caller writes them to standard error.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ use super::caveats::caveats;
 use super::wrap::wrap;
 use super::{Emphasis, Style, sanitize};
 
-/// Returns the lines of the summary, each with its tone: the counts, and each cause of what could not be seen.
+/// Returns the lines of the summary, each with its tone: the counts, and each cause that hides something.
 #[must_use]
 pub fn summary(report: &Report) -> Vec<(Emphasis, String)> {
     let mut lines = vec![(Emphasis::Quiet, counts(report))];
@@ -39,7 +39,7 @@ pub fn write_summary(report: &Report, style: &Style, w: &mut dyn Write) -> io::R
     Ok(())
 }
 
-/// The age in days above which the data is reported as old.
+/// The age in days from which on the data is reported as old.
 pub(super) const OLD: i64 = 365;
 
 /// Returns whether data of this date is old at the time of a snapshot.
@@ -53,7 +53,7 @@ pub(super) fn age(date: &str, now: Timestamp) -> Option<i64> {
     Some(now.duration_since(midnight).as_hours() / 24)
 }
 
-/// Returns the date of the registry, and the file it was read from.
+/// Returns the date of the registry, and its file.
 #[must_use]
 pub fn registry(registry: &Registry) -> String {
     match registry.file() {

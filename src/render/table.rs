@@ -1,16 +1,16 @@
-//! The table. Only this file names `comfy_table`; the content of the columns is in `cells.rs`.
+//! The table. Only this module uses `comfy_table`; the content of the columns is in `cells.rs`.
 //!
-//! The table has one row per entry, in the given order. This file decides only what fits.
+//! The table has one row per entry, in the given order. This module decides only which columns fit.
 //!
 //! **On a terminal** that is too narrow, columns shrink step by step until the table fits (`STEPS`). First long texts
-//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`CellFormat::Short`), texts shrink
-//! further and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS and the
-//! order of the rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS
-//! stay. Below that SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that
-//! shrank more than necessary get the free space back. The summary follows.
+//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`CellFormat::Short`), texts
+//! shrink further and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS
+//! and the order of the rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and
+//! FLAGS stay. Below that SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns
+//! that shrank more than necessary get the free space back. The summary comes after the table.
 //!
-//! **Elsewhere** the output is plain aligned text: every column, nothing cut, one line per row, no summary. Text
-//! without colour is written without `comfy_table`.
+//! **In all other outputs** the table is plain aligned text: every column, no cuts, one line per row, no summary.
+//! Text without colour is written without `comfy_table`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -31,7 +31,8 @@ use super::{Emphasis, Style, write_summary};
 /// The gap between two columns.
 const GAP: u16 = 2;
 
-/// How columns shrink: each in turn is cut to this many columns, 0 hides it, until the table fits.
+/// The steps in which columns shrink until the table fits: each step cuts a column to this width, and 0 hides the
+/// column.
 const STEPS: [(&str, u16); 41] = [
     ("unit", 20),
     ("process", 24),
@@ -63,7 +64,7 @@ const STEPS: [(&str, u16); 41] = [
     ("process", 7),
     ("address", 13),
     ("flags", 14),
-    // 80 columns hold the columns that are left here for the usual protocols.
+    // The columns that are left at this step fit 80 columns for the usual protocols.
     ("state", 0),
     ("connections", 0),
     ("exposure", 0),
@@ -71,7 +72,7 @@ const STEPS: [(&str, u16); 41] = [
     ("flags", 13),
     ("peer", 0),
     ("address", 11),
-    // 60 columns hold the columns that are left here: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
+    // The columns that are left at this step fit 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
     ("service", 0),
     ("address", 9),
     ("address", 0),
@@ -80,10 +81,11 @@ const STEPS: [(&str, u16); 41] = [
     // 20 columns hold PORT and FLAGS, which stay on any terminal.
 ];
 
-/// How many of the steps are tried before cells take their short form.
+/// The number of steps that are tried before cells take their short form.
 const LONG_STEPS: usize = 6;
 
-/// How many rows are passed to `comfy_table` at once: it holds every cell several times, and a listing may be long.
+/// The number of rows that are passed to `comfy_table` at once: it stores every cell several times, and a listing may
+/// be long.
 const LOT: usize = 256;
 
 /// Writes a listing; on a terminal the summary follows.
@@ -126,7 +128,7 @@ pub fn grid(
     w.flush()
 }
 
-/// Returns a cell as it is drawn: a dash if the value is unknown.
+/// Returns a cell for the table: a dash if the value is unknown.
 fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
     let field = column.cell(entry, snapshot, form);
     if field.text.is_empty() { Field::new("-", Emphasis::Quiet) } else { field }
@@ -141,7 +143,7 @@ fn draw<R: Iterator<Item = Field>>(
     w: &mut impl Write,
 ) -> io::Result<()> {
     if style.width.is_none() && !style.color {
-        // Nothing is cut, coloured or ruled: spaces are enough, even for thousands of rows.
+        // No text is cut or coloured and there are no rules, so spaces are enough, even for thousands of rows.
         let mut text = String::new();
         if let Some(header) = header {
             plain(header, widths, &mut text, w)?;
@@ -206,7 +208,7 @@ pub(super) fn wrapped<const N: usize>(
     w.flush()
 }
 
-/// What all rows have in common.
+/// The settings that all rows share.
 struct TableLayout {
     columns: Vec<&'static Column>,
     form: CellFormat,
@@ -296,7 +298,7 @@ fn cell(field: Field) -> Cell {
     }
 }
 
-/// Cuts `widths` down to `space` as far as `steps` go, and distributes the space that is left over; 0 hides a column.
+/// Cuts `widths` down to `space` as far as `steps` go, and distributes the remaining space; 0 hides a column.
 fn fit(columns: &[&Column], widths: &mut [u16], space: usize, steps: &[(&str, u16)]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {
@@ -320,7 +322,7 @@ fn fit(columns: &[&Column], widths: &mut [u16], space: usize, steps: &[(&str, u1
     }
 }
 
-/// Returns how many columns a table of these widths takes.
+/// Returns the width of a table with these columns.
 fn taken(widths: &[u16]) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
     shown.map(|width| usize::from(*width) + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())

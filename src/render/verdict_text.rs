@@ -1,6 +1,7 @@
-//! The sentences made from data: why a port has its status, the evidence of a finding, what a range is.
+//! The sentences made from data: the reason for the status of a port, the evidence of a finding, the meaning of a
+//! range.
 //!
-//! A presumption is never stated as a fact: a sentence that rests on one contains "presumed". The texts are not
+//! A presumption is never stated as a fact: a sentence about a presumption contains "presumed". The texts are not
 //! sanitized; code that shows them on a terminal sanitizes them, and the JSON serializer escapes them.
 
 use crate::findings::registry::{DeadRegistration, QuietRegistration, grounds};
@@ -25,7 +26,7 @@ pub(super) const fn range(range: RegistryRange) -> &'static str {
     }
 }
 
-/// Returns who can reach a listener, as far as its address shows.
+/// Returns the clients that can reach a listener, as far as its address shows.
 pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     match exposure {
         Exposure::Any => "on every address of this machine",
@@ -37,7 +38,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
     }
 }
 
-/// Returns what is known about the owner of a socket.
+/// Returns the known facts about the owner of a socket.
 pub(super) const fn owner(owner: &Owner) -> &'static str {
     match owner {
         Owner::Held(_) => "owned by a process",
@@ -49,7 +50,7 @@ pub(super) const fn owner(owner: &Owner) -> &'static str {
     }
 }
 
-/// Returns the status, with its confidence if it rests on a curated row: `orphaned (presumed)`.
+/// Returns the status, with the confidence if a curated row decides: `orphaned (presumed)`.
 pub(super) fn status(verdict: &PortVerdict) -> String {
     match confidence(verdict) {
         Some(confidence) => format!("{} ({})", verdict.status.name(), confidence.name()),
@@ -58,7 +59,7 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns the status of one registration by itself, with its confidence.
+/// Returns the status of a single registration, with its confidence.
 pub(super) fn standing(assignment: &Assignment) -> String {
     match assignment_confidence(assignment) {
         Some(confidence) => format!("{} ({})", assignment.status.name(), confidence.name()),
@@ -66,7 +67,7 @@ pub(super) fn standing(assignment: &Assignment) -> String {
     }
 }
 
-/// Returns the confidence of a verdict of death: that of the least certain row it rests on.
+/// Returns the confidence of a dead verdict: the confidence of its least certain row.
 fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
@@ -87,7 +88,7 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
     let row = assignment.curated.as_ref()?;
     match assignment.status {
         Status::Orphaned => Some(row.confidence),
-        // Independent sources confirm it in addition to the curated row.
+        // Independent sources confirm the status in addition to the curated row.
         Status::Active if assignment.named_by.iter().any(|named_by| *named_by != EvidenceSource::Curated) => {
             None
         }
@@ -112,7 +113,7 @@ pub(super) fn known_use(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns why a port and protocol has its status.
+/// Returns the reason for the status of a port and protocol.
 pub(super) fn reason(verdict: &PortVerdict) -> String {
     let mut said: Vec<String> = Vec::new();
     let remark = |said: &mut Vec<String>| {
@@ -133,7 +134,9 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = capitalized(&sources(&verdict.agreeing));
-                said.push(format!("{who} agree on another service for this port than the registered one."));
+                said.push(format!(
+                    "{who} agree on a service for this port that is not the registered service."
+                ));
             } else {
                 said.push(sentence(&known_use(verdict)));
             }
@@ -178,7 +181,8 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     said.join(" ")
 }
 
-/// Returns whether no packaged source names a registration of the port, so that another name for it is informative.
+/// Returns whether no packaged source names a registration of the port. Another name for the port is then worth
+/// showing.
 fn lacks_life(verdict: &PortVerdict) -> bool {
     !verdict.assignments.iter().any(|a| a.named_by.iter().any(|kind| EvidenceSource::PACKAGED.contains(kind)))
 }
@@ -233,7 +237,7 @@ fn alive(a: &Assignment) -> String {
     }
 }
 
-/// Returns what the curated lists say about a dead or withdrawn registration; `None` for any other.
+/// Returns the text of the curated lists about a dead or withdrawn registration; `None` for any other.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
     let how = match row.standing {
@@ -248,7 +252,7 @@ fn dead(a: &Assignment) -> Option<String> {
         return Some(died);
     }
     Some(format!(
-        "{died} {} still {} it, but that does not prove that it is used.",
+        "{died} {} still {} it, but this does not prove that the service is used.",
         capitalized(&sources(&packaged)),
         lists(&packaged)
     ))

@@ -1,5 +1,5 @@
 //! JSON without invisible characters: every character that a terminal could interpret or a reader could not see is a
-//! `\u` escape. JSON itself requires that only below U+0020.
+//! `\u` escape. JSON itself requires this only for characters below U+0020.
 
 use std::io::{self, Write};
 

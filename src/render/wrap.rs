@@ -5,11 +5,11 @@
 
 use unicode_width::UnicodeWidthStr;
 
-/// The minimum width of a paragraph in columns, however narrow the terminal and however deep the indent.
+/// The minimum width of a paragraph in columns, even on a narrow terminal and with a deep indent.
 const NARROWEST: usize = 20;
 
-/// Returns `text` in lines of at most `width` columns: `first` stands before the first line, and as many spaces before
-/// the others.
+/// Returns `text` in lines of at most `width` columns. `first` comes before the first line, and as many spaces before
+/// the other lines.
 pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     let indent = first.width();
     let space = width.map_or(usize::MAX, |w| usize::from(w).saturating_sub(indent).max(NARROWEST));
@@ -32,7 +32,7 @@ pub(super) fn wrap(first: &str, text: &str, width: Option<u16>) -> Vec<String> {
     lines
 }
 
-/// Returns `text` cut to `width` columns, with `…` if something was cut off.
+/// Returns `text` cut to `width` columns, with `…` if a part was cut off.
 pub(super) fn clip(text: &str, width: usize) -> std::borrow::Cow<'_, str> {
     if text.width() <= width {
         return text.into();

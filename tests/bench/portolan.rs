@@ -1,6 +1,6 @@
-//! `cargo bench`: the cost of each module by itself, on 10,000 generated listeners, and the cost of a whole scan of
-//! this machine. The figures compare two states of this program on one machine; `tests/tools/side-by-side.rs` compares
-//! it with other tools.
+//! `cargo bench`: the cost of each module alone, on 10,000 generated listeners, and the cost of a complete scan of
+//! this machine. The figures compare two states of this program on one machine; `tests/tools/side-by-side.rs`
+//! compares Portolan with other tools.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may")]
 
@@ -33,7 +33,7 @@ fn main() {
     divan::main();
 }
 
-/// The program from start to end with `--from` and a file from `capture`, next to a program that does nothing.
+/// The complete program with `--from` and a file from `capture`, next to a program that does nothing.
 mod start {
     use std::process::{Command, Stdio};
 
@@ -77,7 +77,7 @@ fn join_only(bencher: Bencher<'_, '_>) {
     );
 }
 
-/// Each listener on a port of its own, and all of them on a hundred ports, where each port has many listeners.
+/// 10,000 listeners with a port each, and 10,000 listeners on a hundred ports.
 #[divan::bench(args = ["apart", "together"])]
 fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
     let (mut snapshot, registry) = (current_snapshot(), Registry::embedded());
@@ -95,7 +95,8 @@ fn join_and_judge(bencher: Bencher<'_, '_>, lie: &str) {
 }
 
 /// 5,000 rules over 10,000 listeners. By port, each rule allows one listener; by program, no rule names a port, and
-/// every listener is allowed; of another machine, no listener is allowed and each is reported with the nearest rule.
+/// every listener is allowed; for another machine, no listener is allowed, and each listener is reported with the
+/// nearest rule.
 #[divan::bench(args = ["by port", "by program", "of another machine"])]
 fn policy_apply(bencher: Bencher<'_, '_>, kind: &str) {
     let (snapshot, policy) = (current_snapshot(), rules(kind));

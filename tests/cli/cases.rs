@@ -1,11 +1,11 @@
-//! Cases as files: each file in `cases` contains commands, and what each of them writes and its exit code.
+//! Cases as files: each file in `cases` contains commands, with the output and the exit code of each command.
 //!
 //! A line `$ portolan ...` is run in a directory with the captures below, so that no path of this machine is in the
 //! output. After the line come standard output, indented by two spaces, standard error after `! `, and the exit code
 //! after `? ` if it is not 0. Lines with `# ` say what a reader should look for.
 //!
-//! To add a case, write its command; `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` writes the rest, and
-//! accepts changed output.
+//! To add a case, write its command; `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` writes the other
+//! lines, and accepts changed output.
 
 use std::fmt::Write;
 use std::fs;
@@ -136,7 +136,7 @@ fn write_captures(directory: &Path) {
         // A snapshot with a gap.
         ("no-owners.json", with("\"gaps\": []", GAP_OWNERS)),
         ("no-sockets.json", with("\"gaps\": []", GAP_SOCKETS)),
-        // One listener on another port, and one that more clients can reach.
+        // One listener on another port, and one listener that more clients can reach.
         (
             "later.json",
             with("\"port\": 3416", "\"port\": 3417").replacen(

@@ -46,7 +46,7 @@ fn a_cut_baseline_is_refused() {
     }
 }
 
-/// If either scope leaves something out, the output does not say "no changes".
+/// If a scope leaves something out on either side, the output does not say "no changes".
 #[test]
 fn a_diff_of_narrow_captures_is_never_clear() {
     let mut narrow: serde_json::Value = serde_json::from_slice(&std::fs::read(capture()).unwrap()).unwrap();

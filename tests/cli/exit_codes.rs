@@ -1,4 +1,4 @@
-//! The exit code of every command, as the README promises it, and that it does not depend on the reader of the output.
+//! The exit code of every command, as in the README. The exit code does not depend on the reader of the output.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::{capture, portolan, stdout};
 
-/// Each row: what it is about, the command line, and the exit code. `FIVE` and the like are saved snapshots.
+/// Each row: the situation, the command line, and the exit code. `FIVE` and similar names are saved snapshots.
 const ROWS: &[(&str, &str, i32)] = &[
     ("a listing", "--from FIVE", 0),
     ("a listing of nothing, and no target", "--from EMPTY", 0),
@@ -116,7 +116,7 @@ fn exit_codes() {
             assert!(output.stdout.is_empty(), "{about}: {line}");
             continue;
         }
-        // The reader has left before the first byte.
+        // The reader has closed the output before the first byte.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let unread = command().stdout(writer).stderr(Stdio::null()).status().unwrap();
@@ -134,7 +134,7 @@ fn exit_codes() {
 fn exit_codes_of_waiting() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("tcp/127.0.0.1:{}", listener.local_addr().unwrap().port());
-    // No program is asked to use a port of the system range.
+    // No program needs a port of the system range.
     let free = "tcp/127.0.0.1:4";
     for (option, target, code) in [
         ("--until-listening", taken.as_str(), 0),

@@ -135,7 +135,7 @@ fn the_manual_pages_of_audit_and_policy() {
     assert_eq!(run(["man", "portolan-policy"]).stdout, policy.stdout);
 }
 
-/// Asks the linters of manual pages, as far as they are installed.
+/// Runs the linters of manual pages that are installed.
 #[track_caller]
 fn lint(name: &str, page: &[u8]) {
     let directory = tempfile::tempdir().unwrap();

@@ -217,7 +217,7 @@ fn a_listing_of_this_machine() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     if cfg!(target_os = "linux") {
         assert_eq!(report["listeners"][0]["processes"][0]["pid"], std::process::id());
-        // If the tests run in a world-writable directory, that is flagged as well.
+        // If the tests run in a world-writable directory, this directory is flagged as well.
         let mut flags = report["listeners"][0]["flags"].as_array().unwrap().iter();
         assert!(flags.any(|flag| flag["code"] == "ephemeral"), "{report:#}");
     }
@@ -227,7 +227,7 @@ fn a_listing_of_this_machine() {
 
 #[test]
 fn a_name_that_runs_and_does_not_listen_is_known() {
-    // Every system has this program: the test itself, under a name of its own.
+    // Every system has this program: the test itself, with its own name.
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
     std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
@@ -238,7 +238,7 @@ fn a_name_that_runs_and_does_not_listen_is_known() {
     let output = run(["idle-portolan"]);
     idle.kill().unwrap();
     idle.wait().unwrap();
-    // Exit code 3 if a process that this user cannot read may have the name too.
+    // The exit code is 3 if a process that this user cannot read may also have the name.
     assert!(matches!(output.status.code(), Some(1 | 3)), "{output:?}");
     assert!(!stderr(&output).contains("no such port"), "{output:?}");
 }

@@ -1,5 +1,5 @@
-//! The command line: what a user types, what the program writes, and the exit code. Nothing here needs root: listings
-//! come from a saved snapshot, and a test that scans this machine only asks whether the scan works.
+//! The command line: what a user types, what the program writes, and the exit code. No test needs root: listings come
+//! from a saved snapshot, and a test that scans this machine only checks that the scan works.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Where a socket listens: every kind of address, device and protocol, each shown as the kernel has it.
+//! The place of a socket: every kind of address, device and protocol, shown as the kernel has it.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -97,7 +97,7 @@ fn dual_stack_and_v6only(lab: &Lab) -> Outcome {
     same!(on_port(&report, 8712)?["exposure"], "loopback");
     same!(printed(&report, 8713, &datagrams)?["v6only"], true);
     same!(printed(&report, 8714, &datagrams)?["v6only"], false);
-    // Two listeners share one port, and neither takes the other's traffic.
+    // Two listeners share one port, and neither takes traffic from the other.
     let six = lab.json(&["-6", "8711"])?;
     same!(printed(&six, 8711, &server)?["v6only"], true);
     let four_only = lab.json(&["-4", "8711"])?;
@@ -217,7 +217,8 @@ fn connected_udp_is_not_a_listener(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// An established connection, a half-open one, and one that waits to be accepted: only the listener is listed.
+/// An established connection, a half-open connection, and a connection that waits to be accepted: only the listener
+/// is listed.
 fn connections_are_not_listeners(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = std::net::TcpListener::bind("127.0.0.1:8770")?;
@@ -245,7 +246,7 @@ fn udplite(lab: &Lab) -> Outcome {
     for (port, protocol) in [(8780, "udplite"), (8781, "udplite"), (8782, "udp")] {
         same!(printed(&report, port, &server)?["protocol"], protocol);
     }
-    // The tables of UDP-Lite answer where netlink does not.
+    // The text tables list UDP-Lite if netlink does not answer for it.
     let (report, _) = lab.json_under("no-netlink", &[])?;
     same!(printed(&report, 8780, &server)?["protocol"], "udplite");
     same!(printed(&report, 8781, &server)?["protocol"], "udplite");
@@ -299,7 +300,7 @@ fn ephemeral_follows_the_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The kernel returns no more of a setting than fits in the first read.
+/// The kernel returns no more bytes of a setting than fit in the first read.
 fn many_reserved_ports(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = Server::start(&sleep(), vec![tcp("127.0.0.1:45001")?, tcp("127.0.0.1:45002")?])?;

@@ -1,4 +1,4 @@
-//! `portolan audit` on the real kernel: its exit codes one by one, and the file it writes.
+//! `portolan audit` on the real kernel: each of its exit codes, and the file that it writes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn audit(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> 
     Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
 }
 
-/// Runs an audit as nobody, and returns the same.
+/// Runs an audit as nobody, and returns its exit code and its JSON.
 fn audit_as_nobody(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
     let mut command = lab.portolan(["audit", "-o", "json"].iter().chain(arguments));
     let output = command.uid(NOBODY).gid(NOBODY).output()?;
@@ -41,7 +41,7 @@ fn codes(audit: &Value, port: u16) -> BTreeSet<&str> {
     findings.filter(|found| found["port"] == port).filter_map(|found| found["code"].as_str()).collect()
 }
 
-/// Port 1 on loopback causes no finding: its registration is withdrawn but the service is still in use.
+/// Port 1 on loopback causes no finding: its registration is withdrawn, but the service is still in use.
 fn harmless() -> Result<Server, Failed> {
     Server::start(&sleep(), vec![tcp("127.0.0.1:1")?])
 }
@@ -77,7 +77,7 @@ fn findings(lab: &Lab) -> Outcome {
     );
     // `--fail-on critical` is above the severity of the finding.
     same!(audit(lab, &["--fail-on", "critical"])?.0, Some(0));
-    // An ordinary user sees less, but still this finding.
+    // An ordinary user sees less, but still sees this finding.
     let (code, printed) = audit_as_nobody(lab, notice)?;
     same!(
         (code, printed["verdict"].as_str(), &printed["complete"]),
@@ -114,7 +114,7 @@ fn incomplete(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The systemd unit keeps only the two capabilities that reading processes takes.
+/// The systemd unit keeps only the two capabilities that are needed to read processes.
 fn reading_is_enough(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = harmless()?;

@@ -51,7 +51,7 @@ fn sharing(address: &str, kind: SocketType) -> Result<OwnedFd, Failed> {
     Ok(socket)
 }
 
-/// Returns the flag with this code on a listener, else null.
+/// Returns the flag with this code on a listener, or null.
 pub fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
     let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
     found.unwrap_or(&Value::Null)
@@ -88,7 +88,7 @@ fn shadowed(lab: &Lab) -> Outcome {
         same!(loser["severity"], "warning");
         same!(loser["evidence"]["loses_to"][0]["address"], "127.0.0.1");
         same!(loser["evidence"]["loses_to"][0]["holders"]["known"][0]["pid"], narrow.pid());
-        // The kernel behaves as the rule says.
+        // The kernel behaves as the rule assumes.
         if kind == SocketType::DGRAM {
             UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", "127.0.0.1:8900")?;
             let waiting = |address| on(&report_now(lab)?, address).map(|l| l["queues"]["receive"].clone());
@@ -114,7 +114,7 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     let _dual = Server::start(&lab.sleeper_called(b"dual")?, vec![dual])?;
     let v4 = sharing("127.0.0.1:8901", SocketType::STREAM)?;
     let _v4 = Server::start(&lab.sleeper_called(b"v4")?, vec![v4])?;
-    // A socket that leaves IPv4 alone takes nothing from another socket.
+    // A socket that does not accept IPv4 takes no traffic from another socket.
     let apart = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::sockopt::set_ipv6_v6only(&apart, true)?;
     bind(&apart, &at("[::]:8902"))?;
@@ -126,8 +126,8 @@ fn shadowed_across_families(lab: &Lab) -> Outcome {
     for listener in listeners(&report)? {
         same!(flags(listener).contains(&"shadowed"), listener["port"] == 8901, "{listener:#}");
     }
-    // With a filter by family, each socket is still judged with the other one.
-    // IPv4 clients reach the dual-stack socket too.
+    // With a filter by family, each socket is still judged together with the other socket. IPv4 clients reach the
+    // dual-stack socket too.
     for (family, address, shown) in [("-4", "127.0.0.1", 2), ("-6", "::", 1)] {
         let one = lab.json(&[family, "8901"])?;
         complete(&one, shown)?;
@@ -219,7 +219,7 @@ fn shared_by_users(lab: &Lab) -> Outcome {
         same!(known.len(), 2);
         same!(known.iter().any(|one| one["pid"] == unknown.pid() && one["uid"] == NOBODY), true);
     }
-    // The table, which reads less of each process, has the same flags.
+    // The table, which reads fewer facts about each process, has the same flags.
     let table = String::from_utf8(lab.portolan([""; 0]).output()?.stdout)?;
     same!(table.matches("shared").count(), 3, "{table}");
     Ok(())
@@ -240,7 +240,7 @@ fn shared_by_inheritance(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// As nginx does: a master as root, and a worker with the same file under another user.
+/// A master as root, and a worker with the same file under another user, as with nginx.
 fn master_and_worker(lab: &Lab) -> Outcome {
     lab.alone()?;
     let server = lab.helper(["master", "127.0.0.1:8912", "worker", "65534"])?;
@@ -320,12 +320,12 @@ fn bound_only(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A tunnel of the kernel opens a socket that no process holds. PROCESS shows that, and no flag.
+/// A tunnel of the kernel opens a socket that no process owns. PROCESS shows this, and there is no flag.
 fn kernel(lab: &Lab) -> Outcome {
     crate::wires::vxlan("vx0", 8945)?;
     let _owner = Server::start(&sleep(), vec![udp("0.0.0.0:8946")?])?;
     let report = lab.json(&[])?;
-    // Where a process of this machine cannot be read, the owner is not known.
+    // If a process of this machine cannot be read, the owner is not known.
     let owner = on_port(&report, 8945)?["owner"].as_str().ok_or("no owner")?;
     same!(owner == "kernel" || (owner == "hidden" && report["complete"] == false), true, "{report:#}");
     same!(on_port(&report, 8946)?["owner"], "held");

@@ -1,4 +1,4 @@
-//! Whether a port is free, by trying: hundreds of random situations, and what the kernel answers to `bind(2)`.
+//! Tests whether a port is free: hundreds of random situations, compared with the result of `bind(2)`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -15,9 +15,9 @@ pub const SCENES: &[Scene] = &[
     ("a_port_that_a_connection_keeps", a_port_that_a_connection_keeps),
 ];
 
-/// The situations that are made, each on a port of its own.
+/// The number of situations; each has a port of its own.
 const SITUATIONS: u16 = 300;
-/// Below the range of ports that the kernel hands out.
+/// A port below the range of ports that the kernel hands out.
 const FIRST_PORT: u16 = 10_000;
 
 const ADDRESSES: [&str; 6] = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"];
@@ -75,8 +75,8 @@ fn unbound(address: SocketAddr) -> Result<OwnedFd, rustix::io::Errno> {
     )
 }
 
-/// Makes a socket that has the port, or the remains of one; returns what stays open. An error means that
-/// it conflicts with another socket.
+/// Makes a socket that uses the port, or the leftover of such a socket; returns the sockets that stay open. An error
+/// means that the socket conflicts with another socket.
 fn occupy(address: SocketAddr, how: &str, options: Options) -> Result<Vec<OwnedFd>, rustix::io::Errno> {
     let stream = Options { datagram: false, v6only: false, ..options };
     match how {
@@ -118,7 +118,7 @@ fn occupy(address: SocketAddr, how: &str, options: Options) -> Result<Vec<OwnedF
     }
 }
 
-/// Returns a target, the options that go with it, and whether a plain `bind` of it works.
+/// Returns a target, its options, and whether a plain `bind` of the target works.
 fn tried(
     wanted: &str,
     port: u16,
@@ -137,8 +137,8 @@ fn tried(
     Ok((target, family, [works(false), works(true)]))
 }
 
-/// Returns whether a connection of an IPv6 socket is in the way of all of IPv4 only if its listener was bound to
-/// `[::]`. The kernel does not report that of a connection, so such a port is not reported as free.
+/// Returns whether a connection of an IPv6 socket blocks all IPv4 addresses only if its listener was bound to `[::]`.
+/// The kernel does not report this about a connection, so the port is not reported as free.
 fn is_in_doubt(wanted: &str, made: &[String]) -> bool {
     let of_a_connection =
         |one: &String| one.contains("[::1]") && !one.starts_with("bound") && !one.starts_with("listening");
@@ -188,12 +188,12 @@ fn free_exactly_where_bind_works(lab: &Lab) -> Outcome {
             sooner += u32::from(works_with_reuse && !works);
         }
     }
-    // The situations are varied: otherwise they prove nothing.
+    // The situations are varied; otherwise they would prove nothing.
     same!(free > 100 && taken > 100 && sooner > 10, true, "{free} free, {taken} taken, {sooner} sooner");
     Ok(())
 }
 
-/// The listing and `explain` show the connection, with its process, and not as one that was opened from here.
+/// The listing and `explain` show the connection, with its process, and not as opened from this machine.
 fn a_port_that_a_connection_keeps(lab: &Lab) -> Outcome {
     lab.alone()?;
     let worker = lab.helper(["left-behind", "127.0.0.1:5001"])?;
@@ -210,7 +210,7 @@ fn a_port_that_a_connection_keeps(lab: &Lab) -> Outcome {
     same!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr)?;
     same!(message.contains("still in use (1 close-wait)"), true, "{message}");
-    // The process of the other end is gone: no source says any more which end opened the connection.
+    // The process of the other end is gone: no source shows any more which end opened the connection.
     let report = lab.json(&["-a", "--state", "fin-wait2", "5001"])?;
     let rows = report["listeners"].as_array().ok_or("no rows")?;
     same!(rows.len(), 1, "{report}");

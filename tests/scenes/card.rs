@@ -1,5 +1,5 @@
-//! The card of a listener, of real processes: since when it runs, what started it, in which directory, and how to stop
-//! it.
+//! The card of a listener, for real processes: their start time, their starter, their directory, and how to stop
+//! them.
 
 use std::fs;
 use std::net::TcpStream;
@@ -59,7 +59,7 @@ fn of_a_shell(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The package is named only where a database of packages knows the program.
+/// The package is named only if a database of packages knows the program.
 fn package(lab: &Lab) -> Outcome {
     let _server = Server::start(&sleep(), vec![tcp("127.0.0.1:8961")?])?;
     let report = lab.json(&["explain", "8961"])?;
@@ -76,7 +76,7 @@ fn package(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A program that listens somewhere is explained there, and not on every port where it could listen.
+/// A program that listens on a port is explained on this port, and not on every port where it could listen.
 fn by_name(lab: &Lab) -> Outcome {
     let program = lab.sleeper_called(b"nginx")?;
     let servers: Result<Vec<Server>, _> = ["127.0.0.1:8962", "127.0.0.1:8963"]

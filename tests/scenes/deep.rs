@@ -1,4 +1,4 @@
-//! The deep scan: it finds what no table shows, and reports nothing else.
+//! The deep scan finds sockets that no table shows, and reports nothing else.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -101,8 +101,8 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
         listen(&socket, 1)?;
         held.push(socket);
     }
-    // Connections: established, half closed, in TIME_WAIT; one whose listener is gone, on a socket of both families; a
-    // client that chose its port.
+    // Connections: established, half closed, in TIME_WAIT; a connection whose listener is gone, on a socket of both
+    // families; and a client that chose its port.
     let listener = TcpListener::bind("127.0.0.1:9016")?;
     let alive = connected(&listener)?;
     let half = connected(&listener)?;
@@ -114,7 +114,8 @@ fn nothing_where_all_is_shown(_: &Lab) -> Outcome {
     let client = TcpStream::connect("127.0.0.1:9017")?;
     let orphan = (client, both.accept()?.0);
     drop(both);
-    // A client with an IPv6 port from the kernel: it takes the port in IPv4 as well. Established, and in TIME_WAIT.
+    // A client with an IPv6 port from the kernel, which takes the port in IPv4 as well: established, and in
+    // TIME_WAIT.
     let six = TcpListener::bind("[::1]:9020")?;
     let alive_six = connected(&six)?;
     drop(connected(&six)?);
@@ -174,7 +175,7 @@ fn what_no_table_shows(_: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Runs `act` until the first one is done, on as many threads; returns what each counted.
+/// Runs `act` on several threads until the first action is done; returns the count of each thread.
 fn meanwhile<T>(acts: &[&(dyn Fn(&AtomicBool) -> u64 + Sync)], first: impl FnOnce() -> T) -> (T, Vec<u64>) {
     let over = AtomicBool::new(false);
     let counts: Vec<AtomicU64> = acts.iter().map(|_| AtomicU64::new(0)).collect();
@@ -235,7 +236,7 @@ fn services_start(_: &Lab) -> Outcome {
     let refused = AtomicU64::new(0);
     let start = |over: &AtomicBool| {
         again_and_again(over, |round| {
-            // Both families, as most servers use: the scan would collide with it whichever family it tries.
+            // Both families, as with most servers: the scan would collide with such a server in each family.
             match TcpListener::bind(("::", 10_000 + round * 37)) {
                 Ok(_) => true,
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -283,7 +284,7 @@ fn clear(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A socket that `/proc/net/tcp` hides, and one that it invents.
+/// A socket that `/proc/net/tcp` hides, and a socket that exists only in `/proc/net/tcp`.
 fn falsified(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _held = Server::start(&sleep(), vec![tcp("127.0.0.1:9480")?])?;
@@ -309,7 +310,7 @@ fn falsified(lab: &Lab) -> Outcome {
 }
 
 /// Without netlink, no table shows sockets that are bound but do not listen: only trying the port finds them, and the
-/// report says what they may be.
+/// report says that they may be such sockets.
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let bound = bound(V4, SocketType::STREAM, None, "127.0.0.1:9490")?;
@@ -328,7 +329,7 @@ fn netlink_refused(lab: &Lab) -> Outcome {
     same!((&evidence["bound_told"], &evidence["family"]), (&json!(false), &json!("ipv4")), "{found:#}");
     same!(findings(&printed, "disagreement").len(), 0, "{printed:#}");
     gap(&printed, "sockets", "ermitted")?;
-    // Without any table nothing is flagged, and nothing is clear. The machine's own /proc is mounted below the scene's
+    // Without any table there are no flags and no all-clear. The machine's own /proc is mounted below the scene's
     // /proc.
     crate::lab::unmount_proc()?;
     crate::lab::unmount_proc()?;

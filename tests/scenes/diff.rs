@@ -44,7 +44,7 @@ fn changes(printed: &Value) -> Vec<(String, u64)> {
     changes.filter_map(change).collect()
 }
 
-/// Asserts that nothing has changed since, and that everything was visible.
+/// Asserts that nothing changed since the snapshot, and that everything was visible.
 fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
     let (code, printed) = diff(lab, &[before])?;
     same!((code, changes(&printed)), (Some(0), vec![]), "{about}: {printed:#}");
@@ -52,7 +52,7 @@ fn same_as(lab: &Lab, before: &str, about: &str) -> Outcome {
     Ok(())
 }
 
-/// Asserts that exactly this has changed since.
+/// Asserts that exactly these changes happened since the snapshot.
 fn only(lab: &Lab, before: &str, kind: &str, port: u64) -> Result<Value, Failed> {
     let (code, mut printed) = diff(lab, &[before])?;
     same!((code, changes(&printed)), (Some(1), vec![(kind.to_owned(), port)]), "{printed:#}");
@@ -106,7 +106,7 @@ fn picked(lab: &Lab) -> Outcome {
     let kinds = |printed: &Value| changes(printed).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     same!((code, kinds(&printed)), (Some(1), vec!["appeared".to_owned()]), "{printed:#}");
     drop((second, third));
-    // One listener on a port that the kernel would not have picked, and one of another program.
+    // One listener on a port that the kernel would not have picked, and a listener of another program.
     let _chosen = Server::start(&program, vec![tcp("127.0.0.1:40002")?])?;
     let _other = Server::start(&other, vec![tcp("127.0.0.1:0")?])?;
     let (code, printed) = diff(lab, &[&before])?;

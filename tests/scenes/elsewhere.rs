@@ -1,4 +1,4 @@
-//! Scenes on systems without namespaces: real sockets of this machine, on loopback wherever the scene allows it.
+//! Scenes on systems without namespaces: real sockets of this machine, on loopback if the scene allows it.
 //!
 //! Other programs may listen on the machine as well, so a scene filters by its own ports. This test program itself,
 //! started again as `scenes --helper listen SOCKET…`, owns the sockets; it ends with the scene.
@@ -251,7 +251,7 @@ fn ephemeral() -> Outcome {
     for listener in listeners(&report)? {
         let (port, low, high) = (listener["port"].as_u64(), range["low"].as_u64(), range["high"].as_u64());
         if assumed {
-            continue; // wine picks ports as the system below it does
+            continue; // wine picks ports like the system below it
         }
         same!(low <= port && port <= high, true, "{port:?} is not in {range}");
         same!(flags(listener).contains(&"ephemeral"), true, "{listener:#}");
@@ -357,7 +357,7 @@ fn targets_and_options() -> Outcome {
     Ok(())
 }
 
-/// These systems have no deep scan: the report says so, and it is not an all-clear.
+/// These systems have no deep scan: the report says this and is not an all-clear.
 fn a_deep_scan_is_a_gap() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:0"])?;
     let output = run(&["audit", "--deep", "-o", "json", &server.ports[0].to_string()])?;
@@ -369,8 +369,8 @@ fn a_deep_scan_is_a_gap() -> Outcome {
     Ok(())
 }
 
-/// A policy that is drafted from this machine allows what is there, by the paths of this system; another program is
-/// unexpected.
+/// A policy that is drafted on this machine allows the current listeners, by the paths of this system; another
+/// program is unexpected.
 fn a_draft_allows_the_current_listeners() -> Outcome {
     let server = Server::start(&["tcp/127.0.0.1:0"])?;
     let port = server.ports[0].to_string();

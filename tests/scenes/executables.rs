@@ -56,7 +56,7 @@ fn deleted_and_replaced(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A server with another root directory than the machine's: its file is looked up below that root.
+/// A server with its own root directory: its file is looked up below this root.
 fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     lab.alone()?;
     let jail = lab.directory_of_mode("jail", 0o755)?;
@@ -76,7 +76,8 @@ fn replaced_under_a_jail(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The path of a file in a mount that is detached begins at the root of that mount: another file has the same path.
+/// The path of a file in a detached mount begins at the root of that mount: another file of the machine has the same
+/// path.
 fn deleted_in_a_detached_mount(lab: &Lab) -> Outcome {
     let place = lab.directory_of_mode("detached", 0o755)?;
     let thread = std::thread::spawn(move || -> Result<Server, Failed> {
@@ -103,7 +104,8 @@ fn deleted_in_a_detached_mount(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A library that any user can replace, and a program that the dynamic loader runs: the program file is one of root.
+/// A library that any user can replace, and a program that the dynamic loader runs. The program file of both belongs
+/// to root.
 fn loaded_code(lab: &Lab) -> Outcome {
     let mapped = fs::read_to_string("/proc/self/maps")?;
     lab.alone()?;
@@ -212,7 +214,7 @@ fn world_writable_elsewhere(lab: &Lab) -> Outcome {
         held(&report, 8932, &[server.pid()])?;
         let found = flag(on_port(&report, 8932)?, "writable-executable");
         same!(!found.is_null(), odd, "{mode}: {report:#}");
-        // The file exists, though not every user can reach it.
+        // The file exists, but not every user can reach it.
         same!(on_port(&report, 8932)?["processes"][0]["exe_state"], "present");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a listing must show: every listener, every owner, and every gap.
+//! The required content of a listing: every listener, every owner, and every gap.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -75,7 +75,7 @@ fn five_listeners(lab: &Lab) -> Outcome {
     }
     same!(flags(on_port(&report, 3416)?), ["orphaned"]);
     same!(flags(on_port(&report, 60416)?), ["ephemeral"]);
-    // `sleep` on a port that is guarded for PostgreSQL; nothing else is remarkable about it.
+    // `sleep` on a port that is guarded for PostgreSQL; there is no other finding about this listener.
     same!(flags(on_port(&report, 5432)?), ["impostor"]);
     same!(flags(on_port(&report, 3414)?), ["unexplained"]);
     same!(on_port(&report, 3414)?["state"], "unconnected");
@@ -152,7 +152,7 @@ fn inherited_by_three(lab: &Lab) -> Outcome {
     for _ in 0..3 {
         servers.push(Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?);
     }
-    drop(socket); // the one that made it is gone
+    drop(socket); // the process that made the socket is gone
     let report = lab.json(&["8200"])?;
     let mut wanted: Vec<u32> = servers.iter().map(Server::pid).collect();
     wanted.sort_unstable();

@@ -24,7 +24,7 @@ pub const SCENES: &[Scene] = &[
 ];
 
 const SCRIPT: &[u8] = b"echo ready\nread line\n";
-/// More than the limits of all reads together.
+/// A time longer than the limits of all reads together.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kernel_has_fuse() -> Result<bool, libtest_mimic::Failed> {
@@ -35,8 +35,8 @@ fn kernel_has_fuse() -> Result<bool, libtest_mimic::Failed> {
     Ok(has)
 }
 
-/// Starts a script, and the file system that it is on, which answers until the returned file exists. The file system
-/// must end first: a process that ends closes its files, and waits for that.
+/// Starts a script, and the file system that contains it. The file system answers until the returned file exists. It
+/// must end first, because a process that ends closes its files, and waits for the file system.
 fn script(lab: &Lab) -> Result<(Server, Server, String, PathBuf), libtest_mimic::Failed> {
     let point = lab.mount_point("files");
     let silence = lab.path("silence");
@@ -62,7 +62,8 @@ fn a_file_system_that_stops_answering(lab: &Lab) -> Outcome {
         let mut portolan = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut printed = portolan.stdout.take().ok_or("no output")?;
         let output = std::thread::spawn(move || {
-            // The part that belongs to the file system keeps the pipe open, so the end of the output is not awaited.
+            // The process of the file system keeps the pipe open, so the test does not wait for the end of the
+            // output.
             let mut values = serde_json::Deserializer::from_reader(&mut printed).into_iter::<Value>();
             values.next()
         });
@@ -82,7 +83,7 @@ fn a_file_system_that_stops_answering(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A report that does not come is not waited for: the signal that ended the child ends the command.
+/// The command does not wait for a missing report: if a signal ends the child, the same signal ends the command.
 fn a_child_process_that_is_killed(lab: &Lab) -> Outcome {
     if !kernel_has_fuse()? {
         return Ok(());
@@ -152,7 +153,7 @@ fn answer(request: &[u8]) -> Option<Vec<u8>> {
     const OPENDIR: u32 = 27;
     const RELEASEDIR: u32 = 29;
     const BATCH_FORGET: u32 = 42;
-    /// Every read reaches the file system, none the kernel's cache.
+    /// Every read reaches the file system and not the kernel's cache.
     const DIRECT_IO: u32 = 1;
     const ROOT: u64 = 1;
     const ENOSYS: i32 = 38;
@@ -170,7 +171,7 @@ fn answer(request: &[u8]) -> Option<Vec<u8>> {
             body.resize(64, 0);
         }
         LOOKUP => {
-            // The node, its generation, and how long the kernel may use name and attributes: not at all.
+            // The node, its generation, and the time for which the kernel may cache name and attributes: zero.
             [2_u64, 0, 0, 0, 0].iter().for_each(|word| body.extend(word.to_ne_bytes()));
             body.extend(attributes(2));
         }

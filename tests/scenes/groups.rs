@@ -109,7 +109,7 @@ fn names(lab: &Lab) -> Outcome {
     let columns = ["--no-header", "--columns", "container,container.image,container.id", "8621"];
     let row = String::from_utf8(lab.portolan(columns).output()?.stdout)?;
     same!(row.split_whitespace().collect::<Vec<_>>(), ["shop-web", "nginx:1.27", id]);
-    // A table, which reads less, shows the name too.
+    // A table, which reads fewer facts, shows the name too.
     let table = String::from_utf8(lab.portolan(["8621"]).output()?.stdout)?;
     same!(table.contains(" shop-web "), true, "{table}");
     let said = lab.portolan(["shop-web"]).output()?.stderr;
@@ -125,13 +125,13 @@ fn no_tree(lab: &Lab) -> Outcome {
     let report = lab.json(&["8620", "8621"])?;
     both(&report, &groups, "held")?;
     same!(on_port(&report, 8620)?["cgroup"], Value::Null);
-    // A table, which reads less, shows it too.
+    // A table, which reads fewer facts, shows the group too.
     let table = String::from_utf8(lab.portolan(["8620", "8621"]).output()?.stdout)?;
     let rows: Vec<&str> = table.lines().skip(1).collect();
     same!(rows.len(), 2, "{table}");
     same!(rows[0].contains(" front.service "), true, "{table}");
     same!(rows[1].contains(groups.container()), true, "{table}");
-    // The processes are not readable by nobody, and no group is invented for them.
+    // The user nobody cannot read the processes, and the report contains no group for them.
     let (report, _) = lab.json_as_nobody(&["8620", "8621"])?;
     same!(on_port(&report, 8620)?["unit"], Value::Null);
     Ok(())

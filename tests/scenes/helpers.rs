@@ -72,8 +72,9 @@ fn failed(failed: libtest_mimic::Failed) -> Box<dyn Error> {
     failed.message().unwrap_or("failed").to_owned().into()
 }
 
-/// Acts in the network namespace of a process, or in a new one if there is nothing to do (`-`: the scene's own): as
-/// servers that send each client their own address, or as a client that prints what each place sends.
+/// Acts in the network namespace of a process, or in a new namespace if there is no action (`-`: the scene's own
+/// namespace). The action is to run servers that send each client their own address, or to be a client that prints
+/// the answer of each place.
 fn in_namespace(namespace: &str, what: &str, places: &[&str]) -> Done {
     if namespace != "-" {
         nix::sched::setns(fs::File::open(format!("/proc/{namespace}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
@@ -147,8 +148,8 @@ fn left_behind(address: &str) -> Done {
     Ok(())
 }
 
-/// Shares a socket with a child under another user ID (`-`: its own): a child with the same program file, or `sleep`,
-/// which inherits the socket. Prints the child's pid.
+/// Shares a socket with a child under another user ID (`-`: the same user ID): a child with the same program file, or
+/// `sleep`, which inherits the socket. Prints the child's pid.
 fn master(address: &str, worker: &str, user: &str) -> Done {
     let socket = tcp(address).map_err(failed)?;
     let mut command = match worker {
@@ -178,7 +179,7 @@ fn worker() -> Done {
     Ok(())
 }
 
-/// Opens a socket and makes a directory its root, as careful servers do.
+/// Opens a socket and then changes its root directory, as careful servers do.
 fn jailed(address: &str, root: &str) -> Done {
     let socket = tcp(address).map_err(failed)?;
     rustix::process::chroot(root)?;
@@ -255,13 +256,13 @@ fn zombie_leader(address: &str) -> Done {
 /// Ends the first thread; the other threads of the process continue.
 #[allow(unsafe_code)]
 fn end_this_thread() -> Done {
-    // SAFETY: the bare system call exit(2) ends only the calling thread. No destructor runs, and nothing that this
-    // thread owns is used by another thread.
+    // SAFETY: the bare system call exit(2) ends only the calling thread. No destructor runs, and no other thread uses
+    // data of this thread.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     Err("the thread did not end".into())
 }
 
-/// Keeps a socket as a fixed file of an io_uring, and in no other way.
+/// Keeps a socket as a fixed file of an io_uring, without a descriptor.
 fn ring(address: &str) -> Done {
     let ring = io_uring::IoUring::new(2)?;
     let socket = TcpListener::bind(address)?;
@@ -285,8 +286,8 @@ fn many(count: u16) -> Done {
     Ok(())
 }
 
-/// Opens and closes about 2,000 listeners a second on ports that the kernel chooses, until its standard input ends, and
-/// prints how many.
+/// Opens and closes about 2,000 listeners a second on ports that the kernel chooses, until its standard input ends,
+/// and prints the number.
 fn churn() -> Done {
     const A_STEP: Duration = Duration::from_millis(5);
     let (end, ended) = std::sync::mpsc::channel::<()>();
@@ -313,8 +314,8 @@ fn churn() -> Done {
 }
 
 /// Listens in a new network namespace, and gives the namespace a name by a mount, unless `address` or `name` is `-`.
-/// Then it `stays` there, comes `back` with the socket, comes back and `keeps` a descriptor of the namespace too, or
-/// `ends`. Prints the namespace's inode.
+/// Then the helper `stays` in the namespace, comes `back` with the socket, comes back and `keeps` a descriptor of the
+/// namespace too, or `ends`. Prints the namespace's inode.
 fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let origin = fs::File::open("/proc/self/ns/net")?;
     unshare(CloneFlags::CLONE_NEWNET)?;
@@ -339,7 +340,7 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     Ok(())
 }
 
-/// Prints what the portable source sees, as JSON.
+/// Prints the results of the portable source, as JSON.
 fn portable() -> Done {
     let scope = portolan::observe::Scope { details: true, ..Default::default() };
     let snapshot = portolan::observe::portable::observe(&scope)?;
@@ -379,7 +380,7 @@ fn launch(circumstance: &str, command: &[OsString]) -> Done {
         }
         "no-answer" => refuse(libc::SYS_recvfrom, None, libc::EPERM)?,
         "no-question" => refuse(libc::SYS_sendto, None, libc::EPERM)?,
-        // This is how a kernel answers whose diagnostic modules are not loaded.
+        // A kernel without the diagnostic modules answers in this way.
         "no-diagnosis" => refuse(libc::SYS_sendto, None, libc::ENOENT)?,
         _ => {
             let limit = circumstance.strip_prefix("nofile-").ok_or("no such circumstance")?.parse()?;
@@ -451,7 +452,8 @@ fn within_pid_namespace(command: &[OsString], proc: bool) -> Done {
     std::process::exit(status.code().unwrap_or(101));
 }
 
-/// Makes the kernel answer a system call with an error, if its first argument is `first`, or always if that is `None`.
+/// Makes the kernel answer a system call with an error, if its first argument is `first`, or always if `first` is
+/// `None`.
 fn refuse(call: i64, first: Option<u64>, error: i32) -> Done {
     use seccompiler::{
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,

@@ -1,5 +1,5 @@
-//! Sockets whose owner hides: a mount over `/proc/PID`, a descriptor in flight; and program files that are not what
-//! their paths say.
+//! Sockets whose owner is hidden: a mount over `/proc/PID`, or a descriptor in flight. Program files that differ from
+//! the file at their path.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -31,7 +31,7 @@ pub const SCENES: &[Scene] = &[
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
 ];
 
-/// A process that a mount hides is named, and its listener does not pass for the kernel's.
+/// A process that a mount hides is named, and its listener is not reported as a socket of the kernel.
 fn masked_process(lab: &Lab) -> Outcome {
     let server = Server::start(&sleep(), vec![tcp("127.0.0.1:8951")?])?;
     let directory = format!("/proc/{}", server.pid());
@@ -40,14 +40,14 @@ fn masked_process(lab: &Lab) -> Outcome {
     umount(Path::new(&directory))?;
     let report = report?;
     gap(&report, "owners", &format!("a mount over {directory}"))?;
-    // A view of the processes without that mount shows the owner, but nothing of its program.
+    // A view of the processes without that mount shows the owner, but no facts about its program.
     held(&report, 8951, &[server.pid()])?;
     let named = |gap: &Value| gap["pids"].as_array().is_some_and(|pids| pids.contains(&server.pid().into()));
     same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
     Ok(())
 }
 
-/// A listener that no descriptor names, because it is on its way through a Unix socket.
+/// A listener without a descriptor in any process, because the descriptor is in flight through a Unix socket.
 fn socket_in_flight(lab: &Lab) -> Outcome {
     let listener = tcp("127.0.0.1:8952")?;
     let (from, _to) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -60,7 +60,7 @@ fn socket_in_flight(lab: &Lab) -> Outcome {
     drop(listener);
     let report = lab.json(&[])?;
     let owner = &on_port(&report, 8952)?["owner"];
-    // It is hidden where some process of this machine may not be read.
+    // The listener is hidden if some process of this machine may not be read.
     same!(owner == "unaccounted" || owner == "hidden", true, "{owner}\n{}", summary(&report));
     same!(report["complete"], false);
     if owner == "unaccounted" {
@@ -69,7 +69,8 @@ fn socket_in_flight(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Who can replace what runs: a file that another is mounted over, one in a world-writable directory, and one of root.
+/// The users who can replace a running file: a file that is covered by another mount, a file in a world-writable
+/// directory, and a file of root.
 fn origins(lab: &Lab) -> Outcome {
     let (covered, open) =
         (lab.sleeper_called(b"covered")?, lab.directory_of_mode("open", 0o777)?.join("open"));
@@ -140,8 +141,8 @@ fn in_a_network_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A network namespace that lives by a socket alone cannot be entered; its listener is a gap that names the process. A
-/// socket that is not bound is none.
+/// A network namespace that only a socket keeps alive cannot be entered; its listener is a gap that names the
+/// process. A socket that is not bound is not a gap.
 fn namespace_of_a_socket(lab: &Lab) -> Outcome {
     lab.alone()?;
     let unbound = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
@@ -155,7 +156,7 @@ fn namespace_of_a_socket(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The path of a descriptor is longer than the kernel can say; the process's other descriptors are read.
+/// The path of a descriptor is longer than the kernel can return; the other descriptors of the process are read.
 fn endless_path(lab: &Lab) -> Outcome {
     let mut directory: OwnedFd = std::fs::File::open(lab.path(""))?.into();
     let name = "d".repeat(250);

@@ -72,7 +72,7 @@ fn parent_ended(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// As with socket activation: the process that made the socket keeps it, and the process that serves it has it too.
+/// A process made the socket and keeps it, and another process serves the socket, as with socket activation.
 fn held_by_a_pair(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = tcp("0.0.0.0:8201")?;
@@ -81,7 +81,7 @@ fn held_by_a_pair(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     held(&report, 8201, &[manager.pid(), service.pid()])?;
-    // The table shows both.
+    // The table shows both processes.
     let output = lab.portolan(["8201"]).output()?;
     let table = String::from_utf8(output.stdout)?;
     for server in [&manager, &service] {
@@ -162,8 +162,8 @@ fn every_process_can_be_read() -> bool {
     first && readable(1) && readable(2)
 }
 
-/// A VXLAN device has a UDP socket that no process owns. If every process was read, the socket is the kernel's; if one
-/// was not, the owner is unknown.
+/// A VXLAN device has a UDP socket that no process owns. If every process was read, the socket belongs to the kernel;
+/// otherwise the owner is unknown.
 fn kernel_socket(lab: &Lab) -> Outcome {
     wires::vxlan("vx0", 4789)?;
     let server = Server::start(&sleep(), vec![udp("0.0.0.0:4790")?])?;
@@ -187,7 +187,8 @@ fn kernel_socket(lab: &Lab) -> Outcome {
     gap(&report, "owners", "permission denied")
 }
 
-/// While a descriptor is passed from one process to another, it is in no process's table. The socket is still listed.
+/// While a descriptor is passed from one process to another, no process has it in its table. The socket is still
+/// listed.
 fn in_flight(lab: &Lab) -> Outcome {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, socketpair};
     lab.alone()?;

@@ -1,7 +1,7 @@
-//! Real sockets and processes in namespaces of their own: everything that a scene needs, and its cleanup.
+//! Real sockets and processes in separate namespaces: the tools of a scene, and its cleanup.
 //!
-//! A scene runs on a thread in a new network namespace; everything the scene starts is created in it. No port of the
-//! machine is used, nothing is sent beyond the namespace, and every process is ended by its pid.
+//! A scene runs on a thread in a new network namespace; everything the scene starts is created in it. The scene uses
+//! no port of the machine, sends nothing beyond the namespace, and ends every process by its pid.
 
 use std::cell::{OnceCell, RefCell};
 use std::ffi::OsStr;
@@ -32,11 +32,11 @@ pub type Scene = (&'static str, fn(&Lab) -> Outcome);
 /// A scene sees only its own namespaces, which is not a gap.
 const SCOPE: [&str; 2] = ["--scope", "container"];
 
-/// The user and group that own nothing.
+/// A user and group that own no files.
 pub const NOBODY: u32 = 65534;
 
 /// What the scenes need before the first one: the original `/proc`, and the programs in a place that every user can
-/// reach, because the checkout may lie where the user nobody cannot reach it.
+/// reach, because the user nobody may not be able to reach the checkout.
 pub struct Stage {
     _directory: TempDir,
 }
@@ -150,7 +150,7 @@ impl Lab {
         Ok(Lab { directory, first: OnceCell::new(), mounts: RefCell::default(), last: RefCell::default() })
     }
 
-    /// Adds to a failure what the last run saw and wrote to standard error.
+    /// Adds the report and the standard error of the last run to the message of a failure.
     fn explained(&self, failed: &Failed) -> Failed {
         let mut text = failed.message().unwrap_or("failed").to_owned();
         if let Some(output) = self.last.take() {
@@ -175,12 +175,12 @@ impl Lab {
     }
 
     /// Enters a pid namespace with a `/proc` of its own, which contains only the processes that the scene starts from
-    /// here on: every visible process may be read, regardless of what else runs on this machine.
+    /// here on: every visible process may be read, regardless of the other processes on this machine.
     pub fn alone(&self) -> Outcome {
         self.alone_with("")
     }
 
-    /// Does the same, with options for the mount of `/proc`.
+    /// Enters a pid namespace with a `/proc` of its own, with options for the mount of `/proc`.
     pub fn alone_with(&self, options: &str) -> Outcome {
         unshare(CloneFlags::CLONE_NEWPID)?;
         let first = self.helper(["init", options])?;
@@ -242,7 +242,7 @@ impl Lab {
         command
     }
 
-    /// Returns the same command, but the scene's namespaces are not accepted as the whole machine.
+    /// Returns the command for the program, but without accepting the scene's namespaces as the whole machine.
     pub fn portolan_on_a_machine<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.directory.path().join("portolan"));
         command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
@@ -268,7 +268,7 @@ impl Lab {
         Ok((parsed?, messages))
     }
 
-    /// Returns the JSON of a run without an error, even if nothing matched.
+    /// Returns the JSON of a run that must not fail, even if nothing matched.
     pub fn parsed(output: &Output) -> Result<Value, Failed> {
         let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
@@ -311,7 +311,7 @@ impl Server {
         Self::start_as(program, sockets, None)
     }
 
-    /// Does the same under another user.
+    /// Starts `program` under another user, with up to three sockets as its standard streams.
     pub fn start_as(program: &Path, sockets: Vec<OwnedFd>, uid: Option<u32>) -> Result<Self, Failed> {
         assert!(sockets.len() <= 3, "standard streams are three");
         let mut streams = sockets.into_iter().map(Stdio::from).chain(std::iter::repeat_with(Stdio::null));

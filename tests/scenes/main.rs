@@ -1,4 +1,4 @@
-//! Scenes on the real kernel: sockets and processes in namespaces that each scene makes for itself.
+//! Scenes on the real kernel: sockets and processes in namespaces that each scene makes.
 //!
 //! They need root and namespaces. Without these, every scene is reported as ignored, by name and count. On Windows and
 //! macOS, which have no namespaces, the scenes of `elsewhere` run on the machine itself.

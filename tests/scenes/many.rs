@@ -9,7 +9,7 @@ pub const SCENES: &[Scene] =
     &[("ten_thousand_in_one_process", ten_thousand_in_one_process), ("churn", churn)];
 
 /// Returns the ports from 10,001 to 10,000 + `count` that do not appear exactly once with this process as the only
-/// owner, and how often they appear.
+/// owner, each with the number of its appearances.
 fn missing_or_doubled(
     lab: &Lab,
     count: u16,
@@ -38,7 +38,7 @@ fn ten_thousand_in_one_process(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// 200 lasting listeners, next to some 2,000 a second that open and close, over many scans.
+/// 200 lasting listeners, next to some 2,000 listeners per second that open and close, over many scans.
 fn churn(lab: &Lab) -> Outcome {
     const SCANS: usize = 40;
     lab.alone()?;
@@ -48,7 +48,7 @@ fn churn(lab: &Lab) -> Outcome {
         same!(missing_or_doubled(lab, 200, &server)?, BTreeMap::new(), "scan {scan}");
     }
     let count: usize = noise.end()?[0].parse()?;
-    // Sockets opened and closed during each scan, however busy the machine is.
+    // Sockets open and close during each scan, even on a busy machine.
     same!(count > 10 * SCANS, true, "{count} listeners came and went during {SCANS} scans");
     Ok(())
 }

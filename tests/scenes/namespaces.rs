@@ -1,4 +1,5 @@
-//! Network namespaces: named, of a process, without a process, and a socket that is owned from another namespace.
+//! Network namespaces: with a name, of a process, without a process; and a socket that a process in another namespace
+//! owns.
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ pub const SCENES: &[Scene] = &[
     ("namespaces_as_nobody", namespaces_as_nobody),
 ];
 
-/// Returns how many namespaces the notes say were not scanned.
+/// Returns the number of namespaces that were not scanned, according to the notes.
 fn passed_over(report: &Value) -> u64 {
     let notes = report["notes"].as_array().into_iter().flatten();
     let about = |note: &&Value| note["what"].as_str().is_some_and(|text| text.contains("network namespace"));
@@ -69,7 +70,7 @@ fn anonymous_namespace(lab: &Lab) -> Outcome {
         held(&report, 8810, &[inside.pid()])?;
         same!(on_port(&report, 8810)?["netns"], json!({"inode": inode, "name": null}));
     }
-    // The pid of a process in this namespace selects this namespace, as if no option were given.
+    // The pid of a process in the scene's namespace selects this namespace, as if no option were given.
     let report = lab.json(&["--netns", &outside.pid().to_string()])?;
     complete(&report, 1)?;
     held(&report, 8810, &[outside.pid()])?;
@@ -96,7 +97,7 @@ fn held_from_another_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// No process is in it and no mount refers to it: only a descriptor keeps it alive.
+/// A namespace without a process and without a mount: only a descriptor keeps it alive.
 fn known_by_a_descriptor(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["elsewhere", "127.0.0.1:8830", "-", "keeps"])?;
@@ -110,7 +111,7 @@ fn known_by_a_descriptor(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A thread is in it, but its process is not.
+/// A namespace with a thread of a process that is in another namespace.
 fn of_a_thread_alone(lab: &Lab) -> Outcome {
     lab.alone()?;
     let away = lab.helper(["own-namespace", "127.0.0.1:8832"])?;
@@ -121,8 +122,8 @@ fn of_a_thread_alone(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A user who may read every process but enter no namespace reads the tables through a process in it, and a note says
-/// so.
+/// A user who may read every process but may not enter namespaces reads the tables through a process in the
+/// namespace, and a note says this.
 fn read_through_a_process(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8836", "-", "stays"])?;
@@ -133,8 +134,8 @@ fn read_through_a_process(lab: &Lab) -> Outcome {
     gap(&report, "sockets", "not permitted")
 }
 
-/// Another mount covers the mount of the namespace: the namespace is known but cannot be reached, and the covering one
-/// is not taken for it.
+/// Another mount covers the mount of the namespace: the namespace is known but cannot be reached, and it is not
+/// confused with the covering namespace.
 fn covered_mount(lab: &Lab) -> Outcome {
     lab.alone()?;
     let path = lab.mount_point("covered");
@@ -171,7 +172,7 @@ fn every_namespace(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A user who may neither enter nor read sees in the report what was not observed.
+/// A user who may neither enter nor read a namespace sees this gap in the report.
 fn namespaces_as_nobody(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inside = lab.helper(["elsewhere", "127.0.0.1:8850", &lab.mount_point("closed"), "stays"])?;

@@ -1,6 +1,6 @@
-//! The table of one-liners in `src/docs`: each Portolan command does what the table says when all of it happens at
-//! once, is no longer than the command that it replaces, and shows the same processes as the other tool if that is
-//! installed.
+//! The table of one-liners in `src/docs`: each Portolan command has the effect that the table describes, on one
+//! machine with all situations at once. It is no longer than the command that it replaces, and it shows the same
+//! processes as the other tool, if the tool is installed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ const WWW_DATA: u32 = 33;
 /// The first pid in the scene, which the table names.
 const FIRST: u32 = 4711;
 
-/// Returns the rows: the usual command, and Portolan's.
+/// Returns the rows: the usual command, and the Portolan command.
 fn rows() -> Result<Vec<(String, String)>, Failed> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/one-liners.md");
     let page = fs::read_to_string(page)?;

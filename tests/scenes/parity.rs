@@ -1,4 +1,4 @@
-//! Three sources for the same sockets: the native one, netstat2, and ss if it is installed.
+//! Three sources for the same sockets: Portolan's own source, netstat2, and ss if it is installed.
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -29,7 +29,7 @@ fn native(report: &Value) -> Result<Seen, Failed> {
     Ok(seen.collect())
 }
 
-/// Returns what netstat2 sees, in a process that is in the scene's pid namespace.
+/// Returns the sockets that netstat2 sees, in a process in the scene's pid namespace.
 fn portable(lab: &Lab) -> Result<Seen, Failed> {
     let output = lab.as_helper(["portable"]).output()?;
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout)
@@ -71,7 +71,7 @@ fn line(line: &str) -> Option<(String, String, u16, Vec<u32>)> {
     Some((protocol.to_owned(), address.to_owned(), port.parse().ok()?, servers.into_iter().collect()))
 }
 
-/// Everything that netstat2 and ss show correctly.
+/// All sockets that netstat2 and ss show correctly.
 fn three_agree(lab: &Lab) -> Outcome {
     lab.alone()?;
     let shared = tcp("127.0.0.1:8900")?;
@@ -94,7 +94,7 @@ fn three_agree(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Each known difference by name; nothing else differs.
+/// Each known difference by name. There are no other differences.
 fn differences_from_other_tools(lab: &Lab) -> Outcome {
     wires::veth("wire1")?;
     lab.alone()?;

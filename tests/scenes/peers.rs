@@ -1,7 +1,7 @@
-//! Twelve failures of similar tools, observed side by side on one machine, each as a scene that would reveal it: (1) a
-//! false all-clear, (2) the owner lost, (3) the address lost, (4) the device lost, (5) hostile names, (6) other network
-//! namespaces, (7) UDP, (8) machine-readable output that is not, (9) meaningless exit codes, (10) process IDs that
-//! match no filter, (11) the time for large outputs, (12) the registry.
+//! Twelve failures of similar tools, observed on one machine, each with a scene that would reveal the failure: (1) a
+//! false all-clear, (2) the owner lost, (3) the address lost, (4) the device lost, (5) hostile names, (6) other
+//! network namespaces, (7) UDP, (8) invalid machine-readable output, (9) meaningless exit codes, (10) process IDs
+//! that match no filter, (11) the time for large outputs, (12) the registry.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -41,7 +41,8 @@ fn said(command: &mut Command) -> Result<(String, String, Option<i32>), Failed> 
     Ok((String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?, output.status.code()))
 }
 
-/// Seven tools report to an ordinary user that nothing listens: they drop every socket whose owner they cannot read.
+/// Seven tools report to an ordinary user that nothing listens: they leave out every socket whose owner they cannot
+/// read.
 fn a_false_all_clear(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = Server::start(&sleep(), vec![tcp("0.0.0.0:9001")?, udp("[::1]:9002")?])?;
@@ -64,7 +65,7 @@ fn shared(port: u16) -> Result<OwnedFd, Failed> {
     Ok(socket)
 }
 
-/// netstat and others name one process of a shared or inherited socket, and not the same one at each run.
+/// netstat and others name only one process of a shared or inherited socket, and a different one in different runs.
 fn the_owner_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let inherited = tcp("127.0.0.1:9010")?;
@@ -88,7 +89,7 @@ fn the_owner_lost(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// One tool has no local address at all: a listener on loopback shows as 0.0.0.0.
+/// One tool shows no local address: a listener on loopback appears as 0.0.0.0.
 fn the_address_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let three = vec![tcp("127.0.0.1:9020")?, tcp("127.0.0.53:9020")?, tcp("[::1]:9020")?];
@@ -115,7 +116,7 @@ fn the_address_lost(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A socket bound to a device shows as plain 0.0.0.0 in all but ss.
+/// All tools except ss show a socket that is bound to a device as plain 0.0.0.0.
 fn the_device_lost(lab: &Lab) -> Outcome {
     lab.alone()?;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -180,8 +181,8 @@ fn other_namespaces(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Some tools leave out UDP sockets that are not connected, some count connected ones as listening, and only one option
-/// of one tool shows UDP-Lite.
+/// Some tools leave out UDP sockets that are not connected, some count connected sockets as listening, and only one
+/// option of one tool shows UDP-Lite.
 fn unconnected_connected_and_lite(lab: &Lab) -> Outcome {
     lab.alone()?;
     let connected = UdpSocket::bind("127.0.0.1:9060")?;
@@ -234,8 +235,8 @@ fn machine_output(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// `ss sport = :9999` ends with 0 though nothing matches, others end with 0 though the port is invalid, and one tool
-/// calls a port free that UDP uses.
+/// `ss sport = :9999` ends with 0 although nothing matches, other tools end with 0 although the port is invalid, and
+/// one tool calls a port free that a UDP socket uses.
 fn exit_codes(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _owner = Server::start(&sleep(), vec![udp("127.0.0.1:9080")?])?;
@@ -293,9 +294,9 @@ fn three_thousand_listeners(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// ss, lsof and netstat know the 318 names of `/etc/services`, the new tools 22 to 170, one 11,441 of 2021; none judges
-/// the local port against all of the registry, and none flags what is unassigned, dead, or ephemeral by the kernel's
-/// own range.
+/// ss, lsof and netstat know the 318 names of `/etc/services`, the new tools 22 to 170, one 11,441 of 2021; no tool
+/// compares the local port with the whole registry, and no tool flags ports that are unassigned, dead, or in the
+/// kernel's own ephemeral range.
 fn the_registry(lab: &Lab) -> Outcome {
     lab.alone()?;
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 21999")?;
@@ -309,7 +310,7 @@ fn the_registry(lab: &Lab) -> Outcome {
     for (port, flag) in [(3416, "orphaned"), (4, "unexplained"), (20501, "ephemeral")] {
         same!(flags(on_port(&report, port)?).contains(&flag), true, "{port}");
     }
-    // IANA's dynamic range says nothing where the kernel's own range is known.
+    // IANA's dynamic range is not used if the kernel's own range is known.
     same!(flags(on_port(&report, 60001)?).contains(&"ephemeral"), false);
     let evidence = |port| -> Result<&Value, Failed> {
         let flags = on_port(&report, port)?["flags"].as_array().ok_or("no flags")?;

@@ -1,5 +1,5 @@
-//! A policy over the life of a machine: drafted from what listens, stable across restarts, and sensitive to every
-//! change.
+//! A policy over the life of a machine: drafted from the current listeners, stable across restarts, and sensitive to
+//! every change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,7 +56,7 @@ const GIVEN: usize = 4;
 
 type Change = (&'static str, fn(&mut Vec<Service>), &'static [&'static str]);
 
-/// One change each, and what an audit must find: `*` stands for a port that the kernel chose.
+/// One change each, and the expected findings of an audit: `*` stands for a port that the kernel chose.
 const CHANGES: &[Change] = &[
     (
         "another port",
@@ -102,7 +102,7 @@ const CHANGES: &[Change] = &[
     (
         "another user on a given port",
         |all| all[GIVEN].uid = NOBODY,
-        // The UDP socket may be a client's, so it is for information only.
+        // The UDP socket may belong to a client, so its finding is only information.
         &["unexpected tcp/127.0.0.1:*", "missing tcp/127.0.0.1:*"],
     ),
     (
@@ -323,7 +323,7 @@ fn drafted_blind(lab: &Lab) -> Outcome {
         true,
         "{draft}"
     );
-    // The draft is still a valid policy, and it allows nothing that was not visible.
+    // The draft is still a valid policy, and it allows no listener that was not visible.
     fs::write("/opt/blind.toml", &draft)?;
     let (code, printed) = audit(lab, Path::new("/opt/blind.toml"))?;
     same!(code, Some(1));

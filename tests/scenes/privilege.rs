@@ -1,4 +1,4 @@
-//! What the observer may not see is never reported as absent.
+//! Parts that the observer may not see are never reported as absent.
 
 use std::process::{Command, Stdio};
 
@@ -36,7 +36,8 @@ fn two() -> Result<[Server; 2], libtest_mimic::Failed> {
     ])
 }
 
-/// Both are listed; root's is hidden, with no process guessed; nobody's own has its process.
+/// Both sockets are listed. The socket of root is hidden, without a guessed process; the socket of nobody has its
+/// process.
 fn roots_is_hidden(report: &Value, servers: &[Server; 2], why: &str) -> Outcome {
     same!(listeners(report)?.len(), 2, "{report:#}");
     same!(on_port(report, 8600)?["owner"], "hidden");
@@ -51,7 +52,7 @@ fn hidepid_2(lab: &Lab) -> Outcome {
     let (report, messages) = lab.json_under("nobody", &[])?;
     roots_is_hidden(&report, &servers, "hidepid")?;
     same!(messages.contains("Owner of 1 socket hidden. Run with sudo to see it."), true, "{messages}");
-    // The same in a pid namespace, where there are two reasons; one of them suffices.
+    // The same check in a pid namespace, where there are two reasons; one of them is enough.
     lab.alone_with("hidepid=2")?;
     let servers = two_more()?;
     let (report, _) = lab.json_under("nobody", &["8610", "8611"])?;
@@ -89,7 +90,7 @@ fn hidepid_2_as_root(lab: &Lab) -> Outcome {
     both_held(&report, &servers)
 }
 
-/// `/proc` with processes and nothing else: no settings, no inventory of protocols, no tables.
+/// `/proc` with only processes: no settings, no list of protocols, no tables.
 fn subset_pid(lab: &Lab) -> Outcome {
     lab.alone_with("subset=pid")?;
     let servers = two()?;
@@ -122,7 +123,7 @@ fn an_unprivileged_user_who_may_read_processes(lab: &Lab) -> Outcome {
     let process = &on_port(&report, 8600)?["processes"][0];
     same!(process["exe"], sleep().to_str().unwrap());
     same!(messages.contains("permission"), false, "{messages}");
-    // Under the same user without the capability, the process is not read.
+    // A process of the same user without the capability cannot be read either.
     let (report, _) = lab.json_under("nobody", &[])?;
     roots_is_hidden(&report, &servers, "permission denied")
 }
@@ -159,7 +160,7 @@ fn foreign_pid_namespace_with_old_proc(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The tables of `/proc/net` are read instead: they show the same sockets, and a gap names what they lack.
+/// The tables of `/proc/net` are read instead: they show the same sockets, and a gap names the missing fields.
 fn netlink_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let servers = two()?;
@@ -198,8 +199,7 @@ fn netlink_without_answer(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// The sockets were listed once; for those without a visible owner, the report says that it is unknown whether they
-/// still exist.
+/// The sockets were listed only once: the report says that sockets without a visible owner may no longer exist.
 fn second_listing_refused(lab: &Lab) -> Outcome {
     lab.alone()?;
     let _outside = tcp("127.0.0.1:8600")?;
@@ -222,7 +222,7 @@ fn second_listing_refused(lab: &Lab) -> Outcome {
     gap(&report, "owners", "could not be listed again")
 }
 
-/// Neither source answers: nothing is listed, and every missing protocol is named.
+/// Neither source answers: no sockets are listed, and every missing protocol is named.
 fn neither_netlink_nor_tables(lab: &Lab) -> Outcome {
     let _owners = two()?;
     unmount_proc()?;

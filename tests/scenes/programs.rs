@@ -19,7 +19,8 @@ pub const SCENES: &[Scene] = &[
     ("names_that_forge_fields", names_that_forge_fields),
 ];
 
-/// Asserts a complete report of one listener that this process owns, and returns the report's data about the process.
+/// Asserts a complete report of one listener that this process owns, and returns the report's data about this
+/// process.
 fn one(lab: &Lab, port: u16, server: &Server) -> Result<(Value, Vec<String>), libtest_mimic::Failed> {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
@@ -94,7 +95,7 @@ fn really_called_deleted_and_deleted(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// Names that could pass for other fields of `/proc/PID/stat`, for a separator, or for an empty name.
+/// Names that look like other fields of `/proc/PID/stat`, like a separator, or like an empty name.
 fn names_that_forge_fields(lab: &Lab) -> Outcome {
     lab.alone()?;
     for name in ["x) S 1 1 1 (", "a b\tc", ")", "(", "1", "-", "users:((\"x\",1"] {

@@ -1,4 +1,4 @@
-//! Ports that a rule of the kernel forwards: listed exactly where a client gets an answer, with the right destination.
+//! Ports that a kernel rule forwards: each is listed exactly if a client gets an answer, with the right destination.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,9 +16,9 @@ pub const SCENES: &[Scene] = &[
     ("loopback_that_other_machines_reach", loopback_that_other_machines_reach),
 ];
 
-/// Without listeners on the machine; each has a listener in the container.
+/// Ports without a listener on the machine; each has a listener in the container.
 const PORTS: [u16; 10] = [80, 81, 2222, 6379, 8000, 8001, 8002, 8003, 9000, 9001];
-/// With listeners on the machine.
+/// Ports with a listener on the machine.
 const OWN: [u16; 2] = [7000, 7001];
 const MACHINE: &str = "10.30.0.1";
 const CONTAINER: &str = "172.30.0.2";
@@ -42,7 +42,7 @@ pub fn machine_behind_a_wire(lab: &Lab, device: &str, own: &str, other: &str) ->
     Ok(server)
 }
 
-/// Returns what answers at each port of an address of the machine, for a client in a namespace.
+/// Returns the answer at each port of an address of the machine, for a client in a namespace.
 fn answers(lab: &Lab, namespace: &str, address: &str) -> Result<BTreeMap<u16, String>, Failed> {
     let places: Vec<String> = PORTS.iter().map(|port| format!("{address}:{port}")).collect();
     let client =
@@ -51,7 +51,7 @@ fn answers(lab: &Lab, namespace: &str, address: &str) -> Result<BTreeMap<u16, St
     pairs.map(|(port, answer)| Ok((port.parse()?, answer.to_owned()))).collect()
 }
 
-/// Returns a random rule, in the words of its tool.
+/// Returns a random rule, in the syntax of its tool.
 fn rule(random: &mut Random) -> String {
     let port = random.one_of(&PORTS);
     let to = random.one_of(&PORTS);
@@ -139,7 +139,7 @@ fn published_exactly_where_a_client_gets_an_answer(lab: &Lab) -> Outcome {
     if !has_tools() {
         return Ok(());
     }
-    // What is forwarded from a loopback address needs another source to get an answer.
+    // Forwarded traffic from a loopback address needs another source address to get an answer.
     sh("ip link set lo up && cd /proc/sys/net/ipv4 && echo 1 | tee ip_forward conf/all/route_localnet")?;
     let outside = machine_behind_a_wire(lab, "outside", MACHINE, "10.30.0.2")?;
     let container = machine_behind_a_wire(lab, "bridge0", "172.30.0.1", CONTAINER)?;
@@ -161,7 +161,8 @@ fn published_exactly_where_a_client_gets_an_answer(lab: &Lab) -> Outcome {
             Some(0),
             "{said}"
         );
-        // By port: for clients elsewhere, for clients here, and for clients here at 127.0.0.1.
+        // For each port: the answer for clients on other machines, for clients on this machine, and for clients on
+        // this machine at 127.0.0.1.
         let mut listed: [BTreeMap<u16, String>; 3] = Default::default();
         for row in report["listeners"].as_array().ok_or("no rows")? {
             let to = &row["forwards_to"];
@@ -219,12 +220,12 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
         let text = String::from_utf8(output.stdout)?;
         same!(text.contains("forwards tcp/80") || text.contains("(NAT rule)"), true, "{text}");
     }
-    // The port is free for a program, and no program's.
+    // The port is free for a program, but no program owns it.
     let output = lab.portolan(["watch", "--until-free", "80", "--timeout", "0"]).output()?;
     same!(output.status.code(), Some(0));
     same!(tcp("0.0.0.0:80").is_ok(), true);
     drop(server);
-    // Every port of this machine leads to another address: nothing behind them was judged.
+    // Every port of this machine leads to another address: the services behind the ports were not judged.
     same!(report["gaps"].to_string().contains("another address"), false);
     sh("iptables -w -t nat -A PREROUTING -p tcp -j DNAT --to-destination 10.9.9.9")?;
     let report = lab.json(&[])?;
@@ -233,7 +234,7 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
         (&false.into(), true)
     );
     same!(lab.portolan(["audit"]).output()?.status.code(), Some(3));
-    // What another machine sends to a loopback address is dropped.
+    // The kernel drops traffic from another machine to a loopback address.
     sh(
         "iptables -w -t nat -F && iptables -w -t nat -A PREROUTING -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:9",
     )?;
@@ -241,7 +242,8 @@ fn a_redirect_is_named(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// A transparent socket receives what a TPROXY rule sends it, and `route_localnet` opens the loopback addresses.
+/// A transparent socket receives the traffic that a TPROXY rule sends to it, and `route_localnet` opens the loopback
+/// addresses.
 fn loopback_that_other_machines_reach(lab: &Lab) -> Outcome {
     lab.alone()?;
     wires::loopback_up()?;

@@ -64,11 +64,11 @@ pub fn held(report: &Value, port: u16, servers: &[u32]) -> Outcome {
     Ok(())
 }
 
-/// The maximum number of lines that a failure prints of one text.
+/// The maximum number of lines of one text that a failure prints.
 const LINES: usize = 40;
 const CHARACTERS: usize = 3000;
 
-/// Returns the beginning of a text, and how much more there is.
+/// Returns the beginning of a text, and the number of further lines.
 pub fn brief(text: &str) -> String {
     let ends = text.match_indices('\n').nth(LINES).map_or(text.len(), |(at, _)| at);
     let ends = text.char_indices().nth(CHARACTERS).map_or(ends, |(at, _)| at.min(ends));

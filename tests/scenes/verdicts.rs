@@ -1,4 +1,4 @@
-//! Which programs are usual on a port, and how `explain` reads a name, on the real kernel.
+//! The programs that are usual on a port, and the way `explain` interprets a name, on the real kernel.
 
 use serde_json::{Value, json};
 

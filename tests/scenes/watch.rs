@@ -1,4 +1,4 @@
-//! What watching must report: listeners that appear, vanish, change their owner or widen, and changed gaps.
+//! The required reports of `watch`: listeners that appear, vanish, change their owner or widen, and changed gaps.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -31,7 +31,7 @@ pub const SCENES: &[Scene] = &[
     ("until_free_is_incomplete_without_proc", until_free_hidden_parts),
 ];
 
-/// The longest wait for anything.
+/// The longest wait for any event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running watch, and the events it writes.
@@ -116,7 +116,8 @@ impl Watch {
         outcome
     }
 
-    /// Asserts that nothing has been reported so far: it causes another change, which must be the next event.
+    /// Asserts that no event has been reported so far: the function causes another change, which must be the next
+    /// event.
     fn is_quiet(&self, port: u16) -> Outcome {
         let sentinel = udp(&format!("127.0.0.1:{port}"))?;
         let event = self.next()?;
@@ -158,14 +159,14 @@ fn comes_and_goes(lab: &Lab) -> Outcome {
     drop(server);
     let mut went = watch.next()?;
     if went["event"] == "changed" {
-        went = watch.next()?; // it was met in both hands
+        went = watch.next()?; // the scan saw both owners
     }
     same!((&went["event"], &went["listener"]["port"]), (&"vanished".into(), &3416.into()));
     same!(exes(&went["listener"]), [sleep().file_name().unwrap().to_str().unwrap()]);
     watch.is_quiet(8009)
 }
 
-/// The same socket is passed from one process to another: the port never stops listening.
+/// The same socket is passed from one process to another: the port is always listening.
 fn change_of_hands(lab: &Lab) -> Outcome {
     let socket = tcp("127.0.0.1:8100")?;
     let first = Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
@@ -191,7 +192,7 @@ fn change_of_hands(lab: &Lab) -> Outcome {
     watch.is_quiet(8109)
 }
 
-/// A process that keeps running executes another program with the socket it has.
+/// A running process executes another program with the socket that it has.
 fn another_program(lab: &Lab) -> Outcome {
     let other = lab.sleeper_called(b"other")?;
     let fifo = other.with_file_name("fifo");
@@ -241,7 +242,7 @@ fn lets_go(lab: &Lab) -> Outcome {
     let keeper = Server::start(&sleep(), vec![socket.as_fd().try_clone_to_owned()?])?;
     let fifo = lab.sleeper_called(b"other")?.with_file_name("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
-    // The second read waits for another writer: the first one may not have closed yet.
+    // The second read waits for another writer: the first writer may not have closed yet.
     let script = "read word <\"$1\"; exec 0</dev/null; while :; do read word <\"$1\"; done";
     let mut shell = Command::new("/bin/sh")
         .args(["-c", script, "sh"])
@@ -431,7 +432,7 @@ fn until_listening(lab: &Lab) -> Outcome {
     same!(code(lab, &at_once(&["udp/8800"]))?, Some(1));
     same!(code(lab, &at_once(&["-6", "8800"]))?, Some(1));
     same!(code(lab, &at_once(&["0.0.0.0:8800"]))?, Some(1));
-    // A socket that is bound but does not listen serves nobody.
+    // A socket that is bound but does not listen serves no client.
     let idle = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&idle, &std::net::SocketAddr::from(([127, 0, 0, 1], 8802)))?;
     same!(code(lab, &at_once(&["8802"]))?, Some(1));

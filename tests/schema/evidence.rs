@@ -1,4 +1,4 @@
-//! The schema of evidence lets pass what the program's own findings serialise to, and nothing else.
+//! The schema of evidence accepts the JSON of the program's own findings, and nothing else.
 
 use portolan::internals::findings::file::{
     DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram,

@@ -1,5 +1,5 @@
-//! The schemas in `src/share/schema` describe the current program: its output is valid, nothing else is valid, and
-//! every list of words in a schema is the program's own.
+//! The schemas in `src/share/schema` describe the current program: its output is valid, other documents are invalid,
+//! and every list of words in a schema is equal to the program's list.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
@@ -90,7 +90,7 @@ fn five() -> Snapshot {
     serde_json::from_slice(&std::fs::read(root().join("tests/captures/five.json")).unwrap()).unwrap()
 }
 
-/// Returns the five listeners, with everything in them that a snapshot can hold.
+/// Returns the five listeners, with a value for every field of a snapshot.
 fn everything() -> Snapshot {
     let mut seen = five();
     let netns = Netns { inode: 4_026_532_001, name: Some("inner".to_owned()) };

@@ -1,4 +1,4 @@
-//! The schemas accept nothing else, and every list of words in them is the program's own.
+//! The schemas accept nothing else, and every list of words in them is equal to the program's list.
 
 use portolan::Registry;
 use portolan::internals::findings::Flag;
@@ -56,7 +56,7 @@ fn missing_and_added_keys_are_refused() {
         let mut paths = Vec::new();
         objects(&document, String::new(), &mut paths);
         assert!(!paths.is_empty(), "{paths:?}");
-        // The labels of a host are any.
+        // The labels of a host can have any names.
         for path in paths.into_iter().filter(|path| !path.ends_with("/labels")) {
             let mut more = document.clone();
             more.pointer_mut(&path).unwrap()["extra"] = json!(1);

@@ -20,8 +20,8 @@ impl Drop for Ended {
     }
 }
 
-/// Every kind of change, as it happens: another process takes a port of this one, between two scans. If a scan falls in
-/// between, the change appears as vanished and appeared, and the test repeats it.
+/// Every kind of change, as it happens: another process takes a port of this process, between two scans. If a scan
+/// happens in between, the change appears as vanished and appeared, and the test repeats it.
 ///
 /// The test is for Unix only: only there can a socket be passed on as standard input, and a program be replaced while
 /// it runs.
@@ -37,7 +37,7 @@ fn events_as_they_happen() {
     std::thread::spawn(move || stream.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut left: Vec<&str> = ChangeKind::ALL.map(ChangeKind::name).to_vec();
     left.push("start");
-    // Returns the events from one scan to the next but one.
+    // Returns the events of the next two scans.
     let mut printed = || {
         while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
             let event: Value = serde_json::from_str(&line).unwrap();

@@ -1,4 +1,4 @@
-//! Parses source files, to find which file imports which.
+//! Parses source files to find the imports between files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +15,7 @@ pub(crate) struct Source {
     pub(crate) paths: Vec<Segments>,
     /// The module of the file in the crate.
     module: Segments,
-    /// What the file re-exports: the name, and the path it stands for.
+    /// The re-exports of the file: the name, and the path that it stands for.
     reexports: Vec<(String, Segments)>,
     /// The names of the items that the file defines.
     items: BTreeSet<String>,
@@ -114,8 +114,8 @@ impl Sources {
                 .paths
                 .iter()
                 .filter_map(|path| self.file_of(&file.absolute(path, &modules)?, &modules, 0));
-            // A parent module declares its children, and they use what it defines: that direction does not count as an
-            // import.
+            // A parent module declares its children, and the children use its items: this direction does not count as
+            // an import.
             let is_child = |target: &usize| self.files[*target].module.starts_with(&file.module);
             imports.push(targets.filter(|target| !is_child(target)).collect());
         }
@@ -131,7 +131,7 @@ impl Sources {
         circles.into_iter().map(|circle| circle.into_iter().collect()).collect()
     }
 
-    /// Returns the file that defines what an absolute path names; re-exports are followed.
+    /// Returns the file that defines the item at an absolute path; re-exports are followed.
     fn file_of(&self, path: &[String], modules: &BTreeMap<&[String], usize>, depth: usize) -> Option<usize> {
         let length = (0..=path.len()).rev().find(|length| modules.contains_key(&path[..*length]))?;
         let found = modules[&path[..length]];
@@ -233,7 +233,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// Returns the tokens without what `#[cfg(test)]` applies to.
+/// Returns the tokens without the items under `#[cfg(test)]`.
 fn without_tests(tokens: Vec<String>) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! Takes the words out of source files and pages: comments, string literals, identifiers and prose.
+//! Extracts the words from source files and pages: comments, string literals, identifiers and prose.
 
 /// One comment, string, identifier or paragraph.
 pub struct Piece {
@@ -8,7 +8,7 @@ pub struct Piece {
     pub text: String,
 }
 
-/// Returns the texts of a file: of Rust its comments, strings and identifiers, of other files their paragraphs.
+/// Returns the texts of a file: for Rust, its comments, strings and identifiers; for other files, their paragraphs.
 pub fn pieces(file: &str, text: &str) -> Vec<Piece> {
     let extension = file.rsplit('.').next().unwrap_or_default();
     match extension {
@@ -38,7 +38,7 @@ fn paragraphs(text: &str) -> Vec<Piece> {
 
 fn rust(text: &str) -> Vec<Piece> {
     let mut found: Vec<Piece> = Vec::new();
-    // The line and the kind of the comment before.
+    // The line and the kind of the previous comment.
     let mut before = (0, "");
     let (mut rest, mut line) = (text, 1);
     while let Some(c) = rest.chars().next() {
@@ -46,7 +46,7 @@ fn rust(text: &str) -> Vec<Piece> {
             let end = comment.find('\n').unwrap_or(comment.len());
             let words = comment[..end].trim_start_matches(['/', '!']).trim();
             let kind = if comment.starts_with(['/', '!']) { "documentation" } else { "comment" };
-            // Comments on lines that follow each other are one text.
+            // Comments on consecutive lines are one text.
             match found.last_mut() {
                 Some(last) if before == (line - 1, kind) && !words.is_empty() && last.line < line => {
                     last.text.push(' ');

@@ -87,7 +87,7 @@ impl Terminal {
         lines.iter().find(fits).unwrap().clone()
     }
 
-    /// Waits for text in the output as it was written. On the screen, a long line breaks anywhere.
+    /// Waits for text in the raw output. On the screen, a long line can break at any character.
     #[track_caller]
     pub fn output_with(&mut self, text: &str) {
         let began = Instant::now();

@@ -1,8 +1,8 @@
-//! Measures this program next to `ss`, `lsof` and `netstat`, on a generated load or on this machine as it is. The
-//! README says how to run it, and `--help` explains the options.
+//! Measures this program next to `ss`, `lsof` and `netstat`, on a generated load or on the current state of this
+//! machine. The README says how to run it, and `--help` explains the options.
 //!
-//! As root, the load runs in pid, network and mount namespaces of its own, so that every run sees the same load, and
-//! all of it ends with the namespaces. No traffic leaves their loopback.
+//! As root, the load runs in pid, network and mount namespaces of its own, so every run sees the same load, and the
+//! load ends with the namespaces. No traffic leaves the loopback device of the namespaces.
 
 #[cfg(target_os = "linux")]
 #[path = "side-by-side/front.rs"]

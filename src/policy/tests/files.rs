@@ -1,4 +1,4 @@
-//! Policies as files: read, refused with the place, included, remarked on.
+//! Policies as files: reading, refusals with their position, includes, and remarks.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn bad_policies_say_where_and_why() {
     assert!(bare(b"schema = 1\n\xff").starts_with("p.toml:2:1: not UTF-8"));
 }
 
-/// Files by their names, and whether they are read.
+/// The names of the files, and whether the policy is accepted.
 fn files(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
     let files: HashMap<&str, String> =
         files.iter().map(|(name, text)| (*name, format!("schema = \"portolan.policy/1\"\n{text}"))).collect();

@@ -1,8 +1,9 @@
-//! Which program a rule allows: by its file, by what it runs, and by the state of its socket.
+//! The programs that a rule allows: by file, by script or module, and by the state of the socket.
 
 use super::*;
 
-/// A bound socket is judged as in a comparison with a baseline. If it may be a client's, the severity is info at most.
+/// A bound socket is judged as in a comparison with a baseline. If the socket may belong to a client, the severity is
+/// at most info.
 #[test]
 fn bound_sockets_and_clients() {
     for (local, state, severity) in [
@@ -22,8 +23,8 @@ fn bound_sockets_and_clients() {
     }
 }
 
-/// A rule's path matches the file that the path leads to on this machine. A pattern without a directory matches no
-/// file of a user.
+/// The path in a rule matches the file at this path on this machine. A pattern without a directory matches no file of
+/// a user.
 #[test]
 fn an_executable_is_more_than_its_path() {
     let at = |path: &str, kind, state| {
@@ -53,7 +54,7 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
-    // A user can make a directory tree with any file at any path; root makes containers and system services.
+    // A user can make a root directory with any file at any path; root makes containers and system services.
     for (name, container, unit, allowed) in [
         ("of a session", None, Some("session-4.scope"), false),
         ("of a user's manager", None, Some("user@1000.service/ssh.service"), false),

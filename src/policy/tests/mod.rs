@@ -1,4 +1,4 @@
-//! What policies make of listeners.
+//! The findings on listeners under a policy.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
 }
 
-/// Makes a process of pid, program file and user; an empty path means that the file could not be read.
+/// Makes a process with pid, program file and user; an empty path means that the file could not be read.
 fn process((pid, exe, user): (Pid, &str, &str)) -> Process {
     let exe = (!exe.is_empty()).then(|| Exe {
         path: exe.to_owned(),
@@ -81,7 +81,7 @@ fn printed(policy: &Policy, snapshot: &Snapshot) -> (Vec<String>, usize, AuditVe
     (codes.collect(), audit.gaps.len(), audit.outcome(Severity::Warning))
 }
 
-/// Returns whether a rule with these conditions allows it: yes, no, or undecidable.
+/// Returns whether a rule with these conditions allows the listener: yes, no, or undecidable.
 fn allows(conditions: &str, snapshot: &Snapshot) -> Option<bool> {
     let policy = read(&format!("[[allow]]\nid = \"r\"\n{conditions}")).unwrap();
     let (codes, gaps, outcome) = printed(&policy, snapshot);
@@ -112,7 +112,7 @@ fn conditions() {
         ("executable = \"/usr/*/nginx\"", true),
         ("executable = \"/usr/sbin/apache2\"", false),
         ("executable = \"kernel\"", false),
-        // Each of its users, not one of them.
+        // Each user of the listener must match, not only one of them.
         ("user = \"root\"", false),
         ("user = [\"root\", \"www-data\"]", true),
         ("user = [0, 100]", true),
@@ -180,7 +180,7 @@ fn namespaces_are_the_own_one_unless_named() {
     }
 }
 
-/// A condition on something that was not seen is neither true nor false.
+/// A condition on a fact that was not visible is neither true nor false.
 #[test]
 fn conditions_without_evidence_are_undecided() {
     let unseen = |owner| snapshot_of(vec![socket("tcp/0.0.0.0:80", "www-data", owner)], vec![]);
@@ -200,17 +200,17 @@ fn conditions_without_evidence_are_undecided() {
             assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
         }
     }
-    // A file that could not be read, and a process that was seen with one that was not.
+    // A file that could not be read, and a visible process next to a process that could not be read.
     let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
     let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
     half.processes.pop();
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &half), None);
     assert_eq!(allows("executable = \"/usr/sbin/apache2\"", &half), Some(false));
-    // A later rule that surely holds leaves nothing open.
+    // A later rule whose conditions certainly hold leaves nothing undecided.
     let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
     assert_eq!(allows(both, &half), Some(true));
-    // A host that is not known, and a range that could not be read.
+    // A host with an unknown name, and a range that could not be read.
     let mut web = one("tcp/0.0.0.0:80", "root", &[NGINX]);
     web.host.name = None;
     assert_eq!(allows("hosts = \"web-*\"", &web), None);
@@ -234,7 +234,7 @@ fn the_first_rule_that_holds_is_named() {
     assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
 }
 
-/// A rule that allows a port settles the findings about the port. The findings about its program need `accept`.
+/// A rule that allows a port settles the findings about the port. The findings about the program need `accept`.
 #[test]
 fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
@@ -244,7 +244,7 @@ fn an_allow_rule_settles_findings_about_the_port_only() {
     assert_eq!(printed(&read(allow).unwrap(), &snapshot).0, ["impostor"]);
     let accept = format!("{allow}accept = [\"impostor\"]");
     assert_eq!(printed(&read(&accept).unwrap(), &snapshot), (vec![], 0, AuditVerdict::Clear));
-    // A rule of another port accepts nothing here.
+    // A rule for another port accepts no finding on this port.
     let other = format!("{allow}[[allow]]\nid = \"b\"\nport = 23\naccept = \"impostor\"");
     assert_eq!(printed(&read(&other).unwrap(), &snapshot).0, ["impostor"]);
     let orphan = one("tcp/0.0.0.0:3416", "root", &[NGINX]);
@@ -276,15 +276,15 @@ fn findings_are_graded_by_the_first_rule_for_them() {
     ] {
         assert_eq!(printed(&read(&rules).unwrap(), &snapshot).0, codes, "{rules}");
     }
-    // On a host of unknown name a rule for named hosts switches nothing off.
+    // On a host with an unknown name, a rule for named hosts switches off no finding.
     let mut nameless = snapshot.clone();
     nameless.host.name = None;
     let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
-/// Returns the evidence of the only `unexpected`: the nearest rule, the conditions that differ, and when the rule
-/// expired.
+/// Returns the evidence of the only `unexpected`: the nearest rule, the conditions that differ, and the date on which
+/// the rule expired.
 fn evidence(policy: &str, snapshot: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -357,7 +357,7 @@ fn a_required_listener_that_is_absent_is_missing() {
     assert_eq!(printed(&policy, &blind), (vec![], 1, AuditVerdict::Incomplete));
     let elsewhere = read(&format!("{required}netns = \"blue\"")).unwrap();
     assert_eq!(printed(&elsewhere, &there), (vec![], 1, AuditVerdict::Incomplete));
-    // Where it need not be, and when it need not be any more.
+    // A rule for another host, and an expired rule, require nothing.
     for more in ["hosts = \"db-*\"", "expires = 2026-01-01"] {
         assert_eq!(
             printed(&read(&format!("{required}{more}")).unwrap(), &nothing),
@@ -375,7 +375,7 @@ fn a_required_listener_that_is_absent_is_missing() {
     let Missing { wanted, .. } = Missing::of(&audit.findings[0].finding.evidence).unwrap();
     assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");
 
-    // Each port, protocol and address is a promise; a range and a block are one each.
+    // Each port, protocol and address is a requirement; a range and a block count as one each.
     let wanted = |rule: &str| {
         let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
         let report = judge(there.clone(), Registry::embedded());

@@ -85,9 +85,9 @@ fn live_registrations_come_first() {
 fn known_uses_are_reported_with_every_status() {
     assert_eq!(verdict("udp/51820").known_use, ["WireGuard"]);
     assert_eq!(verdict("tcp/51820").known_use, [""; 0]);
-    // Two dead registrations of the port say the same.
+    // Two rows of dead registrations of the port have the same text.
     assert_eq!(verdict("tcp/42").known_use, ["Windows WINS replication"]);
-    // The known use and the row of the dead registration say the same.
+    // The known use and the row of the dead registration have the same text.
     let same = verdict("tcp/3000").known_use;
     assert_eq!(same.len(), 1, "{same:?}");
 }
@@ -190,7 +190,7 @@ fn the_search_agrees_with_a_scan() {
     let mut found = 0;
     for port in 0..=u16::MAX {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Dccp] {
-            // Ports without a registration are the same for the search: one in sixteen is enough.
+            // Ports without a registration are equivalent for the search: one in sixteen is enough.
             if port % 16 > 0 && !scanned.contains_key(&(port, protocol.name())) {
                 continue;
             }
@@ -238,7 +238,7 @@ fn evidence_of_another_use_is_repurposed() {
         ("tcp/2601", Status::Repurposed, 2), // Zebra, where discp-client is registered
         ("tcp/9050", Status::Repurposed, 2), // Tor
         ("tcp/750", Status::Repurposed, 2),  // Kerberos IV, where rfile is registered
-        // Nothing is registered, so no name can be another one.
+        // Nothing is registered, so no name can differ from the registered name.
         ("tcp/24800", Status::Unassigned, 2),
         ("tcp/22", Status::Active, 0),
     ] {

@@ -132,7 +132,7 @@ fn evidence_has_its_shape() {
                 Some(service) => {
                     assert!(agreeing.is_empty(), "{line}");
                     let named_by = registration(&verdict, service).named_by;
-                    // An alias has the kinds of the row that it is an alias of.
+                    // An alias has the evidence of its original row.
                     assert!(
                         kinds.iter().any(|kind| named_by.contains(kind)) || named_by.is_empty(),
                         "{line}"

@@ -1,4 +1,4 @@
-//! Refuses bad rows of the curated lists, and shows for each rule a row that it refuses.
+//! Refuses bad rows of the curated lists; for each rule, a test shows a row that the rule refuses.
 //!
 //! `README.md` in the directory of the data describes the requirements on a contributor's row; this file checks them.
 

@@ -1,4 +1,4 @@
-//! The program that a process is identified as, and the programs that belong on a guarded port.
+//! The identified program of a process, and the programs that are expected on a guarded port.
 
 use super::super::identity::{RecognisedProgram, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};
@@ -70,7 +70,7 @@ fn processes_are_identified() {
     use RestsOn::{Cmdline, Exe, Name};
     for (name, exe, cmdline, rests_on, marks) in [
         ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D", Exe, &["sshd"][..]),
-        // A process can set any name; its file decides.
+        // A process can set any name, so its file decides.
         ("sshd", "/usr/bin/python3.11", "python3 x.py", Exe, &["python3"]),
         ("sshd", "/tmp/x", "sshd", Exe, &[]),
         ("sshd", "", "", Name, &["sshd"]),
@@ -115,12 +115,12 @@ fn processes_are_identified() {
             &["miniserv.pl"],
         ),
         ("MainThread", "/usr/bin/node", "node x.js", Exe, &["node"]),
-        // A script counts by its own name only if it is installed.
+        // The own name of a script counts only if the script is installed.
         ("fail2ban-server", "/usr/bin/python3.11", "python3 /usr/sbin/sshd", Cmdline, &["sshd"]),
         ("x", "/usr/bin/python3.11", "python3 /tmp/sshd", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 /usr/../tmp/sshd", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 -c code /usr/sbin/sshd", Exe, &["python3"]),
-        // Any program can be given any arguments, and any name to be started by.
+        // Any program can be started with any arguments and under any name.
         ("x", "/usr/bin/python3.11", "python3 /home/u/evil.py gunicorn", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "gunicorn /home/u/evil.py", Exe, &["python3"]),
         ("x", "/usr/bin/python3.11", "python3 -c code -m gunicorn", Exe, &["python3"]),
@@ -264,7 +264,8 @@ fn programs_that_belong_on_a_guarded_port() {
         ),
         ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
         ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
-        // There are too many web servers to list all: a bare interpreter is suspicious, an unknown program is not.
+        // There are too many web servers to list all: an interpreter without a known script is suspicious, an unknown
+        // program is not.
         ("myapp", "/srv/myapp", "", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 -m http.server 80", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 x.py", "tcp/80", Some(false)),

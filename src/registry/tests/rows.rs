@@ -1,7 +1,7 @@
-//! Each row of the tables can match: a row of `programs.tsv` as a process on its own ports, a row of the tables of
-//! dangers and tools by a command line. Neither matches something else.
+//! Each row of the tables matches its own example: a row of `programs.tsv` matches a process on its own ports, and a
+//! row of the tables of dangers and tools matches a command line. No row matches another example.
 //!
-//! Rows that name a program or a text are tried as they stand. An expression is tried with the lines of
+//! Rows that name a program or a text are tried unchanged. An expression is tried with the lines of
 //! `command-lines.tsv`, so a new expression needs an example there.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace("\\n", "\n")).collect()
 }
 
-/// Returns the process that a row of `programs.tsv` describes; `mark` is added to what identifies it.
+/// Returns the process that a row of `programs.tsv` describes; `mark` is added to the identifying text.
 fn process(row: &ListedProgram, mark: &str) -> Process {
     let (file, arguments) = match row.matches {
         Match::Comm => (format!("{mark}{}", row.name), String::new()),
@@ -65,7 +65,8 @@ fn every_program_is_recognised_on_its_own_ports() {
     assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
 }
 
-/// Products are shown to users. Remarks on how a row matches do not belong there; parentheses only distinguish programs of one name.
+/// Products are shown to users. They contain no remarks on the way in which a row matches; parentheses only
+/// distinguish programs with the same name.
 #[test]
 fn products_are_names() {
     const VARIANTS: [&str; 5] = [
@@ -120,7 +121,7 @@ fn names(element: &'static str, command: &CommandLine<'_>) -> bool {
     !Programs::new(std::iter::once(element)).naming(command).is_empty()
 }
 
-/// Returns the file that an element stands for, and its condition.
+/// Returns the program file for an element, and its condition.
 fn parts(element: &'static str) -> (&'static str, &'static str) {
     let element = element.strip_prefix('@').unwrap_or(element);
     let (name, condition) = element.split_once(':').unwrap_or((element, ""));
@@ -156,10 +157,10 @@ fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<
                 examples.iter().any(by_file)
             }
         };
-        // An expression that begins like this describes the whole command line, which may be the name alone.
+        // An expression with this beginning describes the whole command line, which may be the name alone.
         let is_whole = condition.starts_with(r"/^\S*");
         let is_selective = condition.is_empty() || is_whole || !names(element, &bare.command());
-        // What another program is given, and the directory of a program, do not name it.
+        // The arguments of another program, and the directory of a program, do not name the program.
         let unrelated =
             Example::runs("unrelated", &format!("unrelated --port 1 {condition}"), (0, Protocol::Tcp));
         let elsewhere =
@@ -223,7 +224,7 @@ fn every_danger_is_found_by_a_command_line() {
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
-/// Command lines of tools: the program file, the command line, and how the tool is used or of which kind it is.
+/// Command lines of tools: the program file, the command line, and the use or kind of the tool.
 const TOOLS: &str = include_str!("tools.tsv");
 
 #[test]
@@ -279,7 +280,7 @@ fn every_tool_is_found_by_a_command_line() {
     assert!(seen.len() > 150 && failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }
 
-/// Names that are common words or short: a program of such a name is known by its own port or by its arguments.
+/// Names that are common words or short: such a name identifies a program only with its own port or its arguments.
 const COMMON_NAMES: &str = include_str!("common-names.txt");
 
 #[test]
@@ -317,7 +318,7 @@ fn flag_of(example: &Example) -> Option<String> {
     Some(format!("{said}: {line} ({})", example.port))
 }
 
-/// Ordinary programs whose name, path or arguments contain the name of a dangerous one.
+/// Ordinary programs whose name, path or arguments contain the name of a dangerous program.
 #[test]
 fn ordinary_programs_match_no_row() {
     let lines = body(include_str!("ordinary-lines.tsv"));

@@ -1,5 +1,5 @@
-//! The JSON of an audit: the listing's object (`portolan/2`) with `findings` and `verdict`; or the host in the
-//! first line, one finding per line, and the verdict in the last line.
+//! The JSON of an audit. As one object: the object of a listing (`portolan/2`) with `findings` and `verdict`. As
+//! lines: the host in the first line, one finding per line, and the verdict in the last line.
 
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ struct AuditJson<'a> {
     narrowed: Option<&'a str>,
     fail_on: Severity,
     verdict: &'static str,
-    /// What the policy silenced.
+    /// The findings that the policy accepted.
     accepted: Vec<AcceptedByRule<'a>>,
 }
 
@@ -91,7 +91,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
     }
     #[derive(Serialize)]
     struct Last<'a> {
-        /// How many listeners were judged, and how many findings there are.
+        /// The number of judged listeners and the number of findings.
         listeners: usize,
         findings: usize,
         #[serde(flatten)]
@@ -134,11 +134,12 @@ struct FindingRow<'a> {
     rule: Option<&'a str>,
     why: &'static str,
     remedy: &'static str,
-    /// The same on the next day and after a restart.
+    /// The identity of the finding, which is the same on the next day and after a restart.
     identity: String,
 }
 
-/// Enough of a process to find it in the listing, or to understand the finding without the listing.
+/// The facts about a process that are needed to find it in the listing, or to understand the finding without the
+/// listing.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {
     pid: Pid,

@@ -1,8 +1,8 @@
 //! Prometheus text (exposition format 0.0.4), for node_exporter's textfile collector.
 //!
-//! The values of labels are words of this program, never of the machine: no port, pid, process or user is one, so that
-//! the number of series is bounded. Every combination that can be counted is present with its zero, so
-//! that an alert clears when the last finding vanishes and does not wait for a missing series.
+//! The values of labels come from this program, never from the machine: no port, pid, process or user is a label, so
+//! the number of series is bounded. Every possible combination is present, with zero if necessary, so an alert clears
+//! when the last finding vanishes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

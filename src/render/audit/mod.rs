@@ -1,6 +1,6 @@
 //! The output of an audit in every format: a table for people, JSON, SARIF, Prometheus text, and the list of the rules.
 //!
-//! Nothing is judged here. No format suggests an all-clear if something could not be observed.
+//! The renderers do not judge. No format suggests an all-clear if something could not be observed.
 
 pub mod json;
 pub mod metrics;
@@ -75,7 +75,7 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     said
 }
 
-/// Returns the name of the only part of the machine that was visible, if it was not the whole machine.
+/// Returns the name of the visible part of the machine, if the whole machine was not visible.
 const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     match scope {
         None | Some(HostScope::Machine) => None,
@@ -84,7 +84,7 @@ const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     }
 }
 
-/// Returns how many rules of the policy are not for this host, and the first of them.
+/// Returns the number of policy rules that are not for this host, and the first of these rules.
 #[must_use]
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;
@@ -104,7 +104,7 @@ fn counted_severity(count: usize, severity: Severity) -> String {
     }
 }
 
-/// Returns what identifies a program: its file or name, and what it runs if it is an interpreter or a relay.
+/// Returns the identity of a program: its file or name, and the script of an interpreter or the arguments of a relay.
 fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     match program {
         ProgramIdentity::File { path, runs, is_elsewhere: false } => match runs.text() {
@@ -119,8 +119,8 @@ fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
 }
 
 /// Returns the text that identifies a finding across scans: its flag, and the listener's address, programs and user,
-/// or the rule that requires a missing listener. It contains no pid, inode or time, so that it survives a restart. It
-/// is JSON, so that no text in it can pass for another part of it.
+/// or the rule that requires a missing listener. The text contains no pid, inode or time, so it survives a restart.
+/// It is JSON, so no text in it can be confused with another part.
 fn identity(found: &AuditFinding<'_>) -> String {
     let code = found.finding.flag().code();
     let value = match found.subject {
@@ -179,7 +179,7 @@ fn netns(netns: &Netns) -> String {
     netns.name.clone().unwrap_or_else(|| netns.inode.to_string())
 }
 
-/// Returns the text in place of a process, where no listener is seen.
+/// Returns the text in place of a process for a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",

@@ -1,4 +1,5 @@
-//! The services that other machines can reach: which program, where, and what anyone who connects gets.
+//! The services that other machines can reach: the program, the address, and the actions that anyone who connects can
+//! perform.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,16 +12,17 @@ use crate::judge::Entry;
 use crate::judge::audit::{Audit, Subject};
 use crate::model::{ReachKind, Severity};
 
-/// The list names this many services and counts the rest.
+/// The maximum number of services that the list names; the rest are counted.
 const LISTED: usize = 10;
 
 /// A service that other machines can reach, on one or several addresses and ports.
 pub(super) struct ReachableService {
-    /// The worst severity of its findings; `None` if there is none above information.
+    /// The worst severity of its findings; `None` if no finding is above information.
     pub(super) severity: Option<Severity>,
     pub(super) places: Vec<String>,
     pub(super) program: String,
-    /// What anyone who connects gets; `None` if the program is not in the table of dangerous services.
+    /// The actions that anyone who connects can perform; `None` if the program is not in the table of dangerous
+    /// services.
     pub(super) gets: Option<String>,
 }
 
@@ -28,9 +30,9 @@ pub(super) struct ReachableService {
 pub(super) struct Reachable {
     /// The services to list, the most dangerous first.
     pub(super) listed: Vec<ReachableService>,
-    /// How many more services there are.
+    /// The number of further services.
     pub(super) more: usize,
-    /// How many listeners other machines can reach.
+    /// The number of listeners that other machines can reach.
     pub(super) listeners: usize,
 }
 
@@ -88,7 +90,8 @@ mod tests {
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
 
-    /// Makes two addresses of a Redis, a socket that is only bound, a service on loopback, and this many web servers.
+    /// Makes a Redis with two addresses, a socket that is only bound, a service on loopback, and this many web
+    /// servers.
     fn scene(others: u32) -> Snapshot {
         let held = |pid: u32| Owner::Held(vec![pid].into());
         let mut bound = socket("tcp/0.0.0.0:7000", held(7));

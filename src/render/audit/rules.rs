@@ -1,5 +1,5 @@
-//! The rules of an audit: what each flag means, its severity, why it matters and what to do, from the catalogue of
-//! findings.
+//! The rules of an audit, from the catalogue of findings: the meaning of each flag, its severity, why it matters and
+//! what to do.
 
 use std::io::{self, BufWriter, Write};
 

@@ -3,7 +3,7 @@
 //! An audit does not judge files, so each result has a logical location: the listener. Dashboards that require a file
 //! get a name that stands for the listeners of a port, `listeners/tcp/3416`; there is no such file. A result is
 //! recognised by its fingerprint, which contains no pid, inode or time. A gap is an error among the notifications of
-//! the invocation, and the invocation is then not marked as successful: by the SARIF standard, both mean that the
+//! the invocation, and the invocation is then not marked as successful. In the SARIF standard, both mean that the
 //! results may be incomplete.
 
 use std::io::{self, Write};

@@ -1,10 +1,10 @@
-//! The audit for people, readable by somebody who did not run it.
+//! The audit for people. A person who did not run the audit can read it.
 //!
-//! The verdict comes first, then what could not be seen, then the services that other machines can reach, then the
-//! findings by severity. What the list of services says, the findings do not repeat. Within a
-//! severity each flag appears once, with why it matters and what to do, and under it each program once, with its
-//! places. Findings for information only are counted. Prose is wrapped to the terminal, and in a pipe to a readable
-//! width; on a terminal a long list of places is cut, and the rest counted.
+//! The verdict comes first, then the gaps, then the services that other machines can reach, then the findings by
+//! severity. The findings do not repeat the text of the list of services. Within a severity each flag appears once,
+//! with why it matters and what to do, and under it each program once, with its places. Findings for information only
+//! are counted. Prose is wrapped to the terminal, and in a pipe to a readable width; on a terminal a long list of
+//! places is cut, and the rest are counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
@@ -22,12 +22,12 @@ use crate::render::{cells::CellFormat, process_cells};
 use super::reachable::{self, Reachable, ReachableService};
 use super::{part, place, process_summary, text_without_listener, verdict};
 
-/// The width of prose without a terminal, in columns: people read that output too.
+/// The width of prose without a terminal, in columns: people read such output too.
 pub(super) const MEASURE: u16 = 100;
 
-/// How many places of one program a terminal shows.
+/// The maximum number of places of one program on a terminal.
 const FEW: usize = 12;
-/// How many places of one reachable service a terminal shows.
+/// The maximum number of places of one reachable service on a terminal.
 const FEW_REACHABLE: usize = 3;
 
 /// Writes an audit.
@@ -78,19 +78,19 @@ struct ProgramGroup<'f> {
     evidence: Vec<EvidenceGroup<'f>>,
 }
 
-/// The evidence of some findings, and the places it applies to.
+/// The evidence of some findings, and their places.
 struct EvidenceGroup<'f> {
     text: String,
-    /// The rule of the policy that decided.
+    /// The policy rule that decided.
     rule: Option<&'f str>,
     places: Vec<String>,
 }
 
-/// Groups the findings; `summaries` has the reachable services of which the list above the findings says what an
-/// outsider gets.
+/// Groups the findings; `summaries` has the reachable services for which the list above the findings already
+/// describes the outside access.
 fn blocks<'f>(findings: &[&'f AuditFinding<'_>], summaries: &HashSet<String>) -> Vec<FindingGroup<'f>> {
     let mut blocks: Vec<FindingGroup<'f>> = Vec::new();
-    // The indices of each block, program and text, so that the time is not quadratic in the number of findings.
+    // The indices of each block, program and text. They keep the time linear in the number of findings.
     let (mut of_block, mut of_program, mut of_text) = (HashMap::new(), HashMap::new(), HashMap::new());
     for found in findings {
         let (severity, flag) = (found.finding.severity, found.finding.flag());
@@ -133,7 +133,7 @@ fn with_pids(place: String, judged: &Entry) -> String {
     }
 }
 
-/// Returns the first places, and how many more there are.
+/// Returns the first places, and the number of further places.
 fn few(places: &[String], most: Option<usize>) -> String {
     let most = most.unwrap_or(usize::MAX);
     let mut line = places.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -258,7 +258,7 @@ impl AuditWriter<'_> {
             for EvidenceGroup { text, rule, places } in evidence {
                 let line = few(places, self.style.width.map(|_| FEW));
                 self.prose(Emphasis::Plain, "      ", &line)?;
-                // The text about a rule that requires a listener names the rule already.
+                // The text about a rule that requires a listener contains the name of the rule already.
                 let rule = rule.filter(|rule| !text.contains(rule));
                 let rule = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
                 self.prose(Emphasis::Plain, "        ", &sanitize(&format!("{text}{rule}")))?;
@@ -268,7 +268,7 @@ impl AuditWriter<'_> {
         self.prose(Emphasis::Quiet, "    Do   ", block.flag.remedy())
     }
 
-    /// Writes how many findings are for information only.
+    /// Writes the number of findings that are only information.
     fn folded(&mut self, audit: &Audit<'_>, listed: usize) -> io::Result<()> {
         if listed == audit.findings.len() {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::render::Style;
 use crate::render::fixtures::{HOSTILE, assert_snapshot, empty, gap, report, scene, socket, text};
 
 /// Returns an audit with the findings of a policy: a missing listener, required by a rule with a hostile name, and a
-/// gap of the policy's own.
+/// gap of the policy.
 fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
     let mut audit = Audit::of(report);
     audit.findings.push(AuditFinding {
@@ -146,7 +146,7 @@ fn one_program_is_reported_once_with_its_places() {
     assert_eq!(printed.matches("Nothing is registered").count(), 1, "{printed}");
     assert!(printed.contains("tcp 127.0.0.1:10333 and 28 more"), "{printed}");
     assert!(!printed.contains("127.0.0.1:10334"), "{printed}");
-    // A file or a pipe gets all of them.
+    // A file or a pipe gets all places.
     let kept = table(&audit, Severity::Info, None);
     assert!(kept.contains("127.0.0.1:10334") && kept.contains("127.0.0.1:10361"), "{kept}");
     assert_eq!(printed.lines().nth(1), Some("Findings: 40 info."));
@@ -177,7 +177,7 @@ Findings: 2 info.
 Findings: 2 info. Not everything could be seen (1 gap), so there may be more findings.
 "#]],
     );
-    // The policy's own gap counts too, and a narrowed audit names its filters.
+    // The gap of the policy counts too, and a narrowed audit names its filters.
     let mut audit = Audit::of(&whole);
     audit.gaps.push(gap(Stage::Sockets, "ports", None));
     audit.narrow("tcp/10323 \u{1b}".into(), |subject| subject.port() == Some(10323));
@@ -207,7 +207,7 @@ fn json_holds_the_listing_and_the_findings() {
     let audit = with_missing(&report);
     let document = text(|w| json::document(&audit, Severity::Warning, w));
     let document: Value = serde_json::from_str(&document).unwrap();
-    // The listing's object, except for the gaps: an audit adds its own.
+    // The object of a listing, except for the gaps: an audit adds its own gaps.
     let listing: Value = serde_json::from_str(&text(|w| crate::render::json::listing(&report, w))).unwrap();
     for key in ["schema", "taken", "host", "complete", "notes", "namespaces", "registry", "listeners"] {
         assert_eq!(document[key], listing[key], "{key}");
@@ -370,7 +370,7 @@ fn a_finding_is_known_again_after_a_restart_and_not_mistaken() {
     let all = identities(&before);
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(distinct.len(), all.len(), "{all:#?}");
-    // With another program, user, address or port, the finding is another one.
+    // With another program, user, address or port, the fingerprint is different.
     let changed = |change: &dyn Fn(&mut Snapshot)| {
         let mut after = scene();
         change(&mut after);

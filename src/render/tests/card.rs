@@ -192,8 +192,8 @@ udp  active
               reference policy list it. l2f was registered for Cisco Layer Two
               Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP
               replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341).
-              The services file of Debian's netbase still lists it, but that
-              does not prove that it is used.
+              The services file of Debian's netbase still lists it, but this
+              does not prove that the service is used.
   Registered  l2tp: l2tp
               active; assigned to Andy Valencia
   Registered  l2f: l2f
@@ -375,7 +375,7 @@ tcp, udp  active
     );
 }
 
-/// A port with several listeners has a card for the first ones.
+/// For a port with several listeners, the first listeners have a card each.
 #[test]
 fn more_listeners_than_cards() {
     let sockets = (1..=5_u32).map(|pid| socket("tcp/0.0.0.0:9", Owner::Held(vec![pid].into())));
@@ -386,7 +386,7 @@ fn more_listeners_than_cards() {
     assert!(text.contains("\nand 2 more listeners (portolan 9)\n"), "{text}");
 }
 
-/// A long text of the registry is left out if something listens, unless everything is asked for.
+/// A long text of the registry is left out if something listens, unless the user asks for everything.
 #[test]
 fn short_and_in_full() {
     let snapshot = Snapshot {
@@ -408,7 +408,7 @@ fn short_and_in_full() {
         assert_eq!(found, marks, "{text}");
     }
     assert!(short.lines().count() < 40 && full.lines().count() > 80, "{short}");
-    // A place where something listens is left out without that claim.
+    // If something listens on a place that is left out, the output does not say "nothing listens there".
     let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
 }

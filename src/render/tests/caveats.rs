@@ -128,7 +128,7 @@ fn each_cause_once() {
     }
 }
 
-/// A note that changes what a listing means is shown with the listing, and not with an answer about one port.
+/// A note that changes the meaning of a listing is shown with the listing, and not with an answer about one port.
 #[test]
 fn important_notes() {
     let note =

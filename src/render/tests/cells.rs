@@ -24,7 +24,8 @@ fn interpreted(name: &str, exe: &str, cmdline: &[&str]) -> Process {
     }
 }
 
-/// SERVICE holds what runs, else what is usual on the port, else what is only registered.
+/// SERVICE contains the service of the program, or else the usual service of the port, or else the registered
+/// service.
 #[test]
 fn service_is_what_runs() {
     for (name, local, program, service) in [
@@ -36,7 +37,7 @@ fn service_is_what_runs() {
         ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
         ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),
         ("an ephemeral port", "tcp/0.0.0.0:60417", "xyzzy", ""),
-        // A tool that a person left open is not what is usual there.
+        // A tool that a person left running is not the usual service of the port.
         ("an impostor", "tcp/0.0.0.0:3306", "python3", ""),
     ] {
         let report = one(socket(local, Owner::Held(vec![7].into())), vec![process(7, program)]);
@@ -90,7 +91,7 @@ fn user_is_the_effective_user() {
     assert_eq!(cell(&one(hidden, Vec::new()), "user", CellFormat::Complete), "mallory");
 }
 
-/// PROCESS shows what an interpreter runs, the whole name, and whether the process is stopped.
+/// PROCESS shows the script of an interpreter, the whole name, and whether the process is stopped.
 #[test]
 fn process_is_what_runs() {
     let stopped = |process| Process { state: Some('T'), ..process };

@@ -23,7 +23,7 @@ fn start() {
     assert_eq!(event["gaps"][0]["what"], "processes");
 }
 
-/// The listener of an event is the listing's object, including hostile names.
+/// The listener of an event is the same object as in a listing, including hostile names.
 #[test]
 fn changes() {
     let snapshot = scene();

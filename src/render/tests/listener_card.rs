@@ -26,7 +26,7 @@ pub(super) fn held(pids: &[Pid]) -> Owner {
     Owner::Held(pids.to_vec().into())
 }
 
-/// Returns ancestors of these names, nearest first, of the user ann; the last one is process 1.
+/// Returns ancestors with these names, nearest first, of the user ann; the last one is process 1.
 pub(super) fn parents(names: &[&str]) -> Vec<Parent> {
     let pid = |at: usize| if at + 1 == names.len() { 1 } else { u32::try_from(800 - at).unwrap() };
     let user = |at: usize| if at + 1 == names.len() { "root" } else { "ann" };
@@ -118,7 +118,7 @@ tcp 0.0.0.0:80  nginx
     );
 }
 
-/// Nothing that is not known is guessed.
+/// Facts that are not known are left out.
 #[test]
 fn owners_that_are_not_known() {
     let mut cards = String::new();
@@ -182,7 +182,7 @@ tcp 127.0.0.1:22  unknown program
     );
 }
 
-/// What started a listener, and how it is stopped: by its unit, container and ancestors.
+/// The starter of a listener and the way to stop it: by its unit, container and ancestors.
 #[test]
 fn why_it_runs_and_how_to_stop_it() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
@@ -450,7 +450,7 @@ fn times() {
     }
 }
 
-/// The card is at most 14 lines high, says what it leaves out, and shows nothing unsafe.
+/// The card is at most 14 lines high, names the parts that it leaves out, and shows no unsafe character.
 #[test]
 fn it_fits() {
     let hostile = Process { name: Some(HOSTILE.into()), cwd: Some(HOSTILE.repeat(9)), ..node() };

@@ -37,7 +37,7 @@ fn rows(sockets: Vec<Socket>) -> String {
         .join("; ")
 }
 
-/// A row stands for two sockets only if everything that it shows is the same for both.
+/// A row stands for two sockets only if it shows the same values for both.
 #[test]
 fn sockets_of_one_server_are_one_row() {
     let dual = |local: &str, pids: &[Pid]| Socket { v6only: Some(false), ..held(local, pids) };

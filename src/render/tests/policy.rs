@@ -1,4 +1,4 @@
-//! A printed policy parses to the same policy, and a draft allows what is there and nothing more.
+//! A printed policy parses to the same policy, and a draft allows only the current listeners.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn policy_text(policy: &Policy) -> String {
     fixtures::text(|w| policy_text::policy(policy, w))
 }
 
-/// Returns the same policy without the positions in the file.
+/// Returns the policy without the positions in the file.
 fn placeless(mut policy: Policy) -> Policy {
     policy.files.clear();
     policy.allow.iter_mut().for_each(|rule| rule.at = Position::default());
@@ -189,14 +189,14 @@ fn codes(policy: &Policy, snapshot: &Snapshot) -> Vec<&'static str> {
 }
 
 proptest! {
-    /// Least privilege: a draft allows what was there, in any order, and no other socket.
+    /// Least privilege: a draft allows the current sockets, in any order, and no other socket.
     #[test]
     fn a_draft_allows_what_is_there_and_nothing_else(there in spots(9), probe in spots(6)) {
         let text = drafted(&observed(there.clone()));
         prop_assert_eq!(in_force(&drafted(&observed(there.iter().rev().copied()))), in_force(&text));
         prop_assert_eq!(text.chars().find(|c| is_unsafe(*c) && *c != '\n'), None);
         let policy = read(&text);
-        // Flagged listeners have no rule in force, so the policy finds each of them again.
+        // Flagged listeners have no active rule, so the policy reports each of them again.
         let flagged = flagged(&observed(there.clone()));
         let unexpected = codes(&policy, &observed(there.clone())).into_iter().filter(|code| *code == "unexpected");
         prop_assert_eq!(unexpected.count(), flagged.len(), "{}", text);
@@ -235,7 +235,7 @@ fn is_rule_line(text: &str) -> bool {
     text == "[[allow]]" || key.is_some_and(|key| key.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
-/// A listener with a finding at or above warning gets a rule that allows nothing until somebody uncomments it.
+/// A listener with a finding at or above warning gets a rule that allows nothing until the user uncomments the rule.
 #[test]
 fn drafted_rules_for_flagged_listeners_are_commented_out() {
     let mut snapshot = observed([(80, true, 1, 0, 0)]);
@@ -258,7 +258,8 @@ fn drafted_rules_for_flagged_listeners_are_commented_out() {
     assert!(!text.lines().any(|line| line.starts_with("accept")), "{text}");
     assert!(codes(&read(&text), &snapshot).contains(&"unexpected"), "{text}");
 
-    // Uncommented, it accepts the findings: the check asks for a reason, and the audit names what the policy silenced.
+    // After the rule is uncommented, it accepts the findings: the check requires a reason, and the audit lists the
+    // accepted findings.
     let decided: String = text
         .lines()
         .map(|line| {

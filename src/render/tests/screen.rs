@@ -56,7 +56,7 @@ portolan: 1 socket closed during the scan.
     );
 }
 
-/// No line is wider than the terminal and no frame is higher, with colour or without; colour changes nothing else.
+/// No line is wider than the terminal and no frame is higher, with or without colour. Colour changes nothing else.
 #[test]
 fn fits_every_terminal() {
     for width in (1..=80).step_by(3).chain([100, 140, 300]) {
@@ -74,7 +74,7 @@ fn fits_every_terminal() {
     }
 }
 
-/// If not all rows fit, the changed rows are among those shown, and the rest is counted.
+/// If not all rows fit, the changed rows are among those shown, and the rest are counted.
 #[test]
 fn too_many_rows() {
     let lines =
@@ -117,8 +117,7 @@ No listener could be seen.
     );
 }
 
-/// The narrower the terminal, the less the status line shows; the word that something was not visible is the last to
-/// go.
+/// The narrower the terminal, the less the status line shows; the word "incomplete" stays the longest.
 #[test]
 fn status_lines() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();

@@ -183,7 +183,7 @@ fn colour_changes_nothing_but_colour() {
     }
 }
 
-/// No name of a process reaches the terminal unescaped, splits a row, or passes for a mark.
+/// No name of a process reaches the terminal unescaped, splits a row, or looks like a mark.
 #[test]
 fn hostile_names_are_shown() {
     let text = listing(&scene(), &PLAIN);

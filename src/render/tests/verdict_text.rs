@@ -21,7 +21,7 @@ fn reasons() {
 IANA reserves this port: it is assigned to no service.
 
 1: orphaned (confirmed)
-tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016: RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Confirmed (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but that does not prove that it is used.
+tcpmux was registered for TCP Port Service Multiplexer, withdrawn but still in use, ended 2016: RFC 7805 moved TCPMUX (RFC 1078) to Historic in 2016. Confirmed (https://www.rfc-editor.org/info/rfc7805). The services file of Debian's netbase still lists it, but this does not prove that the service is used.
 
 2: unassigned (reserved)
 IANA reserves this port: it is assigned to no service. IANA remarks: registered as compressnet until after 2024-06-12.
@@ -51,7 +51,7 @@ send is registered (last changed 2019-04-22). No known software uses this regist
 manet is defined by RFC 5498 and not known to be dead.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy agree on another service for this port than the registered one. rfile is registered here.
+The services file of Debian's netbase and the SELinux reference policy agree on a service for this port that is not the registered service. rfile is registered here.
 
 1528: dormant
 norp is registered (since 2021-04-07). No known software uses this registration, so it does not explain the listener.
@@ -73,7 +73,7 @@ IANA assigns no port from 49152 on: programs use these ports temporarily. The SE
     );
 }
 
-/// A confirmed row next to a presumed one leaves the verdict presumed.
+/// A confirmed row next to a presumed row leaves the verdict presumed.
 #[test]
 fn a_presumption_stays_one() {
     let mut mixed = verdict(3416);

@@ -6,7 +6,7 @@ use portolan::observe::linux::fuzzed;
 
 fuzz_target!(|path: &str| {
     for name in fuzzed::cgroup(path).into_iter().flatten() {
-        // A byte that systemd escaped may become U+FFFD, which has three; two names are joined by a slash.
+        // A byte that systemd escaped may become U+FFFD, which has three bytes; two names are joined by a slash.
         assert!(!name.is_empty() && name.len() <= 2 * path.len() + 1, "{name}");
     }
 });

@@ -1,4 +1,4 @@
-//! Any bytes as the configuration of every server: no panic, and no more is found than the bytes could carry.
+//! Any bytes as the configuration of every server: no panic, and no more results than the bytes can contain.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes as the files in which container managers describe containers: no panic, and no more is found than the
-//! bytes could carry.
+//! Any bytes as the files in which container managers describe containers: no panic, and no more results than the
+//! bytes can contain.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

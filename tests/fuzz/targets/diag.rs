@@ -1,4 +1,4 @@
-//! Any datagram: no panic, and never more sockets than its bytes could hold.
+//! Any datagram: no panic, and never more sockets than its bytes can contain.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

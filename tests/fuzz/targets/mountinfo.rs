@@ -1,4 +1,4 @@
-//! Any text as `mountinfo`: no panic, and no more mounts are found than there are lines.
+//! Any text as `mountinfo`: no panic, and no more mounts than lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes as a policy that includes itself or the same bytes again: an error in one line that names the position, or
-//! a policy that is printed and parsed again to the same policy.
+//! Any bytes as a policy that includes itself or the same bytes again. The result is an error in one line with the
+//! position, or a policy that is printed and parsed again to the same policy.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes as a saved snapshot: an error, or judged and shown without a panic and without a byte that a terminal
-//! could interpret.
+//! Any bytes as a saved snapshot: an error, or a report without a panic and without a byte that a terminal could
+//! interpret.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ use portolan::internals::{Style, from, is_unsafe, json, table};
 use portolan::judge::judge;
 
 fuzz_target!(|bytes: &[u8]| {
-    // The error quotes the file, and is sanitized where it is printed.
+    // The error quotes the file; it is sanitized when it is printed.
     let Ok(snapshot) = from::parse(bytes) else { return };
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut shown = Vec::new();

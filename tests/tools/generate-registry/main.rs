@@ -1,5 +1,5 @@
-//! Writes `src/registry/data/registry.tsv` and `evidence.tsv` from the packages that they are made from;
-//! `src/docs/registry.md` explains how to get them.
+//! Writes `src/registry/data/registry.tsv` and `evidence.tsv` from their source packages; `src/docs/registry.md`
+//! explains how to get the packages.
 
 mod generator;
 

@@ -23,18 +23,18 @@ mod role {
     pub(super) const SCENE: &str = "@scene";
     /// A process of the load.
     pub(super) const SERVER: &str = "@server";
-    /// Runs one command and prints what it took.
+    /// Runs one command and prints its cost.
     pub(super) const RUN: &str = "@run";
 }
 
 /// Measures portolan, ss, lsof and netstat, in turn, round after round
 ///
-/// As root and with a scene or a number named, it does so on a load in namespaces of its own; else on this machine
-/// as it is. Ratios are medians of the ratios within a round: machines are noisy, rounds less so.
+/// As root and with a scene or a number, the commands run on a load in separate namespaces; otherwise on the current
+/// state of this machine. Ratios are medians of the ratios within a round: machines are noisy, rounds less so.
 #[derive(Parser)]
 #[command(name = "side-by-side")]
 struct Options {
-    /// The load to measure on; the numbers below change it
+    /// The load to measure on; the options below change it
     #[arg(ignore_case = true)]
     scene: Option<Preset>,
     /// Listeners, TCP and UDP together
@@ -43,25 +43,25 @@ struct Options {
     /// How many of the listeners are UDP
     #[arg(long, value_name = "N")]
     udp: Option<usize>,
-    /// Established sockets: two a connection
+    /// Established sockets: two for each connection
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
-    /// Processes in all
+    /// Processes in total
     #[arg(long, value_name = "N")]
     processes: Option<usize>,
-    /// How many of the processes hold the sockets and descriptors; the others sleep
+    /// Number of processes that own the sockets and descriptors; the others sleep
     #[arg(long, value_name = "N")]
     servers: Option<usize>,
-    /// Open descriptors in all
+    /// Open descriptors in total
     #[arg(long, value_name = "N")]
     descriptors: Option<usize>,
-    /// The program to measure; the default is the one of the same build
+    /// The program to measure; the default is the program of the same build
     #[arg(long, value_name = "PATH")]
     portolan: Option<PathBuf>,
     /// Rounds to run, after one to warm up
     #[arg(long, value_name = "N", default_value_t = 11)]
     rounds: usize,
-    /// Begin no further round after so many seconds
+    /// Begin no further round after this number of seconds
     #[arg(long, value_name = "N", default_value_t = 120)]
     seconds: u64,
 }
@@ -71,7 +71,7 @@ enum Preset {
     /// A small server: 20 listeners, 52 processes
     #[value(name = "S1")]
     S1,
-    /// A busy one: 150 listeners, 402 processes, 2,000 established sockets
+    /// A busy server: 150 listeners, 402 processes, 2,000 established sockets
     #[value(name = "S2")]
     S2,
     /// Many listeners: 2,000, in 502 processes with 104,000 descriptors, 20,000 established sockets

@@ -1,8 +1,8 @@
 //! The commands, the cost of each run, and the resulting figures.
 //!
-//! Every run has a small parent process of its own and is its only child: what the kernel reports about the children of
-//! that parent is the cost of the run. The peak memory of a command includes the memory of that parent, some 2 MiB,
-//! because the command starts as a copy of it.
+//! Every run has a small parent process of its own and is its only child: the cost that the kernel reports for the
+//! children of this parent is the cost of the run. The peak memory of a command includes the memory of this parent,
+//! some 2 MiB, because the command starts as a copy of it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -86,7 +86,8 @@ impl Comparison {
         Comparison { contestants: COMMANDS.map(contestant).into() }
     }
 
-    /// Runs one round to warm up and to find the available commands, then as many as were requested and as time allows.
+    /// Runs one round to warm up and to find the available commands, then as many rounds as requested within the
+    /// time.
     pub(super) fn run(&mut self, rounds: usize, limit: Duration) -> Result<()> {
         for contestant in &mut self.contestants {
             contestant.absent = run(&contestant.command)?.is_none();
@@ -170,7 +171,7 @@ fn silent(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// Returns how many system calls a run of a command makes, including its threads and children.
+/// Returns the number of system calls of a run of a command, including its threads and children.
 fn calls(command: &[OsString]) -> Option<u64> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-U", "calls,name", "--"]).args(command);

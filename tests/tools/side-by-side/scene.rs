@@ -1,7 +1,7 @@
 //! The load: listeners, connections, processes and descriptors in namespaces of their own.
 //!
-//! The first process in the pid namespace builds the load, measures on it and ends; the kernel then ends the remaining
-//! processes. The ports are the same in every run, below those that outgoing connections use.
+//! The first process in the pid namespace builds the load, measures on it and ends; the kernel then ends the
+//! remaining processes. The ports are the same in every run, below the ports that outgoing connections use.
 
 use std::ffi::{CString, OsString};
 use std::fmt;
@@ -97,7 +97,7 @@ impl Scene {
     }
 }
 
-/// Closes inherited descriptors: every process of the load would have them, which would change the load.
+/// Closes inherited descriptors: otherwise every process of the load would have them, which would change the load.
 fn close_inherited() -> Result<()> {
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
@@ -123,7 +123,7 @@ impl fmt::Display for Scene {
         write!(
             f,
             "{listeners} listeners ({udp} UDP), {connections} established sockets, {} processes, {} descriptors",
-            held.len() + 1, // the one that runs the commands is yet to come
+            held.len() + 1, // the process that runs the commands starts later
             held.iter().sum::<usize>()
         )
     }

@@ -192,7 +192,8 @@ fn ports(text: &str) -> Option<Vec<RangeInclusive<u16>>> {
     text.split(',').map(range).collect()
 }
 
-/// `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of both, of which the first counts.
+/// Parses `10.0.0.2`, `10.0.0.2:80`, `:80`, `[fd00::2]:80`, and ranges of both. Of a range, the first address or port
+/// counts.
 pub(in super::super) fn destination(text: &str) -> Option<(Option<IpAddr>, Option<u16>)> {
     if let Some(port) = text.strip_prefix(':') {
         return Some((None, Some(first_number(port)?)));

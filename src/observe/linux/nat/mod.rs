@@ -41,7 +41,7 @@ pub(super) struct PublishedPorts {
     pub(super) notes: Vec<Note>,
 }
 
-/// Finds the ports that are published in the network namespace of the calling thread, which is `netns`.
+/// Finds the published ports in the network namespace of the calling thread; `netns` describes it.
 pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleSets) -> PublishedPorts {
     let mut ports = PublishedPorts::default();
     if !scope.states.contains(&State::Published) {
@@ -184,7 +184,7 @@ impl Sources {
                 self.tables.push(table);
                 self.unclear.extend(unclear);
             }
-            // The older table exists as soon as anybody has listed it, and then has no rules.
+            // The older table exists after any user has listed it, and then has no rules.
             Ok("") => {}
             Ok(_) => self.refusals.push("iptables-save does not print the table nat".to_owned()),
             Err(why) => self.refusals.push(why.to_owned()),

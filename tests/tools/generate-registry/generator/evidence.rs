@@ -1,8 +1,8 @@
-//! Reads the names that packaged sources give to ports, and decides which sources name a registration and which name
-//! the port as something else.
+//! Reads the names that packaged sources give to ports, and decides which sources name a registration and which
+//! sources name the port as something else.
 //!
-//! Only this result leaves the module: which kind agrees and which does not. No text of a source is kept. A source that
-//! cannot be read is an error with its position; no name is left out silently.
+//! Only this decision leaves the module. No text of a source is kept. A source that cannot be read is an error with
+//! its position; no name is left out silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use portolan::model::{EvidenceSource, PortRange, Protocol};
 
 use super::same_service::same_service;
 
-/// Ranges of more ports than this name a purpose and not a service.
+/// A range with more ports than this names a purpose, not a service.
 const WIDEST: u16 = 16;
 
 /// A packaged source: its kind and its files, by name.
@@ -31,7 +31,7 @@ impl Packaged {
     ///
     /// # Errors
     ///
-    /// Returns an error if one of them cannot be read.
+    /// Returns an error if a file cannot be read.
     pub(super) fn read(kind: EvidenceSource, path: &Path) -> io::Result<Self> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut paths = vec![path.to_owned()];
@@ -214,11 +214,11 @@ fn profiles(text: &str, names: &mut Names) -> Result<(), String> {
     Ok(())
 }
 
-/// What the kinds of source say about one place.
+/// The evidence of the kinds of source for one port and protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
     kinds: Vec<EvidenceSource>,
-    /// Of the kinds that name it as something else, those that agree with each other on a name.
+    /// The kinds that name the port as something else and agree with each other on a name.
     agreeing: Vec<EvidenceSource>,
 }
 

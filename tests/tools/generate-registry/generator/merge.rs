@@ -38,7 +38,7 @@ pub(super) fn merge(base: Vec<Entry>, names: &Names, old: &str, new: &str) -> Ve
         if let Some((name, description)) = names.get(&pair).filter(|_| single) {
             let had = &had[&pair];
             if name.is_empty() != had.is_empty() || (!name.is_empty() && !had.contains(name)) {
-                continue; // lost, named or renamed: it comes back below
+                continue; // the name was removed, added or changed; it is added again below
             }
             if entry.content.service.as_ref() == Some(name) {
                 let mut newer = Content { notes: entry.content.notes.clone(), ..Content::default() };

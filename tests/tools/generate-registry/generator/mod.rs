@@ -1,8 +1,8 @@
 //! Generates `registry.tsv` and `evidence.tsv` from their packages.
 //!
 //! IANA's CSV is the base. A newer list of names decides for every pair of a single port and a protocol which
-//! registrations still exist, which were renamed and which are new. It has no dates, assignees or references, and none
-//! are invented. The output depends on the input alone.
+//! registrations still exist, which were renamed and which are new. The list has no dates, assignees or references,
+//! so these fields stay unknown. The output depends only on the input.
 
 mod evidence;
 mod merge;
@@ -35,7 +35,7 @@ pub(crate) struct Generated {
     pub(crate) evidence: String,
 }
 
-/// A row of `sources.tsv`: a package that the embedded registry is made from.
+/// A row of `sources.tsv`: a package from which the embedded registry is made.
 struct Package {
     label: String,
     date: &'static str,

@@ -1,14 +1,16 @@
 //! Decides whether two names mean the same service.
 //!
-//! Sources write one service differently: IANA has `sge-qmaster`, others `sge_qmaster`; IANA has `domain`, others
-//! `dns`. Case and the difference between `-`, `_` and blanks are ignored. Two names agree if
+//! Sources write the name of one service in different ways: IANA has `sge-qmaster`, others `sge_qmaster`; IANA has
+//! `domain`, others `dns`. The comparison ignores case and the difference between `-`, `_` and blanks. Two names
+//! agree if
 //!
 //! - they are equal, or
-//! - one is the other and a suffix: a number (`snmp2`, `imap4`), or a dash and anything (`sip-tls`, `http-alt`), or
-//! - `aliases.tsv` has them in one line.
+//! - one name is the other name with a suffix: a number (`snmp2`, `imap4`), or a dash and any text (`sip-tls`,
+//!   `http-alt`), or
+//! - `aliases.tsv` has both names in one line.
 //!
-//! Nothing else makes names agree. A name that is a part of another (`http` of `pcsync-https`), or its beginning within
-//! a word (`mysql` of `mysqlx`), does not agree with it, and no look-up guesses.
+//! No other names agree. A part of another name (`http` in `pcsync-https`) or the beginning of a word (`mysql` in
+//! `mysqlx`) does not agree with that name.
 
 /// Returns whether `a` and `b` are the same name.
 fn same_name(a: &str, b: &str) -> bool {
