@@ -174,9 +174,7 @@ impl Exposed {
             (DangerBasis::Environment, _) => ". The environment of the process shows this.",
             (DangerBasis::Password, _) => ". Its command line requires a password or a certificate.",
             (DangerBasis::Configuration, _) => ".",
-            (_, "none-by-default" | "optional") if self.outsider_gets.to_lowercase().contains("unless") => {
-                " (not checked)."
-            }
+            (_, "none-by-default" | "optional") if has_condition(self.outsider_gets) => " (not checked).",
             (_, "none-by-default" | "optional") => ", unless a password is set (not checked).",
             (_, "password") => ". It asks for a password.",
             _ => ".",
@@ -202,6 +200,13 @@ pub fn firewall(reach: &Reach) -> Option<String> {
         ReachKind::Filtered => format!("the firewall lets in nobody ({rule})"),
         ReachKind::Unknown => format!("it is not known whom the firewall lets in ({rule})"),
     })
+}
+
+/// Returns whether a sentence names its own condition, so that a second condition would only repeat it.
+fn has_condition(outsider_gets: &str) -> bool {
+    ["unless ", ", if ", "without the cookie if "]
+        .iter()
+        .any(|begin| outsider_gets.to_lowercase().contains(begin))
 }
 
 /// A port that answers without a socket: a rule of the kernel forwards its traffic.

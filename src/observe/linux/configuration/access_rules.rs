@@ -10,6 +10,8 @@ use crate::model::{AccessSetting, AdmittedClients};
 
 /// A file with more rules than this is not judged. Real files have up to some dozens.
 const MOST_RULES: usize = 256;
+/// Nor is a file with a rule of more conditions than this. Real rules have one to five.
+const MOST_CONDITIONS: usize = 64;
 /// The text of the rule that decides is cut at this many characters.
 const LONGEST_TEXT: usize = 60;
 
@@ -106,7 +108,9 @@ fn squid_rules(text: &str) -> Option<Vec<Rule>> {
                     (None, acl) => drop(acls.insert(name.to_ascii_lowercase(), acl)),
                 }
             }
-            ["http_access", action @ ("allow" | "deny"), names @ ..] if !names.is_empty() => {
+            ["http_access", action @ ("allow" | "deny"), names @ ..]
+                if (1..=MOST_CONDITIONS).contains(&names.len()) =>
+            {
                 rules.push(squid_rule(*action == "allow", names, &acls, words.join(" ")));
             }
             // Another file, a condition, or clients that can claim another address.
@@ -344,6 +348,8 @@ mod tests {
             (0..=MOST_RANGES).map(|i| format!("acl c src 10.{}.{}.0/32\n", i / 256, i % 256)).collect();
         let allowed = "Allow 127.0.0.1\n".repeat(MOST_RULES + 1);
         assert!(squid(many_rules.as_bytes()).is_empty() && tinyproxy(allowed.as_bytes()).is_empty());
+        let many_conditions = format!("http_access deny{}\n", " all".repeat(MOST_CONDITIONS + 1));
+        assert!(squid(many_conditions.as_bytes()).is_empty());
         assert!(squid(format!("{many_ranges}http_access deny all\n").as_bytes()).is_empty());
         for text in [
             "acl",

@@ -382,6 +382,10 @@ mod tests {
         fs::copy("/bin/sleep", &path).unwrap();
         let mut command = std::process::Command::new(&path);
         let mut child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
+        // The child exists a moment before its environment does.
+        while fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let process = running(path.to_str().unwrap(), &["node", "60"]);
         let mut processes = [Process { pid: child.id(), ..process }];
         look_up(&mut processes);
