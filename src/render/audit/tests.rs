@@ -103,7 +103,7 @@ For information: 1 ephemeral, 2 unexplained. Use --fail-on info or -o json to
                  list them.
 
 Findings: 2 warnings. Also: 1 notice, 3 info. Not everything could be seen (2
-gaps), so there may be more.
+gaps), so there may be more findings.
 
 "#]],
     );
