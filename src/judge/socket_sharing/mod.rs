@@ -14,11 +14,11 @@
 //!   (`/usr/lib/dovecot/imap-login`), or both are known to serve this port;
 //! - datagram sockets on the ports of protocols in which each program has its own socket, such as mDNS.
 //!
-//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::narrows`]), and the processes of the
-//! two sockets are unrelated. Unrelated means: no process owns both sockets, no two processes belong together in one
-//! of the ways above, and if both sockets belong to the same program and user, their processes are not children of
-//! one process with the same name. Two instances of one program on different addresses take traffic from each other
-//! as well. Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
+//! **Shadowed**: one socket receives part of the traffic of another ([`Socket::takes_traffic_from`]), and the processes
+//! of the two sockets are unrelated. Unrelated means: no process owns both sockets, no two processes belong together in
+//! one of the ways above, and if both sockets belong to the same program and user, their processes are not children of
+//! one process with the same name. Two instances of one program on different addresses take traffic from each other as
+//! well. Both sockets get the finding: one for the traffic that it takes, the other for the traffic that it loses.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
