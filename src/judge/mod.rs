@@ -103,7 +103,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
     let behind = published::services_behind(&entries);
-    let mut firewalls = reach::Firewalls::new(&snapshot.firewalls);
+    let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
+    let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
+    let mut firewalls = reach::Firewalls::new(&snapshot.firewalls, forwarded);
     for entry in &mut entries {
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));

@@ -16,6 +16,9 @@ pub struct Firewall {
     pub is_refused: bool,
     /// Why the rules are not known, if they could not be read for another reason.
     pub unread: Option<String>,
+    /// Why packets for one port can reach the listener of another port without a rule, if they can.
+    #[serde(default)]
+    pub steering: Option<String>,
     /// The interfaces; empty if there are no rules, because nothing depends on them then.
     pub interfaces: Vec<Interface>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.

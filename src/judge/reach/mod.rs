@@ -26,7 +26,7 @@ use self::packet::{Delivery, InterfaceName, Packet, Tracking};
 use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
 use self::walk::IndexedTable;
-use crate::model::{Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
+use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
 
 /// Rules that are visited at most for all ports of a namespace.
 const MOST_STEPS: usize = 10_000_000;
@@ -34,6 +34,8 @@ const MOST_STEPS: usize = 10_000_000;
 /// Answers who can reach the ports of a snapshot.
 pub(super) struct Firewalls<'f> {
     views: HashMap<Option<u64>, View<'f>>,
+    /// The places to which the kernel forwards published ports, each with the rule.
+    forwarded: HashMap<Peer, String>,
 }
 
 /// The firewall of one namespace, prepared for evaluation.
@@ -61,9 +63,9 @@ struct Key {
 }
 
 impl<'f> Firewalls<'f> {
-    pub(super) fn new(firewalls: &'f [Firewall]) -> Self {
+    pub(super) fn new(firewalls: &'f [Firewall], forwarded: HashMap<Peer, String>) -> Self {
         let views = firewalls.iter().map(|firewall| (firewall.netns, View::new(firewall)));
-        Firewalls { views: views.collect() }
+        Firewalls { views: views.collect(), forwarded }
     }
 
     /// Returns who can reach a socket, and the place to which its traffic is forwarded; `None` if its firewall was not
@@ -73,7 +75,21 @@ impl<'f> Firewalls<'f> {
             return None;
         }
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
-        Some(self.views.get_mut(&netns)?.reach(socket, forwarded_to))
+        let reach = self.views.get_mut(&netns)?.reach(socket, forwarded_to);
+        if reach.kind == ReachKind::Filtered
+            && socket.state != State::Published
+            && let Some(rule) = self.rule_to(socket)
+        {
+            return Some(Reach::unknown(rule));
+        }
+        Some(reach)
+    }
+
+    /// Returns a rule, of address translation or IPVS, that forwards another port to a socket.
+    fn rule_to(&self, socket: &Socket) -> Option<&str> {
+        let Endpoint { address, port, .. } = socket.local;
+        let leads_here = |to: &Peer| to.port == port && (to.address == address || address.is_unspecified());
+        self.forwarded.iter().find(|(to, _)| leads_here(to)).map(|(_, rule)| &**rule)
     }
 
     /// Returns the gap for rules that were too many to be evaluated.
@@ -141,6 +157,9 @@ impl<'f> View<'f> {
     fn other_way(&self, socket: &Socket) -> Option<&str> {
         if socket.state == State::Published {
             return None;
+        }
+        if let Some(why) = &self.firewall.steering {
+            return Some(why);
         }
         if socket.transparent {
             return Some("a rule can lead any traffic to a transparent socket");

@@ -1,5 +1,6 @@
 //! Rule sets as the real tools print them, and what they let through.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ fn published(local: &str, to: &str) -> Socket {
 
 fn reach_in(firewall: &Firewall, socket: &Socket) -> Reach {
     let to = socket.forwarding.as_ref().map(|forwarding| forwarding.to);
-    Firewalls::new(std::slice::from_ref(firewall)).reach(socket, to).unwrap()
+    Firewalls::new(std::slice::from_ref(firewall), HashMap::new()).reach(socket, to).unwrap()
 }
 
 /// Returns a reach in short: `open`, `limited: 10.0.0.0/8`.
@@ -216,9 +217,29 @@ fn without_rules() {
     assert_eq!(reach_in(&unread, &listener("tcp/0.0.0.0:1")), Reach::unknown("no permission"));
     let mut firewalls = [unread];
     firewalls[0].netns = Some(7);
-    let mut firewalls = Firewalls::new(&firewalls);
+    let mut firewalls = Firewalls::new(&firewalls, HashMap::new());
     assert_eq!(firewalls.reach(&listener("tcp/0.0.0.0:1"), None), None, "of another namespace");
     assert_eq!(firewalls.reach(&listener("tcp/127.0.0.1:1"), None), None, "on loopback");
+}
+
+/// Packets for another port can reach a listener: then the rules for its own port do not decide.
+#[test]
+fn other_ways_to_a_filtered_port() {
+    let closed = machine(&[&with_nft_rule(r#"{"drop": null}"#)]);
+    let redis = listener("tcp/10.0.0.1:6379");
+    assert_eq!(reach_in(&closed, &redis).kind, ReachKind::Filtered);
+    let steered = Firewall { steering: Some("sk_lookup".to_owned()), ..closed.clone() };
+    assert_eq!(reach_in(&steered, &redis), Reach::unknown("sk_lookup"));
+    for (to, kind) in [
+        ("10.0.0.1:6379", ReachKind::Unknown),
+        ("10.0.0.1:6380", ReachKind::Filtered),
+        ("10.0.0.9:6379", ReachKind::Filtered),
+    ] {
+        let to: std::net::SocketAddr = to.parse().unwrap();
+        let forwarded = HashMap::from([(Peer { address: to.ip(), port: to.port() }, "IPVS".to_owned())]);
+        let mut firewalls = Firewalls::new(std::slice::from_ref(&closed), forwarded);
+        assert_eq!(firewalls.reach(&redis, None).unwrap().kind, kind, "{to}");
+    }
 }
 
 /// A chain of nft for packets that arrive, which drops what no rule decides, with these expressions as its only rule.

@@ -96,7 +96,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     let SocketScan { mut found, namespaces, firewalls, mut gaps, mut notes } =
         scanned_namespaces.list_sockets(scope, true);
     let blind = gaps.clone();
-    let (firewalls, unread_firewalls): (Vec<_>, Vec<_>) = firewalls.into_iter().unzip();
+    let (mut firewalls, unread_firewalls): (Vec<_>, Vec<_>) = firewalls.into_iter().unzip();
     gaps.extend(unread_firewalls.into_iter().flatten());
     let mut descriptors = Vec::new();
     gaps.extend(ephemeral.gaps);
@@ -114,7 +114,11 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         )
     {
         notes.extend(scanned_namespaces.unseen(&walk));
-        notes.extend(bpf::steering(&walk.bpf_links));
+        if let Some(note) = bpf::steering(&walk.bpf_links) {
+            let why = "a BPF program (sk_lookup) can lead connections for other ports to a listener";
+            firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
+            notes.push(note);
+        }
         descriptors = walk.descriptors;
     }
     let part = settings::host_scope();
