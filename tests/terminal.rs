@@ -269,7 +269,8 @@ fn tables_and_cards_fit_every_terminal() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.path().join("portolan");
-    std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     let root = rustix::process::geteuid().is_root();
     let users: &[&[&str]] =
         if root { &[&[], &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]] } else { &[&[]] };

@@ -230,7 +230,8 @@ fn a_name_that_runs_and_does_not_listen_is_known() {
     // Every system has this program: the test itself, with its own name.
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join(format!("idle-portolan{}", std::env::consts::EXE_SUFFIX));
-    std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    // Another process copies it: no other test can start a process that keeps the copy open for writing.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status().unwrap().success());
     let before = run(["idle-portolan"]);
     assert!(stderr(&before).contains("idle-portolan: no such port"), "{before:?}");
     let waits = ["watch", "tcp/9", "--until-listening", "--timeout", "60"];

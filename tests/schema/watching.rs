@@ -60,11 +60,20 @@ fn events_as_they_happen() {
         let other = std::os::fd::OwnedFd::from(bind("127.0.0.1", port));
         let directory = tempfile::tempdir().unwrap();
         let sleep = directory.path().join("sleep");
-        std::fs::copy("/bin/sleep", &sleep).unwrap();
+        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        assert!(Command::new("cp").arg("/bin/sleep").arg(&sleep).status().unwrap().success());
         let other = Ended(Command::new(&sleep).arg("60").stdin(other).spawn().unwrap());
         printed();
         // An upgrade replaces the file in the same way.
-        std::fs::copy("/bin/sleep", directory.path().join("new")).unwrap();
+        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        assert!(
+            Command::new("cp")
+                .arg("/bin/sleep")
+                .arg(directory.path().join("new"))
+                .status()
+                .unwrap()
+                .success()
+        );
         std::fs::rename(directory.path().join("new"), &sleep).unwrap();
         printed();
         drop(other);

@@ -379,7 +379,8 @@ mod tests {
     fn the_environment_of_a_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node");
-        fs::copy("/bin/sleep", &path).unwrap();
+        // Another process copies it: no other test can start a process that keeps the copy open for writing.
+        assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
         let mut command = std::process::Command::new(&path);
         let mut child = command.arg("60").env("NODE_OPTIONS", "--inspect=0.0.0.0:9").spawn().unwrap();
         // The child exists a moment before its environment does.
