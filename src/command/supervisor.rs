@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::ExitStatusExt;
@@ -36,12 +36,9 @@ pub(super) fn supervised(run: impl FnOnce() -> u8) -> u8 {
         let _ = pipe.write_all(&[code]);
         return code;
     }
-    if fuse_is_mounted()
-        && let Ok(code) = run_in_child()
-    {
-        code
-    } else {
-        run()
+    match fuse_is_mounted().then(start) {
+        Some(Ok((child, codes))) => wait(child, codes),
+        _ => run(),
     }
 }
 
@@ -52,25 +49,36 @@ fn pipe_of_supervisor() -> Option<File> {
     pipe.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(pipe)
 }
 
-/// Starts this program again with the same arguments, and waits for its exit code, but not for its end.
-fn run_in_child() -> io::Result<u8> {
-    let (mut codes, pipe) = io::pipe()?;
+/// Starts this program again with the same arguments; returns the child, and the pipe for its exit code.
+fn start() -> io::Result<(Child, PipeReader)> {
+    let (codes, pipe) = io::pipe()?;
     fcntl_setfd(&pipe, FdFlags::empty())?;
-    let mut signals = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     let mut program = Command::new("/proc/self/exe");
     if let Some(name) = env::args_os().next() {
         std::os::unix::process::CommandExt::arg0(&mut program, name);
     }
     let descriptor = pipe.as_fd().as_raw_fd().to_string();
-    let mut child = program.args(env::args_os().skip(1)).env(PIPE, descriptor).spawn()?;
-    drop(pipe);
+    let child = program.args(env::args_os().skip(1)).env(PIPE, descriptor).spawn()?;
+    Ok((child, codes))
+}
+
+/// Returns the exit code of the child as soon as the child reports it. A child that ends without a report is waited
+/// for, and this process ends by the same signal.
+fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
-    std::thread::Builder::new().spawn(move || signals.forever().for_each(|signal| pass_on(signal, pid)))?;
-    let mut code = [0];
-    match codes.read_exact(&mut code) {
-        Ok(()) => Ok(code[0]),
-        Err(_) => ended(&mut child),
+    if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {
+        let pass_all = move || signals.forever().for_each(|signal| pass_on(signal, pid));
+        let _ = std::thread::Builder::new().spawn(pass_all);
     }
+    let mut code = [0];
+    if codes.read_exact(&mut code).is_ok() {
+        return code[0];
+    }
+    let Ok(status) = child.wait() else { return u8::MAX };
+    if let Some(signal) = status.signal() {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 /// Passes a signal on to the child, and stops when the child has stopped.
@@ -80,13 +88,4 @@ fn pass_on(signal: i32, child: Pid) {
     } else if let Ok(Some(_)) = waitid(WaitId::Pid(child), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG) {
         let _ = kill_process(getpid(), Signal::STOP);
     }
-}
-
-/// Waits for a child that ended without a report, and ends by the same signal.
-fn ended(child: &mut Child) -> io::Result<u8> {
-    let status = child.wait()?;
-    if let Some(signal) = status.signal() {
-        signal_hook::low_level::emulate_default_handler(signal)?;
-    }
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }

@@ -126,8 +126,9 @@ fn as_configured(
             Some(Danger { severity, authentication: "password", ..danger })
         }
         AdmittedClients::Anyone => {
-            let is_off = setting == "protected-mode no";
-            let severity = if is_off { Severity::Critical } else { danger.severity };
+            // Their files admit everyone only without the protected mode.
+            let is_unprotected = ["redis", "valkey"].contains(&danger.service);
+            let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
         }
     };

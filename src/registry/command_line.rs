@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use regex_lite::{Regex, RegexBuilder};
 
@@ -123,19 +123,37 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-fn is_match(expression: &'static str, text: &str) -> bool {
-    compiled(expression).as_ref().as_ref().is_some_and(|regex| regex.is_match(text))
+/// An expression that was used, and the last text that it was compared with.
+struct UsedExpression {
+    /// `None` if the expression does not compile.
+    regex: Option<Regex>,
+    last: String,
+    matched: bool,
 }
 
-/// The compiled expressions; `None` for an expression that does not compile.
-type Compiled = HashMap<&'static str, Arc<Option<Regex>>>;
+/// Longer texts are compared again each time, so that the last texts of all expressions stay small.
+const LONGEST_LAST: usize = 4096;
 
-/// Returns the compiled expression. Each expression is compiled once, when it is first used: compiling takes much
-/// longer than matching, and a scan matches some expressions with thousands of processes.
-fn compiled(expression: &'static str) -> Arc<Option<Regex>> {
-    static COMPILED: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(compiled.entry(expression).or_insert_with(|| Arc::new(compile(expression))))
+/// Returns whether an expression matches a text. Each expression is compiled once, when it is first used: compiling
+/// takes much longer than matching. The last answer is kept, because the listeners of one process follow each other, and
+/// one process can have thousands.
+fn is_match(expression: &'static str, text: &str) -> bool {
+    static USED: LazyLock<Mutex<HashMap<&'static str, UsedExpression>>> = LazyLock::new(Mutex::default);
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let used = used.entry(expression).or_insert_with(|| {
+        let regex = compile(expression);
+        let matched = regex.as_ref().is_some_and(|regex| regex.is_match(""));
+        UsedExpression { regex, last: String::new(), matched }
+    });
+    if used.last != text {
+        let matched = used.regex.as_ref().is_some_and(|regex| regex.is_match(text));
+        if text.len() > LONGEST_LAST {
+            return matched;
+        }
+        text.clone_into(&mut used.last);
+        used.matched = matched;
+    }
+    used.matched
 }
 
 /// Returns the compiled expression, with bounded size. A dot matches a line break too: code on a command line may have

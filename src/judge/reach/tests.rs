@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use super::Firewalls;
 use crate::model::firewall::Interface;
-use crate::model::{
-    Endpoint, Firewall, Forwarding, Owner, Peer, Reach, ReachKind, Socket, SocketAttributes, State,
-};
+use crate::model::{Firewall, Forwarding, Owner, Peer, Reach, ReachKind, Socket, SocketAttributes, State};
 use crate::observe::linux::firewall::parse;
 
 fn interface(name: &str, addresses: &[&str]) -> Interface {
@@ -42,19 +40,8 @@ fn machine(printed: &[&str]) -> Firewall {
 }
 
 fn listener(local: &str) -> Socket {
-    let local: Endpoint = local.parse().unwrap();
-    Socket {
-        state: if local.protocol.is_datagram() { State::Unconnected } else { State::Listen },
-        v6only: local.address.is_ipv6().then_some(false),
-        local,
-        peer: None,
-        mptcp: false,
-        attributes: SocketAttributes::default().into(),
-        inode: 1.try_into().ok(),
-        cookie: None,
-        queues: None,
-        owner: Owner::Unknown,
-    }
+    let socket = crate::judge::tests::socket(local, Owner::Unknown);
+    Socket { v6only: socket.local.address.is_ipv6().then_some(false), ..socket }
 }
 
 fn published(local: &str, to: &str) -> Socket {

@@ -17,13 +17,11 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 /// Returns whether a FUSE file system is mounted anywhere, or may be mounted: a read from such a file system can last
 /// for ever.
 pub(crate) fn fuse_is_mounted() -> bool {
-    let Ok(directory) =
-        openat(CWD, CONNECTIONS, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    else {
-        return false; // the kernel has no FUSE, or the directory cannot be read
-    };
-    if fstatfs(&directory).is_ok_and(|fs| fs.f_type == FUSE_CONTROL) {
-        return files::numbers_in(&directory).is_ok_and(|connections| !connections.is_empty());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(directory) = openat(CWD, CONNECTIONS, flags, Mode::empty())
+        && fstatfs(&directory).is_ok_and(|fs| fs.f_type == FUSE_CONTROL)
+    {
+        return files::numbers_in(&directory).map_or(true, |connections| !connections.is_empty());
     }
     files::mounts().is_ok_and(|mounts| {
         mounts

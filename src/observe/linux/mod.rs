@@ -248,28 +248,16 @@ pub(super) fn read_rest(processes: &mut [Process]) {
         if (&rest.name, &rest.exe) != (&process.name, &process.exe) {
             continue;
         }
-        let known = std::mem::replace(process, rest);
-        let Process {
-            exe,
-            origin,
-            script,
-            code,
-            is_program_mapped,
-            cmdline,
-            configuration,
-            debugger_options,
-            ..
-        } = known;
-        let rest = process.clone();
+        let known = process.clone();
         *process = Process {
-            exe,
-            origin,
-            script,
-            code,
-            is_program_mapped,
-            cmdline,
-            configuration,
-            debugger_options,
+            exe: known.exe,
+            origin: known.origin,
+            script: known.script,
+            code: known.code,
+            is_program_mapped: known.is_program_mapped,
+            cmdline: known.cmdline,
+            configuration: known.configuration,
+            debugger_options: known.debugger_options,
             ..rest
         };
     }

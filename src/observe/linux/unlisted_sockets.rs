@@ -56,11 +56,11 @@ pub(super) fn find(strays: &[Stray]) -> Vec<Gap> {
             "only these sockets keep their network namespace alive: {}",
             sockets.collect::<Vec<_>>().join(", ")
         );
-        gap("sockets that no table shows", receiving.len(), pids, why)
+        gap("that no table shows", receiving.len(), pids, why)
     });
     let refused = refused.into_iter().map(|(errno, pids)| {
         let why = Errno::from_raw_os_error(errno).to_string();
-        gap("sockets that no table shows, whose addresses could not be read", pids.len(), pids, why)
+        gap("that no table shows and whose address could not be read", pids.len(), pids, why)
     });
     found.into_iter().chain(refused).collect()
 }
@@ -70,7 +70,7 @@ fn gap(what: &str, count: usize, mut pids: Vec<Pid>, why: String) -> Gap {
     pids.dedup();
     Gap {
         stage: Stage::Sockets,
-        what: what.to_owned(),
+        what: format!("{} {what}", if count == 1 { "socket" } else { "sockets" }),
         count: u64::try_from(count).ok(),
         pids,
         why,
