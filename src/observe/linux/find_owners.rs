@@ -84,6 +84,10 @@ pub(super) fn find_owners(
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
+    // A process in view that could not be read may own the sockets: nothing proves that their owners are outside.
+    if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
+        gaps.extend(outside_the_namespace(open.len()));
+    }
     if unsure {
         gaps.push(Gap {
             stage: Stage::Owners,
@@ -94,7 +98,6 @@ pub(super) fn find_owners(
             remedy: Some("run again".to_owned()),
         });
     }
-    gaps.extend(outside_the_namespace(open.len()));
     // If not every process was seen, the owner of the remaining sockets is unknown.
     let blind = gaps.iter().any(|gap| gap.stage == Stage::Owners);
     let services = if open.is_empty() || blind {
