@@ -54,11 +54,17 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("clap_complete", &["command/completions.rs"]),
     ("roff", &["command/man.rs"]),
     ("toml", &["policy/"]),
-    // System calls: netlink and /proc, the test whether the reader of standard output has closed it, and atomic
-    // writes.
+    // System calls: netlink and /proc, the test whether the reader of standard output has closed it, atomic writes, and
+    // signals to processes.
     (
         "rustix",
-        &["observe/linux/", "command/stdout.rs", "command/supervisor.rs", "command/atomic_write/linux.rs"],
+        &[
+            "observe/linux/",
+            "command/stdout.rs",
+            "command/supervisor.rs",
+            "command/atomic_write/linux.rs",
+            "command/kill/",
+        ],
     ),
 ];
 

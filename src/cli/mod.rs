@@ -3,6 +3,7 @@
 
 mod audit;
 mod diff;
+mod kill;
 mod list;
 mod policy;
 mod watch;
@@ -17,6 +18,7 @@ use crate::model::HostScope;
 
 pub use audit::AuditArgs;
 pub use diff::DiffArgs;
+pub use kill::KillArgs;
 pub use list::{FilterArgs, ListArgs, ScanArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
@@ -33,6 +35,7 @@ pub use watch::WatchArgs;
     disable_help_subcommand = true,
     mut_subcommand("explain", |command| formats(command, &["table", "json"])),
     mut_subcommand("audit", |command| formats(command, &["table", "json", "ndjson", "sarif", "metrics"])),
+    mut_subcommand("kill", |command| formats(command, &["table"])),
     mut_subcommand("watch", |command| formats(command, &["table", "json", "ndjson"])),
     mut_subcommand("diff", |command| formats(command, &["table", "json", "ndjson", "csv"]))
 )]
@@ -67,7 +70,6 @@ const SHORT_AFTER: &str = "\
 Examples:
   portolan 3000             who listens on port 3000
   portolan nginx            every socket of nginx
-  portolan -t 8000-8100     TCP listeners on these ports
   portolan watch 3000 --until-listening   wait for port 3000
   sudo portolan audit       check every listener";
 
@@ -82,6 +84,7 @@ Examples:
   portolan explain kazaa     the same for a service, a program or words
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)
+  portolan kill 3000         end what listens on port 3000, after asking
   portolan audit             check every listener (see portolan audit --help)
   portolan -o json           for scripts
   portolan capture >host.json; portolan --from host.json
@@ -114,6 +117,9 @@ pub enum Command {
     /// Show what changed since a saved snapshot
     #[command(long_about = diff::ABOUT, after_long_help = diff::EXAMPLES)]
     Diff(DiffArgs),
+    /// End what listens on a port, after asking (Linux)
+    #[command(long_about = kill::ABOUT, after_long_help = kill::EXAMPLES)]
+    Kill(Box<KillArgs>),
     /// Write a snapshot as JSON, for --from and diff
     #[command(after_long_help = CAPTURED)]
     Capture,

@@ -145,7 +145,7 @@ pub(super) fn parsed(
 /// The entries of a report that match the filters.
 pub(super) struct MatchedEntries {
     /// For each entry, whether it matches.
-    keep: Vec<bool>,
+    pub(super) keep: Vec<bool>,
     /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
     /// The number of entries that are left out because the deciding evidence is missing.

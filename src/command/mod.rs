@@ -7,6 +7,8 @@ pub mod completions;
 mod diff;
 mod explain;
 pub mod from;
+#[cfg(target_os = "linux")]
+mod kill;
 mod list;
 mod man;
 mod policy;
@@ -92,6 +94,12 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         Some(Command::Audit(args)) => audit::run(args, common, &ui, &mut out),
         Some(Command::Policy(command)) => policy::run(command, common, &ui, &mut out),
         Some(Command::Diff(args)) => diff::run(args, common, &ui, &mut out),
+        #[cfg(target_os = "linux")]
+        Some(Command::Kill(args)) => kill::run(args, common, &ui, &mut out),
+        #[cfg(not(target_os = "linux"))]
+        Some(Command::Kill(_)) => {
+            bail!("kill works only on Linux; portolan TARGET shows how to stop a listener")
+        }
         Some(Command::Capture) => capture::run(common, &ui, &mut out),
         Some(Command::Completions(args)) => completions::run(args.shell, &mut out),
         Some(Command::Man(args)) => man::run(args.page, &mut out),

@@ -5,6 +5,9 @@ use super::listener::{Listener, has_ancestor_in};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
 use crate::model::{Owner, Pid};
 
+/// The number of digits of a container's ID that a command needs.
+const SHORT_ID: usize = 12;
+
 /// The ways to stop a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HowToStop<'r> {
@@ -44,6 +47,27 @@ pub enum HowToStop<'r> {
 }
 
 impl<'r> HowToStop<'r> {
+    /// Returns the command that stops a unit or a container, word by word; `None` if no such command stops it.
+    #[must_use]
+    pub fn command(&self) -> Option<Vec<&'r str>> {
+        match *self {
+            HowToStop::Units(ref units) => {
+                let mut words = vec!["systemctl", "stop"];
+                words.extend(units.iter().map(|unit| unit_argument(unit)));
+                Some(words)
+            }
+            HowToStop::UserUnit { name, .. } => {
+                Some(vec!["systemctl", "--user", "stop", unit_argument(name)])
+            }
+            HowToStop::Container { manager, name } => {
+                let program = if manager == ContainerManager::Podman { "podman" } else { "docker" };
+                let name = name.split_once('/').map_or(name, |(_, name)| name);
+                Some(vec![program, "stop", short_id(name)])
+            }
+            _ => None,
+        }
+    }
+
     /// Returns how to stop a listener; `None` if its processes are not known.
     #[must_use]
     pub fn of(listener: &Listener<'r>, os: &str) -> Option<Self> {
@@ -107,4 +131,16 @@ fn kill<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<Ho
         |pid: &Pid| read.iter().any(|process| process.pid == *pid && has_ancestor_in(process, owner));
     let pids: Vec<Pid> = owner.pids().iter().copied().filter(|pid| !is_started_by_another(pid)).collect();
     (!pids.is_empty()).then_some(HowToStop::Kill { pids, restarted_by })
+}
+
+/// Returns the name of a unit as an argument of `systemctl`: without `.service`, unless the rest could be the name of
+/// another kind of unit.
+fn unit_argument(unit: &str) -> &str {
+    unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
+}
+
+/// Returns the first digits of the ID of a container; a name is returned unchanged.
+pub(crate) fn short_id(name: &str) -> &str {
+    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { &name[..SHORT_ID] } else { name }
 }

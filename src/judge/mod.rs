@@ -6,6 +6,7 @@ pub mod deep;
 mod file_rules;
 mod how_to_stop;
 mod identity_rules;
+mod kill_plan;
 mod listener;
 mod program_identity;
 mod published;
@@ -28,6 +29,8 @@ use std::mem;
 use std::sync::Arc;
 
 pub use self::how_to_stop::HowToStop;
+pub(crate) use self::how_to_stop::short_id;
+pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;
 pub use self::program_identity::picked_from;
 pub use self::severity::usual_severity;

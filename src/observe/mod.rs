@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use crate::model::Scope;
-use crate::model::{DeepScanResult, Namespaces, Process, Snapshot};
+use crate::model::{DeepScanResult, Namespaces, Pid, Process, Snapshot};
 
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
@@ -136,4 +136,22 @@ pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
 #[must_use]
 pub fn is_running(name: &str) -> bool {
     system::is_running(name)
+}
+
+/// A process and the process that started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeProcess {
+    /// The process ID.
+    pub pid: Pid,
+    /// The process ID of its parent.
+    pub parent: Pid,
+    /// The name.
+    pub name: String,
+}
+
+/// Returns every visible process (Linux).
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn process_tree() -> Vec<TreeProcess> {
+    linux::process_tree()
 }

@@ -123,7 +123,21 @@ fn stop(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String> 
 }
 
 /// Returns the addresses, and the name of the listener.
-fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
+pub(super) fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
+    let mut heading = places(listener);
+    if listener.first().socket.state == State::Bound {
+        heading.push_str(" (bound, not listening)");
+    }
+    let what = sanitize(&what_runs(listener)).into_owned();
+    let text = format!("{heading}  {what}");
+    match wrap("", &text, measure(style)).as_slice() {
+        [_] => vec![format!("{}  {what}", style.paint(Emphasis::Heading, &heading))],
+        lines => lines.iter().map(|line| style.paint(Emphasis::Heading, line)).collect(),
+    }
+}
+
+/// Returns the addresses and ports of a listener, as `tcp *:80, [::1]:8080`.
+pub(super) fn places(listener: &Listener<'_>) -> String {
     let mut places: Vec<String> = Vec::new();
     let mut protocol = "";
     for entry in merge(listener.sockets.iter().map(|entry| (*entry).clone()).collect()) {
@@ -138,20 +152,11 @@ fn heading(listener: &Listener<'_>, style: &Style) -> Vec<String> {
     if more > 0 {
         places.push(format!("{more} more"));
     }
-    let mut heading = places.join(", ");
-    if listener.first().socket.state == State::Bound {
-        heading.push_str(" (bound, not listening)");
-    }
-    let what = sanitize(&what_runs(listener)).into_owned();
-    let text = format!("{heading}  {what}");
-    match wrap("", &text, measure(style)).as_slice() {
-        [_] => vec![format!("{}  {what}", style.paint(Emphasis::Heading, &heading))],
-        lines => lines.iter().map(|line| style.paint(Emphasis::Heading, line)).collect(),
-    }
+    places.join(", ")
 }
 
 /// Returns the product and the program of a listener.
-fn what_runs(listener: &Listener<'_>) -> String {
+pub(super) fn what_runs(listener: &Listener<'_>) -> String {
     let entry = listener.first();
     let main = listener.main();
     let script = main.and_then(|process| process.script.as_ref());
@@ -172,7 +177,7 @@ fn what_runs(listener: &Listener<'_>) -> String {
 }
 
 /// Returns the main process, or the reason why there is none.
-fn process(listener: &Listener<'_>, report: &Report) -> String {
+pub(super) fn process(listener: &Listener<'_>, report: &Report) -> String {
     let socket = &listener.first().socket;
     let created = user(socket.user.as_deref(), socket.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
@@ -203,7 +208,7 @@ fn not_visible(report: &Report) -> &'static str {
 }
 
 /// Returns the processes other than the main process; empty if there are none.
-fn others(listener: &Listener<'_>) -> String {
+pub(super) fn others(listener: &Listener<'_>) -> String {
     let owners = listener.first().socket.owner.pids();
     let processes = listener.processes();
     let mut alike: Vec<(&Process, Vec<Pid>)> = Vec::new();

@@ -20,6 +20,7 @@ mod group;
 mod head;
 pub mod json;
 mod json_container;
+pub mod kill;
 mod labelled;
 pub mod listener_card;
 mod merge;

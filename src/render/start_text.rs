@@ -5,15 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::process_cells::shell_words;
 use super::{process_name, sanitize};
 use crate::findings::text::list;
-use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
+use crate::judge::{ContainerManager, HowToStop, Session, StartedBy, short_id};
 use crate::model::{Container, Parent, Pid};
 
 /// The maximum number of programs that are named between a process and its starter.
 const FEW: usize = 3;
 /// The maximum number of processes that are named in a command.
 const FEW_PIDS: usize = 8;
-/// The number of hexadecimal digits that programs show of a container ID.
-const SHORT_ID: usize = 12;
 
 /// Returns the reason why a listener runs.
 pub(super) fn started_by(started: &StartedBy<'_>) -> String {
@@ -99,39 +97,21 @@ fn via(names: &[&str]) -> String {
     if named.is_empty() { String::new() } else { format!(", through {}", list(&named)) }
 }
 
-/// Returns the first digits of the ID of a container; a name is returned unchanged.
-fn short_id(name: &str) -> &str {
-    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id { &name[..SHORT_ID] } else { name }
-}
-
 /// Returns the command that stops a listener, or the reason why there is no such command.
 pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
     let command = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
         sanitize(&shell_words(&words)).into_owned()
     };
+    let stop = how.command().map(|words| command(&words)).unwrap_or_default();
+    let as_user =
+        |user: Option<&str>| user.map(|user| format!("   (as user {})", sanitize(user))).unwrap_or_default();
     match how {
-        HowToStop::Units(units) => {
-            let mut words = vec!["systemctl", "stop"];
-            words.extend(units.iter().map(|unit| unit_argument(unit)));
-            command(&words)
-        }
-        HowToStop::UserUnit { name, user } => {
-            let command = command(&["systemctl", "--user", "stop", unit_argument(name)]);
-            match user {
-                Some(user) => format!("{command}   (as user {})", sanitize(user)),
-                None => command,
-            }
-        }
-        HowToStop::Container { manager, name } => {
-            let program = if *manager == ContainerManager::Podman { "podman" } else { "docker" };
-            let (unit, name) = name.split_once('/').unwrap_or(("", name));
-            let command = command(&[program, "stop", short_id(name)]);
-            match unit.strip_prefix("user@").and_then(|unit| unit.strip_suffix(".service")) {
-                Some(user) => format!("{command}   (as user {})", sanitize(user)),
-                None => command,
-            }
+        HowToStop::Units(_) => stop,
+        HowToStop::UserUnit { user, .. } => stop + &as_user(*user),
+        HowToStop::Container { name, .. } => {
+            let user = name.split_once('/').and_then(|(unit, _)| unit.strip_prefix("user@"));
+            stop + &as_user(user.and_then(|unit| unit.strip_suffix(".service")))
         }
         HowToStop::PublishedPort(port) => format!("docker stop $(docker ps -q --filter publish={port})"),
         HowToStop::WindowsService(name) => command(&["net", "stop", name]),
@@ -148,12 +128,6 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
         HowToStop::Kernel => "not with kill: this socket belongs to the kernel, not to a process".to_owned(),
         HowToStop::FirstProcess => "not with kill: pid 1 runs the whole system".to_owned(),
     }
-}
-
-/// Returns the name of a unit as an argument of `systemctl`: without `.service`, unless the rest could be the name of
-/// another kind of unit.
-fn unit_argument(unit: &str) -> &str {
-    unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
 }
 
 fn kill(pids: &[Pid], os: &str) -> String {

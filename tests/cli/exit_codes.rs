@@ -56,6 +56,8 @@ const ROWS: &[(&str, &str, i32)] = &[
     ("a policy that saw nothing", "--from BLIND policy init", 3),
     ("a good policy", "policy check POLICY", 0),
     ("a bad policy", "policy check FIVE", 2),
+    ("kill in a snapshot", "--from FIVE kill 3416", 2),
+    ("kill without a target", "kill --yes", 2),
     ("a capture", "--from FIVE capture", 0),
     ("a capture that saw nothing", "--from BLIND capture", 0),
     ("completions", "completions bash", 0),

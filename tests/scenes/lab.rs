@@ -357,6 +357,11 @@ impl Server {
         self.pid
     }
 
+    /// Returns the pid in the pid namespace of this test.
+    pub fn outer_pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))

@@ -43,6 +43,8 @@ mod hidden_parts;
 #[cfg(target_os = "linux")]
 mod holding;
 #[cfg(target_os = "linux")]
+mod kill;
+#[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
 mod many;
@@ -91,6 +93,7 @@ fn main() -> std::process::ExitCode {
         audit_rules::SCENES,
         executables::SCENES,
         holding::SCENES,
+        kill::SCENES,
         hidden_parts::SCENES,
         programs::SCENES,
         peers::SCENES,

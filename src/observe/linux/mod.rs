@@ -177,6 +177,11 @@ pub(super) fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     links::addresses(name).ok().flatten()
 }
 
+/// Returns every visible process, with its parent.
+pub(super) fn process_tree() -> Vec<super::TreeProcess> {
+    process::tree()
+}
+
 /// Returns whether any process in `/proc` has this name, which the kernel cuts at 15 bytes.
 pub(super) fn is_running(name: &str) -> bool {
     files::numbers("/proc")

@@ -19,6 +19,7 @@ use super::mapped::Libraries;
 use super::origin::Origins;
 use super::users::effective_uid;
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
+use crate::observe::TreeProcess;
 
 /// More bytes than the other files contain: a name of 16 bytes, some numbers, the paths of control groups.
 const LONGEST: usize = 64 * 1024;
@@ -165,6 +166,15 @@ pub(super) fn kernel_threads() -> HashSet<String> {
         (stat.is_kernel_thread && stat.parent == 2).then_some(stat.name)
     };
     numbers("/proc").unwrap_or_default().into_iter().filter_map(thread).collect()
+}
+
+/// Returns every visible process.
+pub(super) fn tree() -> Vec<TreeProcess> {
+    let process = |pid: Pid| {
+        let Stat { name, parent, .. } = parse_stat(&slurp(format!("/proc/{pid}/stat"), 1024, LONGEST).ok()?)?;
+        Some(TreeProcess { pid, parent, name })
+    };
+    numbers("/proc").unwrap_or_default().into_iter().filter_map(process).collect()
 }
 
 /// Returns whether a process is the parent of the kernel's threads.

@@ -7,6 +7,7 @@ mod cells;
 mod containers;
 mod events;
 mod json;
+mod kill;
 mod listener_card;
 mod merge;
 mod policy;

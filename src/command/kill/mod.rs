@@ -1,0 +1,270 @@
+//! `portolan kill`: plans, asks, ends what listens on a target, and checks that the ports are free.
+//!
+//! It scans twice. The first scan finds the processes, and each is opened as a pidfd. The plan is made from the second
+//! scan: if that scan shows the same processes, each pidfd refers to the process that owns the socket, also if its pid
+//! is used again later.
+
+mod signals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, anyhow, bail};
+use rustix::process::Signal;
+
+use self::signals::Processes;
+use super::list::{self, MatchMode, MatchedEntries};
+use super::{Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot, watch};
+use crate::cli::{CommonArgs, FilterArgs, KillArgs, ScanArgs, WatchArgs};
+use crate::judge::{HowToStop, KillCaller, KillRefusal, KillStep, Listener, Report, kill_plan};
+use crate::model::{Pid, Stage};
+use crate::observe::{self, Scope, TreeProcess};
+use crate::query::Selection;
+use crate::registry::Registry;
+use crate::render::kill as text;
+
+/// The time that processes have to end after a signal.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The time that a child that owns the port too has to end after the process that started it.
+const CHILDREN: Duration = Duration::from_secs(1);
+/// The number of scans in which the same processes must own the port twice in a row.
+const SCANS: usize = 4;
+/// The directories of the programs that stop units and containers. `PATH` could lead to other programs.
+const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
+/// The socket of Docker on this machine: its client could be set up for another machine.
+const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
+
+pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
+    if common.from.is_some() {
+        bail!("--from: the processes of a snapshot cannot be ended");
+    }
+    if args.filter.targets.is_empty() {
+        bail!("kill needs a target, such as 3000 (see portolan kill --help)");
+    }
+    let registry = registry_source::registry(common)?;
+    let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
+    let mut processes = Processes::default();
+    for _ in 0..SCANS {
+        let (report, matched) = scan(&selection, registry, common)?;
+        let named =
+            report.entries.iter().zip(&matched.keep).filter(|(_, keep)| **keep).map(|(entry, _)| entry);
+        let owners: BTreeSet<Pid> =
+            named.clone().flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+        if named.clone().next().is_none() {
+            return Ok(nothing_listens(&args.filter, &selection, &matched, &report, common));
+        }
+        if owners.iter().all(|pid| processes.is_alive(*pid)) {
+            let places: Vec<String> = named.map(|entry| entry.socket.local.to_string()).collect();
+            return end(args, &places, (&report, &matched), &processes, common, ui, out);
+        }
+        // A process that may not be ended is reported with its listener.
+        let caller = caller();
+        kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
+            .map_err(|all| refused(&all))?;
+        processes.open(owners)?;
+    }
+    bail!("the processes changed between {SCANS} scans; nothing was ended; run again");
+}
+
+fn scan(
+    selection: &Selection,
+    registry: Registry,
+    common: &CommonArgs,
+) -> Result<(Report, MatchedEntries), Error> {
+    // Every listener, because it must be known what else would end.
+    let scope = Scope { details: true, ..Scope::default() };
+    let snapshot = take_snapshot(common, scope.clone())?;
+    list::check_users(selection, &snapshot)?;
+    let report = judged(snapshot, registry, common);
+    let matched = list::matched_entries(&report, &scope, selection, MatchMode::Listeners);
+    Ok((report, matched))
+}
+
+/// Reports that no listener matches.
+fn nothing_listens(
+    filter: &FilterArgs,
+    selection: &Selection,
+    matched: &MatchedEntries,
+    report: &Report,
+    common: &CommonArgs,
+) -> Exit {
+    let unknown = suggestions::unknown_names(selection, &matched.matched, report, common);
+    if unknown.is_empty() {
+        print_message(&format!("{}: no listener; nothing was ended", filter.targets.join(" ")));
+    }
+    unknown.iter().for_each(|line| print_message(line));
+    let is_gap = |stage| matches!(stage, Stage::Sockets | Stage::Namespaces);
+    let is_blind = matched.undecided > 0 || report.snapshot.gaps.iter().any(|gap| is_gap(gap.stage));
+    if is_blind { Exit::Incomplete } else { Exit::Nothing }
+}
+
+/// Returns this program and its ancestors.
+fn caller() -> KillCaller {
+    let parents: BTreeMap<Pid, Pid> =
+        observe::process_tree().iter().map(|process| (process.pid, process.parent)).collect();
+    let mut pids = BTreeSet::new();
+    let mut next = Some(std::process::id());
+    while let Some(pid) = next.filter(|pid| *pid != 0 && pids.insert(*pid)) {
+        next = parents.get(&pid).copied();
+    }
+    KillCaller { uid: rustix::process::geteuid().as_raw(), pids }
+}
+
+fn refused(refused: &[(Listener<'_>, KillRefusal<'_>)]) -> Error {
+    let lines: Vec<String> =
+        refused.iter().map(|(listener, refusal)| text::refusal(listener, refusal)).collect();
+    anyhow!("{}", lines.join("\nportolan: "))
+}
+
+/// Shows the plan, asks, ends the listeners, and checks that their ports are free.
+fn end(
+    args: &KillArgs,
+    places: &[String],
+    (report, matched): (&Report, &MatchedEntries),
+    processes: &Processes,
+    common: &CommonArgs,
+    ui: &Ui,
+    out: &mut dyn Write,
+) -> Result<Exit, Error> {
+    let caller = caller();
+    let steps = kill_plan(&report.entries, |at| matched.keep[at], &report.snapshot, &caller)
+        .map_err(|all| refused(&all))?;
+    let tree = observe::process_tree();
+    for step in &steps {
+        text::step(step, &children(step, &tree), report, &ui.stdout, out)?;
+    }
+    out.flush()?;
+    if args.dry_run {
+        return Ok(Exit::Matched);
+    }
+    if !args.yes && !confirmed()? {
+        print_message("nothing was ended");
+        return Ok(Exit::Nothing);
+    }
+    for step in &steps {
+        match &step.how {
+            HowToStop::Kill { pids, .. } => end_processes(pids, step, processes, args.force)?,
+            how => run_command(how)?,
+        }
+    }
+    let exit = watch::run(&until_free(places), common, ui, out)?;
+    if exit == Exit::Matched {
+        let named: Vec<String> = steps.iter().flat_map(|step| &step.named).map(text::named).collect();
+        writeln!(
+            out,
+            "Ended: {}. The port{} free.",
+            named.join("; "),
+            if places.len() == 1 { " is" } else { "s are" }
+        )?;
+    }
+    Ok(exit)
+}
+
+/// Asks on the terminal.
+fn confirmed() -> Result<bool, Error> {
+    let (stdin, mut stderr) = (io::stdin(), io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        bail!("kill asks before it ends something, and there is no terminal; add --yes");
+    }
+    write!(stderr, "End this? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Returns the descendants of the processes that get a signal, without other owners of the listener.
+fn children(step: &KillStep<'_>, tree: &[TreeProcess]) -> Vec<(Pid, String)> {
+    let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
+    let owners = owners(step);
+    let mut ended: BTreeSet<Pid> = pids.iter().copied().collect();
+    // Each round adds one generation.
+    loop {
+        let next = tree.iter().filter(|process| ended.contains(&process.parent)).map(|process| process.pid);
+        let next: Vec<Pid> = next.filter(|pid| !ended.contains(pid)).collect();
+        if next.is_empty() {
+            break;
+        }
+        ended.extend(next);
+    }
+    let child = |process: &&TreeProcess| {
+        ended.contains(&process.pid) && !pids.contains(&process.pid) && !owners.contains(&process.pid)
+    };
+    tree.iter().filter(child).map(|process| (process.pid, process.name.clone())).collect()
+}
+
+fn owners(step: &KillStep<'_>) -> Vec<Pid> {
+    let sockets = step.named.iter().flat_map(|listener| &listener.sockets);
+    let owners: BTreeSet<Pid> = sockets.flat_map(|entry| entry.socket.owner.pids()).copied().collect();
+    owners.into_iter().collect()
+}
+
+/// Ends processes: SIGTERM to those that started the others, later to the owners that are left, and SIGKILL if that was
+/// asked for.
+fn end_processes(pids: &[Pid], step: &KillStep<'_>, processes: &Processes, force: bool) -> Result<(), Error> {
+    let owners = owners(step);
+    let end = Instant::now() + PATIENCE;
+    let terminate = |pids: &[Pid]| {
+        processes.signal(pids, Signal::TERM)?;
+        // A stopped process would receive the signal only when it continues.
+        processes.signal(pids, Signal::CONT)
+    };
+    terminate(pids)?;
+    if processes.wait(pids, end) && !processes.wait(&owners, (Instant::now() + CHILDREN).min(end)) {
+        terminate(&processes.alive(&owners))?;
+    }
+    if processes.wait(&owners, end) {
+        return Ok(());
+    }
+    let left = processes.alive(&owners);
+    if !force {
+        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        bail!(
+            "pid {}: has not ended {} s after SIGTERM; add --force to send SIGKILL",
+            left.join(", "),
+            PATIENCE.as_secs()
+        );
+    }
+    processes.signal(&left, Signal::KILL)?;
+    processes.wait(&left, Instant::now() + PATIENCE);
+    Ok(())
+}
+
+/// Stops a unit or a container with the program of its manager.
+fn run_command(how: &HowToStop<'_>) -> Result<(), Error> {
+    let Some((program, words)) = how.command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))
+    else {
+        return Ok(());
+    };
+    let path =
+        DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file());
+    let path = path.ok_or_else(|| anyhow!("{program}: not found in {}", DIRECTORIES.join(", ")))?;
+    let mut command = Command::new(&path);
+    if program == "docker" {
+        command.args(DOCKER);
+    }
+    let status = command
+        .args(words)
+        .stdout(io::stderr())
+        .status()
+        .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    if !status.success() {
+        bail!("{}: {status}", path.display());
+    }
+    Ok(())
+}
+
+/// Returns the arguments of a wait until these addresses are free.
+fn until_free(places: &[String]) -> WatchArgs {
+    let filter = FilterArgs { targets: places.to_vec(), ..FilterArgs::default() };
+    WatchArgs {
+        scan: ScanArgs { filter, ..ScanArgs::default() },
+        interval: None,
+        until_listening: false,
+        until_free: true,
+        timeout: Some(PATIENCE),
+    }
+}

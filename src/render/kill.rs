@@ -1,0 +1,86 @@
+//! What `kill` is about to end, and why it does not end something.
+
+use std::io::{self, Write};
+
+use super::labelled::labelled;
+use super::listener_card::{heading, others, places, process, what_runs};
+use super::start_text::how_to_stop;
+use super::{Style, process_name, sanitize};
+use crate::findings::text::first_of;
+use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
+use crate::model::{Owner, Pid};
+
+/// The maximum number of listeners and of processes that a line names.
+const FEW: usize = 6;
+/// The operating system whose commands are shown: `kill` runs on no other.
+const OS: &str = "linux";
+
+/// Writes what a step ends. `children` are the processes that were started by those that get a signal.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn step(
+    step: &KillStep<'_>,
+    children: &[(Pid, String)],
+    report: &Report,
+    style: &Style,
+    w: &mut dyn Write,
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for listener in &step.named {
+        lines.extend(heading(listener, style));
+        lines.extend(labelled("Process", &process(listener, report), style));
+        let others = others(listener);
+        if !others.is_empty() {
+            lines.extend(labelled("", &others, style));
+        }
+    }
+    let also: Vec<String> = step.others.iter().map(named).collect();
+    let children: Vec<String> =
+        children.iter().map(|(pid, name)| format!("{} (pid {pid})", process_name(Some(name)))).collect();
+    let mut add = |label: &str, text: String| lines.extend(labelled(label, &text, style));
+    add("To stop", how_to_stop(&step.how, OS));
+    if let HowToStop::Units(units) = &step.how
+        && let Some(socket) = units.iter().find(|unit| unit.ends_with(".socket"))
+    {
+        add("", format!("{} is stopped too: systemd would start the service again", sanitize(socket)));
+    }
+    if !also.is_empty() {
+        add("Ends too", first_of(&also, FEW));
+    }
+    if !children.is_empty() {
+        add("Children", format!("{}: started by it, get no signal", first_of(&children, FEW)));
+    }
+    lines.iter().try_for_each(|line| writeln!(w, "{line}"))
+}
+
+/// Returns a listener in a few words: `nginx on tcp *:80`.
+#[must_use]
+pub fn named(listener: &Listener<'_>) -> String {
+    format!("{} on {}", sanitize(&what_runs(listener)), places(listener))
+}
+
+/// Returns why a listener is not ended, and what the user can do.
+#[must_use]
+pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
+    let why = match refusal {
+        KillRefusal::Hidden => match listener.first().socket.owner {
+            Owner::Unaccounted => "no process that has its socket was found; see portolan audit".to_owned(),
+            _ => "its process is not visible; run with sudo".to_owned(),
+        },
+        KillRefusal::PartlyHidden => {
+            let socket = &listener.first().socket;
+            let user =
+                super::user(socket.user.as_deref(), socket.uid).unwrap_or_else(|| "another user".to_owned());
+            format!("user {user} created its socket, and no process of {user} is visible; run with sudo")
+        }
+        KillRefusal::NoCommand(HowToStop::Kernel) => "its socket belongs to the kernel".to_owned(),
+        KillRefusal::NoCommand(HowToStop::FirstProcess) => "pid 1 runs the whole system".to_owned(),
+        KillRefusal::NoCommand(how) => format!("stop it yourself: {}", how_to_stop(how, OS)),
+        KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", how_to_stop(how, OS)),
+        KillRefusal::Own(pid) => {
+            format!("its process (pid {pid}) is portolan itself or started it; end it by hand")
+        }
+    };
+    format!("{}: not ended: {why}", named(listener))
+}

@@ -1,0 +1,112 @@
+//! What `kill` shows and refuses.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use snapbox::str;
+
+use super::super::fixtures::*;
+use super::super::*;
+use super::listener_card::{held, of};
+use crate::judge::{KillCaller, kill_plan};
+use crate::model::*;
+
+/// Returns what `kill` shows for all of these sockets, or why it refuses.
+fn shown(snapshot: &Snapshot, caller: &KillCaller) -> String {
+    let report = report(snapshot);
+    let plan = kill_plan(&report.entries, |_| true, &report.snapshot, caller);
+    match plan {
+        Ok(steps) => text(|w| {
+            let children = [(900, "sleep".to_owned())];
+            steps.iter().try_for_each(|step| kill::step(step, &children, &report, &Style::default(), w))
+        }),
+        Err(refused) => refused.iter().map(|(listener, why)| kill::refusal(listener, why) + "\n").collect(),
+    }
+}
+
+fn root() -> KillCaller {
+    KillCaller { uid: 0, pids: BTreeSet::from([7000, 7001]) }
+}
+
+fn in_unit(pid: Pid, unit: &str) -> Process {
+    Process {
+        unit: Some(unit.to_owned()),
+        uid: Some(1000),
+        user: Some("ann".into()),
+        ..process(pid, "server")
+    }
+}
+
+#[test]
+fn what_is_ended() {
+    let id = "3f".repeat(32);
+    let mut by_socket = socket("tcp/0.0.0.0:22", held(&[1, 41]));
+    let attributes = SocketAttributes { unit: Some("ssh.socket".into()), ..(*by_socket.attributes).clone() };
+    by_socket.attributes = Arc::new(attributes);
+    let snapshot = of(
+        vec![
+            socket("tcp/0.0.0.0:80", held(&[35])),
+            by_socket,
+            socket("tcp/0.0.0.0:6000", held(&[36])),
+            socket("tcp/0.0.0.0:8080", held(&[37])),
+        ],
+        vec![
+            process(1, "systemd"),
+            in_unit(35, "nginx.service"),
+            process(36, "node"),
+            Process { container: Some(id), ..process(37, "web") },
+            Process { unit: Some("ssh.service".into()), ..process(41, "sshd") },
+        ],
+    );
+    assert_snapshot(
+        shown(&snapshot, &root()),
+        str![[r#"
+tcp 0.0.0.0:22  OpenSSH server (sshd)
+  Process     sshd (pid 41, user root), since 10:00 UTC today (2 h)
+              and systemd (pid 1, user root)
+  To stop     systemctl stop ssh.socket ssh
+              ssh.socket is stopped too: systemd would start the service again
+  Children    sleep (pid 900): started by it, get no signal
+tcp 0.0.0.0:80  server
+  Process     server (pid 35, user ann), since 10:00 UTC today (2 h)
+  To stop     systemctl stop nginx
+  Children    sleep (pid 900): started by it, get no signal
+tcp 0.0.0.0:6000  node
+  Process     node (pid 36, user root), since 10:00 UTC today (2 h)
+  To stop     kill 36
+  Children    sleep (pid 900): started by it, get no signal
+tcp 0.0.0.0:8080  web
+  Process     web (pid 37, user root), since 10:00 UTC today (2 h)
+  To stop     kill 37
+  Children    sleep (pid 900): started by it, get no signal
+
+"#]],
+    );
+}
+
+#[test]
+fn what_is_refused() {
+    let mut texts = String::new();
+    for (socket, process) in [
+        (socket("tcp/0.0.0.0:1", Owner::Hidden), None),
+        (socket("tcp/0.0.0.0:2", Owner::Kernel), None),
+        (socket("tcp/0.0.0.0:3", Owner::Unaccounted), None),
+        (socket("tcp/0.0.0.0:4", held(&[1])), Some(process(1, "init"))),
+        (socket("tcp/0.0.0.0:5", held(&[7001])), Some(process(7001, "bash"))),
+        (socket("tcp/0.0.0.0:6", held(&[34])), Some(in_unit(34, "user@1000.service/app.service"))),
+    ] {
+        texts += &shown(&of(vec![socket], process.into_iter().collect()), &root());
+    }
+    assert_snapshot(
+        texts,
+        str![[r#"
+program hidden on tcp 0.0.0.0:1: not ended: its process is not visible; run with sudo
+kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
+unknown program on tcp 0.0.0.0:3: not ended: no process that has its socket was found; see portolan audit
+init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
+bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan itself or started it; end it by hand
+server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app   (as user ann)
+
+"#]],
+    );
+}
