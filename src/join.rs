@@ -55,6 +55,12 @@ impl Entry {
         order(&self.socket, &other.socket)
     }
 
+    /// Returns the registry's verdict on the port; `None` for a socket without a port.
+    #[must_use]
+    pub fn port_verdict(&self) -> Option<&PortVerdict> {
+        self.socket.port().map(|_| &*self.verdict)
+    }
+
     /// Returns the findings, most severe first.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

@@ -50,7 +50,7 @@ pub mod internals {
     pub mod findings {
         pub use crate::findings::{
             Evidence, Finding, FindingKind, Flag, RunningProgram, change, file, identity, policy, reach,
-            registry,
+            registry, socket,
         };
     }
 

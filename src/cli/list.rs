@@ -14,6 +14,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan list --user www-data --not ssh       sockets of this user, without ssh
   portolan list -at --state established         connections, with their direction
   portolan list --group                         connections per listener
+  sudo portolan list --raw                      programs that receive packets without a port
   portolan list --columns port,exe --sort port  these columns, in this order
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
@@ -103,6 +104,7 @@ impl FilterArgs {
             not: &self.not,
             protocols,
             families,
+            raw: false,
             either_end,
             foreign_options: ForeignOptions {
                 inet: &self.inet,
@@ -227,6 +229,9 @@ pub struct ListArgs {
     /// The filters and the scan options.
     #[command(flatten)]
     pub scan: ScanArgs,
+    /// List raw and packet sockets, which receive packets without a port, and their processes (Linux)
+    #[arg(short = 'w', long, hide_short_help = true, help_heading = "Filters")]
+    pub raw: bool,
     /// Show how many connections each listener has
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub group: bool,

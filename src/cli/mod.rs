@@ -94,7 +94,7 @@ Examples:
 
 Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and everything could be seen; 2 usage or other error; 3 nothing matched, but not everything could be seen.
 
-Portolan inspects sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP. It does not inspect raw, packet, ICMP (ping), Unix, vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets.";
+Portolan inspects sockets of TCP (MPTCP included), UDP, UDP-Lite, SCTP and DCCP, and on Linux raw and packet sockets (--raw, audit). It does not inspect ICMP (ping), Unix, vsock, Bluetooth, TIPC, RDS, SMC, XDP and netlink sockets.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
 use crate::judge;
 use crate::judge::audit::{Audit, AuditVerdict, Subject};
-use crate::model::{HostScope, Namespaces};
+use crate::model::{HostScope, Namespaces, State};
 use crate::observe::{self, Scope};
 use crate::policy;
 use crate::query::Selection;
@@ -49,7 +49,9 @@ pub(super) fn run(
     // compared.
     let people = matches!(common.output, Output::Table | Output::Metrics);
     let details = !people || args.policy.is_some() || baseline.is_some();
-    let scope = Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
+    let mut scope =
+        Scope { details, namespaces, packages: true, part: HostScope::Machine, ..Scope::default() };
+    scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if let (Some(path), Some(baseline)) = (&args.baseline, &baseline) {
         diff::same_host(&path.display().to_string(), baseline, &snapshot, args.other_host)?;
@@ -155,7 +157,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
     if matches!(common.output, Output::Csv | Output::Wide) {
         return said("audit: no such output format (expected table, json, ndjson, sarif or metrics)");
     }
-    if selection.states().any(|state| !state.holds_port()) {
+    if selection.states().any(|state| !state.is_judged()) {
         return said("audit covers listeners only; to list connections use portolan -a");
     }
     if selection.values("flag").next().is_some() {
@@ -173,7 +175,7 @@ fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSe
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {
         Subject::Entry(entry) => {
-            entry.socket.state.holds_port() && selection.test(&subject, &mut matched).is_yes()
+            entry.socket.state.is_judged() && selection.test(&subject, &mut matched).is_yes()
         }
         Subject::NoListener { .. } => !selection.test(&subject, &mut HashSet::new()).is_no(),
     });

@@ -4,12 +4,15 @@ use std::io::Write;
 
 use super::{Error, Exit, Ui, take_snapshot};
 use crate::cli::{CommonArgs, Without};
-use crate::model::SNAPSHOT_SCHEMA;
+use crate::model::{SNAPSHOT_SCHEMA, State};
 use crate::observe::Scope;
 use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
-    let mut snapshot = take_snapshot(common, Scope { details: true, ..Scope::default() })?;
+    let mut scope = Scope { details: true, ..Scope::default() };
+    // An audit of the snapshot judges sockets without a port too.
+    scope.states.push(State::Raw);
+    let mut snapshot = take_snapshot(common, scope)?;
     if common.leaves_out(Without::Cmdline) {
         snapshot.processes.iter_mut().for_each(|process| process.cmdline.clear());
     }

@@ -40,7 +40,7 @@ pub(super) fn run(
     // A connection may use the port, or prevent a program from binding it.
     let names_numbers = targets.iter().any(|target| target.ports().is_some());
     let states =
-        if names_numbers && common.from.is_none() { State::ALL.to_vec() } else { Scope::default().states };
+        if names_numbers && common.from.is_none() { State::with_ports() } else { Scope::default().states };
     let scope = Scope { ports: scope(&targets), details: true, states, ..Scope::default() };
     let mut report = judged(take_snapshot(common, scope)?, registry, common);
     let mut entries = Places::new();
@@ -222,7 +222,7 @@ fn place(entry: &Entry) -> (u16, Protocol) {
 
 /// Returns TCP and UDP always, and other protocols if they are registered or if a program listens on them.
 fn protocols(asked: Option<Protocol>, port: u16, report: &Report) -> impl Iterator<Item = Protocol> {
-    Protocol::ALL.into_iter().filter(move |protocol| match asked {
+    Protocol::WITH_PORTS.into_iter().filter(move |protocol| match asked {
         Some(asked) => asked == *protocol,
         None => {
             matches!(protocol, Protocol::Tcp | Protocol::Udp)

@@ -163,9 +163,11 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
     let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =
         &snapshot.scope;
     let mut gaps = Vec::new();
-    // Only Linux has published ports. The scan finds them together with the listeners.
-    let wanted: Vec<State> =
-        scope.states.iter().copied().filter(|state| *state != State::Published).collect();
+    // Only Linux has published ports. The scan finds them together with the listeners. Other systems list no socket
+    // without a port.
+    let is_linux = snapshot.host.os == "linux";
+    let mut wanted = scope.states.clone();
+    wanted.retain(|state| *state != State::Published && (is_linux || *state != State::Raw));
     for (of, lost) in [
         ("sockets of", missing(&scope.protocols, protocols, Protocol::name)),
         ("sockets of", missing(&scope.families, families, Family::name)),
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(report_text(&snapshot, |_| {}), [""; 0]);
         assert_eq!(
             report_text(&snapshot, all),
-            ["sockets in the state established, syn-sent, syn-recv, fin-wait1, fin-wait2, time-wait, \
+            ["sockets in the state raw, established, syn-sent, syn-recv, fin-wait1, fin-wait2, time-wait, \
               close-wait, last-ack, closing, close"]
         );
         let some: fn(&mut Scope) = |scope| scope.ports = Some(vec![PortRange { low: 10, high: 12 }]);

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 
 use super::{Error, Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
+use crate::findings::socket::Sniffer;
+use crate::findings::{FindingKind, Flag};
 use crate::judge::{Entry, Listener, Report};
 use crate::model::{Direction, Owner, Protocol, Snapshot, Stage, State};
 use crate::observe::{self, Scope};
@@ -22,7 +24,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         return Err(Error::msg("--brief: has columns of its own; leave out --columns"));
     }
     let registry = registry_source::registry(common)?;
-    let selection = selection(&args.scan, &registry, common)?;
+    let selection = selection(&args.scan, args.raw, &registry, common)?;
     if args.pids {
         check_pids(args, common, &selection)?;
     }
@@ -35,7 +37,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         false => MatchMode::Sockets,
     };
     if wanted != MatchMode::Sockets {
-        scope.states = State::ALL.to_vec();
+        scope.states = State::with_ports();
     }
     // A saved snapshot that contains only listeners can answer questions about listeners, so it is not incomplete.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
@@ -115,9 +117,10 @@ fn takes_card(args: &ListArgs, common: &CommonArgs, ui: &Ui) -> bool {
     is_table && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST)
 }
 
-/// Parses the filters of a listing or a watch.
+/// Parses the filters of a listing or a watch; `raw` selects the sockets without a port.
 pub(super) fn selection(
     args: &ScanArgs,
+    raw: bool,
     registry: &Registry,
     common: &CommonArgs,
 ) -> Result<Selection, Error> {
@@ -125,7 +128,7 @@ pub(super) fn selection(
         *name == "state" && values.iter().any(|value| value.eq_ignore_ascii_case("established"))
     };
     let either_end = args.all || args.filter.fields.values.iter().any(connections);
-    parsed(&args.filter.typed_filters(either_end), registry, common)
+    parsed(&TypedFilters { raw, ..args.filter.typed_filters(either_end) }, registry, common)
 }
 
 /// Parses filters, and looks up their names among the network interfaces of this machine.
@@ -290,15 +293,19 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
         scope.protocols.retain(|protocol| match protocol {
             Protocol::Tcp => args.tcp,
             Protocol::Udp | Protocol::Udplite => args.udp,
-            Protocol::Sctp | Protocol::Dccp => false,
+            Protocol::Sctp | Protocol::Dccp | Protocol::Raw | Protocol::Packet => false,
         });
     }
     let states: Vec<State> = selection.states().collect();
-    if states.iter().any(|state| !state.holds_port()) {
+    if states.iter().any(|state| !state.is_judged()) {
         // The direction of a connection is known only if the scan covers the listeners too.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;
+    }
+    // Only sockets without a port have this finding.
+    if selection.values("flag").any(|code| Flag::find(code) == Some(Sniffer::FLAG)) {
+        scope.states.push(State::Raw);
     }
     scope
 }

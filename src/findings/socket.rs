@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::{FEW, first_of};
 use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
-use crate::model::{Device, PortRange, Severity};
+use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 
 /// A specific address takes traffic from another program's wildcard on the same port; both listeners have the finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -162,4 +162,91 @@ impl FindingKind for BoundOnly {
     }
 }
 
-family!(Socket: Shadowed, Shared, BacklogFull, BoundOnly);
+/// A program receives packets without a port, through a raw or packet socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sniffer {
+    /// The process.
+    pub pid: Pid,
+    /// The name of the program file, or else of the process.
+    pub program: String,
+    /// The use for which the program is known; `None` if it is not known to receive packets.
+    pub known_as: Option<&'static str>,
+    /// The name of the packets that it receives: `all`, `tcp`, `icmp`.
+    pub receives: String,
+    /// The device that the socket is bound to; `None` for every device.
+    pub device: Option<Device>,
+    /// The devices that the socket has set to receive packets for other machines.
+    pub promiscuous: Vec<Device>,
+    /// The technique of MITRE ATT&CK, unless the program is known for another use than reading traffic.
+    pub attack: Option<&'static str>,
+    /// The kind of the socket.
+    #[serde(skip)]
+    pub protocol: Protocol,
+    /// The severity by the program and by the packets.
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+impl FindingKind for Sniffer {
+    const INFO: FindingInfo = FindingInfo {
+        code: "sniffer",
+        family: FindingFamily::Socket,
+        severity: Severity::Warning,
+        on_loopback: OnLoopback::Lower,
+        description: "a program can receive packets without a port, through a raw or packet socket",
+        why: "The socket gets copies of packets for other programs. A backdoor can wait for a \
+            command this way without an open port.",
+        remedy: "if the program has no reason to receive packets, find out who started it, and end it",
+    };
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn sentence(&self) -> String {
+        let Sniffer { pid, program, known_as, .. } = self;
+        let known = match known_as {
+            Some(known_as) => format!("{program} (pid {pid}, {known_as})"),
+            None => format!("{program} (pid {pid})"),
+        };
+        let mut said = format!("{known} can receive {}.", self.packets());
+        if !self.promiscuous.is_empty() {
+            let devices: Vec<String> = self.promiscuous.iter().map(|device| device.to_string()).collect();
+            said.push_str(&format!(
+                " It has set {} to receive packets for other machines too (promiscuous mode).",
+                first_of(&devices, FEW)
+            ));
+        }
+        if known_as.is_none() {
+            said.push_str(" The program is not known to do so.");
+        }
+        said
+    }
+}
+
+impl Sniffer {
+    /// Returns the packets as a phrase: `every packet on eth0`.
+    fn packets(&self) -> String {
+        let name = self.receives.as_str();
+        let packets = match (self.protocol, name) {
+            (Protocol::Packet, "all") => "every packet".to_owned(),
+            (Protocol::Packet, "ip") => "every IPv4 packet".to_owned(),
+            (Protocol::Packet, "ipv6") => "every IPv6 packet".to_owned(),
+            (_, "ipv6-icmp") => "every ICMPv6 packet".to_owned(),
+            (Protocol::Packet, other) if other.starts_with("0x") => {
+                format!("every packet of the EtherType {other}")
+            }
+            (_, number) if number.starts_with(|c: char| c.is_ascii_digit()) => {
+                format!("every packet of the protocol {number}")
+            }
+            (_, other) => format!("every {} packet", other.to_uppercase()),
+        };
+        match (self.protocol, self.device.as_deref()) {
+            (Protocol::Packet, Some(device)) => format!("{packets} on {device}"),
+            (Protocol::Packet, None) => format!("{packets} on every network device"),
+            _ => format!("{packets} for this machine"),
+        }
+    }
+}
+
+family!(Socket: Shadowed, Shared, BacklogFull, BoundOnly, Sniffer);

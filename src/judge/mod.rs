@@ -8,6 +8,7 @@ mod how_to_stop;
 mod identity_rules;
 mod kill_plan;
 mod listener;
+mod packet_rules;
 mod program_identity;
 mod published;
 mod reach;
@@ -112,7 +113,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     for entry in &mut entries {
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));
-        let usual = behind.is_none().then(|| program_identity::usual(entry, processes)).flatten();
+        let usual = (behind.is_none() && entry.socket.port().is_some())
+            .then(|| program_identity::usual(entry, processes))
+            .flatten();
         let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
         let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
         let reach = firewalls.reach(&entry.socket, forwards_to);

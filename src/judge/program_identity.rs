@@ -104,9 +104,9 @@ impl Identities {
         IdentifiedProcess { process, identity: identity.clone() }
     }
 
-    /// Returns the processes of a listener; none for a connection.
+    /// Returns the processes of a listener, or of a socket without a port; none for a connection.
     pub(super) fn processes<'o>(&mut self, listener: &'o Entry) -> Vec<IdentifiedProcess<'o>> {
-        if !listener.socket.state.holds_port() {
+        if !listener.socket.state.is_judged() {
             return Vec::new();
         }
         listener.processes.iter().map(|process| self.identify(process)).collect()

@@ -3,9 +3,12 @@
 //! Rules that compare listeners with each other are in [`super::socket_sharing`].
 
 use super::subject::JudgedListener;
-use super::{danger_rules, file_rules, identity_rules, registry_rules, severity, socket_rules, tool_rules};
+use super::{
+    danger_rules, file_rules, identity_rules, packet_rules, registry_rules, severity, socket_rules,
+    tool_rules,
+};
 use crate::findings::{Evidence, Finding, FindingFamily};
-use crate::model::Owner;
+use crate::model::{Owner, State};
 
 /// Decides one finding: returns its evidence, or `None` if the listener does not have it.
 type RuleFn = fn(&JudgedListener<'_>) -> Option<Evidence>;
@@ -30,14 +33,26 @@ const RULES: &[RuleFn] = &[
     socket_rules::bound_only,
 ];
 
+/// The rules for a socket without a port: they are about its program.
+const RULES_WITHOUT_PORT: &[RuleFn] = &[
+    packet_rules::sniffer,
+    tool_rules::masquerading,
+    file_rules::runs_from_memory,
+    file_rules::writable_executable,
+    file_rules::deleted_executable,
+    file_rules::modified_executable,
+];
+
 /// Returns every finding on one listener. A connection has none: its port was not chosen on purpose.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
-    if !subject.listener.socket.state.holds_port() {
-        return Vec::new();
-    }
+    let rules = match subject.listener.socket.state {
+        State::Raw => RULES_WITHOUT_PORT,
+        state if state.holds_port() => RULES,
+        _ => return Vec::new(),
+    };
     let trust = severity::trust(subject.processes);
     let is_owner_hidden = subject.listener.socket.owner == Owner::Hidden;
-    let evidence = RULES.iter().filter_map(|rule| rule(subject));
+    let evidence = rules.iter().filter_map(|rule| rule(subject));
     let findings = evidence.map(|evidence| {
         let finding = severity::finding(evidence, subject.listener.exposure, trust);
         let rests_on_owner = finding.flag().family() == FindingFamily::Registry;

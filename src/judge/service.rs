@@ -7,11 +7,17 @@ use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
 use crate::model::{ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped};
+use crate::registry::tools::packet_program;
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is
 /// not the service.
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
+    if listener.socket.port().is_none() {
+        let known = |process: &IdentifiedProcess<'_>| packet_program(&process.command_line()?);
+        let product = Some(processes.iter().find_map(known)?.what);
+        return Some(ListenerService { name: None, product, by: ServiceBy::Process });
+    }
     let registered: Vec<_> = listener.verdict.assignments.iter().map(|assigned| assigned.service).collect();
     if listener.socket.owner == Owner::Hidden {
         let program = by_unit(listener)?;

@@ -48,7 +48,7 @@ pub(super) fn trust(processes: &[IdentifiedProcess<'_>]) -> Trust {
     processes.iter().map(trust_in).min().unwrap_or(Trust::Unproven)
 }
 
-fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
+pub(super) fn trust_in(identified: &IdentifiedProcess<'_>) -> Trust {
     let process = identified.process;
     match (identified.is_known(), is_system_file(process)) {
         _ if identified.is_replaceable() => Trust::Replaceable,

@@ -28,7 +28,7 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
     let named: BTreeSet<Pid> = known.iter().flat_map(|gap| &gap.pids).copied().collect();
     let mut missing: BTreeMap<Missing, BTreeSet<Pid>> = BTreeMap::new();
     let mut seen = HashSet::new();
-    for entry in entries.iter().filter(|entry| entry.socket.state.holds_port()) {
+    for entry in entries.iter().filter(|entry| entry.socket.state.is_judged()) {
         for pid in entry.socket.owner.pids().iter().filter(|pid| seen.insert(**pid)) {
             // The processes of an entry are in rising order of pid.
             let at = entry.processes.binary_search_by_key(pid, |process| process.pid);

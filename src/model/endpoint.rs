@@ -23,10 +23,24 @@ named! {
         Sctp = "sctp",
         /// RFC 4340.
         Dccp = "dccp",
+        /// Not a transport protocol: a socket that receives the packets of one protocol of IP, below the ports.
+        Raw = "raw",
+        /// Not a transport protocol: a socket that receives the packets of network devices, below IP.
+        Packet = "packet",
     }
 }
 
 impl Protocol {
+    /// The protocols whose sockets have a port.
+    pub const WITH_PORTS: [Protocol; 5] =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Udplite, Protocol::Sctp, Protocol::Dccp];
+
+    /// Returns whether sockets of the protocol have a port.
+    #[must_use]
+    pub const fn has_ports(self) -> bool {
+        !matches!(self, Protocol::Raw | Protocol::Packet)
+    }
+
     /// Returns whether the protocol is UDP or UDP-Lite. Their sockets receive data without accepting connections
     /// first.
     #[must_use]
@@ -50,15 +64,17 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Parses the name of a protocol that has ports.
 impl FromStr for Protocol {
     type Err = BadEndpoint;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        Protocol::ALL
-            .into_iter()
-            .find(|p| p.name().eq_ignore_ascii_case(s))
-            .ok_or(BadEndpoint("unknown protocol"))
+        named_protocol(s).filter(|protocol| protocol.has_ports()).ok_or(BadEndpoint("unknown protocol"))
     }
+}
+
+fn named_protocol(name: &str) -> Option<Protocol> {
+    Protocol::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
 }
 
 named! {
@@ -151,14 +167,15 @@ impl Deref for Device {
 }
 
 /// The local end of a socket. `Display` and `FromStr` round-trip:
-/// `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`, `udp/0.0.0.0%lo:53`.
+/// `tcp/127.0.0.1:5432`, `udp/[fe80::1%eth0]:546`, `udp/0.0.0.0%lo:53`, `raw/0.0.0.0`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Local address as bound; a v4-mapped address stays an IPv6 address.
+    /// Local address as bound; a v4-mapped address stays an IPv6 address. A packet socket has none: the wildcard
+    /// address stands for it.
     pub address: IpAddr,
-    /// Local port in host order.
+    /// Local port in host order; 0 if the protocol has no ports.
     pub port: u16,
     /// The device that the socket is bound to, by name (or `#N` if index N has no name here).
     pub device: Option<Device>,
@@ -177,7 +194,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:{}", self.protocol, host(self.address, self.device.as_deref()), self.port)
+        write!(f, "{}/{}", self.protocol, host(self.address, self.device.as_deref()))?;
+        if self.protocol.has_ports() { write!(f, ":{}", self.port) } else { Ok(()) }
     }
 }
 
@@ -212,10 +230,14 @@ impl FromStr for Endpoint {
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let (protocol, rest) = s.split_once('/').ok_or(BadEndpoint("no protocol"))?;
-        let protocol = protocol.parse()?;
-        // The port follows the last colon: a device name cannot contain a colon (dev_valid_name, net/core/dev.c).
-        let (host, port) = rest.rsplit_once(':').ok_or(BadEndpoint("no port"))?;
-        let port = port.parse().map_err(|_| BadEndpoint("port is not 0 to 65535"))?;
+        let protocol = named_protocol(protocol).ok_or(BadEndpoint("unknown protocol"))?;
+        let (host, port) = if protocol.has_ports() {
+            // The port follows the last colon: a device name cannot contain a colon (dev_valid_name, net/core/dev.c).
+            let (host, port) = rest.rsplit_once(':').ok_or(BadEndpoint("no port"))?;
+            (host, port.parse().map_err(|_| BadEndpoint("port is not 0 to 65535"))?)
+        } else {
+            (rest, 0)
+        };
         let (host, six) = match host.strip_prefix('[').map(|h| h.strip_suffix(']')) {
             Some(Some(inner)) => (inner, true),
             Some(None) => return Err(BadEndpoint("bracket left open")),
@@ -257,6 +279,8 @@ mod tests {
             "tcp/[::]:0",
             "sctp/[::ffff:10.0.0.1]:65535",
             "udplite/224.0.0.251:5353",
+            "raw/[::]",
+            "packet/0.0.0.0%eth0",
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), text);
@@ -274,6 +298,7 @@ mod tests {
             "tcp/::1:22",
             "icmp/1.2.3.4:1",
             "tcp/[::1:22",
+            "raw/0.0.0.0:1",
             "tcp/1.2.3.4%:22",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text:?} parsed");

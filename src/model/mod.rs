@@ -18,6 +18,7 @@ mod process;
 mod program;
 pub(crate) mod python_modules;
 mod reach;
+mod received_packets;
 mod replaceable_by;
 mod scope;
 mod severity;
@@ -48,6 +49,7 @@ pub use process::{
 };
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
 pub use reach::{Reach, ReachKind};
+pub use received_packets::ReceivedPackets;
 pub use replaceable_by::ReplaceableBy;
 pub use scope::{HostScope, Namespaces, Scope};
 pub use severity::Severity;

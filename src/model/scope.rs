@@ -33,7 +33,7 @@ pub enum Namespaces {
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// Only sockets of these protocols.
+    /// Only sockets of these protocols. Raw and packet sockets are listed by their state.
     pub protocols: Vec<Protocol>,
     /// Only sockets of these families.
     pub families: Vec<Family>,
@@ -71,7 +71,7 @@ impl Default for Scope {
     /// Returns the scope of every listener in this network namespace, with the programs that own them.
     fn default() -> Self {
         Scope {
-            protocols: Protocol::ALL.to_vec(),
+            protocols: Protocol::WITH_PORTS.to_vec(),
             families: vec![Family::Ipv4, Family::Ipv6],
             states: State::ALL.into_iter().filter(|state| state.holds_port()).collect(),
             ports: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Endpoint, Exposure, Pid, Protocol, named, unmapped};
+use super::{Endpoint, Exposure, Pid, Protocol, ReceivedPackets, named, unmapped};
 
 named! {
     /// The state of a socket. Only TCP has the connection states.
@@ -20,6 +20,8 @@ named! {
         Bound = "bound",
         /// Not a socket: a kernel rule forwards the traffic to the port to another address or port.
         Published = "published",
+        /// Receives packets below the ports: a raw or a packet socket.
+        Raw = "raw",
         /// TCP: both sides have agreed. The kernel also gives this state to a datagram socket with a peer.
         Established = "established",
         /// TCP: a request was sent.
@@ -49,6 +51,18 @@ impl State {
     #[must_use]
     pub const fn accepts_traffic(self) -> bool {
         matches!(self, State::Listen | State::Unconnected | State::Published)
+    }
+
+    /// Returns whether rules judge a socket in this state: it is not a connection.
+    #[must_use]
+    pub const fn is_judged(self) -> bool {
+        self.holds_port() || matches!(self, State::Raw)
+    }
+
+    /// Returns every state of a socket that has a port.
+    #[must_use]
+    pub fn with_ports() -> Vec<State> {
+        State::ALL.into_iter().filter(|state| *state != State::Raw).collect()
     }
 
     /// Returns whether listings without connections contain a socket in this state: it accepts traffic, or is bound
@@ -185,6 +199,9 @@ pub struct SocketAttributes {
     /// The destination to which the kernel forwards the traffic, for a published port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
+    /// The packets that a raw or packet socket receives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receives: Option<ReceivedPackets>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -245,6 +262,8 @@ struct SavedSocket {
     queues: Option<Queues>,
     #[serde(default)]
     forwarding: Option<Forwarding>,
+    #[serde(default)]
+    receives: Option<ReceivedPackets>,
     owner: Owner,
 }
 
@@ -252,7 +271,7 @@ impl From<SavedSocket> for Socket {
     fn from(saved: SavedSocket) -> Self {
         let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
         let SavedSocket { uid, user, netns, cgroup, on_loopback, transparent, unit, .. } = saved;
-        let SavedSocket { container, forwarding, .. } = saved;
+        let SavedSocket { container, forwarding, receives, .. } = saved;
         let attributes = Arc::new(SocketAttributes {
             uid,
             user,
@@ -263,6 +282,7 @@ impl From<SavedSocket> for Socket {
             unit,
             container,
             forwarding,
+            receives,
         });
         Socket { local, peer, state, mptcp, attributes, inode, cookie, v6only, queues, owner }
     }
@@ -314,6 +334,18 @@ impl Socket {
             Some(false) => Exposure::of(self.local.address, None),
             None => Exposure::of(self.local.address, self.local.device.as_deref()),
         }
+    }
+
+    /// Returns the local port; `None` if the protocol has no ports.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.local.protocol.has_ports().then_some(self.local.port)
+    }
+
+    /// Returns the local address; `None` for a packet socket, which receives packets of any address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        (self.local.protocol != Protocol::Packet).then_some(self.local.address)
     }
 
     /// Returns whether both sockets are on one port of one protocol in one network namespace.

@@ -13,7 +13,7 @@ use crate::findings::Finding;
 use crate::findings::policy::Unexpected;
 use crate::judge::Entry;
 use crate::judge::audit::{Accepted, Audit, AuditFinding, Subject};
-use crate::model::{Gap, Severity, Snapshot, Stage};
+use crate::model::{Gap, Severity, Snapshot, Stage, State};
 use crate::query::Answer;
 
 /// Returns the day of a snapshot (UTC).
@@ -113,6 +113,12 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
             Decision::Refused { over } => {
                 audit.findings.push(unexpected(listener, over, &rules, snapshot));
             }
+        }
+    }
+    // A socket without a port is not a listener, so it needs no rule; a rule for its program can accept its findings.
+    for socket in report.entries.iter().filter(|entry| entry.socket.state == State::Raw) {
+        if let Decision::Allowed(rule) = decide(&rules, socket, snapshot) {
+            allowed.insert(ptr::from_ref(socket), rule);
         }
     }
     let grades = in_force(&policy.rules, snapshot, today);

@@ -449,7 +449,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
-    text.parse().map_err(|_| one_of(&Protocol::ALL.map(Protocol::name)))
+    text.parse().map_err(|_| one_of(&Protocol::WITH_PORTS.map(Protocol::name)))
 }
 
 fn exposure(text: &str) -> Result<Exposure, String> {

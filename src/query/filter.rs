@@ -3,13 +3,15 @@
 use super::fields::{FIELDS, Field, Test};
 use super::target::Target;
 use super::{Answer, Subject, conditions, names};
-use crate::model::{Family, PortRange, Protocol};
+use crate::model::{Family, PortRange, Protocol, State};
 use crate::registry::Registry;
 
 pub(super) enum Filter {
     Target(Box<Target>),
     Family(Family),
     Protocol(Protocol),
+    /// A socket without a port.
+    WithoutPort,
     Field {
         field: &'static Field,
         typed: String,
@@ -25,6 +27,7 @@ impl Filter {
             Filter::Target(target) => target.test(subject, either_end),
             Filter::Family(family) => conditions::family(subject, *family),
             Filter::Protocol(protocol) => conditions::protocol(subject, *protocol),
+            Filter::WithoutPort => Answer::of_known(subject.socket(), |socket| socket.state == State::Raw),
             Filter::Field { test, .. } => test(subject),
             Filter::All(filters) => {
                 Answer::all(filters.iter().map(|filter| filter.test(subject, either_end)))

@@ -21,6 +21,8 @@ pub(crate) struct TypedFilters<'a> {
     pub(crate) not: &'a [String],
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) families: Vec<Family>,
+    /// Whether to select the sockets without a port.
+    pub(crate) raw: bool,
     /// Whether connections are listed too. A target may then match either end of a connection.
     pub(crate) either_end: bool,
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
@@ -56,6 +58,9 @@ impl Selection {
         for (name, values) in asked.fields {
             groups.push(values.iter().map(|value| filter::keyed(name, value)).collect::<Result<_, _>>()?);
         }
+        if asked.raw {
+            groups.push(vec![Filter::WithoutPort]);
+        }
         groups.retain(|group: &Vec<Filter>| !group.is_empty());
         let not = asked.not.iter().map(|text| filter::negated(text, registry)).collect::<Result<_, _>>()?;
         let typed_not = asked.not.to_vec();
@@ -85,9 +90,10 @@ impl Selection {
         &self.targets
     }
 
-    /// Returns whether there is no filter except protocols and address families.
+    /// Returns whether there is no filter except protocols, address families and the choice of sockets without a port.
     pub(crate) fn is_everything(&self) -> bool {
-        let is_broad = |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_));
+        let is_broad =
+            |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_) | Filter::WithoutPort);
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
@@ -184,9 +190,14 @@ impl Selection {
 
     /// Returns the states that the filters name.
     pub(crate) fn states(&self) -> impl Iterator<Item = State> {
-        let typed = self.groups.iter().flatten().filter_map(|filter| filter.value("state"));
-        typed
-            .filter_map(|typed| State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed)))
+        let state = |filter: &Filter| {
+            let typed = match filter {
+                Filter::WithoutPort => return Some(State::Raw),
+                filter => filter.value("state")?,
+            };
+            State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(typed))
+        };
+        self.groups.iter().flatten().filter_map(state)
     }
 
     /// Returns, for each target that is a known name and matches nothing, the searched places: `ssh: nothing found

@@ -1,5 +1,5 @@
-//! Programs that are tools, not services: tools for short tasks (`data/ad-hoc.tsv`) and dual-use tools
-//! (`data/dual-use.tsv`).
+//! Programs that are tools, not services: tools for short tasks (`data/ad-hoc.tsv`), dual-use tools
+//! (`data/dual-use.tsv`), and programs that receive packets without a port (`data/packet-programs.tsv`).
 
 use std::sync::OnceLock;
 
@@ -44,6 +44,17 @@ pub(crate) struct DualUseTool {
     /// The purpose of the tool: one sentence that begins with a verb or a noun.
     pub what: &'static str,
     /// The technique of MITRE ATT&CK; empty if there is none.
+    pub attack: &'static str,
+}
+
+/// A program that is known to receive packets without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PacketProgram {
+    /// The severity of such a socket: information for a part of the system that needs it.
+    pub severity: Severity,
+    /// The use of the program: a phrase such as `DHCP client`.
+    pub what: &'static str,
+    /// The technique of MITRE ATT&CK; empty unless the program reads the traffic of others.
     pub attack: &'static str,
 }
 
@@ -104,6 +115,15 @@ pub(crate) fn dual_use(command: &CommandLine<'_>, port: u16, protocol: Protocol)
     let mut rows = rows.of(command).filter(|(row, on_own_ports)| !on_own_ports || is_own(row[1]));
     let ([_, _, kind, of, what, attack, _], _) = rows.next()?;
     Some(DualUseTool { kind, severity: severity(of), what, attack })
+}
+
+/// Returns the use of a program that is known to receive packets without a port; `None` for any other program.
+#[must_use]
+pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram> {
+    static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/packet-programs.tsv")));
+    let ([_, of, what, attack, _], _) = rows.of(command).next()?;
+    Some(PacketProgram { severity: severity(of), what, attack })
 }
 
 /// Programs that let users log in over SSH.

@@ -4,6 +4,7 @@
 //! A row has no command line and no text of the registry. A text that is too long for its column is cut and ends with
 //! `…`.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
 use jiff::Timestamp;
@@ -26,8 +27,9 @@ struct FlatRow {
     taken: Timestamp,
     complete: bool,
     protocol: Protocol,
-    address: std::net::IpAddr,
-    port: u16,
+    address: Option<std::net::IpAddr>,
+    port: Option<u16>,
+    receives: Option<String>,
     device: Option<String>,
     netns: Option<u64>,
     state: State,
@@ -45,7 +47,7 @@ struct FlatRow {
     unit: Option<String>,
     container: Option<String>,
     package: Option<String>,
-    status: Status,
+    status: Option<Status>,
     flags: Option<String>,
     severity: Option<Severity>,
 }
@@ -68,14 +70,16 @@ impl FlatRow {
         let script = process.and_then(|process| process.script.as_ref());
         let exe = process.and_then(|process| process.exe.as_ref());
         let taken = snapshot.taken.as_second();
+        let receives = socket.receives.as_ref();
         FlatRow {
             kind: kind(entry),
             host_id: fitted(snapshot.host.id.as_deref(), 64),
             taken: Timestamp::from_second(taken).unwrap_or(snapshot.taken),
             complete: snapshot.is_complete(),
             protocol: socket.local.protocol,
-            address: socket.local.address,
-            port: socket.local.port,
+            address: socket.address(),
+            port: socket.port(),
+            receives: receives.and_then(|received| received.name(socket.local.protocol)).map(Cow::into_owned),
             device: fitted(socket.local.device.as_deref(), 16),
             netns: socket.netns.as_ref().map(|netns| netns.inode),
             state: socket.state,
@@ -93,7 +97,7 @@ impl FlatRow {
             unit: fitted(unit, 40),
             container: fitted(container, 32),
             package: fitted(origin.and_then(|origin| origin.package.as_deref()), 24),
-            status: entry.verdict.status,
+            status: entry.port_verdict().map(|verdict| verdict.status),
             flags: (!codes.is_empty()).then(|| fit(&codes.join(" "), 56)),
             severity: entry.worst(),
         }

@@ -76,7 +76,9 @@ impl Field {
 
     /// Returns one text for each registration that has this text.
     fn of_assignments(entry: &Entry, value: fn(&Assignment) -> Option<&'static str>) -> Self {
-        Field::list(entry.verdict.assignments.iter().filter_map(value))
+        Field::list(
+            entry.port_verdict().into_iter().flat_map(|verdict| &verdict.assignments).filter_map(value),
+        )
     }
 }
 
@@ -85,12 +87,12 @@ pub(super) fn protocol(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn family(entry: &Entry, _: CellFormat) -> Field {
-    Field::plain(entry.socket.local.family().name())
+    Field::plain(entry.socket.address().map_or("", |_| entry.socket.local.family().name()))
 }
 
 pub(super) fn address(entry: &Entry, form: CellFormat) -> Field {
     match form {
-        CellFormat::Data => Field::known(Some(entry.socket.local.address)),
+        CellFormat::Data => Field::known(entry.socket.address()),
         _ => Field::new(addresses(entry, form), reach_tone(entry)),
     }
 }
@@ -112,7 +114,16 @@ pub(super) fn addresses(entry: &Entry, form: CellFormat) -> String {
 }
 
 pub(super) fn port(entry: &Entry, _: CellFormat) -> Field {
-    Field::known(Some(entry.socket.local.port))
+    Field::known(entry.socket.port())
+}
+
+/// Returns the packets that a socket without a port receives; for people, `nothing` if it only sends.
+pub(super) fn receives(entry: &Entry, form: CellFormat) -> Field {
+    let Some(received) = &entry.socket.receives else { return Field::plain("") };
+    match received.name(entry.socket.local.protocol) {
+        None if form != CellFormat::Data => Field::new("nothing", Emphasis::Quiet),
+        name => Field::text(name.as_deref()),
+    }
 }
 
 pub(super) fn device(entry: &Entry, _: CellFormat) -> Field {
@@ -288,15 +299,15 @@ pub(super) fn owner(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn range(entry: &Entry, _: CellFormat) -> Field {
-    Field::plain(entry.verdict.range.name())
+    Field::plain(entry.port_verdict().map_or("", |verdict| verdict.range.name()))
 }
 
 pub(super) fn status(entry: &Entry, _: CellFormat) -> Field {
-    Field::plain(entry.verdict.status.name())
+    Field::plain(entry.port_verdict().map_or("", |verdict| verdict.status.name()))
 }
 
 pub(super) fn reason(entry: &Entry, _: CellFormat) -> Field {
-    Field::text(Some(&verdict_text::reason(&entry.verdict)))
+    Field::text(entry.port_verdict().map(verdict_text::reason).as_deref())
 }
 
 pub(super) fn registered_services(entry: &Entry, _: CellFormat) -> Field {
@@ -324,7 +335,7 @@ pub(super) fn references(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn known_use(entry: &Entry, _: CellFormat) -> Field {
-    Field::list(entry.verdict.known_use.iter())
+    Field::list(entry.port_verdict().into_iter().flat_map(|verdict| &verdict.known_use))
 }
 
 pub(super) fn usual_program(entry: &Entry, _: CellFormat) -> Field {

@@ -113,13 +113,15 @@ pub enum Key {
 
 /// Every column. The columns of the table for people come first, in its order. A dotted name is the path of the value
 /// in the JSON, and a short name stands for the most common path.
-pub(super) static COLUMNS: [Column; 93] = [
+pub(super) static COLUMNS: [Column; 94] = [
     Column::text("protocol", "PROTO", cells::protocol).in_table(|_| true),
     Column::text("address", "ADDRESS", cells::address).in_table(|_| true).for_people(),
-    Column::number("port", "PORT", cells::port).in_table(|_| true),
+    Column::number("port", "PORT", cells::port).in_table(|entry| entry.socket.port().is_some()),
+    Column::text("receives", "RECEIVES", cells::receives).in_table(|entry| entry.socket.receives.is_some()),
     Column::text("peer", "PEER", cells::peer).in_table(|entry| entry.socket.peer.is_some()),
     Column::number("connections", "CONNS", cells::connections).in_table(|entry| entry.connections.is_some()),
-    Column::text("state", "STATE", cells::state).in_table(|entry| !entry.socket.state.accepts_traffic()),
+    Column::text("state", "STATE", cells::state)
+        .in_table(|entry| !entry.socket.state.accepts_traffic() && entry.socket.port().is_some()),
     Column::number("netns", "NETNS", cells::netns).in_table(|entry| entry.socket.netns.is_some()),
     Column::text("exposure", "EXPOSURE", cells::exposure).in_table(|_| true),
     Column::text("service", "SERVICE", cells::service).in_table(|_| true).for_people(),
@@ -210,7 +212,7 @@ pub(super) static COLUMNS: [Column; 93] = [
 ];
 
 /// The columns of a CSV if the user names no columns.
-pub const CSV: [&str; 24] = [
+pub const CSV: [&str; 25] = [
     "protocol",
     "family",
     "address",
@@ -235,6 +237,7 @@ pub const CSV: [&str; 24] = [
     "status",
     "known_use",
     "flags",
+    "receives",
 ];
 
 /// The columns of `-o wide` if the user names no columns.

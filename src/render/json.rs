@@ -4,9 +4,9 @@
 //! character that a terminal could interpret is written as a `\u` escape, so that the output is safe to look at and
 //! still preserves every character. The output is streamed; no tree of it is built.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
@@ -14,14 +14,15 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, CuratedState, Direction, EphemeralHere, Event, EvidenceSource, ExeState,
+    Assignment, Confidence, Curated, CuratedState, Device, Direction, EphemeralHere, Event, EvidenceSource,
     Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
-    Origin, OriginKind, Parent, Peer, Pid, PortRange, PortVerdict, Process, Protocol, Queues, ReachKind,
-    RegistryRange, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
+    Peer, Pid, PortRange, PortVerdict, Protocol, Queues, ReachKind, RegistryRange, Severity, Snapshot, State,
+    Status, StatusBasis, UsualProgram,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
-use super::json_container::{ContainerRow, Forwarding};
+use super::json_container::Forwarding;
+use super::json_process::ProcessRow;
 use super::verdict_text;
 use super::visible::Visible;
 
@@ -92,16 +93,21 @@ pub(super) fn host_line(report: &Report, w: impl Write) -> io::Result<()> {
         sockets: usize,
         listeners: usize,
         connections: usize,
+        raw: usize,
     }
-    let listeners = report.entries.iter().filter(|entry| entry.socket.state.holds_port()).count();
-    let connections = report.entries.len() - listeners;
-    let counted = StreamCounts { counts: Counts { sockets: report.seen, listeners, connections } };
+    let of_kind = |wanted| report.entries.iter().filter(|entry| kind(entry) == wanted).count();
+    let (listeners, connections, raw) = (of_kind("listener"), of_kind("connection"), of_kind("raw"));
+    let counted = StreamCounts { counts: Counts { sockets: report.seen, listeners, connections, raw } };
     serialize(&HostLine::new(DocumentHeader::new("portolan/2", report), counted), CompactFormatter, w)
 }
 
 /// Returns the subject of a line of a listing.
 pub(super) const fn kind(entry: &Entry) -> &'static str {
-    if entry.socket.state.holds_port() { "listener" } else { "connection" }
+    match entry.socket.state {
+        State::Raw => "raw",
+        state if state.holds_port() => "listener",
+        _ => "connection",
+    }
 }
 
 pub(super) fn write(document: &impl Serialize, w: &mut dyn Write) -> io::Result<()> {
@@ -143,9 +149,13 @@ impl Serialize for Entry {
 #[derive(Serialize)]
 struct EntryJson<'a> {
     protocol: Protocol,
-    family: Family,
-    address: std::net::IpAddr,
-    port: u16,
+    /// Null for a packet socket, which has neither family nor address.
+    family: Option<Family>,
+    address: Option<std::net::IpAddr>,
+    /// Null for a raw or packet socket.
+    port: Option<u16>,
+    /// The packets that a raw or packet socket receives; null for every other socket.
+    receives: Option<Received<'a>>,
     device: Option<&'a str>,
     v6only: Option<bool>,
     state: State,
@@ -175,7 +185,8 @@ struct EntryJson<'a> {
     exposure: Exposure,
     owner: &'static str,
     processes: Vec<ProcessRow<'a>>,
-    registry: VerdictJson<'a>,
+    /// Null for a socket without a port.
+    registry: Option<VerdictJson<'a>>,
     usual: Option<&'a UsualProgram>,
     flags: Vec<Flag<'a>>,
 }
@@ -187,16 +198,18 @@ impl<'a> EntryJson<'a> {
         // A process that could not be read is listed too: its pid is known.
         let process_row = |pid: &Pid| {
             let known = judged.processes.iter().find(|process| process.pid == *pid);
-            known.map_or_else(
-                || ProcessRow { pid: *pid, ..ProcessRow::default() },
-                |process| ProcessRow::new(process),
-            )
+            known.map_or_else(|| ProcessRow::of_pid(*pid), |process| ProcessRow::new(process))
         };
         EntryJson {
             protocol: socket.local.protocol,
-            family: socket.local.family(),
-            address: socket.local.address,
-            port: socket.local.port,
+            family: socket.address().map(|_| socket.local.family()),
+            address: socket.address(),
+            port: socket.port(),
+            receives: socket.receives.as_ref().map(|received| Received {
+                name: received.name(socket.local.protocol),
+                number: received.number,
+                promiscuous: &received.promiscuous,
+            }),
             device: socket.local.device.as_deref(),
             v6only: socket.v6only,
             state: socket.state,
@@ -222,109 +235,20 @@ impl<'a> EntryJson<'a> {
             exposure: judged.exposure,
             owner: socket.owner.name(),
             processes: socket.owner.pids().iter().map(process_row).collect(),
-            registry: VerdictJson::new(&judged.verdict),
+            registry: judged.port_verdict().map(VerdictJson::new),
             usual: judged.usual(),
             flags: judged.findings().iter().map(Flag::new).collect(),
         }
     }
 }
 
-#[derive(Default, Serialize)]
-struct ProcessRow<'a> {
-    pid: Pid,
-    name: Option<&'a str>,
-    exe: Option<&'a str>,
-    exe_state: Option<ExeState>,
-    exe_deleted: Option<bool>,
-    origin: Option<ProgramOrigin<'a>>,
-    script: Option<Script<'a>>,
-    cmdline: Option<&'a [String]>,
-    cwd: Option<&'a str>,
-    project: Option<&'a str>,
-    state: Option<&'static str>,
-    uid: Option<u32>,
-    user: Option<&'a str>,
-    started: Option<Timestamp>,
-    parents: Option<&'a [Parent]>,
-    unit: Option<&'a str>,
-    container: Option<&'a str>,
-    container_details: Option<ContainerRow<'a>>,
-}
-
-impl<'a> ProcessRow<'a> {
-    fn new(process: &'a Process) -> Self {
-        let exe = process.exe.as_ref();
-        ProcessRow {
-            pid: process.pid,
-            name: process.name.as_deref(),
-            exe: exe.map(|exe| exe.path.as_str()),
-            exe_state: exe.map(|exe| exe.state),
-            exe_deleted: exe.map(crate::model::Exe::is_deleted),
-            origin: process.origin.as_ref().map(ProgramOrigin::new),
-            script: process.script.as_ref().map(Script::new),
-            cmdline: Some(&*process.cmdline).filter(|cmdline| !cmdline.is_empty()),
-            cwd: process.cwd.as_deref(),
-            project: process.project.as_deref(),
-            state: process.state.map(state_name),
-            uid: process.uid,
-            user: process.user.as_deref(),
-            started: process.started,
-            parents: Some(&process.parents),
-            unit: process.unit.as_deref(),
-            container: process.container_name(),
-            container_details: process.container_details.as_deref().map(ContainerRow::new),
-        }
-    }
-}
-
-/// Returns the state of a process by its letter in `/proc/PID/stat` (proc_pid_stat(5)).
-const fn state_name(letter: char) -> &'static str {
-    match letter {
-        'R' => "running",
-        'S' => "sleeping",
-        'D' => "disk-sleep",
-        'I' => "idle",
-        'T' => "stopped",
-        't' => "traced",
-        'Z' => "zombie",
-        'X' | 'x' => "dead",
-        _ => "other",
-    }
-}
-
-/// The script, archive or class path that an interpreter runs.
+/// The packets that a socket without a port receives.
 #[derive(Serialize)]
-struct Script<'a> {
-    path: &'a str,
-    origin: Option<ProgramOrigin<'a>>,
-}
-
-impl<'a> Script<'a> {
-    fn new(script: &'a crate::model::Script) -> Self {
-        Script { path: &script.path, origin: script.origin.as_ref().map(ProgramOrigin::new) }
-    }
-}
-
-/// The users who can replace the program file, and the package that installed it.
-#[derive(Serialize)]
-struct ProgramOrigin<'a> {
-    kind: OriginKind,
-    writable: Option<&'a str>,
-    package: Option<&'a str>,
-    version: Option<&'a str>,
-    modified: Option<bool>,
-}
-
-impl<'a> ProgramOrigin<'a> {
-    fn new(origin: &'a Origin) -> Self {
-        ProgramOrigin {
-            kind: origin.kind,
-            writable: origin.writable.as_deref(),
-            package: origin.package.as_deref(),
-            version: origin.version.as_deref(),
-            modified: origin.modified,
-        }
-    }
+struct Received<'a> {
+    /// Null if it receives none.
+    name: Option<Cow<'static, str>>,
+    number: u16,
+    promiscuous: &'a [Device],
 }
 
 #[derive(Serialize)]

@@ -32,7 +32,10 @@ fn workers(entries: Vec<Entry>) -> Vec<Entry> {
     let mut rows: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut places: HashMap<Place, Vec<usize>> = HashMap::new();
     for entry in entries {
-        if entry.socket.peer.is_some() || entry.socket.owner.pids().is_empty() {
+        if entry.socket.peer.is_some()
+            || entry.socket.port().is_none()
+            || entry.socket.owner.pids().is_empty()
+        {
             rows.push(entry);
             continue;
         }
@@ -54,6 +57,10 @@ fn twins(entries: Vec<Entry>) -> Vec<Entry> {
     let mut places: HashMap<Place, usize> = HashMap::new();
     for entry in entries {
         let address = entry.socket.local.address;
+        if entry.socket.port().is_none() {
+            rows.push(entry);
+            continue;
+        }
         let twin = twin(address).and_then(|twin| places.get(&place(&entry.socket, twin)).copied());
         let twin = twin.and_then(|at| rows.get_mut(at)).filter(|row| {
             row.other_address().is_none()

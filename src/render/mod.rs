@@ -20,6 +20,7 @@ mod group;
 mod head;
 pub mod json;
 mod json_container;
+mod json_process;
 pub mod kill;
 mod labelled;
 pub mod listener_card;
@@ -104,8 +105,12 @@ impl From<Severity> for Emphasis {
     }
 }
 
-/// Returns the address of a socket with its device, sanitized: `[fe80::1%eth0]`, `0.0.0.0%lo`.
+/// Returns the address of a socket with its device, sanitized: `[fe80::1%eth0]`, `0.0.0.0%lo`; for a packet socket its
+/// device: `eth0`, or `*` for every device.
 fn address(socket: &Socket) -> String {
+    if socket.address().is_none() {
+        return sanitize(socket.local.device.as_deref().unwrap_or("*")).into_owned();
+    }
     sanitize(&host(socket.local.address, socket.local.device.as_deref())).into_owned()
 }
 

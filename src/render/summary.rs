@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::findings::Flag;
 use crate::findings::text::plural;
 use crate::judge::{Entry, Report};
-use crate::model::Owner;
+use crate::model::{Owner, State};
 use crate::registry::Registry;
 
 use super::caveats::caveats;
@@ -64,19 +64,27 @@ pub fn registry(registry: &Registry) -> String {
 
 fn counts(report: &Report) -> String {
     let listeners = report.entries.iter().filter(|j| j.socket.state.holds_port()).count();
-    let others = report.entries.len() - listeners;
+    let raw = report.entries.iter().filter(|entry| entry.socket.state == State::Raw).count();
+    let others = report.entries.len() - listeners - raw;
+    let is_raw_only = report.snapshot.scope.states == [State::Raw];
     if report.entries.is_empty() {
         return match (report.seen, report.snapshot.is_complete()) {
             (0, _) if report.question.is_narrowed => "No match.".into(),
+            (0, true) if is_raw_only => "No raw or packet sockets.".into(),
             (0, true) => "No listeners.".into(),
+            (0, false) if is_raw_only => "No raw or packet socket could be seen.".into(),
             (0, false) => "No listener could be seen.".into(),
             (seen, _) => format!("No match among the {} seen.", plural(seen, "socket")),
         };
     }
-    let mut said = plural(listeners, "listener");
-    if others > 0 {
-        said.push_str(&format!(" and {}", plural(others, "other socket")));
-    }
+    let counts = [(listeners, "listener"), (raw, "raw or packet socket"), (others, "other socket")];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .enumerate()
+        .filter(|(at, (count, _))| *count > 0 || (*at == 0 && raw == 0))
+        .map(|(_, (count, what))| plural(count, what))
+        .collect();
+    let said = counts.join(" and ");
     let findings = || report.entries.iter().flat_map(Entry::findings);
     let flagged: Vec<String> = Flag::all()
         .filter_map(|flag| {

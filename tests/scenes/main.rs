@@ -67,6 +67,8 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod published;
 #[cfg(target_os = "linux")]
+mod raw;
+#[cfg(target_os = "linux")]
 mod reach;
 #[cfg(target_os = "linux")]
 mod reach_rules;
@@ -101,6 +103,7 @@ fn main() -> std::process::ExitCode {
         addresses::SCENES,
         binding::SCENES,
         published::SCENES,
+        raw::SCENES,
         reach::SCENES,
         card::SCENES,
         namespaces::SCENES,

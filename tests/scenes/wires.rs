@@ -11,6 +11,7 @@ const RTM_NEWADDR: u16 = 20;
 const REQUEST_ACK: u16 = 0x5;
 const CREATE_EXCLUSIVE: u16 = 0x600;
 const IFF_UP: u32 = 1;
+const IFF_PROMISC: u32 = 0x100;
 
 /// Sets loopback up, which is device 1 in every namespace.
 pub fn loopback_up() -> Outcome {
@@ -19,11 +20,20 @@ pub fn loopback_up() -> Outcome {
 
 /// Sets a device up.
 pub fn up(index: u32) -> Outcome {
+    set_flag("set a device up", index, IFF_UP)
+}
+
+/// Sets a device to receive packets for other machines.
+pub fn promiscuous(index: u32) -> Outcome {
+    set_flag("set a device to promiscuous mode", index, IFF_PROMISC)
+}
+
+fn set_flag(what: &str, index: u32, flag: u32) -> Outcome {
     let mut body = vec![0; 4]; // family, padding, type
     body.extend(index.to_ne_bytes());
-    body.extend(IFF_UP.to_ne_bytes()); // flags
-    body.extend(IFF_UP.to_ne_bytes()); // the flags that change
-    ask("set a device up", RTM_NEWLINK, REQUEST_ACK, &body)
+    body.extend(flag.to_ne_bytes()); // flags
+    body.extend(flag.to_ne_bytes()); // the flags that change
+    ask(what, RTM_NEWLINK, REQUEST_ACK, &body)
 }
 
 /// Makes a pair of Ethernet devices, the first with this name, both up; returns the index of the first.

@@ -11,6 +11,7 @@ use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published,
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
+use portolan::internals::findings::socket::Sniffer;
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
 use portolan::model::{
     AdmittedClients, Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity,
@@ -122,6 +123,18 @@ fn samples() -> Vec<Evidence> {
         }
         .into(),
         DeletedExecutable { replaced: vec![running()], gone: vec![running()] }.into(),
+        Sniffer {
+            pid: 41,
+            program: "xyzzy".to_owned(),
+            known_as: None,
+            receives: "all".to_owned(),
+            device: None,
+            promiscuous: vec!["eth0".into()],
+            attack: Some("T1040"),
+            protocol: Protocol::Packet,
+            severity,
+        }
+        .into(),
     ]
 }
 

@@ -16,7 +16,8 @@ use portolan::Registry;
 use portolan::internals::{difference, events, json};
 use portolan::judge::judge;
 use portolan::model::{
-    EphemeralRange, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, Snapshot, Stage, State,
+    EphemeralRange, ExeState, Family, Gap, Netns, Note, Owner, Peer, Protocol, ReceivedPackets, Snapshot,
+    Stage, State,
 };
 use serde_json::{Value, json};
 
@@ -124,6 +125,14 @@ fn everything() -> Snapshot {
     connection.state = State::Established;
     connection.peer = Some(Peer { address: "127.0.0.1".parse().unwrap(), port: 40000 });
     seen.sockets.push(connection);
+    for (local, number) in [("raw/0.0.0.0", 1), ("raw/[::]", 255), ("packet/0.0.0.0%eth0", 3)] {
+        let mut raw = seen.sockets[0].clone();
+        raw.local = local.parse().unwrap();
+        raw.state = State::Raw;
+        let receives = ReceivedPackets { number, promiscuous: vec!["eth0".into()] };
+        std::sync::Arc::make_mut(&mut raw.attributes).receives = Some(receives);
+        seen.sockets.push(raw);
+    }
     let gap = |stage| Gap {
         stage,
         what: "1 process".to_owned(),
@@ -280,7 +289,7 @@ fn listings() {
     holds(&schema, "everything at once", &listing(&everything()));
     let nothing = printed(&["--from", "tests/captures/five.json", "-o", "ndjson", "9"]);
     assert_eq!(nothing.len(), 1, "a host without a match has its line: {nothing:?}");
-    assert_eq!(nothing[0]["counts"], json!({"sockets": 5, "listeners": 0, "connections": 0}));
+    assert_eq!(nothing[0]["counts"], json!({"sockets": 5, "listeners": 0, "connections": 0, "raw": 0}));
     let text = include_str!("../captures/five.json");
     let observation = validator("portolan.observation-2.json");
     holds(&observation, "five.json", &serde_json::from_str(text).unwrap());

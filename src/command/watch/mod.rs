@@ -45,7 +45,7 @@ pub(super) fn run(
         return Err(Error::msg("--timeout needs --until-listening or --until-free".to_owned()));
     }
     let registry = registry_source::registry(common)?;
-    let selection = list::selection(&args.scan, &registry, common)?;
+    let selection = list::selection(&args.scan, false, &registry, common)?;
     let mut scope = list::scan_scope(&args.scan, &selection);
     scope.namespaces = namespaces(common);
     scope.part = common.scope.unwrap_or(scope.part);
@@ -116,7 +116,7 @@ impl Watch {
 
     /// Watches every socket that prevents a program from binding a target, in any state.
     fn look_at_every_state(&mut self) {
-        self.scope.states = State::ALL.to_vec();
+        self.scope.states = State::with_ports();
         self.wants_port = true;
         self.observer = Observer::new(self.scope.clone());
     }

@@ -257,5 +257,6 @@ const fn number_of(protocol: Protocol) -> Option<u8> {
         Protocol::Udplite => 136,
         Protocol::Sctp => 132,
         Protocol::Dccp => 33,
+        Protocol::Raw | Protocol::Packet => return None,
     })
 }

@@ -194,6 +194,7 @@ mod tests {
             is_loopback: false,
             kind: Some(kind.into()),
             port: Some(4789),
+            is_promiscuous: false,
         };
         running.add(Some(7), (vec![link("vxlan")], Vec::new()));
         for (name, local, uid, netns, explained) in [

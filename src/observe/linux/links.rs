@@ -19,6 +19,9 @@ pub(super) struct Link {
     pub kind: Option<String>,
     /// The UDP port on which the device itself listens, if the device is a tunnel.
     pub port: Option<u16>,
+    /// Whether the device receives packets for other machines because a program or a user asked for it. The ports of
+    /// a bridge or bond do so in any case.
+    pub is_promiscuous: bool,
 }
 
 /// The protocol number is 0, which means the default of the family.
@@ -28,7 +31,9 @@ const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_DATA: u16 = 2;
 /// The kinds of tunnels that listen on a UDP port, and the attribute that carries the port (linux/if_link.h,
 /// linux/amt.h).
@@ -36,6 +41,7 @@ const TUNNELS: [(&str, u16); 4] = [("vxlan", 15), ("geneve", 5), ("bareudp", 1),
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_LOOPBACK: u32 = 0x8;
+const IFF_PROMISC: u32 = 0x100;
 /// The sizes of `ifinfomsg` and `ifaddrmsg`.
 const LINK_BODY: usize = 16;
 const ADDRESS_BODY: usize = 8;
@@ -84,8 +90,12 @@ fn link(message: &[u8]) -> Option<Link> {
                 .map(u16::from_be_bytes)
         },
     );
+    let is_port = info.is_some_and(|info| attribute(info, IFLA_INFO_SLAVE_KIND).is_some());
+    let promiscuity = attribute(attributes, IFLA_PROMISCUITY).and_then(|count| number(count, 0)).unwrap_or(0);
     Some(Link {
         index,
+        // The flag is set on request of a user only; the counter includes the requests of programs and of the kernel.
+        is_promiscuous: flags & IFF_PROMISC != 0 || (promiscuity > 0 && !is_port),
         name: text(attribute(attributes, IFLA_IFNAME)?),
         is_loopback: flags & IFF_LOOPBACK != 0,
         kind,
@@ -119,8 +129,33 @@ mod tests {
         message.extend(attribute_of(IFLA_IFNAME, b"lo\0"));
         message.extend(attribute_of(IFLA_LINKINFO | 0x8000, &attribute_of(IFLA_INFO_KIND, b"wireguard\0")));
         let kind = Some("wireguard".to_owned());
-        let wanted = Link { index: 7, name: "lo".to_owned(), is_loopback: false, kind, port: None };
+        let wanted = Link {
+            index: 7,
+            name: "lo".to_owned(),
+            is_loopback: false,
+            kind,
+            port: None,
+            is_promiscuous: false,
+        };
         assert_eq!(link(&message), Some(wanted));
+    }
+
+    #[test]
+    fn a_device_that_receives_packets_for_others() {
+        let one = attribute_of(IFLA_PROMISCUITY, &1_u32.to_ne_bytes());
+        let port = attribute_of(IFLA_LINKINFO, &attribute_of(IFLA_INFO_SLAVE_KIND, b"bridge\0"));
+        for (name, flags, attributes, expected) in [
+            ("an ordinary device", 0, &[][..], false),
+            ("a program asked for it", 0, &one[..], true),
+            ("the port of a bridge", 0, &[&one[..], &port].concat(), false),
+            ("the port of a bridge, on request of a user", IFF_PROMISC, &[&one[..], &port].concat(), true),
+        ] {
+            let mut message = vec![0; LINK_BODY];
+            message[8..12].copy_from_slice(&flags.to_ne_bytes());
+            message.extend(attribute_of(IFLA_IFNAME, b"eth0\0"));
+            message.extend(attributes);
+            assert_eq!(link(&message).map(|link| link.is_promiscuous), Some(expected), "{name}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod owners;
 pub mod packages;
 mod process;
 pub mod procnet;
+mod raw_sockets;
 mod reading;
 mod rule_sets;
 mod scanned_namespaces;

@@ -24,6 +24,43 @@ pub fn table(text: &str) -> (Vec<SocketRecord>, u64) {
     (records, refused)
 }
 
+/// A packet socket as `/proc/net/packet` lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketSocket {
+    /// The `EtherType`; 0 if the socket receives nothing.
+    pub protocol: u16,
+    /// Index of the device that the socket is bound to; 0 for all devices.
+    pub interface: u32,
+    /// The user ID.
+    pub uid: u32,
+    /// The inode.
+    pub inode: u32,
+}
+
+/// Parses `/proc/net/packet`; returns its sockets, and the number of lines that could not be read.
+#[must_use]
+pub fn packets(text: &str) -> (Vec<PacketSocket>, u64) {
+    let (mut sockets, mut refused) = (Vec::new(), 0);
+    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
+        match packet(line) {
+            Some(socket) => sockets.push(socket),
+            None => refused += 1,
+        }
+    }
+    (sockets, refused)
+}
+
+/// Parses `sk refcnt type proto iface running rmem user inode`, in which only `sk` and `proto` are hexadecimal
+/// (`packet_seq_show`, net/packet/af_packet.c).
+fn packet(line: &str) -> Option<PacketSocket> {
+    let mut fields = line.split_ascii_whitespace();
+    let protocol = number(fields.nth(3)?, 16)?.try_into().ok()?;
+    let interface = number(fields.next()?, 10)?;
+    let uid = number(fields.nth(2)?, 10)?;
+    let inode = number(fields.next()?, 10)?;
+    Some(PacketSocket { protocol, interface, uid, inode })
+}
+
 /// Parses `sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …`, in which all fields except uid and inode
 /// are hexadecimal.
 fn row(line: &str) -> Option<SocketRecord> {
@@ -107,6 +144,22 @@ mod tests {
         assert_eq!(refused, 0);
         assert_eq!(records[0].local, ("::1".parse().unwrap(), 3307));
         assert_eq!((records[0].state, records[0].uid, records[0].inode), (7, 7, 9));
+    }
+
+    #[test]
+    fn packet_sockets() {
+        let header = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n";
+        let row = "0000000000000000 3      3    0003   2     1 0      100    25811 \n";
+        let socket = PacketSocket { protocol: 3, interface: 2, uid: 100, inode: 25811 };
+        assert_eq!(packets(&format!("{header}{row}")), (vec![socket], 0));
+        for (what, from, to) in [
+            ("a protocol beyond 16 bits", "0003", "10003"),
+            ("no number", "25811", "x"),
+            ("a row that ends too early", "25811", ""),
+            ("a device with a sign", " 2 ", " -2 "),
+        ] {
+            assert_eq!(packets(&format!("{header}{}", row.replacen(from, to, 1))), (Vec::new(), 1), "{what}");
+        }
     }
 
     #[test]

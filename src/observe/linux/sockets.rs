@@ -15,7 +15,7 @@ use super::diag::{DumpError, SocketRecord};
 use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
 use super::netlink::{DumpRequest, Netlink};
 use super::rule_sets::RuleSets;
-use super::{firewall, links, nat, procnet};
+use super::{firewall, links, nat, procnet, raw_sockets};
 use crate::model::{
     Device, Endpoint, Family, Firewall, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket,
     SocketAttributes, Stage, State,
@@ -54,6 +54,18 @@ pub(super) struct SocketList {
     pub firewall: Option<(Firewall, Option<Gap>)>,
 }
 
+impl SocketList {
+    /// Adds the sockets without a port, if they are in the scope.
+    fn add_raw(&mut self, scope: &Scope, netns: Option<&Netns>, tables: &str, is_inside: bool) {
+        if scope.states.contains(&State::Raw) {
+            let raw = raw_sockets::list(scope, netns, tables, is_inside);
+            self.found.extend(raw.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None }));
+            self.gaps.extend(raw.gaps);
+            self.notes.extend(raw.notes);
+        }
+    }
+}
+
 /// States by their number in net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
@@ -68,8 +80,8 @@ fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let bit = |state: &State| match (state, datagram) {
         (State::Established, _) => 1 << ESTABLISHED,
         (State::Unconnected, true) => 1 << CLOSE,
-        // Not a socket.
-        (State::Published, _) => 0,
+        // Not a socket, and not a socket of a protocol with ports.
+        (State::Published | State::Raw, _) => 0,
         // An SCTP endpoint that accepts associations without listening has the state "close".
         (State::Bound, false) if protocol == Protocol::Sctp => 1 << CLOSE,
         (State::Unconnected | State::Bound, _) | (_, true) => 0,
@@ -131,6 +143,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     };
     lister.run(&mut Netlink::open());
     let mut listed = lister.listed;
+    listed.add_raw(scope, netns, "/proc/thread-self/net", true);
     let rule_sets = RuleSets::default();
     let published = nat::published_ports(scope, netns, &rule_sets);
     let published_ports = published.sockets.into_iter().map(|socket| FoundSocket { socket, cgroup: None });
@@ -154,7 +167,9 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
         refusals: Vec::new(),
     };
     lister.run(&mut Err(why));
-    lister.listed
+    let SocketLister { mut listed, tables, .. } = lister;
+    listed.add_raw(scope, Some(netns), &tables, false);
+    listed
 }
 
 /// The user, the control group, whether the device is a loopback device, and whether the socket is transparent: sockets

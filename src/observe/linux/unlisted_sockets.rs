@@ -89,7 +89,7 @@ fn protocol(stray: &Stray) -> Option<String> {
 
 /// Removes the sockets that are listed in these namespaces, in any state.
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
-    let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
+    let scope = Scope { namespaces, processes: false, states: State::with_ports(), ..Scope::default() };
     let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };
     for found in scanned_namespaces.list_sockets(&scope, false).found {
         if let Some(inode) = found.socket.inode {

@@ -92,7 +92,9 @@ pub(in crate::observe) fn second_opinion(
     let protocols = match protocol {
         Protocol::Tcp => ProtocolFlags::TCP,
         Protocol::Udp => ProtocolFlags::UDP,
-        Protocol::Udplite | Protocol::Sctp | Protocol::Dccp => return None,
+        Protocol::Udplite | Protocol::Sctp | Protocol::Dccp | Protocol::Raw | Protocol::Packet => {
+            return None;
+        }
     };
     let families = match family {
         Family::Ipv4 => AddressFamilyFlags::IPV4,

@@ -140,16 +140,12 @@ fn identity(found: &AuditFinding<'_>) -> String {
                 UserIdentity::Number(number) => number.to_string(),
                 UserIdentity::Name(name) => name.to_owned(),
             });
-            serde_json::json!([
-                code,
-                place.protocol,
-                place.address,
-                place.port,
-                place.device,
-                netns,
-                owner,
-                user
-            ])
+            // A socket without a port is known by the packets that it receives.
+            let port = match &judged.socket.receives {
+                Some(received) => serde_json::json!(received.name(place.protocol)),
+                None => place.port.into(),
+            };
+            serde_json::json!([code, place.protocol, place.address, port, place.device, netns, owner, user])
         }
         Subject::NoListener { protocol, address, port } => {
             let rest = match &found.finding.evidence {
@@ -200,7 +196,12 @@ fn place(subject: &Subject<'_>) -> String {
                 }
                 Some(Netns { inode, name: None }) => format!(" in the network namespace {inode}"),
             };
-            format!("{} {}:{}{netns}", socket.local.protocol.name(), address(socket), socket.local.port)
+            let protocol = socket.local.protocol;
+            let end = match &socket.receives {
+                Some(received) => format!(" ({})", received.name(protocol).unwrap_or("nothing".into())),
+                None => format!(":{}", socket.local.port),
+            };
+            format!("{} {}{end}{netns}", protocol.name(), address(socket))
         }
         Subject::NoListener { protocol, address, port } => format!(
             "{}, {}, {}",

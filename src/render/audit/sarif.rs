@@ -94,7 +94,11 @@ const fn level(severity: Severity) -> &'static str {
 
 fn result(found: &AuditFinding<'_>) -> Value {
     let flag = found.finding.flag();
-    let port = match (found.subject.protocol(), found.subject.port()) {
+    let port = match found.subject {
+        Subject::Entry(judged) => judged.socket.port(),
+        Subject::NoListener { port, .. } => port,
+    };
+    let port = match (found.subject.protocol(), port) {
         (Some(protocol), Some(port)) => format!("listeners/{}/{port}", protocol.name()),
         (None, Some(port)) => format!("listeners/any/{port}"),
         (Some(protocol), None) => format!("listeners/{}", protocol.name()),

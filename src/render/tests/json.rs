@@ -87,6 +87,7 @@ fn a_listing() {
       "family": "ipv4",
       "address": "0.0.0.0",
       "port": 3416,
+      "receives": null,
       "device": null,
       "v6only": null,
       "state": "listen",

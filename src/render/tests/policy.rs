@@ -85,8 +85,13 @@ fn rules() -> impl Strategy<Value = AllowRule> {
             .filter_map(|glob| Glob::new(&glob.as_str().to_ascii_lowercase()).ok())
             .collect::<Vec<_>>()
     });
-    let first =
-        (vec(port, 0..3), some(&Protocol::ALL), vec(address, 0..3), some(&Exposure::ALL), vec(program, 0..3));
+    let first = (
+        vec(port, 0..3),
+        some(&Protocol::WITH_PORTS),
+        vec(address, 0..3),
+        some(&Exposure::ALL),
+        vec(program, 0..3),
+    );
     let second = (vec(user, 0..3), hosts, globs(), globs(), globs(), vec(netns, 0..3));
     let third =
         (proptest::option::of(word()), proptest::option::of(word()), dates(), some(&accepted), any::<bool>());

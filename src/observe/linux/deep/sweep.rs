@@ -160,6 +160,7 @@ const fn kind(protocol: Protocol) -> SocketType {
     match protocol {
         Protocol::Udp | Protocol::Udplite => SocketType::DGRAM,
         Protocol::Tcp | Protocol::Sctp | Protocol::Dccp => SocketType::STREAM,
+        Protocol::Raw | Protocol::Packet => SocketType::RAW,
     }
 }
 
