@@ -21,6 +21,21 @@ impl Network {
         Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// Returns the block of exactly the addresses from `first` to `last`; `None` if they do not make one.
+    #[must_use]
+    pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
+        let (first_bits, last_bits, widest) = match (first, last) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+            _ => return None,
+        };
+        let host = first_bits ^ last_bits;
+        let length = host.trailing_ones();
+        let is_block = host.checked_shr(length).unwrap_or(0) == 0 && first_bits & host == 0;
+        let prefix = u8::try_from(widest - length).ok()?;
+        is_block.then_some(Network { address: first, prefix })
+    }
+
     /// Returns the address if the block contains exactly one address.
     #[must_use]
     pub fn address(self) -> Option<IpAddr> {
@@ -112,6 +127,24 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_of_ranges() {
+        for (first, last, network) in [
+            ("10.0.0.0", "10.255.255.255", Some("10.0.0.0/8")),
+            ("10.0.0.1", "10.0.0.1", Some("10.0.0.1")),
+            ("0.0.0.0", "255.255.255.255", Some("0.0.0.0/0")),
+            ("fd00::", "fd00::ffff", Some("fd00::/112")),
+            ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("::/0")),
+            ("10.0.0.1", "10.0.0.2", None),
+            ("10.0.0.2", "10.0.0.5", None),
+            ("10.0.0.0", "10.0.0.5", None),
+            ("10.0.0.1", "fd00::1", None),
+        ] {
+            let found = Network::spanning(first.parse().unwrap(), last.parse().unwrap());
+            assert_eq!(found, network.map(|network| network.parse().unwrap()), "{first} to {last}");
+        }
+    }
 
     #[test]
     fn addresses_in_networks() {

@@ -72,6 +72,8 @@ mod raw;
 mod reach;
 #[cfg(target_os = "linux")]
 mod reach_rules;
+#[cfg(target_os = "linux")]
+mod recorded_rules;
 mod report;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -105,6 +107,7 @@ fn main() -> std::process::ExitCode {
         published::SCENES,
         raw::SCENES,
         reach::SCENES,
+        recorded_rules::SCENES,
         card::SCENES,
         namespaces::SCENES,
         many::SCENES,

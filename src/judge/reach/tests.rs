@@ -24,8 +24,8 @@ fn interface(name: &str, addresses: &[&str]) -> Interface {
 }
 
 /// A machine with two interfaces, one of docker's, and these rules.
-fn machine(printed: &[&str]) -> Firewall {
-    let tables = printed.iter().flat_map(|printed| parse(printed.as_bytes()).tables).collect();
+fn machine(rules: &[impl AsRef<[u8]>]) -> Firewall {
+    let tables = rules.iter().flat_map(|rules| parse(rules.as_ref()).tables).collect();
     Firewall {
         tables,
         forwards: [true, true],
@@ -67,8 +67,8 @@ fn short(reach: &Reach) -> String {
 }
 
 /// Checks the reach of each socket, and a part of the rule that decides.
-fn check(printed: &[&str], cases: &[(Socket, &str, &str)]) {
-    let firewall = machine(printed);
+fn check(rules: &[impl AsRef<[u8]>], cases: &[(Socket, &str, &str)]) {
+    let firewall = machine(rules);
     for (socket, wanted, rule) in cases {
         let reach = reach_in(&firewall, socket);
         let name = format!("{}: {reach:?}", socket.local);
@@ -84,7 +84,7 @@ fn ufw() {
         &include_str!("../../../tests/captures/firewalls/ufw.ip6tables").replace("*filter", "*filter6"),
     ];
     // The parser reads each text for both families; the recorded ones are of one each.
-    let mut firewall = machine(&[]);
+    let mut firewall = machine(&[""]);
     for (text, family) in rules.iter().zip([crate::model::Family::Ipv4, crate::model::Family::Ipv6]) {
         let tables = parse(text.replace("*filter6", "*filter").as_bytes()).tables;
         firewall.tables.extend(tables.into_iter().filter(|table| table.families == [family]));
@@ -110,7 +110,7 @@ fn ufw() {
 #[test]
 fn firewalld() {
     check(
-        &[include_str!("../../../tests/captures/firewalls/firewalld.json")],
+        &[include_bytes!("../../../tests/captures/firewalls/firewalld.json.netlink")],
         &[
             (
                 listener("tcp/0.0.0.0:22"),
@@ -136,7 +136,7 @@ fn firewalld() {
 #[test]
 fn fail2ban() {
     check(
-        &[include_str!("../../../tests/captures/firewalls/fail2ban.json")],
+        &[include_bytes!("../../../tests/captures/firewalls/fail2ban.json.netlink")],
         &[
             (
                 listener("tcp/0.0.0.0:22"),
@@ -156,7 +156,7 @@ fn fail2ban() {
 #[test]
 fn plain_nft() {
     check(
-        &[include_str!("../../../tests/captures/firewalls/plain.json")],
+        &[include_bytes!("../../../tests/captures/firewalls/plain.nft.netlink")],
         &[
             (listener("tcp/0.0.0.0:22"), "open", "input, handle"),
             (listener("tcp/[::]:443"), "open", "input, handle"),
@@ -199,7 +199,7 @@ fn docker() {
 
 #[test]
 fn without_rules() {
-    assert_eq!(reach_in(&machine(&[]), &listener("tcp/0.0.0.0:1")), Reach::open());
+    assert_eq!(reach_in(&machine(&[""]), &listener("tcp/0.0.0.0:1")), Reach::open());
     let unread = Firewall { unread: Some("no permission".to_owned()), ..Firewall::default() };
     assert_eq!(reach_in(&unread, &listener("tcp/0.0.0.0:1")), Reach::unknown("no permission"));
     let mut firewalls = [unread];
@@ -212,7 +212,7 @@ fn without_rules() {
 /// Packets for another port can reach a listener: then the rules for its own port do not decide.
 #[test]
 fn other_ways_to_a_filtered_port() {
-    let closed = machine(&[&with_nft_rule(r#"{"drop": null}"#)]);
+    let closed = machine(&["*filter\n:INPUT DROP\nCOMMIT\n"]);
     let redis = listener("tcp/10.0.0.1:6379");
     assert_eq!(reach_in(&closed, &redis).kind, ReachKind::Filtered);
     let steered = Firewall { steering: Some("sk_lookup".to_owned()), ..closed.clone() };
@@ -229,166 +229,53 @@ fn other_ways_to_a_filtered_port() {
     }
 }
 
-/// A chain of nft for packets that arrive, which drops what no rule decides, with these expressions as its only rule.
-fn with_nft_rule(expressions: &str) -> String {
-    format!(
-        r#"{{"nftables": [
-        {{"set": {{"family": "inet", "table": "t", "name": "s", "type": "ipv4_addr", "flags": ["interval"], "elem": ["1.2.3.4", {{"prefix": {{"addr": "10.0.0.0", "len": 8}}}}]}}}},
-        {{"set": {{"family": "inet", "table": "t", "name": "d", "type": "ipv4_addr", "size": 65535, "flags": ["timeout"]}}}},
-        {{"set": {{"family": "inet", "table": "t", "name": "e", "type": "ipv4_addr"}}}},
-        {{"chain": {{"family": "inet", "table": "t", "name": "c"}}}},
-        {{"chain": {{"family": "inet", "table": "t", "name": "i", "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}}},
-        {{"rule": {{"family": "inet", "table": "t", "chain": "c", "handle": 1, "expr": [{{"set": {{"op": "add", "elem": {{"payload": {{"protocol": "ip", "field": "saddr"}}}}, "set": "@d"}}}}]}}}},
-        {{"rule": {{"family": "inet", "table": "t", "chain": "c", "handle": 3, "expr": [{{"accept": null}}]}}}},
-        {{"rule": {{"family": "inet", "table": "t", "chain": "i", "handle": 4, "expr": [{{"match": {{"op": "in", "left": {{"ct": {{"key": "state"}}}}, "right": "established"}}}}, {{"accept": null}}]}}}},
-        {{"rule": {{"family": "inet", "table": "t", "chain": "i", "handle": 2, "expr": [{expressions}]}}}}]}}"#
-    )
+/// Rules as nft takes them, and what the kernel makes of them.
+const NFT: &str = include_str!("../../../tests/captures/firewalls/conditions.nft.tsv");
+const NFT_LIST: &[u8] = include_bytes!("../../../tests/captures/firewalls/conditions.nft.tsv.netlink");
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
 }
 
-fn matched(left: &str, operator: &str, right: &str) -> String {
-    format!(r#"{{"match": {{"op": "{operator}", "left": {left}, "right": {right}}}}}, {{"accept": null}}"#)
-}
-
-fn payload(protocol: &str, field: &str) -> String {
-    format!(r#"{{"payload": {{"protocol": "{protocol}", "field": "{field}"}}}}"#)
-}
-
-fn meta(key: &str) -> String {
-    format!(r#"{{"meta": {{"key": "{key}"}}}}"#)
-}
-
-/// The forms that nft 1.0.6 prints.
 #[test]
 fn conditions_of_nft() {
-    let (source, port) = (payload("ip", "saddr"), payload("tcp", "dport"));
-    let flags = payload("tcp", "flags");
-    for (name, rule, wanted) in [
-        ("a port", matched(&port, "==", "80"), "open"),
-        ("another port", matched(&port, "==", "81"), "filtered"),
-        ("a port of another protocol", matched(&payload("udp", "dport"), "!=", "81"), "filtered"),
-        ("a port of any protocol", matched(&payload("th", "dport"), "==", r#"{"set": [53, {"range": [60, 90]}]}"#), "open"),
-        ("ports above", matched(&port, ">=", "80"), "open"),
-        ("ports below", matched(&port, "<", "80"), "filtered"),
-        ("a named set", matched(&source, "==", r#""@s""#), "limited: 1.2.3.4; 10.0.0.0/8"),
-        ("not in a named set", matched(&source, "!=", r#""@s""#), "limited: anyone but 1.2.3.4, 10.0.0.0/8"),
-        ("an empty set", matched(&source, "==", r#""@e""#), "filtered"),
-        ("a set that rules fill", matched(&source, "==", r#""@d""#), "unknown"),
-        ("a set that is missing", matched(&source, "==", r#""@x""#), "unknown"),
-        ("a range", matched(&source, "==", r#"{"range": ["10.1.1.0", "10.1.1.3"]}"#), "limited: 10.1.1.0/30"),
-        ("bits of an address", matched(&format!(r#"{{"&": [{source}, "0.0.0.255"]}}"#), "==", r#""0.0.0.1""#), "unknown"),
-        ("addresses of the other family", matched(&payload("ip6", "saddr"), "!=", r#""fd00::1""#), "filtered"),
-        ("a device", matched(&meta("iifname"), "==", r#""e*""#), "limited: anyone on eth0"),
-        ("devices", matched(&meta("iifname"), "==", r#"{"set": ["eth0", "wg*"]}"#), "limited: anyone on eth0, wg0"),
-        ("not a device", matched(&meta("iif"), "!=", r#""eth0""#), "limited: anyone on wg0, docker0"),
-        ("a device that leaves", matched(&meta("oifname"), "!=", r#""eth0""#), "open"),
-        ("a new connection", matched(r#"{"ct": {"key": "state"}}"#, "in", r#"["new", "untracked"]"#), "open"),
-        ("a known connection", matched(r#"{"ct": {"key": "state"}}"#, "in", r#"["established", "related"]"#), "filtered"),
-        ("not a new connection", matched(r#"{"ct": {"key": "state"}}"#, "!=", r#""new""#), "filtered"),
-        ("the client's direction", matched(r#"{"ct": {"key": "direction"}}"#, "==", r#""original""#), "open"),
-        ("translated", matched(r#"{"ct": {"key": "status"}}"#, "in", r#""dnat""#), "filtered"),
-        ("IPv4", matched(&meta("nfproto"), "==", r#""ipv4""#), "open"),
-        ("IPv6 by its number", matched(&meta("protocol"), "==", r#""ip6""#), "filtered"),
-        ("ICMP", matched(&payload("ip", "protocol"), "==", r#""icmp""#), "filtered"),
-        ("a type of ICMP", matched(&payload("icmp", "type"), "!=", r#""echo-request""#), "filtered"),
-        ("TCP's first packet", matched(&format!(r#"{{"&": [{flags}, ["fin", "syn", "rst", "ack"]]}}"#), "==", r#""syn""#), "open"),
-        ("not TCP's first packet", matched(&format!(r#"{{"&": [{flags}, ["fin", "syn", "rst", "ack"]]}}"#), "!=", r#""syn""#), "filtered"),
-        ("one of TCP's flags", matched(&flags, "in", r#"["syn", "ack"]"#), "open"),
-        ("exactly one of TCP's flags", matched(&flags, "==", r#""syn""#), "unknown"),
-        ("no mark", matched(&meta("mark"), "==", "0"), "open"),
-        ("a mark", matched(&format!(r#"{{"&": [{}, 255]}}"#, meta("mark")), "==", "1"), "filtered"),
-        ("a type of packets", matched(&meta("pkttype"), "==", r#"{"set": ["broadcast", "multicast"]}"#), "filtered"),
-        ("an address of this machine", matched(r#"{"fib": {"result": "type", "flags": ["daddr"]}}"#, "==", r#""local""#), "open"),
-        ("no route back", matched(r#"{"fib": {"result": "oif", "flags": ["saddr", "iif"]}}"#, "==", "true"), "open"),
-        ("a user", matched(&meta("skuid"), "==", "0"), "unknown"),
-        ("a port of the client", matched(&payload("tcp", "sport"), "==", r#"{"range": [1024, 65535]}"#), "unknown"),
-        ("a destination", matched(&payload("ip", "daddr"), "==", r#""10.0.0.1""#), "limited: anyone to 10.0.0.1"),
-        ("a concatenation", matched(&format!(r#"{{"concat": [{source}, {port}]}}"#), "==", r#"{"set": [{"concat": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": [80, 90]}]}, {"concat": ["1.1.1.1", 22]}]}"#), "limited: 10.0.0.0/8"),
-        ("a map of verdicts", r#"{"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": [[22, {"drop": null}], ["*", {"jump": {"target": "c"}}]]}}}"#.to_owned(), "open"),
-        ("a map with a drop", r#"{"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": [[80, {"drop": null}], ["*", {"jump": {"target": "c"}}]]}}}"#.to_owned(), "filtered"),
-        ("a limit", r#"{"limit": {"rate": 1, "burst": 5, "per": "second"}}, {"accept": null}"#.to_owned(), "open"),
-        ("above a limit", r#"{"limit": {"rate": 1, "burst": 5, "per": "second", "inv": true}}, {"drop": null}"#.to_owned(), "filtered"),
-        ("above a limit, accepted", r#"{"limit": {"rate": 1, "burst": 5, "per": "second", "inv": true}}, {"accept": null}"#.to_owned(), "unknown"),
-        ("a rejection of IPv4", r#"{"reject": {"type": "icmp", "expr": "port-unreachable"}}"#.to_owned(), "filtered"),
-        (
-            "two excluded ports, which the kernel compares at once",
-            format!(
-                r#"{{"match": {{"op": "!=", "left": {}, "right": 1}}}}, {}"#,
-                payload("tcp", "sport"),
-                matched(&port, "!=", "80")
-            ),
-            "unknown",
-        ),
-        ("an option of TCP", r#"{"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": {"rt": {"key": "mtu"}}}}, {"accept": null}"#.to_owned(), "open"),
-        ("another destination", r#"{"mangle": {"key": {"payload": {"protocol": "ip", "field": "daddr"}}, "value": "1.1.1.1"}}, {"accept": null}"#.to_owned(), "unknown"),
-        ("a queue", r#"{"queue": {"num": 0}}"#.to_owned(), "unknown"),
-        ("a new kind of expression", r#"{"somersault": 1}, {"drop": null}"#.to_owned(), "unknown"),
-        ("a chain that is missing", r#"{"jump": {"target": "x"}}"#.to_owned(), "unknown"),
-        ("a chain", r#"{"log": {"prefix": "x"}}, {"counter": {"packets": 0, "bytes": 0}}, {"goto": {"target": "c"}}"#.to_owned(), "open"),
-    ] {
-        let firewall = machine(&[&with_nft_rule(&rule)]);
-        let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:80"));
-        assert_eq!(short(&reach), wanted, "{name}: {reach:?}");
+    let all = machine(&[NFT_LIST]);
+    assert_eq!(all.tables.len(), lines(NFT).count());
+    for (table, line) in all.tables.iter().zip(lines(NFT)) {
+        let [_, socket, wanted, name, rule] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let firewall = Firewall { tables: vec![table.clone()], ..all.clone() };
+        let reach = reach_in(&firewall, &listener(socket));
+        assert_eq!(short(&reach), wanted, "{name}: {rule}: {reach:?}");
     }
 }
 
-/// nft leaves out the conditions that an action implies.
+/// Rules of iptables, which are read as `iptables-save` prints them, and as the kernel lists those of iptables-nft.
+const IPTABLES: &str = include_str!("../../../tests/captures/firewalls/conditions.iptables.tsv");
+const IPTABLES_LIST: &[u8] =
+    include_bytes!("../../../tests/captures/firewalls/conditions.iptables.tsv.netlink");
+
 #[test]
-fn an_action_implies_its_family_and_protocol() {
-    let rule = |action: &str| {
-        with_nft_rule(&format!("{{\"reject\": {action}}}"))
-            .replace("\"policy\": \"drop\"", "\"policy\": \"accept\"")
-    };
-    let (four, six) = ("tcp/0.0.0.0:80", "tcp/[fd00::1]:80");
-    for (action, local, wanted) in [
-        (r#"{"type": "icmp", "expr": "port-unreachable"}"#, four, "filtered"),
-        (r#"{"type": "icmp", "expr": "port-unreachable"}"#, six, "open"),
-        (r#"{"type": "icmpv6", "expr": "no-route"}"#, four, "open"),
-        (r#"{"type": "icmpv6", "expr": "no-route"}"#, six, "filtered"),
-        (r#"{"type": "icmpx", "expr": "admin-prohibited"}"#, six, "filtered"),
-        (r#"{"type": "tcp reset"}"#, six, "filtered"),
-        (r#"{"type": "tcp reset"}"#, "udp/[fd00::1]:80", "open"),
-    ] {
-        let reach = reach_in(&machine(&[&rule(action)]), &listener(local));
-        assert_eq!(short(&reach), wanted, "{action} {local}: {reach:?}");
+fn conditions_of_iptables_in_nftables() {
+    let all = machine(&[IPTABLES_LIST]);
+    let [table] = all.tables.as_slice() else { panic!("{:?}", all.tables) };
+    for (at, line) in lines(IPTABLES).enumerate() {
+        let (wanted, rule) = line.split_once('\t').unwrap();
+        let case = table.chains.iter().find(|chain| chain.name == format!("CASE{at:03}")).unwrap();
+        let mut table = table.clone();
+        let input = table.chains.iter_mut().find(|chain| chain.name == "INPUT").unwrap();
+        input.rules.extend(case.rules.iter().cloned());
+        let firewall = Firewall { tables: vec![table], ..all.clone() };
+        let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:80"));
+        assert_eq!(short(&reach), wanted, "{rule}: {reach:?}");
     }
 }
 
 /// The options as `iptables-save` 1.8.9 prints them, before a policy that drops.
 #[test]
 fn conditions_of_iptables() {
-    for (rule, wanted) in [
-        ("-p tcp -m tcp --dport 80 -j ACCEPT", "open"),
-        ("-p udp -m udp --dport 80 -j ACCEPT", "filtered"),
-        ("-p tcp -m multiport --dports 22,79:81 -j ACCEPT", "open"),
-        ("-p tcp -m multiport ! --dports 22,79:81 -j ACCEPT", "filtered"),
-        ("-s 10.0.0.0/8 -j ACCEPT", "limited: 10.0.0.0/8"),
-        ("! -s 10.0.0.0/8 -j ACCEPT", "limited: anyone but 10.0.0.0/8"),
-        ("-m iprange --src-range 1.1.1.0-1.1.1.3 -j ACCEPT", "limited: 1.1.1.0/30"),
-        ("-i eth+ -j ACCEPT", "limited: anyone on eth0"),
-        ("! -i eth0 -j ACCEPT", "limited: anyone on wg0, docker0"),
-        ("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "filtered"),
-        ("-p tcp -m state --state NEW -j ACCEPT", "open"),
-        ("-m conntrack --ctstate DNAT -j ACCEPT", "filtered"),
-        ("-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT", "filtered"),
-        ("-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT", "open"),
-        ("-m mark --mark 0x8000/0x8000 -j ACCEPT", "filtered"),
-        ("-m mark ! --mark 0x8000/0x8000 -j ACCEPT", "open"),
-        ("-m addrtype --dst-type LOCAL -j ACCEPT", "open"),
-        ("-m addrtype --dst-type BROADCAST,MULTICAST -j ACCEPT", "filtered"),
-        ("-m pkttype --pkt-type broadcast -j ACCEPT", "filtered"),
-        ("-m limit --limit 3/min -j ACCEPT", "open"),
-        (
-            "-p tcp -m hashlimit --hashlimit-upto 5/sec --hashlimit-burst 5 --hashlimit-mode srcip --hashlimit-name q -j ACCEPT",
-            "open",
-        ),
-        (
-            "-p tcp -m connlimit --connlimit-above 3 --connlimit-mask 32 --connlimit-saddr -j ACCEPT",
-            "unknown",
-        ),
-        ("-m recent --rcheck --name x --mask 255.255.255.255 --rsource -j ACCEPT", "unknown"),
-        ("-m recent --set --name x --mask 255.255.255.255 --rsource -j ACCEPT", "open"),
-        ("-m comment --comment \"--set -j DROP\" -j ACCEPT", "open"),
-        ("-m comment --comment ! -j ACCEPT", "open"),
+    let others = [
         ("-m set --match-set x src -j ACCEPT", "unknown"),
         ("-m set --match-set x src -j DROP", "filtered"),
         ("-m owner --uid-owner 0 -j ACCEPT", "unknown"),
@@ -398,10 +285,10 @@ fn conditions_of_iptables() {
         ("-m rt --rt-type 0 -j ACCEPT", "unknown"),
         ("-j NFQUEUE --queue-num 0", "unknown"),
         ("-j LOG --log-prefix \"-j ACCEPT \"", "filtered"),
-        ("-p tcp -m tcp --sport 1024:65535 -j ACCEPT", "unknown"),
-        ("-g C", "open"),
-        ("-p icmp -m icmp --icmp-type 8 -j ACCEPT", "filtered"),
-    ] {
+    ];
+    let recorded =
+        lines(IPTABLES).map(|line| line.split_once('\t').unwrap()).map(|(wanted, rule)| (rule, wanted));
+    for (rule, wanted) in recorded.chain(others) {
         let known = "-A INPUT -m state --state ESTABLISHED -j ACCEPT\n";
         let printed = format!(
             "*filter\n:INPUT DROP [0:0]\n:C - [0:0]\n{known}-A INPUT {rule}\n-A C -j ACCEPT\nCOMMIT\n"

@@ -1,6 +1,7 @@
-//! One dump request to a netlink protocol other than the socket diagnosis, and the attributes of its answer
+//! Requests to a netlink protocol other than the socket diagnosis, and the attributes of its answer
 //! (linux/netlink.h).
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
@@ -12,8 +13,11 @@ use rustix::net::{
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// `NLM_F_REQUEST | NLM_F_DUMP`.
+/// `NLM_F_REQUEST`, and `NLM_F_REQUEST | NLM_F_DUMP`.
+const REQUEST: u16 = 0x1;
 const DUMP: u16 = 0x301;
+/// `NLM_F_DUMP_INTR`.
+const INTERRUPTED: u16 = 0x10;
 /// Excludes the flags for nested attributes and for byte order, which are not part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 /// The size of `nlmsghdr`.
@@ -22,6 +26,83 @@ const HEADER: usize = 16;
 const BUFFER: usize = 64 * 1024;
 /// The kernel answers at once; this limit only ends the wait if another program answers in its place.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to one netlink protocol of the kernel.
+pub(super) struct Connection {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel does not have the protocol.
+    pub(super) fn open(protocol: Option<Protocol>) -> Result<Self, Errno> {
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        Ok(Connection { socket, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Requests a dump with the message type `kind`, and passes each message of the answer on, with its header; returns
+    /// whether nothing changed in the meantime. A change can hide messages.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses, if its answer cannot be parsed, or the error of `each`.
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
+    ) -> Result<bool, Errno> {
+        self.send(kind, DUMP, body)?;
+        let mut is_consistent = true;
+        loop {
+            let datagram = self.receive()?;
+            if read(datagram, &mut is_consistent, each)? {
+                return Ok(is_consistent);
+            }
+        }
+    }
+
+    /// Sends a request that one message answers, and returns that message, with its header.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
+    pub(super) fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.send(kind, REQUEST, body)?;
+        let mut found = None;
+        let mut each = |message: &[u8]| {
+            found.get_or_insert_with(|| message.to_vec());
+            Ok(())
+        };
+        read(self.receive()?, &mut true, &mut each)?;
+        found.ok_or(Errno::BADMSG)
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::INVAL)?;
+        let mut request = length.to_ne_bytes().to_vec();
+        request.extend(kind.to_ne_bytes());
+        request.extend(flags.to_ne_bytes());
+        request.extend(self.sequence.to_ne_bytes());
+        request.extend([0; 4]);
+        request.extend(body);
+        let kernel = SocketAddrNetlink::new(0, 0);
+        retry_on_intr(|| sendto(&self.socket, &request, SendFlags::empty(), &kernel))?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<&[u8], Errno> {
+        let (_, length) = retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC))?;
+        self.buffer.get(..length).ok_or(Errno::MSGSIZE)
+    }
+}
 
 /// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
 /// `answer`.
@@ -35,49 +116,42 @@ pub(super) fn dump<T>(
     body: &[u8],
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Vec<T>, Errno> {
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::INVAL)?;
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend(kind.to_ne_bytes());
-    request.extend(DUMP.to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend(body);
-    let kernel = SocketAddrNetlink::new(0, 0);
-    retry_on_intr(|| sendto(&socket, &request, SendFlags::empty(), &kernel))?;
     let mut found = Vec::new();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let (_, length) = retry_on_intr(|| recv(&socket, buffer.as_mut_slice(), RecvFlags::TRUNC))?;
-        let datagram = buffer.get(..length).ok_or(Errno::MSGSIZE)?;
-        if read(datagram, answer, &parse, &mut found)? {
-            return Ok(found);
+    Connection::open(protocol)?.dump(kind, body, &mut |message| {
+        if short(message, 4) == Some(answer) {
+            let parsed = message.get(HEADER..).and_then(&parse);
+            found.push(parsed.ok_or(Errno::BADMSG)?);
         }
-    }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Returns the first message in some bytes, with its header; `None` if there is no complete one.
+pub(super) fn first_message(bytes: &[u8]) -> Option<&[u8]> {
+    let length = usize::try_from(number(bytes, 0)?).ok()?;
+    (length >= HEADER).then(|| bytes.get(..length)).flatten()
 }
 
 /// Parses one datagram; returns whether it ends the answer.
-fn read<T>(
+fn read(
     datagram: &[u8],
-    answer: u16,
-    parse: impl Fn(&[u8]) -> Option<T>,
-    found: &mut Vec<T>,
+    is_consistent: &mut bool,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
 ) -> Result<bool, Errno> {
     let mut rest = datagram;
     while !rest.is_empty() {
-        let length = usize::try_from(number(rest, 0).ok_or(Errno::BADMSG)?).map_err(|_| Errno::BADMSG)?;
-        let kind = short(rest, 4).ok_or(Errno::BADMSG)?;
-        let message = rest.get(HEADER..length).ok_or(Errno::BADMSG)?;
-        match kind {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let error = number(message, 0).ok_or(Errno::BADMSG)?.cast_signed();
+        let message = first_message(rest).ok_or(Errno::BADMSG)?;
+        *is_consistent &= short(message, 6).is_some_and(|flags| flags & INTERRUPTED == 0);
+        match short(message, 4) {
+            Some(NLMSG_DONE) => return Ok(true),
+            Some(NLMSG_ERROR) => {
+                let error = number(message, HEADER).ok_or(Errno::BADMSG)?.cast_signed();
                 return Err(Errno::from_raw_os_error(error.checked_neg().unwrap_or_default()));
             }
-            _ if kind == answer => found.push(parse(message).ok_or(Errno::BADMSG)?),
-            _ => {}
+            _ => each(message)?,
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        rest = rest.get(message.len().next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
 }
@@ -129,10 +203,19 @@ pub(super) mod tests {
         bytes
     }
 
+    /// Returns whether the answer ends, the attribute 3 of each message of the type 16, and whether nothing changed.
     fn read_attribute(datagram: &[u8]) -> Result<(bool, Vec<Vec<u8>>), Errno> {
-        let mut found = Vec::new();
-        let parse = |message: &[u8]| attribute(message, 3).map(<[u8]>::to_vec);
-        read(datagram, 16, parse, &mut found).map(|ends| (ends, found))
+        let (mut found, mut is_consistent) = (Vec::new(), true);
+        let mut each = |message: &[u8]| {
+            if short(message, 4) == Some(16) {
+                let value = attribute(&message[HEADER..], 3).ok_or(Errno::BADMSG)?;
+                found.push(value.to_vec());
+            }
+            Ok(())
+        };
+        let ends = read(datagram, &mut is_consistent, &mut each)?;
+        assert_eq!(is_consistent, datagram[6] & 0x10 == 0);
+        Ok((ends, found))
     }
 
     #[test]
@@ -142,6 +225,8 @@ pub(super) mod tests {
         assert_eq!(read_attribute(&datagram), Ok((false, vec![b"yes".to_vec()])));
         datagram.extend(message(NLMSG_DONE, &[0; 4]));
         assert_eq!(read_attribute(&datagram), Ok((true, vec![b"yes".to_vec()])));
+        datagram[6] = 0x10; // interrupted
+        assert!(read_attribute(&datagram).is_ok());
         let refusal = message(NLMSG_ERROR, &(-1_i32).to_ne_bytes());
         assert_eq!(read_attribute(&refusal), Err(Errno::PERM));
     }

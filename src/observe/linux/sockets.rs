@@ -151,7 +151,7 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
     let is_asked = with_firewall && scope.states.iter().any(|state| state.accepts_traffic());
-    listed.firewall = is_asked.then(|| firewall::read(netns, &rule_sets));
+    listed.firewall = is_asked.then(|| firewall::read(netns, rule_sets));
     listed
 }
 

@@ -1,5 +1,5 @@
-//! Any bytes as the output of iptables-save and nft, and as the table of IPVS, and the way of packets through the rules
-//! that they make: no panic, and an end.
+//! Any bytes as the kernel's answer about nftables, as the output of iptables-save, and as the table of IPVS, and the way
+//! of packets through the rules that they make: no panic, and an end. Good seeds are in tests/captures/firewalls.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,26 +1,24 @@
 //! Ports that answer without a socket: address translation (NAT) of nftables and iptables, and virtual services of
 //! IPVS.
 //!
-//! Only the tools that belong to the rules print them in full, so their output is read, if the kernel has such rules.
 //! Rules that could not be read or understood are a gap.
 
-mod iptables;
-mod nft;
+mod filter;
+mod ipvs;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-pub(super) use self::iptables::{destination, words};
-use self::rules::{Condition, Destination, Hook, PublishingRule, Table};
+use self::rules::{Condition, Destination, Hook, Published, PublishingRule};
 use super::files::read_records;
 use super::links;
-use super::rule_sets::{BaseChain, RuleSets};
+use super::rule_sets::RuleSets;
 use super::settings::routes_to_loopback;
 use crate::model::{
     Endpoint, Family, Forwarding, Gap, Netns, Note, Owner, Peer, Protocol, Socket, SocketAttributes, Stage,
@@ -47,12 +45,13 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     if !scope.states.contains(&State::Published) {
         return ports;
     }
-    let mut sources = Sources::default();
+    let read = sets.read();
+    let tables: Vec<_> = read.tables.iter().filter_map(filter::table).collect();
+    let Published { rules, unclear, is_complete } = rules::publishing(&tables);
+    let mut sources = Sources { unclear, is_refused: read.is_refused, ..Sources::default() };
+    sources.refusals.extend(read.failures.iter().filter(|(_, of_nat)| *of_nat).map(|(why, _)| why.clone()));
     sources.read_virtual_services();
-    sources.read_nftables(sets);
-    sources.read_legacy_iptables(sets);
-    let (rules, complete) = rules::publishing(&sources.tables);
-    if !complete {
+    if !is_complete {
         sources.refusals.push("too many rules".to_owned());
     }
     if !rules.is_empty() || !sources.services.is_empty() {
@@ -70,15 +69,14 @@ pub(super) fn published_ports(scope: &Scope, netns: Option<&Netns>, sets: &RuleS
     ports
 }
 
-/// The rules of every kind.
+/// What was read, except rules that publish ports.
 #[derive(Default)]
 struct Sources {
-    tables: Vec<Table>,
     services: Vec<(Protocol, SocketAddr, SocketAddr)>,
     /// The reasons why rules could not be read.
     refusals: Vec<String>,
     /// Rules that were not understood.
-    unclear: Vec<String>,
+    unclear: BTreeSet<String>,
     /// Whether only root may read the rules.
     is_refused: bool,
 }
@@ -101,99 +99,13 @@ impl Sources {
 
     fn read_virtual_services(&mut self) {
         match read_records("/proc/thread-self/net/ip_vs", LARGEST) {
-            Ok(text) => self.services = iptables::virtual_services(&text),
+            Ok(text) => self.services = ipvs::virtual_services(&text),
             Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
             Err(Errno::NOENT) => {}
             Err(errno) => self.refusals.push(format!("/proc/net/ip_vs: {errno}")),
         }
     }
-
-    fn read_nftables(&mut self, sets: &RuleSets) {
-        let chains = match sets.chains() {
-            Ok(chains) => chains,
-            Err(Errno::PERM | Errno::ACCESS) => {
-                self.is_refused = true;
-                return;
-            }
-            Err(errno) => {
-                self.refusals.push(format!("the chains of nftables: {errno}"));
-                return;
-            }
-        };
-        let is_wanted =
-            |chain: &&BaseChain| chain.translates && chain.has_rules && FAMILIES.contains(&chain.family);
-        let chains: Vec<&BaseChain> = chains.iter().filter(is_wanted).collect();
-        if chains.is_empty() {
-            return;
-        }
-        let families = [("ip", Family::Ipv4), ("ip6", Family::Ipv6)];
-        let mut set = match sets.nft().map_err(str::to_owned).and_then(nft::parse) {
-            Ok(set) => set,
-            Err(why) => {
-                // The tables of iptables can be read without nft.
-                let is_of_iptables = |chain: &BaseChain| {
-                    chain.table == "nat" && families.iter().any(|(name, _)| *name == chain.family)
-                };
-                if !chains.iter().all(|chain| is_of_iptables(chain)) {
-                    self.refusals.push(why);
-                }
-                let of_iptables = chains.iter().filter(|chain| is_of_iptables(chain));
-                let of_iptables =
-                    of_iptables.map(|chain| (chain.family.to_owned(), chain.table.clone())).collect();
-                nft::RuleSet { of_iptables, ..nft::RuleSet::default() }
-            }
-        };
-        for dormant in sets.dormant_tables().into_iter().flatten() {
-            set.tables.remove(dormant);
-        }
-        for (name, family) in families {
-            let key = (name.to_owned(), "nat".to_owned());
-            if set.of_iptables.contains(&key) {
-                set.tables.remove(&key);
-                self.read_iptables(sets, family, true);
-            }
-        }
-        let is_other = |(_, table): &&(String, String)| table != "nat";
-        if let Some((family, table)) = set.of_iptables.iter().find(is_other)
-            && chains.iter().any(|chain| chain.table == *table && chain.family == family)
-        {
-            self.refusals.push(format!("the nft table {family} {table} has rules of iptables"));
-        }
-        self.unclear.extend(set.unclear);
-        self.tables.extend(set.tables.into_values());
-    }
-
-    fn read_legacy_iptables(&mut self, sets: &RuleSets) {
-        for family in [Family::Ipv4, Family::Ipv6] {
-            match sets.legacy_tables(family) {
-                Ok(names) if names.iter().any(|name| name == "nat") => {
-                    self.read_iptables(sets, family, false);
-                }
-                Ok(_) => {}
-                Err(Errno::ACCESS | Errno::PERM) => self.is_refused = true,
-                Err(errno) => self.refusals.push(format!("the names of the tables of iptables: {errno}")),
-            }
-        }
-    }
-
-    /// Reads the rules as the variant of `iptables-save` for nftables prints them, or as that for the older tables.
-    fn read_iptables(&mut self, sets: &RuleSets, family: Family, on_nftables: bool) {
-        match sets.saved(family, on_nftables) {
-            Ok(printed) if printed.contains("*nat") => {
-                let (table, unclear) = iptables::parse(printed, family);
-                self.tables.push(table);
-                self.unclear.extend(unclear);
-            }
-            // The older table exists after any user has listed it, and then has no rules.
-            Ok("") => {}
-            Ok(_) => self.refusals.push("iptables-save does not print the table nat".to_owned()),
-            Err(why) => self.refusals.push(why.to_owned()),
-        }
-    }
 }
-
-/// The families of nftables whose packets have addresses to translate.
-const FAMILIES: [&str; 3] = ["inet", "ip", "ip6"];
 
 impl PublishedPorts {
     fn add_rows(
@@ -406,12 +318,9 @@ fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
     Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() }
 }
 
-/// Parses any bytes as the output of every tool; returns the number of rules that publish ports. For fuzzing.
+/// Parses any bytes as rules and as virtual services of every kind; returns how many publish ports. For fuzzing.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
-    let printed = String::from_utf8_lossy(bytes);
-    let mut tables = vec![iptables::parse(&printed, Family::Ipv4).0];
-    let root = serde_json::from_slice(bytes).unwrap_or_default();
-    tables.extend(nft::parse(&root).into_iter().flat_map(|set| set.tables.into_values()));
-    rules::publishing(&tables).0.len() + iptables::virtual_services(&printed).len()
+    let tables: Vec<_> = super::firewall::tables(bytes).iter().filter_map(filter::table).collect();
+    rules::publishing(&tables).rules.len() + ipvs::virtual_services(&String::from_utf8_lossy(bytes)).len()
 }

@@ -1,7 +1,7 @@
 //! The address translation (NAT) rules, in one form for every tool that prints them, and the search for the ports
 //! that they publish.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -57,6 +57,8 @@ pub(super) enum Action {
     End,
     /// An effect that is not relevant for published ports: counts, logs, marks.
     Continue,
+    /// Not understood: the rule can translate a destination.
+    Unclear,
 }
 
 /// The destination of a packet.
@@ -180,26 +182,37 @@ const DEEPEST: usize = 16;
 /// The maximum number of rules that are visited: in a hostile rule set, each chain could call every other chain.
 const MOST_RULES: usize = 2_000_000;
 
-/// Returns the rules that publish ports, in the order in which the kernel applies them, and whether all rules were
-/// visited.
-pub(super) fn publishing(tables: &[Table]) -> (Vec<PublishingRule>, bool) {
+/// The result of a search.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// The rules that publish ports, in the order in which the kernel applies them.
+    pub(super) rules: Vec<PublishingRule>,
+    /// The rules that were not understood.
+    pub(super) unclear: BTreeSet<String>,
+    /// Whether all rules were visited.
+    pub(super) is_complete: bool,
+}
+
+/// Searches for the rules that publish ports.
+pub(super) fn publishing(tables: &[Table]) -> Published {
     let mut bases: Vec<(Hook, i64, &Table, &Chain)> = tables
         .iter()
         .flat_map(|table| table.chains.values().map(move |chain| (table, chain)))
         .filter_map(|(table, chain)| chain.base.map(|(hook, priority)| (hook, priority, table, chain)))
         .collect();
     bases.sort_by_key(|(hook, priority, ..)| (*hook, *priority));
-    let mut walk = Walk { left: MOST_RULES, found: Vec::new() };
+    let mut walk = Walk { left: MOST_RULES, found: Vec::new(), unclear: BTreeSet::new() };
     for (hook, _, table, chain) in bases {
         let mut taken = Taken::default();
         walk.chain((hook, table), chain, &Condition::default(), &mut taken, DEEPEST);
     }
-    (walk.found, walk.left > 0)
+    Published { rules: walk.found, unclear: walk.unclear, is_complete: walk.left > 0 }
 }
 
 struct Walk {
     left: usize,
     found: Vec<PublishingRule>,
+    unclear: BTreeSet<String>,
 }
 
 /// The packets that earlier rules have taken, by their destination: tables with 10,000 destinations are ordinary.
@@ -248,6 +261,9 @@ impl Walk {
             }
             match &rule.action {
                 Action::Continue => {}
+                Action::Unclear => {
+                    self.unclear.insert(rule.text.clone());
+                }
                 Action::End => taken.add(condition),
                 Action::Return => returned.add(condition),
                 Action::Forward { address, port } => {

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::model::firewall::FilterTable;
+use crate::observe::linux::iptables;
 
-/// Returns each publishing rule in short: hook, protocols, ports, destination and target.
-fn published(tables: &[Table]) -> Vec<String> {
-    let (found, complete) = rules::publishing(tables);
-    assert!(complete);
+/// Returns each publishing rule in short: hook, protocols, ports, destination and target; and the rules that are not
+/// understood.
+fn published(tables: &[FilterTable]) -> (Vec<String>, Vec<String>) {
+    let tables: Vec<_> = tables.iter().filter_map(filter::table).collect();
+    let found = rules::publishing(&tables);
+    assert!(found.is_complete);
     let short = |rule: PublishingRule| {
         let Condition { protocols, ports, destination, device, further, .. } = rule.condition;
         let protocols: Vec<_> = protocols.iter().flatten().map(|protocol| protocol.name()).collect();
@@ -27,7 +31,12 @@ fn published(tables: &[Table]) -> Vec<String> {
             if further { " if …" } else { "" }
         )
     };
-    found.into_iter().map(short).collect()
+    (found.rules.into_iter().map(short).collect(), found.unclear.into_iter().collect())
+}
+
+fn of_iptables(printed: &str, family: Family) -> (Vec<String>, Vec<String>) {
+    let tables = iptables::parse(printed, family).into_iter().map(|(_, table)| table);
+    published(&tables.collect::<Vec<_>>())
 }
 
 /// The rules of Docker 28 without its userland proxy, printed by `iptables-save` 1.8.9.
@@ -51,10 +60,10 @@ COMMIT
 
 #[test]
 fn rules_of_docker() {
-    let (table, unclear) = iptables::parse(DOCKER, Family::Ipv4);
+    let (found, unclear) = of_iptables(DOCKER, Family::Ipv4);
     assert_eq!(unclear, [""; 0]);
     assert_eq!(
-        published(&[table]),
+        found,
         [
             "Prerouting tcp local [8080..=8080] -> Some(172.17.0.2) Some(80)",
             "Prerouting udp 127.0.0.1 [53..=53] -> Some(172.17.0.3) Some(5353)",
@@ -90,42 +99,30 @@ fn options_of_iptables() {
         ),
     ] {
         let printed = format!("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {rule}\nCOMMIT\n");
-        let (table, unclear) = iptables::parse(&printed, Family::Ipv6);
-        assert_eq!(published(&[table]), [format!("Prerouting {wanted}")], "{rule}");
+        let (found, unclear) = of_iptables(&printed, Family::Ipv6);
+        assert_eq!(found, [format!("Prerouting {wanted}")], "{rule}");
         assert_eq!(unclear, [""; 0], "{rule}");
     }
-    let (_, unclear) = iptables::parse("*nat\n-A X -j DNAT --to-destination somewhere\n", Family::Ipv4);
-    assert_eq!(unclear, ["-A X -j DNAT --to-destination somewhere"]);
+    let printed = "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -j DNAT --to-destination somewhere\n";
+    let (_, unclear) = of_iptables(printed, Family::Ipv4);
+    assert_eq!(unclear, ["iptables -t nat -A PREROUTING -j DNAT --to-destination somewhere"]);
     let printed = "*nat\n:PREROUTING ACCEPT\n:LOCAL -\n-A PREROUTING -j LOCAL\n-A PREROUTING -j LOG\n-A PREROUTING -j NETMAP --to 10.0.0.0/8\n";
-    let (_, unclear) = iptables::parse(printed, Family::Ipv4);
+    let (_, unclear) = of_iptables(printed, Family::Ipv4);
     assert_eq!(
         unclear,
-        ["-A PREROUTING -j NETMAP --to 10.0.0.0/8"],
+        ["iptables -t nat -A PREROUTING -j NETMAP --to 10.0.0.0/8"],
         "a target that is neither a chain nor known"
     );
 }
 
-/// Printed by nft 1.0.6.
-const NFT: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
-{"table": {"family": "inet", "name": "t", "handle": 1}},
-{"map": {"family": "inet", "name": "m", "table": "t", "type": "inet_service", "handle": 16, "map": "ipv4_addr . inet_service", "elem": [[25, {"concat": ["1.1.1.1", 26]}]]}},
-{"chain": {"family": "inet", "table": "t", "name": "c", "handle": 1, "type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}},
-{"chain": {"family": "inet", "table": "t", "name": "d", "handle": 2}},
-{"rule": {"family": "inet", "table": "t", "chain": "d", "handle": 3, "expr": [{"redirect": {"port": 7}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 6, "expr": [{"dnat": {"family": "ip", "addr": {"map": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": [[80, {"concat": ["10.0.0.1", 8080]}]]}}}}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 8, "expr": [{"vmap": {"key": {"concat": [{"payload": {"protocol": "ip", "field": "daddr"}}, {"payload": {"protocol": "tcp", "field": "dport"}}]}, "data": {"set": [[{"concat": ["10.0.0.1", 81]}, {"goto": {"target": "d"}}]]}}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 10, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": [82, {"range": [90, 99]}]}}}, {"counter": {"packets": 0, "bytes": 0}}, {"redirect": {"port": 8080}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 13, "expr": [{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": {"set": ["tcp", "udp"]}}}, {"match": {"op": "==", "left": {"payload": {"protocol": "th", "field": "dport"}}, "right": 53}}, {"match": {"op": "==", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}}, {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}, {"dnat": {"family": "ip", "addr": {"range": ["10.0.0.1", "10.0.0.3"]}, "port": {"range": [53, 60]}}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 15, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}, {"log": null}, {"match": {"op": "!=", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}, {"dnat": {"family": "ip", "addr": {"map": {"key": {"numgen": {"mode": "random", "mod": 2, "offset": 0}}, "data": {"set": [[0, "10.0.0.1"]]}}}}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 17, "expr": [{"dnat": {"family": "ip", "addr": {"map": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": "@m"}}}}]}},
-{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 18, "expr": [{"dnat": {"addr": {"new": "form"}}}]}}]}"#;
+/// What the kernel makes of the rules in `translation.nft`.
+const NFT: &[u8] = include_bytes!("../../../../tests/captures/firewalls/translation.nft.netlink");
 
 #[test]
 fn rules_of_nft() {
-    let set = nft::parse(&serde_json::from_str(NFT).unwrap()).unwrap();
-    let tables: Vec<Table> = set.tables.into_values().collect();
+    let (found, unclear) = published(&crate::observe::linux::firewall::parse(NFT).tables);
     assert_eq!(
-        published(&tables),
+        found,
         [
             "Prerouting tcp any [80..=80] -> Some(10.0.0.1) Some(8080)",
             "Prerouting tcp 10.0.0.1 [81..=81] -> None Some(7)",
@@ -133,9 +130,12 @@ fn rules_of_nft() {
             "Prerouting tcp+udp local%eth0 [53..=53] -> Some(10.0.0.1) Some(53)",
             "Prerouting tcp 10.0.0.0/8 [0..=21, 23..=65535] -> Some(10.0.0.1) None if …",
             "Prerouting tcp any [25..=25] -> Some(1.1.1.1) Some(26)",
+            "Prerouting tcp 10.0.0.1 [27..=27] -> Some(10.0.0.9) Some(28)",
+            "Prerouting tcp any [29..=29] -> Some(fd00::9) None",
+            "Prerouting tcp any [31..=31] -> Some(10.0.0.8) Some(32)",
         ]
     );
-    assert_eq!(set.unclear, ["nft rule inet t c, handle 18"]);
+    assert_eq!(unclear, ["nft rule inet t c, handle 22"]);
 }
 
 #[test]
@@ -143,10 +143,9 @@ fn earlier_rules_take_packets_out_of_the_way() {
     let rules = "-A PREROUTING -p tcp --dport 1 -j ACCEPT\n-A PREROUTING -j A\n-A PREROUTING -p tcp --dport 1:4 -j REDIRECT --to-ports 9\n\
         -A A -p tcp --dport 2 -j RETURN\n-A A -p tcp --dport 2 -j REDIRECT --to-ports 8\n-A A -p tcp --dport 3 -j REDIRECT --to-ports 7\n\
         -A A -s 1.1.1.1 -p tcp --dport 4 -j RETURN\n-A A -p tcp --dport 4 -j REDIRECT --to-ports 6\n-A A -j A\n";
-    let (table, _) = iptables::parse(&format!("*nat\n:PREROUTING ACCEPT\n{rules}"), Family::Ipv4);
-    let published = published(&[table]);
+    let chain = format!("*nat\n:PREROUTING ACCEPT\n:A -\n{rules}");
     assert_eq!(
-        published,
+        of_iptables(&chain, Family::Ipv4).0,
         [
             "Prerouting tcp any [3..=3] -> None Some(7)",
             "Prerouting tcp any [4..=4] -> None Some(6)",
@@ -158,11 +157,11 @@ fn earlier_rules_take_packets_out_of_the_way() {
 /// The limit counts rules, not the paths through them.
 #[test]
 fn chains_that_call_each_other_end() {
+    let chains: String = (0..40).map(|n| format!(":C{n} -\n")).collect();
     let rules: String =
         (0..40).map(|n| format!("-A C{n} -j C{}\n-A C{n} -j C{}\n", (n + 1) % 40, (n + 7) % 40)).collect();
-    let printed = format!("*nat\n:PREROUTING ACCEPT\n-A PREROUTING -j C0\n{rules}");
-    let (table, _) = iptables::parse(&printed, Family::Ipv4);
-    assert_eq!(rules::publishing(&[table]).0, []);
+    let printed = format!("*nat\n:PREROUTING ACCEPT\n{chains}-A PREROUTING -j C0\n{rules}");
+    assert_eq!(of_iptables(&printed, Family::Ipv4).0, [""; 0]);
 }
 
 #[test]
@@ -170,7 +169,7 @@ fn virtual_services() {
     let text = "IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
         TCP  0A600001:01BB rr\n  -> 0A000002:192B      Masq    1      0          0\n  -> 0A000003:192B      Masq    1      0          0\n\
         UDP  [fd00:0000:0000:0000:0000:0000:0000:0001]:0035 wrr\n  -> [fd00:0000:0000:0000:0000:0000:0000:0002]:0035      Masq    1      0          0\nFWM  00000001 wlc\n";
-    let found: BTreeSet<String> = iptables::virtual_services(text)
+    let found: BTreeSet<String> = ipvs::virtual_services(text)
         .into_iter()
         .map(|(protocol, at, to)| format!("{protocol} {at} {to}"))
         .collect();

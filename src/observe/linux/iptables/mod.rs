@@ -1,9 +1,15 @@
 //! The output of `iptables-save` and `ip6tables-save` as rules of a packet filter (iptables-extensions(8)).
 
-use std::net::IpAddr;
+mod values;
 
-use super::super::nat::{destination, words};
-use super::nft_fields::{block, flag_of};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use self::values::{
+    address_range, address_types, addresses, destination, flags, interface, mark, ports, protocol, states,
+    words,
+};
+use super::nftables::WITHOUT_EFFECT;
 use crate::model::Family;
 use crate::model::firewall::{
     FilterAction, FilterBase, FilterChain, FilterCondition, FilterElement, FilterElements, FilterField,
@@ -13,40 +19,26 @@ use crate::model::firewall::{
 /// The text of a rule is cut at this length for reports.
 const LONGEST_TEXT: usize = 300;
 
-/// The targets after which the next rule continues, and which change nothing that other rules compare.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "LOG",
-    "NFLOG",
-    "ULOG",
-    "SET",
-    "CLASSIFY",
-    "AUDIT",
-    "TRACE",
-    "RATEEST",
-    "TCPMSS",
-    "DSCP",
-    "TOS",
-    "CHECKSUM",
-    "IDLETIMER",
-    "LED",
-];
-
 /// Parses the output for one family; returns its tables by name.
 pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> {
     let tool = if family == Family::Ipv4 { "iptables" } else { "ip6tables" };
     let mut tables: Vec<(String, FilterTable)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for line in output.lines() {
         if let Some(table) = line.strip_prefix('*') {
             let name = table.trim().to_owned();
+            places.clear();
             tables.push((name, FilterTable { families: vec![family], ..FilterTable::default() }));
         } else if let Some((name, table)) = tables.last_mut() {
             if let Some(declared) = line.strip_prefix(':') {
-                table.chains.extend(chain(declared, name, tool));
+                let Some(chain) = chain(declared, name, tool) else { continue };
+                places.insert(chain.name.clone(), table.chains.len());
+                table.chains.push(chain);
             } else if let Some(words) = line.strip_prefix("-A ").map(words) {
                 let Some((chain, words)) = words.split_first() else { continue };
                 let text: String = line.chars().take(LONGEST_TEXT).collect();
                 let text = format!("{tool} -t {name} {text}");
-                if let Some(chain) = table.chains.iter_mut().rev().find(|one| one.name == *chain) {
+                if let Some(chain) = places.get(&**chain).and_then(|at| table.chains.get_mut(*at)) {
                     chain.rules.push(rule(words, family, text));
                 }
             }
@@ -117,18 +109,18 @@ struct Options<'w> {
     has_notrack: bool,
 }
 
-fn rule(words: &[String], family: Family, text: String) -> FilterRule {
+fn rule(words: &[Cow<'_, str>], family: Family, text: String) -> FilterRule {
     let mut options = Options::default();
     let mut rest = words;
     while let Some((word, after)) = rest.split_first() {
-        let (negated, option, after) = match (word.as_str(), after.split_first()) {
-            ("!", Some((option, after))) => (true, option.as_str(), after),
+        let (negated, option, after) = match (&**word, after.split_first()) {
+            ("!", Some((option, after))) => (true, &**option, after),
             (option, _) => (false, option, after),
         };
         // A comment can look like an option.
         let is_text = matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix");
         let count = if is_text { after.len().min(1) } else { count(after) };
-        let values: Vec<&str> = after.iter().take(count).map(String::as_str).collect();
+        let values: Vec<&str> = after.iter().take(count).map(|word| &**word).collect();
         rest = after.get(count..).unwrap_or_default();
         options.read(option, &values, negated, family);
     }
@@ -140,8 +132,8 @@ fn rule(words: &[String], family: Family, text: String) -> FilterRule {
 }
 
 /// Returns how many values an option has.
-fn count(after: &[String]) -> usize {
-    after.iter().take_while(|word| *word != "!" && !word.starts_with('-')).count()
+fn count(after: &[Cow<'_, str>]) -> usize {
+    after.iter().take_while(|word| **word != *"!" && !word.starts_with('-')).count()
 }
 
 impl<'w> Options<'w> {
@@ -362,113 +354,4 @@ fn within(field: FilterField, values: Vec<FilterValue>, negated: bool) -> Filter
 /// Returns the condition that one of these bits is set.
 fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
-}
-
-fn protocol(name: &str) -> Option<u8> {
-    Some(match name {
-        "tcp" => 6,
-        "udp" => 17,
-        "udplite" => 136,
-        "sctp" => 132,
-        "dccp" => 33,
-        "icmp" => 1,
-        "igmp" => 2,
-        "ipv6-icmp" | "icmpv6" => 58,
-        "esp" => 50,
-        "ah" => 51,
-        "gre" => 47,
-        "ipencap" | "ipip" => 4,
-        "ipv6" => 41,
-        "ospf" => 89,
-        "vrrp" => 112,
-        "ipcomp" => 108,
-        number => number.parse().ok()?,
-    })
-}
-
-/// Parses `10.0.0.0/8`, `10.0.0.1` and `10.0.0.0/255.0.0.0`.
-fn addresses(text: &str) -> Option<FilterValue> {
-    let Some((address, length)) = text.split_once('/') else {
-        let address = text.parse().ok()?;
-        return Some(FilterValue::Addresses(address, address));
-    };
-    block(address, length.parse().ok()?)
-}
-
-fn address_range(text: &str) -> Option<FilterValue> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last): (IpAddr, IpAddr) = (first.parse().ok()?, last.parse().ok()?);
-    Some(FilterValue::Addresses(first, last))
-}
-
-fn interface(name: &str) -> FilterValue {
-    match name.strip_suffix('+') {
-        Some(beginning) => FilterValue::Name(format!("{beginning}*")),
-        None => FilterValue::Name(name.to_owned()),
-    }
-}
-
-/// Parses `80`, `80:90`, `:90`, `80:` and lists of them.
-fn ports(text: &str) -> Option<Vec<FilterValue>> {
-    let range = |part: &str| match part.split_once(':') {
-        Some((first, last)) => {
-            let first = if first.is_empty() { 0 } else { first.parse().ok()? };
-            let last = if last.is_empty() { u16::MAX.into() } else { last.parse().ok()? };
-            Some(FilterValue::Numbers(first, last))
-        }
-        None => part.parse().ok().map(|port| FilterValue::Numbers(port, port)),
-    };
-    text.split(',').map(range).collect()
-}
-
-fn states(text: &str) -> Option<u64> {
-    let bit = |name: &str| {
-        Some(match name {
-            "INVALID" => conntrack::INVALID,
-            "ESTABLISHED" => conntrack::ESTABLISHED,
-            "RELATED" => conntrack::RELATED,
-            "NEW" => conntrack::NEW,
-            "UNTRACKED" => conntrack::UNTRACKED,
-            "SNAT" => conntrack::SOURCE_TRANSLATED,
-            "DNAT" => conntrack::DESTINATION_TRANSLATED,
-            _ => return None,
-        })
-    };
-    text.split(',').try_fold(0, |bits, name| Some(bits | bit(name)?))
-}
-
-/// Parses `0x8000/0x8000` and `5`.
-fn mark(field: FilterField, text: &str, negated: bool) -> Option<FilterCondition> {
-    let number = |text: &str| match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    };
-    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
-    Some(FilterCondition::Masked { field, mask: number(mask)?, value: number(value)?, negated })
-}
-
-fn address_types(text: &str) -> Option<Vec<FilterValue>> {
-    let number = |name: &str| {
-        Some(match name {
-            "UNSPEC" => 0,
-            "UNICAST" => 1,
-            "LOCAL" => 2,
-            "BROADCAST" => 3,
-            "ANYCAST" => 4,
-            "MULTICAST" => 5,
-            "BLACKHOLE" => 6,
-            "UNREACHABLE" => 7,
-            "PROHIBIT" => 8,
-            _ => return None,
-        })
-    };
-    text.split(',').map(|name| number(name).map(|number| FilterValue::Numbers(number, number))).collect()
-}
-
-fn flags(text: &str) -> Option<u64> {
-    match text {
-        "NONE" => Some(0),
-        "ALL" => Some(0x3f),
-        names => names.split(',').try_fold(0, |bits, name| Some(bits | flag_of(name)?)),
-    }
 }

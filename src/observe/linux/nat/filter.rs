@@ -1,0 +1,189 @@
+//! The address translation (NAT) rules among the rules of a packet filter.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::rules::{Action, Chain, Condition, Destination, Hook, Rule, Table, outside};
+use crate::model::firewall::{
+    FilterAction, FilterBase, FilterCondition, FilterElement, FilterElements, FilterField, FilterHook,
+    FilterRule, FilterSet, FilterTable, FilterValue,
+};
+use crate::model::{Family, Network, Protocol};
+
+/// Returns the rules of a table; `None` if it has no chain that translates destinations.
+pub(super) fn table(table: &FilterTable) -> Option<Table> {
+    let is_wanted = |base: &FilterBase| hook(base).is_some();
+    table.chains.iter().any(|chain| chain.base.as_ref().is_some_and(is_wanted)).then(|| {
+        let sets = table.sets.iter().map(|set| (&*set.name, set)).collect();
+        let chains = table.chains.iter().map(|chain| {
+            let base = chain.base.as_ref().and_then(|base| Some((hook(base)?, base.priority)));
+            let rules = chain.rules.iter().flat_map(|rule| rules(rule, &sets)).collect();
+            (chain.name.clone(), Chain { base, rules })
+        });
+        Table { families: table.families.clone(), chains: chains.collect() }
+    })
+}
+
+type Sets<'t> = HashMap<&'t str, &'t FilterSet>;
+
+fn hook(base: &FilterBase) -> Option<Hook> {
+    match base.hook {
+        _ if !base.translates => None,
+        FilterHook::Prerouting => Some(Hook::Prerouting),
+        FilterHook::Output => Some(Hook::Output),
+        _ => None,
+    }
+}
+
+/// Returns a rule, or one for each element of its map.
+fn rules(rule: &FilterRule, sets: &Sets<'_>) -> Vec<Rule> {
+    let mut condition = Condition::default();
+    for one in &rule.conditions {
+        let matched = condition_of_rule(one, sets).unwrap_or_else(unknown);
+        match condition.and(&matched) {
+            Some(both) => condition = both,
+            None => return Vec::new(), // no packet meets both conditions
+        }
+    }
+    let one = |condition, action| Rule { condition, action, text: rule.text.clone() };
+    let (FilterAction::Lookup(fields, of) | FilterAction::TranslateBy(fields, of)) = &rule.action else {
+        return vec![one(condition, action(&rule.action))];
+    };
+    let Some(elements) = elements(of, sets) else { return vec![one(condition, Action::Unclear)] };
+    let (others, listed): (Vec<_>, Vec<_>) = elements.iter().partition(|element| is_default(element));
+    let of_element = |element: &&FilterElement| {
+        let mut condition = condition.clone();
+        for (field, value) in fields.iter().zip(&element.key) {
+            let matched = condition_of(*field, &[value], false).unwrap_or_else(unknown);
+            condition = condition.and(&matched)?;
+        }
+        Some(one(condition, element.action.as_ref().map_or(Action::Unclear, action)))
+    };
+    listed.iter().chain(&others).filter_map(of_element).collect()
+}
+
+fn is_default(element: &FilterElement) -> bool {
+    element.key.iter().all(|value| *value == FilterValue::Any)
+}
+
+/// Returns a condition that is not evaluated.
+fn unknown() -> Condition {
+    Condition { further: true, ..Condition::default() }
+}
+
+fn action(action: &FilterAction) -> Action {
+    match action {
+        FilterAction::Accept | FilterAction::Drop => Action::End,
+        FilterAction::Return => Action::Return,
+        FilterAction::Jump(chain) => Action::Jump(chain.clone()),
+        FilterAction::Goto(chain) => Action::Goto(chain.clone()),
+        FilterAction::Translate { address, port } => Action::Forward { address: *address, port: *port },
+        FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue => Action::Continue,
+        FilterAction::Lookup(..) | FilterAction::TranslateBy(..) | FilterAction::Unknown => Action::Unclear,
+    }
+}
+
+/// Returns the elements of a set or map; `None` if they are not known.
+fn elements<'t>(of: &'t FilterElements, sets: &Sets<'t>) -> Option<&'t [FilterElement]> {
+    match of {
+        FilterElements::Listed(listed) => Some(listed),
+        FilterElements::Named(name) => {
+            let set = sets.get(&**name).filter(|set| !set.is_changed_by_rules)?;
+            set.elements.as_deref()
+        }
+    }
+}
+
+fn condition_of_rule(condition: &FilterCondition, sets: &Sets<'_>) -> Option<Condition> {
+    let FilterCondition::In { fields, elements: of, negated } = condition else { return None };
+    let [field] = fields.as_slice() else { return None };
+    let values: Option<Vec<&FilterValue>> =
+        elements(of, sets)?.iter().map(|element| element.key.first()).collect();
+    condition_of(*field, &values?, *negated)
+}
+
+/// Returns the condition that a field has one of these values; `None` if it is not evaluated.
+fn condition_of(field: FilterField, values: &[&FilterValue], negated: bool) -> Option<Condition> {
+    let mut condition = Condition::default();
+    match (field, negated) {
+        (_, false) if values == [&FilterValue::Any] => {}
+        (FilterField::DestinationPort(of), _) => {
+            let ranges: Vec<RangeInclusive<u16>> =
+                values.iter().map(|value| ports(value)).collect::<Option<_>>()?;
+            condition.protocols = of.map(|number| protocol(number).into_iter().collect());
+            condition.ports = match (negated, ranges.as_slice()) {
+                (false, _) => Some(ranges),
+                (true, [one]) => Some(outside(one)),
+                (true, _) => return None,
+            };
+        }
+        (FilterField::Destination(family), true) => {
+            condition.family = Some(family);
+            condition.except = values.iter().map(|value| network(value)).collect::<Option<_>>()?;
+        }
+        (FilterField::Destination(_), false) => match values {
+            [one] => condition.destination = Destination::Within(network(one)?),
+            _ => return None,
+        },
+        (FilterField::DestinationType, false) if values == [&FilterValue::Numbers(LOCAL, LOCAL)] => {
+            condition.destination = Destination::ThisMachine;
+        }
+        (FilterField::Protocol(family), false) => {
+            condition.family = family;
+            let numbers: Option<Vec<u64>> = values.iter().map(|value| single(value)).collect();
+            let known = numbers?.into_iter().filter_map(|number| protocol(u8::try_from(number).ok()?));
+            condition.protocols = Some(known.collect());
+        }
+        (FilterField::Family, false) => match values {
+            [FilterValue::Numbers(4, 4)] => condition.family = Some(Family::Ipv4),
+            [FilterValue::Numbers(6, 6)] => condition.family = Some(Family::Ipv6),
+            _ => return None,
+        },
+        (FilterField::InInterface, false) => match values {
+            [FilterValue::Name(name)] if !name.ends_with('*') => condition.device = Some(name.clone()),
+            _ => return None,
+        },
+        // Docker excludes traffic from its own bridge, which no outside client uses.
+        (FilterField::InInterface, true) => {}
+        _ => return None,
+    }
+    Some(condition)
+}
+
+/// `RTN_LOCAL` (linux/rtnetlink.h).
+const LOCAL: u64 = 2;
+
+fn single(value: &FilterValue) -> Option<u64> {
+    match value {
+        FilterValue::Numbers(first, last) if first == last => Some(*first),
+        _ => None,
+    }
+}
+
+fn ports(value: &FilterValue) -> Option<RangeInclusive<u16>> {
+    match value {
+        FilterValue::Numbers(first, last) => {
+            Some(u16::try_from(*first).ok()?..=u16::try_from(*last).unwrap_or(u16::MAX))
+        }
+        _ => None,
+    }
+}
+
+fn network(value: &FilterValue) -> Option<Network> {
+    match value {
+        FilterValue::Addresses(first, last) => Network::spanning(*first, *last),
+        _ => None,
+    }
+}
+
+/// Returns the transport protocol with a number, if it has ports.
+fn protocol(number: u8) -> Option<Protocol> {
+    Some(match number {
+        6 => Protocol::Tcp,
+        17 => Protocol::Udp,
+        136 => Protocol::Udplite,
+        132 => Protocol::Sctp,
+        33 => Protocol::Dccp,
+        _ => return None,
+    })
+}

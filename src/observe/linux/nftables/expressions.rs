@@ -1,0 +1,329 @@
+//! The expressions of a rule, which the kernel runs one after another, as the rules of the model: conditions, and an
+//! action (linux/netfilter/nf_tables.h).
+
+use super::attributes::{attributes, each, name, number, number_or_zero};
+use super::conditions::{compared, in_elements, in_range};
+use super::fields::{Context, Form, Part, of_connection, of_meta, of_packet, of_route};
+use super::reader::{ReadRule, Reader, Table};
+use super::registers::{Content, Mapping, Piece, Registers};
+use super::sets::{Data, Key, fields, verdict};
+use super::translation::{redirect, translation};
+use super::xt;
+use crate::model::firewall::{FilterAction, FilterCondition, FilterRule};
+
+/// The register of the verdict.
+const VERDICT: u32 = 0;
+
+/// What an expression does.
+enum Effect {
+    /// Nothing that decides, or it was noted in the reader.
+    Nothing,
+    Action(FilterAction),
+}
+
+/// Returns the rules that a list of expressions makes; `None` if the list is malformed.
+pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Option<ReadRule<'d>> {
+    let context = Context { family: table.family, protocol: None };
+    let registers = Registers::default();
+    let mut reader = Reader {
+        table,
+        registers,
+        context,
+        conditions: Vec::new(),
+        comment: None,
+        target: None,
+        matches: Vec::new(),
+    };
+    let mut found = ReadRule::default();
+    let mut list = each(expressions).peekable();
+    while let Some(expression) = list.next() {
+        let [_, kind, data] = attributes::<3>(expression?.1)?;
+        let kind = name(kind)?;
+        let Effect::Action(action) = reader.read(kind, data.unwrap_or_default())? else { continue };
+        let ends = !matches!(action, FilterAction::Mark | FilterAction::Untrack | FilterAction::Continue);
+        // What follows a map of verdicts applies to the packets that it does not have.
+        let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
+        let action = if is_understood { action } else { FilterAction::Unknown };
+        let conditions = reader.conditions.clone();
+        found.rules.push(FilterRule { text: String::new(), conditions, action });
+        if ends {
+            break;
+        }
+    }
+    let Reader { comment, target, matches, .. } = reader;
+    Some(ReadRule { comment, target, matches, ..found })
+}
+
+/// Returns whether a list of expressions has matches or targets of iptables.
+pub(super) fn has_xt(expressions: &[u8]) -> bool {
+    let is_xt = |expression: Option<(u16, &[u8])>| {
+        let kind = expression.and_then(|(_, expression)| name(attributes::<2>(expression)?[1]));
+        matches!(kind, Some(b"match" | b"target"))
+    };
+    each(expressions).any(is_xt)
+}
+
+impl<'d> Reader<'d, '_, '_> {
+    /// Reads one expression; returns `None` if it is malformed.
+    fn read(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
+        match kind {
+            b"counter" | b"log" | b"last" | b"flow_offload" | b"dup" => {}
+            b"payload" => return self.payload(data),
+            b"meta" => return self.meta(data),
+            b"ct" => return self.connection(data),
+            b"fib" => {
+                let [_, register, result, flags] = attributes::<4>(data)?;
+                let part = of_route(number(result)?, number_or_zero(flags));
+                self.load(number(register)?, vec![part]);
+            }
+            b"cmp" => {
+                let [_, register, operator, value] = attributes::<4>(data)?;
+                let value = constant(value?)?;
+                let pieces = self.registers.pieces(number(register)?, value.len());
+                self.conditions(compared(&pieces, number(operator)?, value, self.table.links));
+            }
+            b"range" => {
+                let [_, register, operator, from, to] = attributes::<5>(data)?;
+                let (from, to) = (constant(from?)?, constant(to?)?);
+                let pieces = self.registers.pieces(number(register)?, from.len());
+                let condition = in_range(&pieces, number(operator)? != 0, from, to, self.table.links);
+                self.conditions(vec![condition]);
+            }
+            b"bitwise" => {
+                let [_, from, to, length, mask, flipped, operation] = attributes::<7>(data)?;
+                let bits = match (number_or_zero(operation), mask, flipped) {
+                    (0, Some(mask), Some(flipped)) => Some((constant(mask)?, constant(flipped)?)),
+                    _ => None,
+                };
+                self.registers.mask(number(from)?, number(to)?, length_of(length)?, bits);
+            }
+            b"byteorder" => {
+                let [_, from, to, _, length, size] = attributes::<6>(data)?;
+                self.registers.turn(number(from)?, number(to)?, length_of(length)?, length_of(size)?);
+            }
+            b"immediate" => return self.immediate(data),
+            b"lookup" => return self.lookup(data),
+            b"dynset" => return self.change_of_set(data),
+            b"limit" => {
+                let [_, _, _, _, _, flags] = attributes::<6>(data)?;
+                self.limit(number_or_zero(flags) & 1 != 0);
+            }
+            b"connlimit" => {
+                let [_, _, flags] = attributes::<3>(data)?;
+                self.limit(number_or_zero(flags) & 1 != 0);
+            }
+            b"quota" => self.conditions.push(FilterCondition::Unknown),
+            b"objref" => return self.object(data),
+            b"nat" => return Some(Effect::Action(translation(self, data)?)),
+            b"redir" => return Some(Effect::Action(redirect(self, data)?)),
+            b"masq" => return Some(Effect::Action(FilterAction::Accept)),
+            b"reject" => return Some(Effect::Action(FilterAction::Drop)),
+            b"notrack" => return Some(Effect::Action(FilterAction::Untrack)),
+            b"exthdr" => return self.option(data),
+            b"rt" | b"socket" | b"osf" | b"tunnel" | b"xfrm" | b"numgen" | b"hash" => {
+                self.unknown_load(kind, data)?;
+            }
+            b"match" => xt::matched(self, data)?,
+            b"target" => return Some(Effect::Action(xt::target(self, data)?)),
+            _ => return Some(Effect::Action(FilterAction::Unknown)),
+        }
+        Some(Effect::Nothing)
+    }
+
+    fn load(&mut self, register: u32, parts: Vec<Part>) {
+        let length = parts.iter().map(|part| usize::from(part.len)).sum();
+        self.registers.store(register, length, Some(Content::Packet { parts, mask: None }));
+    }
+
+    fn payload(&mut self, data: &'d [u8]) -> Option<Effect> {
+        let [_, to, base, offset, length, from] = attributes::<6>(data)?;
+        let (base, offset) = (number(base)?, number(offset)?);
+        let length = u8::try_from(number(length)?).ok()?;
+        if from.is_none() {
+            self.load(number(to)?, of_packet(base, offset, length, self.context));
+            return Some(Effect::Nothing);
+        }
+        // The first two bytes of both versions of IP are the class of service, which decides nothing.
+        let is_class_of_service = base == 1 && offset.saturating_add(length.into()) <= 2;
+        Some(if is_class_of_service { Effect::Nothing } else { Effect::Action(FilterAction::Unknown) })
+    }
+
+    fn meta(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const PRIORITY: u32 = 2;
+        const MARK: u32 = 3;
+        const TRACE: u32 = 12;
+        const CLASS: u32 = 13;
+        const SECURITY: u32 = 14;
+        let [_, to, key, from] = attributes::<4>(data)?;
+        let key = number(key)?;
+        if from.is_none() {
+            self.load(number(to)?, vec![of_meta(key, self.table.is_netdev)]);
+            return Some(Effect::Nothing);
+        }
+        Some(match key {
+            MARK => Effect::Action(FilterAction::Mark),
+            PRIORITY | TRACE | CLASS | SECURITY => Effect::Nothing,
+            _ => Effect::Action(FilterAction::Unknown),
+        })
+    }
+
+    fn connection(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const MARK: u32 = 3;
+        const SECURITY: u32 = 4;
+        const LABELS: u32 = 13;
+        const EVENTS: u32 = 18;
+        let [_, to, key, _, from] = attributes::<5>(data)?;
+        let key = number(key)?;
+        if from.is_none() {
+            self.load(number(to)?, vec![of_connection(key)]);
+            return Some(Effect::Nothing);
+        }
+        Some(match key {
+            MARK => Effect::Action(FilterAction::Mark),
+            SECURITY | LABELS | EVENTS => Effect::Nothing,
+            _ => Effect::Action(FilterAction::Unknown),
+        })
+    }
+
+    /// Reads an extension header or an option of TCP. A change of an option decides nothing.
+    fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const OF_TCP: u32 = 1;
+        let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
+        match to {
+            Some(_) => {
+                let length = u8::try_from(number_or_zero(length)).unwrap_or(u8::MAX);
+                self.load(number(to)?, vec![Part::opaque(length.max(1))]);
+                Some(Effect::Nothing)
+            }
+            None if number_or_zero(operation) == OF_TCP => Some(Effect::Nothing),
+            None => Some(Effect::Action(FilterAction::Unknown)),
+        }
+    }
+
+    /// Forgets the register in which an expression stores what is not evaluated.
+    fn unknown_load(&mut self, kind: &[u8], data: &'d [u8]) -> Option<()> {
+        /// The longest value: an address, or the name of an operating system.
+        const LONGEST: usize = 16;
+        let [_, first, second] = attributes::<3>(data)?;
+        let register = if matches!(kind, b"socket" | b"tunnel" | b"hash") { second } else { first };
+        self.registers.store(number(register)?, LONGEST, None);
+        Some(())
+    }
+
+    fn immediate(&mut self, data: &'d [u8]) -> Option<Effect> {
+        let [_, register, value] = attributes::<3>(data)?;
+        let register = number(register)?;
+        if register == VERDICT {
+            let [_, _, code] = attributes::<3>(value?)?;
+            return Some(Effect::Action(verdict(code?)?));
+        }
+        let bytes = constant(value?)?;
+        self.registers.store(register, bytes.len(), Some(Content::Constant(bytes)));
+        Some(Effect::Nothing)
+    }
+
+    fn lookup(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const INVERTED: u32 = 1;
+        let [_, set, from, to, _, flags] = attributes::<6>(data)?;
+        let set = name(set)?;
+        let raw = self.table.sets.get(set);
+        let (length, data_length) = raw.map_or((4, 16), |raw| (raw.key_length, raw.data_length));
+        let key = self.key(number(from)?, length);
+        let to = match to {
+            Some(_) => Some(number(to)?),
+            None => None,
+        };
+        if to == Some(VERDICT) {
+            let elements = self.table.sets.elements(set, &key, Data::Verdict, self.table.links);
+            return Some(Effect::Action(FilterAction::Lookup(fields(&key), elements)));
+        }
+        let negated = number_or_zero(flags) & INVERTED != 0;
+        if let Some(to) = to {
+            let mapping = Mapping { key, set, condition: self.conditions.len() };
+            self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
+            // The rule ends if the map has no such key.
+            self.conditions.push(FilterCondition::Unknown);
+            return Some(Effect::Nothing);
+        }
+        let (sets, links) = (&mut *self.table.sets, self.table.links);
+        let condition = in_elements(&key, negated, || sets.elements(set, &key, Data::None, links));
+        self.conditions(vec![condition]);
+        Some(Effect::Nothing)
+    }
+
+    /// Returns the fields in a register.
+    fn key(&self, register: u32, length: usize) -> Key {
+        let pieces = self.registers.pieces(register, length);
+        let part = |piece: &Piece| {
+            let is_whole = piece.mask.as_ref().is_none_or(|mask| mask.iter().all(|byte| *byte == 0xff));
+            // A look-up whether there is a route is not evaluated.
+            let is_known = is_whole && piece.part.form != Form::Route;
+            (if is_known { piece.part } else { Part::opaque(piece.part.len) }, piece.at)
+        };
+        pieces.iter().map(part).collect()
+    }
+
+    /// Reads an expression that adds an element to a set, or removes one. A limit in it decides for clients that send
+    /// many packets.
+    fn change_of_set(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const INVERTED: u32 = 1;
+        let [_, set, _, _, _, _, _, single, _, flags, several] = attributes::<11>(data)?;
+        self.table.sets.changed.insert(name(set)?);
+        let mut inner = Vec::new();
+        inner.extend(single);
+        for expression in each(several.unwrap_or_default()) {
+            inner.push(expression?.1);
+        }
+        if single.is_some() && inner.len() > 1 {
+            inner.remove(0); // it is among the several
+        }
+        let is_inverted = number_or_zero(flags) & INVERTED != 0;
+        match inner.as_slice() {
+            _ if is_inverted => self.conditions.push(FilterCondition::Unknown),
+            [] => {}
+            [one] => {
+                let [_, kind, data] = attributes::<3>(one)?;
+                return self.stateful(name(kind)?, data.unwrap_or_default());
+            }
+            _ => self.conditions.push(FilterCondition::Unknown),
+        }
+        Some(Effect::Nothing)
+    }
+
+    /// Reads an expression that can stand in an element.
+    fn stateful(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
+        match kind {
+            b"counter" | b"last" | b"limit" | b"connlimit" | b"quota" => self.read(kind, data),
+            _ => {
+                self.conditions.push(FilterCondition::Unknown);
+                Some(Effect::Nothing)
+            }
+        }
+    }
+
+    /// Reads a reference to a named object (`NFT_OBJECT_*`).
+    fn object(&mut self, data: &'d [u8]) -> Option<Effect> {
+        const COUNTER: u32 = 1;
+        const HELPER: u32 = 3;
+        const TIMEOUT: u32 = 7;
+        const SECURITY: u32 = 8;
+        const EXPECTATION: u32 = 9;
+        const SYNPROXY: u32 = 10;
+        let [_, kind] = attributes::<2>(data)?;
+        match number_or_zero(kind) {
+            COUNTER | HELPER | TIMEOUT | SECURITY | EXPECTATION => {}
+            SYNPROXY => return Some(Effect::Action(FilterAction::Unknown)),
+            _ => self.conditions.push(FilterCondition::Unknown),
+        }
+        Some(Effect::Nothing)
+    }
+}
+
+/// Returns the bytes of a constant.
+fn constant(data: &[u8]) -> Option<&[u8]> {
+    attributes::<2>(data)?[1]
+}
+
+fn length_of(value: Option<&[u8]>) -> Option<usize> {
+    usize::try_from(number(value)?).ok()
+}

@@ -1,0 +1,147 @@
+//! One consistent list of all rules of nftables, by several dumps. The kernel counts its changes: if the number is the
+//! same before and after, and no dump was interrupted, nothing changed in between.
+
+use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
+
+use super::super::files::read_records;
+pub(super) use super::super::netlink_dump::first_message;
+use super::super::netlink_dump::{Connection, attribute};
+use super::attributes::{attributes, number};
+use super::{HEADER, NEWCHAIN, SUBSYSTEM, messages};
+
+const GETTABLE: u16 = SUBSYSTEM | 1;
+const GETCHAIN: u16 = SUBSYSTEM | 4;
+const GETRULE: u16 = SUBSYSTEM | 7;
+const GETSET: u16 = SUBSYSTEM | 10;
+const GETELEMENTS: u16 = SUBSYSTEM | 13;
+const GETGENERATION: u16 = SUBSYSTEM | 16;
+/// A request for every family: `nfgenmsg`.
+const ALL: [u8; 4] = [0; 4];
+/// So often the list is read if the rules change meanwhile.
+const ATTEMPTS: usize = 6;
+/// More bytes are not read. A rule has some 300, an element of a set some 50.
+const MOST_BYTES: usize = 256 << 20;
+
+/// Why the rules are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Unread {
+    /// Only root may read them.
+    Refused,
+    Failed(String),
+}
+
+impl From<Errno> for Unread {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::PERM | Errno::ACCESS => Unread::Refused,
+            Errno::FBIG => Unread::Failed("there are too many rules".to_owned()),
+            errno => Unread::Failed(format!("the kernel answers: {errno}")),
+        }
+    }
+}
+
+/// Lists the tables, chains, rules and sets in the network namespace of the calling thread, as messages one behind
+/// another; nothing if no base chain has rules or drops packets.
+///
+/// # Errors
+///
+/// Returns why they are not known.
+pub(in super::super) fn list() -> Result<Vec<u8>, Unread> {
+    // A request would load the modules of a kernel that has no rules.
+    if !has_netfilter_messages() {
+        return Ok(Vec::new());
+    }
+    let mut connection = Connection::open(Some(NETFILTER))?;
+    for _ in 0..ATTEMPTS {
+        match list_once(&mut connection) {
+            Ok(Some(list)) => return Ok(list),
+            // A set vanished after it was listed.
+            Ok(None) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(Unread::Failed("they changed during every attempt".to_owned()))
+}
+
+/// Lists everything once; `None` if it changed meanwhile.
+fn list_once(connection: &mut Connection) -> Result<Option<Vec<u8>>, Errno> {
+    let mut list = Vec::new();
+    let mut is_consistent = match add(connection, GETCHAIN, &ALL, &mut list) {
+        // No nftables in this kernel.
+        Err(Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
+            return Ok(Some(Vec::new()));
+        }
+        added => added?,
+    };
+    if is_consistent && !has_rules(&list) {
+        return Ok(Some(Vec::new()));
+    }
+    let before = generation(connection)?;
+    list.clear();
+    for kind in [GETTABLE, GETCHAIN, GETRULE] {
+        is_consistent &= add(connection, kind, &ALL, &mut list)?;
+    }
+    let mut sets = Vec::new();
+    is_consistent &= add(connection, GETSET, &ALL, &mut sets)?;
+    list.extend(&sets);
+    for message in messages(&sets) {
+        let (_, family, attributes) = message.ok_or(Errno::BADMSG)?;
+        let request = elements_request(family, attributes).ok_or(Errno::BADMSG)?;
+        is_consistent &= add(connection, GETELEMENTS, &request, &mut list)?;
+    }
+    is_consistent &= generation(connection)? == before;
+    Ok(is_consistent.then_some(list))
+}
+
+/// Adds the messages of a dump to the list; returns whether nothing changed meanwhile.
+fn add(connection: &mut Connection, kind: u16, body: &[u8], list: &mut Vec<u8>) -> Result<bool, Errno> {
+    connection.dump(kind, body, &mut |message| {
+        if list.len() > MOST_BYTES {
+            return Err(Errno::FBIG);
+        }
+        list.extend(message);
+        list.resize(list.len().next_multiple_of(4), 0);
+        Ok(())
+    })
+}
+
+/// Returns the number of changes so far.
+fn generation(connection: &mut Connection) -> Result<u32, Errno> {
+    const ID: u16 = 1;
+    let message = connection.get(GETGENERATION, &ALL)?;
+    let attributes = message.get(HEADER + ALL.len()..).unwrap_or_default();
+    number(attribute(attributes, ID)).ok_or(Errno::BADMSG)
+}
+
+/// Returns the request for the elements of a set.
+fn elements_request(family: u8, set: &[u8]) -> Option<Vec<u8>> {
+    let [_, table, set] = attributes::<3>(set)?;
+    let mut request = vec![family, 0, 0, 0];
+    for (kind, value) in [(1_u16, table?), (2, set?)] {
+        let length = u16::try_from(4 + value.len()).ok()?;
+        request.extend(length.to_ne_bytes());
+        request.extend(kind.to_ne_bytes());
+        request.extend(value);
+        request.resize(request.len().next_multiple_of(4), 0);
+    }
+    Some(request)
+}
+
+/// Returns whether a list of chains has a base chain with rules, or one that drops packets.
+fn has_rules(list: &[u8]) -> bool {
+    let decides = |message: Option<(u16, u8, &[u8])>| {
+        let Some((NEWCHAIN, _, attributes)) = message else { return false };
+        let Some([_, _, _, _, hook, policy, uses]) = self::attributes::<7>(attributes) else { return true };
+        hook.is_some() && (number(uses) != Some(0) || number(policy) == Some(0))
+    };
+    messages(list).any(decides)
+}
+
+/// Returns whether the kernel answers messages about netfilter: its own socket of that protocol is listed
+/// (`NETLINK_NETFILTER` in linux/netlink.h). True if the list cannot be read.
+fn has_netfilter_messages() -> bool {
+    const LARGEST: usize = 1 << 20;
+    let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };
+    text.lines().any(|line| line.split_whitespace().nth(1) == Some("12"))
+}

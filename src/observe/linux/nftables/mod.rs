@@ -1,0 +1,321 @@
+//! The rules of nftables as the kernel lists them by netlink (linux/netfilter/nf_tables.h), in the form of the model.
+//! The rules of iptables that are stored in nftables are among them.
+//!
+//! A rule of the kernel is a program for a small virtual machine: expressions load fields of the packet into registers,
+//! change registers, and compare them. Here the expressions run once without a packet, and each register holds the name
+//! of a field instead of its value. What is not understood makes a condition or an action unknown, and never ends the
+//! reading.
+
+mod attributes;
+mod conditions;
+mod expressions;
+mod fields;
+mod kernel;
+mod reader;
+mod registers;
+mod sets;
+#[cfg(test)]
+mod tests;
+mod translation;
+mod words;
+mod xt;
+
+use std::collections::HashMap;
+
+use self::attributes::{attributes, each, name, number, number_or_zero, text};
+use self::expressions::has_xt;
+pub(super) use self::fields::Links;
+pub(super) use self::kernel::{Unread, list};
+use self::reader::Table;
+use self::sets::Sets;
+pub(super) use self::xt::WITHOUT_EFFECT;
+use crate::model::Family;
+use crate::model::firewall::{FilterAction, FilterBase, FilterChain, FilterHook, FilterRule, FilterTable};
+
+/// The subsystem of nftables, and its messages (`nf_tables_msg_types`).
+const SUBSYSTEM: u16 = 10 << 8;
+const NEWTABLE: u16 = SUBSYSTEM;
+const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const NEWRULE: u16 = SUBSYSTEM | 6;
+const NEWSET: u16 = SUBSYSTEM | 9;
+const NEWELEMENTS: u16 = SUBSYSTEM | 12;
+/// The sizes of `nlmsghdr` and `nfgenmsg`.
+const HEADER: usize = 16;
+const BODY: usize = 4;
+/// The text of a comment is cut at this length for reports.
+const LONGEST_COMMENT: usize = 80;
+/// Families (`NFPROTO_*`).
+const INET: u8 = 1;
+const IPV4: u8 = 2;
+const ARP: u8 = 3;
+const NETDEV: u8 = 5;
+const BRIDGE: u8 = 7;
+const IPV6: u8 = 10;
+
+/// A table while its rules are read.
+#[derive(Default)]
+struct TableData<'d> {
+    is_dormant: bool,
+    /// Whether rules of iptables are in it.
+    is_of_iptables: bool,
+    chains: Vec<FilterChain>,
+    by_name: HashMap<&'d [u8], usize>,
+    sets: Sets<'d>,
+}
+
+/// Family and name of a table.
+type Key<'d> = (u8, &'d [u8]);
+
+/// Parses messages one behind another; returns the tables that the kernel applies. `None` if they are malformed.
+pub(super) fn parse(bytes: &[u8], links: &Links) -> Option<Vec<FilterTable>> {
+    let mut tables: HashMap<Key<'_>, TableData<'_>> = HashMap::new();
+    let mut rules = Vec::new();
+    for message in messages(bytes) {
+        let (kind, family, attributes) = message?;
+        match kind {
+            NEWTABLE => add_table(&mut tables, family, attributes)?,
+            NEWRULE => rules.push((family, attributes)),
+            NEWSET | NEWELEMENTS => {
+                let table = tables.entry((family, table_of(attributes)?)).or_default();
+                match kind {
+                    NEWSET => table.sets.add(attributes)?,
+                    _ => table.sets.add_elements(attributes)?,
+                }
+            }
+            _ => {}
+        }
+    }
+    for (family, attributes) in &rules {
+        let [_, table, _, _, expressions] = attributes::attributes::<5>(attributes)?;
+        let table = tables.entry((*family, name(table)?)).or_default();
+        table.is_of_iptables = table.is_of_iptables || has_xt(expressions.unwrap_or_default());
+    }
+    for message in messages(bytes) {
+        let (kind, family, attributes) = message?;
+        if kind == NEWCHAIN {
+            let table = table_of(attributes)?;
+            add_chain(tables.entry((family, table)).or_default(), (family, table), attributes)?;
+        }
+    }
+    for (family, attributes) in rules {
+        let table = table_of(attributes)?;
+        add_rule(tables.entry((family, table)).or_default(), (family, table), attributes, links)?;
+    }
+    let mut tables: Vec<_> = tables.into_iter().filter(|(_, table)| !table.is_dormant).collect();
+    tables.sort_unstable_by_key(|((family, name), _)| (family_name(*family), *name));
+    Some(tables.into_iter().map(|(key, table)| finish(key, table)).collect())
+}
+
+/// Lists everything, as `list` does. For tests.
+///
+/// # Errors
+///
+/// Returns why it is not known.
+#[doc(hidden)]
+pub fn list_for_tests() -> Result<Vec<u8>, String> {
+    list().map_err(|why| format!("{why:?}"))
+}
+
+/// Returns kind, family and attributes of each message; `None` for one that is malformed, which is the last.
+fn messages(bytes: &[u8]) -> impl Iterator<Item = Option<(u16, u8, &[u8])>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let message = kernel::first_message(rest).filter(|message| message.len() >= HEADER + BODY);
+        rest = match message {
+            Some(message) => rest.get(message.len().next_multiple_of(4)..).unwrap_or_default(),
+            None => &[],
+        };
+        Some(message.and_then(|message| {
+            let kind = u16::from_ne_bytes([*message.get(4)?, *message.get(5)?]);
+            Some((kind, *message.get(HEADER)?, message.get(HEADER + BODY..)?))
+        }))
+    })
+}
+
+/// Returns the name of the table in any message.
+fn table_of(message: &[u8]) -> Option<&[u8]> {
+    let [_, table] = attributes::<2>(message)?;
+    name(table)
+}
+
+fn add_table<'d>(tables: &mut HashMap<Key<'d>, TableData<'d>>, family: u8, message: &'d [u8]) -> Option<()> {
+    const DORMANT: u32 = 1;
+    let [_, table, flags] = attributes::<3>(message)?;
+    let table = tables.entry((family, name(table)?)).or_default();
+    table.is_dormant = number_or_zero(flags) & DORMANT != 0;
+    Some(())
+}
+
+fn add_chain<'d>(table: &mut TableData<'d>, key: Key<'d>, message: &'d [u8]) -> Option<()> {
+    let [_, _, _, chain, hook, policy, _, kind, ..] = attributes::<8>(message)?;
+    let chain = name(chain)?;
+    let base = match hook {
+        Some(hook) => base(key, chain, table.is_of_iptables, [hook, kind.unwrap_or_default()], policy)?,
+        None => None,
+    };
+    table.by_name.insert(chain, table.chains.len());
+    table.chains.push(FilterChain { name: text(chain), base, rules: Vec::new() });
+    Some(())
+}
+
+/// Returns where the kernel calls a chain; the outer `None` if the message is malformed.
+fn base(
+    (family, table): Key<'_>,
+    chain: &[u8],
+    is_of_iptables: bool,
+    [hook, kind]: [&[u8]; 2],
+    policy: Option<&[u8]>,
+) -> Option<Option<FilterBase>> {
+    let [_, hook, priority, device, devices] = attributes::<5>(hook)?;
+    // linux/netfilter.h
+    let hook = match (family, number(hook)?) {
+        (NETDEV, 0) | (_, 5) => FilterHook::Ingress,
+        // Whether a device sends an answer.
+        (NETDEV, 1) => FilterHook::Postrouting,
+        (_, 0) => FilterHook::Prerouting,
+        (_, 1) => FilterHook::Input,
+        (_, 2) => FilterHook::Forward,
+        (_, 3) => FilterHook::Output,
+        (_, 4) => FilterHook::Postrouting,
+        _ => return Some(None),
+    };
+    let mut names: Vec<String> =
+        device.map(|device| name(Some(device)).map(text)).into_iter().flatten().collect();
+    for device in each(devices.unwrap_or_default()) {
+        names.extend(name(Some(device?.1)).map(text));
+    }
+    let has_devices = family == NETDEV || hook == FilterHook::Ingress;
+    let drops = number(policy) == Some(0);
+    let word = if drops { "drop" } else { "accept" };
+    let text = match is_of_iptables {
+        true => format!(
+            "policy {} of {}",
+            word.to_uppercase(),
+            words::table(family == IPV6, &text(table), &text(chain))
+        ),
+        false => {
+            format!("policy {word} of the nft chain {} {} {}", family_name(family), text(table), text(chain))
+        }
+    };
+    Some(Some(FilterBase {
+        hook,
+        priority: number_or_zero(priority).cast_signed().into(),
+        translates: name(Some(kind)) == Some(b"nat"),
+        drops,
+        devices: has_devices.then_some(names),
+        text,
+    }))
+}
+
+fn add_rule<'d>(
+    table: &mut TableData<'d>,
+    (family, table_name): Key<'d>,
+    message: &'d [u8],
+    links: &Links,
+) -> Option<()> {
+    let [_, _, chain, handle, expressions, _, _, user_data] = attributes::<8>(message)?;
+    let chain = name(chain)?;
+    let mut reader = Table {
+        family: match family {
+            IPV4 => Some(Family::Ipv4),
+            IPV6 => Some(Family::Ipv6),
+            _ => None,
+        },
+        is_inet: family == INET,
+        is_netdev: family == NETDEV,
+        sets: &mut table.sets,
+        links,
+    };
+    let mut read = expressions::read(expressions.unwrap_or_default(), &mut reader)?;
+    let Some(place) = table.by_name.get(chain).and_then(|at| table.chains.get_mut(*at)) else {
+        return Some(());
+    };
+    let rules = std::mem::take(&mut read.rules);
+    let comment = read.comment.or_else(|| comment(user_data?)).map(short_text);
+    let text = match table.is_of_iptables {
+        true => {
+            let at = words::table(family == IPV6, &text(table_name), &place.name);
+            words::rule(&at, &rules, &read, comment.as_deref())
+        }
+        false => {
+            let handle = u64::from_be_bytes(handle?.try_into().ok()?);
+            let comment = comment.map(|comment| format!(" ({comment})")).unwrap_or_default();
+            let (family, table) = (family_name(family), text(table_name));
+            format!("nft rule {family} {table} {}, handle {handle}{comment}", place.name)
+        }
+    };
+    place.rules.extend(rules.into_iter().map(|rule| FilterRule { text: text.clone(), ..rule }));
+    Some(())
+}
+
+/// Returns the comment that nft stores behind a rule: type, length, text and a zero, among others.
+fn comment(mut data: &[u8]) -> Option<&[u8]> {
+    const COMMENT: u8 = 0;
+    loop {
+        let (kind, length) = (*data.first()?, usize::from(*data.get(1)?));
+        let value = data.get(2..2 + length)?;
+        if kind == COMMENT {
+            return name(Some(value));
+        }
+        data = data.get(2 + length..)?;
+    }
+}
+
+fn short_text(comment: &[u8]) -> String {
+    String::from_utf8_lossy(comment).chars().take(LONGEST_COMMENT).collect()
+}
+
+const fn family_name(family: u8) -> &'static str {
+    match family {
+        INET => "inet",
+        IPV4 => "ip",
+        ARP => "arp",
+        NETDEV => "netdev",
+        BRIDGE => "bridge",
+        IPV6 => "ip6",
+        _ => "other",
+    }
+}
+
+fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
+    let families = match family {
+        IPV4 | ARP => vec![Family::Ipv4],
+        IPV6 => vec![Family::Ipv6],
+        _ => vec![Family::Ipv4, Family::Ipv6],
+    };
+    let mut finished = FilterTable { families, chains: table.chains, sets: table.sets.finish() };
+    if !matches!(family, INET | IPV4 | IPV6 | NETDEV) {
+        replace_by_unknown(&mut finished, family_name(family), &text(name));
+    }
+    finished
+}
+
+/// Frames are filtered before or apart from the packets in them: what drops some can drop any.
+fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
+    let drops = |chain: &FilterChain| {
+        chain.base.as_ref().is_some_and(|base| base.drops)
+            || chain
+                .rules
+                .iter()
+                .any(|rule| !matches!(rule.action, FilterAction::Accept | FilterAction::Continue))
+    };
+    let is_harmless = !table.chains.iter().any(drops);
+    let text = format!("the nft table {family} {name} filters frames, which is not evaluated");
+    table.chains.clear();
+    if is_harmless {
+        return;
+    }
+    let rule = FilterRule { text: text.clone(), conditions: Vec::new(), action: FilterAction::Unknown };
+    let base = FilterBase {
+        hook: FilterHook::Ingress,
+        priority: 0,
+        translates: false,
+        drops: false,
+        devices: None,
+        text,
+    };
+    table.chains.push(FilterChain { name: String::new(), base: Some(base), rules: vec![rule] });
+}

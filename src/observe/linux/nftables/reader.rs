@@ -1,0 +1,82 @@
+//! A rule while it is read: the registers, and the conditions so far.
+
+use super::conditions::{both, only};
+use super::fields::{Context, Links};
+use super::registers::Registers;
+use super::sets::Sets;
+use crate::model::Family;
+use crate::model::firewall::{FilterCondition, FilterField, FilterRule, FilterValue};
+
+/// What is known about the table of a rule.
+pub(super) struct Table<'d, 't> {
+    pub(super) family: Option<Family>,
+    pub(super) is_inet: bool,
+    pub(super) is_netdev: bool,
+    pub(super) sets: &'t mut Sets<'d>,
+    pub(super) links: &'t Links,
+}
+
+/// A rule that is being read.
+pub(super) struct Reader<'d, 't, 's> {
+    pub(super) table: &'s mut Table<'d, 't>,
+    pub(super) registers: Registers<'d>,
+    pub(super) context: Context,
+    pub(super) conditions: Vec<FilterCondition>,
+    /// The comment of a rule of iptables.
+    pub(super) comment: Option<&'d [u8]>,
+    /// The target of a rule of iptables.
+    pub(super) target: Option<&'d str>,
+    /// The matches of a rule of iptables that are not evaluated as conditions on fields.
+    pub(super) matches: Vec<&'d [u8]>,
+}
+
+/// The rules that a list of expressions makes: one, or more if an expression in the middle acts. They have no text yet.
+#[derive(Debug, Default)]
+pub(super) struct ReadRule<'d> {
+    pub(super) rules: Vec<FilterRule>,
+    /// What only rules of iptables have; see [`Reader`].
+    pub(super) comment: Option<&'d [u8]>,
+    pub(super) target: Option<&'d str>,
+    pub(super) matches: Vec<&'d [u8]>,
+}
+
+impl Reader<'_, '_, '_> {
+    /// Adds conditions, and notes what they say about the packet.
+    pub(super) fn conditions(&mut self, conditions: Vec<FilterCondition>) {
+        for condition in conditions {
+            match only(&condition) {
+                Some((FilterField::Family, FilterValue::Numbers(first, last))) if first == last => {
+                    let family = match first {
+                        4 => Some(Family::Ipv4),
+                        6 => Some(Family::Ipv6),
+                        _ => None,
+                    };
+                    if family.is_some() && self.context.family == family {
+                        continue; // known
+                    }
+                    self.context.family = family;
+                }
+                Some((FilterField::Protocol(_), FilterValue::Numbers(first, last))) if first == last => {
+                    self.context.protocol = u8::try_from(*first).ok();
+                }
+                _ => {}
+            }
+            match self.conditions.last().and_then(|last| both(last, &condition)) {
+                // The kernel compares with the ends of a range one after another.
+                Some(range) => {
+                    self.conditions.pop();
+                    self.conditions.push(range);
+                }
+                None => self.conditions.push(condition),
+            }
+        }
+    }
+
+    /// Adds the condition of a limit.
+    pub(super) fn limit(&mut self, is_inverted: bool) {
+        self.conditions.push(match is_inverted {
+            true => FilterCondition::Unusual,
+            false => FilterCondition::Usual,
+        });
+    }
+}

@@ -1,0 +1,97 @@
+//! Address translation: the new destination, from constants and from maps.
+
+use super::attributes::{attributes, number, number_or_zero};
+use super::conditions::is;
+use super::fields::address_of;
+use super::reader::Reader;
+use super::registers::Mapping;
+use super::sets::{Data, Source, fields};
+use crate::model::firewall::{FilterAction, FilterField, FilterValue};
+
+/// `NFT_NAT_SNAT` (linux/netfilter/nf_tables.h).
+const OF_SOURCE: u32 = 0;
+/// `NF_NAT_RANGE_NETMAP` (linux/netfilter/nf_nat.h): the new address keeps a part of the old one.
+const PREFIX: u32 = 1 << 6;
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+const IPV4: u32 = 2;
+const IPV6: u32 = 10;
+
+/// Returns the action of `nat`, and adds the condition that it implies; `None` if it is malformed. Of several
+/// destinations, the first counts, as in the list of published ports.
+pub(super) fn translation(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
+    let [_, kind, family, address, _, port, _, flags] = attributes::<8>(data)?;
+    let family = number_or_zero(family);
+    if reader.table.is_inet {
+        // The kernel leaves packets of the other family alone.
+        let version = match family {
+            IPV4 => Some(4),
+            IPV6 => Some(6),
+            _ => None,
+        };
+        let condition =
+            version.map(|version| is(FilterField::Family, FilterValue::Numbers(version, version), false));
+        reader.conditions(condition.into_iter().collect());
+    }
+    if number_or_zero(kind) == OF_SOURCE {
+        return Some(FilterAction::Accept);
+    }
+    let is_understood = number_or_zero(flags) & PREFIX == 0;
+    let action = new_destination(reader, address, port, family == IPV6).filter(|_| is_understood);
+    Some(action.unwrap_or(FilterAction::Unknown))
+}
+
+/// Returns the action of `redir`; `None` if it is malformed.
+pub(super) fn redirect(reader: &mut Reader<'_, '_, '_>, data: &[u8]) -> Option<FilterAction> {
+    let [_, port] = attributes::<2>(data)?;
+    Some(new_destination(reader, None, port, false).unwrap_or(FilterAction::Unknown))
+}
+
+/// Returns the action for an address and a port in these registers; `None` if it is not understood.
+fn new_destination(
+    reader: &mut Reader<'_, '_, '_>,
+    address: Option<&[u8]>,
+    port: Option<&[u8]>,
+    is_six: bool,
+) -> Option<FilterAction> {
+    let read_address = |bytes: &[u8]| address_of(bytes.get(..if is_six { 16 } else { 4 })?);
+    let read_port = |bytes: &[u8]| Some(u16::from_be_bytes(*bytes.first_chunk()?));
+    let mut mappings = Vec::new();
+    let address = match address {
+        Some(_) => Some(source(reader, number(address)?, read_address, &mut mappings)?),
+        None => None,
+    };
+    let port = match port {
+        Some(_) => Some(source(reader, number(port)?, read_port, &mut mappings)?),
+        None => None,
+    };
+    let Some(mapping) = mappings.pop() else {
+        return Some(FilterAction::Translate {
+            address: address.and_then(Source::of_rule),
+            port: port.and_then(Source::of_rule),
+        });
+    };
+    // Both values come from one look-up.
+    mappings.iter().all(|other| other.condition == mapping.condition).then_some(())?;
+    // The action looks the key up, and does nothing without an element.
+    if mapping.condition < reader.conditions.len() {
+        reader.conditions.remove(mapping.condition);
+    }
+    let data = Data::Destination { address, port, is_six };
+    let elements = reader.table.sets.elements(mapping.set, &mapping.key, data, reader.table.links);
+    Some(FilterAction::TranslateBy(fields(&mapping.key), elements))
+}
+
+/// Returns where the value in a register comes from, and adds its look-up; `None` if it is not known.
+fn source<'d, T>(
+    reader: &Reader<'d, '_, '_>,
+    register: u32,
+    read: impl Fn(&[u8]) -> Option<T>,
+    mappings: &mut Vec<Mapping<'d>>,
+) -> Option<Source<T>> {
+    if let Some(bytes) = reader.registers.constant(register) {
+        return read(bytes).map(Source::Rule);
+    }
+    let (mapping, at) = reader.registers.mapping(register)?;
+    mappings.push(mapping.clone());
+    Some(Source::Element(at))
+}
