@@ -101,13 +101,14 @@ fn nothing_listens(
     if is_blind { Exit::Incomplete } else { Exit::Nothing }
 }
 
-/// Returns this program and its ancestors.
+/// Returns this program and its ancestors. The first process is not among them: it holds the sockets of many services,
+/// and is never sent a signal.
 fn caller() -> KillCaller {
     let parents: BTreeMap<Pid, Pid> =
         observe::process_tree().iter().map(|process| (process.pid, process.parent)).collect();
     let mut pids = BTreeSet::new();
     let mut next = Some(std::process::id());
-    while let Some(pid) = next.filter(|pid| *pid != 0 && pids.insert(*pid)) {
+    while let Some(pid) = next.filter(|pid| *pid > 1 && pids.insert(*pid)) {
         next = parents.get(&pid).copied();
     }
     KillCaller { uid: rustix::process::geteuid().as_raw(), pids }
