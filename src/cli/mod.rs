@@ -266,6 +266,9 @@ pub struct ExplainArgs {
     /// Show the registry in figures: status by range, evidence, dates
     #[arg(long, conflicts_with = "targets")]
     pub stats: bool,
+    /// Show the evidence of each verdict, IANA's notes and the registrations nearby
+    #[arg(long, conflicts_with = "stats")]
+    pub evidence: bool,
     /// Show every protocol and registration, also if nothing listens there
     #[arg(long, conflicts_with = "stats")]
     pub full: bool,

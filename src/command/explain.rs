@@ -13,6 +13,7 @@ use crate::query::target::{self, TargetKind};
 use crate::query::{Answer, Subject, Target};
 use crate::registry::programs::ListedProgram;
 use crate::registry::{Registry, search};
+use crate::render::card::Depth;
 use crate::render::{self, card, json, stats, stderr};
 
 /// Ports and protocols.
@@ -94,7 +95,8 @@ pub(super) fn run(
     if is_json {
         json::explain(&explained, &asked, &report, out)?;
     } else {
-        card::explain(&explained, &left_out, args.full, &report, &ui.stdout, out)?;
+        let depth = Depth { in_full: args.full, evidence: args.evidence };
+        card::explain(&explained, &left_out, depth, &report, &ui.stdout, out)?;
         writeln!(out, "\n{}", render::registry(&registry))?;
     }
     out.flush()?;

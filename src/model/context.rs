@@ -14,6 +14,44 @@ pub struct KnownProgram {
     pub product: &'static str,
 }
 
+/// A service or product that commonly runs on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CommonService {
+    /// The name.
+    pub name: &'static str,
+    /// The kind of service, such as `database`; `malware` is never the name of a listener.
+    pub kind: &'static str,
+    /// What it is, in one sentence.
+    pub what: &'static str,
+    /// Whether it encrypts: `none`, `optional`, `always` or `n/a`.
+    pub encryption: &'static str,
+    /// How it authenticates clients: `none`, `optional`, `password`, `key` or `n/a`.
+    pub authentication: &'static str,
+    /// Where it should be reachable: `local` (this machine), `lan` (the local network) or `public`.
+    pub reach: &'static str,
+    /// How common it is, from 1 (nearly everywhere) to 5 (rare).
+    pub how_common: u8,
+    /// The year of its first release.
+    pub since: Option<&'static str>,
+}
+
+impl CommonService {
+    /// Returns whether it is malware.
+    #[must_use]
+    pub fn is_malware(&self) -> bool {
+        self.kind == "malware"
+    }
+}
+
+/// Two texts about one of the ports that people ask about most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PortAnswer {
+    /// What commonly runs on the port.
+    pub what: &'static str,
+    /// What matters if other machines can reach it: login, encryption, abuse.
+    pub open: &'static str,
+}
+
 /// A service on whose port an unknown program is suspicious.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GuardedService {
@@ -110,6 +148,10 @@ pub struct EphemeralHere {
 /// Facts about a port beyond its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
+    /// The texts about the port, if it is one of those that people ask about most.
+    pub answer: Option<PortAnswer>,
+    /// The services that commonly run on it, the most common first.
+    pub services: Vec<CommonService>,
     /// The programs that usually serve it.
     pub programs: Vec<KnownProgram>,
     /// The guarded service, if the port belongs to one.

@@ -30,8 +30,8 @@ mod verdict;
 
 pub use container::Container;
 pub use context::{
-    Block, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
-    NearbyRegistration, NearbyRegistrations,
+    Block, CommonService, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
+    NearbyRegistration, NearbyRegistrations, PortAnswer,
 };
 pub use danger_basis::DangerBasis;
 pub use deep::{DeepScanResult, Disagreement, Source, TakenPort};

@@ -1,7 +1,7 @@
 //! The registrations around a port, the programs that usually serve it, and the history of its registrations.
 
 use super::row::{KnownUse, RegistryRow};
-use super::{Registry, programs};
+use super::{Registry, programs, services};
 use crate::model::{
     Assignment, Block, Context, Event, EventKind, GuardedService, KnownProgram, NearbyRegistration,
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
@@ -30,6 +30,8 @@ impl Registry {
             why: row.why,
         });
         Context {
+            answer: services::answer(port, protocol),
+            services: services::common(port, protocol),
             programs: known,
             guarded,
             nearby: self.nearby(port, protocol.registered_as(), verdict),

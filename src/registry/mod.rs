@@ -22,6 +22,7 @@ mod row;
 mod rules;
 mod script_names;
 pub mod search;
+mod services;
 mod stats;
 mod table;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::Registry;
 use super::programs::{self, ListedProgram};
 use super::row::{CuratedRow, KnownUse, RegistryRow};
+use super::services;
 use crate::model::{PortRange, Protocol};
 
 /// The largest number of suggestions.
@@ -13,7 +14,8 @@ const FEW: usize = 5;
 
 impl Registry {
     /// Returns the ports that match all words of `text`: in a service's name or description, in the product of a
-    /// curated row, in a known use, or in the product of a program. The ports are in rising order.
+    /// curated row, in a known use, in the product of a program, or in the name or sentence of a common service. The
+    /// ports are in rising order.
     #[must_use]
     pub fn search(&self, text: &str) -> Vec<(PortRange, Protocol)> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -49,6 +51,7 @@ impl Registry {
         for program in programs::programs().filter(|program| mentions(&[Some(program.product)])) {
             found.extend(program.ports());
         }
+        found.extend(services::ports_of(|service| mentions(&[Some(service.name), Some(service.what)])));
         found.sort_unstable();
         found.dedup();
         found

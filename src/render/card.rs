@@ -16,26 +16,37 @@ use super::cells::CellFormat;
 use super::group::{Group, groups, runs};
 use super::labelled::{labelled, measure};
 use super::wrap::wrap;
-use super::{Emphasis, Style, address, context_text, listener_card, process_cells, sanitize, verdict_text};
+use super::{
+    Emphasis, Style, address, context_text, listener_card, port_text, process_cells, sanitize, verdict_text,
+};
 
 /// The maximum number of ports that get a text each, and of listeners that get a card each.
 pub const CARDS: usize = 3;
 /// The maximum number of registrations that are shown for a port with a listener.
 const REGISTRATIONS: usize = 2;
 
-/// Writes the answer for some ports. Without `in_full`, the answer for a port with a listener is short.
+/// How much the answer contains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Whether the answer for a port with a listener is as long as for other ports.
+    pub in_full: bool,
+    /// Whether it contains the evidence, IANA's notes and the facts around the port.
+    pub evidence: bool,
+}
+
+/// Writes the answer for some ports.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn explain(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,
-    in_full: bool,
+    depth: Depth,
     report: &Report,
     style: &Style,
     w: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut out = Card { report, style, in_full, w: BufWriter::with_capacity(1 << 16, w) };
+    let mut out = Card { report, style, depth, w: BufWriter::with_capacity(1 << 16, w) };
     let groups = groups(ports);
     let mut seen = BTreeSet::new();
     let mut numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
@@ -67,7 +78,7 @@ pub fn listeners<'r>(ports: &[Explained<'r>]) -> Vec<Listener<'r>> {
 struct Card<'a> {
     report: &'a Report,
     style: &'a Style,
-    in_full: bool,
+    depth: Depth,
     w: BufWriter<&'a mut dyn Write>,
 }
 
@@ -131,53 +142,40 @@ impl Card<'_> {
             self.style.paint(Emphasis::Heading, &group.protocols.join(", ")),
             self.style.paint(tone(verdict.status), &verdict_text::status(verdict))
         )?;
-        self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
-        let is_short = !self.in_full && !group.listeners.is_empty();
+        let contexts = || group.contexts.iter().copied();
+        self.optional("What", port_text::what(contexts()))?;
+        self.optional("If open", port_text::if_open(contexts()))?;
+        let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
+        match usual.next() {
+            _ if group.listeners.is_empty() => self.item("Here now", &sanitize(&self.no_listener_text()))?,
+            Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual)))?,
+            None => {}
+        }
+        self.in_use_by(group)?;
+        let is_short = !self.depth.in_full && !group.listeners.is_empty();
+        if !is_short {
+            self.optional("Usually", context_text::programs(contexts()))?;
+        }
+        self.optional("Abused by", port_text::abused_by(contexts()))?;
         let shown = if is_short { REGISTRATIONS } else { usize::MAX };
         for assignment in verdict.assignments.iter().take(shown) {
-            self.registration(assignment, is_short)?;
+            self.registration(assignment)?;
         }
         if let Some(more) = verdict.assignments.len().checked_sub(shown).filter(|more| *more > 0) {
             self.item("", &format!("and {} (--full)", plural(more, "more registration")))?;
         }
+        self.item("Why", &sanitize(&verdict_text::reason(verdict)))?;
         // For a repurposed port, the reason contains the known use already.
         if !verdict.known_use.is_empty() && verdict.status != Status::Repurposed {
             self.item("Known use", &sanitize(&verdict_text::known_use(verdict)))?;
         }
-        self.context_items(group, is_short)?;
-        let mut usual = group.listeners.iter().filter_map(|listener| listener.usual());
-        match usual.next() {
-            _ if group.listeners.is_empty() => self.item("Here now", &sanitize(&self.no_listener_text())),
-            Some(usual) => self.item("Here now", &sanitize(&context_text::usual(usual))),
-            None => Ok(()),
-        }
+        let ephemeral = contexts().find_map(|context| context.ephemeral.as_ref());
+        self.optional("Ephemeral", ephemeral.map(context_text::ephemeral))?;
+        if self.depth.evidence { self.evidence(group) } else { Ok(()) }
     }
 
-    /// Writes the context: the facts that are worth showing in addition to the verdict.
-    fn context_items(&mut self, group: &Group<'_, '_>, is_short: bool) -> io::Result<()> {
-        let contexts = || group.contexts.iter().copied();
-        // For a port in use, the reason contains the evidence already.
-        let reason_has_evidence =
-            group.verdict.status == Status::Active && group.verdict.named_otherwise_by.is_empty();
-        let evidence = context_text::evidence(group.verdict).filter(|_| !reason_has_evidence);
-        let items = [
-            ("Evidence", evidence),
-            ("Usually", context_text::programs(contexts())),
-            ("Guarded", contexts().find_map(|context| context.guarded.as_ref()).map(context_text::guarded)),
-            ("Nearby", contexts().find_map(|context| context_text::nearby(&context.nearby))),
-            ("History", contexts().find_map(|context| context_text::history(&context.history))),
-            (
-                "Ephemeral",
-                contexts().find_map(|context| context.ephemeral.as_ref()).map(context_text::ephemeral),
-            ),
-        ];
-        // The listener is known, so other programs that could listen on the port are of less interest.
-        let is_background = |label: &str| matches!(label, "Guarded" | "Nearby" | "History");
-        for (label, text) in items.into_iter().filter(|(label, _)| !(is_short && is_background(label))) {
-            if let Some(text) = text {
-                self.item(label, &sanitize(&text))?;
-            }
-        }
+    /// Writes the connections that use the port without a listener.
+    fn in_use_by(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
         const FEW: usize = 5;
         for (at, judged) in group.connections.iter().take(FEW).enumerate() {
             let socket = &judged.socket;
@@ -199,13 +197,32 @@ impl Card<'_> {
         }
     }
 
+    /// Writes the evidence of the verdict, and the facts around the port.
+    fn evidence(&mut self, group: &Group<'_, '_>) -> io::Result<()> {
+        let contexts = || group.contexts.iter().copied();
+        for assignment in &group.verdict.assignments {
+            let notes = assignment.notes.map(|notes| format!("{}: {notes}", assignment.service));
+            self.optional("IANA notes", notes)?;
+        }
+        self.optional("Evidence", context_text::evidence(group.verdict))?;
+        let guarded = contexts().find_map(|context| context.guarded.as_ref());
+        self.optional("Guarded", guarded.map(context_text::guarded))?;
+        self.optional("Nearby", contexts().find_map(|context| context_text::nearby(&context.nearby)))?;
+        self.optional("History", contexts().find_map(|context| context_text::history(&context.history)))
+    }
+
+    /// Writes a label and a text that is not sanitized yet, if there is one.
+    fn optional(&mut self, label: &str, text: Option<String>) -> io::Result<()> {
+        text.map_or(Ok(()), |text| self.item(label, &sanitize(&text)))
+    }
+
     /// Writes a label and a paragraph of sanitized text; an empty label continues the paragraph above.
     fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
         labelled(label, text, self.style).iter().try_for_each(|line| writeln!(self.w, "{line}"))
     }
 
-    fn registration(&mut self, a: &Assignment, is_short: bool) -> io::Result<()> {
-        self.item("Registered", &sanitize(&verdict_text::title(a)))?;
+    /// Writes a registration in one paragraph.
+    fn registration(&mut self, a: &Assignment) -> io::Result<()> {
         let mut facts = vec![verdict_text::standing(a)];
         facts.push(match a.assignee {
             Some(assignee) => format!("assigned to {}", plain_names(assignee)),
@@ -217,11 +234,8 @@ impl Card<'_> {
         if a.ports.low != a.ports.high {
             facts.push(format!("ports {}", a.ports));
         }
-        self.item("", &sanitize(&facts.join("; ")))?;
-        match a.notes {
-            Some(notes) if !is_short => self.item("", &sanitize(&format!("IANA notes: {notes}"))),
-            _ => Ok(()),
-        }
+        let text = format!("{} ({})", verdict_text::title(a), facts.join("; "));
+        self.item("Registered", &sanitize(&text))
     }
 
     /// Returns the text for a port without a known listener. Owners that could not be read hide no listener.

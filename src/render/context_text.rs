@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// The maximum number of names that are shown; the rest are counted.
-const FEW: usize = 6;
+const FEW: usize = 5;
 
 /// Returns the packaged sources that name the registrations of a port, and those that give the port another name.
 pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
@@ -66,23 +66,28 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
 
 /// Returns the events in the history of the registrations after they were made, if there are any.
 pub(super) fn history(events: &[Event]) -> Option<String> {
-    if events.iter().all(|event| matches!(event.what, EventKind::Registered | EventKind::Noted)) {
+    if events
+        .iter()
+        .all(|event| matches!(event.what, EventKind::Registered | EventKind::Noted | EventKind::Abused))
+    {
         return None;
     }
-    let listed = events.iter().filter(|event| event.what != EventKind::Noted).map(|event| {
-        let of = event.service.map(|service| format!(" {service}")).unwrap_or_default();
-        let text = event.text.map(|text| format!(" ({text})")).unwrap_or_default();
-        let what = match event.what {
-            EventKind::Registered => "registered",
-            EventKind::Changed => "changed",
-            EventKind::Renamed => "renamed",
-            EventKind::Ended => "ended",
-            EventKind::Noted => "noted",
-            EventKind::Abused => "used by malware",
-        };
-        let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
-        format!("{date}{what}{of}{text}")
-    });
+    let listed = events
+        .iter()
+        .filter(|event| !matches!(event.what, EventKind::Noted | EventKind::Abused))
+        .map(|event| {
+            let of = event.service.map(|service| format!(" {service}")).unwrap_or_default();
+            let text = event.text.map(|text| format!(" ({text})")).unwrap_or_default();
+            let what = match event.what {
+                EventKind::Registered => "registered",
+                EventKind::Changed => "changed",
+                EventKind::Renamed => "renamed",
+                EventKind::Ended => "ended",
+                EventKind::Noted | EventKind::Abused => "noted",
+            };
+            let date = event.date.map(|date| format!("{date} ")).unwrap_or_default();
+            format!("{date}{what}{of}{text}")
+        });
     Some(sentence(&listed.collect::<Vec<_>>().join("; ")))
 }
 

@@ -14,10 +14,10 @@ use crate::findings::{Evidence, Finding};
 use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
-    Assignment, Confidence, Curated, CuratedState, Device, Direction, EphemeralHere, Event, EvidenceSource,
-    Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched, NearbyRegistrations, Netns,
-    Peer, Pid, PortRange, PortVerdict, Protocol, Queues, ReachKind, RegistryRange, Severity, Snapshot, State,
-    Status, StatusBasis, UsualProgram,
+    Assignment, CommonService, Confidence, Curated, CuratedState, Device, Direction, EphemeralHere, Event,
+    EvidenceSource, Exposure, Family, GuardedService, KnownProgram, ListenerService, Matched,
+    NearbyRegistrations, Netns, Peer, Pid, PortAnswer, PortRange, PortVerdict, Protocol, Queues, ReachKind,
+    RegistryRange, Severity, Snapshot, State, Status, StatusBasis, UsualProgram,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader, StreamCounts};
@@ -373,6 +373,8 @@ struct PortJson<'a> {
     /// The kinds of source that give the port another name, and those of them that agree on one name.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
+    answer: Option<PortAnswer>,
+    services: &'a [CommonService],
     programs: &'a [KnownProgram],
     guarded: Option<&'a GuardedService>,
     neighbours: &'a NearbyRegistrations,
@@ -400,6 +402,8 @@ impl<'a> PortJson<'a> {
             evidence: named.map(|a| SourcesJson { service: a.service, kinds: &a.named_by }).collect(),
             otherwise: &verdict.named_otherwise_by,
             together: &verdict.agreeing,
+            answer: explained.context.answer,
+            services: &explained.context.services,
             programs: &explained.context.programs,
             guarded: explained.context.guarded.as_ref(),
             neighbours: &explained.context.nearby,

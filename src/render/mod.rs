@@ -26,6 +26,7 @@ mod labelled;
 pub mod listener_card;
 mod merge;
 pub mod policy;
+mod port_text;
 mod process_cells;
 mod sanitize;
 pub mod screen;

@@ -9,13 +9,22 @@ use super::{PLAIN, bleached, terminal};
 use crate::judge::{Explained, Report};
 use crate::model::*;
 
-fn card(snapshot: &Snapshot, ports: &[u16], style: &Style) -> String {
+pub(super) fn card(snapshot: &Snapshot, ports: &[u16], style: &Style) -> String {
     let report = report(snapshot);
     written(&explained(&report, ports), &report, style)
 }
 
 fn written(ports: &[Explained<'_>], report: &Report, style: &Style) -> String {
-    text(|w| card::explain(ports, &BTreeSet::new(), false, report, style, w))
+    text(|w| {
+        card::explain(
+            ports,
+            &BTreeSet::new(),
+            card::Depth { evidence: true, ..Default::default() },
+            report,
+            style,
+            w,
+        )
+    })
 }
 
 #[test]
@@ -36,14 +45,19 @@ Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
 tcp, udp  orphaned (presumed)
+  What        Registered in 2002 for AirMobile IS, software that is no longer
+              offered.
+  If open     A listener here was chosen by hand, or it hides behind the name:
+              look at the program.
+  Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
+              assigned to Mike Klein; registered 2002-02)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Presumed:
               registered February 2002 with a contact at a misspelt Motorola
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.
-  Registered  commandport: AirMobile IS Command Port
-              orphaned (presumed); assigned to Mike Klein; registered 2002-02
+  Nearby      3415 bcinameservice and 3417 csvr.
 
 "#]],
     );
@@ -68,27 +82,26 @@ Port 8000 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
 tcp  repurposed
+  What        Second web port: Django, FastAPI, python -m http.server, php
+              artisan serve; also Splunk, Portainer's tunnel, Icecast, vLLM.
+  If open     "python -m http.server" shows its directory to everyone: easily
+              forgotten. Development servers should be local.
+  Registered  irdmi: iRDMI (dormant; assigned to Gil Shafriri)
   Why         Commonly used by: Django, uvicorn and other development servers,
               Splunk, Portainer, Hikvision cameras. irdmi is registered here:
               iRDMI.
-  Registered  irdmi: iRDMI
-              dormant; assigned to Gil Shafriri
   Evidence    another service is listed by the SELinux reference policy and
               firewalld's services.
-  Usually     served by Gunicorn [gunicorn], Uvicorn [uvicorn], Django
-              development server [manage.py runserver], Python http.server
-              [http.server], Portainer [portainer], Laravel development server
-              [artisan serve] and 28 more.
+  Nearby      7999 irdmi2 and 8001 vcom-tunnel.
 
 udp  dormant
+  Here now    nothing listens on this port.
+  Registered  irdmi: iRDMI (dormant; assigned to Gil Shafriri)
   Why         irdmi is registered. No known software uses this registration, so
               it does not explain the listener. Wireshark's dissectors list
               another service for this port.
-  Registered  irdmi: iRDMI
-              dormant; assigned to Gil Shafriri
   Evidence    another service is listed by Wireshark's dissectors.
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
-  Here now    nothing listens on this port.
 
 "#]],
     );
@@ -108,18 +121,19 @@ Port 4913 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
 tcp  dormant
+  Here now    nothing listens on this port.
+  Registered  lutcp: LUTher Control Protocol (dormant; assigned to Markus
+              Loeffler; registered 2007-07-03)
   Why         lutcp is registered (unchanged since 2007-07-03). No known
               software uses this registration, so it does not explain the
               listener.
-  Registered  lutcp: LUTher Control Protocol
-              dormant; assigned to Markus Loeffler; registered 2007-07-03
   Nearby      Markus Loeffler registered the block 4912-4913: 4912 lutap and
               4913 lutcp.
-  Here now    nothing listens on this port.
 
 udp  unassigned
   Why         Nothing is registered for this port and protocol, and no common
               use is known.
+  Nearby      4900 hfcs and 4914 bones.
 
 "#]],
     );
@@ -139,27 +153,33 @@ Port 51820 is in the dynamic range, 49152 to 65535: IANA assigns none of these
 ports, and any program may use one temporarily (RFC 6335).
 
 tcp  dynamic
+  Here now    nothing listens on this port.
   Why         IANA assigns no port from 49152 on: programs use these ports
               temporarily.
-  Nearby      49150 inspider.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel does not pick this
               port by itself, so a program that listens here has chosen it.
-  Here now    nothing listens on this port.
+  Nearby      49150 inspider.
 
 udp  dynamic
+  What        WireGuard: encrypted tunnel. On Linux the kernel holds it, so no
+              process is shown.
+  If open     Encrypted, and silent to anyone without a key. Safe to be
+              reachable. Over TCP nothing belongs here.
   Why         IANA assigns no port from 49152 on: programs use these ports
               temporarily. Firewalld's services and nDPI's protocols list
               another service for this port.
   Known use   Commonly used by: WireGuard
-  Evidence    another service is listed by firewalld's services and nDPI's
-              protocols.
-  Usually     served by WireGuard in the kernel [[wireguard]], WireGuard
-              userspace [wireguard-go], flannel [flanneld], BoringTun WireGuard
-              userspace [boringtun-cli] and NetBird [netbird].
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). It is not known whether a
               listener here chose the port or the kernel gave it.
+  Evidence    another service is listed by firewalld's services and nDPI's
+              protocols.
+  Guarded     wireguard; known servers: [wireguard], wireguard-go,
+              boringtun-cli, netbird, flanneld and 3 more. An impostor receives
+              the handshakes of a VPN. The kernel's own tunnel has no process;
+              many VPN programs bring one.
+  Nearby      49001 nusdp-disc.
 
 "#]],
     );
@@ -174,19 +194,25 @@ Port 1701 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
 tcp  dormant
+  Here now    nothing listens on this port.
+  Registered  l2f: l2f (orphaned (confirmed); no assignee on record)
+  Registered  l2tp: l2tp (dormant; assigned to Andy Valencia)
   Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
               2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
               (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
               this protocol too, but it is used on UDP only.
-  Registered  l2f: l2f
-              orphaned (confirmed); no assignee on record
-  Registered  l2tp: l2tp
-              dormant; assigned to Andy Valencia
   Evidence    l2tp is listed by the SELinux reference policy.
   Nearby      1700 mps-raft and 1702 deskshare.
-  Here now    nothing listens on this port.
 
 udp  active
+  What        L2TP: Tunnel inside IPsec; alone it is not encrypted.
+  If open     Asks for a password, no encryption; it is often reachable from the
+              internet.
+  Here now    nothing listens on this port.
+  Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
+              l2tpns [l2tpns].
+  Registered  l2tp: l2tp (active; assigned to Andy Valencia)
+  Registered  l2f: l2f (orphaned (confirmed); no assignee on record)
   Why         l2tp is in use: the curated list of living services, the services
               file of Debian's netbase, Wireshark's dissectors and the SELinux
               reference policy list it. l2f was registered for Cisco Layer Two
@@ -194,15 +220,11 @@ udp  active
               replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341).
               The services file of Debian's netbase still lists it, but this
               does not prove that the service is used.
-  Registered  l2tp: l2tp
-              active; assigned to Andy Valencia
-  Registered  l2f: l2f
-              orphaned (confirmed); no assignee on record
   Known use   Commonly used by: L2TP (xl2tpd, strongSwan setups)
-  Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
-              l2tpns [l2tpns].
+  Evidence    l2tp is listed by the services file of Debian's netbase,
+              Wireshark's dissectors and the SELinux reference policy; l2f is
+              listed by the services file of Debian's netbase.
   Nearby      1700 mps-raft and 1702 deskshare.
-  Here now    nothing listens on this port.
 
 "#]],
     );
@@ -314,14 +336,19 @@ Port 3416 is in the registered range, 1024 to 49151: IANA assigns these ports on
 request (RFC 6335).
 
 tcp, udp  orphaned (presumed)
+  What        Registered in 2002 for AirMobile IS, software that is no longer
+              offered.
+  If open     A listener here was chosen by hand, or it hides behind the name:
+              look at the program.
+  Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
+              assigned to Mike Klein; registered 2002-02)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
               presumed dead: Command port of AirMobile IS, apparently Motorola
               middleware for wireless data that nobody offers today. Presumed:
               registered February 2002 with a contact at a misspelt Motorola
               domain; Motorola offers no AirMobile today, and no package or
               maker's page knows such a product.
-  Registered  commandport: AirMobile IS Command Port
-              orphaned (presumed); assigned to Mike Klein; registered 2002-02
+  Nearby      3415 bcinameservice and 3417 csvr.
 
 "#]],
     );
@@ -338,15 +365,19 @@ Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
 by the IETF (RFC 6335).
 
 tcp, udp  active
+  What        Discard: Ignores all data that it receives; Wake-on-LAN packets
+              are often sent to this UDP port. Also Windows Simple TCP/IP
+              Services and Wake-on-LAN.
+  If open     Discard: no login, no encryption; it should be reachable only in
+              the local network.
+  Here now    nothing listens on this port.
+  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
+  Registered  discard: Discard (active; assigned to Jon Postel)
   Why         discard is in use: the curated list of living services and the
               services file of Debian's netbase list it.
-  Registered  discard: Discard
-              active; assigned to Jon Postel
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
-  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
   Nearby      7 echo and 11 systat.
-  Here now    nothing listens on this port.
 
 "#]],
     );
@@ -360,59 +391,26 @@ Port 9 is in the system range, 0 to 1023: IANA assigns these ports after review
 by the IETF (RFC 6335).
 
 tcp, udp  active
-  Why         discard is in use: the curated list of living services and the
-              services file of Debian's netbase list it.
-  Registered  discard: Discard
-              active; assigned to Jon Postel
-  Evidence    discard is listed by the services file of Debian's netbase;
-              another service is listed by the SELinux reference policy.
-  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  Nearby      7 echo and 11 systat.
+  What        Discard: Ignores all data that it receives; Wake-on-LAN packets
+              are often sent to this UDP port. Also Windows Simple TCP/IP
+              Services and Wake-on-LAN.
+  If open     Discard: no login, no encryption; it should be reachable only in
+              the local network.
   Here now    no listener seen, but not everything could be seen: TCP sockets:
               permission denied (run as root).
+  Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
+  Registered  discard: Discard (active; assigned to Jon Postel)
+  Why         discard is in use: the curated list of living services and the
+              services file of Debian's netbase list it.
+  Evidence    discard is listed by the services file of Debian's netbase;
+              another service is listed by the SELinux reference policy.
+  Nearby      7 echo and 11 systat.
 
 "#]],
     );
 }
 
 /// For a port with several listeners, the first listeners have a card each.
-#[test]
-fn more_listeners_than_cards() {
-    let sockets = (1..=5_u32).map(|pid| socket("tcp/0.0.0.0:9", Owner::Held(vec![pid].into())));
-    let processes = (1..=5).map(|pid| process(pid, "server")).collect();
-    let snapshot = Snapshot { sockets: sockets.collect(), processes, ..empty() };
-    let text = card(&snapshot, &[9], &PLAIN);
-    assert_eq!(text.matches("To stop").count(), 3, "{text}");
-    assert!(text.contains("\nand 2 more listeners (portolan 9)\n"), "{text}");
-}
-
-/// A long text of the registry is left out if something listens, unless the user asks for everything.
-#[test]
-fn short_and_in_full() {
-    let snapshot = Snapshot {
-        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
-        processes: vec![process(7, "nginx")],
-        ..empty()
-    };
-    let report = report(&snapshot);
-    let ports = explained(&report, &[80]);
-    let left_out = BTreeSet::from([(80, Protocol::Udp), (80, Protocol::Sctp)]);
-    let write = |ports: &[Explained<'_>], left_out: &BTreeSet<_>, in_full| {
-        text(|w| card::explain(ports, left_out, in_full, &report, &terminal(80), w))
-    };
-    let short = write(&ports[..1], &left_out, false);
-    let full = write(&ports, &BTreeSet::new(), true);
-    for (text, marks) in [(&short, [false, true]), (&full, [true, false])] {
-        let found = ["IANA notes", "udp/80 and sctp/80 (nothing listens there); --full shows them"]
-            .map(|mark| text.contains(mark));
-        assert_eq!(found, marks, "{text}");
-    }
-    assert!(short.lines().count() < 40 && full.lines().count() > 80, "{short}");
-    // If something listens on a place that is left out, the output does not say "nothing listens there".
-    let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
-    assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
-}
-
 /// TCP and UDP have a section each if they differ in registrations, status, or service.
 #[test]
 fn protocols_that_differ() {

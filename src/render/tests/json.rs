@@ -289,6 +289,7 @@ fn explanations() {
     assert_eq!(
         keys(&ports[0]),
         [
+            "answer",
             "assignments",
             "basis",
             "connections",
@@ -306,6 +307,7 @@ fn explanations() {
             "range",
             "reason",
             "remark",
+            "services",
             "status",
             "together"
         ]

@@ -2,6 +2,7 @@
 //! a reader sees what a user sees.
 
 mod card;
+mod card_depth;
 mod caveats;
 mod cells;
 mod containers;

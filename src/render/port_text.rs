@@ -1,0 +1,87 @@
+//! The sentences about what commonly runs on a port and what an open port means. The texts are not sanitized.
+
+use crate::findings::text::{capitalized, first_of, sentence};
+use crate::model::{CommonService, Context, EventKind};
+
+/// The maximum number of services that are named; the rest are counted.
+const FEW: usize = 5;
+
+/// Returns what commonly runs on the port.
+pub(super) fn what<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
+    if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
+        return Some(answer.what.to_owned());
+    }
+    let services = services(contexts);
+    let (first, others) = services.split_first()?;
+    let others: Vec<String> = others.iter().map(|service| service.name.to_owned()).collect();
+    let also =
+        if others.is_empty() { String::new() } else { format!(" Also {}.", first_of(&others, FEW - 1)) };
+    Some(format!("{}: {}{also}", first.name, first.what))
+}
+
+/// Returns what matters if other machines can reach the most common service.
+pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
+    if let Some(answer) = contexts.clone().find_map(|context| context.answer) {
+        return Some(answer.open.to_owned());
+    }
+    let services = services(contexts);
+    let service = services.first()?;
+    let login = match service.authentication {
+        "none" => Some("no login"),
+        "optional" => Some("a login only if it is set up"),
+        "password" => Some("asks for a password"),
+        "key" => Some("asks for a key or a certificate"),
+        _ => None,
+    };
+    let encryption = match service.encryption {
+        "none" => Some("no encryption"),
+        "optional" => Some("encryption only if it is set up"),
+        "always" => Some("always encrypted"),
+        _ => None,
+    };
+    let place = match service.reach {
+        "local" => "it should be reachable only on this machine",
+        "lan" => "it should be reachable only in the local network",
+        _ => "it is often reachable from the internet",
+    };
+    let facts: Vec<&str> = login.into_iter().chain(encryption).collect();
+    let text = match facts.as_slice() {
+        [] => place.to_owned(),
+        facts => format!("{}; {place}", facts.join(", ")),
+    };
+    let name = if services.len() > 1 { format!("{}: {text}", service.name) } else { capitalized(&text) };
+    Some(sentence(&name))
+}
+
+/// Returns the malware that uses the port.
+pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    for service in contexts.clone().flat_map(|context| &context.services).filter(|one| one.is_malware()) {
+        let since = service.since.map(|since| format!(" ({since})")).unwrap_or_default();
+        names.push(format!("{}{since}", service.name));
+    }
+    let events = contexts.flat_map(|context| &context.history);
+    for text in events.filter(|event| event.what == EventKind::Abused).filter_map(|event| event.text) {
+        // The text ends with a year: `Morto 2011`.
+        let name = text.rsplit_once(' ').map_or(text, |(name, _)| name);
+        if !names.iter().any(|known| known.contains(name)) {
+            names.push(text.to_owned());
+        }
+    }
+    names.dedup();
+    let shown = names.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
+    let more = names.len().saturating_sub(FEW);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| sentence(&format!("{shown}{more}")))
+}
+
+/// Returns the services that are not malware, each once, the most common first.
+fn services<'c>(contexts: impl Iterator<Item = &'c Context>) -> Vec<&'c CommonService> {
+    let mut services: Vec<&CommonService> = Vec::new();
+    for service in contexts.flat_map(|context| &context.services) {
+        if !service.is_malware() && !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    services
+}

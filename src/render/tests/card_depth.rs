@@ -1,0 +1,48 @@
+//! How much the card of a port contains.
+
+use std::collections::BTreeSet;
+
+use super::super::fixtures::*;
+use super::super::*;
+use super::card::card;
+use super::{PLAIN, terminal};
+use crate::judge::Explained;
+use crate::model::*;
+
+#[test]
+fn more_listeners_than_cards() {
+    let sockets = (1..=5_u32).map(|pid| socket("tcp/0.0.0.0:9", Owner::Held(vec![pid].into())));
+    let processes = (1..=5).map(|pid| process(pid, "server")).collect();
+    let snapshot = Snapshot { sockets: sockets.collect(), processes, ..empty() };
+    let text = card(&snapshot, &[9], &PLAIN);
+    assert_eq!(text.matches("To stop").count(), 3, "{text}");
+    assert!(text.contains("\nand 2 more listeners (portolan 9)\n"), "{text}");
+}
+
+/// A long text of the registry is left out if something listens, unless the user asks for everything.
+#[test]
+fn short_and_in_full() {
+    let snapshot = Snapshot {
+        sockets: vec![socket("tcp/0.0.0.0:80", Owner::Held(vec![7].into()))],
+        processes: vec![process(7, "nginx")],
+        ..empty()
+    };
+    let report = report(&snapshot);
+    let ports = explained(&report, &[80]);
+    let left_out = BTreeSet::from([(80, Protocol::Udp), (80, Protocol::Sctp)]);
+    let write = |ports: &[Explained<'_>], left_out: &BTreeSet<_>, in_full| {
+        let depth = card::Depth { in_full, evidence: in_full };
+        text(|w| card::explain(ports, left_out, depth, &report, &terminal(80), w))
+    };
+    let short = write(&ports[..1], &left_out, false);
+    let full = write(&ports, &BTreeSet::new(), true);
+    for (text, marks) in [(&short, [false, true]), (&full, [true, false])] {
+        let found = ["IANA notes", "udp/80 and sctp/80 (nothing listens there); --full shows them"]
+            .map(|mark| text.contains(mark));
+        assert_eq!(found, marks, "{text}");
+    }
+    assert!(short.lines().count() < 40 && full.lines().count() > 70, "{short}");
+    // If something listens on a place that is left out, the output does not say "nothing listens there".
+    let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
+    assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
+}
