@@ -1,6 +1,7 @@
 //! The differences between two snapshots: a table, JSON (`portolan.diff/2`), JSON lines, CSV.
 //!
-//! The table has one row per change: the kind of change, the place, and the processes before and now. Every format
+//! The table has one row per change: the kind of change, the place, and the processes before and now. On a terminal that
+//! is too narrow for it, each change is a block of lines. Every format
 //! shows the listeners that could not be compared: JSON lists them, and the other formats print their count
 //! separately. If something was not visible, no format says that nothing changed.
 
@@ -227,14 +228,16 @@ pub fn csv(comparison: &Comparison<'_>, w: &mut dyn Write) -> io::Result<()> {
     csv::rows(names, rows, w)
 }
 
-/// Writes one row per change, for people; on a terminal the last line is the summary.
+/// Writes one row or block per change, for people; on a terminal the last line is the summary.
 ///
 /// # Errors
 /// If a line cannot be written.
 pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = comparison.changes.iter().map(|reported| row(&since(reported, comparison))).collect();
-    if !rows.is_empty() {
-        table::wrapped(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?;
+    if !rows.is_empty()
+        && !table::written_if_it_fits(["CHANGE", "WHERE", "BEFORE", "AFTER"], &rows, style, w)?
+    {
+        rows.iter().try_for_each(|row| block(row, style, w))?;
     }
     if style.width.is_some() {
         for line in wrap("", &summary(comparison), style.width) {
@@ -243,6 +246,23 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     }
     Ok(())
 }
+
+/// Writes a change as a line with its kind and place, and a line for each side that has a listener.
+fn block(row: &[(String, Emphasis); 4], style: &Style, w: &mut dyn Write) -> io::Result<()> {
+    let [(change, tone), (place, tone_of_text), (before, _), (after, _)] = row;
+    writeln!(w, "{} {}", style.paint(*tone, change), style.paint(*tone_of_text, place))?;
+    for (label, text) in
+        [("  before  ", before), ("  after   ", after)].into_iter().filter(|(_, text)| *text != ABSENT)
+    {
+        for line in wrap(label, text, style.width) {
+            writeln!(w, "{}", style.paint(*tone_of_text, &line))?;
+        }
+    }
+    Ok(())
+}
+
+/// The mark of a side without a listener.
+const ABSENT: &str = "-";
 
 fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     let held = since.after.as_ref().or(since.before.as_ref());
@@ -259,20 +279,16 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
     // If the address changed, both sides show it.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let side = |held: &Option<ListenerState>| match held {
-        None => "-".to_owned(),
+        None => ABSENT.to_owned(),
         Some(held) if moved => {
             safe(format!("{} ({}) {}", held.endpoint(), held.exposure.name(), held.processes()))
         }
         Some(held) => safe(held.processes()),
     };
+    let [before, after] = [side(&since.before), side(&since.after)];
     let place = held.map(|held| safe(held.place())).unwrap_or_default();
     let tone_of_text = if since.passing { Emphasis::Quiet } else { Emphasis::Plain };
-    [
-        (word, tone),
-        (place, tone_of_text),
-        (side(&since.before), tone_of_text),
-        (side(&since.after), tone_of_text),
-    ]
+    [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]
 }
 
 /// Returns in one line the number of changes, the number of transient changes, and the number of listeners that could

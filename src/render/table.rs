@@ -2,12 +2,13 @@
 //!
 //! The table has one row per entry, in the given order. This module decides only which columns fit.
 //!
-//! **On a terminal** that is too narrow, columns shrink step by step until the table fits (`STEPS`). First long texts
-//! shrink (a `…` marks a cut) and UNIT is hidden. Then cells take their short form (`CellFormat::Short`), texts
-//! shrink further and USER is hidden. At 80 columns EXPOSURE is still there. Below that EXPOSURE is hidden (ADDRESS
-//! and the order of the rows still show it), then PID. Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and
-//! FLAGS stay. Below that SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns
-//! that shrank more than necessary get the free space back. The summary comes after the table.
+//! **On a terminal** that is too narrow, columns shrink step by step until the table fits. First long texts shrink (a
+//! `…` marks a cut) and UNIT is hidden (`LONG_STEPS`). Then cells take their short form (`CellFormat::Short`) and texts
+//! shrink further (`SHORT_STEPS`). Then one space separates the columns instead of two, and `NARROW_STEPS` apply: at 80
+//! columns EXPOSURE and USER are still there. Below that PID, USER and EXPOSURE are hidden (ADDRESS and the order of the
+//! rows still show the exposure). Down to 60 columns PROTO, ADDRESS, PORT, SERVICE, PROCESS and FLAGS stay. Below that
+//! SERVICE, ADDRESS, PROCESS and PROTO are hidden, in this order; PORT and FLAGS stay. Columns that shrank more than
+//! necessary get the free space back. The summary comes after the table.
 //!
 //! **In all other outputs** the table is plain aligned text: every column, no cuts, one line per row, no summary.
 //! Text without colour is written without `comfy_table`.
@@ -30,46 +31,59 @@ use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
 const GAP: u16 = 2;
+/// The gap between two columns of a table that is too wide for its terminal otherwise.
+const NARROW_GAP: u16 = 1;
 
-/// The steps in which columns shrink until the table fits: each step cuts a column to this width, and 0 hides the
-/// column.
-const STEPS: [(&str, u16); 41] = [
-    ("unit", 20),
-    ("process", 24),
+/// A step in which columns shrink until the table fits: the column is cut to this width, and 0 hides it.
+type Step = (&'static str, u16);
+
+/// The steps before cells take their short form.
+const LONG_STEPS: [Step; 6] =
+    [("unit", 20), ("process", 24), ("unit", 0), ("service", 16), ("process", 16), ("user", 12)];
+
+/// The steps with cells in their short form.
+const SHORT_STEPS: [Step; 9] = [
     ("unit", 0),
-    ("service", 16),
-    ("process", 16),
-    ("user", 12),
-    // From this step on, cells are in their short form.
     ("address", 28),
     ("flags", 19),
     ("service", 12),
     ("process", 12),
-    ("user", 8),
+    ("user", 10),
     ("address", 22),
     ("peer", 22),
-    ("user", 6),
+    ("user", 8),
+];
+
+/// The last steps.
+const NARROW_STEPS: [Step; 34] = [
+    ("unit", 0),
+    ("flags", 19),
+    ("address", 22),
+    ("peer", 22),
+    ("service", 12),
+    ("process", 12),
+    ("user", 8),
     ("address", 15),
-    ("user", 0),
-    ("process", 9),
-    ("service", 9),
+    ("process", 10),
+    ("service", 10),
     ("netns", 8),
     ("netns", 0),
     ("peer", 15),
-    ("exposure", 8),
     ("flags", 16),
+    ("exposure", 8),
     ("service", 8),
     ("process", 8),
+    ("user", 6),
+    ("flags", 14),
+    ("address", 13),
     ("service", 7),
     ("process", 7),
-    ("address", 13),
-    ("flags", 14),
-    // The columns that are left at this step fit 80 columns for the usual protocols.
-    ("state", 0),
     ("connections", 0),
-    ("exposure", 0),
     ("pid", 0),
-    ("flags", 13),
+    // The columns that are left at this step fit 80 columns for listeners.
+    ("state", 0),
+    ("user", 0),
+    ("exposure", 0),
     ("peer", 0),
     ("address", 11),
     // The columns that are left at this step fit 60 columns: PROTO, ADDRESS, PORT, SERVICE, PROCESS, FLAGS.
@@ -81,9 +95,6 @@ const STEPS: [(&str, u16); 41] = [
     // 20 columns hold PORT and FLAGS, which stay on any terminal.
 ];
 
-/// The number of steps that are tried before cells take their short form.
-const LONG_STEPS: usize = 6;
-
 /// The number of rows that are passed to `comfy_table` at once: it stores every cell several times, and a listing may
 /// be long.
 const LOT: usize = 256;
@@ -91,12 +102,12 @@ const LOT: usize = 256;
 /// Writes a listing; on a terminal the summary follows.
 pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut w = BufWriter::with_capacity(1 << 16, w);
-    let TableLayout { columns, form, widths } = &TableLayout::of(report, style);
+    let TableLayout { columns, form, widths, gap } = &TableLayout::of(report, style);
     let names = columns.iter().map(|column| Field::new(column.heading, Emphasis::Heading));
     let row = |entry| columns.iter().map(move |column| shown(column, entry, &report.snapshot, *form));
     // A listing without entries has no header either.
     let header = header && !report.entries.is_empty();
-    draw(header.then_some(names), report.entries.iter().map(row), widths, style, &mut w)?;
+    draw(header.then_some(names), report.entries.iter().map(row), (widths, *gap), style, &mut w)?;
     if style.width.is_some() {
         write_summary(report, style, &mut w)?;
     }
@@ -124,7 +135,7 @@ pub fn grid(
         };
         columns.iter().copied().map(cell)
     };
-    draw(header.then_some(names), report.entries.iter().map(row), &widths, style, &mut w)?;
+    draw(header.then_some(names), report.entries.iter().map(row), (&widths, GAP), style, &mut w)?;
     w.flush()
 }
 
@@ -134,11 +145,11 @@ fn shown(column: &Column, entry: &Entry, snapshot: &Snapshot, form: CellFormat) 
     if field.text.is_empty() { Field::new("-", Emphasis::Quiet) } else { field }
 }
 
-/// Writes rows of cells in columns of these widths; 0 hides a column.
+/// Writes rows of cells in columns of these widths, with a gap between them; the width 0 hides a column.
 fn draw<R: Iterator<Item = Field>>(
     mut header: Option<impl Iterator<Item = Field>>,
     rows: impl Iterator<Item = R>,
-    widths: &[u16],
+    (widths, gap): (&[u16], u16),
     style: &Style,
     w: &mut impl Write,
 ) -> io::Result<()> {
@@ -154,7 +165,7 @@ fn draw<R: Iterator<Item = Field>>(
     while header.is_some() || rows.peek().is_some() {
         let header = header.take().map(|header| line(header.map(cell), style));
         let lot = rows.by_ref().take(LOT).map(|row| line(row.map(cell), style));
-        for line in grid_of(header, lot, widths, style).lines() {
+        for line in grid_of(header, lot, (widths, gap), style).lines() {
             writeln!(w, "{}", line.trim_end())?;
         }
     }
@@ -176,36 +187,28 @@ fn plain(
     writeln!(w, "{}", text.trim_end())
 }
 
-/// Writes complete rows of a few columns: on a terminal cells are wrapped to its width, elsewhere a row is one line.
-pub(super) fn wrapped<const N: usize>(
+/// Writes rows of a few columns in full, unless the terminal is too narrow for them; returns whether it wrote them.
+pub(super) fn written_if_it_fits<const N: usize>(
     names: [&'static str; N],
     rows: &[[(String, Emphasis); N]],
     style: &Style,
     w: &mut dyn Write,
-) -> io::Result<()> {
-    let mut w = BufWriter::with_capacity(1 << 16, w);
+) -> io::Result<bool> {
     let mut widths: Vec<u16> = names.iter().map(|name| width(name)).collect();
     for row in rows {
         for (widest, (text, _)) in widths.iter_mut().zip(row) {
             *widest = (*widest).max(width(text));
         }
     }
+    if style.width.is_some_and(|space| taken(&widths, GAP) > usize::from(space)) {
+        return Ok(false);
+    }
+    let mut w = BufWriter::with_capacity(1 << 16, w);
     let header = names.map(|name| Field::new(name, Emphasis::Heading)).into_iter();
     let rows = rows.iter().map(|row| row.iter().map(|(text, tone)| Field::new(text.clone(), *tone)));
-    match style.width.filter(|space| taken(&widths) > usize::from(*space)) {
-        None => draw(Some(header), rows, &widths, style, &mut w)?,
-        Some(space) => {
-            let cells = |row: &mut dyn Iterator<Item = Field>| Row::from(row.map(cell).collect::<Vec<_>>());
-            let rows = rows.map(|mut row| cells(&mut row));
-            let mut table = grid_of(Some(cells(&mut header.into_iter())), rows, &widths, style);
-            table.set_delimiter(' ').set_content_arrangement(ContentArrangement::Dynamic).set_width(space);
-            table.column_iter_mut().for_each(|column| _ = column.remove_constraint());
-            for line in table.lines() {
-                writeln!(w, "{}", line.trim_end())?;
-            }
-        }
-    }
-    w.flush()
+    draw(Some(header), rows, (&widths, GAP), style, &mut w)?;
+    w.flush()?;
+    Ok(true)
 }
 
 /// The settings that all rows share.
@@ -214,26 +217,41 @@ struct TableLayout {
     form: CellFormat,
     /// One width per column; 0 hides it.
     widths: Vec<u16>,
+    /// The gap between two columns.
+    gap: u16,
 }
 
 impl TableLayout {
     fn of(report: &Report, style: &Style) -> Self {
         let columns = columns::of_table(&report.entries);
-        let form = style.width.map_or(CellFormat::Complete, |_| CellFormat::Long);
-        let mut layout = TableLayout { widths: natural(report, &columns, |_| form), columns, form };
-        if let Some(space) = style.width.map(usize::from) {
-            fit(&layout.columns, &mut layout.widths, space, &STEPS[..LONG_STEPS]);
-            if taken(&layout.widths) > space {
-                layout.form = CellFormat::Short;
-                layout.widths = natural(report, &layout.columns, |_| CellFormat::Short);
-                fit(&layout.columns, &mut layout.widths, space, &STEPS);
-            }
+        let Some(space) = style.width.map(usize::from) else {
+            let form = CellFormat::Complete;
+            return TableLayout { widths: natural(report, &columns, |_| form), columns, form, gap: GAP };
+        };
+        let mut widths = natural(report, &columns, |_| CellFormat::Long);
+        fit(&columns, &mut widths, (space, GAP), &LONG_STEPS);
+        if taken(&widths, GAP) <= space {
+            return TableLayout { widths, columns, form: CellFormat::Long, gap: GAP };
         }
-        layout
+        let form = CellFormat::Short;
+        let natural = natural(report, &columns, |_| form);
+        let mut widths = natural.clone();
+        fit(&columns, &mut widths, (space, GAP), &SHORT_STEPS);
+        if taken(&widths, GAP) <= space {
+            return TableLayout { widths, columns, form, gap: GAP };
+        }
+        let mut widths = natural;
+        fit(&columns, &mut widths, (space, NARROW_GAP), &NARROW_STEPS);
+        TableLayout { widths, columns, form, gap: NARROW_GAP }
     }
 }
 
-fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16], style: &Style) -> Table {
+fn grid_of(
+    header: Option<Row>,
+    rows: impl Iterator<Item = Row>,
+    (widths, gap): (&[u16], u16),
+    style: &Style,
+) -> Table {
     let mut table = Table::new();
     // `comfy_table` must not look for a terminal by itself: the caller has done so, and the style has the result.
     table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
@@ -251,7 +269,7 @@ fn grid_of(header: Option<Row>, rows: impl Iterator<Item = Row>, widths: &[u16],
     table.add_rows(rows);
     let last = widths.iter().rposition(|width| *width > 0);
     for (at, (column, width)) in table.column_iter_mut().zip(widths).enumerate() {
-        let gap = if Some(at) == last { 0 } else { GAP };
+        let gap = if Some(at) == last { 0 } else { gap };
         column.set_padding((0, gap)).set_constraint(match width {
             0 => ColumnConstraint::Hidden,
             width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
@@ -299,10 +317,10 @@ fn cell(field: Field) -> Cell {
 }
 
 /// Cuts `widths` down to `space` as far as `steps` go, and distributes the remaining space; 0 hides a column.
-fn fit(columns: &[&Column], widths: &mut [u16], space: usize, steps: &[(&str, u16)]) {
+fn fit(columns: &[&Column], widths: &mut [u16], (space, gap): (usize, u16), steps: &[Step]) {
     let natural = widths.to_vec();
     for &(name, limit) in steps {
-        if taken(widths) <= space {
+        if taken(widths, gap) <= space {
             break;
         }
         if let Some(at) = columns.iter().position(|column| column.name == name) {
@@ -310,22 +328,22 @@ fn fit(columns: &[&Column], widths: &mut [u16], space: usize, steps: &[(&str, u1
         }
     }
     loop {
-        let before = taken(widths);
+        let before = taken(widths, gap);
         for at in 0..widths.len() {
-            if widths[at] > 0 && widths[at] < natural[at] && taken(widths) < space {
+            if widths[at] > 0 && widths[at] < natural[at] && taken(widths, gap) < space {
                 widths[at] += 1;
             }
         }
-        if taken(widths) == before {
+        if taken(widths, gap) == before {
             break;
         }
     }
 }
 
 /// Returns the width of a table with these columns.
-fn taken(widths: &[u16]) -> usize {
+fn taken(widths: &[u16], gap: u16) -> usize {
     let shown = widths.iter().filter(|width| **width > 0);
-    shown.map(|width| usize::from(*width) + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
+    shown.map(|width| usize::from(*width) + usize::from(gap)).sum::<usize>().saturating_sub(gap.into())
 }
 
 #[cfg(test)]
@@ -334,7 +352,7 @@ mod tests {
 
     #[test]
     fn every_step_names_a_column() {
-        for (name, _) in STEPS {
+        for (name, _) in LONG_STEPS.iter().chain(&SHORT_STEPS).chain(&NARROW_STEPS) {
             assert!(columns::named(name).is_some(), "{name}");
         }
     }

@@ -6,6 +6,7 @@ mod card_depth;
 mod caveats;
 mod cells;
 mod containers;
+mod diff;
 mod events;
 mod json;
 mod kill;

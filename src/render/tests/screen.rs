@@ -40,16 +40,16 @@ fn a_frame() {
         str![[r#"
 12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
 + 1 appeared  - 1 vanished  ~ 1 changed  ^ 1 widened  v 1 narrowed
-  PROTO  ADDRESS         PORT   EXPOSURE    SERVICE       PROCESS       PID      USER    FLAGS
+  PROTO ADDRESS        PORT  EXPOSURE   SERVICE        PROCESS        PID     USER       FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────
-+ tcp    0.0.0.0         3416   any         IANA: comma…  python3 -m …  812      root    orphaned?
-  udp    [::]            4913   any         -             (hidden)      -        65534   unexplained
-^ tcp    0.0.0.0         8000   any         nginx         nginx ×4, ?   21 +4    root    -
-  udp    0.0.0.0         51820  any         -             (kernel)      -        root    -
-v tcp    [fe80::1%eth0]  22     link-local  (ssh)         (unknown)     -        -       -
-~ tcp    127.0.0.1       5432   loopback    PostgreSQL    postgres      900      root    -
-  tcp    127.0.0.1       8003   loopback    IANA: mcrep…  \x1b[2J\x0a…  1000 +1  \x1b[…  shared +1
-- tcp    127.0.0.1       60417  loopback    -             (vanished)    -        root    ephemeral
++ tcp   0.0.0.0        3416  any        IANA: command… python3 -m se… 812     root       orphaned?
+  udp   [::]           4913  any        -              (hidden)       -       65534      unexplained
+^ tcp   0.0.0.0        8000  any        nginx          nginx ×4, ?    21 +4   root       -
+  udp   0.0.0.0        51820 any        -              (kernel)       -       root       -
+v tcp   [fe80::1%eth0] 22    link-local (ssh)          (unknown)      -       -          -
+~ tcp   127.0.0.1      5432  loopback   PostgreSQL     postgres       900     root       -
+  tcp   127.0.0.1      8003  loopback   IANA: mcreport \x1b[2J\x0aev… 1000 +1 \x1b[2J\x… shared +1
+- tcp   127.0.0.1      60417 loopback   -              (vanished)     -       root       ephemeral
 portolan: Owner of 1 socket hidden. Run with sudo to see it.
 portolan: 1 socket closed during the scan.
 "#]],
@@ -84,11 +84,11 @@ fn too_many_rows() {
         str![[r#"
 12:00:00 UTC  7 listeners  view incomplete (1 gap)  every 1 s  q quits
 - 1 vanished  ~ 1 changed
-  PROTO  ADDRESS    PORT   EXPOSURE  SERVICE        PROCESS       PID  FLAGS
+  PROTO ADDRESS   PORT  EXPOSURE SERVICE        PROCESS       PID USER FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-  tcp    0.0.0.0    3416   any       IANA: comman…  python3 -m …  812  orphaned?
-~ tcp    127.0.0.1  5432   loopback  PostgreSQL     postgres      900  -
-- tcp    127.0.0.1  60417  loopback  -              (vanished)    -    ephemeral
+  tcp   0.0.0.0   3416  any      IANA: command… python3 -m s… 812 root orphaned?
+~ tcp   127.0.0.1 5432  loopback PostgreSQL     postgres      900 root -
+- tcp   127.0.0.1 60417 loopback -              (vanished)    -   root ephemeral
 5 rows not shown: the terminal has too few lines
 "#]],
     );

@@ -35,16 +35,16 @@ fn at_120_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(120)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE    SERVICE            PROCESS               PID      USER             FLAGS
+PROTO  ADDRESS         PORT   EXPOSURE    SERVICE          PROCESS         PID      USER                     FLAGS
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any         IANA: commandport  python3 -m serve      812      root             orphaned?
-udp    [::]            4913   any         -                  (hidden)              -        65534            unexplained
-tcp    0.0.0.0         8000   any         nginx              nginx ×4, ?           21 +4    root             -
-udp    0.0.0.0         51820  any         -                  (kernel)              -        root             -
-tcp    [fe80::1%eth0]  22     link-local  (ssh)              (unknown)             -        -                -
-tcp    127.0.0.1       5432   loopback    PostgreSQL         postgres              900      root             -
-tcp    127.0.0.1       8003   loopback    IANA: mcreport     \x1b[2J\x0aevil\u{2…  1000 +1  \x1b[2J\x0aevi…  shared +1
-tcp    127.0.0.1       60417  loopback    -                  (vanished)            -        root             ephemeral
+tcp    0.0.0.0         3416   any         IANA: commandp…  python3 -m se…  812      root                     orphaned?
+udp    [::]            4913   any         -                (hidden)        -        65534                    unexplained
+tcp    0.0.0.0         8000   any         nginx            nginx ×4, ?     21 +4    root                     -
+udp    0.0.0.0         51820  any         -                (kernel)        -        root                     -
+tcp    [fe80::1%eth0]  22     link-local  (ssh)            (unknown)       -        -                        -
+tcp    127.0.0.1       5432   loopback    PostgreSQL       postgres        900      root                     -
+tcp    127.0.0.1       8003   loopback    IANA: mcreport   \x1b[2J\x0aev…  1000 +1  \x1b[2J\x0aevil\u{202e}  shared +1
+tcp    127.0.0.1       60417  loopback    -                (vanished)      -        root                     ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
@@ -58,16 +58,16 @@ fn at_80_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(80)),
         str![[r#"
-PROTO  ADDRESS         PORT   EXPOSURE  SERVICE   PROCESS   PID      FLAGS
+PROTO ADDRESS        PORT  EXPOSURE SERVICE  PROCESS  PID     USER   FLAGS
 ────────────────────────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   any       IANA: c…  python3…  812      orphaned?
-udp    [::]            4913   any       -         (hidden)  -        unexplained
-tcp    0.0.0.0         8000   any       nginx     nginx ×…  21 +4    -
-udp    0.0.0.0         51820  any       -         (kernel)  -        -
-tcp    [fe80::1%eth0]  22     link-lo…  (ssh)     (unknow…  -        -
-tcp    127.0.0.1       5432   loopback  Postgre…  postgres  900      -
-tcp    127.0.0.1       8003   loopback  IANA: m…  \x1b[2J…  1000 +1  shared +1
-tcp    127.0.0.1       60417  loopback  -         (vanish…  -        ephemeral
+tcp   0.0.0.0        3416  any      IANA: c… python3… 812     root   orphaned?
+udp   [::]           4913  any      -        (hidden) -       65534  unexplained
+tcp   0.0.0.0        8000  any      nginx    nginx ×… 21 +4   root   -
+udp   0.0.0.0        51820 any      -        (kernel) -       root   -
+tcp   [fe80::1%eth0] 22    link-lo… (ssh)    (unknow… -       -      -
+tcp   127.0.0.1      5432  loopback Postgre… postgres 900     root   -
+tcp   127.0.0.1      8003  loopback IANA: m… \x1b[2J… 1000 +1 \x1b[… shared +1
+tcp   127.0.0.1      60417 loopback -        (vanish… -       root   ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2 unexplained, 1 shared.
 Owner of 1 socket hidden. Run with sudo to see it.
 1 socket closed during the scan.
@@ -81,16 +81,16 @@ fn at_60_columns() {
     assert_snapshot(
         listing(&scene(), &terminal(60)),
         str![[r#"
-PROTO  ADDRESS         PORT   SERVICE   PROCESS  FLAGS
+PROTO ADDRESS        PORT  SERVICE    PROCESS    FLAGS
 ────────────────────────────────────────────────────────────
-tcp    0.0.0.0         3416   IANA: c…  python…  orphaned?
-udp    [::]            4913   -         (hidde…  unexplained
-tcp    0.0.0.0         8000   nginx     nginx …  -
-udp    0.0.0.0         51820  -         (kerne…  -
-tcp    [fe80::1%eth0]  22     (ssh)     (unkno…  -
-tcp    127.0.0.1       5432   Postgre…  postgr…  -
-tcp    127.0.0.1       8003   IANA: m…  \x1b[2…  shared +1
-tcp    127.0.0.1       60417  -         (vanis…  ephemeral
+tcp   0.0.0.0        3416  IANA: com… python3 -… orphaned?
+udp   [::]           4913  -          (hidden)   unexplained
+tcp   0.0.0.0        8000  nginx      nginx ×4,… -
+udp   0.0.0.0        51820 -          (kernel)   -
+tcp   [fe80::1%eth0] 22    (ssh)      (unknown)  -
+tcp   127.0.0.1      5432  PostgreSQL postgres   -
+tcp   127.0.0.1      8003  IANA: mcr… \x1b[2J\x… shared +1
+tcp   127.0.0.1      60417 -          (vanished) ephemeral
 8 listeners: 1 orphaned (1 presumed), 1 ephemeral, 2
 unexplained, 1 shared.
 Owner of 1 socket hidden. Run with sudo to see it.
@@ -100,17 +100,25 @@ Owner of 1 socket hidden. Run with sudo to see it.
     );
 }
 
-/// EXPOSURE, PID and FLAGS fit 80 columns.
+/// EXPOSURE and USER fit 80 columns, however long the other cells are.
 #[test]
-fn exposure_stays_at_80_columns() {
+fn exposure_and_user_stay_at_80_columns() {
     let mut with_long_flags = scene();
     for exe in with_long_flags.processes.iter_mut().filter_map(|process| process.exe.as_mut()) {
         exe.open_directories = Some(vec!["/usr".into()]);
     }
-    for snapshot in [scene(), with_long_flags] {
+    let mut wide = scene();
+    wide.sockets[0].local = "udplite/[2001:db8:85a3::8a2e:370:7334%eth0]:3416".parse().unwrap();
+    wide.sockets[3].owner = Owner::Held((4_000_000..4_000_300).collect::<Vec<_>>().into());
+    for process in &mut wide.processes {
+        process.unit = Some("a-unit-with-a-long-name@instance.service".into());
+        process.user = Some("systemd-timesync".into());
+    }
+    for snapshot in [scene(), with_long_flags, wide] {
         let text = listing(&snapshot, &terminal(80));
-        for column in ["EXPOSURE", "PID", "FLAGS"] {
-            assert!(text.lines().next().unwrap().contains(column), "{text}");
+        let header = text.lines().next().unwrap();
+        for column in ["ADDRESS", "PORT", "EXPOSURE", "SERVICE", "PROCESS", "USER", "FLAGS"] {
+            assert!(header.contains(column), "{text}");
         }
     }
 }
