@@ -35,6 +35,23 @@ pub struct Entry {
     judgement: Option<Box<Judgement>>,
 }
 
+/// A user by number and name, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunningUser<'e> {
+    /// The user ID (Unix).
+    pub uid: Option<u32>,
+    /// The name.
+    pub name: Option<&'e str>,
+}
+
+impl RunningUser<'_> {
+    /// Returns the name, or else the number.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        self.name.map(str::to_owned).or_else(|| self.uid.map(|uid| uid.to_string()))
+    }
+}
+
 /// The part that `judge` adds to an entry. Most entries of a long listing are connections, which have no judgement.
 #[derive(Clone, Debug, Default)]
 struct Judgement {
@@ -116,6 +133,34 @@ impl Entry {
 
     pub(crate) fn set_reach(&mut self, reach: Reach) {
         self.judgement.get_or_insert_default().reach = Some(reach);
+    }
+
+    /// Returns the users by whom the listener runs, each once: the effective users of its processes, or the creator of
+    /// the socket if no process is visible. Every output that names a user names these.
+    #[must_use]
+    pub fn users(&self) -> Vec<RunningUser<'_>> {
+        let of_processes = self
+            .processes
+            .iter()
+            .map(|process| RunningUser { uid: process.uid, name: process.user.as_deref() })
+            .filter(|user| *user != RunningUser::default());
+        let mut users: Vec<RunningUser<'_>> = Vec::new();
+        for user in of_processes {
+            if !users.contains(&user) {
+                users.push(user);
+            }
+        }
+        if users.is_empty() {
+            users.extend(self.creator());
+        }
+        users
+    }
+
+    /// Returns the user who created the socket. A server often creates its socket as root and then changes its user.
+    #[must_use]
+    pub fn creator(&self) -> Option<RunningUser<'_>> {
+        let creator = RunningUser { uid: self.socket.uid, name: self.socket.user.as_deref() };
+        (creator != RunningUser::default()).then_some(creator)
     }
 
     /// Returns the container of the socket: its name, or else its ID.

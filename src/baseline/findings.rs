@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{ChangeKind, Comparison, ReportedChange};
 use crate::findings::Finding;
 use crate::findings::change::{BaselineChange, ListenerState};
+use crate::join::RunningUser;
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
 use crate::model::{ExeState, Gap, RunTarget, Stage};
@@ -40,10 +41,7 @@ fn state_of(judged: &Entry) -> ListenerState {
         ExeState::Memfd => 3,
     };
     let states = listener.processes.iter().filter_map(|process| process.exe.as_ref()).map(|exe| exe.state);
-    let of_process = listener
-        .processes
-        .iter()
-        .find_map(|process| process.user.clone().or_else(|| process.uid.map(|uid| uid.to_string())));
+    let users: Vec<String> = listener.users().iter().filter_map(RunningUser::text).collect();
     let runs: BTreeSet<String> = listener
         .processes
         .iter()
@@ -60,7 +58,8 @@ fn state_of(judged: &Entry) -> ListenerState {
         programs: programs.into_iter().map(str::to_owned).collect(),
         runs: runs.into_iter().collect(),
         executable: states.max_by_key(rank),
-        user: socket.user.clone().or_else(|| socket.uid.map(|uid| uid.to_string())).or(of_process),
+        user: (!users.is_empty()).then(|| users.join(",")),
+        creator: listener.creator().and_then(|creator| creator.text()),
     }
 }
 

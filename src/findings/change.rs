@@ -50,8 +50,11 @@ pub struct ListenerState {
     pub runs: Vec<String>,
     /// The state of the program files: the most suspicious state of several; `None` if no file could be read.
     pub executable: Option<ExeState>,
-    /// The user, by name or else by number.
+    /// The effective users of the processes, by name or else by number, separated by commas; the creator of the socket
+    /// if no process is visible.
     pub user: Option<String>,
+    /// The user who created the socket, by name or else by number.
+    pub creator: Option<String>,
 }
 
 /// The maximum length in a sentence of a script or of the arguments of a relay, in characters.
@@ -99,6 +102,19 @@ impl ListenerState {
     }
 }
 
+/// Returns the processes before and now. If they are the same, another user created the socket, so that user is named.
+pub(crate) fn owners(was: &ListenerState, is: &ListenerState) -> [String; 2] {
+    let [old, new] = [was, is].map(ListenerState::processes);
+    if old != new || was.creator == is.creator {
+        return [old, new];
+    }
+    let with_creator = |text: String, state: &ListenerState| match &state.creator {
+        Some(creator) => format!("{text} (socket of {creator})"),
+        None => text,
+    };
+    [with_creator(old, was), with_creator(new, is)]
+}
+
 pub(super) fn in_namespace(netns: Option<&Netns>) -> String {
     let Some(netns) = netns else { return String::new() };
     match &netns.name {
@@ -140,12 +156,10 @@ impl BaselineChange {
             (ChangeKind::Vanished, Some(was), _) => {
                 format!("{} ({}) is gone since {when}.", was.place(), was.processes())
             }
-            (ChangeKind::Changed, Some(was), Some(is)) => format!(
-                "{}: the program on {when} was {}; now it is {}.",
-                is.place(),
-                was.processes(),
-                is.processes()
-            ),
+            (ChangeKind::Changed, Some(was), Some(is)) => {
+                let [old, new] = owners(was, is);
+                format!("{}: the program on {when} was {old}; now it is {new}.", is.place())
+            }
             (ChangeKind::Replaced, Some(was), Some(is)) => format!(
                 "{}: the program file of {} is no longer at its path. On {when} this listener belonged to {}.",
                 is.place(),

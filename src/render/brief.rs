@@ -60,10 +60,7 @@ impl FlatRow {
         let process = entry.processes.first();
         let unit = process.and_then(|process| process.unit.as_deref()).or(socket.unit.as_deref());
         let container = process.and_then(|process| process.container_name()).or(entry.container());
-        let (user, uid) = match process {
-            Some(process) => (process.user.as_deref(), process.uid),
-            None => (socket.user.as_deref(), socket.uid),
-        };
+        let user = entry.users().into_iter().next().unwrap_or_default();
         let codes: Vec<&str> = entry.findings().iter().map(|finding| finding.flag().code()).collect();
         let service = entry.service();
         let origin = process.and_then(|process| process.origin.as_ref());
@@ -92,8 +89,8 @@ impl FlatRow {
             process: fitted(process.and_then(|process| process.name.as_deref()), 16),
             exe: fitted(exe.map(|exe| exe.path.as_str()), 80),
             script: fitted(script.map(|script| script.path.as_str()), 56),
-            user: fitted(user, 24),
-            uid,
+            user: fitted(user.name, 24),
+            uid: user.uid,
             unit: fitted(unit, 40),
             container: fitted(container, 32),
             package: fitted(origin.and_then(|origin| origin.package.as_deref()), 24),

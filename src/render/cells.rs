@@ -15,13 +15,13 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::findings::{Finding, FindingFamily};
-use crate::join::Entry;
+use crate::join::{Entry, RunningUser};
 use crate::model::{
     self, Assignment, Direction, ListenerService, Process, ReachKind, ServiceBy, Severity, Snapshot, State,
 };
 
 use super::wrap::clip;
-use super::{Emphasis, address as local_address, sanitize, user as user_name, verdict_text};
+use super::{Emphasis, address as local_address, sanitize, verdict_text};
 
 /// The space that a cell has, and its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,28 +206,19 @@ pub(super) fn send_queue(entry: &Entry, _: CellFormat) -> Field {
 
 /// Returns the user IDs of the processes, each once; if no process is visible, the user ID of the socket's creator.
 pub(super) fn uid(entry: &Entry, _: CellFormat) -> Field {
-    users(entry, |uid, _| uid.map(|uid| uid.to_string()))
+    users(entry, |user| user.uid.map(|uid| uid.to_string()))
 }
 
 /// Returns the users of the processes, each once; the creator of the socket if no process is visible.
 pub(super) fn user(entry: &Entry, form: CellFormat) -> Field {
-    users(entry, |uid, name| match form {
-        CellFormat::Data => name.map(|name| sanitize(name).into_owned()),
-        _ => user_name(name, uid),
+    users(entry, |user| match form {
+        CellFormat::Data => user.name.map(str::to_owned),
+        _ => user.text(),
     })
 }
 
-fn users(entry: &Entry, shown: impl Fn(Option<u32>, Option<&str>) -> Option<String>) -> Field {
-    let mut users: Vec<String> = Vec::new();
-    for user in entry.processes.iter().filter_map(|process| shown(process.uid, process.user.as_deref())) {
-        if !users.contains(&user) {
-            users.push(user);
-        }
-    }
-    if entry.processes.iter().all(|process| process.uid.is_none() && process.user.is_none()) {
-        users.extend(shown(entry.socket.uid, entry.socket.user.as_deref()));
-    }
-    Field::plain(users.join(","))
+fn users(entry: &Entry, shown: impl Fn(&RunningUser<'_>) -> Option<String>) -> Field {
+    Field::list(entry.users().iter().filter_map(shown))
 }
 
 pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {

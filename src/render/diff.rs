@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 
 use crate::baseline::{Comparison, NotCompared, NotComparedReason, ReportedChange, since};
-use crate::findings::change::{BaselineChange, ChangeKind, ListenerState};
+use crate::findings::change::{BaselineChange, ChangeKind, ListenerState, owners};
 use crate::join::Entry;
 use crate::model::{Gap, Host, Note, Snapshot};
 use crate::registry::Registry;
@@ -285,7 +285,10 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         }
         Some(held) => safe(held.processes()),
     };
-    let [before, after] = [side(&since.before), side(&since.after)];
+    let [before, after] = match (&since.before, &since.after) {
+        (Some(was), Some(is)) if !moved => owners(was, is).map(safe),
+        (was, is) => [side(was), side(is)],
+    };
     let place = held.map(|held| safe(held.place())).unwrap_or_default();
     let tone_of_text = if since.passing { Emphasis::Quiet } else { Emphasis::Plain };
     [(word, tone), (place, tone_of_text), (before, tone_of_text), (after, tone_of_text)]

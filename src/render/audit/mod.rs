@@ -18,9 +18,9 @@ use crate::judge::Entry;
 use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
 use crate::model::{HostScope, Netns, Severity, Stage};
 
-use super::cells::CellFormat;
+use super::cells::{self, CellFormat};
 use super::process_cells;
-use super::{address, sanitize, user};
+use super::{address, sanitize};
 
 /// Returns the verdict in one line, without its newline.
 #[must_use]
@@ -212,16 +212,12 @@ fn place(subject: &Subject<'_>) -> String {
     }
 }
 
-/// Returns the program and the user of a listener's processes, sanitized and without pids.
+/// Returns the program and the users of a listener's processes, sanitized and without pids.
 fn service_owner(judged: &Entry) -> String {
-    let socket = &judged.socket;
     let mut said = process_cells::process(judged, CellFormat::Complete).text.into_owned();
-    let user = user(socket.user.as_deref(), socket.uid).or_else(|| {
-        let first = judged.processes.first();
-        first.and_then(|process| user(process.user.as_deref(), process.uid))
-    });
-    if let Some(user) = user {
-        said.push_str(&format!(", user {user}"));
+    let users = cells::user(judged, CellFormat::Complete).text;
+    if !users.is_empty() {
+        said.push_str(&format!(", user {users}"));
     }
     said
 }
