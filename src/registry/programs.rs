@@ -89,15 +89,15 @@ impl ListedProgram {
     }
 
     /// Returns the service that the program serves on a port with these registered services: a registered service, if
-    /// the program serves it; the program's own name, on another of its own ports; otherwise the first registered
-    /// service that the program serves on any port.
+    /// the program serves it; the program's own name, on another of its own ports; otherwise the main service of the
+    /// program, or else its own name.
     #[must_use]
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
             return here;
         }
-        let first = self.services.split(',').find(|name| !name.is_empty());
-        first.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
+        let main = self.services.split(',').next().filter(|name| !name.is_empty());
+        main.filter(|_| !self.serves(port, protocol)).unwrap_or_else(|| self.shown())
     }
 
     /// Returns whether the program serves the registered service with this name.

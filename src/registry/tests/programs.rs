@@ -4,6 +4,7 @@ use super::super::identity::{RecognisedProgram, identify};
 use super::super::programs::{self, guarded, pairs, programs as rows, socket_unit};
 use super::body;
 use crate::model::{Exe, ExeState, Origin, OriginKind, Process, Protocol, RestsOn, Script};
+use crate::registry::Registry;
 
 fn process(name: &str, exe: &str, cmdline: &str) -> Process {
     let exe = (!exe.is_empty()).then(|| Exe {
@@ -63,6 +64,26 @@ fn lists_have_their_shape() {
         }
     }
     assert_eq!(body(include_str!("../data/guarded.tsv")).count(), 95);
+}
+
+/// On a port of its own choice a program serves its main service: Gitea on another port is not an SSH server.
+#[test]
+fn the_main_service_is_that_of_the_first_port() {
+    let registry = Registry::embedded();
+    for line in body(include_str!("../data/programs.tsv")) {
+        let fields: Vec<_> = line.split('\t').collect();
+        let (ports, services) = (fields[3], fields[4]);
+        let Some((first, protocol)) = pairs(ports).next() else { continue };
+        let main = services.split(',').next().filter(|name| !name.is_empty());
+        let registered = registry.verdict(first.low, protocol);
+        let is_there = |main| registered.assignments.iter().any(|one| one.service.eq_ignore_ascii_case(main));
+        assert!(main.is_none_or(is_there), "{line}: put a comma before the services");
+    }
+    let service = |program: &str, port| {
+        let row = rows().find(|row| row.name == program).unwrap();
+        row.service(port, Protocol::Tcp, &[])
+    };
+    assert_eq!(["squid", "gitea", "sshd"].map(|program| service(program, 8123)), ["squid", "gitea", "ssh"]);
 }
 
 #[test]
