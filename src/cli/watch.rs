@@ -21,6 +21,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan watch -t 8000-8100                       these TCP ports
   portolan watch -o json | jq .event                for scripts
   portolan watch 5432 --until-listening             instead of: while ! nc -z localhost 5432; do sleep 1; done
+  portolan watch postgres --until-listening         a program, wherever it listens
   portolan watch 3000 --until-free --timeout 10     wait until the old server has released the port
 
 Exit codes: 0 quit, or the awaited condition is true; 1 the condition was not true within --timeout; 2 usage or other error. A signal ends watch as it ends any program.";
@@ -34,7 +35,7 @@ pub struct WatchArgs {
     /// Time between two scans, 0.1 to 86400 [default: 1, or 0.1 with --until-...]
     #[arg(long, value_name = "SECONDS", value_parser = interval, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
-    /// Wait until something listens on every target; each target must be a port or a service
+    /// Wait until something listens on every target: a port, a service, a program
     #[arg(long, conflicts_with = "until_free")]
     pub until_listening: bool,
     /// Wait until the ports of all targets are free; each target must be a port or a service

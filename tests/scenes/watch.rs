@@ -412,6 +412,12 @@ fn waits(lab: &Lab, arguments: &[&str], act: impl FnOnce() -> Outcome) -> Result
 }
 
 fn until_listening(lab: &Lab) -> Outcome {
+    let program = lab.sleeper_called(b"shopd")?;
+    let named = ["watch", "--until-listening", "shopd", "--timeout"];
+    same!(lab.portolan(named).arg("0").status()?.code(), Some(1), "the program does not listen yet");
+    let waiting = lab.portolan(named).arg("20").spawn()?;
+    let _server = Server::start(&program, vec![tcp("127.0.0.1:8810")?])?;
+    same!(waiting.wait_with_output()?.status.code(), Some(0), "a program by its name");
     let until = |targets: &[&'static str]| [targets, &["--until-listening"]].concat();
     let at_once = |targets: &[&'static str]| [&until(targets)[..], &["--timeout", "0"]].concat();
     same!(code(lab, &at_once(&["8800"]))?, Some(1));

@@ -35,23 +35,12 @@ pub(super) fn run(
     ui: &Ui,
     out: &mut dyn Write,
 ) -> Result<Exit, Error> {
-    let option = if args.until_free { "--until-free" } else { "--until-listening" };
-    match watch.selection.targets().iter().find(|target| !target.names_ports()) {
-        Some(other) => {
-            return Err(Error::msg(format!(
-                "{}: not a port ({option} needs ports, such as 3000 or 127.0.0.1:3000)",
-                other.text
-            )));
-        }
-        None if watch.selection.targets().is_empty() => {
-            return Err(Error::msg(format!("{option} needs a port, such as 3000")));
-        }
-        None => {}
-    }
+    check(args, &watch)?;
     if args.until_free {
         watch.look_at_every_state();
     }
-    if !stream {
+    let needs_processes = !args.until_free && watch.selection.targets().iter().any(|t| t.ports().is_none());
+    if !stream && !needs_processes {
         // The message does not report the owner of a port.
         watch.scan_sockets_only();
     }
@@ -85,6 +74,25 @@ pub(super) fn run(
         // The last scan takes place at the end of the time limit, not before.
         let left = given_up.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left < ticker.left() { std::thread::sleep(left) } else { ticker.sleep_until_next() }
+    }
+}
+
+/// Refuses to wait without a target. Only a port can be free: a name that matches nothing may be misspelt.
+fn check(args: &WatchArgs, watch: &Watch) -> Result<(), Error> {
+    let targets = watch.selection.targets();
+    let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
+    match without_port {
+        Some(other) => Err(Error::msg(format!(
+            "{}: not a port (--until-free needs ports, such as 3000 or 127.0.0.1:3000)",
+            other.text
+        ))),
+        None if targets.is_empty() && args.until_free => {
+            Err(Error::msg("--until-free needs a port, such as 3000"))
+        }
+        None if targets.is_empty() => {
+            Err(Error::msg("--until-listening needs a target, such as 3000 or postgres"))
+        }
+        None => Ok(()),
     }
 }
 
