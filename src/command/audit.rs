@@ -128,7 +128,7 @@ fn rules(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) ->
 /// Returns the style of the output. A file is not a terminal.
 fn style(args: &AuditArgs, ui: &Ui) -> crate::render::Style {
     match args.write {
-        Some(_) => crate::render::Style { width: None, color: false },
+        Some(_) => crate::render::Style { width: None, color: false, ..ui.stdout },
         None => ui.stdout,
     }
 }

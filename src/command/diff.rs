@@ -40,7 +40,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     if common.output != Output::Table || ui.stdout.width.is_none() {
         // On a terminal the summary is the last line of the table.
         drop(stderr);
-        print_message(&diff::summary(&comparison));
+        print_message(&diff::summary(&comparison, ui.stderr.zone));
     }
     Ok(match (comparison.changed(), comparison.is_complete() || args.allow_incomplete) {
         (true, _) => Exit::Findings,

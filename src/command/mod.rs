@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Error, bail};
+use jiff::tz::TimeZone;
 
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
@@ -33,7 +34,7 @@ use crate::judge::{self, Report};
 use crate::model::{Namespaces, Pid, Process, Snapshot};
 use crate::observe::{self, Scope, observe};
 use crate::registry::Registry;
-use crate::render::{Style, caveats, stderr};
+use crate::render::{Style, Zone, caveats, stderr};
 
 pub use self::program::run;
 
@@ -166,9 +167,11 @@ impl Ui {
             Color::Never => false,
             Color::Auto => terminal && !dumb && !set("NO_COLOR"),
         };
+        let zone = TimeZone::try_system().map(Zone::new).unwrap_or_default();
         let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
             width: width(terminal, size),
             color: color(terminal) && screen::takes_colour(),
+            zone,
         };
         let (stdout, stderr) = (io::stdout(), io::stderr());
         Ui {

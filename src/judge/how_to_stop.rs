@@ -3,10 +3,7 @@
 
 use super::listener::{Listener, has_ancestor_in};
 use super::started_by::{ContainerManager, Unit, is_run_by_another, manager, restarter};
-use crate::model::{Owner, Pid};
-
-/// The number of digits of a container's ID that a command needs.
-const SHORT_ID: usize = 12;
+use crate::model::{Owner, Pid, short_container};
 
 /// The ways to stop a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +59,7 @@ impl<'r> HowToStop<'r> {
             HowToStop::Container { manager, name } => {
                 let program = if manager == ContainerManager::Podman { "podman" } else { "docker" };
                 let name = name.split_once('/').map_or(name, |(_, name)| name);
-                Some(vec![program, "stop", short_id(name)])
+                Some(vec![program, "stop", short_container(name)])
             }
             _ => None,
         }
@@ -137,10 +134,4 @@ fn kill<'r>(listener: &Listener<'r>, restarted_by: Option<&'r str>) -> Option<Ho
 /// another kind of unit.
 fn unit_argument(unit: &str) -> &str {
     unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)
-}
-
-/// Returns the first digits of the ID of a container; a name is returned unchanged.
-pub(crate) fn short_id(name: &str) -> &str {
-    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id { &name[..SHORT_ID] } else { name }
 }

@@ -30,7 +30,6 @@ use std::mem;
 use std::sync::Arc;
 
 pub use self::how_to_stop::HowToStop;
-pub(crate) use self::how_to_stop::short_id;
 pub use self::kill_plan::{KillCaller, KillRefusal, KillStep, kill_plan};
 pub use self::listener::Listener;
 pub use self::program_identity::picked_from;

@@ -24,6 +24,23 @@ pub struct Container {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The number of digits of an ID that container managers print.
+pub const SHORT_ID: usize = 12;
+
+/// Returns whether the last part of a container's name is an ID, because no file gives the container a name.
+#[must_use]
+pub fn is_container_id(name: &str) -> bool {
+    let id = name.rsplit('/').next().unwrap_or(name);
+    id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Returns the name of a container as container managers print it: an ID is cut to its first digits.
+#[must_use]
+pub fn short_container(name: &str) -> &str {
+    let rest = if is_container_id(name) { 64 - SHORT_ID } else { 0 };
+    name.get(..name.len() - rest).unwrap_or(name)
+}
+
 impl Container {
     /// Returns the names with which a filter can select the container: its own name and the name of its pod.
     pub fn names(&self) -> impl Iterator<Item = &str> {

@@ -28,7 +28,7 @@ mod socket;
 mod danger_basis;
 mod verdict;
 
-pub use container::Container;
+pub use container::{Container, SHORT_ID, is_container_id, short_container};
 pub use context::{
     Block, CommonService, Context, EphemeralHere, Event, EventKind, GuardedService, KnownProgram, Matched,
     NearbyRegistration, NearbyRegistrations, PortAnswer,

@@ -13,7 +13,9 @@ use super::{AllowRule, ExecutablePattern, Glob, Namespaces, Ports, User, matchin
 use crate::findings::registry::Ephemeral;
 use crate::findings::{Finding, FindingFamily, Flag};
 use crate::judge::{Entry, Report, picked_from};
-use crate::model::{Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot};
+use crate::model::{
+    Network, Owner, PortRange, Process, Protocol, RunTarget, Severity, Snapshot, is_container_id,
+};
 
 /// A drafted policy.
 #[derive(Clone, Debug)]
@@ -218,14 +220,13 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
+    // Root gave this name to a container of the system. The name of a user's container is the choice of that user.
+    let container_name = shared(|process| process.container_name())
+        .filter(|name| !name.contains('/') && !is_container_id(name));
     // A rule for a path does not match a file in the directory tree of a user, unless it names the container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }
-    let is_id = |name: &String| {
-        let id = name.rsplit('/').next().unwrap_or(name);
-        id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())
-    };
     let mut notes = BTreeSet::new();
     let targets = listener.processes.iter().map(|process| RunTarget::of(process));
     let targets: Vec<RunTarget> = targets.filter(|target| *target != RunTarget::None).collect();
@@ -237,7 +238,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
     if matches!(&listener.processes[..], [only] if only.pid == 1) {
         notes.insert(DraftNote::ForAnother);
     }
-    if container.as_ref().is_some_and(is_id) {
+    if container_name.is_none() && container.as_deref().is_some_and(is_container_id) {
         notes.insert(DraftNote::Container);
     }
     let device = socket.local.device.as_deref().map(Glob::exactly);
@@ -255,7 +256,9 @@ fn service(judged: &Entry) -> Option<DraftService> {
         runs: runs.unwrap_or_default(),
         users,
         unit,
-        container: container.and_then(|name| if is_id(&name) { any_in_group(&name) } else { Some(name) }),
+        container: container_name.or_else(|| {
+            container.and_then(|name| if is_container_id(&name) { any_in_group(&name) } else { Some(name) })
+        }),
         device,
         namespace,
         flags: flagging(judged).map(Finding::flag).collect(),

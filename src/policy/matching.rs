@@ -255,7 +255,9 @@ const CONDITIONS: [Condition; 11] = [
         name: "container",
         asks: by_container,
         wanted: |rule| texts(&rule.containers),
-        found: |listener| each_once(listener.processes.iter().filter_map(|p| p.container.clone())),
+        found: |listener| {
+            each_once(listener.processes.iter().filter_map(|p| p.container_name().map(str::to_owned)))
+        },
     },
 ];
 

@@ -4,7 +4,7 @@
 //! a policy with its patterns.
 
 use super::{Answer, Quantifier, Subject};
-use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, unmapped};
+use crate::model::{Exe, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped};
 
 /// Returns whether clients of this family reach the socket. A wildcard IPv6 socket serves IPv4 clients too, unless
 /// the socket is v6only.
@@ -92,10 +92,13 @@ pub(crate) fn unit(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&s
 pub(crate) fn container(subject: &Subject<'_>, quantifier: Quantifier, is: impl Fn(&str) -> bool) -> Answer {
     let socket = subject.socket().and_then(|socket| socket.container.as_deref());
     let by_id = group(subject, quantifier, socket, |process| process.container.as_deref(), &is);
-    let is_named = |process: &Process| {
-        process.container_details.as_ref().is_some_and(|details| details.names().any(&is))
+    let is_named = |process: &Process| match (&process.container_details, &process.container) {
+        (Some(details), _) => Answer::of(details.names().any(&is)),
+        // The files that name the container could not be read.
+        (None, Some(id)) if is_container_id(id) => Answer::Unknown,
+        (None, _) => Answer::No,
     };
-    by_id.or(subject.ask_processes(quantifier, |process| Answer::of(is_named(process))))
+    by_id.or(subject.ask_processes(quantifier, is_named))
 }
 
 /// Asks about the group that a process is part of. The socket's own control group counts for a filter, but not for a

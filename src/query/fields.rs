@@ -7,7 +7,7 @@ use regex_lite::RegexBuilder;
 
 use super::{Answer, Quantifier, Subject, conditions, names};
 use crate::findings::{FindingFamily, Flag};
-use crate::model::{Exposure, Owner, Pid, Process, Snapshot, State};
+use crate::model::{Exposure, Owner, Pid, Process, SHORT_ID, Snapshot, State, is_container_id};
 
 /// Returns whether an entry or a place matches the value of a filter.
 pub(crate) type Test = Box<dyn Fn(&Subject<'_>) -> Answer>;
@@ -238,14 +238,12 @@ fn unit(typed: &str) -> Result<Test, String> {
 }
 
 fn container(typed: &str) -> Result<Test, String> {
-    /// The number of digits of an ID that container managers print.
-    const PRINTED: usize = 12;
     let wanted = non_empty(typed)?;
     let is = move |name: &str| {
         let id = in_group(name);
         name == wanted
             || id == wanted
-            || (id.len() == 64 && wanted.len() >= PRINTED && id.starts_with(&wanted))
+            || (is_container_id(id) && wanted.len() >= SHORT_ID && id.starts_with(&wanted))
     };
     Ok(Box::new(move |subject| conditions::container(subject, Quantifier::Any, &is)))
 }

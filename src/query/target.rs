@@ -6,7 +6,7 @@ use super::target_text::{self, TypedAddress};
 use super::{Answer, Subject, conditions};
 use crate::findings::text::{FEW, first_of};
 use crate::model::interpreter::{InterpreterCommand, parse_command};
-use crate::model::{Network, PortRange, Process, Protocol, unmapped};
+use crate::model::{Container, Network, PortRange, Process, Protocol, is_container_id, unmapped};
 use crate::registry::identity::{RecognisedProgram, identify};
 use crate::registry::programs::{self, ListedProgram};
 use crate::registry::{Registry, search};
@@ -30,7 +30,7 @@ pub(crate) enum TargetKind {
     Name(Name),
 }
 
-/// A name: of a service, of a product, of a program, of a script or of a network interface.
+/// A name: of a service, of a product, of a program, of a script, of a container or of a network interface.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Name {
     pub(crate) name: String,
@@ -220,17 +220,22 @@ impl Name {
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
+        if is_published_by_container(subject, &self.name) {
+            return Answer::Yes;
+        }
         let interface = self.is_reached_through_interface(subject);
         let program = subject.ask_processes(super::Quantifier::Any, |process| {
             if is_called(process, &self.name) {
                 return Answer::Yes;
             }
             let listens = subject.socket().is_some_and(|socket| socket.state.holds_port());
-            if runs_script(process, &self.name) {
+            if runs_script(process, &self.name) || is_in_container(process, &self.name) {
                 return Answer::Yes;
             }
             match identify(process) {
                 None => Answer::Unknown,
+                // The files that name the container could not be read.
+                Some(_) if has_unread_container(process) => Answer::Unknown,
                 Some(identity) => Answer::of(listens && self.is_program(&identity)),
             }
         });
@@ -293,6 +298,32 @@ fn is_called(process: &Process, name: &str) -> bool {
         .as_deref()
         .is_some_and(|own| is_file_called(own, name) || (own.len() == CUT && name.starts_with(own)));
     own || process.exe.as_ref().is_some_and(|exe| exe.path == name || is_file_called(&exe.path, name))
+}
+
+/// Returns whether a process is in a container or pod with this name, or forwards a port to such a container.
+fn is_in_container(process: &Process, name: &str) -> bool {
+    let details = [&process.container_details, &process.forwards_to_container];
+    process.container.as_deref().is_some_and(|own| is_container_called(own, name))
+        || details.into_iter().flatten().any(|container| has_name(container, name))
+}
+
+fn has_unread_container(process: &Process) -> bool {
+    process.container_details.is_none() && process.container.as_deref().is_some_and(is_container_id)
+}
+
+fn has_name(container: &Container, name: &str) -> bool {
+    container.names().any(|own| is_container_called(own, name))
+}
+
+fn is_container_called(own: &str, name: &str) -> bool {
+    own == name || own.rsplit('/').next() == Some(name)
+}
+
+/// Returns whether a container with this name publishes the port.
+fn is_published_by_container(subject: &Subject<'_>, name: &str) -> bool {
+    let Subject::Entry(entry) = subject else { return false };
+    let container = entry.forward_target().and_then(|to| to.container.as_deref());
+    container.is_some_and(|container| has_name(container, name))
 }
 
 /// Returns whether the file at a path of any system has this name; the extension of a Windows program may be left out.

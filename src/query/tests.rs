@@ -6,7 +6,8 @@ use super::Answer::{self, No, Unknown, Yes};
 use super::{Selection, Subject, Target, TypedFilters};
 use crate::join::{Entry, join};
 use crate::model::{
-    Endpoint, Exe, ExeState, Family, Owner, Peer, Process, Protocol, Socket, SocketAttributes, State,
+    Container, Endpoint, Exe, ExeState, Family, Owner, Peer, Process, Protocol, Socket, SocketAttributes,
+    State,
 };
 use crate::registry::Registry;
 
@@ -191,5 +192,39 @@ fn missing_evidence_is_unknown() {
             answers.map(|a| !a),
             "--not {field}={value}"
         );
+    }
+}
+
+/// A container is found by its name, by that of its pod, and by the port that it publishes.
+#[test]
+fn a_container_is_a_target() {
+    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+    let details = std::sync::Arc::new(Container {
+        id: ID.to_owned(),
+        name: Some("user@1000.service/shop-web".to_owned()),
+        pod: Some("shop-7d9f".to_owned()),
+        ..Container::default()
+    });
+    let named = |process: Process| Process { name: Some("python3".to_owned()), ..process };
+    let inside = Process {
+        container: Some(ID.to_owned()),
+        container_details: Some(std::sync::Arc::clone(&details)),
+        ..Process::unknown(7)
+    };
+    let unnamed = Process { container_details: None, ..inside.clone() };
+    let proxy = Process { forwards_to_container: Some(details), ..Process::unknown(7) };
+    for (name, process, typed, answer) in [
+        ("its name", named(inside.clone()), "shop-web", Yes),
+        ("its pod", named(inside.clone()), "shop-7d9f", Yes),
+        ("another name", named(inside), "shop-db", No),
+        ("the proxy of a published port", named(proxy), "shop-web", Yes),
+        ("its name, which could not be read", named(unnamed), "shop-web", Unknown),
+    ] {
+        let mut socket = socket("tcp/0.0.0.0:80", None);
+        socket.owner = Owner::Held(vec![7].into());
+        let snapshot = serde_json::from_str(include_str!("../../tests/captures/five.json")).unwrap();
+        let entry = join(vec![socket], vec![process], &snapshot, &Registry::embedded()).remove(0);
+        let target = Target::parse(typed, &Registry::embedded()).unwrap();
+        assert_eq!(target.test(&Subject::Entry(&entry), false), answer, "{name}");
     }
 }

@@ -18,6 +18,7 @@ use crate::findings::{Finding, FindingFamily};
 use crate::join::{Entry, RunningUser};
 use crate::model::{
     self, Assignment, Direction, ListenerService, Process, ReachKind, ServiceBy, Severity, Snapshot, State,
+    short_container,
 };
 
 use super::wrap::clip;
@@ -225,11 +226,12 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// Returns for people the container, or else the unit: of the socket, or else of the first process that has one.
+/// Returns for people the container, or else the unit: of the socket, or else of the first process that has one. For a
+/// published port it is the container to which the port leads.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
-        _ => Field::text(group(entry)),
+        _ => Field::text(group(entry).as_deref()),
     }
 }
 
@@ -237,11 +239,26 @@ pub(super) fn has_unit(entry: &Entry) -> bool {
     group(entry).is_some()
 }
 
-fn group(entry: &Entry) -> Option<&str> {
-    let (socket, processes) = (&entry.socket, &entry.processes);
-    let unit = socket.unit.as_deref().or_else(|| processes.iter().find_map(|p| p.unit.as_deref()));
-    let container = entry.container().or_else(|| processes.iter().find_map(|p| p.container_name()));
-    container.or(unit)
+fn group(entry: &Entry) -> Option<Cow<'_, str>> {
+    let published = entry.forward_target().and_then(|to| to.container.as_deref());
+    if let Some(container) = published {
+        return Some(
+            format!("to {}", container.name.as_deref().unwrap_or(short_container(&container.id))).into(),
+        );
+    }
+    running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed)
+}
+
+/// Returns the container of the socket, or else of the first process that has one, for people.
+pub(super) fn running_container(entry: &Entry) -> Option<&str> {
+    let of_process = || entry.processes.iter().find_map(|process| process.container_name());
+    entry.container().or_else(of_process).map(short_container)
+}
+
+/// Returns the unit of the socket, or else of the first process that has one.
+pub(super) fn running_unit(entry: &Entry) -> Option<&str> {
+    let of_process = || entry.processes.iter().find_map(|process| process.unit.as_deref());
+    entry.socket.unit.as_deref().or_else(of_process)
 }
 
 pub(super) fn container(entry: &Entry, _: CellFormat) -> Field {

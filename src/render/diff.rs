@@ -21,7 +21,7 @@ use crate::registry::Registry;
 use super::head::{JudgedBy, LineHeader};
 use super::json;
 use super::wrap::wrap;
-use super::{Emphasis, Style, csv, sanitize, table};
+use super::{Emphasis, Style, Zone, csv, sanitize, table};
 
 /// One side of a comparison.
 #[derive(Serialize)]
@@ -240,7 +240,7 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
         rows.iter().try_for_each(|row| block(row, style, w))?;
     }
     if style.width.is_some() {
-        for line in wrap("", &summary(comparison), style.width) {
+        for line in wrap("", &summary(comparison, style.zone), style.width) {
             writeln!(w, "{}", style.paint(Emphasis::Quiet, &line))?;
         }
     }
@@ -297,8 +297,8 @@ fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
 /// Returns in one line the number of changes, the number of transient changes, and the number of listeners that could
 /// not be compared.
 #[must_use]
-pub fn summary(comparison: &Comparison<'_>) -> String {
-    let when = comparison.before.taken.strftime("%Y-%m-%d %H:%M UTC");
+pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
+    let when = zone.time(comparison.before.taken, "%Y-%m-%d %H:%M");
     let counted = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
@@ -309,7 +309,7 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
     let complete = comparison.is_complete();
     let mut said = vec![match (reported, complete) {
         (0, true) => {
-            format!("No changes since {when} ({} compared).", counted(comparison.compared, "listener"))
+            format!("No changes since {when} ({} compared).", counted(comparison.compared, "socket"))
         }
         (0, false) => format!("No change seen since {when}, but not everything could be compared."),
         _ => format!("{} since {when}.", counted(reported, "change")),
@@ -321,7 +321,7 @@ pub fn summary(comparison: &Comparison<'_>) -> String {
         ));
     }
     if not_compared > 0 {
-        said.push(format!("{} cannot be compared.", counted(not_compared, "listener")));
+        said.push(format!("{} cannot be compared.", counted(not_compared, "socket")));
     }
     for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
         if !snapshot.is_complete() {
@@ -364,7 +364,7 @@ pub fn not_comparable(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Wr
         *reasons.entry(not_compared.why).or_default() += 1;
     }
     for (reason, count) in reasons {
-        let what = if count == 1 { "listener" } else { "listeners" };
+        let what = if count == 1 { "socket" } else { "sockets" };
         let mark = style.paint(Emphasis::Warning, "not comparable:");
         writeln!(w, "portolan: {mark} {count} {what}: {}", why(reason))?;
     }

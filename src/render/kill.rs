@@ -29,7 +29,7 @@ pub fn step(
     let mut lines = Vec::new();
     for listener in &step.named {
         lines.extend(heading(listener, style));
-        lines.extend(labelled("Process", &process(listener, report), style));
+        lines.extend(labelled("Process", &process(listener, report, style.zone), style));
         let others = others(listener);
         if !others.is_empty() {
             lines.extend(labelled("", &others, style));

@@ -9,7 +9,7 @@ use super::merge::merge;
 use super::process_cells::shell_words;
 use super::start_text::{container, how_to_stop, since, started_by};
 use super::wrap::wrap;
-use super::{Emphasis, Style, process_name, sanitize, user, verdict_text};
+use super::{Emphasis, Style, Zone, process_name, sanitize, user, verdict_text};
 use crate::findings::reach::firewall;
 use crate::findings::registry::{Orphaned, Unexplained};
 use crate::findings::text::{list, plural};
@@ -90,7 +90,7 @@ fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> Vec<String>
         let text = if text.is_empty() { Vec::new() } else { paragraph(&text, style) };
         lines.extend(with_label(label, first_lines(text, LONGEST, style), style));
     };
-    add("Process", process(listener, report));
+    add("Process", process(listener, report, style.zone));
     add("", others(listener));
     let main = listener.main();
     let command = match main.map(|process| &*process.cmdline) {
@@ -177,7 +177,7 @@ pub(super) fn what_runs(listener: &Listener<'_>) -> String {
 }
 
 /// Returns the main process, or the reason why there is none.
-pub(super) fn process(listener: &Listener<'_>, report: &Report) -> String {
+pub(super) fn process(listener: &Listener<'_>, report: &Report, zone: Zone) -> String {
     let socket = &listener.first().socket;
     let created = user(socket.user.as_deref(), socket.uid);
     let created = created.map(|user| format!("; user {user} created the socket")).unwrap_or_default();
@@ -186,7 +186,8 @@ pub(super) fn process(listener: &Listener<'_>, report: &Report) -> String {
             let name = process_name(process.name.as_deref());
             let user = user(process.user.as_deref(), process.uid);
             let user = user.map(|user| format!(", user {user}")).unwrap_or_default();
-            let since = process.started.map(|started| format!(", {}", since(started, report.snapshot.taken)));
+            let since = process.started.map(|started| since(started, report.snapshot.taken, zone));
+            let since = since.map(|since| format!(", {since}"));
             let stopped = if process.state == Some('T') { ", stopped" } else { "" };
             format!("{name} (pid {}{user}){}{stopped}", process.pid, since.unwrap_or_default())
         }

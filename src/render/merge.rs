@@ -15,7 +15,33 @@ use crate::model::{Endpoint, Owner, RunTarget, Severity, Socket, State};
 /// Returns one entry per row, in the same order.
 #[must_use]
 pub fn merge(entries: Vec<Entry>) -> Vec<Entry> {
-    twins(workers(entries))
+    rows(entries).into_iter().map(|row| row.entry).collect()
+}
+
+/// Returns for each entry the number of its row, so that findings on the sockets of one row can be counted once.
+#[must_use]
+pub(super) fn row_of_each(entries: &[&Entry]) -> Vec<usize> {
+    let mut row_of = vec![0; entries.len()];
+    let rows = rows(entries.iter().map(|entry| (*entry).clone()).collect());
+    for (number, row) in rows.iter().enumerate() {
+        for member in &row.members {
+            if let Some(row) = row_of.get_mut(*member) {
+                *row = number;
+            }
+        }
+    }
+    row_of
+}
+
+/// A row, and the indices of the entries that it merges.
+struct Row {
+    entry: Entry,
+    members: Vec<usize>,
+}
+
+fn rows(entries: Vec<Entry>) -> Vec<Row> {
+    let alone = |(at, entry)| Row { entry, members: vec![at] };
+    twins(workers(entries.into_iter().enumerate().map(alone)))
 }
 
 /// The common features of two sockets of one server, except for the address.
@@ -28,23 +54,23 @@ fn place(socket: &Socket, address: IpAddr) -> Place {
 }
 
 /// Merges the sockets that the threads or workers of one server have on one address.
-fn workers(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut rows: Vec<Entry> = Vec::with_capacity(entries.len());
+fn workers(entries: impl Iterator<Item = Row>) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::with_capacity(entries.size_hint().0);
     let mut places: HashMap<Place, Vec<usize>> = HashMap::new();
-    for entry in entries {
-        if entry.socket.peer.is_some()
-            || entry.socket.port().is_none()
-            || entry.socket.owner.pids().is_empty()
-        {
-            rows.push(entry);
+    for row in entries {
+        let socket = &row.entry.socket;
+        if socket.peer.is_some() || socket.port().is_none() || socket.owner.pids().is_empty() {
+            rows.push(row);
             continue;
         }
-        let at_place = places.entry(place(&entry.socket, entry.socket.local.address)).or_default();
-        match at_place.iter().find(|at| rows.get(**at).is_some_and(|row| is_of_one_server(row, &entry))) {
-            Some(at) => absorb(&mut rows[*at], &entry),
+        let at_place = places.entry(place(socket, socket.local.address)).or_default();
+        let is_same =
+            |at: &&usize| rows.get(**at).is_some_and(|own| is_of_one_server(&own.entry, &row.entry));
+        match at_place.iter().find(is_same) {
+            Some(at) => absorb(&mut rows[*at], &row),
             None => {
                 at_place.push(rows.len());
-                rows.push(entry);
+                rows.push(row);
             }
         }
     }
@@ -52,32 +78,32 @@ fn workers(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// Merges the IPv4 and the IPv6 socket that one process has on every address, or on loopback.
-fn twins(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut rows: Vec<Entry> = Vec::with_capacity(entries.len());
+fn twins(merged: Vec<Row>) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::with_capacity(merged.len());
     let mut places: HashMap<Place, usize> = HashMap::new();
-    for entry in entries {
-        let address = entry.socket.local.address;
-        if entry.socket.port().is_none() {
-            rows.push(entry);
+    for row in merged {
+        let socket = &row.entry.socket;
+        let address = socket.local.address;
+        if socket.port().is_none() {
+            rows.push(row);
             continue;
         }
-        let twin = twin(address).and_then(|twin| places.get(&place(&entry.socket, twin)).copied());
-        let twin = twin.and_then(|at| rows.get_mut(at)).filter(|row| {
-            row.other_address().is_none()
-                && row.socket.owner == entry.socket.owner
-                && shows_the_same(row, &entry)
+        let twin = twin(address).and_then(|twin| places.get(&place(socket, twin)).copied());
+        let twin = twin.and_then(|at| rows.get_mut(at)).filter(|twin| {
+            twin.entry.other_address().is_none()
+                && twin.entry.socket.owner == socket.owner
+                && shows_the_same(&twin.entry, &row.entry)
         });
         match twin {
-            Some(row) => {
-                absorb(row, &entry);
-                row.set_other_address(address);
+            Some(twin) => {
+                absorb(twin, &row);
+                twin.entry.set_other_address(address);
             }
             None => {
-                if entry.socket.peer.is_none() && matches!(entry.socket.owner, Owner::Held(_) | Owner::Kernel)
-                {
-                    places.insert(place(&entry.socket, address), rows.len());
+                if socket.peer.is_none() && matches!(socket.owner, Owner::Held(_) | Owner::Kernel) {
+                    places.insert(place(socket, address), rows.len());
                 }
-                rows.push(entry);
+                rows.push(row);
             }
         }
     }
@@ -132,7 +158,9 @@ fn shows_the_same(one: &Entry, other: &Entry) -> bool {
 }
 
 /// Adds the processes and connections of another socket of the same server to a row.
-fn absorb(row: &mut Entry, other: &Entry) {
+fn absorb(row: &mut Row, other: &Row) {
+    row.members.extend(&other.members);
+    let (row, other) = (&mut row.entry, &other.entry);
     if let (Owner::Held(own), Owner::Held(others)) = (&mut row.socket.owner, &other.socket.owner)
         && own != others
     {

@@ -40,6 +40,7 @@ mod tests;
 mod verdict_text;
 mod visible;
 mod wrap;
+mod zone;
 
 use anstyle::{AnsiColor, Effects};
 
@@ -49,6 +50,7 @@ pub use caveats::caveats;
 pub use merge::merge;
 pub use sanitize::{is_unsafe, sanitize};
 pub use summary::{registry, write_summary};
+pub use zone::Zone;
 
 /// The properties of the output's destination, as the caller detected them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Style {
     pub width: Option<u16>,
     /// Whether to use colour.
     pub color: bool,
+    /// The time zone for times that people read.
+    pub zone: Zone,
 }
 
 impl Style {

@@ -18,7 +18,7 @@ use crate::judge::{Entry, Report};
 
 use super::caveats::caveats;
 use super::wrap::clip;
-use super::{Emphasis, Style, stderr, table};
+use super::{Emphasis, Style, Zone, stderr, table};
 
 /// A recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,11 +98,12 @@ pub fn frame(
     now: Timestamp,
     interval: Duration,
     size: Size,
-    color: bool,
+    style: &Style,
 ) -> io::Result<Vec<String>> {
-    let style = Style { width: Some(size.width.saturating_sub(MARK)), color };
+    let style = Style { width: Some(size.width.saturating_sub(MARK)), ..*style };
     let (width, height) = (usize::from(size.width), usize::from(size.height));
-    let mut lines = vec![status(scene.counts(), now, interval, size.width), changes(scene, &style)];
+    let mut lines =
+        vec![status(scene.counts(), now, interval, (size.width, style.zone)), changes(scene, &style)];
     // If nothing listens, the table is its summary, which has the caveats.
     let gaps = if height >= 12 && !scene.rows.is_empty() { gaps(scene, &style)? } else { Vec::new() };
     let space = height.saturating_sub(HEAD + gaps.len());
@@ -167,10 +168,10 @@ fn chosen<'s>(scene: &'s FrameContent<'_>, space: usize) -> Vec<&'s (Entry, Opti
 /// Returns the first line: the time, the number of listeners, whether the view is complete, the interval, and how to
 /// quit. If the line is too long, the least important parts are left out; the word "incomplete" stays the longest.
 #[must_use]
-pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, width: u16) -> String {
+pub fn status(counts: ScanCounts, now: Timestamp, interval: Duration, (width, zone): (u16, Zone)) -> String {
     let ScanCounts { listeners, gaps } = counts;
     let mut parts = [
-        Some(now.strftime("%H:%M:%S UTC").to_string()),
+        Some(zone.time(now, "%H:%M:%S")),
         Some(plural(listeners, "listener")),
         (gaps > 0).then(|| format!("view incomplete ({})", plural(gaps, "gap"))),
         Some(format!("every {} s", interval.as_secs_f64())),

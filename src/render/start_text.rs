@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::process_cells::shell_words;
-use super::{process_name, sanitize};
+use super::{Zone, process_name, sanitize};
 use crate::findings::text::list;
-use crate::judge::{ContainerManager, HowToStop, Session, StartedBy, short_id};
-use crate::model::{Container, Parent, Pid};
+use crate::judge::{ContainerManager, HowToStop, Session, StartedBy};
+use crate::model::{Container, Parent, Pid, short_container};
 
 /// The maximum number of programs that are named between a process and its starter.
 const FEW: usize = 3;
@@ -80,7 +80,7 @@ pub(super) fn container(
     }
     facts.extend(details.and_then(|details| details.image.as_deref()).map(|image| format!("image {image}")));
     let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-    sanitize(&format!("{kind} {}{facts}", short_id(name))).into_owned()
+    sanitize(&format!("{kind} {}{facts}", short_container(name))).into_owned()
 }
 
 fn user(parent: &Parent) -> Option<String> {
@@ -144,16 +144,15 @@ fn kill(pids: &[Pid], os: &str) -> String {
 }
 
 /// Returns when a process started and how long ago that was: `since 07:36 UTC today (2 h)`.
-pub(super) fn since(started: Timestamp, now: Timestamp) -> String {
-    let (date, time) = (started.strftime("%Y-%m-%d"), started.strftime("%H:%M"));
+pub(super) fn since(started: Timestamp, now: Timestamp, zone: Zone) -> String {
     let ago = match now.duration_since(started) {
         ago if ago < SignedDuration::ZERO => String::new(),
         ago => format!(" ({})", span(ago)),
     };
-    if date.to_string() == now.strftime("%Y-%m-%d").to_string() {
-        format!("since {time} UTC today{ago}")
+    if zone.day(started) == zone.day(now) {
+        format!("since {} today{ago}", zone.time(started, "%H:%M"))
     } else {
-        format!("since {date} {time} UTC{ago}")
+        format!("since {}{ago}", zone.time(started, "%Y-%m-%d %H:%M"))
     }
 }
 

@@ -160,7 +160,7 @@ fn rules_file(kind: &str) -> Included {
 fn render_table(bencher: Bencher<'_, '_>, width: Option<u16>) {
     let snapshot = current_snapshot();
     let report = judge(snapshot.clone(), Registry::embedded());
-    let style = Style { width, color: width.is_some() };
+    let style = Style { width, color: width.is_some(), ..Style::default() };
     bencher
         .counter(ItemsCount::new(LISTENERS))
         .bench_local(|| table::listing(&report, true, &style, &mut io::sink()).unwrap());

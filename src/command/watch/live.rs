@@ -30,9 +30,11 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         if redraw && let Some(report) = &watch.last {
             let scene = FrameContent { rows: marks.rows(report), report, verbose: watch.verbose };
             counts = scene.counts();
-            screen.show(&frame(&scene, now, interval, size, ui.stdout.color)?).context("terminal")?;
+            screen.show(&frame(&scene, now, interval, size, &ui.stdout)?).context("terminal")?;
         } else {
-            screen.show_first(&status(counts, now, interval, size.width)).context("terminal")?;
+            screen
+                .show_first(&status(counts, now, interval, (size.width, ui.stdout.zone)))
+                .context("terminal")?;
         }
         match inputs.recv_timeout(ticker.left()) {
             Ok(Input::Quit) => break None,

@@ -2,6 +2,7 @@
 //!
 //! The renderers do not judge. No format suggests an all-clear if something could not be observed.
 
+mod counts;
 pub mod json;
 pub mod metrics;
 mod reachable;
@@ -16,8 +17,9 @@ use crate::findings::text::{FEW, first_of, plural};
 use crate::findings::{Evidence, Finding, deep, policy};
 use crate::judge::Entry;
 use crate::judge::audit::{AppliedPolicy, Audit, AuditFinding, AuditVerdict, Subject};
-use crate::model::{HostScope, Netns, Severity, Stage};
+use crate::model::{HostScope, Netns, Severity};
 
+use self::counts::Rows;
 use super::cells::{self, CellFormat};
 use super::process_cells;
 use super::{address, sanitize};
@@ -25,11 +27,11 @@ use super::{address, sanitize};
 /// Returns the verdict in one line, without its newline.
 #[must_use]
 pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
+    let rows = Rows::of(audit);
     let counted = |at: &dyn Fn(Severity) -> bool| -> Vec<String> {
-        let of = |severity| audit.findings.iter().filter(|f| f.finding.severity == severity).count();
         let severities = Severity::ALL.into_iter().rev().filter(|severity| at(*severity));
         severities
-            .filter_map(|severity| match of(severity) {
+            .filter_map(|severity| match rows.findings(audit, severity, None) {
                 0 => None,
                 count => Some(counted_severity(count, severity)),
             })
@@ -48,7 +50,7 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
             format!("Findings: {}.{below}", counted(&|severity| severity >= fail_on).join(", "))
         }
         AuditVerdict::Clear => {
-            let judged = plural(audit.listeners.len(), "listener");
+            let judged = plural(rows.listeners(audit.listeners.iter().copied()), "listener");
             format!(
                 "Clear: {judged} judged, no finding at {at}, and everything{within} could be seen.{below}"
             )
@@ -60,15 +62,11 @@ pub fn verdict(audit: &Audit<'_>, fail_on: Severity) -> String {
     if audit.outcome(fail_on) == AuditVerdict::Findings && !audit.is_complete() {
         said.push_str(&format!(" Not everything could be seen ({gaps}), so there may be more findings."));
     }
-    if let Some(part) = audit.all_gaps().find(|gap| gap.stage == Stage::Scope) {
-        said.push_str(&format!(" Not visible: {}.", sanitize(&part.what)));
-        said.extend(part.remedy.iter().map(|remedy| format!(" To go on, {}.", sanitize(remedy))));
-    }
     if let Some(asked) = &audit.narrowed {
         said.push_str(&format!(
             " Showing {} of {} (filter: {}).",
-            audit.listeners.len(),
-            plural(audit.everything().count(), "listener"),
+            rows.listeners(audit.listeners.iter().copied()),
+            plural(rows.listeners(audit.everything()), "listener"),
             sanitize(asked)
         ));
     }
@@ -225,19 +223,12 @@ fn service_owner(judged: &Entry) -> String {
 /// Returns the program, the user, the unit or container, and the file of a listener's processes, sanitized and without
 /// pids.
 fn process_summary(judged: &Entry) -> String {
-    let listener = judged;
-    let socket = &listener.socket;
     let mut said = service_owner(judged);
-    let first = listener.processes.first();
-    let run_by = |socket: &Option<String>, process: Option<&String>| {
-        socket.as_ref().or(process).map(|name| sanitize(name).into_owned())
-    };
-    let unit = run_by(&socket.unit, first.and_then(|process| process.unit.as_ref()));
-    let container = run_by(&socket.container, first.and_then(|process| process.container.as_ref()));
-    let exe = first.and_then(|process| process.exe.as_ref()).map(|exe| sanitize(&exe.path).into_owned());
+    let exe = judged.processes.first().and_then(|process| process.exe.as_ref()).map(|exe| &*exe.path);
+    let (unit, container) = (cells::running_unit(judged), cells::running_container(judged));
     for (label, text) in [("unit ", unit), ("container ", container), ("", exe)] {
         if let Some(text) = text {
-            said.push_str(&format!(", {label}{text}"));
+            said.push_str(&format!(", {label}{}", sanitize(text)));
         }
     }
     said

@@ -27,19 +27,19 @@ pub(super) struct ReachableService {
 }
 
 /// The reachable services of an audit.
-pub(super) struct Reachable {
+pub(super) struct Reachable<'r> {
     /// The services to list, the most dangerous first.
     pub(super) listed: Vec<ReachableService>,
     /// The number of further services.
     pub(super) more: usize,
-    /// The number of listeners that other machines can reach.
-    pub(super) listeners: usize,
+    /// The listeners that other machines can reach.
+    pub(super) listeners: Vec<&'r Entry>,
 }
 
 /// Returns the services of an audit that other machines can reach: the dangerous ones first, then those with another
 /// finding, then the rest in the order of listings.
-pub(super) fn services(audit: &Audit<'_>) -> Reachable {
-    let reachable: Vec<&Entry> =
+pub(super) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
+    let reachable: Vec<&'r Entry> =
         audit.listeners.iter().copied().filter(|judged| is_reachable(judged)).collect();
     let mut severities: HashMap<*const Entry, Severity> = HashMap::new();
     for found in &audit.findings {
@@ -64,7 +64,7 @@ pub(super) fn services(audit: &Audit<'_>) -> Reachable {
     services.sort_by_key(|service| Reverse((service.gets.is_some(), service.severity)));
     let more = services.len().saturating_sub(LISTED);
     services.truncate(LISTED);
-    Reachable { listed: services, more, listeners: reachable.len() }
+    Reachable { listed: services, more, listeners: reachable }
 }
 
 /// Returns whether other machines can send to a socket. A socket that is only bound receives nothing, and neither does
@@ -117,7 +117,7 @@ mod tests {
             let reachable = services(&Audit::of(&report));
             assert_eq!((reachable.listed.len(), reachable.more), (listed, more), "{others}");
             assert_eq!(
-                reachable.listeners,
+                reachable.listeners.len(),
                 2 + usize::try_from(others).unwrap(),
                 "bound and loopback are not reachable"
             );
@@ -134,10 +134,10 @@ mod tests {
         let report = report(&scene(0));
         let audit = Audit::of(&report);
         let gets = services(&audit).listed[0].gets.clone().unwrap();
-        let style = Style { width: None, color: false };
+        let style = Style { width: None, color: false, ..Style::default() };
         let page = text(|w| table::document(&audit, Severity::Warning, &style, w));
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(page.contains("Reachable from other machines: 2 of 4 listeners"), "{page}");
+        assert!(page.contains("Reachable from other machines: 1 of 3 listeners"), "{page}");
         let gets = gets.split_once(": ").unwrap().1;
         assert_eq!(page.to_lowercase().matches(&gets.to_lowercase()).count(), 1, "{page}");
         assert!(page.contains("Fix: "), "{page}");

@@ -6,7 +6,7 @@
 //! are counted. Prose is wrapped to the terminal, and in a pipe to a readable width; on a terminal a long list of
 //! places is cut, and the rest are counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use crate::findings::Flag;
@@ -19,6 +19,7 @@ use crate::render::wrap::wrap;
 use crate::render::{Emphasis, Style, registry, sanitize, stderr};
 use crate::render::{cells::CellFormat, process_cells};
 
+use super::counts::Rows;
 use super::reachable::{self, Reachable, ReachableService};
 use super::{part, place, process_summary, text_without_listener, verdict};
 
@@ -37,8 +38,8 @@ const FEW_REACHABLE: usize = 3;
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {
     let mut out = AuditWriter { style, w: BufWriter::with_capacity(1 << 16, w) };
     out.head(audit, fail_on)?;
-    let reachable = reachable::services(audit);
-    out.reachable(&reachable, audit)?;
+    let (reachable, rows) = (reachable::services(audit), Rows::of(audit));
+    out.reachable(&reachable, audit, &rows)?;
     let summaries: HashSet<String> =
         reachable.listed.into_iter().filter_map(|service| service.gets).collect();
     let listed: Vec<_> = audit
@@ -55,7 +56,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn
         out.block(&block)?;
     }
     out.accepted(audit)?;
-    out.folded(audit, listed.len())?;
+    out.folded(audit, listed.len(), &rows)?;
     if style.width.is_some() && !listed.is_empty() {
         // The top of a long report has left the screen.
         out.blank()?;
@@ -179,7 +180,7 @@ impl AuditWriter<'_> {
         let heading = format!(
             "Audit of {name} ({system}){}, {}",
             part(snapshot.host.scope).map(|part| format!(", {part} only")).unwrap_or_default(),
-            snapshot.taken.strftime("%Y-%m-%d %H:%M:%S UTC")
+            self.style.zone.time(snapshot.taken, "%Y-%m-%d %H:%M:%S")
         );
         self.prose(Emphasis::Heading, "", &heading)?;
         self.verdict(audit, fail_on)?;
@@ -207,13 +208,13 @@ impl AuditWriter<'_> {
     }
 
     /// Writes the services that other machines can reach, the most dangerous first.
-    fn reachable(&mut self, reachable: &Reachable, audit: &Audit<'_>) -> io::Result<()> {
+    fn reachable(&mut self, reachable: &Reachable<'_>, audit: &Audit<'_>, rows: &Rows) -> io::Result<()> {
         if audit.listeners.is_empty() {
             return Ok(());
         }
         self.blank()?;
-        let all = plural(audit.listeners.len(), "listener");
-        let count = match reachable.listeners {
+        let all = plural(rows.listeners(audit.listeners.iter().copied()), "listener");
+        let count = match rows.listeners(reachable.listeners.iter().copied()) {
             0 => "none".to_owned(),
             count => count.to_string(),
         };
@@ -269,18 +270,16 @@ impl AuditWriter<'_> {
     }
 
     /// Writes the number of findings that are only information.
-    fn folded(&mut self, audit: &Audit<'_>, listed: usize) -> io::Result<()> {
+    fn folded(&mut self, audit: &Audit<'_>, listed: usize, rows: &Rows) -> io::Result<()> {
         if listed == audit.findings.len() {
             return Ok(());
         }
         self.blank()?;
         let folded = audit.findings.iter().filter(|found| found.finding.severity == Severity::Info);
-        let mut counts: BTreeMap<Flag, usize> = BTreeMap::new();
-        for found in folded {
-            *counts.entry(found.finding.flag()).or_default() += 1;
-        }
+        let flags: BTreeSet<Flag> = folded.map(|found| found.finding.flag()).collect();
+        let count = |flag: Flag| rows.findings(audit, Severity::Info, Some(flag));
         let counts: Vec<_> =
-            counts.into_iter().map(|(flag, count)| format!("{count} {}", flag.code())).collect();
+            flags.into_iter().map(|flag| format!("{} {}", count(flag), flag.code())).collect();
         let text = format!("{}. Use --fail-on info or -o json to list them.", counts.join(", "));
         self.prose(Emphasis::Quiet, "For information: ", &text)
     }

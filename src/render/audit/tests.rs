@@ -36,7 +36,7 @@ fn with_missing<'r>(report: &'r Report) -> Audit<'r> {
 }
 
 fn table(audit: &Audit<'_>, fail_on: Severity, width: Option<u16>) -> String {
-    let style = Style { width, color: false };
+    let style = Style { width, color: false, ..Style::default() };
     text(|w| table::document(audit, fail_on, &style, w))
 }
 
@@ -444,7 +444,7 @@ portolan_policy_timestamp_seconds 1795132800
 
 #[test]
 fn the_list_of_rules_comes_from_the_flags() {
-    let printed = text(|w| rules::text(&Style { width: Some(80), color: false }, w));
+    let printed = text(|w| rules::text(&Style { width: Some(80), color: false, ..Style::default() }, w));
     let document: Value = serde_json::from_str(&text(rules::document)).unwrap();
     let listed = document["rules"].as_array().unwrap();
     assert_eq!(listed.len(), Flag::all().count());

@@ -5,6 +5,7 @@ use snapbox::str;
 use super::super::fixtures::*;
 use super::super::*;
 use super::listener_card::*;
+use super::terminal;
 use crate::judge::{HowToStop, Listener, StartedBy};
 use crate::model::*;
 
@@ -59,4 +60,49 @@ container web (image nginx:1.27)
 
 "#]],
     );
+}
+
+/// People see the name of a container, or else the first digits of its ID, in the table, the audit and a policy.
+#[test]
+fn no_output_for_people_has_a_whole_id() {
+    const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
+    for (name, shown, rule) in [
+        (Some("shop-web"), "shop-web", "container = \"shop-web\"\n"),
+        (None, "4f1c0b7d9e6a", "# The container has an ID but no name"),
+    ] {
+        let details = name.map(|name| {
+            let name = Some(name.to_owned());
+            Arc::new(Container { id: ID.to_owned(), name, ..Container::default() })
+        });
+        let mut server = socket("tcp/0.0.0.0:6379", held(&[35]));
+        Arc::make_mut(&mut server.attributes).container = Some(ID.to_owned());
+        let inside = Process {
+            container: Some(ID.to_owned()),
+            container_details: details.clone(),
+            ..process(35, "redis-server")
+        };
+        let proxy = Process { forwards_to_container: details, ..process(36, "docker-proxy") };
+        let proxy = Process {
+            cmdline: "docker-proxy -container-ip 172.17.0.2 -container-port 80"
+                .split(' ')
+                .map(str::to_owned)
+                .collect(),
+            ..proxy
+        };
+        let published = socket("tcp/0.0.0.0:8080", held(&[36]));
+        let snapshot = of(vec![server, published], vec![inside, proxy]);
+        let report = report(&snapshot);
+        let table = text(|w| table::listing(&report, true, &terminal(200), w));
+        assert!(table.contains(&format!(" {shown} ")), "{table}");
+        assert_eq!(table.contains("to shop-web"), name.is_some(), "{table}");
+        let audit = crate::judge::audit::Audit::of(&report);
+        let audit = text(|w| audit::table::document(&audit, Severity::Info, &terminal(200), w));
+        assert!(audit.contains(&format!("container {shown},")), "{audit}");
+        let draft = crate::policy::draft(&report);
+        let policy = text(|w| policy::draft(&draft, &report.snapshot, w));
+        assert!(policy.contains(rule), "{policy}");
+        for output in [table, audit, policy] {
+            assert!(!output.contains(ID), "{output}");
+        }
+    }
 }

@@ -65,11 +65,10 @@ fn a_wide_terminal_has_a_table() {
     assert_snapshot(
         changes(&terminal(200)),
         str![[r#"
-appeared tcp 0.0.0.0:80
-  after   /usr/bin/nginx as root,www-data
-widened tcp 0.0.0.0:5432
-  before  127.0.0.1:5432 (loopback) /usr/lib/postgresql/15/bin/postgres as postgres
-  after   0.0.0.0:5432 (any) /usr/lib/postgresql/15/bin/postgres as postgres
+CHANGE    WHERE             BEFORE                                                                     AFTER
+─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+appeared  tcp 0.0.0.0:80    -                                                                          /usr/bin/nginx as root,www-data
+widened   tcp 0.0.0.0:5432  127.0.0.1:5432 (loopback) /usr/lib/postgresql/15/bin/postgres as postgres  0.0.0.0:5432 (any) /usr/lib/postgresql/15/bin/postgres as postgres
 2 changes since 2026-11-21 12:00 UTC.
 
 "#]],

@@ -446,7 +446,7 @@ fn times() {
         // The clock was set back.
         ("2026-11-21T12:00:01Z", "since 12:00 UTC today"),
     ] {
-        assert_eq!(start_text::since(started.parse().unwrap(), now), shown);
+        assert_eq!(start_text::since(started.parse().unwrap(), now, Zone::UTC), shown);
     }
 }
 

@@ -17,12 +17,12 @@ mod screen;
 mod table;
 mod verdict_text;
 
-use super::Style;
+use super::{Style, Zone};
 
-const PLAIN: Style = Style { width: None, color: false };
+const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
 const fn terminal(width: u16) -> Style {
-    Style { width: Some(width), color: false }
+    Style { width: Some(width), ..PLAIN }
 }
 
 /// Returns `text` without the escape sequences of this program's colours.

@@ -287,7 +287,7 @@ fn drafted_rules_for_flagged_listeners_are_commented_out() {
         (Severity::Critical, "evil-22", None)
     );
     assert!(accepted[0].codes.contains("impostor"), "{accepted:?}");
-    let style = super::super::Style { width: None, color: false };
+    let style = super::super::Style::default();
     let table =
         fixtures::text(|w| super::super::audit::table::document(&audit, Severity::Warning, &style, w));
     assert!(

@@ -5,7 +5,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::super::fixtures::*;
 use super::super::screen::{FrameContent, Mark, ScanCounts, Size, frame, status};
-use super::bleached;
+use super::super::{Style, Zone};
+use super::{PLAIN, bleached};
 use crate::baseline::ChangeKind;
 use crate::model::*;
 
@@ -21,7 +22,7 @@ fn shown(snapshot: &Snapshot, marks: &[(u16, ChangeKind)], size: (u16, u16), col
     });
     let scene = FrameContent { report: &report, rows: rows.collect(), verbose: false };
     let size = Size { width: size.0, height: size.1 };
-    frame(&scene, snapshot.taken, SECOND, size, color).unwrap()
+    frame(&scene, snapshot.taken, SECOND, size, &Style { color, ..PLAIN }).unwrap()
 }
 
 const MARKS: [(u16, ChangeKind); 5] = [
@@ -122,7 +123,7 @@ No listener could be seen.
 fn status_lines() {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let counts = ScanCounts { listeners: 37, gaps: 2 };
-    let line = |width| status(counts, now, Duration::from_millis(500), width);
+    let line = |width| status(counts, now, Duration::from_millis(500), (width, Zone::default()));
     assert_snapshot(
         [80, 70, 50, 40, 30, 20].map(line).join("\n"),
         str![[r#"

@@ -181,8 +181,8 @@ fn fits_every_terminal() {
 #[test]
 fn colour_changes_nothing_but_colour() {
     for width in [None, Some(80), Some(120)] {
-        let plain = listing(&scene(), &Style { width, color: false });
-        let coloured = listing(&scene(), &Style { width, color: true });
+        let plain = listing(&scene(), &Style { width, color: false, ..Style::default() });
+        let coloured = listing(&scene(), &Style { width, color: true, ..Style::default() });
         assert!(!plain.contains('\x1b'));
         assert_eq!(bleached(&coloured), plain);
         // The most severe flag is a warning, which is dark yellow for every value of NO_COLOR.
