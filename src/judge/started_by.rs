@@ -86,6 +86,11 @@ pub enum StartedBy<'r> {
         /// The login session of the listener's process.
         session: Option<&'r str>,
     },
+    /// The process has no visible ancestor: the program that started it is outside the visible processes, as for a
+    /// command that runs in a container.
+    Outside,
+    /// It is the first process of the system or of a container without a name.
+    FirstProcess,
     /// A service of Windows (several services can share one process), or a job of launchd.
     Service(&'r str),
 }
@@ -188,9 +193,21 @@ impl<'r> StartedBy<'r> {
                     Some(Unit::Session(number)) => Some(number),
                     _ => None,
                 };
-                Self::by_ancestors(process?, session)
+                match process {
+                    Some(process) => {
+                        Self::by_ancestors(process, session).or(Self::without_ancestors(process, os))
+                    }
+                    None => listener.main().map(|_| StartedBy::FirstProcess),
+                }
             }
         }
+    }
+
+    /// Returns the starter of a process without ancestors. Only on Linux an ended parent is replaced by another process,
+    /// so only there the missing ancestor exists.
+    fn without_ancestors(process: &Process, os: &str) -> Option<Self> {
+        let was_read = process.started.is_some() && process.parents.is_empty();
+        (was_read && os == "linux").then_some(StartedBy::Outside)
     }
 
     fn by_ancestors(process: &'r Process, session: Option<&'r str>) -> Option<Self> {

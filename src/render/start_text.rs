@@ -31,7 +31,9 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             };
             let by = user(shell).map(|user| format!(" by {user}")).unwrap_or_default();
             let through: Vec<&str> = through.iter().copied().filter(|name| *name != shell.name).collect();
-            format!("started from {}{session}{by}{}", process_name(Some(&shell.name)), via(&through))
+            // A login shell has a dash before its name.
+            let name = shell.name.trim_start_matches('-');
+            format!("started from {}{session}{by}{}", process_name(Some(name)), via(&through))
         }
         StartedBy::Program { parent, through } => {
             let by = user(parent).map(|user| format!(", user {user}")).unwrap_or_default();
@@ -56,6 +58,10 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
                 ),
             }
         }
+        StartedBy::Outside => {
+            "started from outside the visible processes, such as into a container".to_owned()
+        }
+        StartedBy::FirstProcess => "the first process: it starts all others".to_owned(),
         StartedBy::Service(name) => format!("service {}", sanitize(name)),
     }
 }

@@ -291,7 +291,7 @@ a script in a shell
   started from zsh in kitty by ann, through npm and sh
   kill 35
 a shell on a console
-  started from -bash on a console by ann
+  started from bash on a console by ann
   kill 35
 a shell alone
   started from sh by ann
@@ -312,7 +312,7 @@ the background of a container
   in the background: started by tini (pid 1), or by a process that has ended
   kill 35
 unknown ancestors
-  -
+  started from outside the visible processes, such as into a container
   kill 35
 hostile names
   started from bash in \u{202e}tmux by ann, through \x1b[2J\x0aevil\u{202e}
@@ -350,7 +350,7 @@ systemd unit ssh.socket
 systemctl stop ssh.socket
 systemd unit ssh.service
 systemctl stop ssh.socket ssh
--
+the first process: it starts all others
 not with kill: pid 1 runs the whole system
 
 "#]],
