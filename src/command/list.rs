@@ -48,6 +48,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let unknown = suggestions::unknown_names(&selection, &matched_entries.matched, &report, common);
     let searched = selection.searched(&matched_entries.matched);
     let unused = suggestions::unused_exclusions(&selection, &report, common);
+    let others = suggestions::also_reachable(&selection, &report);
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     if let Some(key) = &args.sort {
@@ -89,7 +90,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         // Standard output contains only the rows; the summary goes to standard error.
         let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
     }
-    unknown.iter().chain(&searched).chain(&unused).for_each(|line| print_message(line));
+    unknown.iter().chain(&searched).chain(&unused).chain(&others).for_each(|line| print_message(line));
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();
     let matched = if args.pids { report.entries.iter().any(has_pid) } else { !report.entries.is_empty() };
     let hides_pid = |entry: &Entry| !has_pid(entry) && entry.socket.owner != Owner::Kernel;

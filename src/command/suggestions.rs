@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::cli::{self, CommonArgs};
+use crate::findings::text::plural;
 use crate::judge::Report;
 use crate::model::RunTarget;
 use crate::observe;
@@ -26,7 +27,7 @@ pub(super) fn unknown_name(name: &str, report: &Report, common: &CommonArgs) -> 
         Some(option) => format!("; did you mean --{option} {name}?"),
         None => suggestion(name, report),
     };
-    format!("{name}: no such port, service, program or running process{meant}")
+    format!("{name}: no such port, service, program, container or running process{meant}")
 }
 
 /// Returns a message for each value of `--not` that excludes nothing. Call this before the report is narrowed.
@@ -38,6 +39,19 @@ pub(super) fn unused_exclusions(selection: &Selection, report: &Report, common: 
         format!("--not {typed}: leaves out nothing{meant}")
     };
     unused.into_iter().map(message).collect()
+}
+
+/// Returns a note about the listeners on every address, which `--exposure public` and its like leave out. Call this
+/// before the report is narrowed.
+pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
+    let count = selection.also_reachable(&report.entries);
+    let (listen, them) = if count == 1 { ("listens", "it") } else { ("listen", "them") };
+    (count > 0).then(|| {
+        format!(
+            "note: these clients also reach {}, which {listen} on every address; to include {them}, add --exposure any",
+            plural(count, "socket")
+        )
+    })
 }
 
 /// Returns the option for which a name is a value: a user, a systemd unit or a container.

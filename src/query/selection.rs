@@ -9,7 +9,7 @@ use super::filter::{self, Filter};
 use super::target::{self, Target, TargetKind};
 use super::{Answer, Subject, foreign_options};
 use crate::join::Entry;
-use crate::model::{Family, PortRange, Protocol, State};
+use crate::model::{Exposure, Family, PortRange, Protocol, State};
 use crate::registry::Registry;
 
 /// The filters of a command line, as typed.
@@ -186,6 +186,35 @@ impl Selection {
     /// Returns the values of an option, including those of `--not`.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.filters().filter_map(move |filter| filter.value(name))
+    }
+
+    /// Returns the number of listeners on every address that the filters leave out only because of their exposure,
+    /// although clients of the requested exposure reach them too.
+    pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
+        let exposures = |group: &[Filter]| -> Vec<String> {
+            group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
+        };
+        let asked: Vec<String> = self.groups.iter().flat_map(|group| exposures(group)).collect();
+        let covers = [Exposure::Public, Exposure::Private, Exposure::LinkLocal].map(Exposure::name);
+        let is_asked = |exposure: Exposure| asked.iter().any(|asked| asked == exposure.name());
+        if is_asked(Exposure::Any) || !asked.iter().any(|asked| covers.contains(&&**asked)) {
+            return 0;
+        }
+        let is_kept = |entry: &&Entry| {
+            let subject = Subject::Entry(entry);
+            let test = |filter: &Filter| filter.test(&subject, self.either_end).is_yes();
+            entry.exposure == Exposure::Any
+                && entry.socket.state.holds_port()
+                && !self.not.iter().any(test)
+                && self
+                    .groups
+                    .iter()
+                    .filter(|group| exposures(group).is_empty())
+                    .all(|group| group.iter().any(test))
+                && (self.targets.is_empty()
+                    || self.targets.iter().any(|target| target.test(&subject, self.either_end).is_yes()))
+        };
+        entries.iter().filter(is_kept).count()
     }
 
     /// Returns the states that the filters name.

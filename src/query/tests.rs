@@ -228,3 +228,25 @@ fn a_container_is_a_target() {
         assert_eq!(target.test(&Subject::Entry(&entry), false), answer, "{name}");
     }
 }
+
+/// The class `any` is another class than `public`, but its listeners are reached by public clients too.
+#[test]
+fn listeners_on_every_address_are_noted_for_a_narrower_exposure() {
+    let entries: Vec<Entry> = ["tcp/0.0.0.0:80", "tcp/0.0.0.0:81", "tcp/192.168.7.5:80", "tcp/127.0.0.1:80"]
+        .map(|local| entry(socket(local, None)))
+        .into();
+    for (exposures, targets, noted) in [
+        (&["public"][..], &[][..], 2),
+        (&["Private"], &[], 2),
+        (&["public"], &["80"], 1),
+        (&["public", "any"], &[], 0),
+        (&["loopback"], &[], 0),
+        (&["any"], &[], 0),
+    ] {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
+        let (targets, fields) = (owned(targets), [("exposure", owned(exposures))]);
+        let typed = TypedFilters { targets: &targets, fields: &fields, ..TypedFilters::default() };
+        let selection = Selection::new(&typed, &Registry::embedded()).unwrap();
+        assert_eq!(selection.also_reachable(&entries), noted, "{exposures:?} {targets:?}");
+    }
+}
