@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use portolan::Registry;
-use portolan::internals::{ChangeKind, FrameContent, Mark, Size, difference, frame};
+use portolan::internals::{ChangeKind, FrameContent, Mark, Size, Style, difference, frame};
 use portolan::judge::judge;
 use portolan::model::{Process, Snapshot};
 use support::Terminal;
@@ -171,7 +171,8 @@ fn the_watch() {
     assert_eq!(kinds.len(), 5, "{kinds:?}");
     let scene = FrameContent { report: &is, rows, verbose: false };
     let size = Size { width: 100, height: HEIGHT };
-    let lines = frame(&scene, after.taken, Duration::from_secs(1), size, true).unwrap();
+    let style = Style { color: true, ..Style::default() };
+    let lines = frame(&scene, after.taken, Duration::from_secs(1), size, &style).unwrap();
     let mut emulator = vt100::Parser::new(HEIGHT, size.width, 0);
     emulator.process(lines.join("\r\n").as_bytes());
     shows("watch.svg", &svg(emulator.screen(), "portolan watch"));

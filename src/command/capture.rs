@@ -14,7 +14,10 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
     scope.states.push(State::Raw);
     let mut snapshot = take_snapshot(common, scope)?;
     if common.leaves_out(Without::Cmdline) {
-        snapshot.processes.iter_mut().for_each(|process| process.cmdline.clear());
+        for process in &mut snapshot.processes {
+            process.cmdline.clear();
+            process.debugger_options.clear();
+        }
     }
     // The output has the current version, even if an older snapshot was read.
     snapshot.schema = SNAPSHOT_SCHEMA.to_owned();

@@ -82,7 +82,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     Some(exposed.into())
 }
 
-/// The services for which an audit reads the configuration file, by their rows in the table of dangerous services.
+/// The services whose configuration file decides, by their rows in the table of dangerous services.
 const CONFIGURED: [&str; 7] =
     ["redis", "valkey", "mongodb", "nats", "kafka", "http-proxy", "docker-registry"];
 /// The rows of dockerd. Its configuration decides which of the first two rows applies.

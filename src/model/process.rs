@@ -234,11 +234,12 @@ pub struct Process {
     /// For a program that forwards a port to a container: that container (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
-    /// The settings in the configuration file of the process that decide who may connect. Only an audit reads them.
+    /// The settings in the configuration file of the process that decide who may connect, if other
+    /// machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
-    /// The options in its environment that let a debugger connect, as an interpreter reads them there. Only an audit reads
-    /// them.
+    /// The options in its environment that let a debugger connect, as an interpreter reads them there, if
+    /// other machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debugger_options: Vec<String>,
 }

@@ -221,8 +221,8 @@ fn service(judged: &Entry) -> Option<DraftService> {
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
     // Root gave this name to a container of the system. The name of a user's container is the choice of that user.
-    let container_name = shared(|process| process.container_name())
-        .filter(|name| !name.contains('/') && !is_container_id(name));
+    let container_name =
+        shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
     // A rule for a path does not match a file in the directory tree of a user, unless it names the container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;

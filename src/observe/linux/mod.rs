@@ -68,7 +68,8 @@ use self::sockets::FoundSocket;
 pub(super) use self::watch::PollState;
 use super::{Error, Scope};
 use crate::model::{
-    Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, Tool, show_processes,
+    Gap, Host, Namespaces, Pid, Process, SNAPSHOT_SCHEMA, Snapshot, Socket, Stage, State, Tool,
+    show_processes,
 };
 
 /// Scans this machine.
@@ -136,8 +137,8 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         let (package_gaps, package_notes) = packages::look_up(&mut processes);
         gaps.extend(package_gaps);
         notes.extend(package_notes);
-        configuration::look_up(&mut processes);
     }
+    configuration::look_up(&mut processes, &owners_of_reachable(&found));
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
     let snapshot = Snapshot {
@@ -217,6 +218,16 @@ fn processes(
         resolve_missing_users_and_cgroups(found, &processes);
     }
     processes
+}
+
+/// Returns the owners of the sockets that other machines can reach, directly or through a rule that forwards a port.
+fn owners_of_reachable(found: &[FoundSocket]) -> BTreeSet<Pid> {
+    let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
+    let reachable = found.iter().filter(|f| {
+        let socket = &f.socket;
+        socket.state.accepts_traffic() && (is_forwarded || socket.exposure().is_reachable_from_outside())
+    });
+    reachable.flat_map(|f| f.socket.owner.pids()).copied().collect()
 }
 
 /// Returns the container of the sockets of each process.

@@ -1,5 +1,6 @@
 //! The configuration files of servers that are dangerous without a password or rules: Redis and its kin, mongod,
-//! nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. Only an audit reads them.
+//! nats-server, Kafka, dockerd, the Docker registry, and the proxies Squid and Tinyproxy. They are read only if other
+//! machines can reach such a server.
 //!
 //! The path comes from the command line of the process, or from the unit that the server's package installs. The file
 //! is opened in the process's own root directory, without following links out of it, if it is a regular file of bounded
@@ -16,7 +17,7 @@ mod environment;
 mod include;
 mod parse;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -49,10 +50,10 @@ struct Reading {
     variables: &'static [&'static str],
 }
 
-/// Reads the configuration files that the processes name, and the options for debuggers in their environments, and adds
-/// what they say.
-pub(super) fn look_up(processes: &mut [Process]) {
-    let wanted = processes.iter().map(|process| Reading {
+/// Reads the configuration files that the reachable ones among the processes name, and the options for debuggers in
+/// their environments, and adds what they say.
+pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
+    let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
         pid: process.pid,
         files: wanted(process),
         variables: environment::variables(process),
@@ -261,6 +262,11 @@ mod tests {
         }
     }
 
+    /// Returns this process, or the child, as the owner of a reachable socket.
+    fn owner(pid: Pid) -> BTreeSet<Pid> {
+        BTreeSet::from([pid])
+    }
+
     #[test]
     fn paths_on_the_command_line() {
         for (exe, arguments, path) in [
@@ -333,7 +339,9 @@ mod tests {
             ("none.conf", None),
         ] {
             let mut processes = [running("/usr/bin/redis-server", &["redis-server", &at(name)])];
-            look_up(&mut processes);
+            look_up(&mut processes, &BTreeSet::new());
+            assert_eq!(processes[0].configuration, None, "no other machine can reach it");
+            look_up(&mut processes, &owner(std::process::id()));
             let found = processes[0].configuration.as_ref().map(|found| found.settings[0].setting.as_str());
             assert_eq!(found, setting, "{name}");
         }
@@ -389,7 +397,7 @@ mod tests {
         }
         let process = running(path.to_str().unwrap(), &["node", "60"]);
         let mut processes = [Process { pid: child.id(), ..process }];
-        look_up(&mut processes);
+        look_up(&mut processes, &owner(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(processes[0].debugger_options, ["--inspect=0.0.0.0:9"]);
@@ -407,7 +415,7 @@ mod tests {
             let path = directory.path().join("squid.conf");
             fs::write(&path, format!("http_access {rule} all\n")).unwrap();
             let mut processes = [running("/usr/sbin/squid", &["squid", "-f", path.to_str().unwrap()])];
-            look_up(&mut processes);
+            look_up(&mut processes, &owner(std::process::id()));
             let found = processes[0].configuration.as_ref().map(|found| found.settings[0].clients);
             assert_eq!(found, clients, "{rule}");
         }
