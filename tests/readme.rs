@@ -53,6 +53,7 @@ fn blocks_of(page: &str, capture: &str) {
             .args(arguments.split_whitespace())
             .args(["--from", &format!("tests/captures/{capture}")])
             .current_dir(root)
+            .env("TZ", "UTC")
             .output()
             .unwrap();
         // An audit with findings ends with 1.

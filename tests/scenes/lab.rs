@@ -238,7 +238,7 @@ impl Lab {
     /// Returns the command for the program, with an environment that does not colour or narrow its output.
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(self.directory.path().join("portolan"));
-        command.args(SCOPE).args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
+        command.args(SCOPE).args(arguments).env_remove("NO_COLOR").env("TZ", "UTC").stdin(Stdio::null());
         command
     }
 
