@@ -54,6 +54,7 @@ fn blocks_of(page: &str, capture: &str) {
             .args(["--from", &format!("tests/captures/{capture}")])
             .current_dir(root)
             .env("TZ", "UTC")
+            .env("LC_ALL", "C.UTF-8")
             .output()
             .unwrap();
         // An audit with findings ends with 1.

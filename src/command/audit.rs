@@ -1,13 +1,14 @@
 //! `portolan audit`: reports findings, and ends with a verdict that a machine can rely on.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::atomic_write::{self, Existing, Readers};
 use super::policy::load;
 use super::{
-    Error, Exit, Ui, diff, from, judged, list, print_message, registry_source, suggestions, take_snapshot,
+    Error, Exit, Ui, charset, diff, from, judged, list, print_message, registry_source, suggestions,
+    take_snapshot,
 };
 use crate::baseline;
 use crate::cli::{AuditArgs, CommonArgs, Output};
@@ -97,7 +98,7 @@ pub(super) fn run(
     let on_screen = common.output == Output::Table && args.write.is_none();
     if !(on_screen && ui.stdout.width.is_some()) {
         // The table has printed the gaps already; a terminal would show them twice.
-        let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut io::stderr().lock());
+        let _ = stderr::gaps(audit.all_gaps(), &report.snapshot.notes, &ui.stderr, &mut charset::stderr());
     }
     if let Some(line) = audit.policy.as_ref().and_then(report_text::skipped_rules) {
         print_message(&format!("note: {line}"));

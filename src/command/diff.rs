@@ -1,9 +1,9 @@
 //! `portolan diff`: what changed since a saved snapshot.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use super::{Error, Exit, Ui, from, judged, name_host, namespaces, print_message, registry_source};
+use super::{Error, Exit, Ui, charset, from, judged, name_host, namespaces, print_message, registry_source};
 use crate::baseline::compare;
 use crate::cli::{CommonArgs, DiffArgs, Output};
 use crate::model::{Host, Snapshot};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
         _ => diff::table(&comparison, &ui.stdout, out)?,
     }
     out.flush()?;
-    let mut stderr = io::stderr().lock();
+    let mut stderr = charset::stderr();
     for (side, snapshot) in [("before", comparison.before), ("after", comparison.after)] {
         let gaps: Vec<_> = snapshot.gaps.iter().map(|gap| diff::on(side, gap)).collect();
         let _ = stderr::unseen(&gaps, &ui.stderr, &mut stderr);

@@ -2,9 +2,9 @@
 //! on this machine uses it now.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{Error, Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot};
+use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, ExplainArgs, Output};
 use crate::judge::{self, Entry, Explained, Listener, Query, Question, Report};
 use crate::model::{Direction, Gap, Matched, Owner, PortRange, Protocol, Stage, State};
@@ -107,10 +107,10 @@ pub(super) fn run(
         let shown = explained.iter().flat_map(|port| port.listeners.iter().chain(&port.connections)).copied();
         let question = Question { is_narrowed: true, undecided, ..report.question };
         let caveats = render::caveats(&report.snapshot, shown, question);
-        let _ = stderr::caveats(&caveats, &ui.stderr, &mut io::stderr().lock());
+        let _ = stderr::caveats(&caveats, &ui.stderr, &mut charset::stderr());
     }
     if common.output == Output::Table {
-        stderr::interpretations(&asked, &ui.stderr, &mut io::stderr().lock()).unwrap_or_default();
+        stderr::interpretations(&asked, &ui.stderr, &mut charset::stderr()).unwrap_or_default();
     }
     Ok(Exit::Matched)
 }

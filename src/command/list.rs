@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
-use super::{Error, Exit, Ui, judged, print_message, registry_source, suggestions, take_snapshot};
+use super::{Error, Exit, Ui, charset, judged, print_message, registry_source, suggestions, take_snapshot};
 use crate::cli::{CommonArgs, FilterArgs, ListArgs, Output, ScanArgs};
 use crate::findings::socket::Sniffer;
 use crate::findings::{FindingKind, Flag};
@@ -88,7 +88,7 @@ pub(super) fn run(args: &ListArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     let summed = common.output == Output::Table && columns.is_empty() && ui.stdout.width.is_some();
     if is_for_people && !summed {
         // Standard output contains only the rows; the summary goes to standard error.
-        let _ = write_summary(&report, &ui.stderr, &mut io::stderr().lock());
+        let _ = write_summary(&report, &ui.stderr, &mut charset::stderr());
     }
     unknown.iter().chain(&searched).chain(&unused).chain(&others).for_each(|line| print_message(line));
     let has_pid = |entry: &Entry| !entry.socket.owner.pids().is_empty();

@@ -3,6 +3,7 @@
 mod atomic_write;
 mod audit;
 mod capture;
+mod charset;
 pub mod completions;
 mod diff;
 mod explain;
@@ -28,6 +29,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Error, bail};
 use jiff::tz::TimeZone;
 
+use self::charset::Readable;
 use self::stdout::Stdout;
 use crate::cli::{self, Cli, Color, Command, CommonArgs, HelpArgs, ListArgs, Output, Without};
 use crate::judge::{self, Report};
@@ -86,7 +88,20 @@ fn run_command(cli: &Cli) -> Result<Exit, Error> {
         bail!("-o sarif and -o metrics need audit: portolan audit -o metrics");
     }
     let stops_without_reader = matches!(cli.command, Some(Command::Watch(_) | Command::Explain(_)));
-    let mut out = Stdout::new(stops_without_reader);
+    // A policy, completions and manual pages are read by programs, and so is a stream of events.
+    let is_for_people = matches!(common.output, Output::Table | Output::Wide)
+        && !matches!(
+            cli.command,
+            Some(
+                Command::Capture
+                    | Command::Completions(_)
+                    | Command::Man(_)
+                    | Command::Policy(_)
+                    | Command::Watch(_)
+            )
+        );
+    let out = Stdout::new(stops_without_reader);
+    let mut out = Readable::new(out, is_for_people && charset::is_ascii_only());
     let exit = match &cli.command {
         None => list::run(&cli.list, common, &ui, &mut out),
         Some(Command::List(args)) => list::run(args, common, &ui, &mut out),
@@ -155,7 +170,7 @@ fn width(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::H
 pub(crate) fn print_message(text: &str) {
     let out = io::stderr();
     let width = width(out.is_terminal(), terminal_size::terminal_size_of(&out));
-    let _ = stderr::message(text, width, &mut out.lock());
+    let _ = stderr::message(text, width, &mut charset::stderr());
 }
 
 impl Ui {
@@ -188,14 +203,14 @@ impl Ui {
             self.print_notices(&report.snapshot);
         } else {
             let caveats = caveats(&report.snapshot, report.entries.iter(), report.question);
-            let _ = stderr::caveats(&caveats, &self.stderr, &mut io::stderr().lock());
+            let _ = stderr::caveats(&caveats, &self.stderr, &mut charset::stderr());
         }
     }
 
     /// Prints the parts that could not be observed on standard error. A failed write must not end the run, because
     /// the output contains the gaps too.
     pub(crate) fn print_notices(&self, snapshot: &Snapshot) {
-        let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut io::stderr().lock());
+        let _ = stderr::gaps(&snapshot.gaps, &snapshot.notes, &self.stderr, &mut charset::stderr());
     }
 }
 

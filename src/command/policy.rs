@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::atomic_write::{self, Existing, Readers};
-use super::{Error, Exit, Ui, judged, registry_source, take_snapshot};
+use super::{Error, Exit, Ui, charset, judged, registry_source, take_snapshot};
 use crate::cli::{CommonArgs, Output, PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 use crate::judge::audit::AppliedPolicy;
 use crate::observe::Scope;
@@ -49,7 +49,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
         }
     }
     ui.print_notices(&report.snapshot);
-    writeln!(io::stderr().lock(), "portolan: {}", report_text::summary(&draft))?;
+    writeln!(charset::stderr(), "portolan: {}", report_text::summary(&draft))?;
     Ok(if !draft.flagged.is_empty() {
         Exit::Findings
     } else if report.snapshot.is_complete() && draft.left_out.is_empty() {

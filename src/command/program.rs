@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::stdout::is_broken_pipe;
-use super::{Exit, completions, print_message, run_command, version};
+use super::{Exit, charset, completions, print_message, run_command, version};
 use crate::cli::{self, Cli};
 use crate::query::pid_refusal;
 use clap::Parser;
@@ -38,6 +38,10 @@ fn run_here() -> u8 {
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             return written(write!(io::stdout(), "{}", error.render()));
+        }
+        Err(error) if !error.use_stderr() && charset::is_ascii_only() => {
+            let help = error.render().to_string();
+            return written(write!(io::stdout(), "{}", charset::readable(&help)));
         }
         Err(error) if !error.use_stderr() => return written(error.print()),
         Err(error) => {

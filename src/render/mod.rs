@@ -4,6 +4,7 @@
 //! read the terminal or the environment either; the caller passes a [`Style`]. Every text from outside goes through
 //! [`sanitize`](fn@sanitize) before it reaches a line.
 
+mod ascii;
 pub mod audit;
 pub mod brief;
 pub mod card;
@@ -46,6 +47,7 @@ use anstyle::{AnsiColor, Effects};
 
 use crate::model::{Owner, Severity, Socket, host};
 
+pub use ascii::ascii;
 pub use caveats::caveats;
 pub use merge::merge;
 pub use sanitize::{is_unsafe, sanitize};

@@ -166,3 +166,22 @@ fn write_captures(directory: &Path) {
 const GAP_OWNERS: &str = r#""gaps": [{"stage": "owners", "what": "processes", "count": 1, "why": "permission denied", "remedy": null}]"#;
 const GAP_SOCKETS: &str =
     r#""gaps": [{"stage": "sockets", "what": "sockets", "count": null, "why": "refused", "remedy": null}]"#;
+
+/// In a locale without UTF-8, text for people is ASCII, and machine formats are unchanged.
+#[test]
+fn a_locale_without_utf_8_gets_ascii() {
+    let capture = capture();
+    let run = |locale: &str, arguments: &[&str]| {
+        let command = [&["--from", capture.to_str().unwrap()], arguments].concat();
+        portolan(command).env("LC_ALL", locale).output().unwrap()
+    };
+    for arguments in
+        [&[][..], &["explain", "3416"], &["audit"], &["help"], &["--color", "always", "-o", "wide"]]
+    {
+        let output = run("C", arguments);
+        assert!(output.stdout.is_ascii() && output.stderr.is_ascii(), "{arguments:?}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+    let json = |locale: &str| run(locale, &["-o", "json"]).stdout;
+    assert_eq!(json("C"), json("C.UTF-8"));
+}

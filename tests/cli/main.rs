@@ -22,7 +22,8 @@ use std::process::{Command, Output, Stdio};
 
 fn portolan<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
+    command.args(arguments).env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    command.stdin(Stdio::null());
     command
 }
 

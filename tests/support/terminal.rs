@@ -42,7 +42,11 @@ impl Terminal {
         let before = tcgetattr(&line).unwrap();
         resize(&user, width, height);
         let side = || line.as_fd().try_clone_to_owned().unwrap();
-        program.env_remove("NO_COLOR").env("TERM", "xterm-256color").env("TZ", "UTC").envs(environment.iter().copied());
+        program
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm-256color")
+            .env("TZ", "UTC")
+            .envs(environment.iter().copied());
         let child = program.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
         let emulator = vt100::Parser::new(height, width, 0);
         Terminal { user: File::from(user), line, before, child, emulator, bytes: Vec::new() }

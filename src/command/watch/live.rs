@@ -10,6 +10,7 @@ use super::marks::Marks;
 use anyhow::Context;
 
 use super::{Error, Exit, Ticker, Ui, Watch, WatchUpdate};
+use crate::command::charset::readable;
 use crate::command::screen::{Input, Screen, end_by, inputs};
 use crate::render::screen::{FrameContent, ScanCounts, frame, status};
 
@@ -30,11 +31,12 @@ pub(super) fn run(mut watch: Watch, interval: Duration, ui: &Ui) -> Result<Exit,
         if redraw && let Some(report) = &watch.last {
             let scene = FrameContent { rows: marks.rows(report), report, verbose: watch.verbose };
             counts = scene.counts();
-            screen.show(&frame(&scene, now, interval, size, &ui.stdout)?).context("terminal")?;
+            let lines = frame(&scene, now, interval, size, &ui.stdout)?;
+            let lines: Vec<String> = lines.iter().map(|line| readable(line).into_owned()).collect();
+            screen.show(&lines).context("terminal")?;
         } else {
-            screen
-                .show_first(&status(counts, now, interval, (size.width, ui.stdout.zone)))
-                .context("terminal")?;
+            let line = status(counts, now, interval, (size.width, ui.stdout.zone));
+            screen.show_first(&readable(&line)).context("terminal")?;
         }
         match inputs.recv_timeout(ticker.left()) {
             Ok(Input::Quit) => break None,

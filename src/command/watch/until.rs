@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Exit, Ticker, Ui, Watch};
 use crate::cli::WatchArgs;
+use crate::command::charset;
 use crate::judge::Report;
 use crate::model::Stage;
 use crate::query::{Subject, Target};
@@ -61,14 +62,13 @@ pub(super) fn run(
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             ui.print_caveats(last, verbose);
-            stderr::blind(&args.scan.filter.targets, args.until_free, &mut std::io::stderr().lock())
+            stderr::blind(&args.scan.filter.targets, args.until_free, &mut charset::stderr())
                 .unwrap_or_default();
             return Ok(Exit::Incomplete);
         }
         if late {
             let taken_by = if args.until_free { &last.entries[..] } else { &[] };
-            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut std::io::stderr().lock())
-                .unwrap_or_default();
+            stderr::gave_up(&args.scan.filter.targets, taken_by, &mut charset::stderr()).unwrap_or_default();
             return Ok(Exit::Nothing);
         }
         // The last scan takes place at the end of the time limit, not before.

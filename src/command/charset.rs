@@ -1,0 +1,115 @@
+//! The characters that people can read on the output: ASCII only, if the locale has a character set other than UTF-8.
+//!
+//! The locale is read once. Only text for people is changed: machine formats are UTF-8 by their definition. An unset
+//! locale says nothing about the terminal, as in a container, and terminals of today read UTF-8.
+
+use std::borrow::Cow;
+use std::io::{self, StderrLock, Write};
+use std::sync::OnceLock;
+
+use crate::render;
+
+/// Returns whether text for people must be ASCII.
+pub(super) fn is_ascii_only() -> bool {
+    static ASCII_ONLY: OnceLock<bool> = OnceLock::new();
+    *ASCII_ONLY.get_or_init(|| {
+        let variables = ["LC_ALL", "LC_CTYPE", "LANG"];
+        is_other_charset(variables.map(|name| std::env::var(name).unwrap_or_default()))
+    })
+}
+
+/// Returns whether the first variable that is set names a locale without UTF-8.
+fn is_other_charset(variables: [String; 3]) -> bool {
+    let locale = variables.into_iter().find(|value| !value.is_empty()).map(|value| value.to_lowercase());
+    locale.is_some_and(|locale| !locale.contains("utf-8") && !locale.contains("utf8"))
+}
+
+/// Returns a text in the characters of the locale.
+pub(super) fn readable(text: &str) -> Cow<'_, str> {
+    if is_ascii_only() { render::ascii(text) } else { text.into() }
+}
+
+/// Writes text for people in the characters of the locale. A character that is not complete yet is kept for the next
+/// write.
+pub(super) struct Readable<W> {
+    inner: W,
+    is_ascii_only: bool,
+    incomplete: Vec<u8>,
+}
+
+impl<W: Write> Readable<W> {
+    pub(super) fn new(inner: W, is_ascii_only: bool) -> Self {
+        Readable { inner, is_ascii_only, incomplete: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Readable<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_ascii_only || (bytes.is_ascii() && self.incomplete.is_empty()) {
+            return self.inner.write(bytes);
+        }
+        let mut all = std::mem::take(&mut self.incomplete);
+        all.extend(bytes);
+        for chunk in all.utf8_chunks() {
+            self.inner.write_all(render::ascii(chunk.valid()).as_bytes())?;
+            // The beginning of a character at the end of the bytes may go on in the next write.
+            let is_at_end = std::ptr::eq(chunk.invalid().as_ptr_range().end, all.as_ptr_range().end);
+            match chunk.invalid() {
+                [] => {}
+                begun if is_at_end && begun.len() < 4 => self.incomplete = begun.to_vec(),
+                _ => self.inner.write_all(b"?")?,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Returns standard error for messages to people.
+pub(super) fn stderr() -> Readable<StderrLock<'static>> {
+    Readable::new(io::stderr().lock(), is_ascii_only())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_decides() {
+        for (all, ctype, lang, ascii) in [
+            ("", "", "", false),
+            ("C", "", "en_US.UTF-8", true),
+            ("", "POSIX", "en_US.UTF-8", true),
+            ("", "", "de_DE.ISO-8859-1", true),
+            ("", "", "de_DE.utf8", false),
+            ("C.UTF-8", "", "C", false),
+        ] {
+            assert_eq!(
+                is_other_charset([all, ctype, lang].map(str::to_owned)),
+                ascii,
+                "{all} {ctype} {lang}"
+            );
+        }
+    }
+
+    /// A character that two writes share is one character.
+    #[test]
+    fn characters_may_be_written_in_parts() {
+        let text = "a×b…".as_bytes();
+        for at in 0..text.len() {
+            let mut written = Readable::new(Vec::new(), true);
+            written.write_all(&text[..at]).unwrap();
+            written.write_all(&text[at..]).unwrap();
+            assert_eq!(String::from_utf8(written.inner).unwrap(), "axb~", "{at}");
+        }
+        let mut written = Readable::new(Vec::new(), true);
+        written.write_all(b"a\xffb").unwrap();
+        assert_eq!(written.inner, b"a?b");
+        let mut written = Readable::new(Vec::new(), false);
+        written.write_all(text).unwrap();
+        assert_eq!(written.inner, text);
+    }
+}

@@ -1,0 +1,52 @@
+//! ASCII in place of typographic characters, for a terminal whose locale has no other characters.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthChar;
+
+/// Returns a text in ASCII. Each character becomes as many characters as it has columns, so that tables stay aligned,
+/// except for the mark of an enumeration that goes on. A character without a counterpart becomes `?`, as in `ls`.
+#[must_use]
+pub fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii() => shown.push(c),
+            '…' if shown.ends_with(", ") => shown.push_str("..."),
+            '…' => shown.push('~'),
+            '─' | '–' | '—' => shown.push('-'),
+            '×' => shown.push('x'),
+            '·' | '•' => shown.push('*'),
+            '‘' | '’' => shown.push('\''),
+            '“' | '”' => shown.push('"'),
+            '→' => shown.push('>'),
+            c => shown.extend(std::iter::repeat_n('?', c.width().unwrap_or(0))),
+        }
+    }
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    #[test]
+    fn each_character_keeps_its_columns() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("nginx ×4", "nginx x4"),
+            ("─── python3 -m …", "--- python3 -m ~"),
+            ("‘a’ → “b”", "'a' > \"b\""),
+            ("é数据", "?????"),
+        ] {
+            assert_eq!(ascii(text), shown);
+            assert_eq!(shown.width(), text.width(), "{text}");
+        }
+        assert_eq!(ascii("any, public, …"), "any, public, ...");
+    }
+}
