@@ -64,7 +64,7 @@ pub struct Exposed {
     /// The deciding setting, if the evidence is the configuration file.
     pub configuration: Option<ConfiguredAccess>,
     /// The setting that closes the service.
-    pub remedy: &'static str,
+    pub remedy: String,
     /// The techniques of MITRE ATT&CK.
     pub attack: Vec<&'static str>,
     /// The severity from the table of dangerous services.
@@ -113,7 +113,7 @@ impl Exposed {
     /// Returns the setting that closes the service.
     #[must_use]
     pub fn closing(&self) -> String {
-        let fix = format!("Fix: {}", sentence(self.remedy));
+        let fix = format!("Fix: {}", sentence(&self.remedy));
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
         let says = match clients {
             AdmittedClients::Local => "refuses clients from other machines",

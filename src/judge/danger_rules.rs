@@ -42,10 +42,10 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
             // A published port says nothing about the port of the service behind it.
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
-            let dangers = subject
-                .processes
-                .iter()
-                .filter_map(|process| Some((process, danger(process, entry, chosen_by_kernel)?)));
+            let dangers = subject.processes.iter().filter_map(|process| {
+                let chosen_by_kernel = chosen_by_kernel && !names_port(process, port);
+                Some((process, danger(process, entry, chosen_by_kernel)?))
+            });
             // `max_by_key` returns the last of several equal elements, but the first process must count.
             let (process, danger) = dangers.rev().max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
@@ -71,7 +71,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
         encryption,
         basis,
         configuration,
-        remedy,
+        remedy: remedy.replace("{port}", &port.to_string()),
         attack: attack.split(',').filter(|technique| !technique.is_empty()).collect(),
         severity: match subject.reach.map(|reach| reach.kind) {
             // One rule stands between the service and everyone.
@@ -141,6 +141,13 @@ fn as_configured(
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
+}
+
+/// Returns whether the command line contains this port as a number: then the kernel did not choose it.
+fn names_port(process: &IdentifiedProcess<'_>, port: u16) -> bool {
+    let port = port.to_string();
+    let arguments = process.process.cmdline.iter().skip(1);
+    arguments.flat_map(|argument| argument.split(|c: char| !c.is_ascii_digit())).any(|number| number == port)
 }
 
 fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool) -> Option<Danger> {

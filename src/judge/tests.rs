@@ -95,7 +95,7 @@ fn usual_programs_make_a_port_unremarkable() {
         ("tcp/127.0.0.1:10249", vec![("kube-proxy", "/usr/bin/kube-proxy", "")], vec![], Some("kube-proxy")),
         ("tcp/127.0.0.1:10249", vec![PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX], vec![], Some("nginx")),
-        ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["unexplained"], None),
+        ("tcp/127.0.0.1:4", vec![("nginx", "/tmp/x", "")], vec!["masquerading", "unexplained"], None),
         // One unknown program among the processes restores the finding, and so does a process that could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
@@ -208,8 +208,12 @@ fn an_impostor_is_reported_with_its_evidence() {
         let (findings, usual) =
             judged(local, Owner::Held(vec![7].into()), vec![program_process(7, "sshd", exe, "sshd: x")]);
         assert_eq!(usual, None);
-        assert_eq!(findings[0].severity, severity);
-        let Impostor { service, expected, found, why, .. } = Impostor::of(&findings[0].evidence).unwrap();
+        // An interpreter that claims to be a server is a finding of its own.
+        let claims = findings.iter().find(|finding| finding.flag().code() == "masquerading").unwrap();
+        assert_eq!(claims.severity, Severity::Critical);
+        let finding = findings.iter().find(|finding| finding.flag().code() == "impostor").unwrap();
+        assert_eq!(finding.severity, severity);
+        let Impostor { service, expected, found, why, .. } = Impostor::of(&finding.evidence).unwrap();
         assert_eq!(*service, "ssh");
         assert!(expected.contains(&"sshd") && why.contains("passwords"));
         assert_eq!((found[0].pid, found[0].rests_on), (7, RestsOn::Exe));

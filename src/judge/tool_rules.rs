@@ -166,18 +166,31 @@ fn false_script(process: &Process) -> Option<&str> {
     process.script.as_ref().filter(|script| script.is_program).map(|script| script.path.as_str())
 }
 
-/// Returns the well-known server whose name a process claims, if the program file has another name and a user can
-/// replace the file.
+/// Returns the well-known server whose name a process claims, although it is another program: the program file has
+/// another name, and a user can replace the file or no table knows its name; or an interpreter claims the name of a
+/// server that no known script of it uses.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
-    if process.is_interpreted() || !process.is_replaceable() {
-        return None;
-    }
-    let first = one.cmdline.first()?;
-    let claimed = first.split([' ', ':']).next()?.rsplit('/').next()?;
     let file = process.program_name()?;
+    let title = one.cmdline.first().and_then(|first| first.split([' ', ':']).next()?.rsplit('/').next());
+    let is_suspect = if process.is_interpreted() {
+        !process.is_known()
+    } else {
+        process.is_replaceable()
+            || !(is_of_package(one) || MULTI_CALL.contains(&file) || programs::is_listed(file))
+    };
+    // Interpreters give their threads names too, and the name of a script may be that of a server.
+    let thread = one.name.as_deref().filter(|_| !process.is_interpreted());
+    let mut names = title.into_iter().chain(thread);
     // A file whose name begins with the claimed name (`redis-server-7.2`) is the same program.
-    (!file.starts_with(claimed) && programs::serves_a_guarded_port(claimed)).then_some(claimed)
+    names.find(|name| is_suspect && !file.starts_with(name) && programs::serves_a_guarded_port(name))
+}
+
+/// Programs that do the work of many others, by the name that starts them.
+const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
+
+fn is_of_package(process: &Process) -> bool {
+    process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Package)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use regex_lite::{Regex, RegexBuilder};
 use super::program_names::{interpreter, names_of};
 use super::script_names::{Command, commands, options};
 use crate::model::LONGEST_COMMAND_LINE;
+use crate::model::interpreter::{InterpreterCommand, parse_command};
 
 /// The names and the command line of one process.
 #[derive(Clone, Debug)]
@@ -30,6 +31,31 @@ pub(crate) struct CommandLine<'p> {
     line: Cow<'p, str>,
     /// Whether the end of the command line is missing.
     pub(super) is_cut: bool,
+    /// Whether an interpreter runs code that is in no file: code on its command line or from standard input.
+    pub(super) runs_typed_code: bool,
+}
+
+/// Interpreters that read code from standard input if their command line names none.
+const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
+/// Interpreters that run code on their command line, by the names of their files.
+const RUN_TYPED_CODE: [&str; 10] =
+    ["python", "pypy", "node", "nodejs", "perl", "ruby", "php", "lua", "luajit", "tclsh"];
+
+/// Returns whether an interpreter runs code that is in no file. A process that wrote a title over its command line
+/// does not show what it runs.
+fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
+    let Some(started_as) = arguments.first().and_then(|first| first.rsplit('/').next()) else { return false };
+    let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
+    let is_title = started_as.contains([' ', ':']) || bare(started_as) != bare(file);
+    match parse_command(file, arguments) {
+        Some(InterpreterCommand::Code(_)) => RUN_TYPED_CODE.contains(&bare(file)),
+        Some(InterpreterCommand::Nothing) => {
+            // The interactive debugger of Node.js has a row of its own.
+            let debugs = arguments.iter().any(|argument| argument.starts_with("--inspect"));
+            !is_title && !debugs && interpreter(file).is_some_and(|name| READ_STANDARD_INPUT.contains(&name))
+        }
+        _ => false,
+    }
 }
 
 impl<'p> CommandLine<'p> {
@@ -56,6 +82,7 @@ impl<'p> CommandLine<'p> {
             options: interpreter.map(|name| options(name, arguments)).unwrap_or_default(),
             line,
             is_cut,
+            runs_typed_code: runs_typed_code(file, arguments),
         }
     }
 

@@ -249,6 +249,12 @@ pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> 
     called.filter_map(|(_, line)| ListedProgram::parse(line))
 }
 
+/// Returns whether the table has a program whose file has this name.
+#[must_use]
+pub fn is_listed(name: &str) -> bool {
+    programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
+}
+
 /// Returns the programs with this process name, as the kernel cuts it.
 pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)

@@ -86,6 +86,14 @@ fn severity(name: &str) -> Severity {
     Severity::ALL.into_iter().find(|severity| severity.name() == name).unwrap_or(Severity::Warning)
 }
 
+/// An interpreter whose code is in no file: a person typed it, or another program passed it on.
+const TYPED_CODE: AdHocTool = AdHocTool {
+    used_for: AdHocUse::Listen,
+    beyond_loopback: Severity::Warning,
+    on_loopback: Severity::Notice,
+    is_shell: false,
+};
+
 /// Returns the use of a tool for a short task; `None` if the program is not such a tool. The first row that matches
 /// decides.
 #[must_use]
@@ -93,8 +101,11 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
     let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/ad-hoc.tsv")));
     let mut rows = rows.of(command).map(|(row, _)| row);
-    let [programs, _, used_for, beyond, loopback] =
-        rows.find(|row| row[1].is_empty() || command.matches(row[1]))?;
+    let Some([programs, _, used_for, beyond, loopback]) =
+        rows.find(|row| row[1].is_empty() || command.matches(row[1]))
+    else {
+        return command.runs_typed_code.then_some(TYPED_CODE);
+    };
     // The missing part of a cut command line may be more dangerous than the part that was read.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };

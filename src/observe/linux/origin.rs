@@ -6,8 +6,8 @@
 //! A group that may write counts as a user, except a group of administrators ([`ADMINISTRATORS`]): a file or
 //! directory of `root:www-data` with mode 0775 is only as safe as the web server. So does a user or group to which an
 //! access control list gives write access. In a sticky directory a group cannot replace the files of other users. A
-//! world-writable directory counts as open even if it is sticky, because any user could have created the file in it,
-//! unless the directory lies in a private directory of a user.
+//! world-writable directory counts as open even if it is sticky, because any user could have created the file in it.
+//! What lies below a directory that others cannot enter is only open to those who can.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -43,8 +43,19 @@ pub(super) struct DirectoriesAbove {
     pub user: Option<(String, Option<u32>)>,
     /// The user who mounted the FUSE file system that contains the file.
     mounted_by: Option<u32>,
+    /// The users who can enter every directory above the file; `None` if any user can.
+    entrants: Option<Entrants>,
     /// Whether every directory could be checked.
     complete: bool,
+}
+
+/// The users who can enter a directory that is not open to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrants {
+    /// Root alone.
+    Root,
+    /// This user, or a group or several users.
+    User(Option<u32>),
 }
 
 impl DirectoriesAbove {
@@ -123,14 +134,20 @@ impl Origins {
         }
         let shown = || String::from_utf8_lossy(path).into_owned();
         let mode = Mode::from_raw_mode(file.st_mode);
-        let open = if mode.contains(Mode::WOTH) { Some(shown()) } else { above.open.first().cloned() };
+        let is_open = mode.contains(Mode::WOTH);
+        let open = above.open.first().cloned();
+        let open = if is_open && above.entrants.is_none() { Some(shown()) } else { open };
         if let Some(writable) = open {
             return Some(Origin { writable: Some(writable), ..Origin::of(OriginKind::Open) });
         }
         if !above.complete || file.st_uid == OVERFLOW {
             return None;
         }
-        let writer = self.writer(tree, &tree.below_root(path)?, &file).map(|uid| (shown(), uid));
+        let writer = match above.entrants {
+            Some(Entrants::User(uid)) if is_open => Some(uid),
+            _ => self.writer(tree, &tree.below_root(path)?, &file),
+        };
+        let writer = writer.map(|uid| (shown(), uid));
         Some(of_writer(tree, writer.or(above.user)))
     }
 
@@ -185,6 +202,20 @@ impl Origins {
         }
     }
 
+    /// Returns who can enter a directory that others cannot enter.
+    fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
+        let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
+        let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);
+        match stat.st_uid {
+            OVERFLOW => None,
+            // An access control list can let in any users.
+            _ if has_group && acl::read(tree, path).is_some() => Some(Entrants::User(None)),
+            0 if has_group && is_other(stat.st_gid) => Some(Entrants::User(None)),
+            0 => Some(Entrants::Root),
+            uid => Some(Entrants::User(Some(uid))),
+        }
+    }
+
     fn administrators(&self) -> &[u32] {
         self.administrators.get_or_init(|| {
             let text = slurp("/etc/group", 4096, LONGEST_GROUPS).unwrap_or_default();
@@ -208,7 +239,7 @@ impl Origins {
         const ANYONE: Mode = Mode::WOTH.union(Mode::XOTH);
         let mut above = DirectoriesAbove { complete: true, ..DirectoriesAbove::default() };
         let mut device = None;
-        let (mut is_in_sticky, mut is_private) = (false, false);
+        let mut is_in_sticky = false;
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for (depth, end) in ends.enumerate() {
             let directory = &path[..end];
@@ -249,11 +280,18 @@ impl Origins {
                 && !mode.intersects(Mode::RWXG | Mode::RWXO)
             {
                 // No other user can enter the directory, and in a sticky directory no other user can replace it.
-                is_private = true;
                 above.open.pop();
             }
+            let stays_open = mode.contains(Mode::XOTH) || !above.open.is_empty();
+            if !stays_open && above.entrants != Some(Entrants::Root) {
+                above.entrants = self.entrants(tree, &below_root, &stat);
+            }
             is_in_sticky = is_open && mode.contains(Mode::SVTX);
-            if is_open && !is_private {
+            if is_open && let Some(entrants) = above.entrants {
+                if let (Entrants::User(uid), None) = (entrants, &above.user) {
+                    above.user = Some((shown(), uid));
+                }
+            } else if is_open {
                 above.open.push(shown());
             } else if stat.st_uid == OVERFLOW {
                 above.complete = false;
@@ -413,6 +451,20 @@ mod tests {
         place(&root.path().join("sticky/private/open"), 0o777, true);
         place(&root.path().join("sticky/private/open/x"), 0o755, false);
         assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
+        // Nobody except root, or except the owner or the group, can enter a directory above.
+        for (name, mode, uid, gid, origin) in [
+            ("of-root-alone", 0o700, 0, 0, OriginKind::System),
+            ("of-a-user", 0o750, 1000, 1000, OriginKind::User),
+            ("of-a-group", 0o750, 0, 1000, OriginKind::User),
+            ("of-all", 0o711, 0, 0, OriginKind::Open),
+        ] {
+            let directory = root.path().join(name);
+            place(&directory.join("open"), 0o777, true);
+            place(&directory.join("open/x"), 0o757, false);
+            place(&directory, mode, true);
+            chown(&directory, Some(uid), Some(gid)).unwrap();
+            assert_eq!(uid_of(&format!("/{name}/open/x")).0, origin, "{name}");
+        }
         assert_eq!(in_sticky("shared", 0o755, 1000).0, OriginKind::Open);
         assert_eq!(in_sticky("of-root", 0o700, 0).0, OriginKind::Open);
     }
