@@ -105,7 +105,7 @@ fn samples() -> Vec<Evidence> {
                 setting: "no requirepass".to_owned(),
                 clients: AdmittedClients::Anyone,
             }),
-            remedy: "bind 127.0.0.1",
+            remedy: "bind 127.0.0.1".to_owned(),
             attack: vec!["T1190"],
             severity,
         }
