@@ -88,13 +88,26 @@ impl FindingKind for WritableExecutable {
     }
 }
 
-/// The program file is gone or was replaced.
+/// A process and the script that it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunningScript {
+    /// The process.
+    #[serde(flatten)]
+    pub running: RunningProgram,
+    /// The path of the script, jar or class path.
+    pub script: String,
+}
+
+/// The program file or the script is gone, or the program file was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeletedExecutable {
     /// Processes whose file was replaced: another file is at its path.
     pub replaced: Vec<RunningProgram>,
     /// Processes whose file is gone: no file is at its path.
     pub gone: Vec<RunningProgram>,
+    /// Interpreters whose script is gone. The interpreter read the script once, so a new script at the path cannot be
+    /// distinguished from the old one.
+    pub scripts: Vec<RunningScript>,
 }
 
 impl FindingKind for DeletedExecutable {
@@ -103,7 +116,7 @@ impl FindingKind for DeletedExecutable {
         family: FindingFamily::File,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
-        description: "the running program file was deleted, or replaced by an upgrade",
+        description: "the running program file or script was deleted, or replaced by an upgrade",
         why: "After an upgrade, the process still runs the old file, without the fixes. If its path no \
             longer exists, someone may have removed the program on purpose.",
         remedy: "if the program file no longer exists, find out why; then restart the service",
@@ -111,7 +124,7 @@ impl FindingKind for DeletedExecutable {
 
     /// The severity is lower for an upgrade, which leaves another file at the path.
     fn severity(&self) -> Severity {
-        if self.gone.is_empty() { Severity::Notice } else { Self::INFO.severity }
+        if self.gone.is_empty() && self.scripts.is_empty() { Severity::Notice } else { Self::INFO.severity }
     }
 
     fn sentence(&self) -> String {
@@ -124,6 +137,14 @@ impl FindingKind for DeletedExecutable {
         }
         if !self.gone.is_empty() {
             said.push(format!("The program file was deleted: {}.", RunningProgram::list(&self.gone)));
+        }
+        if !self.scripts.is_empty() {
+            let scripts: Vec<String> = self
+                .scripts
+                .iter()
+                .map(|RunningScript { running, script }| format!("{script}, which {} runs", running.text()))
+                .collect();
+            said.push(format!("The script was deleted: {}.", first_of(&scripts, FEW)));
         }
         said.join(" ")
     }

@@ -1,8 +1,8 @@
 //! The sentence of each finding.
 
 use super::file::{
-    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
-    WritableProgram,
+    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunningScript, RunsFromMemory,
+    WritableExecutable, WritableProgram,
 };
 use super::identity::{FittingName, Impostor, UnknownProcess};
 use super::policy::{Missing, Unexpected};
@@ -141,15 +141,21 @@ fn sentences_about_identity() {
 
 #[test]
 fn sentences_about_files() {
+    let script = || RunningScript { running: running(9, "/c"), script: "/srv/x.py".to_owned() };
     assert_eq!(
-        say(DeletedExecutable { replaced: vec![running(7, "/a")], gone: vec![running(8, "/b")] }),
-        "The program file was replaced while the program runs, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b)."
+        say(DeletedExecutable {
+            replaced: vec![running(7, "/a")],
+            gone: vec![running(8, "/b")],
+            scripts: vec![script()]
+        }),
+        "The program file was replaced while the program runs, for example by an upgrade: server (pid 7, /a). The program file was deleted: server (pid 8, /b). The script was deleted: /srv/x.py, which server (pid 9, /c) runs."
     );
-    for (replaced, gone, severity) in [
-        (vec![running(7, "/a")], vec![], Severity::Notice),
-        (vec![running(7, "/a")], vec![running(8, "/b")], Severity::Warning),
+    for (replaced, gone, scripts, severity) in [
+        (vec![running(7, "/a")], vec![], vec![], Severity::Notice),
+        (vec![running(7, "/a")], vec![running(8, "/b")], vec![], Severity::Warning),
+        (vec![], vec![], vec![script()], Severity::Warning),
     ] {
-        assert_eq!(Finding::new(DeletedExecutable { replaced, gone }).severity, severity);
+        assert_eq!(Finding::new(DeletedExecutable { replaced, gone, scripts }).severity, severity);
     }
     assert_eq!(
         say(RunsFromMemory { found: vec![running(7, "/memfd:x")] }),

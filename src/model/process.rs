@@ -245,14 +245,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the path of the program file is reliable: it names the same file on the observer's machine, or
-    /// a file that only root can have put there. Root makes the containers and system services that have their own
+    /// Returns whether the paths of the program file and of the script are reliable: each names the same file on the
+    /// observer's machine, or a file that only root can have put there. Root makes the containers and system services that have their own
     /// root directory. A user can make a root directory with any file at any path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));
         let is_service = self.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"));
-        self.origin.as_ref().is_none_or(|origin| {
+        let script = self.script.as_ref().and_then(|script| script.origin.as_ref());
+        self.origin.iter().chain(script).all(|origin| {
             origin.kind != OriginKind::Elsewhere
                 && (!origin.is_in_other_tree
                     || is_roots(&self.container)

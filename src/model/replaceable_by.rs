@@ -33,7 +33,7 @@ impl ReplaceableBy {
     #[must_use]
     pub fn of_script(script: &Script) -> Self {
         match script.origin.as_ref().map(|origin| origin.kind) {
-            Some(OriginKind::Open | OriginKind::Memory) => ReplaceableBy::Anyone,
+            Some(OriginKind::Open | OriginKind::Memory | OriginKind::Elsewhere) => ReplaceableBy::Anyone,
             Some(OriginKind::User) => ReplaceableBy::User,
             Some(OriginKind::Package | OriginKind::System) if !script.is_program => ReplaceableBy::Root,
             _ => ReplaceableBy::Unknown,

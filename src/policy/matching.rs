@@ -241,9 +241,7 @@ const CONDITIONS: [Condition; 11] = [
         name: "what it runs",
         asks: by_runs,
         wanted: |rule| texts(&rule.runs),
-        found: |listener| {
-            each_once(listener.processes.iter().filter_map(|p| Some(RunTarget::of(p).text()?.to_owned())))
-        },
+        found: |listener| each_once(listener.processes.iter().filter_map(|process| shown_target(process))),
     },
     Condition {
         name: "unit",
@@ -333,6 +331,7 @@ fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_c
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
         && !is_elsewhere(process)
+        && !runs_script_elsewhere(process)
         && (names_container || process.has_trusted_path());
     let names_directory = !glob.as_str().starts_with(['*', '?', '[', '{']);
     is_at_path
@@ -344,11 +343,27 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
+/// Returns what an interpreter runs, and the reason why a rule for that path may not match the script.
+fn shown_target(process: &Process) -> Option<String> {
+    let target = RunTarget::of(process).text()?.to_owned();
+    Some(match () {
+        () if runs_script_elsewhere(process) => format!("{target} (another file, mounted there)"),
+        () if !process.has_trusted_path() => format!("{target} (in another root directory)"),
+        () => target,
+    })
+}
+
+fn runs_script_elsewhere(process: &Process) -> bool {
+    let origin = process.script.as_ref().and_then(|script| script.origin.as_ref());
+    origin.is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
+}
+
 /// Returns the path of a program file, and the reason why a rule for that path may not match the file.
 fn shown_executable(process: &Process, exe: &Exe) -> String {
     let path = &exe.path;
     match ReplaceableBy::of_file(process) {
         _ if is_elsewhere(process) => format!("{path} (another file, mounted there)"),
+        _ if runs_script_elsewhere(process) => format!("{path} (its script is another file, mounted there)"),
         _ if !process.has_trusted_path() => format!("{path} (in another root directory)"),
         _ if exe.state == ExeState::Memfd => format!("{path} (in memory)"),
         ReplaceableBy::Root => path.clone(),
@@ -361,6 +376,15 @@ fn shown_executable(process: &Process, exe: &Exe) -> String {
 fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.runs.is_empty() {
         return Answer::Yes;
+    }
+    // Like the path of a program file, the path of a script stands for the file at this path on this machine.
+    let names_container = !rule.containers.is_empty();
+    if listener
+        .processes
+        .iter()
+        .any(|process| runs_script_elsewhere(process) || !(names_container || process.has_trusted_path()))
+    {
+        return Answer::No;
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),

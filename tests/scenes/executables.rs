@@ -21,6 +21,7 @@ pub const SCENES: &[Scene] = &[
     ("rules_replaced_under_a_jailed_server", replaced_under_a_jail),
     ("rules_deleted_in_a_detached_mount", deleted_in_a_detached_mount),
     ("rules_code_that_was_loaded", loaded_code),
+    ("rules_deleted_scripts", deleted_scripts),
     ("rules_memfd", memfd),
     ("rules_world_writable_directories", world_writable),
     ("rules_world_writable_in_another_mount_namespace", world_writable_elsewhere),
@@ -134,6 +135,35 @@ fn loaded_code(lab: &Lab) -> Outcome {
         same!(script, code.map(|path| path.to_str().unwrap()), "{report:#}");
         same!(flag(on_port(&report, port)?, "masquerading").is_null(), true);
     }
+    Ok(())
+}
+
+/// Scripts that are gone. A world-writable directory decides even then; a shell reads its script while it runs.
+fn deleted_scripts(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let mut servers = Vec::new();
+    for (directory, mode, port) in [("closed", 0o755, 8941), ("open", 0o777, 8942)] {
+        let script = lab.directory_of_mode(directory, mode)?.join("server.sh");
+        let started = script.with_extension("started");
+        fs::write(&script, format!(": >{}; sleep 600; exit", started.display()))?;
+        let mut shell = std::process::Command::new("/bin/sh");
+        servers.push(Server::spawn(shell.arg(&script).stdin(tcp(&format!("0.0.0.0:{port}"))?))?);
+        for _ in 0..600 {
+            if started.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        fs::remove_file(&script)?;
+    }
+    let report = lab.json(&[])?;
+    let gone = flag(on_port(&report, 8941)?, "deleted-executable");
+    let script = gone["evidence"]["scripts"][0]["script"].as_str().unwrap_or_default();
+    same!(script.ends_with("/closed/server.sh"), true, "{report:#}");
+    same!(gone["severity"], "warning");
+    let open = flag(on_port(&report, 8942)?, "writable-executable");
+    let script = open["evidence"]["found"][0]["script"].as_str().unwrap_or_default();
+    same!(script.ends_with("/open/server.sh"), true, "{report:#}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The schema of evidence accepts the JSON of the program's own findings, and nothing else.
 
 use portolan::internals::findings::file::{
-    DeletedExecutable, RunsFromMemory, WritableExecutable, WritableProgram,
+    DeletedExecutable, RunningScript, RunsFromMemory, WritableExecutable, WritableProgram,
 };
 use portolan::internals::findings::identity::{
     AdHoc, Disguise, DualUse, FittingName, Impostor, Masquerading, ShellListener, Tool, Unfamiliar,
@@ -122,7 +122,12 @@ fn samples() -> Vec<Evidence> {
             severity: Severity::Critical,
         }
         .into(),
-        DeletedExecutable { replaced: vec![running()], gone: vec![running()] }.into(),
+        DeletedExecutable {
+            replaced: vec![running()],
+            gone: vec![running()],
+            scripts: vec![RunningScript { running: running(), script: "/srv/x.py".to_owned() }],
+        }
+        .into(),
         Sniffer {
             pid: 41,
             program: "xyzzy".to_owned(),

@@ -128,6 +128,13 @@ fn scripts_modules_and_destinations_are_identity() {
     let mut covered = nginx.clone();
     covered.processes[0].origin = Some(Origin::of(OriginKind::Elsewhere));
     assert_eq!(printed(&nginx, &covered), changed, "another file at the path");
+    let script =
+        |origin| Some(Script { path: "/srv/a.py".to_owned(), origin: Some(origin), is_program: false });
+    let mut before = running(python, "python3 /srv/a.py");
+    before.processes[0].script = script(Origin::of(OriginKind::System));
+    let mut after = before.clone();
+    after.processes[0].script = script(Origin::of(OriginKind::Elsewhere));
+    assert_eq!(printed(&before, &after), changed, "another script at the path");
 }
 
 type Row = (&'static str, Option<u32>, &'static [&'static str]);

@@ -2,8 +2,8 @@
 
 use super::subject::JudgedListener;
 use crate::findings::file::{
-    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunsFromMemory, WritableExecutable,
-    WritableProgram,
+    DeletedExecutable, ModifiedExecutable, ModifiedProgram, RunningScript, RunsFromMemory,
+    WritableExecutable, WritableProgram,
 };
 use crate::findings::{Evidence, RunningProgram};
 use crate::join::Entry;
@@ -28,7 +28,18 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
-    (!replaced.is_empty() || !gone.is_empty()).then(|| DeletedExecutable { replaced, gone }.into())
+    let scripts = deleted_scripts(subject.listener);
+    (!replaced.is_empty() || !gone.is_empty() || !scripts.is_empty())
+        .then(|| DeletedExecutable { replaced, gone, scripts }.into())
+}
+
+fn deleted_scripts(entry: &Entry) -> Vec<RunningScript> {
+    let found = programs(entry).filter_map(|(process, exe)| {
+        let script = process.script.as_ref()?;
+        let is_deleted = script.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Deleted);
+        is_deleted.then(|| RunningScript { running: running(process, exe), script: script.path.clone() })
+    });
+    found.collect()
 }
 
 /// Decides `modified-executable`. A file without a checksum in its package is not judged.

@@ -104,7 +104,7 @@ fn evidence_distinguishes_an_upgrade_from_a_loss() {
         ..program_process(8, "b", "", "")
     });
     let findings = found(socket("tcp/127.0.0.1:80", Owner::Held(vec![7, 8].into())), processes);
-    let DeletedExecutable { replaced, gone } = DeletedExecutable::of(&findings[0].evidence).unwrap();
+    let DeletedExecutable { replaced, gone, .. } = DeletedExecutable::of(&findings[0].evidence).unwrap();
     assert_eq!((replaced[0].pid, replaced[0].exe.as_str(), replaced.len()), (7, "/usr/sbin/a", 1));
     assert_eq!((gone[0].pid, gone[0].exe.as_str(), gone.len()), (8, "/srv/b", 1));
 }
@@ -133,6 +133,27 @@ fn a_script_that_any_user_can_replace_is_named() {
         let found = findings.first().and_then(|finding| WritableExecutable::of(&finding.evidence));
         let script = found.and_then(|evidence| evidence.found[0].script.as_deref());
         assert_eq!(script, named.then_some("/srv/x.py"), "{name}");
+    }
+}
+
+#[test]
+fn a_deleted_script_is_judged_like_a_deleted_program() {
+    for (local, kind, severity) in [
+        ("tcp/0.0.0.0:80", OriginKind::Deleted, Some(Severity::Warning)),
+        ("tcp/127.0.0.1:80", OriginKind::Deleted, Some(Severity::Notice)),
+        ("tcp/0.0.0.0:80", OriginKind::System, None),
+    ] {
+        let mut processes = running(exe("/usr/bin/python3", ExeState::Present, Some(&[])));
+        let origin = Some(Origin::of(kind));
+        processes[0].script = Some(Script { path: "/srv/x.py".to_owned(), origin, is_program: false });
+        let findings = found(socket(local, Owner::Held(vec![7].into())), processes);
+        let wanted: Vec<_> = severity.map(|severity| ("deleted-executable", severity)).into_iter().collect();
+        assert_eq!(codes(&findings), wanted, "{local} {kind:?}");
+        if severity.is_some() {
+            let DeletedExecutable { replaced, gone, scripts } =
+                DeletedExecutable::of(&findings[0].evidence).unwrap();
+            assert_eq!((replaced.len(), gone.len(), scripts[0].script.as_str()), (0, 0, "/srv/x.py"));
+        }
     }
 }
 

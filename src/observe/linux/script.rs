@@ -17,6 +17,8 @@ use crate::model::{Origin, OriginKind, Script};
 const CLASS_PATH: usize = 512;
 /// The maximum number of bytes that are read of an argument file of Java; a class path can have some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
+/// Directories whose files are descriptors of the process, such as `/dev/fd/63`: the shell passes code in this way.
+const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
 /// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element. Of
 /// modules of Python, only those in the working directory count.
@@ -32,22 +34,19 @@ pub(super) fn script(
         InterpreterCommand::File(path) => file(process, tree, path, origins),
         InterpreterCommand::ClassPath(elements, _) => {
             let elements = elements.into_iter().take(CLASS_PATH);
-            let scripts = elements.filter_map(|element| file(process, tree, element, origins));
-            // An element that does not exist is ignored, as Java does.
-            scripts.filter(exists).max_by_key(kind)
+            let elements: Vec<&str> = elements.collect();
+            let scripts =
+                elements.iter().filter_map(|element| existing_file(process, tree, element, origins));
+            // Java ignores an element that does not exist. If no element exists, the code was deleted.
+            let script = scripts.max_by_key(kind);
+            script.or_else(|| file(process, tree, elements.first()?, origins))
         }
         InterpreterCommand::Module(_) | InterpreterCommand::Code(_) => {
             let paths = modules_of_python(program, cmdline).into_iter();
-            let scripts = paths.filter_map(|path| file(process, tree, &path, origins));
-            scripts.filter(exists).max_by_key(kind)
+            paths.filter_map(|path| existing_file(process, tree, &path, origins)).max_by_key(kind)
         }
         InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
-}
-
-/// Returns whether the file exists: an element of a class path or a possible path of a module may not exist.
-fn exists(script: &Script) -> bool {
-    script.origin.as_ref().is_some_and(|origin| origin.kind != OriginKind::Deleted)
 }
 
 fn kind(script: &Script) -> Option<OriginKind> {
@@ -138,11 +137,48 @@ fn located(process: &OwnedFd, tree: &Tree, path: &str) -> Option<(Tree, Vec<u8>)
 
 /// Returns the file at `path`, as the process wrote the path, and who can replace the file.
 pub(super) fn file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
+    existing_file(process, tree, path, origins).or_else(|| {
+        let (root, whole) = located(process, tree, path)?;
+        let origin = of_missing(&root, path, origins);
+        Some(Script { path: String::from_utf8_lossy(&whole).into_owned(), origin, is_program: false })
+    })
+}
+
+/// Returns the same as [`file`], but `None` if there is no file at the path.
+fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (root, whole) = located(process, tree, path)?;
-    // The process may have changed its working directory, so a relative path that leads to no file proves nothing.
-    let missing = path.starts_with('/').then_some(OriginKind::Deleted);
-    let found = of_link(tree, &root, &whole, missing, origins);
-    Some(found.called(String::from_utf8_lossy(&whole).into_owned()))
+    let found = match of_link(tree, &root, &whole, origins) {
+        // The path may have changed between the two reads of the file.
+        Some(found) if found.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere) => {
+            of_link(tree, &root, &whole, origins)
+        }
+        found => found,
+    };
+    // A process may have changed its root directory after it read the script.
+    let found = found.or_else(|| {
+        let has_changed_root = path.starts_with('/') && runs_outside_root(process);
+        has_changed_root.then(|| of_link(tree, tree, &whole, origins)).flatten()
+    });
+    Some(found?.called(String::from_utf8_lossy(&whole).into_owned()))
+}
+
+/// Returns whether the program file of a process lies outside its root directory.
+fn runs_outside_root(process: &OwnedFd) -> bool {
+    let link = |name| readlinkat(process, name, Vec::new()).ok().map(std::ffi::CString::into_bytes);
+    let (Some(exe), Some(root)) = (link("exe"), link("root")) else { return false };
+    let root = root.strip_suffix(b"/").unwrap_or(&root);
+    !exe.strip_prefix(root).is_some_and(|below| below.starts_with(b"/"))
+}
+
+/// Returns the origin of a file that does not exist. It was deleted, so the directories above it show whether any user
+/// could have put it there. A relative path proves nothing, because the process may have changed its working directory,
+/// and neither does the name of a descriptor.
+fn of_missing(root: &Tree, path: &str, origins: &mut Origins) -> Option<Origin> {
+    if !path.starts_with('/') || DESCRIPTORS.iter().any(|directory| path.starts_with(directory)) {
+        return None;
+    }
+    let open = origins.of_removed(root, path.as_bytes()).filter(|origin| origin.kind == OriginKind::Open);
+    Some(open.unwrap_or(Origin::of(OriginKind::Deleted)))
 }
 
 /// The known facts about the file at a path.
@@ -158,24 +194,19 @@ impl File {
 }
 
 /// Returns who can replace the file at a path below `root` that may contain symbolic links; users who can replace the
-/// links count too. `missing` is the result if there is no file.
-fn of_link(
-    tree: &Tree,
-    root: &Tree,
-    path: &[u8],
-    missing: Option<OriginKind>,
-    origins: &mut Origins,
-) -> File {
+/// links count too. `None` if there is no file.
+fn of_link(tree: &Tree, root: &Tree, path: &[u8], origins: &mut Origins) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let unknown = |origin| File { origin, is_program: false };
-    let Some(below_root) = root.below_root(path) else { return unknown(None) };
+    let unknown = Some(File { origin: None, is_program: false });
+    let Some(below_root) = root.below_root(path) else { return unknown };
     let file = match openat2(&*root.root, below_root, PATH_ONLY, Mode::empty(), resolve) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR) => return unknown(missing.map(Origin::of)),
-        Err(_) => return unknown(None),
+        Err(Errno::NOENT | Errno::NOTDIR) => return None,
+        Err(_) => return unknown,
     };
-    let Ok(stat) = fstat(&file) else { return unknown(None) };
-    File { origin: of_opened(tree, root, path, &file, &stat, origins), is_program: is_program(&file, &stat) }
+    let Ok(stat) = fstat(&file) else { return unknown };
+    let origin = of_opened(tree, root, path, &file, &stat, origins);
+    Some(File { origin, is_program: is_program(&file, &stat) })
 }
 
 fn of_opened(
@@ -187,16 +218,22 @@ fn of_opened(
     origins: &mut Origins,
 ) -> Option<Origin> {
     let found = readlinkat(CWD, link_to(file), Vec::new()).ok()?.into_bytes();
-    let resolved = origins.of(tree, &found, Some(stat))?;
+    let mut resolved = origins.of(tree, &found, Some(stat))?;
+    resolved.is_in_other_tree = origins.is_in_other_tree(tree, &found, stat);
     let written = origins.above(root, path)?;
     if resolved.kind < OriginKind::Open
         && let Some(directory) = written.open.first()
     {
-        return Some(Origin { writable: Some(directory.clone()), ..Origin::of(OriginKind::Open) });
+        return Some(Origin {
+            kind: OriginKind::Open,
+            writable: Some(directory.clone()),
+            uid: None,
+            ..resolved
+        });
     }
     match written.user {
         Some((directory, uid)) if resolved.kind < OriginKind::User => {
-            Some(Origin { writable: Some(directory), uid, ..Origin::of(OriginKind::User) })
+            Some(Origin { kind: OriginKind::User, writable: Some(directory), uid, ..resolved })
         }
         _ => Some(resolved),
     }

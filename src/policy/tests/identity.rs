@@ -101,6 +101,20 @@ fn what_an_interpreter_runs_is_a_condition() {
     let both = "executable = \"/usr/sbin/nginx\"\nruns = \"/srv/server.py\"";
     assert_eq!(allows(both, &web), Some(true), "the executable says which");
 
+    let mut covered = running(Some("/srv/server.py"));
+    let origin = Some(Origin::of(OriginKind::Elsewhere));
+    covered.processes[0].script =
+        Some(Script { path: "/srv/server.py".to_owned(), origin, is_program: false });
+    for conditions in ["runs = \"/srv/server.py\"", "executable = \"/usr/bin/python3.11\"", "runs = \"**\""] {
+        assert_eq!(
+            allows(conditions, &covered),
+            Some(false),
+            "{conditions}: another file is mounted over the script"
+        );
+    }
+    let (_, differs, _) = evidence("[[allow]]\nid = \"r\"\nruns = \"/srv/server.py\"", &covered);
+    assert_eq!(differs, ["what it runs is /srv/server.py (another file, mounted there), not /srv/server.py"]);
+
     let report = judge(running(Some("/srv/server.py")), Registry::embedded());
     let drafted = draft(&report);
     assert_eq!(drafted.rules[0].rule.runs, [Glob::new("/srv/server.py").unwrap()]);
