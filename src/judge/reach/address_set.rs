@@ -9,6 +9,9 @@ use crate::model::{Family, Network};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AddressSet(Arc<Vec<(u128, u128)>>);
 
+/// So many ranges are compared before the others are searched.
+const NEAR: usize = 8;
+
 /// Returns an address as a number.
 pub(super) fn number(address: IpAddr) -> u128 {
     match address {
@@ -67,8 +70,14 @@ impl AddressSet {
         }
         let (few, many) = if self.len() <= other.len() { (self, other) } else { (other, self) };
         let mut both = Vec::new();
+        let mut from = 0;
         for (first, last) in few.0.iter() {
-            let from = many.0.partition_point(|(_, end)| end < first);
+            // The next range is near if the sets have alike many.
+            let near = &many.0[from..many.len().min(from + NEAR)];
+            from += match near.iter().position(|(_, end)| end >= first) {
+                Some(at) => at,
+                None => near.len() + many.0[from + near.len()..].partition_point(|(_, end)| end < first),
+            };
             let overlapping = many.0[from..].iter().take_while(|(start, _)| start <= last);
             both.extend(overlapping.map(|(start, end)| (*start.max(first), *end.min(last))));
         }
@@ -221,6 +230,23 @@ mod tests {
             assert_eq!((sum, rest), (set(added), set(removed)), "{name}");
         }
         assert_eq!(set(&[(1, 2), (4, 9)]).count(), 8);
+    }
+
+    /// Sets with alike many ranges, and with many more than the other one.
+    #[test]
+    fn addresses_in_both_of_two_long_sets() {
+        let every =
+            |step: u128, count: u128| set(&(0..count).map(|n| (n * step, n * step + 2)).collect::<Vec<_>>());
+        for (one, other) in [((5, 100), (7, 70)), ((5, 1000), (301, 3)), ((5, 1000), (5, 1000))] {
+            let (one, other) = (every(one.0, one.1), every(other.0, other.1));
+            let has = |set: &AddressSet, address| {
+                set.0.iter().any(|(first, last)| (*first..=*last).contains(&address))
+            };
+            let both: Vec<u128> = (0..5100).filter(|n| has(&one, *n) && has(&other, *n)).collect();
+            let wanted = set(&both.into_iter().map(|n| (n, n)).collect::<Vec<_>>());
+            assert_eq!(AddressSet::of(one.and(&other).0.to_vec()), wanted);
+            assert_eq!(one.and(&other), other.and(&one));
+        }
     }
 
     #[test]

@@ -1,40 +1,11 @@
 //! Whether a packet meets the conditions of a rule: for which clients surely, and for which perhaps.
 
 use super::address_set::{AddressSet, number};
+use super::clients::Clients;
+use super::index::IndexedTable;
 use super::packet::{Packet, Value};
 use crate::model::Family;
-use crate::model::firewall::{
-    FilterCondition, FilterElement, FilterElements, FilterField, FilterTable, FilterValue,
-};
-
-/// The clients whose packets meet a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Clients {
-    None,
-    All,
-    /// It is not known which.
-    Unknown,
-    Some {
-        /// Those whose packets meet it.
-        sure: AddressSet,
-        /// Those whose packets may meet it, which contains `sure`.
-        may: AddressSet,
-    },
-}
-
-impl Clients {
-    /// Returns the clients whose packets do not meet the condition.
-    fn negated(self, family: Family) -> Self {
-        match self {
-            Clients::None => Clients::All,
-            Clients::All => Clients::None,
-            Clients::Unknown => Clients::Unknown,
-            Clients::Some { sure, may } => {
-                Clients::Some { sure: may.complement(family), may: sure.complement(family) }
-            }
-        }
-    }
-}
+use crate::model::firewall::{FilterCondition, FilterElement, FilterValue};
 
 /// The clients whose packets meet all conditions of a rule.
 #[derive(Clone, Debug)]
@@ -48,10 +19,10 @@ pub(super) struct Matched {
 }
 
 /// Returns which of these clients meet all conditions; `None` if none does.
-pub(super) fn matched(
-    conditions: &[FilterCondition],
+pub(super) fn matched<'f>(
+    conditions: &'f [FilterCondition],
     packet: &Packet,
-    table: &FilterTable,
+    table: &IndexedTable<'f>,
     live: &AddressSet,
 ) -> Option<Matched> {
     let (mut is_sure, mut is_usual, mut is_unusual) = (true, false, false);
@@ -86,15 +57,24 @@ enum Met {
     Unusual,
 }
 
-fn met(condition: &FilterCondition, packet: &Packet, table: &FilterTable) -> Met {
+fn met<'f>(condition: &'f FilterCondition, packet: &Packet, table: &IndexedTable<'f>) -> Met {
     Met::Clients(match condition {
         FilterCondition::In { fields, elements, negated } => {
-            let clients = with_value_in(fields, elements, packet, table);
-            match clients {
-                // A packet without the field meets neither a condition nor its opposite.
-                None => Clients::None,
-                Some(clients) if *negated => clients.negated(packet.family),
-                Some(clients) => clients,
+            let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
+            // A packet without the field meets neither a condition nor its opposite.
+            if values.contains(&Value::Absent) {
+                return Met::Clients(Clients::None);
+            }
+            let family = packet.family;
+            let find = || {
+                let Some(elements) = table.elements(elements) else { return Clients::Unknown };
+                let clients = with_value_in(elements, &values, family);
+                if *negated { clients.negated(family) } else { clients }
+            };
+            match values.as_slice() {
+                // For every packet of the family the same.
+                [Value::Client] => table.clients(condition, family, find),
+                _ => find(),
             }
         }
         FilterCondition::Masked { field, mask, value, negated } => match packet.bits(*field) {
@@ -117,39 +97,15 @@ fn met(condition: &FilterCondition, packet: &Packet, table: &FilterTable) -> Met
     })
 }
 
-/// Returns the elements of a set or map; `None` if they are not known.
-pub(super) fn elements<'t>(
-    elements: &'t FilterElements,
-    table: &'t FilterTable,
-) -> Option<&'t [FilterElement]> {
-    match elements {
-        FilterElements::Listed(listed) => Some(listed),
-        FilterElements::Named(name) => {
-            let set = table.sets.iter().find(|set| set.name == *name)?;
-            set.elements.as_deref().filter(|_| !set.is_changed_by_rules)
-        }
-    }
-}
-
-/// Returns the clients for which the fields have the values of an element; `None` if the packet lacks a field.
-fn with_value_in(
-    fields: &[FilterField],
-    of: &FilterElements,
-    packet: &Packet,
-    table: &FilterTable,
-) -> Option<Clients> {
-    let values: Vec<Value<'_>> = fields.iter().map(|field| packet.value(*field)).collect();
-    if values.contains(&Value::Absent) {
-        return None;
-    }
-    let Some(elements) = elements(of, table) else { return Some(Clients::Unknown) };
+/// Returns the clients for which fields with these values have those of an element.
+fn with_value_in(elements: &[FilterElement], values: &[Value<'_>], family: Family) -> Clients {
     let depends_on_client = values.contains(&Value::Client);
     let (mut sure, mut may) = (Vec::new(), Vec::new());
     let mut is_unknown = false;
     for element in elements {
-        match with_values_of(element, &values, packet.family) {
+        match with_values_of(element, values, family) {
             Clients::None => {}
-            Clients::All => return Some(Clients::All),
+            Clients::All => return Clients::All,
             Clients::Unknown => is_unknown = true,
             Clients::Some { sure: one, may: other } => {
                 one.push_to(&mut sure);
@@ -157,12 +113,12 @@ fn with_value_in(
             }
         }
     }
-    Some(match (is_unknown, depends_on_client) {
+    match (is_unknown, depends_on_client) {
         (true, false) => Clients::Unknown,
         (false, false) => Clients::None,
-        (true, true) => Clients::Some { sure: AddressSet::of(sure), may: AddressSet::all(packet.family) },
+        (true, true) => Clients::Some { sure: AddressSet::of(sure), may: AddressSet::all(family) },
         (false, true) => Clients::Some { sure: AddressSet::of(sure), may: AddressSet::of(may) },
-    })
+    }
 }
 
 /// Returns the clients for which the fields with these values match one element.

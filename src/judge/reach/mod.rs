@@ -5,9 +5,11 @@
 //! outcome depends on it, it is unknown.
 
 mod address_set;
+mod clients;
 mod conditions;
 mod constants;
 mod destinations;
+mod index;
 mod packet;
 mod path;
 #[cfg(test)]
@@ -22,10 +24,10 @@ use std::rc::Rc;
 use self::address_set::AddressSet;
 use self::constants::{Constants, family_of};
 use self::destinations::{Class, Classes};
+use self::index::IndexedTable;
 use self::packet::{Delivery, InterfaceName, Packet, Tracking};
 use self::path::{Base, Outcome, Path, Target};
 use self::text::ClassResult;
-use self::walk::IndexedTable;
 use crate::model::{Endpoint, Family, Firewall, Gap, Peer, Protocol, Reach, ReachKind, Socket, Stage, State};
 
 /// Rules that are visited at most for all ports of a namespace.
@@ -47,6 +49,8 @@ struct View<'f> {
     classes: Classes,
     steps: usize,
     known: HashMap<Key, Rc<Outcome<'f>>>,
+    /// The answers for sockets with the same outcomes, by the places of the outcomes in memory.
+    summaries: HashMap<Vec<(Class, *const Outcome<'f>)>, Reach>,
 }
 
 /// Packets with the same key have the same fate.
@@ -115,7 +119,16 @@ impl<'f> View<'f> {
         chains.sort_by_key(|(_, chain)| chain.base.as_ref().map(|base| (base.hook, base.priority)));
         let constants = Constants::of(firewall);
         let classes = Classes::of(firewall, &constants);
-        View { firewall, tables, chains, constants, classes, steps: MOST_STEPS, known: HashMap::new() }
+        View {
+            firewall,
+            tables,
+            chains,
+            constants,
+            classes,
+            steps: MOST_STEPS,
+            known: HashMap::new(),
+            summaries: HashMap::new(),
+        }
     }
 
     fn reach(&mut self, socket: &Socket, forwarded_to: Option<Peer>) -> Reach {
@@ -139,7 +152,9 @@ impl<'f> View<'f> {
             let outcome = self.outcome(socket, protocol, &class, forwarded_to);
             results.push(ClassResult { class, outcome });
         }
-        let reach = text::summary(&results, &self.classes, self.firewall);
+        let same = results.iter().map(|result| (result.class.clone(), Rc::as_ptr(&result.outcome)));
+        let summary = self.summaries.entry(same.collect());
+        let reach = summary.or_insert_with(|| text::summary(&results, &self.classes, self.firewall)).clone();
         if reach.kind != ReachKind::Filtered {
             return reach;
         }

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::address_set::AddressSet;
+use super::index::IndexedTable;
 use super::packet::{InterfaceName, Packet, Tracking};
-use super::walk::{Decision, IndexedTable, Walk};
+use super::walk::{Decision, Walk};
 use crate::model::Peer;
 use crate::model::firewall::{FilterChain, FilterHook};
 

@@ -4,101 +4,21 @@
 //! them at once, so a client can have several outcomes in the end, and then its outcome is not known. It is never
 //! missing in the true one.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::address_set::AddressSet;
-use super::conditions::{Clients, elements, matched, with_values_of};
+use super::clients::Clients;
+use super::conditions::{matched, with_values_of};
+use super::index::IndexedTable;
 use super::packet::{Packet, Tracking, Value};
 use crate::model::firewall::{
-    FilterAction, FilterChain, FilterCondition, FilterElement, FilterElements, FilterField, FilterTable,
-    FilterValue,
+    FilterAction, FilterChain, FilterElement, FilterElements, FilterField, FilterValue,
 };
 
 /// Chains call each other at most this deep (`NFT_JUMP_STACK_SIZE`, net/netfilter/nf_tables.h).
 const DEEPEST: usize = 16;
 /// Uncertain rules that are remembered for a report.
 const MOST_DOUBTS: usize = 32;
-/// A chain with more rules gets an index by destination.
-const INDEXED: usize = 32;
-
-/// A table with an index of its chains.
-#[derive(Debug)]
-pub(super) struct IndexedTable<'f> {
-    pub(super) table: &'f FilterTable,
-    chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
-}
-
-/// The rules of a long chain by the only destination or port to which they apply, and those for others.
-#[derive(Debug, Default)]
-struct ChainIndex {
-    by_address: HashMap<IpAddr, Vec<usize>>,
-    by_port: HashMap<u64, Vec<usize>>,
-    others: Vec<usize>,
-}
-
-impl<'f> IndexedTable<'f> {
-    pub(super) fn new(table: &'f FilterTable) -> Self {
-        let chains = table.chains.iter().map(|chain| (&*chain.name, (chain, ChainIndex::new(chain))));
-        IndexedTable { table, chains: chains.collect() }
-    }
-}
-
-impl ChainIndex {
-    fn new(chain: &FilterChain) -> Self {
-        let mut index = ChainIndex::default();
-        if chain.rules.len() <= INDEXED {
-            return index;
-        }
-        for (at, rule) in chain.rules.iter().enumerate() {
-            let singles = || rule.conditions.iter().filter_map(single);
-            let address = singles().find_map(|(field, value)| match (field, value) {
-                (FilterField::Destination(_), FilterValue::Addresses(first, last)) if first == last => {
-                    Some(*first)
-                }
-                _ => None,
-            });
-            let port = singles().find_map(|(field, value)| match (field, value) {
-                (FilterField::DestinationPort(_), FilterValue::Numbers(first, last)) if first == last => {
-                    Some(*first)
-                }
-                _ => None,
-            });
-            match (address, port) {
-                (Some(address), _) => index.by_address.entry(address).or_default().push(at),
-                (None, Some(port)) => index.by_port.entry(port).or_default().push(at),
-                (None, None) => index.others.push(at),
-            }
-        }
-        index
-    }
-
-    /// Returns the rules that can apply to a packet, in their order.
-    fn rules(&self, packet: &Packet, all: usize) -> Vec<usize> {
-        if all <= INDEXED || packet.is_answer {
-            return (0..all).collect();
-        }
-        let mut rules = self.others.clone();
-        rules.extend(self.by_address.get(&packet.address).into_iter().flatten());
-        rules.extend(self.by_port.get(&packet.port.into()).into_iter().flatten());
-        rules.sort_unstable();
-        rules
-    }
-}
-
-/// Returns the field and the value of a condition that asks for one value.
-fn single(condition: &FilterCondition) -> Option<(FilterField, &FilterValue)> {
-    match condition {
-        FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
-            match (fields.as_slice(), listed.as_slice()) {
-                ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
 /// A rule, and the clients that it decides.
 pub(super) type Decision<'f> = (&'f str, AddressSet);
 
@@ -174,7 +94,7 @@ impl<'f, 'w> Walk<'f, 'w> {
     /// Walks through a chain; returns the clients whose packets may come back from it.
     fn chain(&mut self, name: &str, clients: AddressSet, caller: &'f str, depth: usize) -> AddressSet {
         let tables = self.table;
-        let Some((chain, index)) = tables.chains.get(name).filter(|_| depth > 0) else {
+        let Some((chain, index)) = tables.chain(name).filter(|_| depth > 0) else {
             self.give_up(&clients, caller);
             return AddressSet::default();
         };
@@ -190,7 +110,7 @@ impl<'f, 'w> Walk<'f, 'w> {
             }
             // Large sets of addresses cost more.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
-            let Some(matched) = matched(&rule.conditions, self.packet, tables.table, &live.here) else {
+            let Some(matched) = matched(&rule.conditions, self.packet, tables, &live.here) else {
                 continue;
             };
             let is_certain = match rule.action {
@@ -278,7 +198,7 @@ impl<'f, 'w> Walk<'f, 'w> {
         if values.contains(&Value::Absent) {
             return;
         }
-        let Some(elements) = elements(of, self.table.table) else {
+        let Some(elements) = self.table.elements(of) else {
             self.doubts.push((taken.text, taken.may.clone()));
             self.give_up(&taken.may, taken.text);
             return;

@@ -1,0 +1,33 @@
+//! The clients whose packets meet a condition.
+
+use super::address_set::AddressSet;
+use crate::model::Family;
+
+/// The clients whose packets meet a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Clients {
+    None,
+    All,
+    /// It is not known which.
+    Unknown,
+    Some {
+        /// Those whose packets meet it.
+        sure: AddressSet,
+        /// Those whose packets may meet it, which contains `sure`.
+        may: AddressSet,
+    },
+}
+
+impl Clients {
+    /// Returns the clients whose packets do not meet the condition.
+    pub(super) fn negated(self, family: Family) -> Self {
+        match self {
+            Clients::None => Clients::All,
+            Clients::All => Clients::None,
+            Clients::Unknown => Clients::Unknown,
+            Clients::Some { sure, may } => {
+                Clients::Some { sure: may.complement(family), may: sure.complement(family) }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The tables of a firewall, with indexes of their chains and sets: a node of Kubernetes has 10,000 rules.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::clients::Clients;
+use super::packet::Packet;
+use crate::model::Family;
+use crate::model::firewall::{
+    FilterChain, FilterCondition, FilterElement, FilterElements, FilterField, FilterSet, FilterTable,
+    FilterValue,
+};
+
+/// A chain with more rules gets an index by destination.
+const INDEXED: usize = 32;
+
+/// A table with an index of its chains.
+#[derive(Debug)]
+pub(super) struct IndexedTable<'f> {
+    pub(super) table: &'f FilterTable,
+    chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
+    sets: HashMap<&'f str, &'f FilterSet>,
+    /// The clients that meet a condition on their address alone, by the address of the condition: a set can have 10,000
+    /// elements.
+    clients: RefCell<HashMap<(*const FilterCondition, Family), Clients>>,
+}
+
+/// The rules of a long chain by the only destination or port to which they apply, and those for others.
+#[derive(Debug, Default)]
+pub(super) struct ChainIndex {
+    by_address: HashMap<IpAddr, Vec<usize>>,
+    by_port: HashMap<u64, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl<'f> IndexedTable<'f> {
+    pub(super) fn new(table: &'f FilterTable) -> Self {
+        let chains = table.chains.iter().map(|chain| (&*chain.name, (chain, ChainIndex::new(chain))));
+        let sets = table.sets.iter().map(|set| (&*set.name, set)).collect();
+        IndexedTable { table, chains: chains.collect(), sets, clients: RefCell::default() }
+    }
+
+    /// Returns a chain, and the index of its rules.
+    pub(super) fn chain(&self, name: &str) -> Option<&(&'f FilterChain, ChainIndex)> {
+        self.chains.get(name)
+    }
+
+    /// Returns the elements of a set or map; `None` if they are not known.
+    pub(super) fn elements(&self, elements: &'f FilterElements) -> Option<&'f [FilterElement]> {
+        match elements {
+            FilterElements::Listed(listed) => Some(listed),
+            FilterElements::Named(name) => {
+                let set = self.sets.get(&**name)?;
+                set.elements.as_deref().filter(|_| !set.is_changed_by_rules)
+            }
+        }
+    }
+
+    /// Returns the clients that meet a condition on their address alone, which are found once.
+    pub(super) fn clients(
+        &self,
+        condition: &'f FilterCondition,
+        family: Family,
+        find: impl FnOnce() -> Clients,
+    ) -> Clients {
+        let mut known = self.clients.borrow_mut();
+        known.entry((std::ptr::from_ref(condition), family)).or_insert_with(find).clone()
+    }
+}
+
+impl ChainIndex {
+    fn new(chain: &FilterChain) -> Self {
+        let mut index = ChainIndex::default();
+        if chain.rules.len() <= INDEXED {
+            return index;
+        }
+        for (at, rule) in chain.rules.iter().enumerate() {
+            let singles = || rule.conditions.iter().filter_map(single);
+            let address = singles().find_map(|(field, value)| match (field, value) {
+                (FilterField::Destination(_), FilterValue::Addresses(first, last)) if first == last => {
+                    Some(*first)
+                }
+                _ => None,
+            });
+            let port = singles().find_map(|(field, value)| match (field, value) {
+                (FilterField::DestinationPort(_), FilterValue::Numbers(first, last)) if first == last => {
+                    Some(*first)
+                }
+                _ => None,
+            });
+            match (address, port) {
+                (Some(address), _) => index.by_address.entry(address).or_default().push(at),
+                (None, Some(port)) => index.by_port.entry(port).or_default().push(at),
+                (None, None) => index.others.push(at),
+            }
+        }
+        index
+    }
+
+    /// Returns the rules that can apply to a packet, in their order.
+    pub(super) fn rules(&self, packet: &Packet, all: usize) -> Vec<usize> {
+        if all <= INDEXED || packet.is_answer {
+            return (0..all).collect();
+        }
+        let mut rules = self.others.clone();
+        rules.extend(self.by_address.get(&packet.address).into_iter().flatten());
+        rules.extend(self.by_port.get(&packet.port.into()).into_iter().flatten());
+        rules.sort_unstable();
+        rules
+    }
+}
+
+/// Returns the field and the value of a condition that asks for one value.
+fn single(condition: &FilterCondition) -> Option<(FilterField, &FilterValue)> {
+    match condition {
+        FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
+            match (fields.as_slice(), listed.as_slice()) {
+                ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
