@@ -207,7 +207,7 @@ impl FindingKind for AdHoc {
         family: FindingFamily::Identity,
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
-        description: "netcat, socat or code given on the command line listens: a temporary tool, not a service",
+        description: "the listener is netcat, socat or code given on the command line: a temporary tool, not a service",
         why: "A temporary tool is not maintained and has no access control.",
         remedy: "if the process is no longer needed, end it; otherwise make it a service and allow it in the policy",
     };

@@ -187,7 +187,7 @@ impl FindingKind for Ephemeral {
             Some(false) => {
                 let picks = if self.odd == Some(true) { "even" } else { "odd" };
                 format!(
-                    "{place} This port was chosen on purpose: the kernel hands out {picks} port numbers here."
+                    "{place} The kernel hands out only {picks} port numbers on this machine, so this port was chosen on purpose."
                 )
             }
             None => place,

@@ -56,7 +56,7 @@ fn sentences_of_the_registry() {
         ),
         (
             ephemeral(Some(false), range),
-            "The kernel gives ports 32768-60999 to outgoing connections. This port was chosen on purpose: the kernel hands out odd port numbers here.",
+            "The kernel gives ports 32768-60999 to outgoing connections. The kernel hands out only odd port numbers on this machine, so this port was chosen on purpose.",
         ),
         (
             ephemeral(None, None),

@@ -111,7 +111,7 @@ impl<'r> Listener<'r> {
         }
     }
 
-    /// Returns the container's data from the files of its manager, for the main process.
+    /// Returns what the files of the container's manager say about the container of the main process.
     #[must_use]
     pub fn container_details(&self) -> Option<&'r Container> {
         self.main()?.container_details.as_deref()

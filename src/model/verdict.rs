@@ -214,7 +214,7 @@ pub struct PortVerdict {
     pub known_use: Vec<&'static str>,
     /// The kinds of packaged source that name the port as something other than the registered service; rising.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The kinds in `named_otherwise_by` that agree with each other on another name; none or several.
+    /// The kinds in `named_otherwise_by` that give the same other name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's unnamed row about the port beyond "Reserved" or "Unassigned", if there is one.
     pub remark: Option<&'static str>,

@@ -30,7 +30,7 @@ pub enum RemarkKind {
         /// The conditions that contradict each other.
         why: &'static str,
     },
-    /// The rule accepts findings without a reason.
+    /// The rule accepts findings, but gives no reason.
     AcceptsWithoutReason {
         /// The accepted findings.
         flags: Vec<Flag>,

@@ -118,7 +118,7 @@ fn compile(text: &str) -> Result<GlobSet, String> {
 /// Returns whether a pattern has a non-ASCII character between brackets: globset compares bytes there.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
-        // A bracket that closes at once stands for itself.
+        // `[]` means the two characters themselves.
         let end = class.char_indices().skip(1).find(|(_, c)| *c == ']').map_or(class.len(), |(at, _)| at);
         !class[..end].is_ascii()
     })

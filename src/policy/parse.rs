@@ -315,7 +315,7 @@ impl<'s> File<'s> {
                 what: format!("rule \"{id}\" has no {key}: {why}"),
             })
         };
-        let codes = needed("code", "write the code of a finding, or a list of them")?;
+        let codes = needed("code", "expected the code of a finding, such as impostor, or a list of codes")?;
         let severity = needed("severity", "write off, info, notice, warning or critical")?;
         let reason = needed("reason", "say why the severity differs here")?;
         Ok(SeverityRule {

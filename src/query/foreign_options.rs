@@ -140,7 +140,9 @@ pub(super) fn ss_filter(targets: &[String]) -> Result<Option<Vec<String>>, Strin
             ("sport", Some((_, port))) => found.push(port.to_owned()),
             ("src", _) => found.push(value.to_owned()),
             ("dport", Some((_, port))) => {
-                return Err(format!("{text}: type portolan -a {port} for either end of connections"));
+                return Err(format!(
+                    "{text}: to find connections with this port at either end, type portolan -a {port}"
+                ));
             }
             ("state", _) => return Err(format!("{text}: type portolan --state {value}")),
             _ => {

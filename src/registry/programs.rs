@@ -155,7 +155,7 @@ pub struct Guarded {
 pub enum GuardStrictness {
     /// Every program that is not known to serve the service.
     Anything,
-    /// Every program that is not known to serve the service. But the port has no single owner, so an unknown program
+    /// Every program that is not known to serve the service. Several services share the port, so an unknown program
     /// is only a notice.
     Soft,
     /// An interpreter that runs an unknown script, which is a notice.

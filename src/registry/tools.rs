@@ -39,7 +39,7 @@ pub(crate) struct AdHocTool {
 pub(crate) struct DualUseTool {
     /// `tunnel`, `remote-control`, `attack`, `miner`, `interception` or `proxy`.
     pub kind: &'static str,
-    /// The severity, also on loopback.
+    /// The severity. It is the same on loopback.
     pub severity: Severity,
     /// The purpose of the tool: one sentence that begins with a verb or a noun.
     pub what: &'static str,

@@ -53,7 +53,7 @@ struct FlatRow {
 }
 
 impl FlatRow {
-    /// Makes a row for an entry that has at most one process; `text` makes a text safe for the format.
+    /// Makes a row for an entry that has at most one process; `text` escapes a string for the format.
     fn new(entry: &Entry, report: &Report, text: fn(String) -> String) -> Self {
         let (socket, snapshot) = (&entry.socket, &report.snapshot);
         let fitted = |value: Option<&str>, most: usize| value.map(|value| text(fit(value, most)));

@@ -1,4 +1,4 @@
-//! Groups ports and protocols with the same text, for the card. Nothing is left out.
+//! Groups the ports and protocols that have the same description. Nothing is left out.
 
 use crate::judge::{Entry, Explained};
 use crate::model::{Context, PortRange, PortVerdict};

@@ -65,7 +65,9 @@ pub fn named(listener: &Listener<'_>) -> String {
 pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
     let why = match refusal {
         KillRefusal::Hidden => match listener.first().socket.owner {
-            Owner::Unaccounted => "no process that has its socket was found; see portolan audit".to_owned(),
+            Owner::Unaccounted => {
+                "no process owns its socket, as far as was found; see portolan audit".to_owned()
+            }
             _ => "its process is not visible; run with sudo".to_owned(),
         },
         KillRefusal::PartlyHidden => {

@@ -34,7 +34,7 @@ pub fn table(report: &Report, stats: &Stats, style: &Style, w: &mut dyn Write) -
         w,
         "\n{}",
         heading(
-            "Evidence by source: registrations that the source lists, and ports that it lists for another service"
+            "Evidence by source: the registrations that a source lists, and the ports for which it lists another service"
         )
     )?;
     for sources in evidence {

@@ -13,7 +13,7 @@ use crate::judge::{Entry, Report};
 use crate::render::merge;
 use crate::render::screen::Mark;
 
-/// How many scans a mark lasts, and for how long at least.
+/// The number of scans that a mark lasts, and its shortest time.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 

@@ -58,7 +58,7 @@ pub(super) fn run(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // A listener may still appear among the visible sockets.
+        // Not every socket is visible, but the listener may yet appear among the visible ones.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             ui.print_caveats(last, verbose);

@@ -146,7 +146,7 @@ impl<'f> Collected<'f> {
         }
     }
 
-    /// Adds the action of an element, which looks nothing up.
+    /// Adds the action of an element. The action needs no look-up.
     fn add_leaf(&mut self, action: &'f FilterAction, text: &'f str) {
         if matches!(action, FilterAction::Translate { .. }) {
             self.add_action(action, text);

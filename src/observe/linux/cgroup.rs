@@ -171,7 +171,7 @@ fn is_fargate_task(part: &str) -> bool {
     })
 }
 
-/// Returns the name that systemd escaped for the name of a unit: `my\x2dweb` is `my-web`.
+/// Undoes the escaping of systemd in the name of a unit: `my\x2dweb` becomes `my-web`.
 fn unescaped(name: &str) -> String {
     let mut text = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

@@ -66,7 +66,7 @@ pub(super) fn find_owners(
         let blind = !walk.unread.is_empty();
         let hidden = if threads_and_rings { Ok(()) } else { search_closely(&mut walk, &open, false) };
         let second = hidden
-            // A second walk cannot help if not every process may be read.
+            // A second walk helps only if every process may be read.
             .and_then(|()| {
                 if blind {
                     Ok(Walk::default())
@@ -185,7 +185,7 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
         what: format!("owner{} of sockets without a process", if count == 1 { "" } else { "s" }),
         count: Some(count),
         why: match &*pids {
-            [] => "every process was read, and no kernel service explains the sockets",
+            [] => "every process was read, and none has the sockets; they belong to no known service of the kernel",
             _ => {
                 "no kernel service explains the sockets; these processes may own them, in an io_uring or \
                     while passing a socket on"

@@ -248,7 +248,7 @@ fn of_origin(origin: Origin, owner: Option<FileOwner>) -> Judged {
     }
 }
 
-/// Returns whether a mapped file is a library or a program: it begins with the bytes of every ELF file.
+/// Returns whether a mapped file is a library or a program: it begins with the magic number of ELF files.
 fn is_library(process: &OwnedFd, mapping: &Mapping) -> bool {
     let mut start = [0; 4];
     read_start(process, &format!("map_files/{}", mapping.range), &mut start) == Ok(4) && start == *b"\x7fELF"

@@ -22,7 +22,7 @@ pub(super) struct EphemeralSettings {
     pub gaps: Vec<Gap>,
 }
 
-/// The number of bytes that settings usually have, and the largest possible number: `ip_local_reserved_ports` with
+/// The usual size of a setting in bytes, and the largest possible size: `ip_local_reserved_ports` with
 /// every other port.
 const SETTING: usize = 4 * 1024;
 const LONGEST_SETTING: usize = 256 * 1024;
@@ -45,7 +45,7 @@ pub(super) fn ephemeral() -> EphemeralSettings {
     if let Err(why) = &mut range {
         lost("the ephemeral port range of this kernel; the default, 32768-60999, is assumed", why);
     } else if let Err(why) = &mut reserved {
-        lost("the reserved ports of this kernel; none are assumed", why);
+        lost("the reserved ports of this kernel; it is assumed that there are none", why);
     }
     EphemeralSettings {
         source: if range.is_ok() {
@@ -190,7 +190,7 @@ pub(super) fn limits(scope: &Scope, kernel: Option<&str>) -> Vec<Note> {
         && kernel.is_some_and(|version| !lists_bound_sockets(version))
     {
         notes.push(note(
-            "this kernel does not list bound TCP sockets that do not listen (Linux 6.8 and later do)",
+            "this kernel does not list TCP sockets that are only bound (Linux 6.8 and later list them)",
             None,
         ));
     }

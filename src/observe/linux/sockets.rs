@@ -120,7 +120,7 @@ pub(super) fn state(number: u8, protocol: Protocol, port: u16) -> Option<State> 
     })
 }
 
-/// Returns the remedy if the kernel refuses the diagnosis: without the module, the kernel returns `ENOENT`
+/// Returns the remedy if the kernel refuses sock_diag: without its module, the kernel returns `ENOENT`
 /// (net/core/sock_diag.c).
 fn remedy(why: Errno, modules: &str) -> String {
     match why {

@@ -95,7 +95,7 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
             what: "sockets for which the system names no process".to_owned(),
             count: u64::try_from(nameless).ok(),
             pids: Vec::new(),
-            why: "the socket table of the system does not name it".to_owned(),
+            why: "the socket table of the system does not name the process".to_owned(),
             remedy: None,
         });
     }

@@ -102,7 +102,7 @@ fn what_is_refused() {
         str![[r#"
 program hidden on tcp 0.0.0.0:1: not ended: its process is not visible; run with sudo
 kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
-unknown program on tcp 0.0.0.0:3: not ended: no process that has its socket was found; see portolan audit
+unknown program on tcp 0.0.0.0:3: not ended: no process owns its socket, as far as was found; see portolan audit
 init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
 bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan itself or started it; end it by hand
 server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app   (as user ann)

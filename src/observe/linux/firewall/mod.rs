@@ -1,4 +1,5 @@
-//! The packet filter of the calling thread's network namespace: its rules, and the interfaces. What the rules let through
+//! The packet filter of the calling thread's network namespace: its rules, and the interfaces. What the rules let
+//! through
 //! is decided elsewhere.
 
 mod interfaces;
@@ -73,7 +74,7 @@ pub fn parse(bytes: &[u8]) -> Firewall {
     Firewall { tables: tables(bytes), ..Firewall::default() }
 }
 
-/// Parses any bytes as rules of every kind.
+/// Parses arbitrary bytes with every parser of rules, for fuzzing.
 pub(super) fn tables(bytes: &[u8]) -> Vec<FilterTable> {
     let names = ["lo", "eth0", "wg0", "docker0"].map(str::to_owned);
     let links: Links = (1..).zip(names).collect();

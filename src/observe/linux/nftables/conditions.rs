@@ -205,7 +205,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns the condition that a set has the key.
+/// Returns a condition that is true if a set contains the key.
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

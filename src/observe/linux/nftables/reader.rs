@@ -30,7 +30,8 @@ pub(super) struct Reader<'d, 't, 's> {
     pub(super) matches: Vec<&'d [u8]>,
 }
 
-/// The rules that a list of expressions makes: one, or more if an expression in the middle acts. They have no text yet.
+/// The rules of a list of expressions: one, or several if an expression before the last one has an action. The rules
+/// have no text yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadRule<'d> {
     pub(super) rules: Vec<FilterRule>,

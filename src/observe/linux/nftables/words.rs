@@ -76,7 +76,7 @@ fn place(address: IpAddr, port: Option<String>) -> String {
     }
 }
 
-/// Returns a condition in words; `None` if it is not one on a field that iptables names.
+/// Returns a condition in words; `None` if iptables has no name for the tested field.
 fn condition_words(condition: &FilterCondition) -> Option<String> {
     let not = |negated: &bool| if *negated { "! " } else { "" };
     match condition {
