@@ -19,7 +19,7 @@ pub struct Firewall {
     /// Why packets for one port can reach the listener of another port without a rule, if they can.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces; empty if there are no rules, because nothing depends on them then.
+    /// The interfaces; empty if nothing depends on them: there are no rules, and nothing takes packets before them.
     pub interfaces: Vec<Interface>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
     pub forwards: [bool; 2],

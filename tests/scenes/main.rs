@@ -53,6 +53,8 @@ mod namespaces;
 #[cfg(target_os = "linux")]
 mod one_liners;
 #[cfg(target_os = "linux")]
+mod packet_handlers;
+#[cfg(target_os = "linux")]
 mod parity;
 #[cfg(target_os = "linux")]
 mod peers;
@@ -106,6 +108,7 @@ fn main() -> std::process::ExitCode {
         binding::SCENES,
         published::SCENES,
         raw::SCENES,
+        packet_handlers::SCENES,
         reach::SCENES,
         recorded_rules::SCENES,
         card::SCENES,

@@ -1,5 +1,5 @@
-//! BPF programs that choose which socket receives a connection, found through the descriptors of the processes that
-//! attached them.
+//! BPF programs that choose which socket receives a connection, and those that see packets first (tcx), found through the
+//! descriptors of the processes that attached them.
 
 use super::files::slurp;
 use crate::model::{Note, Pid};
@@ -7,14 +7,35 @@ use crate::model::{Note, Pid};
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
 const SK_LOOKUP: &str = "36";
 
-/// Returns a note about the programs that steer connections in a network namespace; `links` are processes and
-/// descriptors.
-pub(super) fn steering(links: &[(Pid, u32)]) -> Option<Note> {
-    let steers = |link: &&(Pid, u32)| {
-        let text = slurp(format!("/proc/{}/fdinfo/{}", link.0, link.1), 1024, 4096).unwrap_or_default();
-        is_steering(&String::from_utf8_lossy(&text))
-    };
-    let mut pids: Vec<Pid> = links.iter().filter(steers).map(|(pid, _)| *pid).collect();
+/// The type of a link to a device, for a program that traffic control runs (tcx, Linux 6.6).
+const TCX: &str = "tcx";
+/// `BPF_TCX_INGRESS` (linux/bpf.h).
+const TCX_INGRESS: &str = "46";
+
+/// The attached BPF programs that decide about packets.
+#[derive(Debug, Default)]
+pub(super) struct AttachedPrograms {
+    /// About programs that steer connections in a network namespace.
+    pub(super) steering: Option<Note>,
+    /// About programs that see incoming packets of a device first.
+    pub(super) tcx: Option<Note>,
+}
+
+/// Returns notes about the attached programs; `links` are processes and descriptors.
+pub(super) fn attached(links: &[(Pid, u32)]) -> AttachedPrograms {
+    let (mut steering, mut tcx) = (Vec::new(), Vec::new());
+    for (pid, descriptor) in links {
+        let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if is_steering(&text) {
+            steering.push(*pid);
+        }
+        tcx.extend(tcx_program(&text).map(|program| (program, *pid)));
+    }
+    AttachedPrograms { steering: steering_note(steering), tcx: tcx_note(tcx) }
+}
+
+fn steering_note(mut pids: Vec<Pid>) -> Option<Note> {
     pids.sort_unstable();
     pids.dedup();
     let first = pids.first()?;
@@ -27,11 +48,38 @@ pub(super) fn steering(links: &[(Pid, u32)]) -> Option<Note> {
     })
 }
 
+fn tcx_note(mut programs: Vec<(String, Pid)>) -> Option<Note> {
+    programs.sort_unstable();
+    programs.dedup_by(|one, other| one.0 == other.0);
+    let (first, pid) = programs.first()?;
+    let (nouns, see) = if programs.len() == 1 { ("program", "sees") } else { ("programs", "see") };
+    Some(Note {
+        what: format!(
+            "BPF {nouns} (tcx) {see} incoming packets first and can answer, drop or redirect them before the firewall \
+                and the sockets ({first}, attached by pid {pid})"
+        ),
+        count: u64::try_from(programs.len()).ok(),
+        remedy: Some("bpftool net".to_owned()),
+        important: true,
+    })
+}
+
+/// Returns the value after a key in the text of `fdinfo`.
+fn value<'t>(fdinfo: &'t str, key: &str) -> Option<&'t str> {
+    fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
+}
+
 /// Returns whether the text of `fdinfo` describes a link of a network namespace that steers connections.
 fn is_steering(fdinfo: &str) -> bool {
-    let value =
-        |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim);
-    value("link_type") == Some("netns") && value("attach_type") == Some(SK_LOOKUP)
+    value(fdinfo, "link_type") == Some("netns") && value(fdinfo, "attach_type") == Some(SK_LOOKUP)
+}
+
+/// Returns the program of a link for the incoming packets of a device, as `program 12`. The kernel adds the name of the
+/// attach type to its number.
+fn tcx_program(fdinfo: &str) -> Option<String> {
+    let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
+    let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);
+    is_incoming.then(|| format!("program {}", value(fdinfo, "prog_id").unwrap_or("?")))
 }
 
 #[cfg(test)]
@@ -48,5 +96,23 @@ mod tests {
         ] {
             assert_eq!(is_steering(text), steers, "{name}");
         }
+    }
+
+    #[test]
+    fn links_that_see_packets_first() {
+        for (name, text, program) in [
+            (
+                "incoming",
+                "link_type:\ttcx\nlink_id:\t7\nprog_id:\t12\nifindex:\t2\nattach_type:\t46 (tcx_ingress)\n",
+                Some("program 12"),
+            ),
+            ("outgoing", "link_type:\ttcx\nprog_id:\t12\nattach_type:\t47 (tcx_egress)\n", None),
+            ("another link", "link_type:\tcgroup\nprog_id:\t12\nattach_type:\t46\n", None),
+            ("no link", "pos:\t0\n", None),
+        ] {
+            assert_eq!(tcx_program(text).as_deref(), program, "{name}");
+        }
+        let note = tcx_note(vec![("program 12".to_owned(), 7), ("program 12".to_owned(), 9)]).unwrap();
+        assert_eq!(note.count, Some(1));
     }
 }

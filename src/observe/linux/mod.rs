@@ -118,7 +118,16 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         )
     {
         notes.extend(scanned_namespaces.unseen(&walk));
-        if let Some(note) = bpf::steering(&walk.bpf_links) {
+        let programs = bpf::attached(&walk.bpf_links);
+        if let Some(note) = programs.tcx {
+            // The device is known by its index only, which every network namespace has.
+            let why = "a BPF program (tcx) can take packets before the firewall";
+            firewalls
+                .iter_mut()
+                .for_each(|firewall| _ = firewall.unread.get_or_insert_with(|| why.to_owned()));
+            notes.push(note);
+        }
+        if let Some(note) = programs.steering {
             let why = "a BPF program (sk_lookup) can lead connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
             notes.push(note);

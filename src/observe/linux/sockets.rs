@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::diag::{DumpError, SocketRecord};
+use super::firewall::ReadFirewall;
 use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
 use super::netlink::{DumpRequest, Netlink};
 use super::rule_sets::RuleSets;
@@ -151,7 +152,11 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
     listed.gaps.extend(published.gaps);
     listed.notes.extend(published.notes);
     let is_asked = with_firewall && scope.states.iter().any(|state| state.accepts_traffic());
-    listed.firewall = is_asked.then(|| firewall::read(netns, rule_sets));
+    if is_asked {
+        let ReadFirewall { firewall, gap, note } = firewall::read(netns, rule_sets);
+        listed.firewall = Some((firewall, gap));
+        listed.notes.extend(note);
+    }
     listed
 }
 

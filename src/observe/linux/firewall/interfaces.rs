@@ -2,6 +2,7 @@
 //! (linux/rtnetlink.h, linux/if_link.h).
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use crate::model::firewall::Interface;
 const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
 const GETQDISC: (u16, u16) = (38, 36);
+const GETTFILTER: (u16, u16) = (46, 44);
 /// The sizes of `ifinfomsg`, `ifaddrmsg` and `tcmsg`.
 const LINK_BODY: usize = 16;
 const ADDRESS_BODY: usize = 8;
@@ -24,29 +26,81 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
+/// The ID of the program, or of the program of the driver, of the stack or of the hardware if there are several.
+const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_ID: u16 = 11;
+/// The filters of incoming packets: `ffff:fff2` for clsact, `ffff:` for ingress (linux/pkt_sched.h).
+const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
 
-/// Returns the interfaces of the calling thread's network namespace, without their addresses unless these are wanted.
+/// A program or filter that sees the packets of an interface before the firewall and before the sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PacketHandler {
+    /// The name of the interface.
+    pub(super) interface: String,
+    /// `XDP`, or `tc` for a filter of traffic control.
+    pub(super) kind: &'static str,
+    /// The IDs of its BPF programs; empty for a filter that is not a BPF program.
+    pub(super) programs: Vec<u32>,
+}
+
+impl fmt::Display for PacketHandler {
+    /// Writes `XDP on eth0: program 12`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.kind, self.interface)?;
+        match &self.programs[..] {
+            [] => Ok(()),
+            [one] => write!(f, ": program {one}"),
+            several => {
+                let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+                write!(f, ": programs {}", several.join(", "))
+            }
+        }
+    }
+}
+
+/// Returns the interfaces of the calling thread's network namespace, without their addresses unless these are wanted or
+/// something is in front of the firewall of an interface; and the programs and filters that see their incoming packets first.
 ///
 /// # Errors
 ///
 /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
-pub(super) fn list(with_addresses: bool) -> Result<Vec<Interface>, Errno> {
-    let mut links = dump(None, GETLINK, &[0; LINK_BODY], link)?;
+pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHandler>), Errno> {
+    let links = dump(None, GETLINK, &[0; LINK_BODY], link)?;
+    let mut handlers = Vec::new();
+    let mut interfaces = Vec::with_capacity(links.len());
+    for (index, interface, xdp) in links {
+        handlers.extend(xdp.map(|programs| PacketHandler {
+            interface: interface.name.clone(),
+            kind: "XDP",
+            programs,
+        }));
+        interfaces.push((index, interface));
+    }
+    let mut links = interfaces;
     let queues = dump(None, GETQDISC, &[0; QUEUE_BODY], queue)?;
     let filtered: HashSet<u32> =
         queues.into_iter().filter_map(|(index, filters)| filters.then_some(index)).collect();
     for (index, interface) in &mut links {
-        if filtered.contains(index) && interface.uncertain.is_none() {
+        if !filtered.contains(index) {
+            continue;
+        }
+        handlers.extend(filters(*index).map(|programs| PacketHandler {
+            interface: interface.name.clone(),
+            kind: "tc",
+            programs,
+        }));
+        if interface.uncertain.is_none() {
             interface.uncertain = Some(format!(
                 "traffic control (tc) can take packets of {} before the firewall",
                 interface.name
             ));
         }
     }
-    if with_addresses {
+    if with_addresses || links.iter().any(|(_, interface)| interface.uncertain.is_some()) {
         let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
         for (index, address) in dump(None, GETADDR, &[0; ADDRESS_BODY], address)? {
             addresses.entry(index).or_default().extend(address);
@@ -55,18 +109,52 @@ pub(super) fn list(with_addresses: bool) -> Result<Vec<Interface>, Errno> {
             interface.addresses = addresses.remove(index).unwrap_or_default();
         }
     }
-    Ok(links.into_iter().map(|(_, interface)| interface).collect())
+    Ok((links.into_iter().map(|(_, interface)| interface).collect(), handlers))
 }
 
-fn link(message: &[u8]) -> Option<(u32, Interface)> {
+/// Returns the IDs of the BPF programs among the filters of the incoming packets of a device; `None` if it has no such
+/// filter, or if the kernel does not list them.
+fn filters(index: u32) -> Option<Vec<u32>> {
+    let mut programs = Vec::new();
+    let mut has_filter = false;
+    for parent in INCOMING {
+        let mut request = [0; QUEUE_BODY];
+        request[4..8].copy_from_slice(&index.to_ne_bytes());
+        request[12..16].copy_from_slice(&parent.to_ne_bytes());
+        for program in dump(None, GETTFILTER, &request, filter).unwrap_or_default() {
+            has_filter = true;
+            programs.extend(program);
+        }
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    has_filter.then_some(programs)
+}
+
+/// Parses a filter; returns the ID of its program if it is a BPF program with an ID.
+fn filter(message: &[u8]) -> Option<Option<u32>> {
+    let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS);
+    Some(options.and_then(|options| number(attribute(options, TCA_BPF_ID)?, 0)))
+}
+
+/// Parses the index of a device, the device, and the IDs of its XDP programs if it has any.
+fn link(message: &[u8]) -> Option<(u32, Interface, Option<Vec<u32>>)> {
     let (index, flags) = (number(message, 4)?, number(message, 8)?);
     let attributes = message.get(LINK_BODY..)?;
     let name = text(attribute(attributes, IFLA_IFNAME)?);
     let info = attribute(attributes, IFLA_LINKINFO);
     let kind = info.and_then(|info| attribute(info, IFLA_INFO_KIND)).map(text);
     let port_of = info.and_then(|info| attribute(info, IFLA_INFO_SLAVE_KIND)).map(text);
-    let attached = attribute(attributes, IFLA_XDP).and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
+    let xdp = attribute(attributes, IFLA_XDP);
+    let attached = xdp.and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
     let has_program = attached.and_then(|attached| attached.first()).is_some_and(|mode| *mode != 0);
+    let programs = has_program.then(|| {
+        let ids = IFLA_XDP_IDS.iter().filter_map(|kind| number(attribute(xdp?, *kind)?, 0));
+        let mut ids: Vec<u32> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    });
     // Rules see the packets of a VRF under two names.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
@@ -82,7 +170,7 @@ fn link(message: &[u8]) -> Option<(u32, Interface)> {
         uncertain,
         addresses: Vec::new(),
     };
-    Some((index, interface))
+    Some((index, interface, programs))
 }
 
 /// Parses the index of a device, and whether its queueing discipline is one that only filters.
@@ -117,15 +205,30 @@ mod tests {
         message[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
         message.extend(attribute_of(IFLA_IFNAME, b"eth0\0"));
         message.extend(attribute_of(IFLA_LINKINFO, &attribute_of(IFLA_INFO_SLAVE_KIND, b"bridge\0")));
-        message.extend(attribute_of(IFLA_XDP | 0x8000, &attribute_of(IFLA_XDP_ATTACHED, &[1])));
-        let (index, interface) = link(&message).unwrap();
+        let xdp = [attribute_of(IFLA_XDP_ATTACHED, &[1]), attribute_of(4, &12_u32.to_ne_bytes())].concat();
+        message.extend(attribute_of(IFLA_XDP | 0x8000, &xdp));
+        let (index, interface, programs) = link(&message).unwrap();
+        assert_eq!(programs, Some(vec![12]));
         assert_eq!((index, &*interface.name, interface.is_up, interface.is_port), (7, "eth0", true, true));
         assert!(interface.uncertain.unwrap().contains("XDP"));
     }
 
     #[test]
     fn the_interfaces_of_this_namespace() {
-        assert!(list(true).unwrap().iter().all(|interface| !interface.name.is_empty()));
+        assert!(list(true).unwrap().0.iter().all(|interface| !interface.name.is_empty()));
+    }
+
+    #[test]
+    fn filters_and_their_programs() {
+        let mut message = vec![0; QUEUE_BODY];
+        message.extend(attribute_of(TCA_KIND, b"u32\0"));
+        assert_eq!(filter(&message), Some(None));
+        message.extend(attribute_of(TCA_OPTIONS, &attribute_of(TCA_BPF_ID, &7_u32.to_ne_bytes())));
+        assert_eq!(filter(&message), Some(Some(7)));
+        let handler = |kind, programs| PacketHandler { interface: "eth0".to_owned(), kind, programs };
+        assert_eq!(handler("tc", vec![]).to_string(), "tc on eth0");
+        assert_eq!(handler("XDP", vec![7]).to_string(), "XDP on eth0: program 7");
+        assert_eq!(handler("tc", vec![7, 9]).to_string(), "tc on eth0: programs 7, 9");
     }
 
     #[test]

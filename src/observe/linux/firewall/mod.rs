@@ -6,15 +6,27 @@ mod interfaces;
 
 use std::path::Path;
 
+use self::interfaces::PacketHandler;
 use super::files::slurp;
 use super::iptables;
 use super::nftables::{self, Links};
 use super::rule_sets::RuleSets;
 use crate::model::firewall::FilterTable;
-use crate::model::{Family, Firewall, Gap, Netns, Stage};
+use crate::model::{Family, Firewall, Gap, Netns, Note, Stage};
+
+/// A packet filter as it was read.
+#[derive(Debug, Default)]
+pub(super) struct ReadFirewall {
+    pub(super) firewall: Firewall,
+    /// Present if the rules could not be read.
+    pub(super) gap: Option<Gap>,
+    /// Present if programs or filters see packets before the firewall.
+    pub(super) note: Option<Note>,
+}
 
 /// Reads the packet filter of `netns`, the namespace of the calling thread (`None` for the observer's own).
-pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> (Firewall, Option<Gap>) {
+pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
+    let mut note = None;
     let mut firewall = Firewall { netns: netns.map(|netns| netns.inode), ..Firewall::default() };
     let mut gap = None;
     let rules = sets.into_rules();
@@ -29,20 +41,40 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> (Firewall, Option<G
         firewall.tables.retain(decides);
     }
     match interfaces::list(!firewall.tables.is_empty()) {
-        Ok(interfaces) => firewall.interfaces = interfaces,
+        Ok((interfaces, handlers)) => {
+            firewall.interfaces = interfaces;
+            note = packet_handlers(netns, &handlers);
+        }
         Err(errno) => {
             firewall
                 .unread
                 .get_or_insert_with(|| format!("the interfaces could not be read: rtnetlink: {errno}"));
         }
     }
-    if firewall.tables.is_empty() {
-        // Only an interface with something in front of the firewall matters.
-        firewall.interfaces.retain(|interface| interface.uncertain.is_some());
+    let is_uncertain = firewall.interfaces.iter().any(|interface| interface.uncertain.is_some());
+    if firewall.tables.is_empty() && !is_uncertain {
+        // Nothing depends on the interfaces.
+        firewall.interfaces.clear();
     } else {
         firewall.forwards = ["ipv4", "ipv6"].map(forwards);
     }
-    (firewall, gap)
+    ReadFirewall { firewall, gap, note }
+}
+
+/// Returns a note about the programs and filters that see packets before the firewall and the sockets.
+fn packet_handlers(netns: Option<&Netns>, handlers: &[PacketHandler]) -> Option<Note> {
+    let [first, ..] = handlers else { return None };
+    let place = netns.map(|netns| format!(" of the network namespace {}", netns.inode)).unwrap_or_default();
+    let nouns = if handlers.len() == 1 { "network device" } else { "network devices" };
+    Some(Note {
+        what: format!(
+            "{nouns}{place} with a program or filter that sees incoming packets first: it can answer, drop or redirect \
+                them before the firewall and the sockets ({first})"
+        ),
+        count: u64::try_from(handlers.len()).ok(),
+        remedy: Some("bpftool net; tc filter show dev DEVICE ingress".to_owned()),
+        important: true,
+    })
 }
 
 /// Returns whether a table has rules that the kernel applies, or drops packets.
