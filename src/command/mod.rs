@@ -218,6 +218,8 @@ impl Ui {
 pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Snapshot, Error> {
     if common.netns.is_some() {
         scope.namespaces = namespaces(common);
+        // A published port leads to another port of another namespace.
+        scope.ports = None;
     }
     scope.part = common.scope.unwrap_or(scope.part);
     let mut snapshot = match &common.from {

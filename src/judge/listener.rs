@@ -123,8 +123,10 @@ impl<'r> Listener<'r> {
 fn are_of_one(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.socket, &other.socket);
     let same_port = a.local.port == b.local.port && a.netns == b.netns;
+    // docker-proxy has one process for each family.
+    let is_published_twice = one.forwards_to().is_some() && one.forwards_to() == other.forwards_to();
     let same_owner = match (&a.owner, &b.owner) {
-        (Owner::Held(a), Owner::Held(b)) => a == b,
+        (Owner::Held(a), Owner::Held(b)) => a == b || is_published_twice,
         (Owner::Hidden, Owner::Hidden) => a.unit.is_some() && (&a.cgroup, a.uid) == (&b.cgroup, b.uid),
         (Owner::Kernel, Owner::Kernel) => true,
         _ => false,

@@ -106,6 +106,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
     let mut entries = join(sockets, processes, &snapshot, &registry);
     let mut identities = program_identity::Identities::default();
     let behind = published::services_behind(&entries);
+    let published_ports = published::published_ports(&entries);
     let forwardings = entries.iter().filter_map(|entry| entry.socket.forwarding.as_ref());
     let forwarded = forwardings.map(|forwarding| (forwarding.to, forwarding.rule.clone())).collect();
     let mut firewalls = reach::Firewalls::new(&snapshot.firewalls, forwarded);
@@ -115,19 +116,24 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let usual = (behind.is_none() && entry.socket.port().is_some())
             .then(|| program_identity::usual(entry, processes))
             .flatten();
-        let rule_leads_to = entry.socket.forwarding.as_ref().map(|forwarding| forwarding.to);
-        let forwards_to = rule_leads_to.or_else(|| service::forwards_to(processes));
-        let reach = firewalls.reach(&entry.socket, forwards_to);
+        let reserved = published::reserved_by_dockerd(&published_ports, entry, processes);
+        let forwarding =
+            entry.socket.forwarding.as_ref().or_else(|| reserved.and_then(|port| port.forwarding.as_ref()));
+        let forwards_to =
+            forwarding.map(|forwarding| forwarding.to).or_else(|| service::forwards_to(processes));
+        let reach = firewalls.reach(reserved.unwrap_or(&entry.socket), forwards_to);
         let subject = subject::JudgedListener {
             listener: entry,
             processes,
             usual,
+            forwarding,
             reach: reach.as_ref(),
             snapshot: &snapshot,
             registry: &registry,
         };
-        let service = service::running(entry, processes);
-        let target = forwards_to.map(|to| service::forward_target(to, processes));
+        let service = service::running(entry, processes).filter(|_| reserved.is_none());
+        let container = forwarding.and_then(|forwarding| forwarding.container.clone());
+        let target = forwards_to.map(|to| service::forward_target(to, processes, container));
         entry.add_findings(rules::findings(&subject));
         service.into_iter().for_each(|service| entry.set_service(service));
         target.into_iter().for_each(|target| entry.set_forwards_to(target));

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
 use crate::model::{Endpoint, Peer, Protocol, Socket, State};
 
@@ -14,6 +15,29 @@ pub(super) fn key(entry: &Entry) -> Key {
     let socket = &entry.socket;
     let to = socket.forwarding.as_ref()?.to;
     Some((socket.netns.as_ref().map(|netns| netns.inode), socket.local.clone(), to))
+}
+
+/// The sockets of published ports, by namespace, protocol and port.
+pub(super) type PublishedPorts = HashMap<(Option<u64>, Protocol, u16), Socket>;
+
+pub(super) fn published_ports(entries: &[Entry]) -> PublishedPorts {
+    let published = entries.iter().filter(|entry| entry.socket.forwarding.is_some());
+    published.map(|entry| (entry.socket.port_key(), entry.socket.clone())).collect()
+}
+
+/// Returns the published port for which dockerd only keeps a socket. Without its userland proxy, dockerd listens on each
+/// published port so that no other program can bind it; a rule forwards the traffic, and dockerd never accepts any.
+pub(super) fn reserved_by_dockerd<'p>(
+    ports: &'p PublishedPorts,
+    entry: &Entry,
+    processes: &[IdentifiedProcess<'_>],
+) -> Option<&'p Socket> {
+    let is_dockerd =
+        |process: &IdentifiedProcess<'_>| process.program_name() == Some("dockerd") && !process.is_replaceable();
+    let port = ports.get(&entry.socket.port_key()).filter(|_| entry.socket.forwarding.is_none())?;
+    let (own, rule) = (entry.socket.local.address, port.local.address);
+    let covers = rule == own || rule.is_unspecified();
+    (covers && !processes.is_empty() && processes.iter().all(is_dockerd)).then_some(port)
 }
 
 /// Returns the listeners on this machine that receive the traffic of published ports, by the published port.

@@ -43,10 +43,21 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
+/// The rules for a socket that only keeps a port for a rule: its program serves nothing there.
+const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
+    danger_rules::exposed,
+    tool_rules::masquerading,
+    file_rules::runs_from_memory,
+    file_rules::writable_executable,
+    file_rules::deleted_executable,
+    file_rules::modified_executable,
+];
+
 /// Returns every finding on one listener. A connection has none: its port was not chosen on purpose.
 pub(super) fn findings(subject: &JudgedListener<'_>) -> Vec<Finding> {
     let rules = match subject.listener.socket.state {
         State::Raw => RULES_WITHOUT_PORT,
+        state if state.holds_port() && subject.is_reserved() => RULES_OF_RESERVED_PORT,
         state if state.holds_port() => RULES,
         _ => return Vec::new(),
     };

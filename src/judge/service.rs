@@ -2,11 +2,12 @@
 //! program.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
-use crate::model::{ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped};
+use crate::model::{Container, ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped};
 use crate::registry::tools::packet_program;
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is
@@ -47,8 +48,13 @@ pub(super) fn forwards_to(processes: &[IdentifiedProcess<'_>]) -> Option<Peer> {
 }
 
 /// Returns the destination of a forwarded port, with its container.
-pub(super) fn forward_target(to: Peer, processes: &[IdentifiedProcess<'_>]) -> ForwardTarget {
-    let container = processes.iter().find_map(|proxy| proxy.process.forwards_to_container.clone());
+pub(super) fn forward_target(
+    to: Peer,
+    processes: &[IdentifiedProcess<'_>],
+    known: Option<Arc<Container>>,
+) -> ForwardTarget {
+    let of_proxy = || processes.iter().find_map(|proxy| proxy.process.forwards_to_container.clone());
+    let container = known.or_else(of_proxy);
     ForwardTarget { address: to.address, port: to.port, container, pids: Vec::new() }
 }
 

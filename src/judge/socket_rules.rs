@@ -19,7 +19,7 @@ pub(super) fn backlog_full(subject: &JudgedListener<'_>) -> Option<Evidence> {
 }
 
 pub(super) fn published(subject: &JudgedListener<'_>) -> Option<Evidence> {
-    let Forwarding { to, rule } = subject.listener.socket.forwarding.clone()?;
+    let Forwarding { to, rule, .. } = subject.listener.socket.forwarding.clone()?;
     Some(Published { local: subject.listener.socket.local.clone(), to, rule }.into())
 }
 

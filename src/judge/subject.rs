@@ -2,7 +2,7 @@
 
 use super::program_identity::IdentifiedProcess;
 use crate::join::Entry;
-use crate::model::{Reach, Snapshot, UsualProgram};
+use crate::model::{Forwarding, Reach, Snapshot, UsualProgram};
 use crate::registry::Registry;
 
 /// The evidence that a rule may use.
@@ -12,6 +12,8 @@ pub(super) struct JudgedListener<'s> {
     pub(super) processes: &'s [IdentifiedProcess<'s>],
     /// The usual program of the port, if every process is such a program.
     pub(super) usual: Option<UsualProgram>,
+    /// Where a rule forwards its traffic.
+    pub(super) forwarding: Option<&'s Forwarding>,
     /// Who can reach it according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
     pub(super) snapshot: &'s Snapshot,
@@ -19,6 +21,11 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
+    /// Returns whether the process only keeps the port for a rule that forwards its traffic.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
+    }
+
     /// Returns whether this port is one of the ports that the program usually serves; a program that serves any port
     /// has no such ports.
     pub(super) fn is_on_own_port(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Endpoint, Exposure, Pid, Protocol, ReceivedPackets, named, unmapped};
+use super::{Container, Endpoint, Exposure, Pid, Protocol, ReceivedPackets, named, unmapped};
 
 named! {
     /// The state of a socket. Only TCP has the connection states.
@@ -110,6 +110,9 @@ pub struct Forwarding {
     pub to: Peer,
     /// The rule that forwards the traffic, as the tool prints it.
     pub rule: String,
+    /// The container with this address, if a file of the manager names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<Container>>,
 }
 
 /// Queue lengths as the kernel reports them: bytes, or connections for a TCP listener.

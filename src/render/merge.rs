@@ -91,7 +91,7 @@ fn twins(merged: Vec<Row>) -> Vec<Row> {
         let twin = twin(address).and_then(|twin| places.get(&place(socket, twin)).copied());
         let twin = twin.and_then(|at| rows.get_mut(at)).filter(|twin| {
             twin.entry.other_address().is_none()
-                && twin.entry.socket.owner == socket.owner
+                && (twin.entry.socket.owner == socket.owner || is_published_twice(&twin.entry, &row.entry))
                 && shows_the_same(&twin.entry, &row.entry)
         });
         match twin {
@@ -122,6 +122,18 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
         _ if address == six => Some(four),
         _ => None,
     })
+}
+
+/// Returns whether two processes of one program forward the same port to the same place: docker-proxy has one for each
+/// family.
+fn is_published_twice(one: &Entry, other: &Entry) -> bool {
+    one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
+        let programs = |entry: &Entry| {
+            entry.processes.iter().map(|process| Some((process.exe.as_ref()?.path.clone(), process.uid))).collect()
+        };
+        let (own, others): (Vec<_>, Vec<_>) = (programs(one), programs(other));
+        !own.is_empty() && own == others && own.iter().all(Option::is_some)
+    }
 }
 
 /// Returns whether two sockets on one address belong to threads or workers of one server: they have the same processes,

@@ -47,7 +47,7 @@ fn listener(local: &str) -> Socket {
 fn published(local: &str, to: &str) -> Socket {
     let to: std::net::SocketAddr = to.parse().unwrap();
     let to = Peer { address: to.ip(), port: to.port() };
-    let forwarding = Some(Forwarding { to, rule: "rule".to_owned() });
+    let forwarding = Some(Forwarding { to, rule: "rule".to_owned(), container: None });
     let attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
     Socket { state: State::Published, attributes, v6only: None, ..listener(local) }
 }

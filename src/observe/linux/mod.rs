@@ -150,6 +150,9 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     configuration::look_up(&mut processes, &owners_of_reachable(&found));
     let mut sockets: Vec<Socket> = found.into_iter().map(|found| found.socket).collect();
     sockets.shrink_to_fit();
+    if scope.processes {
+        containers::name_published(&mut sockets);
+    }
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),
         tool: Some(Tool::this()),

@@ -217,6 +217,10 @@ fn service_owner(judged: &Entry) -> String {
     if !users.is_empty() {
         said.push_str(&format!(", user {users}"));
     }
+    let published = judged.forward_target().and_then(|to| to.container.as_deref()?.name.as_deref());
+    if let Some(container) = published {
+        said.push_str(&format!(", for the container {}", sanitize(container)));
+    }
     said
 }
 

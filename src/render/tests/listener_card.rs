@@ -423,7 +423,7 @@ fn a_port_that_the_kernel_forwards() {
     let mut port = socket("tcp/0.0.0.0:8080", Owner::Kernel);
     port.state = State::Published;
     let to = Peer { address: "172.17.0.2".parse().unwrap(), port: 80 };
-    let forwarding = Some(Forwarding { to, rule: "-j DNAT --to 172.17.0.2:80".into() });
+    let forwarding = Some(Forwarding { to, rule: "-j DNAT --to 172.17.0.2:80".into(), container: None });
     port.attributes = Arc::new(SocketAttributes { forwarding, ..SocketAttributes::default() });
     let text = card(&of(vec![port], vec![]), &terminal(80));
     for line in ["  Forwards to 172.17.0.2:80\n", "forwards this port: -j"] {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
-use crate::model::{Container, Pid, Process};
+use crate::model::{Container, Pid, Process, Socket};
 
 /// The maximum size of a file that describes one container, and of a file that describes all containers, in bytes.
 /// The file of a container with many settings has about 20 KiB.
@@ -43,6 +43,22 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
         process.container_details = group(process).and_then(|group| by_group.get(&group)).map(Arc::clone);
         process.forwards_to_container =
             forwards_to(process).and_then(|address| by_address.get(&address)).map(Arc::clone);
+    }
+}
+
+/// Adds the containers to which rules forward published ports.
+pub(super) fn name_published(sockets: &mut [Socket]) {
+    let forwarded: BTreeSet<IpAddr> =
+        sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();
+    if forwarded.is_empty() {
+        return;
+    }
+    let files = Files { root: Path::new("/"), home: None };
+    let by_address = files.by_address(&forwarded);
+    for socket in sockets.iter_mut().filter(|socket| socket.forwarding.is_some()) {
+        if let Some(forwarding) = &mut Arc::make_mut(&mut socket.attributes).forwarding {
+            forwarding.container = by_address.get(&forwarding.to.address).map(Arc::clone);
+        }
     }
 }
 

@@ -315,7 +315,7 @@ fn endpoint(protocol: Protocol, address: IpAddr, port: u16, device: Option<&str>
 }
 
 fn forwarding(to: SocketAddr, rule: &str) -> Forwarding {
-    Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned() }
+    Forwarding { to: Peer { address: to.ip(), port: to.port() }, rule: rule.to_owned(), container: None }
 }
 
 /// Parses any bytes as rules and as virtual services of every kind; returns how many publish ports. For fuzzing.
