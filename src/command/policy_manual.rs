@@ -13,7 +13,10 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ),
     ("protocol", "\"tcp\", \"udp\", \"udplite\", \"sctp\" or \"dccp\"."),
     ("address", "The bound address, or a block that contains it: \"127.0.0.1\", \"10.0.0.0/8\"."),
-    ("exposure", "\"any\", \"public\", \"private\", \"link-local\", \"multicast\" or \"loopback\"."),
+    (
+        "exposure",
+        "\"any\", \"public\", \"private\", \"link-local\", \"multicast\", \"loopback\" or \"none\".",
+    ),
     ("device", "The device that the socket is bound to."),
     (
         "executable",

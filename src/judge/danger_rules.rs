@@ -479,12 +479,15 @@ mod tests {
         ] {
             let own = socket("tcp/0.0.0.0:5432", Owner::Held(vec![7].into()));
             let sockets = rule.into_iter().chain([own]).collect();
-            let report =
-                judge(seen(sockets, vec![program_process(7, "dockerd", exe, "dockerd")]), Registry::embedded());
+            let report = judge(
+                seen(sockets, vec![program_process(7, "dockerd", exe, "dockerd")]),
+                Registry::embedded(),
+            );
             let entry = report.entries.iter().find(|entry| entry.socket.state == State::Listen).unwrap();
             let codes: Vec<_> = entry.findings().iter().map(|found| found.flag().code()).collect();
             if let Some((service, is_reserved)) = row {
-                let found = entry.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).unwrap();
+                let found =
+                    entry.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).unwrap();
                 assert_eq!(found.service, service, "{name}");
                 assert_eq!(entry.forwards_to(), is_reserved.then_some(to), "{name}");
                 assert_eq!(codes.contains(&"impostor"), !is_reserved, "{name}: {codes:?}");

@@ -32,8 +32,9 @@ pub(super) fn reserved_by_dockerd<'p>(
     entry: &Entry,
     processes: &[IdentifiedProcess<'_>],
 ) -> Option<&'p Socket> {
-    let is_dockerd =
-        |process: &IdentifiedProcess<'_>| process.program_name() == Some("dockerd") && !process.is_replaceable();
+    let is_dockerd = |process: &IdentifiedProcess<'_>| {
+        process.program_name() == Some("dockerd") && !process.is_replaceable()
+    };
     let port = ports.get(&entry.socket.port_key()).filter(|_| entry.socket.forwarding.is_none())?;
     let (own, rule) = (entry.socket.local.address, port.local.address);
     let covers = rule == own || rule.is_unspecified();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::program_identity::{IdentifiedProcess, by_unit, is_opener};
 use super::published::by_port;
 use crate::join::Entry;
-use crate::model::{Container, ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped};
+use crate::model::{
+    Container, ForwardTarget, ListenerService, Owner, Peer, Pid, ServiceBy, Snapshot, unmapped,
+};
 use crate::registry::tools::packet_program;
 
 /// Returns the service of the first process that is a known program. A program that only opens sockets for others is

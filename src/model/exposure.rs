@@ -20,6 +20,8 @@ named! {
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",
+        /// Nobody: the machine does not have the address or the device that the socket is bound to.
+        None = "none",
     }
 }
 
@@ -71,7 +73,7 @@ impl Exposure {
     /// Returns whether other machines can reach the listener, as far as the address shows.
     #[must_use]
     pub const fn is_reachable_from_outside(self) -> bool {
-        !matches!(self, Exposure::Loopback)
+        !matches!(self, Exposure::Loopback | Exposure::None)
     }
 }
 

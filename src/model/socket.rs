@@ -195,6 +195,9 @@ pub struct SocketAttributes {
     /// does not show who can reach it.
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
+    /// Whether the machine does not have the address or the device that the socket is bound to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub absent: bool,
     /// The systemd unit of that control group.
     pub unit: Option<String>,
     /// The container of that control group.
@@ -257,6 +260,8 @@ struct SavedSocket {
     on_loopback: Option<bool>,
     #[serde(default)]
     transparent: bool,
+    #[serde(default)]
+    absent: bool,
     unit: Option<String>,
     container: Option<String>,
     inode: Option<NonZeroU64>,
@@ -274,7 +279,7 @@ impl From<SavedSocket> for Socket {
     fn from(saved: SavedSocket) -> Self {
         let SavedSocket { local, peer, state, mptcp, inode, cookie, v6only, queues, owner, .. } = saved;
         let SavedSocket { uid, user, netns, cgroup, on_loopback, transparent, unit, .. } = saved;
-        let SavedSocket { container, forwarding, receives, .. } = saved;
+        let SavedSocket { container, forwarding, receives, absent, .. } = saved;
         let attributes = Arc::new(SocketAttributes {
             uid,
             user,
@@ -282,6 +287,7 @@ impl From<SavedSocket> for Socket {
             cgroup,
             on_loopback,
             transparent,
+            absent,
             unit,
             container,
             forwarding,
@@ -333,6 +339,7 @@ impl Socket {
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {
             _ if self.transparent => Exposure::Any,
+            _ if self.absent => Exposure::None,
             Some(true) => Exposure::Loopback,
             Some(false) => Exposure::of(self.local.address, None),
             None => Exposure::of(self.local.address, self.local.device.as_deref()),

@@ -129,7 +129,11 @@ fn twin(address: IpAddr) -> Option<IpAddr> {
 fn is_published_twice(one: &Entry, other: &Entry) -> bool {
     one.forwards_to().is_some() && one.forwards_to() == other.forwards_to() && {
         let programs = |entry: &Entry| {
-            entry.processes.iter().map(|process| Some((process.exe.as_ref()?.path.clone(), process.uid))).collect()
+            entry
+                .processes
+                .iter()
+                .map(|process| Some((process.exe.as_ref()?.path.clone(), process.uid)))
+                .collect()
         };
         let (own, others): (Vec<_>, Vec<_>) = (programs(one), programs(other));
         !own.is_empty() && own == others && own.iter().all(Option::is_some)

@@ -35,6 +35,7 @@ pub(super) const fn exposure(exposure: Exposure) -> &'static str {
         Exposure::LinkLocal => "on one link only",
         Exposure::Multicast => "by multicast",
         Exposure::Loopback => "on this machine only",
+        Exposure::None => "nowhere, because this machine does not have the address or device",
     }
 }
 

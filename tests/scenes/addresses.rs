@@ -165,7 +165,7 @@ fn multicast_and_broadcast(lab: &Lab) -> Outcome {
 }
 
 fn bound_to_a_device(lab: &Lab) -> Outcome {
-    wires::veth("wire0")?;
+    let index = wires::veth("wire0")?;
     lab.alone()?;
     let on = |device: &str, port| -> Result<OwnedFd, Failed> {
         let socket = made(at("0.0.0.0:0"), STREAM, None)?;
@@ -186,7 +186,12 @@ fn bound_to_a_device(lab: &Lab) -> Outcome {
         let mut same_port = crate::lab::listeners(&report)?.iter().filter(|l| l["port"] == 8740);
         let listener = same_port.find(|l| l["device"] == device).ok_or("not on the device")?;
         same!(crate::lab::pids(listener), [server.pid()]);
+        same!(listener["exposure"], if device == "lo" { "loopback" } else { "any" });
     }
+    // The sockets stay bound to a device that is gone.
+    wires::delete(index)?;
+    let report = lab.json(&["8741"])?;
+    same!(printed(&report, 8741, &wire)?["exposure"], "none");
     Ok(())
 }
 
@@ -201,6 +206,16 @@ fn freebind(lab: &Lab) -> Outcome {
     let report = lab.json(&[])?;
     complete(&report, 1)?;
     same!(printed(&report, 8750, &server)?["address"], "203.0.113.7");
+    same!(printed(&report, 8750, &server)?["exposure"], "none");
+    complete(&lab.json(&["--exposure", "none"])?, 1)?;
+    // A route can make an address local that no device has.
+    let route = ["route", "add", "local", "203.0.113.0/24", "dev", "lo"];
+    match std::process::Command::new("/sbin/ip").args(route).output() {
+        Ok(output) if output.status.success() => {
+            same!(printed(&lab.json(&[])?, 8750, &server)?["exposure"], "public");
+        }
+        _ => eprintln!("ip is not installed: no route makes the address local"),
+    }
     Ok(())
 }
 

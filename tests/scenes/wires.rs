@@ -7,6 +7,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use crate::lab::Outcome;
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const REQUEST_ACK: u16 = 0x5;
 const CREATE_EXCLUSIVE: u16 = 0x600;
@@ -42,6 +43,14 @@ pub fn veth(name: &str) -> Result<u32, Failed> {
     let index = index(name)?;
     up(index)?;
     Ok(index)
+}
+
+/// Removes a device.
+pub fn delete(index: u32) -> Outcome {
+    let mut body = vec![0; 4]; // family, padding, type
+    body.extend(index.to_ne_bytes());
+    body.extend([0; 8]); // flags
+    ask("remove a device", RTM_DELLINK, REQUEST_ACK, &body)
 }
 
 /// Makes a VXLAN device that listens on a UDP port, and sets it up.

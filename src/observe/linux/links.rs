@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::netlink_dump::{attribute, dump, number, text};
+use super::netlink_dump::{Connection, attribute, dump, number, text};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
 /// The request and its answer.
 const GETLINK: (u16, u16) = (18, 16);
 const GETADDR: (u16, u16) = (22, 20);
+const GETROUTE: u16 = 26;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_PROMISCUITY: u16 = 30;
@@ -38,6 +39,14 @@ const IFLA_INFO_DATA: u16 = 2;
 /// The kinds of tunnels that listen on a UDP port, and the attribute that carries the port (linux/if_link.h,
 /// linux/amt.h).
 const TUNNELS: [(&str, u16); 4] = [("vxlan", 15), ("geneve", 5), ("bareudp", 1), ("amt", 3)];
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const RTA_DST: u16 = 1;
+/// `RTN_LOCAL`, `RTN_BROADCAST`, `RTN_ANYCAST` and `RTN_MULTICAST` (linux/rtnetlink.h).
+const TO_THIS_MACHINE: [u8; 4] = [2, 3, 4, 5];
+/// The size of `rtmsg`, and the offset of its type in a message, behind the header.
+const ROUTE_BODY: usize = 12;
+const ROUTE_KIND: usize = 16 + 7;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_LOOPBACK: u32 = 0x8;
@@ -63,6 +72,27 @@ pub(super) fn list() -> Result<Vec<Link>, Errno> {
 pub(super) fn all_addresses() -> Result<HashSet<IpAddr>, Errno> {
     let all = dump(NETLINK_ROUTE, GETADDR, &[0; ADDRESS_BODY], address)?;
     Ok(all.into_iter().filter_map(|(_, address)| address).collect())
+}
+
+/// Returns whether this machine accepts packets for an address, by the route of the kernel for it: it has the address, or
+/// a route makes the address local. `None` if the kernel does not answer.
+pub(super) fn is_local(address: IpAddr) -> Option<bool> {
+    let (family, length, bytes) = match address {
+        IpAddr::V4(address) => (AF_INET, 32, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, 128, address.octets().to_vec()),
+    };
+    let mut body = vec![0; ROUTE_BODY];
+    body[0] = family;
+    body[1] = length;
+    body.extend(u16::try_from(4 + bytes.len()).ok()?.to_ne_bytes());
+    body.extend(RTA_DST.to_ne_bytes());
+    body.extend(bytes);
+    match Connection::open(NETLINK_ROUTE).and_then(|mut kernel| kernel.get(GETROUTE, &body)) {
+        Ok(message) => Some(TO_THIS_MACHINE.contains(message.get(ROUTE_KIND)?)),
+        // There is no route at all, or one that refuses.
+        Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// Lists the addresses of the device with this name; `None` if there is no such device.
@@ -184,5 +214,6 @@ mod tests {
         assert!(links.iter().all(|link| link.index > 0 && !link.name.is_empty()), "{links:?}");
         all_addresses().unwrap();
         assert_eq!(addresses("no device"), Ok(None));
+        assert_eq!(is_local("192.0.2.77".parse().unwrap()), Some(false), "an address for documentation");
     }
 }

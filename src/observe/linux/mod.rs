@@ -34,6 +34,7 @@ mod netlink;
 mod netlink_dump;
 pub mod nftables;
 mod origin;
+mod own_addresses;
 mod owners;
 pub mod packages;
 mod process;
@@ -55,6 +56,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -130,6 +132,9 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
         if let Some(note) = programs.steering {
             let why = "a BPF program (sk_lookup) can lead connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
+            for found in found.iter_mut().filter(|found| found.socket.absent) {
+                Arc::make_mut(&mut found.socket.attributes).absent = false;
+            }
             notes.push(note);
         }
         descriptors = walk.descriptors;

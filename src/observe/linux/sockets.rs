@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -15,11 +16,12 @@ use super::diag::{DumpError, SocketRecord};
 use super::firewall::ReadFirewall;
 use super::kernel_protocols::{IPPROTO_MPTCP, KERNEL_PROTOCOLS, KernelProtocol};
 use super::netlink::{DumpRequest, Netlink};
+use super::own_addresses::OwnAddresses;
 use super::rule_sets::RuleSets;
 use super::{firewall, links, nat, procnet, raw_sockets};
 use crate::model::{
     Device, Endpoint, Family, Firewall, Gap, Netns, Note, Owner, Peer, Protocol, Queues, Socket,
-    SocketAttributes, Stage, State,
+    SocketAttributes, Stage, State, unmapped,
 };
 use crate::observe::Scope;
 
@@ -137,7 +139,9 @@ pub(super) fn list(scope: &Scope, netns: Option<&Netns>, with_firewall: bool) ->
         scope,
         netns,
         tables: "/proc/thread-self/net".to_owned(),
+        is_inside: true,
         devices: None,
+        own_addresses: OwnAddresses::default(),
         socket_attributes: HashMap::new(),
         listed: SocketList::default(),
         refusals: Vec::new(),
@@ -166,7 +170,9 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
         scope,
         netns: Some(netns),
         tables: format!("/proc/{pid}/net"),
+        is_inside: false,
         devices: None,
+        own_addresses: OwnAddresses::default(),
         socket_attributes: HashMap::new(),
         listed: SocketList::default(),
         refusals: Vec::new(),
@@ -177,16 +183,19 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
     listed
 }
 
-/// The user, the control group, whether the device is a loopback device, and whether the socket is transparent: sockets
-/// with the same key share their attributes.
-type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool);
+/// The user, the control group, whether the device is a loopback device, whether the socket is transparent, and whether
+/// its address or device is absent: sockets with the same key share their attributes.
+type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
+    /// Whether the calling thread is in the namespace and can ask the kernel for its devices.
+    is_inside: bool,
     /// Names of devices by index, and whether they are loopback devices; read at the first use.
     devices: Option<HashMap<u32, (Device, bool)>>,
+    own_addresses: OwnAddresses,
     socket_attributes: HashMap<AttributesKey, Arc<SocketAttributes>>,
     listed: SocketList,
     /// The kinds for which `sock_diag` did not answer, and the reason.
@@ -406,14 +415,16 @@ impl SocketLister<'_> {
         // For a connection without a process, the kernel no longer has the user and answers 0.
         let uid = Some(record.uid).filter(|_| state.holds_port() || inode.is_some());
         let transparent = record.transparent && state.holds_port();
+        let absent = state.holds_port() && self.is_absent(record.local.0, record.interface, on_loopback);
         let new = || SocketAttributes {
             uid,
             netns: self.netns.cloned(),
             on_loopback,
             transparent,
+            absent,
             ..SocketAttributes::default()
         };
-        let key = (uid, cgroup, on_loopback, transparent);
+        let key = (uid, cgroup, on_loopback, transparent, absent);
         let attributes = self.socket_attributes.entry(key).or_insert_with(|| Arc::new(new())).clone();
         let socket = Socket {
             local: Endpoint {
@@ -434,6 +445,19 @@ impl SocketLister<'_> {
             owner: Owner::Unknown,
         };
         self.listed.found.push(FoundSocket { socket, cgroup });
+    }
+
+    /// Returns whether this machine certainly does not have the address or the device to which a socket is bound.
+    fn is_absent(&mut self, address: IpAddr, device: u32, on_loopback: Option<bool>) -> bool {
+        if !self.is_inside {
+            return false;
+        }
+        let has_devices = self.devices.as_ref().is_some_and(|devices| !devices.is_empty());
+        if device != 0 && on_loopback.is_none() && has_devices {
+            return true;
+        }
+        // A device can have routes of its own (VRF).
+        device == 0 && !self.own_addresses.has(unmapped(address))
     }
 
     /// Returns the name of a device in this namespace (`#N` if the device has no name), and whether it is a loopback
