@@ -101,3 +101,49 @@ pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
             || place(entry).is_none_or(|place| !served.contains(&(place, entry.socket.local.address)))
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::findings::reach::Exposed;
+    use crate::judge::judge;
+    use crate::judge::tests::{program_process, seen, socket};
+    use crate::model::{Forwarding, Owner, Peer, State};
+    use crate::registry::Registry;
+
+    /// Without its userland proxy, dockerd listens on a published port only so that no other program can bind it.
+    #[test]
+    fn dockerd_serves_nothing_on_a_published_port() {
+        let to = Peer { address: [172, 17, 0, 2].into(), port: 6379 };
+        let published = || {
+            let mut published = socket("tcp/0.0.0.0:5432", Owner::Kernel);
+            published.state = State::Published;
+            let forwarding = Some(Forwarding { to, rule: "a rule".to_owned(), container: None });
+            std::sync::Arc::make_mut(&mut published.attributes).forwarding = forwarding;
+            published
+        };
+        for (name, rule, exe, row) in [
+            ("a published port", Some(published()), "/usr/bin/dockerd", Some(("redis", true))),
+            ("its own port", None, "/usr/bin/dockerd", Some(("docker-api-unknown", false))),
+            ("a file of a user", Some(published()), "/home/u/dockerd", None),
+        ] {
+            let own = socket("tcp/0.0.0.0:5432", Owner::Held(vec![7].into()));
+            let sockets = rule.into_iter().chain([own]).collect();
+            let report = judge(
+                seen(sockets, vec![program_process(7, "dockerd", exe, "dockerd")]),
+                Registry::embedded(),
+            );
+            let entry = report.entries.iter().find(|entry| entry.socket.state == State::Listen).unwrap();
+            let codes: Vec<_> = entry.findings().iter().map(|found| found.flag().code()).collect();
+            if let Some((service, is_reserved)) = row {
+                let found =
+                    entry.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).unwrap();
+                assert_eq!(found.service, service, "{name}");
+                assert_eq!(entry.forwards_to(), is_reserved.then_some(to), "{name}");
+                assert_eq!(codes.contains(&"impostor"), !is_reserved, "{name}: {codes:?}");
+                assert_eq!(report.entries.len(), 1, "{name}");
+            } else {
+                assert!(codes.contains(&"impostor"), "{name}: {codes:?}");
+            }
+        }
+    }
+}
