@@ -317,9 +317,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 /// Returns the parts to read of each process.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // If a socket's own control group has no name, the groups of its owners are used. Process 1 opens sockets for other
-    // processes.
-    let silent = found.iter().filter(|f| f.socket.cgroup.is_none());
+    // If a socket's own control group names neither a unit nor a container, the groups of its owners are used: a
+    // container may be in another hierarchy than the one of sockets. Process 1 opens sockets for other processes.
+    let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();
     let job = |pid| ReadRequest {
