@@ -2,23 +2,9 @@
 //! a program.
 
 use super::Process;
-
-/// The code or destination in the command line of an interpreter or a relay.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum InterpreterCommand<'c> {
-    /// A script, or a jar.
-    File(&'c str),
-    /// The directories and jars of a Java class path, and the class or module that starts.
-    ClassPath(Vec<&'c str>, &'c str),
-    /// A module of the interpreter's own path.
-    Module(&'c str),
-    /// Code on the command line.
-    Code(&'c str),
-    /// The arguments of a relay.
-    Relay(&'c [String]),
-    /// Nothing in the command line, for example because the code comes from standard input.
-    Nothing,
-}
+use super::interpreter_runner::behind;
+pub(crate) use super::interpreter_syntax::InterpreterCommand;
+use super::interpreter_syntax::{Argument, Positional, SYNTAXES};
 
 /// Programs whose arguments name the service behind them: another program, or another address.
 const RELAYS: [&str; 19] = [
@@ -70,7 +56,10 @@ impl RunTarget {
             None => script.map(str::to_owned),
             Some(InterpreterCommand::File(file)) => Some(script.unwrap_or(file).to_owned()),
             Some(InterpreterCommand::ClassPath(_, class)) => Some(class.to_owned()),
-            Some(InterpreterCommand::Module(module)) => Some(format!("-m {module}")),
+            Some(InterpreterCommand::Module(module)) => Some(match parse_innermost(name, &process.cmdline) {
+                Some(InterpreterCommand::File(file)) => format!("-m {module} {}", script.unwrap_or(file)),
+                _ => format!("-m {module}"),
+            }),
             Some(InterpreterCommand::Code(code)) => Some(format!("-c {}", without_numbers(code))),
             Some(InterpreterCommand::Relay(arguments)) => Some(arguments.join(" ")),
             Some(InterpreterCommand::Nothing) => Some(String::new()),
@@ -122,7 +111,7 @@ fn without_numbers(code: &str) -> String {
 
 /// Returns the name of an interpreter without its version and its build: `python3.11-dbg` and
 /// `perl5.36-x86_64-linux-gnu` become `python` and `perl`.
-pub(super) fn without_version(program: &str) -> &str {
+pub(crate) fn without_version(program: &str) -> &str {
     without_build(program).trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'))
 }
 
@@ -144,100 +133,6 @@ pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
 }
 
-/// The way in which an interpreter reads its command line.
-struct Syntax {
-    /// The names of the interpreter's programs, without a version.
-    names: &'static [&'static str],
-    /// Options after which no file follows: they give code, a module, or standard input. A short option may end a
-    /// cluster (`-Sc`).
-    no_file: &'static [&'static str],
-    /// Options whose value is the next argument.
-    with_value: &'static [&'static str],
-    /// Options whose value is the file.
-    file: &'static [&'static str],
-    /// Subcommands before the file.
-    commands: &'static [&'static str],
-}
-
-const NONE: &[&str] = &[];
-
-/// The source is the manual of each interpreter; [`class_path`] reads the command line of `java`.
-const SYNTAXES: [Syntax; 11] = [
-    Syntax {
-        names: &["python", "pypy"],
-        no_file: &["-c", "-m", "-"],
-        with_value: &["-X", "-W", "-Q", "--check-hash-based-pycs"],
-        file: NONE,
-        commands: NONE,
-    },
-    Syntax {
-        names: &["node", "nodejs"],
-        no_file: &["-e", "--eval", "-p", "--print", "-"],
-        with_value: &[
-            "-r",
-            "--require",
-            "--import",
-            "--loader",
-            "--experimental-loader",
-            "-C",
-            "--conditions",
-        ],
-        file: NONE,
-        commands: &["inspect"],
-    },
-    Syntax {
-        names: &["bun"],
-        no_file: &["-e", "--eval", "-p", "--print", "-"],
-        with_value: &["-r", "--preload", "--cwd", "-c", "--config"],
-        file: NONE,
-        commands: &["run"],
-    },
-    Syntax {
-        names: &["deno"],
-        no_file: &["eval", "repl", "-"],
-        with_value: &["-c", "--config", "--import-map", "--env-file"],
-        file: NONE,
-        commands: &["run", "serve"],
-    },
-    Syntax { names: &["perl"], no_file: &["-e", "-E", "-"], with_value: &["-I"], file: NONE, commands: NONE },
-    Syntax {
-        names: &["ruby"],
-        no_file: &["-e", "-"],
-        with_value: &["-I", "-r", "-C", "-E"],
-        file: NONE,
-        commands: NONE,
-    },
-    Syntax {
-        names: &["php", "php-cgi"],
-        no_file: &["-r", "-B", "-R", "-E"],
-        with_value: &["-S", "-t", "-c", "-d", "-z"],
-        file: &["-f", "-F"],
-        commands: NONE,
-    },
-    Syntax {
-        names: &["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash"],
-        no_file: &["-c", "-s", "-"],
-        with_value: &["-o", "+o", "-O", "+O", "--rcfile", "--init-file"],
-        file: NONE,
-        commands: NONE,
-    },
-    Syntax {
-        names: &["lua", "luajit"],
-        no_file: &["-e", "-"],
-        with_value: &["-l"],
-        file: NONE,
-        commands: NONE,
-    },
-    Syntax {
-        names: &["tclsh", "wish", "Rscript", "julia"],
-        no_file: &["-e"],
-        with_value: NONE,
-        file: NONE,
-        commands: NONE,
-    },
-    Syntax { names: &["mono", "dotnet"], no_file: NONE, with_value: NONE, file: NONE, commands: &["exec"] },
-];
-
 /// Returns the code that the interpreter or relay `program` (the name of its file) runs; `None` if the program is
 /// neither, or if its command line is not known.
 pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
@@ -251,32 +146,48 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     }
     let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name))?;
     let mut rest = arguments.iter().map(String::as_str);
+    let mut code_before_file = None;
+    let file = |next: Option<&'c str>| {
+        next.filter(|file| !file.is_empty()).map_or(InterpreterCommand::Nothing, InterpreterCommand::File)
+    };
     while let Some(argument) = rest.next() {
-        let file = |next: Option<&'c str>| next.map_or(InterpreterCommand::Nothing, InterpreterCommand::File);
-        if syntax.file.contains(&argument) {
+        if argument == "--" && syntax.positional == Positional::File {
             return Some(file(rest.next()));
         }
-        if syntax.no_file.contains(&argument) || ends_cluster(argument, syntax.no_file) {
-            return Some(match rest.next() {
-                _ if matches!(argument, "-" | "-s" | "repl") => InterpreterCommand::Nothing,
-                Some(module) if argument.ends_with('m') => InterpreterCommand::Module(module),
-                Some(code) => InterpreterCommand::Code(code),
-                None => InterpreterCommand::Nothing,
-            });
-        }
-        let assigned = argument.split_once('=').filter(|(option, _)| syntax.no_file.contains(option));
-        if let Some((_, code)) = assigned {
-            return Some(InterpreterCommand::Code(code));
-        }
-        if syntax.with_value.contains(&argument) {
-            rest.next();
-        } else if argument == "--" {
-            return Some(file(rest.next()));
-        } else if !argument.starts_with(['-', '+']) && !syntax.commands.contains(&argument) {
-            return Some(file(Some(argument).filter(|file| !file.is_empty())));
+        match syntax.read(argument) {
+            Argument::Option(option @ ("-" | "-s" | "repl"), _) if syntax.no_file.contains(&option) => {
+                return Some(InterpreterCommand::Nothing);
+            }
+            Argument::Option(option, attached) => {
+                let Some(value) = attached.or_else(|| rest.next()) else { break };
+                if syntax.file.contains(&option) {
+                    return Some(file(Some(value)));
+                }
+                if syntax.code_before_file.contains(&option) {
+                    code_before_file = Some(value);
+                } else if syntax.no_file.contains(&option) {
+                    let is_module = option.ends_with('m');
+                    let code = if is_module { InterpreterCommand::Module } else { InterpreterCommand::Code };
+                    return Some(code(value));
+                }
+            }
+            Argument::Positional if syntax.commands.contains(&argument) => {}
+            Argument::Positional => match syntax.positional {
+                Positional::File => return Some(file(Some(argument))),
+                Positional::Code => return Some(InterpreterCommand::Code(argument)),
+                Positional::Other => {}
+            },
+            Argument::Flag => {}
         }
     }
-    Some(InterpreterCommand::Nothing)
+    Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
+}
+
+/// Returns the code that runs in the end: like [`parse_command`], but the script or module in the arguments of a profiler,
+/// debugger or launcher takes its place.
+pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
+    let command = parse_command(program, cmdline)?;
+    behind(&command, cmdline).or(Some(command))
 }
 
 /// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
@@ -295,21 +206,9 @@ pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<
         }
         InterpreterCommand::Relay(_) => return None,
     };
-    let end = cmdline.iter().position(|word| std::ptr::eq(word.as_str(), target))?;
+    // The file or module may be a part of its argument.
+    let end = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
     cmdline.get(1..=end)
-}
-
-/// Returns whether a cluster of short options ends in one of `options`: `-Ec` ends in `-c`.
-fn ends_cluster(argument: &str, options: &[&str]) -> bool {
-    let letters =
-        argument.strip_prefix('-').filter(|letters| letters.chars().all(|c| c.is_ascii_alphabetic()));
-    letters.is_some_and(|letters| {
-        letters.len() > 1
-            && letters.len() < 5
-            && options
-                .iter()
-                .any(|option| option.len() == 2 && letters.ends_with(option.trim_start_matches('-')))
-    })
 }
 
 /// Options of Java whose value may be the next argument.
@@ -393,6 +292,39 @@ mod tests {
             ("java", "java Main.java", Some(File("Main.java"))),
             ("java", "java -jar", Some(Nothing)),
             ("nginx", "nginx -c x", None),
+            ("python3", "python3 -ccode x.py", Some(Code("code"))),
+            ("python3", "python3 -umhttp.server", Some(Module("http.server"))),
+            ("python3", "python3 -Wignore x.py", Some(File("x.py"))),
+            ("node", "node --title x --disable-warning y z.js", Some(File("z.js"))),
+            ("node", "node --title=x z.js", Some(File("z.js"))),
+            ("node", "node -pe code", Some(Code("code"))),
+            ("perl", "perl -lne code", Some(Code("code"))),
+            ("perl", "perl -ecode x", Some(Code("code"))),
+            ("perl", "perl -Mre -Ilib x.pl", Some(File("x.pl"))),
+            ("perl", "perl -i.e x.pl", Some(File("x.pl"))),
+            ("ruby", "ruby -rsocket -I lib x.rb", Some(File("x.rb"))),
+            ("php", "php --run code", Some(Code("code"))),
+            ("php", "php -B code", Some(Code("code"))),
+            ("php", "php -c /etc/php.ini -dx=y x.php", Some(File("x.php"))),
+            ("php", "php -fx.php", Some(File("x.php"))),
+            ("bash", "bash -euo pipefail run.sh", Some(File("run.sh"))),
+            ("bash", "bash -ce code", Some(Code("code"))),
+            ("lua5.4", "lua -l socket -e code x.lua", Some(File("x.lua"))),
+            ("lua", "lua -e code", Some(Code("code"))),
+            ("deno", "deno run -A -", Some(Nothing)),
+            ("deno", "deno run -A x.ts", Some(File("x.ts"))),
+            ("mono-sgen", "mono x.exe", Some(File("x.exe"))),
+            ("gjs-console", "gjs x.js", Some(File("x.js"))),
+            ("guile-3.0", "guile -s x.scm", Some(File("x.scm"))),
+            ("racket", "racket x.rkt", Some(File("x.rkt"))),
+            ("ocamlrun", "ocamlrun x", Some(File("x"))),
+            ("expect", "expect -f x.exp", Some(File("x.exp"))),
+            ("R", "R --no-echo --no-restore --file=x.R --args y", Some(File("x.R"))),
+            ("gawk", "gawk -v a=b -f x.awk y", Some(File("x.awk"))),
+            ("mawk", "mawk code y", Some(Code("code"))),
+            ("sbcl", "sbcl --script x.lisp", Some(File("x.lisp"))),
+            ("dotnet", "dotnet fsi x.fsx", Some(File("x.fsx"))),
+            ("uwsgi", "uwsgi --http :80 --wsgi-file x.py", Some(File("x.py"))),
         ] {
             assert_eq!(parse_command(program, &words_of(line)), runs_is, "{line}");
         }

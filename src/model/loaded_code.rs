@@ -1,16 +1,35 @@
 //! Files of code that an interpreter loads in addition to the script, according to its command line.
 
 use super::interpreter::{command_words, without_version};
+use super::interpreter_syntax::{Argument, SYNTAXES};
 
-/// The options of interpreters that load a file of code before the script. The file is the next argument, or follows
-/// `=`.
-const LOADING_OPTIONS: [(&[&str], &[&str]); 5] = [
+/// Options, by the names of the interpreters.
+type OptionsOf = (&'static [&'static str], &'static [&'static str]);
+
+/// The options of interpreters that load a file of code before the script.
+const LOADING_OPTIONS: [OptionsOf; 9] = [
     (&["node", "nodejs"], &["-r", "--require", "--import", "--loader", "--experimental-loader"]),
     (&["bun"], &["-r", "--preload"]),
     (&["deno"], &["--preload"]),
     (&["ruby"], &["-r"]),
     (&["luajit", "lua"], &["-l"]),
+    (&["php", "php-cgi"], &["-d", "--define", "-z", "--zend-extension"]),
+    (&["julia"], &["-L", "--load", "-J", "--sysimage"]),
+    (&["guile"], &["-l"]),
+    (&["gawk", "awk"], &["-i", "--include", "-l", "--load"]),
 ];
+
+/// The options of interpreters that name a directory in which modules are searched first.
+const SEARCH_OPTIONS: [OptionsOf; 5] = [
+    (&["perl"], &["-I"]),
+    (&["ruby"], &["-I"]),
+    (&["guile"], &["-L"]),
+    (&["gjs", "gjs-console"], &["-I", "--include-path"]),
+    (&["ocamlrun"], &["-I"]),
+];
+
+/// The settings of PHP (`-d SETTING=FILE`) that load code.
+const SETTINGS_OF_PHP: [&str; 4] = ["auto_prepend_file", "auto_append_file", "extension", "zend_extension"];
 
 /// The options of Java that load code, with the file directly after them. An argument file contains further options.
 const LOADING_OPTIONS_OF_JAVA: [&str; 4] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:", "@"];
@@ -29,26 +48,38 @@ pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c 
             |word: &'c String| LOADING_OPTIONS_OF_JAVA.iter().find_map(|option| word.strip_prefix(option));
         return words.iter().filter_map(option).filter_map(|file| file.split('=').next()).collect();
     }
+    let files = values(program, words, &LOADING_OPTIONS).into_iter().filter_map(|value| {
+        let setting = value.split_once('=').filter(|_| program.starts_with("php"));
+        match setting {
+            Some((name, file)) => SETTINGS_OF_PHP.contains(&name).then_some(file),
+            None => Some(value.strip_prefix("file://").unwrap_or(value)),
+        }
+    });
+    files.filter(|file| file.contains('/')).collect()
+}
+
+/// Returns the directories in which the options of an interpreter let it search for modules first.
+pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
+    let words = command_words(program, cmdline).unwrap_or_default();
+    let directories = values(program, words, &SEARCH_OPTIONS).into_iter().flat_map(|value| value.split(':'));
+    directories.filter(|directory| directory.contains('/')).collect()
+}
+
+/// Returns the values of the options in `table`, among the words of a command line before the script.
+fn values<'c>(program: &str, words: &'c [String], table: &[OptionsOf]) -> Vec<&'c str> {
     let name = without_version(program);
-    let Some((_, options)) = LOADING_OPTIONS.iter().find(|(names, _)| names.contains(&name)) else {
-        return Vec::new();
-    };
-    let mut files = Vec::new();
-    let mut rest = words.iter();
+    let options = table.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| options);
+    let syntax = SYNTAXES.iter().find(|syntax| syntax.names.contains(&name));
+    let (Some(options), Some(syntax)) = (options, syntax) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut rest = words.iter().map(String::as_str);
     while let Some(word) = rest.next() {
-        let assigned =
-            word.split_once('=').filter(|(option, _)| options.contains(option)).map(|(_, file)| file);
-        let attached = if name == "ruby" { word.strip_prefix("-r") } else { None };
-        let file = if options.contains(&word.as_str()) {
-            rest.next().map(String::as_str)
-        } else {
-            assigned.or(attached)
-        };
-        files.extend(
-            file.map(|file| file.strip_prefix("file://").unwrap_or(file)).filter(|file| file.contains('/')),
-        );
+        if let Argument::Option(option, attached) = syntax.read(word) {
+            let value = attached.or_else(|| rest.next());
+            found.extend(value.filter(|_| options.contains(&option)));
+        }
     }
-    files
+    found
 }
 
 #[cfg(test)]
@@ -66,12 +97,24 @@ mod tests {
             ("node", "node -r dotenv/config -r dotenv ok.js", &["dotenv/config"]),
             ("node", "node ok.js", &[]),
             ("ruby3.1", "ruby -r/a/x.rb y.rb", &["/a/x.rb"]),
+            ("php8.2", "php -d x=1 -dauto_prepend_file=/tmp/a.php y.php", &["/tmp/a.php"]),
+            ("lua5.4", "lua -l/tmp/a x.lua", &["/tmp/a"]),
             ("java", "java -javaagent:/a/b.jar=x=1 -jar app.jar", &["/a/b.jar"]),
             ("java", "java @args", &["args"]),
             ("python3", "python3 -X dev x.py", &[]),
             ("nginx", "nginx -r /x", &[]),
         ] {
             assert_eq!(loaded_files(program, &words_of(line)), files, "{line}");
+        }
+    }
+    #[test]
+    fn directories_that_options_name() {
+        for (program, line, directories) in [
+            ("perl", "perl -I /a -I/b:/c -MS x.pl -I /d", &["/a", "/b", "/c"][..]),
+            ("ruby", "ruby -I/a x.rb", &["/a"]),
+            ("python3", "python3 -I x.py", &[]),
+        ] {
+            assert_eq!(searched_directories(program, &words_of(line)), directories, "{line}");
         }
     }
 }

@@ -11,6 +11,8 @@ mod exposure;
 pub mod firewall;
 mod forward;
 pub(crate) mod interpreter;
+mod interpreter_runner;
+mod interpreter_syntax;
 pub(crate) mod loaded_code;
 mod named;
 mod network;

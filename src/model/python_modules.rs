@@ -1,6 +1,6 @@
 //! The modules that Python loads from its working directory.
 
-use super::interpreter::{InterpreterCommand, parse_command, without_version};
+use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
 /// Returns the paths, relative to the working directory, at which Python first looks for the modules that it runs or
 /// that the code on its command line imports. If one of these files exists, Python runs it. Returns no paths if
@@ -11,13 +11,18 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     if !matches!(without_version(program), "python" | "pypy") {
         return Vec::new();
     }
-    let (modules, end): (Vec<&str>, &str) = match parse_command(program, cmdline) {
+    let (modules, end): (Vec<&str>, &str) = match parse_innermost(program, cmdline) {
         Some(InterpreterCommand::Module(module)) => (vec![module], "__main__.py"),
         Some(InterpreterCommand::Code(code)) => (imports(code), "__init__.py"),
         _ => return Vec::new(),
     };
+    let holds_module = |argument: &String| {
+        let range = argument.as_bytes().as_ptr_range();
+        modules.iter().any(|module| range.contains(&module.as_ptr()))
+    };
+    let after = cmdline.iter().position(holds_module).map_or(cmdline.len(), |at| at + 1);
+    let own = cmdline.get(1..after).unwrap_or_default().iter();
     // `-I` and `-P` leave the working directory out; after `-W` and `-X`, letters are a value.
-    let own = cmdline.iter().skip(1).take_while(|argument| !modules.contains(&argument.as_str()));
     let clusters = own.filter(|argument| argument.starts_with('-') && !argument.starts_with("--"));
     let letters = clusters.filter_map(|argument| argument.split(['W', 'X', 'c', 'm']).next());
     if letters.into_iter().any(|letters| letters.contains(['I', 'P'])) {
@@ -27,6 +32,50 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     let modules = modules.into_iter().filter(|name| !name.is_empty() && name.chars().all(is_name));
     let paths = modules.take(MODULES).map(|name| name.replace('.', "/"));
     paths.flat_map(|path| [format!("{path}.py"), format!("{path}/{end}")]).collect()
+}
+
+/// Returns the paths at which the Python with this program file finds an installed module of `-m`: below the prefixes of
+/// the program file and of the name that started it, which in a virtual environment is a link to the program file.
+pub(crate) fn installed_modules(exe: &str, cmdline: &[String]) -> Vec<String> {
+    /// The versions of Python 3 that are searched if the name of the program has none.
+    const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;
+    let program = exe.rsplit('/').next().unwrap_or_default();
+    let Some(InterpreterCommand::Module(module)) = parse_innermost(program, cmdline) else {
+        return Vec::new();
+    };
+    let path = module.replace('.', "/");
+    let package = path.split('/').next().unwrap_or_default();
+    let program = without_build(program);
+    let libraries: Vec<String> = match program.contains('.') {
+        true => vec![program.to_owned()],
+        false => VERSIONS.map(|minor| format!("python3.{minor}")).collect(),
+    };
+    let prefix = |path: &str| Some(path.rsplit_once('/')?.0.rsplit_once('/')?.0.to_owned());
+    let mut prefixes: Vec<String> = [Some(exe), cmdline.first().map(String::as_str)]
+        .into_iter()
+        .flatten()
+        .filter_map(prefix)
+        .chain([String::from("/usr"), String::from("/usr/local")])
+        .collect();
+    prefixes.dedup();
+    let mut directories: Vec<String> = vec!["/usr/lib/python3/dist-packages".to_owned()];
+    for prefix in prefixes {
+        for library in &libraries {
+            for directory in ["", "/site-packages", "/dist-packages"] {
+                directories.push(format!("{prefix}/lib/{library}{directory}"));
+            }
+        }
+    }
+    let ends = [
+        format!("{package}.py"),
+        format!("{package}/__init__.py"),
+        format!("{path}.py"),
+        format!("{path}/__main__.py"),
+    ];
+    directories
+        .iter()
+        .flat_map(|directory| ends.iter().map(move |end| format!("{directory}/{end}")))
+        .collect()
 }
 
 /// Returns the modules that Python code imports, by the words after `import` and `from`.
@@ -57,6 +106,9 @@ mod tests {
             (&["-Ic", "import evilm"], &[]),
             (&["-P", "-m", "evilm"], &[]),
             (&["-c", "import ../evilm"], &[]),
+            (&["-mevilm", "-I"], &["evilm.py", "evilm/__main__.py"]),
+            (&["-Imevilm"], &[]),
+            (&["-m", "pdb", "-m", "evilm"], &["evilm.py", "evilm/__main__.py"]),
             (&["evilm.py"], &[]),
         ] {
             let mut cmdline = vec!["python3".to_owned()];
@@ -66,5 +118,14 @@ mod tests {
             assert_eq!(files, paths, "{arguments:?}");
         }
         assert!(modules_of_python("node", &["node".to_owned(), "-m".to_owned(), "x".to_owned()]).is_empty());
+    }
+    #[test]
+    fn places_of_installed_modules() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let found = installed_modules("/usr/bin/python3.11", &words("/srv/venv/bin/python -m a.b"));
+        for path in ["/usr/lib/python3.11/a.py", "/srv/venv/lib/python3.11/site-packages/a/b.py"] {
+            assert!(found.iter().any(|one| one == path), "{path}: {found:?}");
+        }
+        assert!(installed_modules("/usr/bin/python3.11", &words("python3 x.py")).is_empty());
     }
 }

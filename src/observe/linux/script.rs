@@ -10,7 +10,7 @@ use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, InterpreterCommand};
 use crate::model::loaded_code;
-use crate::model::python_modules::modules_of_python;
+use crate::model::python_modules::{installed_modules, modules_of_python};
 use crate::model::{Origin, OriginKind, Script};
 
 /// The maximum number of elements of a class path that are checked; application servers have some hundred.
@@ -21,7 +21,7 @@ const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
 /// Returns the script, jar or class path that an interpreter runs; for a class path, its least trustworthy element. Of
-/// modules of Python, only those in the working directory count.
+/// modules of Python, those in the working directory count, and installed modules that any user can replace.
 pub(super) fn script(
     process: &OwnedFd,
     program: &str,
@@ -30,7 +30,44 @@ pub(super) fn script(
     origins: &mut Origins,
 ) -> Option<Script> {
     let whole = with_argument_files(process, program, cmdline, tree);
-    match interpreter::parse_command(program, whole.as_deref().unwrap_or(cmdline))? {
+    let cmdline = whole.as_deref().unwrap_or(cmdline);
+    let outer = interpreter::parse_command(program, cmdline)?;
+    let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
+    let commands = inner.into_iter().chain([outer]);
+    // If both are equally trustworthy, the innermost script is what runs.
+    let scripts = commands.filter_map(|command| script_of(process, program, cmdline, command, tree, origins));
+    scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
+}
+
+/// Returns the installed module that Python runs, if a user who is not root may have put it there. If the module is
+/// nowhere, its origin is not known: Python may have found it in a working directory that the process has left since, or
+/// through its environment.
+fn installed_module(
+    process: &OwnedFd,
+    cmdline: &[String],
+    tree: &Tree,
+    path_here: Option<&String>,
+    origins: &mut Origins,
+) -> Option<Script> {
+    let exe = readlinkat(process, "exe", Vec::new()).ok()?;
+    let exe = exe.to_string_lossy();
+    let paths = installed_modules(exe.strip_suffix(" (deleted)").unwrap_or(&exe), cmdline);
+    let found = paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind);
+    match found {
+        Some(found) => Some(found).filter(|found| kind(found).is_none_or(|kind| kind >= OriginKind::Open)),
+        None => file(process, tree, path_here?, origins),
+    }
+}
+
+fn script_of(
+    process: &OwnedFd,
+    program: &str,
+    cmdline: &[String],
+    command: InterpreterCommand<'_>,
+    tree: &Tree,
+    origins: &mut Origins,
+) -> Option<Script> {
+    match command {
         InterpreterCommand::File(path) => file(process, tree, path, origins),
         InterpreterCommand::ClassPath(elements, _) => {
             let elements = elements.into_iter().take(CLASS_PATH);
@@ -42,8 +79,15 @@ pub(super) fn script(
             script.or_else(|| file(process, tree, elements.first()?, origins))
         }
         InterpreterCommand::Module(_) | InterpreterCommand::Code(_) => {
-            let paths = modules_of_python(program, cmdline).into_iter();
-            paths.filter_map(|path| existing_file(process, tree, &path, origins)).max_by_key(kind)
+            let paths = modules_of_python(program, cmdline);
+            let here = paths.iter().filter_map(|path| existing_file(process, tree, path, origins));
+            let here = here.max_by_key(kind);
+            match command {
+                InterpreterCommand::Module(_) if here.is_none() => {
+                    installed_module(process, cmdline, tree, paths.first(), origins)
+                }
+                _ => here,
+            }
         }
         InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => None,
     }
@@ -63,7 +107,21 @@ pub(super) fn loaded(
     origins: &mut Origins,
 ) -> Vec<Script> {
     let files = loaded_code::loaded_files(program, cmdline).into_iter().take(CLASS_PATH);
-    files.filter_map(|path| file(process, tree, path, origins)).collect()
+    let mut found: Vec<Script> = files.filter_map(|path| file(process, tree, path, origins)).collect();
+    let directories = loaded_code::searched_directories(program, cmdline).into_iter().take(CLASS_PATH);
+    found.extend(directories.filter_map(|path| existing_file(process, tree, path, origins)));
+    found
+}
+
+/// Returns the files and directories of code that the environment of a process names, if they exist.
+pub(super) fn named_by_environment(
+    process: &OwnedFd,
+    paths: &[String],
+    origins: &mut Origins,
+) -> Vec<Script> {
+    let Some(tree) = origins.tree(process) else { return Vec::new() };
+    let paths = paths.iter().take(CLASS_PATH);
+    paths.filter_map(|path| existing_file(process, &tree, path, origins)).collect()
 }
 
 /// Returns the command line of Java with its argument files (`@FILE`) replaced by their words, as Java reads them;
@@ -291,6 +349,24 @@ mod tests {
                 "{arguments:?}"
             );
         }
+        // A script that was deleted, and a script that a debugger runs.
+        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let module = directory.path().join("evilm.py").to_str().unwrap().to_owned();
+        let gone = directory.path().join("gone.py").to_str().unwrap().to_owned();
+        for (arguments, path, kind) in [
+            (vec![gone.as_str()], gone.as_str(), Some(OriginKind::Open)),
+            (vec!["/nowhere/gone.py"], "/nowhere/gone.py", Some(OriginKind::Deleted)),
+            (vec!["/dev/fd/63"], "/dev/fd/63", None),
+            (vec!["-m", "pdb", "-c", "c", &module], &module, Some(OriginKind::Open)),
+        ] {
+            let words = std::iter::once("python3").chain(arguments);
+            let cmdline: Vec<String> = words.map(str::to_owned).collect();
+            let found = script(&opened, "python3.11", &cmdline, &tree, &mut Origins::default()).unwrap();
+            assert_eq!((found.path.as_str(), found.origin.map(|origin| origin.kind)), (path, kind));
+        }
+        let nowhere = ["python3", "-m", "no_such_module"].map(str::to_owned);
+        let found = script(&opened, "python3.11", &nowhere, &tree, &mut origins).unwrap();
+        assert_eq!(found.origin, None);
         process.kill().unwrap();
         process.wait().unwrap();
     }

@@ -1,11 +1,13 @@
-//! The options for a debugger that the environment of Node.js and Java has.
+//! The options for a debugger and the paths of code that the environment of an interpreter has.
 //!
-//! An environment can have secrets. Nothing but these options leaves this file.
+//! An environment can have secrets. Nothing but these options and paths leaves this file.
 
 use std::os::fd::AsFd;
 
 use super::super::files::slurp_at;
 use crate::model::Process;
+use crate::model::interpreter::without_version;
+use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
 /// Environments are read up to this many bytes. The kernel allows half of it for one variable (`MAX_ARG_STRLEN` of
 /// linux/binfmts.h).
@@ -15,6 +17,31 @@ const MOST_OPTIONS: usize = 16;
 /// The variables with options, by the program: Node.js, and the launcher and the machine of Java.
 const OF_NODE: [&str; 1] = ["NODE_OPTIONS"];
 const OF_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
+/// Real environments name a few such paths.
+const MOST_PATHS: usize = 64;
+
+/// The variables of an interpreter that add code.
+struct CodeVariables {
+    /// The names of the interpreter, without a version.
+    programs: &'static [&'static str],
+    /// Variables with paths, separated by colons.
+    paths: &'static [&'static str],
+    /// Variables with options, as on the command line.
+    options: &'static [&'static str],
+}
+
+/// The sources are the manuals of the interpreters.
+const CODE_VARIABLES: [CodeVariables; 8] = [
+    CodeVariables { programs: &["python", "pypy"], paths: &["PYTHONPATH", "PYTHONHOME"], options: &[] },
+    CodeVariables { programs: &["perl"], paths: &["PERL5LIB"], options: &["PERL5OPT"] },
+    CodeVariables { programs: &["ruby"], paths: &["RUBYLIB"], options: &["RUBYOPT"] },
+    CodeVariables { programs: &["node", "nodejs"], paths: &["NODE_PATH"], options: &["NODE_OPTIONS"] },
+    CodeVariables { programs: &["java"], paths: &["CLASSPATH"], options: &OF_JAVA },
+    CodeVariables { programs: &["bash"], paths: &["BASH_ENV"], options: &[] },
+    CodeVariables { programs: &["php", "php-cgi"], paths: &["PHPRC", "PHP_INI_SCAN_DIR"], options: &[] },
+    CodeVariables { programs: &["guile"], paths: &["GUILE_LOAD_PATH"], options: &[] },
+];
+
 /// How the options begin that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
@@ -28,9 +55,80 @@ pub(super) fn variables(process: &Process) -> &'static [&'static str] {
     }
 }
 
-/// Reads the options for a debugger from the environment of a process; none if it cannot be read.
-pub(super) fn read(process: impl AsFd, variables: &[&str]) -> Vec<String> {
-    slurp_at(process, "environ", 4096, LONGEST).map(|bytes| options(&bytes, variables)).unwrap_or_default()
+/// Returns whether the environment of a program can add code or let a debugger connect.
+pub(super) fn is_read(process: &Process) -> bool {
+    !variables(process).is_empty() || code_variables(program(process)).is_some()
+}
+
+/// Returns the name of the program file.
+pub(super) fn program(process: &Process) -> &str {
+    process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default()
+}
+
+fn code_variables(program: &str) -> Option<&'static CodeVariables> {
+    CODE_VARIABLES.iter().find(|variables| variables.programs.contains(&without_version(program)))
+}
+
+/// Reads the environment of a process; empty if it cannot be read.
+pub(super) fn read(process: impl AsFd) -> Vec<u8> {
+    slurp_at(process, "environ", 4096, LONGEST).unwrap_or_default()
+}
+
+/// Returns the absolute paths of the code that an environment adds to `program`, an interpreter with this command line.
+pub(super) fn code_paths(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
+    let Some(CodeVariables { paths, options, .. }) = code_variables(program) else { return Vec::new() };
+    let mut found = Vec::new();
+    for variable in environment.split(|byte| *byte == 0) {
+        let Some((name, value)) = std::str::from_utf8(variable).ok().and_then(|text| text.split_once('='))
+        else {
+            continue;
+        };
+        if paths.contains(&name) && !is_overridden(name, cmdline) {
+            let parts = value.split(':');
+            found.extend(parts.map(|part| part.strip_suffix("/*").unwrap_or(part).to_owned()));
+        } else if options.contains(&name) {
+            found.extend(paths_in_options(program, value));
+        }
+    }
+    found.retain(|path| path.starts_with('/'));
+    found.truncate(MOST_PATHS);
+    found
+}
+
+/// Returns whether the command line overrides a variable: `java -cp PATH` and `java -jar FILE` ignore `CLASSPATH`, and
+/// Python ignores its variables with `-I` or `-E`.
+fn is_overridden(name: &str, cmdline: &[String]) -> bool {
+    let options = cmdline.iter().skip(1).take_while(|word| word.starts_with('-'));
+    match name {
+        "CLASSPATH" => {
+            const CLASS_PATH: [&str; 4] = ["-cp", "-classpath", "--class-path", "-jar"];
+            cmdline.iter().any(|word| CLASS_PATH.contains(&word.as_str()))
+        }
+        "PYTHONPATH" | "PYTHONHOME" => {
+            let mut letters = options.filter_map(|word| word.split(['W', 'X', 'c', 'm']).next());
+            letters.any(|letters| !letters.starts_with("--") && letters.contains(['I', 'E']))
+        }
+        _ => false,
+    }
+}
+
+/// Returns the paths in the options of a variable such as `NODE_OPTIONS`.
+fn paths_in_options(program: &str, value: &str) -> Vec<String> {
+    let words = value.split_whitespace().map(|word| word.trim_matches(['"', '\'']).to_owned());
+    let words: Vec<String> = std::iter::once(program.to_owned()).chain(words).collect();
+    let mut found: Vec<String> = [loaded_files(program, &words), searched_directories(program, &words)]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if is_java(program) {
+        let class_paths = words.windows(2).filter(|pair| ["-cp", "-classpath"].contains(&pair[0].as_str()));
+        let assigned = words.iter().filter_map(|word| word.strip_prefix("--class-path="));
+        let class_paths = class_paths.map(|pair| pair[1].as_str()).chain(assigned);
+        let elements = class_paths.flat_map(|path| path.split(':'));
+        found.extend(elements.map(|element| element.strip_suffix("/*").unwrap_or(element).to_owned()));
+    }
+    found
 }
 
 /// Returns the options for a debugger in these variables of an environment: `NAME=VALUE`, each with a zero byte after it.
@@ -49,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_options_for_debuggers_are_found() {
+    fn only_options_for_debuggers_and_paths_of_code_are_found() {
         let java = b"PATH=/bin\0JAVA_TOOL_OPTIONS=-Dpassword=x -agentlib:jdwp=address=*:5005\0_JAVA_OPTIONS=\"-Xrunjdwp:x\"\0";
         for (name, environment, variables, found) in [
             ("Java", &java[..], &OF_JAVA[..], &["-agentlib:jdwp=address=*:5005", "-Xrunjdwp:x"][..]),
@@ -65,6 +163,29 @@ mod tests {
             ("empty", b"\0\0", &OF_NODE, &[]),
         ] {
             assert_eq!(options(environment, variables), found, "{name}");
+        }
+        for (program, cmdline, environment, paths) in [
+            ("python3.11", "python3 x.py", "A=/s\0PYTHONPATH=/a::/b:c\0PERL5LIB=/d", &["/a", "/b"][..]),
+            ("python3.11", "python3 -I x.py", "PYTHONPATH=/a", &[]),
+            ("perl", "perl x.pl", "PERL5LIB=/a\0PERL5OPT=-I/b -MS", &["/a", "/b"]),
+            ("ruby3.1", "ruby x.rb", "RUBYOPT=-r/a/x.rb -I /b", &["/a/x.rb", "/b"]),
+            (
+                "node",
+                "node x.js",
+                "NODE_OPTIONS=--title x --require /a/x.js\0NODE_PATH=/b",
+                &["/a/x.js", "/b"],
+            ),
+            (
+                "java",
+                "java Main",
+                "CLASSPATH=/a/*:/b\0JDK_JAVA_OPTIONS=-cp /c -javaagent:/d.jar=x",
+                &["/a", "/b", "/d.jar", "/c"],
+            ),
+            ("java", "java -jar /x.jar", "CLASSPATH=/a", &[]),
+            ("nginx", "nginx", "PYTHONPATH=/a", &[]),
+        ] {
+            let cmdline: Vec<String> = cmdline.split(' ').map(str::to_owned).collect();
+            assert_eq!(code_paths(environment.as_bytes(), program, &cmdline), paths, "{environment:?}");
         }
         let many = format!("NODE_OPTIONS={}", "--inspect ".repeat(1000));
         assert_eq!(options(many.as_bytes(), &OF_NODE).len(), MOST_OPTIONS);

@@ -27,7 +27,9 @@ use rustix::fs::{Mode, OFlags, openat};
 use super::origin::Origins;
 use super::packages::root::Root;
 use super::{process, script};
-use crate::model::{AccessSetting, AdmittedClients, Configuration, OriginKind, Pid, Process};
+use crate::model::{
+    AccessSetting, AdmittedClients, Configuration, OriginKind, Pid, Process, ReplaceableBy, Script,
+};
 
 /// Configuration files are read up to this many bytes. The commented example of Redis has 110 KiB.
 const LONGEST: usize = 1024 * 1024;
@@ -43,22 +45,29 @@ struct ConfigurationFiles {
     parser: Parser,
 }
 
-/// What to read of a process: its configuration file, or options in its environment.
+/// What to read of a process: its configuration file, or options and paths in its environment.
 struct Reading {
     pid: Pid,
     files: Option<ConfigurationFiles>,
     variables: &'static [&'static str],
+    /// The program and its command line, if its environment can add code.
+    program: Option<(String, Vec<String>)>,
 }
 
-/// Reads the configuration files that the reachable ones among the processes name, and the options for debuggers in
-/// their environments, and adds what they say.
+/// What was read of a process: its configuration, the options for debuggers, and the code in its environment.
+type Known = (Option<Configuration>, Vec<String>, Vec<Script>);
+
+/// Reads the configuration files that the reachable ones among the processes name, and the options for debuggers and
+/// the paths of code in their environments, and adds what they say.
 pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
     let wanted = processes.iter().filter(|process| reachable.contains(&process.pid)).map(|process| Reading {
         pid: process.pid,
         files: wanted(process),
         variables: environment::variables(process),
+        program: environment::is_read(process)
+            .then(|| (environment::program(process).to_owned(), process.cmdline.clone())),
     });
-    let wanted: Vec<_> = wanted.filter(|one| one.files.is_some() || !one.variables.is_empty()).collect();
+    let wanted: Vec<_> = wanted.filter(|one| one.files.is_some() || one.program.is_some()).collect();
     if wanted.is_empty() {
         return;
     }
@@ -69,22 +78,37 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeSet<Pid>) {
         for one in wanted {
             let Ok(process) = process::open(one.pid) else { continue };
             let configuration = one.files.and_then(|files| read(&process, &files, &mut origins));
-            let options = environment::read(&process, one.variables);
-            let _ = sender.send((one.pid, configuration, options));
+            let (mut options, mut code) = (Vec::new(), Vec::new());
+            if let Some((program, cmdline)) = one.program {
+                let environment = environment::read(&process);
+                options = environment::options(&environment, one.variables);
+                let paths = environment::code_paths(&environment, &program, &cmdline);
+                code = script::named_by_environment(&process, &paths, &mut origins);
+            }
+            let _ = sender.send((one.pid, (configuration, options, code)));
         }
     };
     if std::thread::Builder::new().spawn(read_all).is_err() {
         return;
     }
     let end = Instant::now() + LIMIT;
-    let mut found = HashMap::new();
-    while let Ok((pid, configuration, options)) =
-        receiver.recv_timeout(end.saturating_duration_since(Instant::now()))
-    {
-        found.insert(pid, (configuration, options));
+    let mut found: HashMap<Pid, Known> = HashMap::new();
+    while let Ok((pid, known)) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        found.insert(pid, known);
     }
     for process in processes {
-        (process.configuration, process.debugger_options) = found.remove(&process.pid).unwrap_or_default();
+        let (configuration, options, code) = found.remove(&process.pid).unwrap_or_default();
+        (process.configuration, process.debugger_options) = (configuration, options);
+        let by = ReplaceableBy::of(process);
+        // The own user of a process can change its code in many ways.
+        let is_own = |script: &Script| {
+            let origin = script.origin.as_ref().filter(|origin| origin.kind == OriginKind::User);
+            origin.is_some_and(|origin| origin.uid.is_some() && origin.uid == process.uid)
+        };
+        let of_others = code.into_iter().filter(|script| !is_own(script));
+        let worst = of_others.max_by_key(ReplaceableBy::of_script);
+        let worst = worst.filter(|script| ReplaceableBy::of_script(script) > by);
+        process.code.splice(0..0, worst);
     }
 }
 

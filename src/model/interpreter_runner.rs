@@ -1,0 +1,127 @@
+//! Code that runs the script in its arguments: profilers, debuggers and launchers.
+
+use super::interpreter_syntax::InterpreterCommand;
+
+/// A module, script or class that runs the script in its arguments.
+struct Runner {
+    /// The names of the module, of the script without `.py` and a version, or of the class.
+    names: &'static [&'static str],
+    /// The options whose value is the next argument; the value of `-m` is a module.
+    with_value: &'static [&'static str],
+    /// The subcommand before the script; empty if there is none.
+    command: &'static str,
+}
+
+const RUNNERS: [Runner; 7] = [
+    Runner { names: &["cProfile", "profile"], with_value: &["-o", "--outfile", "-s", "--sort"], command: "" },
+    Runner { names: &["pdb"], with_value: &["-c", "--command"], command: "" },
+    Runner {
+        names: &["trace"],
+        with_value: &["-f", "--file", "-C", "--coverdir", "--ignore-module", "--ignore-dir"],
+        command: "",
+    },
+    Runner {
+        names: &["coverage"],
+        with_value: &[
+            "--concurrency",
+            "--context",
+            "--data-file",
+            "--include",
+            "--omit",
+            "--rcfile",
+            "--source",
+        ],
+        command: "run",
+    },
+    Runner { names: &["IPython", "ipython"], with_value: &["-c", "--profile"], command: "" },
+    Runner { names: &["fsi.dll"], with_value: &["-r", "-I", "-d", "-o"], command: "" },
+    Runner {
+        names: &["groovy.ui.GroovyMain", "org.codehaus.groovy.tools.GroovyStarter"],
+        with_value: &[
+            "--main",
+            "--conf",
+            "--classpath",
+            "-cp",
+            "-classpath",
+            "-c",
+            "--encoding",
+            "-D",
+            "--define",
+        ],
+        command: "",
+    },
+];
+
+/// Directories of programs and of Python's own modules. A script with the name of a runner in another directory is any
+/// script.
+const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
+
+/// Returns the script or module that `command` runs, if it is one that runs the script in its arguments.
+pub(super) fn behind<'c>(
+    command: &InterpreterCommand<'c>,
+    cmdline: &'c [String],
+) -> Option<InterpreterCommand<'c>> {
+    let (target, name) = match command {
+        InterpreterCommand::Module(target) | InterpreterCommand::ClassPath(_, target) => (*target, *target),
+        InterpreterCommand::File(path) => (*path, name_of(path)?),
+        InterpreterCommand::Code(_) | InterpreterCommand::Relay(_) | InterpreterCommand::Nothing => {
+            return None;
+        }
+    };
+    let runner = RUNNERS.iter().find(|runner| runner.names.contains(&name))?;
+    let at = cmdline.iter().position(|word| word.as_bytes().as_ptr_range().contains(&target.as_ptr()))?;
+    let mut rest = cmdline.get(at + 1..)?.iter().map(String::as_str);
+    if !runner.command.is_empty() && rest.next() != Some(runner.command) {
+        return None;
+    }
+    while let Some(argument) = rest.next() {
+        match argument {
+            "-m" | "--module" => return rest.next().map(InterpreterCommand::Module),
+            _ if runner.with_value.contains(&argument) => drop(rest.next()),
+            _ if argument.starts_with('-') || argument.is_empty() => {}
+            _ => return Some(InterpreterCommand::File(argument)),
+        }
+    }
+    None
+}
+
+/// Returns the name of an installed script without `.py` and its version.
+fn name_of(path: &str) -> Option<&str> {
+    let (directory, file) = path.rsplit_once('/')?;
+    let is_installed = INSTALLED.iter().any(|part| path.contains(part)) || directory.ends_with("/bin");
+    let file = file.strip_suffix(".py").unwrap_or(file);
+    is_installed.then(|| file.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interpreter::parse_command;
+    use super::*;
+
+    #[test]
+    fn scripts_in_the_arguments_of_another_script() {
+        use InterpreterCommand::{File, Module};
+        for (program, line, is) in [
+            ("python3", "python3 -m cProfile -o out /tmp/x.py a", Some(File("/tmp/x.py"))),
+            ("python3", "python3 -mpdb -c c /tmp/x.py", Some(File("/tmp/x.py"))),
+            ("python3", "python3 -m trace --count /tmp/x.py", Some(File("/tmp/x.py"))),
+            ("python3", "python3 -m cProfile -m evil", Some(Module("evil"))),
+            ("python3", "python3 -m coverage run --source a x.py", Some(File("x.py"))),
+            ("python3", "python3 -m coverage report x.py", None),
+            ("python3", "python3 /usr/lib/python3.11/cProfile.py x.py", Some(File("x.py"))),
+            ("python3", "python3 /usr/bin/ipython3 x.py", Some(File("x.py"))),
+            ("python3", "python3 /srv/app/profile.py /tmp", None),
+            ("python3", "python3 -m http.server /tmp", None),
+            (
+                "dotnet",
+                "dotnet /usr/lib/dotnet/sdk/8/FSharp/fsi.dll --quiet /tmp/x.fsx",
+                Some(File("/tmp/x.fsx")),
+            ),
+            ("java", "java -cp /a groovy.ui.GroovyMain /tmp/x.groovy", Some(File("/tmp/x.groovy"))),
+        ] {
+            let line: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let command = parse_command(program, &line).unwrap();
+            assert_eq!(behind(&command, &line), is, "{line:?}");
+        }
+    }
+}
