@@ -11,13 +11,14 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::lab::{NOBODY, sleep, tcp};
+use crate::lab::{NOBODY, send_unreceived, shared_tcp, sleep, tcp};
 use crate::{probing, wires};
 
 type Done = Result<(), Box<dyn Error>>;
@@ -33,7 +34,9 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         ["master", address, worker, user] => master(address, worker, user),
         ["worker"] => worker(),
         ["jailed", address, root] => jailed(address, root),
-        ["own-table-of", address] => own_table_and_decoy(address),
+        ["own-table-of", address] => own_table_and_decoy(address, false),
+        ["own-ring-of", address] => own_table_and_decoy(address, true),
+        ["renewed", address] => renewed(address),
         ["own-table", address] => in_a_thread(address, CloneFlags::CLONE_FILES),
         ["own-namespace", address] => in_a_thread(address, CloneFlags::CLONE_NEWNET),
         ["zombie-leader", address] => zombie_leader(address),
@@ -65,6 +68,16 @@ fn ready(words: &str) -> Done {
 
 fn wait() {
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Returns a channel that ends with the standard input.
+fn end_of_input() -> Receiver<()> {
+    let (end, ended) = channel();
+    std::thread::spawn(move || {
+        wait();
+        drop(end);
+    });
+    ended
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
@@ -206,9 +219,9 @@ fn in_a_thread(address: &str, apart: CloneFlags) -> Done {
     thread.join().map_err(|_| "the thread panicked")?.map_err(Into::into)
 }
 
-/// Keeps a socket in a thread with its own descriptors, while another process holds the socket too. Prints the pid of
-/// that process.
-fn own_table_and_decoy(address: &str) -> Done {
+/// Keeps a socket in a thread with its own descriptors, or there in an io_uring only, while another process holds the
+/// socket too. Prints the pid of that process.
+fn own_table_and_decoy(address: &str, in_a_ring: bool) -> Done {
     let address = address.to_owned();
     let thread = std::thread::spawn(move || -> Result<(), String> {
         unshare(CloneFlags::CLONE_FILES).map_err(|errno| errno.to_string())?;
@@ -221,6 +234,11 @@ fn own_table_and_decoy(address: &str) -> Done {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut decoy = command.spawn().map_err(|error| error.to_string())?;
+        let ring = io_uring::IoUring::new(2).map_err(|error| error.to_string())?;
+        let mut socket = Some(socket);
+        if in_a_ring && let Some(socket) = socket.take() {
+            ring.submitter().register_files(&[socket.as_raw_fd()]).map_err(|error| error.to_string())?;
+        }
         ready(&decoy.id().to_string()).map_err(|error| error.to_string())?;
         wait();
         let _ = decoy.kill();
@@ -274,6 +292,22 @@ fn ring(address: &str) -> Done {
     Ok(())
 }
 
+/// Listens, and replaces the socket by another one at the same address every millisecond.
+fn renewed(address: &str) -> Done {
+    let address: std::net::SocketAddr = address.parse()?;
+    let ended = end_of_input();
+    let mut socket = shared_tcp(address).map_err(failed)?;
+    ready("")?;
+    let mut left = 600_000;
+    while left > 0 && ended.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+        // The new socket listens before the old one is closed.
+        socket = shared_tcp(address).map_err(failed)?;
+        left -= 1;
+    }
+    drop(socket);
+    Ok(())
+}
+
 /// Opens this many listeners, from port 10,001 up.
 fn many(count: u16) -> Done {
     let limit = Some(u64::from(count) + 64);
@@ -290,16 +324,12 @@ fn many(count: u16) -> Done {
 /// and prints the number.
 fn churn() -> Done {
     const A_STEP: Duration = Duration::from_millis(5);
-    let (end, ended) = std::sync::mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        wait();
-        drop(end);
-    });
+    let ended = end_of_input();
     ready("")?;
     let start = Instant::now();
     let (mut count, mut open) = (0_u32, Vec::new());
     // A timeout sets the pace; the end of the channel ends the loop.
-    while ended.recv_timeout(A_STEP) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) && count < 500_000 {
+    while ended.recv_timeout(A_STEP) == Err(RecvTimeoutError::Timeout) && count < 500_000 {
         open.clear();
         // A late step catches up with the pace.
         let due = u32::try_from(start.elapsed().as_millis() * 2).unwrap_or(u32::MAX);
@@ -315,7 +345,7 @@ fn churn() -> Done {
 
 /// Listens in a new network namespace, and gives the namespace a name by a mount, unless `address` or `name` is `-`.
 /// Then the helper `stays` in the namespace, comes `back` with the socket, comes back and `keeps` a descriptor of the
-/// namespace too, or `ends`. Prints the namespace's inode.
+/// namespace too, comes back while the socket is `in-flight`, or `ends`. Prints the namespace's inode.
 fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let origin = fs::File::open("/proc/self/ns/net")?;
     unshare(CloneFlags::CLONE_NEWNET)?;
@@ -327,12 +357,14 @@ fn elsewhere(address: &str, name: &str, stays: &str) -> Done {
     let inode = fs::read_link("/proc/self/ns/net")?;
     let inode = inode.to_str().and_then(|link| link.strip_prefix("net:[")?.strip_suffix(']'));
     let inode = inode.ok_or("no inode")?.to_owned();
-    let _socket = if address == "-" { None } else { Some(tcp(address).map_err(failed)?) };
+    let mut socket = if address == "-" { None } else { Some(tcp(address).map_err(failed)?) };
     let _kept = if stays == "keeps" { Some(fs::File::open("/proc/self/ns/net")?) } else { None };
-    if matches!(stays, "back" | "keeps") {
+    if matches!(stays, "back" | "keeps" | "in-flight") {
         rustix::thread::move_into_link_name_space(origin.as_fd(), None)?;
     }
     drop(origin);
+    let sent = socket.take_if(|_| stays == "in-flight").map(send_unreceived);
+    let _queue = sent.transpose().map_err(failed)?;
     ready(&inode)?;
     if stays != "ends" {
         wait();

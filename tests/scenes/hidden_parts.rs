@@ -1,21 +1,16 @@
 //! Sockets whose owner is hidden: a mount over `/proc/PID`, or a descriptor in flight. Program files that differ from
 //! the file at their path.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount, umount};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-    socket, socketpair,
-};
+use rustix::net::{AddressFamily, SocketType, socket};
 use serde_json::Value;
 
-use crate::lab::{Lab, Outcome, Scene, Server, sleep, tcp};
+use crate::lab::{Lab, Outcome, Scene, Server, send_unreceived, sleep, tcp};
 use crate::report::{gap, held, on_port, summary};
 use crate::same;
 
@@ -25,6 +20,7 @@ pub const SCENES: &[Scene] = &[
     ("socket_in_flight", socket_in_flight),
     ("origins", origins),
     ("a_namespace_that_a_socket_keeps_alive_is_a_gap", namespace_of_a_socket),
+    ("a_namespace_of_a_socket_in_flight_is_a_gap", namespace_of_a_socket_in_flight),
     ("an_endless_path_hides_no_other_descriptor", endless_path),
     ("a_decoy_hides_no_second_owner", second_owner),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
@@ -50,14 +46,7 @@ fn masked_process(lab: &Lab) -> Outcome {
 /// A listener without a descriptor in any process, because the descriptor is in flight through a Unix socket.
 fn socket_in_flight(lab: &Lab) -> Outcome {
     let listener = tcp("127.0.0.1:8952")?;
-    let (from, _to) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let descriptors = [listener.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    same!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)), true);
-    sendmsg(&from, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty())?;
-    same!(listener.as_raw_fd() > 2, true);
-    drop(listener);
+    let _queue = send_unreceived(listener)?;
     let report = lab.json(&[])?;
     let owner = &on_port(&report, 8952)?["owner"];
     // The listener is hidden if some process of this machine may not be read.
@@ -156,6 +145,21 @@ fn namespace_of_a_socket(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// Such a namespace, whose socket no process has: the gap names the process to which the socket was sent.
+fn namespace_of_a_socket_in_flight(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let away = lab.helper(["elsewhere", "127.0.0.1:8959", "-", "in-flight"])?;
+    let report = lab.json(&["--netns", "all"])?;
+    gap(&report, "sockets", "sent to these processes and not received")?;
+    let named = |gap: &Value| gap["pids"] == serde_json::json!([away.pid()]);
+    same!(report["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(named)), true, "{report:#}");
+    let output = lab.portolan(["audit"]).output()?;
+    same!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    drop(away);
+    same!(lab.json(&["--netns", "all"])?["complete"], true);
+    Ok(())
+}
+
 /// The path of a descriptor is longer than the kernel can return; the other descriptors of the process are read.
 fn endless_path(lab: &Lab) -> Outcome {
     let mut directory: OwnedFd = std::fs::File::open(lab.path(""))?.into();
@@ -168,14 +172,17 @@ fn endless_path(lab: &Lab) -> Outcome {
     held(&lab.json(&[])?, 8956, &[server.pid()])
 }
 
-/// A thread with its own descriptor table holds the socket, and so does another process: an audit names both.
+/// A thread with its own descriptor table holds the socket, also in an io_uring only, and so does another process: an
+/// audit names both.
 fn second_owner(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let hidden = lab.helper(["own-table-of", "127.0.0.1:8957"])?;
-    let decoy = hidden.said[1].parse()?;
-    let output = lab.portolan(["audit"]).output()?;
-    let text = String::from_utf8(output.stdout)?.replace('\n', " ");
-    held(&lab.json(&[])?, 8957, &[hidden.pid(), decoy])?;
-    same!(text.contains(&hidden.pid().to_string()), true, "{text}");
+    for (helper, port) in [("own-table-of", 8957), ("own-ring-of", 8958)] {
+        let hidden = lab.helper([helper, &format!("127.0.0.1:{port}")])?;
+        let decoy = hidden.said[1].parse()?;
+        let output = lab.portolan(["audit"]).output()?;
+        let text = String::from_utf8(output.stdout)?.replace('\n', " ");
+        held(&lab.json(&[])?, port, &[hidden.pid(), decoy])?;
+        same!(text.contains(&hidden.pid().to_string()), true, "{helper}: {text}");
+    }
     Ok(())
 }

@@ -2,12 +2,11 @@
 
 use std::os::fd::AsFd;
 
-use rustix::net::sockopt::set_socket_reuseport;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_json::Value;
 
 use crate::lab::{
-    Lab, Outcome, Scene, Server, complete, gap, held, listeners, on_port, pids, sleep, tcp, udp,
+    Lab, Outcome, Scene, Server, complete, gap, held, listeners, on_port, pids, send_unreceived, shared_tcp,
+    sleep, tcp, udp,
 };
 use crate::{same, wires};
 
@@ -27,13 +26,7 @@ pub const SCENES: &[Scene] = &[
 /// One port, 200 sockets, 100 processes: each socket appears once, with its own process.
 fn reuseport_group_of_200(lab: &Lab) -> Outcome {
     lab.alone()?;
-    let shared = || -> Result<_, libtest_mimic::Failed> {
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        set_socket_reuseport(&socket, true)?;
-        bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 8100)))?;
-        listen(&socket, 16)?;
-        Ok(socket)
-    };
+    let shared = || shared_tcp(([127, 0, 0, 1], 8100).into());
     let servers = (0..100)
         .map(|_| Server::start(&sleep(), vec![shared()?, shared()?]))
         .collect::<Result<Vec<_>, _>>()?;
@@ -190,17 +183,9 @@ fn kernel_socket(lab: &Lab) -> Outcome {
 /// While a descriptor is passed from one process to another, no process has it in its table. The socket is still
 /// listed.
 fn in_flight(lab: &Lab) -> Outcome {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, socketpair};
     lab.alone()?;
     let socket = tcp("127.0.0.1:8230")?;
-    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let sent = [socket.as_fd()];
-    same!(control.push(SendAncillaryMessage::ScmRights(&sent)), true);
-    sendmsg(&near, &[std::io::IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
-    drop(socket);
-    let _queue = Server::start(&sleep(), vec![near, far])?;
+    let _queue = Server::start(&sleep(), send_unreceived(socket)?.into())?;
     let report = lab.json(&[])?;
     same!(listeners(&report)?.len(), 1);
     same!(on_port(&report, 8230)?["owner"], "hidden");

@@ -6,9 +6,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -19,6 +20,11 @@ use std::sync::OnceLock;
 use libtest_mimic::Failed;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, bind,
+    listen, sendmsg, socket_with, socketpair,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -415,6 +421,29 @@ fn inner_pid(pid: u32) -> Result<u32, Failed> {
 /// Returns a listening TCP socket.
 pub fn tcp(address: &str) -> Result<OwnedFd, Failed> {
     TcpListener::bind(address).map(OwnedFd::from).map_err(|error| format!("tcp {address}: {error}").into())
+}
+
+/// Opens a TCP listener that shares its address with others (`SO_REUSEPORT`).
+pub fn shared_tcp(address: SocketAddr) -> Result<OwnedFd, Failed> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, 16)?;
+    Ok(socket)
+}
+
+/// Sends a descriptor through a pair of Unix sockets, and closes it; returns the pair.
+pub fn send_unreceived(descriptor: OwnedFd) -> Result<[OwnedFd; 2], Failed> {
+    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let sent = [descriptor.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&sent)) {
+        return Err("no space for a descriptor".into());
+    }
+    sendmsg(&near, &[IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
+    drop(descriptor);
+    Ok([near, far])
 }
 
 /// Returns a bound UDP socket.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::lab::{Lab, Outcome, Scene, Server, complete, listeners, pids};
+use crate::lab::{Lab, Outcome, Scene, Server, complete, gap, listeners, on_port, pids};
 use crate::same;
 
 pub const SCENES: &[Scene] =
-    &[("ten_thousand_in_one_process", ten_thousand_in_one_process), ("churn", churn)];
+    &[("ten_thousand_in_one_process", ten_thousand_in_one_process), ("churn", churn), ("renewed", renewed)];
 
 /// Returns the ports from 10,001 to 10,000 + `count` that do not appear exactly once with this process as the only
 /// owner, each with the number of its appearances.
@@ -50,5 +50,22 @@ fn churn(lab: &Lab) -> Outcome {
     let count: usize = noise.end()?[0].parse()?;
     // Sockets open and close during each scan, even on a busy machine.
     same!(count > 10 * SCANS, true, "{count} listeners came and went during {SCANS} scans");
+    Ok(())
+}
+
+/// A port that always accepts connections, although its socket is replaced all the time: the owner is found, or there
+/// is a gap.
+fn renewed(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let server = lab.helper(["renewed", "127.0.0.1:8301"])?;
+    for scan in 0..10 {
+        let report = lab.json(&[])?;
+        let listener = on_port(&report, 8301)?;
+        if pids(listener) != [server.pid()] {
+            same!(listener["owner"], "hidden", "scan {scan}");
+            same!(report["complete"], false, "scan {scan}");
+            gap(&report, "owners", "tcp/127.0.0.1:8301")?;
+        }
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! descriptors of the processes that attached them.
 
 use super::files::slurp;
+use super::owners::ThreadDescriptor;
 use crate::model::{Note, Pid};
 
 /// `BPF_SK_LOOKUP` (linux/bpf.h).
@@ -21,16 +22,16 @@ pub(super) struct AttachedPrograms {
     pub(super) tcx: Option<Note>,
 }
 
-/// Returns notes about the attached programs; `links` are processes and descriptors.
-pub(super) fn attached(links: &[(Pid, u32)]) -> AttachedPrograms {
+/// Returns notes about the attached programs.
+pub(super) fn attached(links: &[ThreadDescriptor]) -> AttachedPrograms {
     let (mut steering, mut tcx) = (Vec::new(), Vec::new());
-    for (pid, descriptor) in links {
-        let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
+    for link in links {
+        let text = slurp(link.fdinfo(), 1024, 4096).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         if is_steering(&text) {
-            steering.push(*pid);
+            steering.push(link.pid);
         }
-        tcx.extend(tcx_program(&text).map(|program| (program, *pid)));
+        tcx.extend(tcx_program(&text).map(|program| (program, link.pid)));
     }
     AttachedPrograms { steering: steering_note(steering), tcx: tcx_note(tcx) }
 }

@@ -9,7 +9,7 @@ use super::owners::{self, Search, Walk};
 use super::sockets::{FoundSocket, SocketId};
 use super::threads_and_rings::{candidates, search_threads_and_io_uring};
 use super::{hidden_processes, kernel_services, settings, unlisted_sockets};
-use crate::model::{Gap, Owner, Pid, Stage, show_processes};
+use crate::model::{Endpoint, Gap, Owner, Pid, Protocol, Stage, show_processes};
 
 /// How to search for owners.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(super) struct OwnerSearch {
 /// Fills in the owner of every socket and adds a gap for every reason why an owner is unknown. `list_again` lists the
 /// sockets again.
 pub(super) fn find_owners(
-    found: &mut [FoundSocket],
+    found: &mut Vec<FoundSocket>,
     OwnerSearch { privileged, threads_and_rings, hidden_processes }: OwnerSearch,
     list_again: impl Fn() -> Option<Vec<FoundSocket>>,
     kernel_services: impl FnOnce() -> kernel_services::RunningServices,
@@ -57,38 +57,49 @@ pub(super) fn find_owners(
         walk.unread.insert(0, errno);
     }
     open.retain(|inode| !walk.is_held(*inode));
-    // The second list removes sockets that have vanished. The remaining sockets are searched in the places where
-    // descriptors hide, and again in the ordinary descriptors, because a socket may have moved to another process
-    // during the walk.
-    let mut gone = HashSet::new();
-    let mut unsure = !open.is_empty() && !drop_vanished(found, &mut open, &mut gone, list_again());
+    // The second list removes sockets that have vanished and adds those that replaced them. The remaining sockets are
+    // searched in the places where descriptors hide, and again in the ordinary descriptors, because a socket may have
+    // moved to another process during the walk.
+    let mut later = Later::default();
     if !open.is_empty() {
-        let blind = !walk.unread.is_empty();
-        let hidden = if threads_and_rings { Ok(()) } else { search_closely(&mut walk, &open, false) };
-        let second = hidden
-            // A second walk helps only if every process may be read.
+        later.compare(found, &mut open, list_again());
+    }
+    let blind = !walk.unread.is_empty();
+    for _ in 0..ROUNDS {
+        if open.is_empty() {
+            break;
+        }
+        let is_replaced = !later.new.is_empty();
+        let hidden =
+            if threads_and_rings && !is_replaced { Ok(()) } else { search_closely(&mut walk, &open, false) };
+        let again = hidden
+            // Another walk helps only if every process may be read, or for sockets that are new.
             .and_then(|()| {
-                if blind {
+                if blind && !is_replaced {
                     Ok(Walk::default())
                 } else {
                     owners::walk(Search { wanted: &open, strays: false })
                 }
             });
-        match second {
-            Ok(second) => walk.absorb(second),
+        match again {
+            Ok(again) => walk.absorb(again),
             Err(errno) => _ = walk.unread.insert(0, errno),
         }
         open.retain(|inode| !walk.is_held(*inode));
-        unsure |= !drop_vanished(found, &mut open, &mut gone, list_again());
+        later.compare(found, &mut open, list_again());
+        if later.new.is_empty() {
+            break;
+        }
     }
     gaps.extend(unread(&walk, privileged));
     gaps.extend(masked_processes(&walk));
     gaps.extend(unlisted_processes(&walk));
     // A process in view that could not be read may own the sockets: nothing proves that their owners are outside.
     if !gaps.iter().any(|gap| gap.stage == Stage::Owners) {
-        gaps.extend(outside_the_namespace(open.len()));
+        // A socket that has just replaced another one was not searched.
+        gaps.extend(outside_the_namespace(open.len().saturating_sub(later.new.len())));
     }
-    if unsure {
+    if later.is_unsure {
         gaps.push(Gap {
             stage: Stage::Owners,
             what: "whether sockets without a process still existed".to_owned(),
@@ -105,9 +116,12 @@ pub(super) fn find_owners(
     } else {
         kernel_services()
     };
-    let unaccounted = assign(found, &walk, &gone, blind, &services);
-    gaps.extend(unaccounted_sockets(unaccounted, &walk));
-    gaps.extend(unlisted_sockets::find(&walk.strays));
+    let unaccounted = unaccounted_sockets(assign(found, &walk, &later, blind, &services), &walk);
+    let named = unaccounted.as_ref().map_or(&[][..], |gap| &gap.pids);
+    let unlisted = unlisted_sockets::find(&walk.strays, named);
+    gaps.extend(replaced_sockets(found, &later));
+    gaps.extend(unaccounted);
+    gaps.extend(unlisted);
     Some(walk)
 }
 
@@ -118,33 +132,81 @@ fn search_closely(walk: &mut Walk, wanted: &HashSet<u64>, hidden_processes: bool
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// Removes the sockets that are no longer listed from the inodes in `open` and adds them to `gone`; returns `false` if
-/// the sockets could not be listed again.
-fn drop_vanished(
-    found: &[FoundSocket],
-    open: &mut HashSet<u64>,
-    gone: &mut HashSet<SocketId>,
-    listed: Option<Vec<FoundSocket>>,
-) -> bool {
-    let Some(listed) = listed else { return false };
-    let present: HashSet<_> = listed.iter().map(FoundSocket::identity).collect();
-    let mut still = HashSet::new();
-    for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get()))) {
-        if present.contains(&f.identity()) {
-            still.extend(f.socket.inode.map(u64::from));
-        } else {
-            gone.insert(f.identity());
+/// The maximum number of walks after the first, while sockets are replaced by others.
+const ROUNDS: usize = 4;
+
+/// What later lists of the sockets show.
+#[derive(Debug, Default)]
+struct Later {
+    /// The sockets without a process that are no longer listed.
+    gone: HashSet<SocketId>,
+    /// The sockets that are new in the last list and have replaced such a socket.
+    new: HashSet<SocketId>,
+    /// Whether the sockets could not be listed again.
+    is_unsure: bool,
+}
+
+impl Later {
+    /// Removes the sockets that are no longer listed from the inodes in `open`. If new sockets have taken the place of
+    /// such a socket, it is removed from `found` too, and they are added to both.
+    fn compare(
+        &mut self,
+        found: &mut Vec<FoundSocket>,
+        open: &mut HashSet<u64>,
+        listed: Option<Vec<FoundSocket>>,
+    ) {
+        self.new.clear();
+        let Some(listed) = listed else {
+            self.is_unsure = true;
+            return;
+        };
+        let present: HashSet<_> = listed.iter().map(FoundSocket::identity).collect();
+        let mut still = HashSet::new();
+        let mut freed: HashSet<Place> = HashSet::new();
+        for f in found.iter().filter(|f| f.socket.inode.is_some_and(|inode| open.contains(&inode.get()))) {
+            if present.contains(&f.identity()) {
+                still.extend(f.socket.inode.map(u64::from));
+            } else {
+                self.gone.insert(f.identity());
+                freed.extend(place(f));
+            }
         }
+        *open = still;
+        if freed.is_empty() {
+            return;
+        }
+        let known: HashSet<_> = found.iter().map(FoundSocket::identity).collect();
+        let is_new = |f: &FoundSocket| {
+            !known.contains(&f.identity()) && place(f).is_some_and(|place| freed.contains(&place))
+        };
+        let new: Vec<FoundSocket> = listed.into_iter().filter(is_new).collect();
+        let taken: HashSet<Place> = new.iter().filter_map(place).collect();
+        found.retain(|f| {
+            !self.gone.contains(&f.identity()) || place(f).is_none_or(|place| !taken.contains(&place))
+        });
+        self.new = new.iter().map(FoundSocket::identity).collect();
+        open.extend(new.iter().filter_map(|f| f.socket.inode).map(u64::from));
+        found.extend(new);
     }
-    *open = still;
-    true
+}
+
+/// The place at which clients reach a socket: the network namespace, the protocol and the port. A socket that replaces
+/// another one can be bound to another address.
+type Place = (Option<u64>, Protocol, u16);
+
+/// Returns the place of a socket that accepts traffic.
+fn place(found: &FoundSocket) -> Option<Place> {
+    let FoundSocket { socket, .. } = found;
+    let Endpoint { protocol, port, .. } = socket.local;
+    let netns = socket.netns.as_ref().map(|netns| netns.inode);
+    (socket.state.accepts_traffic() && port != 0).then_some((netns, protocol, port))
 }
 
 /// Sets the owner of every socket; returns the number of sockets whose owner is unaccounted for.
 fn assign(
     found: &mut [FoundSocket],
     walk: &Walk,
-    gone: &HashSet<SocketId>,
+    later: &Later,
     blind: bool,
     services: &kernel_services::RunningServices,
 ) -> u64 {
@@ -156,13 +218,14 @@ fn assign(
             continue;
         };
         let pids = walk.owners_of(inode.get());
-        f.socket.owner = match (gone.contains(&f.identity()), blind) {
+        f.socket.owner = match (later.gone.contains(&f.identity()), blind) {
             _ if !pids.is_empty() => {
                 let pids = shared.get(&pids).cloned().unwrap_or_else(|| Arc::new(pids));
                 shared.insert(Arc::clone(&pids));
                 Owner::Held(pids)
             }
             (true, _) => Owner::Vanished,
+            _ if later.new.contains(&f.identity()) => Owner::Hidden,
             (false, true) => Owner::Hidden,
             (false, false) if services.explains(&f.socket) => Owner::Kernel,
             (false, false) => {
@@ -196,6 +259,34 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
         pids,
     })
 }
+
+/// Returns a gap for the sockets that replaced others so quickly that their owners were not found.
+fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
+    let hidden = |f: &&FoundSocket| f.socket.owner == Owner::Hidden && later.new.contains(&f.identity());
+    let mut addresses: Vec<String> =
+        found.iter().filter(hidden).map(|f| f.socket.local.to_string()).collect();
+    addresses.sort();
+    addresses.dedup();
+    let count = addresses.len();
+    (count > 0).then(|| Gap {
+        stage: Stage::Owners,
+        what: format!(
+            "owner{} of sockets that were replaced during the scan",
+            if count == 1 { "" } else { "s" }
+        ),
+        count: u64::try_from(count).ok(),
+        pids: Vec::new(),
+        why: format!(
+            "other sockets took their place each time their processes were searched: {}{}",
+            addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
+            if count > NAMED { ", …" } else { "" },
+        ),
+        remedy: Some("run again".to_owned()),
+    })
+}
+
+/// The maximum number of addresses in the text of a gap.
+const NAMED: usize = 4;
 
 /// Returns a gap if `/proc` hides the processes of other users. There is a gap even if every socket has an owner,
 /// because a hidden process may own the socket too.
@@ -302,19 +393,24 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, Socket, SocketAttributes, State};
+    use crate::model::{Socket, SocketAttributes, State};
 
     /// Returns a socket that no process owns.
     fn found() -> FoundSocket {
-        let local: Endpoint = "tcp/127.0.0.1:9".parse().unwrap();
+        listener("tcp/127.0.0.1:9", u64::MAX)
+    }
+
+    /// Returns a socket that no process owns, with this identity.
+    fn listener(local: &str, identity: u64) -> FoundSocket {
+        let local: Endpoint = local.parse().unwrap();
         let socket = Socket {
             local,
             peer: None,
             state: State::Listen,
             mptcp: false,
             attributes: SocketAttributes::default().into(),
-            inode: u64::MAX.try_into().ok(),
-            cookie: u64::MAX.try_into().ok(),
+            inode: identity.try_into().ok(),
+            cookie: identity.try_into().ok(),
             v6only: None,
             queues: None,
             owner: Owner::Unknown,
@@ -323,9 +419,33 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_socket_is_not_gone() {
+        let owner_after = |place: &str| {
+            let (mut one, mut gaps) = (vec![found()], Vec::new());
+            let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
+            let lists = std::cell::Cell::new(0);
+            let again = || {
+                lists.set(lists.get() + 1);
+                Some(vec![listener(place, u64::MAX - lists.get())])
+            };
+            find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
+                .unwrap();
+            let gap = gaps.into_iter().find(|gap| gap.what.contains("replaced"));
+            let owners: Vec<Owner> = one.into_iter().map(|f| f.socket.owner).collect();
+            (owners, gap.map(|gap| gap.why.rsplit(": ").next().unwrap_or_default().to_owned()))
+        };
+        for place in ["tcp/127.0.0.1:9", "tcp/0.0.0.0:9"] {
+            assert_eq!(owner_after(place), (vec![Owner::Hidden], Some(place.to_owned())));
+        }
+        for other in ["tcp/127.0.0.1:10", "udp/127.0.0.1:9"] {
+            assert_eq!(owner_after(other), (vec![Owner::Vanished], None));
+        }
+    }
+
+    #[test]
     fn a_second_listing_that_fails_proves_nothing_gone() {
         let owner_after = |again: fn() -> Option<Vec<FoundSocket>>| {
-            let (mut one, mut gaps) = ([found()], Vec::new());
+            let (mut one, mut gaps) = (vec![found()], Vec::new());
             let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
                 .unwrap();

@@ -36,10 +36,10 @@ pub(super) struct Walk {
     pub unread: HashMap<Pid, Errno>,
     /// The network namespaces of the processes and of their descriptors, as far as they may be read.
     pub namespaces: HashSet<u64>,
-    /// Every io_uring instance: the process and its descriptor.
-    pub rings: Vec<(Pid, u32)>,
-    /// Every attached BPF program: the process and its descriptor.
-    pub bpf_links: Vec<(Pid, u32)>,
+    /// The descriptors of io_uring instances.
+    pub rings: Vec<ThreadDescriptor>,
+    /// The descriptors of attached BPF programs.
+    pub bpf_links: Vec<ThreadDescriptor>,
     /// The sockets that were not requested, if they are to be listed too.
     pub strays: Vec<Stray>,
     /// Processes whose directory in `/proc` is covered by a mount, rising.
@@ -52,15 +52,34 @@ pub(super) struct Walk {
     pub pids: Vec<Pid>,
 }
 
+/// A descriptor in the table of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ThreadDescriptor {
+    /// The process.
+    pub pid: Pid,
+    /// The thread of the process that has the descriptor: the process itself, or a thread that may have its own table.
+    pub thread: Pid,
+    /// The number of the descriptor.
+    pub number: u32,
+}
+
+impl ThreadDescriptor {
+    /// Returns the path of the link to the file.
+    pub(super) fn link(&self) -> String {
+        format!("/proc/{}/fd/{}", self.thread, self.number)
+    }
+
+    /// Returns the path of the text about the file.
+    pub(super) fn fdinfo(&self) -> String {
+        format!("/proc/{}/fdinfo/{}", self.thread, self.number)
+    }
+}
+
 /// A descriptor of a socket that was not requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stray {
-    /// The process.
-    pub pid: Pid,
-    /// The thread of the process that has the descriptor.
-    pub thread: Pid,
-    /// The number of the descriptor.
-    pub descriptor: u32,
+    /// The descriptor.
+    pub at: ThreadDescriptor,
     /// The inode of the socket.
     pub inode: u64,
 }
@@ -85,6 +104,25 @@ impl Walk {
         self.masked.dedup();
     }
 
+    /// Adds a descriptor, if the target of its link is of interest.
+    pub(super) fn add(&mut self, link: &[u8], at: ThreadDescriptor, search: Search<'_>) {
+        let ThreadDescriptor { pid, thread, number: descriptor } = at;
+        if let Some(inode) = bracketed(link, b"socket:[") {
+            match search.wanted.contains(&inode) {
+                true if thread == pid => self.descriptors.push(SocketDescriptor { pid, inode, descriptor }),
+                true => self.apart.push((inode, pid)),
+                false if search.strays => self.strays.push(Stray { at, inode }),
+                false => {}
+            }
+        } else if link == b"anon_inode:[io_uring]" {
+            self.rings.push(at);
+        } else if link == b"anon_inode:bpf_link" {
+            self.bpf_links.push(at);
+        } else if let Some(inode) = bracketed(link, b"net:[") {
+            self.namespaces.insert(inode);
+        }
+    }
+
     /// Adds the results of another walk.
     pub(super) fn absorb(&mut self, other: Walk) {
         self.unread.extend(other.unread);
@@ -93,8 +131,11 @@ impl Walk {
         self.apart.extend(other.apart);
         self.descriptors.sort_unstable_by_key(|held| (held.inode, held.pid));
         self.apart.sort_unstable();
-        self.rings.extend(other.rings);
-        self.bpf_links.extend(other.bpf_links);
+        for (own, other) in [(&mut self.rings, other.rings), (&mut self.bpf_links, other.bpf_links)] {
+            own.extend(other);
+            own.sort_unstable();
+            own.dedup();
+        }
         self.strays.extend(other.strays);
         self.masked.extend(other.masked);
         self.masked.sort_unstable();
@@ -102,6 +143,8 @@ impl Walk {
         self.masked_unknown = self.masked_unknown.or(other.masked_unknown);
         self.unlisted.extend(other.unlisted);
         self.pids.extend(other.pids);
+        self.pids.sort_unstable();
+        self.pids.dedup();
     }
 
     /// Returns the processes that own an inode, in rising order.
@@ -291,20 +334,8 @@ fn process(
         walk.masked.push(pid);
         return Ok(());
     }
-    let mut visit = |link: &[u8], descriptor: u32| {
-        if let Some(inode) = bracketed(link, b"socket:[") {
-            if search.wanted.contains(&inode) {
-                walk.descriptors.push(SocketDescriptor { pid, inode, descriptor });
-            } else if search.strays {
-                walk.strays.push(Stray { pid, thread: pid, descriptor, inode });
-            }
-        } else if link == b"anon_inode:[io_uring]" {
-            walk.rings.push((pid, descriptor));
-        } else if link == b"anon_inode:bpf_link" {
-            walk.bpf_links.push((pid, descriptor));
-        } else if let Some(inode) = bracketed(link, b"net:[") {
-            walk.namespaces.insert(inode);
-        }
+    let mut visit = |link: &[u8], number: u32| {
+        walk.add(link, ThreadDescriptor { pid, thread: pid, number }, search);
     };
     if !sizes_are_counts {
         return listed(&directory, 0, &mut visit);

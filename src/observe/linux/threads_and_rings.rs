@@ -8,13 +8,13 @@ use rustix::fs::{CWD, Mode, fstat, openat};
 use rustix::io::Errno;
 
 use super::files::{numbers_in, slurp};
-use super::owners::{DIRECTORY, Search, Stray, Walk, bracketed, listed, open};
+use super::owners::{DIRECTORY, Search, ThreadDescriptor, Walk, bracketed, listed, open};
 use crate::model::Pid;
 
 /// Returns the processes that may own a socket without a descriptor: those with an io_uring, and those with a Unix
 /// socket in which descriptors are in flight. In rising order.
 pub(super) fn candidates(walk: &Walk) -> Vec<Pid> {
-    let mut pids: Vec<Pid> = walk.rings.iter().map(|(pid, _)| *pid).collect();
+    let mut pids: Vec<Pid> = walk.rings.iter().map(|ring| ring.pid).collect();
     pids.extend(walk.pids.iter().copied().filter(|pid| has_descriptors_in_flight(*pid)));
     pids.sort_unstable();
     pids.dedup();
@@ -28,14 +28,19 @@ fn has_descriptors_in_flight(pid: Pid) -> bool {
         return false;
     };
     let mut in_flight = false;
-    let mut visit = |link: &[u8], descriptor: u32| {
+    let mut visit = |link: &[u8], number: u32| {
         if !in_flight && link.starts_with(b"socket:[") {
-            let text = slurp(format!("/proc/{pid}/fdinfo/{descriptor}"), 1024, 4096).unwrap_or_default();
-            in_flight = says_in_flight(&text);
+            let socket = ThreadDescriptor { pid, thread: pid, number };
+            in_flight = carries_descriptors(&socket).unwrap_or(false);
         }
     };
     let _ = listed(&directory, 0, &mut visit);
     in_flight
+}
+
+/// Returns whether descriptors are in flight to a Unix socket.
+pub(super) fn carries_descriptors(socket: &ThreadDescriptor) -> Result<bool, Errno> {
+    slurp(socket.fdinfo(), 1024, 4096).map(|text| says_in_flight(&text))
 }
 
 fn says_in_flight(fdinfo: &[u8]) -> bool {
@@ -51,19 +56,23 @@ fn says_in_flight(fdinfo: &[u8]) -> bool {
 pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -> Result<(), Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut found = Walk::default();
-    for &(pid, ring) in &walk.rings {
-        match ring_sockets(pid, ring) {
-            Ok(inodes) => {
-                let wanted = inodes.into_iter().filter(|inode| search.wanted.contains(inode));
-                found.apart.extend(wanted.map(|inode| (inode, pid)));
-            }
-            outcome => found.outcome(&proc, pid, outcome.map(|_| ())),
-        }
-    }
     let mut left = if search.strays { DESCRIPTORS_OF_THREADS_IN_AN_AUDIT } else { DESCRIPTORS_OF_THREADS };
     for &pid in &walk.pids {
         let outcome = threads(&proc, pid, search, &mut left, &mut found);
         found.outcome(&proc, pid, outcome);
+    }
+    walk.absorb(found);
+    // The tables of threads have io_urings too, so these are read last.
+    let mut found = Walk::default();
+    let mut left = BYTES_OF_RINGS;
+    for ring in &walk.rings {
+        match ring_sockets(ring, &mut left) {
+            Ok(inodes) => {
+                let wanted = inodes.into_iter().filter(|inode| search.wanted.contains(inode));
+                found.apart.extend(wanted.map(|inode| (inode, ring.pid)));
+            }
+            outcome => found.outcome(&proc, ring.pid, outcome.map(|_| ())),
+        }
     }
     walk.absorb(found);
     Ok(())
@@ -72,14 +81,23 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
 /// The largest `fdinfo` of an io_uring that is read: 32,768 fixed files (`IORING_MAX_FIXED_FILES` was 64 times that
 /// since Linux 5.13, which no program uses) with a name of some 60 bytes.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
+/// The maximum size of the `fdinfo` of all io_urings together. Threads that share the table of their process share its
+/// io_urings, which are then read once for each thread. A process beyond this limit counts as unreadable.
+const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
+/// The size that each reading of an io_uring counts at least.
+const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The kernel leaves out the files of an io_uring while the io_uring is busy. After this many attempts, the io_uring
 /// counts as unreadable.
 const RING_ATTEMPTS: usize = 50;
 
 /// Returns the inodes of the sockets in an io_uring.
-fn ring_sockets(pid: Pid, ring: u32) -> Result<Vec<u64>, Errno> {
+fn ring_sockets(ring: &ThreadDescriptor, left: &mut usize) -> Result<Vec<u64>, Errno> {
     for _ in 0..RING_ATTEMPTS {
-        let text = slurp(format!("/proc/{pid}/fdinfo/{ring}"), 64 * 1024, LONGEST_RING)?;
+        if *left == 0 {
+            return Err(Errno::MFILE);
+        }
+        let text = slurp(ring.fdinfo(), 64 * 1024, LONGEST_RING)?;
+        *left = left.saturating_sub(text.len().max(LEAST_OF_A_RING));
         if memchr::memmem::find(&text, b"UserFiles:").is_some() {
             return Ok(sockets_in(&text).collect());
         }
@@ -115,12 +133,8 @@ fn threads(
                     continue;
                 }
                 *left = left.saturating_sub(size);
-                listed(&directory, 0, &mut |link, descriptor| match bracketed(link, b"socket:[") {
-                    Some(inode) if search.wanted.contains(&inode) => found.apart.push((inode, pid)),
-                    Some(inode) if search.strays => {
-                        found.strays.push(Stray { pid, thread, descriptor, inode });
-                    }
-                    _ => {}
+                listed(&directory, 0, &mut |link, number| {
+                    found.add(link, ThreadDescriptor { pid, thread, number }, search);
                 })?;
             }
             Err(Errno::NOENT | Errno::SRCH) => {}

@@ -4,7 +4,8 @@
 //! The kernel names the protocol of a socket (`system.sockprotoname`). A socket that is in the tables of no known
 //! namespace is duplicated for a moment, to ask for its address.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use rustix::fs::{fstat, getxattr};
 use rustix::io::Errno;
@@ -13,23 +14,76 @@ use rustix::net::{SocketAddrAny, getsockname};
 use rustix::process::{Pid as RawPid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::kernel_protocols::is_transport;
-use super::owners::Stray;
+use super::owners::{Stray, ThreadDescriptor};
 use super::scanned_namespaces::ScannedNamespaces;
-use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
+use super::threads_and_rings::carries_descriptors;
+use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State, show_processes};
 
 /// The maximum number of sockets that the text of a gap names.
 const NAMED: usize = 4;
 
-/// Returns the gaps for sockets that can receive data and are in no table.
-pub(super) fn find(strays: &[Stray]) -> Vec<Gap> {
+/// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9): the pid is that of a thread.
+const PIDFD_THREAD: u32 = 0o200;
+/// How many times Unix sockets with descriptors in flight are checked again. A program that runs usually receives them
+/// at once.
+const CHECKS: usize = 5;
+/// The time between these checks.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
+
+/// Returns the gaps for sockets that can receive data and are in no table. Another gap names the processes in `named`
+/// for the descriptors in flight to them.
+pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     let mut unknown: HashMap<u64, (Stray, String)> = HashMap::new();
+    let mut unix = Vec::new();
+    // A process can have many descriptors of one socket.
+    let mut asked: HashSet<u64> = HashSet::new();
     for stray in strays {
-        if !unknown.contains_key(&stray.inode)
-            && let Some(protocol) = protocol(stray)
-        {
+        if asked.contains(&stray.inode) {
+            continue;
+        }
+        // This descriptor may be closed by now, and another descriptor of the socket not.
+        let Ok(protocol) = protocol(stray) else { continue };
+        asked.insert(stray.inode);
+        if is_transport(&protocol) {
             unknown.insert(stray.inode, (*stray, protocol));
+        } else if protocol.starts_with("UNIX") {
+            unix.push(stray.at);
         }
     }
+    let mut gaps = not_in_any_table(unknown);
+    gaps.extend(in_flight(unix, named));
+    gaps
+}
+
+/// Returns the gap for the processes with Unix sockets to which descriptors are in flight, except the processes in
+/// `named`. A socket in flight has no descriptor that could be asked for its address.
+fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
+    sockets.retain(|socket| !named.contains(&socket.pid));
+    sockets.retain(|socket| carries_descriptors(socket).unwrap_or(false));
+    for _ in 0..CHECKS {
+        if sockets.is_empty() {
+            return None;
+        }
+        std::thread::sleep(BETWEEN_CHECKS);
+        // A socket whose descriptor has another number by now is not checked.
+        sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
+    }
+    let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    (!pids.is_empty()).then(|| Gap {
+        stage: Stage::Sockets,
+        what: "descriptors in flight through Unix sockets".to_owned(),
+        count: None,
+        why: "they were sent to these processes and not received; a socket among them may be in no table"
+            .to_owned(),
+        remedy: show_processes(&pids, "linux"),
+        pids,
+    })
+}
+
+/// Returns the gaps for those of these sockets that can receive data and are in no table.
+fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
     for namespaces in [Namespaces::Own, Namespaces::All] {
         if unknown.is_empty() {
             return Vec::new();
@@ -41,11 +95,11 @@ pub(super) fn find(strays: &[Stray]) -> Vec<Gap> {
     for (stray, protocol) in unknown.into_values() {
         match address(&stray) {
             Ok(address) => {
-                receiving.extend(address.map(|address| (stray.pid, format!("{protocol} {address}"))));
+                receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
             // The socket was closed, or the kernel is older than 5.6: most such sockets are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
-            Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.pid),
+            Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }
     }
     receiving.sort();
@@ -78,13 +132,12 @@ fn gap(what: &str, count: usize, mut pids: Vec<Pid>, why: String) -> Gap {
     }
 }
 
-/// Returns the kernel's name of the protocol of a socket, if listings show sockets of this protocol.
-fn protocol(stray: &Stray) -> Option<String> {
-    let path = format!("/proc/{}/fd/{}", stray.thread, stray.descriptor);
+/// Returns the kernel's name of the protocol of a socket.
+fn protocol(stray: &Stray) -> Result<String, Errno> {
     let mut name = [0_u8; 32];
-    let length = getxattr(path, "system.sockprotoname", &mut name).ok()?;
-    let name = std::str::from_utf8(name.get(..length)?).ok()?.trim_end_matches('\0');
-    is_transport(name).then(|| name.to_owned())
+    let length = getxattr(stray.at.link(), "system.sockprotoname", &mut name)?;
+    let name = String::from_utf8_lossy(name.get(..length).unwrap_or_default());
+    Ok(name.trim_end_matches('\0').to_owned())
 }
 
 /// Removes the sockets that are listed in these namespaces, in any state.
@@ -100,9 +153,12 @@ fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespac
 
 /// Returns the address at which a socket receives connections or datagrams; `None` if it receives none.
 fn address(stray: &Stray) -> Result<Option<String>, Errno> {
-    let pid = i32::try_from(stray.pid).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let number = i32::try_from(stray.descriptor).map_err(|_| Errno::BADF)?;
+    let ThreadDescriptor { pid, thread, .. } = stray.at;
+    // A thread can have its own table.
+    let flags = if thread == pid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
+    let thread = i32::try_from(thread).ok().and_then(RawPid::from_raw).ok_or(Errno::SRCH)?;
+    let process = pidfd_open(thread, flags)?;
+    let number = i32::try_from(stray.at.number).map_err(|_| Errno::BADF)?;
     let socket = pidfd_getfd(process, number, PidfdGetfdFlags::empty())?;
     if fstat(&socket)?.st_ino != stray.inode {
         return Err(Errno::BADF); // another file now has this number
