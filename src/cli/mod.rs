@@ -23,8 +23,8 @@ pub use list::{FilterArgs, ListArgs, ScanArgs};
 pub use policy::{PolicyCheckArgs, PolicyCommand, PolicyInitArgs};
 pub use watch::WatchArgs;
 
-/// A parsed command line.
-#[derive(Debug, Parser)]
+/// A parsed command line. The default is the command line without arguments.
+#[derive(Debug, Default, Parser)]
 #[command(
     name = "portolan",
     version,
@@ -278,7 +278,7 @@ pub struct ExplainArgs {
 }
 
 /// The options that every command accepts.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
     /// The flag `--json`. It is parsed before the format: parsing an argument removes it from the matches.
     #[command(flatten)]
@@ -421,9 +421,10 @@ fn part() -> impl TypedValueParser<Value = HostScope> {
 }
 
 /// The output formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
+    #[default]
     Table,
     /// The table with every usual field, never cut.
     Wide,
@@ -440,12 +441,24 @@ pub enum Output {
 }
 
 /// When to colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    #[default]
     Auto,
     /// Everywhere.
     Always,
     /// Nowhere.
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_command_line_without_arguments() {
+        let parsed = Cli::try_parse_from(["portolan"]).unwrap();
+        assert_eq!(format!("{:?}", Cli::default()), format!("{parsed:?}"));
+    }
 }

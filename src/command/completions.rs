@@ -52,6 +52,9 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit, Error> {
 /// # Errors
 /// Returns an error if the shell is not known, or if the answer cannot be written.
 pub fn complete_if_requested() -> Result<bool, Error> {
+    if std::env::var_os(ASKED).is_none() {
+        return Ok(false);
+    }
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(|| with_completers(Cli::command()))
         .var(ASKED)

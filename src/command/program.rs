@@ -29,7 +29,7 @@ fn run_here() -> u8 {
         Ok(true) => return SUCCESS,
         Err(error) => return complain(&format!("{error:#}")),
     }
-    let cli = match Cli::try_parse() {
+    let cli = match command_line() {
         Ok(cli) => cli,
         Err(error)
             if error.kind() == ErrorKind::DisplayVersion && env::args_os().any(|a| a == "--version") =>
@@ -57,6 +57,12 @@ fn run_here() -> u8 {
         Err(error) if is_broken_pipe(&error) => SUCCESS,
         Err(error) => complain(&format!("{error:#}")),
     }
+}
+
+/// Parses the command line. A command line without arguments needs no parser, which takes a large part of the time of a
+/// listing.
+fn command_line() -> Result<Cli, clap::Error> {
+    if env::args_os().len() <= 1 { Ok(Cli::default()) } else { Cli::try_parse() }
 }
 
 /// Returns the exit code after help or version was written to standard output, which may be closed.
