@@ -1,5 +1,6 @@
 //! The file that a process runs: its path, whether it still exists there, and who can replace it.
 
+use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -34,15 +35,19 @@ pub(super) struct ProgramFiles {
 /// The maximum number of files of further code that are kept; one is enough for a finding.
 const CODE: usize = 8;
 
-/// Reads the program of the process with this directory in `/proc`; `cmdline` names the script of an interpreter.
-/// With `libraries`, a cache of checked files, the mapped files are checked too.
+/// Returns the kernel's path of the program file of a process.
+pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
+    readlinkat(process, "exe", Vec::new())
+}
+
+/// Reads the program of the process with this directory in `/proc` and this path of its file; `cmdline` names the script
+/// of an interpreter. With `libraries`, a cache of checked files, the mapped files are checked too.
 pub(super) fn program(
-    process: &OwnedFd,
+    (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
     origins: &mut Origins,
     libraries: Option<&mut Libraries>,
 ) -> ProgramFiles {
-    let mut link = readlinkat(process, "exe", Vec::new());
     let Some(tree) = origins.tree(process) else {
         return ProgramFiles { trouble: link.err().map(why), ..ProgramFiles::default() };
     };
@@ -60,7 +65,7 @@ pub(super) fn program(
         if program.origin.as_ref().is_none_or(|origin| origin.kind != OriginKind::Elsewhere) {
             break;
         }
-        link = readlinkat(process, "exe", Vec::new());
+        link = self::link(process);
     }
     if program.exe.is_some() && program.origin.is_none() {
         program.trouble = Some("the directories above its file could not be checked".to_owned());
@@ -101,9 +106,9 @@ fn why(errno: Errno) -> String {
 }
 
 /// Returns the directory of a living thread of a process whose first thread has ended: the process no longer has a
-/// program file and a command line, but its threads do.
-pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
-    if readlinkat(process, "exe", Vec::new()) != Err(Errno::NOENT) {
+/// program file and a command line, but its threads do. `link` is the path of its program file.
+pub(super) fn living_thread(process: &OwnedFd, link: &Result<CString, Errno>) -> Option<OwnedFd> {
+    if *link != Err(Errno::NOENT) {
         return None;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -117,7 +122,7 @@ pub(super) fn living_thread(process: &OwnedFd) -> Option<OwnedFd> {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if let Ok(thread) = openat(&tasks, entry.file_name(), flags, Mode::empty())
-            && readlinkat(&thread, "exe", Vec::new()).is_ok()
+            && self::link(&thread).is_ok()
         {
             return Some(thread);
         }

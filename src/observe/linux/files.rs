@@ -40,6 +40,9 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
     }
 }
 
+/// The bytes that are free for each read. The kernel returns at most a page at once, unless one record is longer.
+const PAGE: usize = 4 * 1024;
+
 /// Reads a file that the kernel writes record by record, such as a table of mounts: a short read is not the end of
 /// the file.
 ///
@@ -50,7 +53,7 @@ pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno>
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(16 * 1024);
     while bytes.len() <= most {
-        bytes.reserve(16 * 1024);
+        bytes.reserve(PAGE);
         if retry_on_intr(|| read(&file, spare_capacity(&mut bytes)))? == 0 {
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }

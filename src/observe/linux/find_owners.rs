@@ -304,7 +304,7 @@ fn hidden_by_proc(privileged: bool) -> Option<Gap> {
 /// Returns a gap for sockets that have no owner inside the pid namespace of this process. `Host::scope` shows this
 /// limit of the view too, even if every socket has an owner.
 fn outside_the_namespace(sockets: usize) -> Option<Gap> {
-    let (why, remedy) = settings::processes_outside().filter(|_| sockets > 0)?;
+    let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
         what: format!("owner{} of sockets outside the view", if sockets == 1 { "" } else { "s" }),

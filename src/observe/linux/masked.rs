@@ -1,16 +1,9 @@
 //! Finds processes that a mount over their directory in `/proc` hides, as user-space rootkits do.
 
-use rustix::io::Errno;
-
-use super::files;
 use crate::model::Pid;
 
-/// Returns the processes with a mount over their directory or over a part of it, in rising order.
-pub(super) fn processes() -> Result<Vec<Pid>, Errno> {
-    Ok(processes_in(&files::mounts()?))
-}
-
-/// Returns the same processes from the text of `mountinfo`, whose fifth field is the mount point.
+/// Returns the processes with a mount over their directory or over a part of it, in rising order, from the text of
+/// `mountinfo`, whose fifth field is the mount point.
 pub(super) fn processes_in(mounts: &str) -> Vec<Pid> {
     let pid = |line: &str| {
         let below = line.split(' ').nth(4)?.strip_prefix("/proc/")?;

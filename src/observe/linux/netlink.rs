@@ -11,6 +11,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -69,7 +70,7 @@ pub(super) struct DumpRequest {
 impl Netlink {
     /// Opens the connection, in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, Errno> {
-        Ok(Netlink { socket: connect()?, sequence: 0, buffer: vec![0; BUFFER], primed: false })
+        Ok(Netlink { socket: connect()?, sequence: 0, buffer: Vec::with_capacity(BUFFER), primed: false })
     }
 
     /// Passes each socket of the answer to the caller once; returns the reason if the answer may be incomplete.
@@ -139,12 +140,14 @@ impl Netlink {
         let mut carriers = 0;
         let mut reading = Reading::default();
         loop {
-            let length =
-                match retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC)) {
-                    Ok((_, length)) => length,
-                    Err(Errno::NOBUFS) => return Err(DumpError::Truncated),
-                    Err(error) => return Err(kernel(error)),
-                };
+            self.buffer.clear();
+            let received =
+                retry_on_intr(|| recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC));
+            let length = match received {
+                Ok((_, length)) => length,
+                Err(Errno::NOBUFS) => return Err(DumpError::Truncated),
+                Err(error) => return Err(kernel(error)),
+            };
             let bytes = self.buffer.get(..length).ok_or(DumpError::Truncated)?;
             let progress = reading.datagram(bytes, self.sequence);
             carriers += usize::from(!reading.records.is_empty());

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -43,7 +44,7 @@ impl Connection {
     pub(super) fn open(protocol: Option<Protocol>) -> Result<Self, Errno> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Connection { socket, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Connection { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Requests a dump with the message type `kind`, and passes each message of the answer on, with its header; returns
@@ -66,6 +67,29 @@ impl Connection {
                 return Ok(is_consistent);
             }
         }
+    }
+
+    /// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
+    /// `answer`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
+    pub(super) fn collect<T>(
+        &mut self,
+        (kind, answer): (u16, u16),
+        body: &[u8],
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Errno> {
+        let mut found = Vec::new();
+        self.dump(kind, body, &mut |message| {
+            if short(message, 4) == Some(answer) {
+                let parsed = message.get(HEADER..).and_then(&parse);
+                found.push(parsed.ok_or(Errno::BADMSG)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Sends a request that one message answers, and returns that message, with its header.
@@ -99,32 +123,25 @@ impl Connection {
     }
 
     fn receive(&mut self) -> Result<&[u8], Errno> {
-        let (_, length) = retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC))?;
+        self.buffer.clear();
+        let receive = || recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC);
+        let (_, length) = retry_on_intr(receive)?;
         self.buffer.get(..length).ok_or(Errno::MSGSIZE)
     }
 }
 
-/// Requests a dump with the message type `kind`, and returns the result of `parse` for each message of the type
-/// `answer`.
+/// Requests one dump over a connection of its own, like [`Connection::collect`].
 ///
 /// # Errors
 ///
 /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn dump<T>(
     protocol: Option<Protocol>,
-    (kind, answer): (u16, u16),
+    kinds: (u16, u16),
     body: &[u8],
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Vec<T>, Errno> {
-    let mut found = Vec::new();
-    Connection::open(protocol)?.dump(kind, body, &mut |message| {
-        if short(message, 4) == Some(answer) {
-            let parsed = message.get(HEADER..).and_then(&parse);
-            found.push(parsed.ok_or(Errno::BADMSG)?);
-        }
-        Ok(())
-    })?;
-    Ok(found)
+    Connection::open(protocol)?.collect(kinds, body, parse)
 }
 
 /// Returns the first message in some bytes, with its header; `None` if there is no complete one.

@@ -14,8 +14,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, readlinkat_
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::files::numbers_in;
-use super::masked;
+use super::files::{self, numbers_in};
+use super::{masked, namespaces};
 use crate::model::Pid;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
@@ -34,7 +34,8 @@ pub(super) struct Walk {
     pub apart: Vec<(u64, Pid)>,
     /// Processes that exist but whose descriptors could not be read, and the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes and of their descriptors, as far as they may be read.
+    /// The network namespaces of the processes and of their descriptors, as far as they may be read, and the mounted
+    /// ones.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
@@ -94,10 +95,13 @@ pub(super) struct Search<'w> {
 }
 
 impl Walk {
-    /// Adds the processes that a mount covers.
-    fn add_masked_processes(&mut self) {
-        match masked::processes() {
-            Ok(pids) => self.masked.extend(pids),
+    /// Adds the processes that a mount covers, and the mounted network namespaces.
+    fn add_mounts(&mut self) {
+        match files::mounts() {
+            Ok(mounts) => {
+                self.masked.extend(masked::processes_in(&mounts));
+                self.namespaces.extend(namespaces::mounted_in(&mounts).into_iter().map(|(inode, _)| inode));
+            }
             Err(errno) => self.masked_unknown = Some(errno),
         }
         self.masked.sort_unstable();
@@ -252,7 +256,7 @@ pub(super) fn walk(search: Search<'_>) -> Result<Walk, Errno> {
     let pids = numbers_in(&proc)?;
     let mut walk = walk_of(&proc, &pids, search)?;
     walk.pids = pids;
-    walk.add_masked_processes();
+    walk.add_mounts();
     Ok(walk)
 }
 
@@ -297,7 +301,7 @@ pub(super) fn walk_of(proc: &OwnedFd, pids: &[Pid], search: Search<'_>) -> Resul
 pub(super) fn namespaces_only() -> Result<Walk, Errno> {
     let proc = open(CWD, c"/proc")?;
     let mut walk = Walk::default();
-    walk.add_masked_processes();
+    walk.add_mounts();
     for pid in numbers_in(&proc)? {
         namespace(&proc, &mut PidPath::new(pid), &mut walk);
     }
@@ -382,8 +386,13 @@ pub(super) fn listed(directory: &OwnedFd, from: u32, visit: &mut dyn FnMut(&[u8]
 
 /// Returns the number in `socket:[123]`.
 pub(super) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
-    let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    match link.strip_prefix(prefix)?.strip_suffix(b"]")? {
+        [] => None,
+        digits => digits.iter().try_fold(0_u64, |number, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        }),
+    }
 }
 
 /// A path below `/proc/PID` in a fixed buffer. The walk makes two paths for each process, too many to allocate.

@@ -17,7 +17,7 @@ use super::executable::{self, ProgramFiles};
 use super::files::{numbers, slurp, slurp_at};
 use super::mapped::Libraries;
 use super::origin::Origins;
-use super::users::effective_uid;
+use super::users::{effective_uid, status_field};
 use crate::model::{LONGEST_COMMAND_LINE, Parent, Pid, Process};
 use crate::observe::TreeProcess;
 
@@ -77,7 +77,7 @@ impl Reader {
         let (unit, container) = if job.unit_known { (None, None) } else { membership(&process) };
         let status = slurp_at(&process, "status", 4096, LONGEST).ok();
         Process {
-            name: comm(&process),
+            name: status.as_deref().and_then(name).or_else(|| comm(&process)),
             uid: status.as_deref().and_then(effective_uid),
             state: status.as_deref().and_then(state),
             unit,
@@ -110,12 +110,16 @@ impl Reader {
 
     /// Reads its program file, its script, further code and its command line.
     fn what_runs(&mut self, job: ReadRequest, process: &OwnedFd) -> Process {
-        let living = executable::living_thread(process);
-        let process = living.as_ref().unwrap_or(process);
+        let link = executable::link(process);
+        let living = executable::living_thread(process, &link);
+        let (process, link) = match &living {
+            Some(thread) => (thread, executable::link(thread)),
+            None => (process, link),
+        };
         let cmdline = if job.cmdline { cmdline(process) } else { Vec::new() };
         let libraries = job.maps.then_some(&mut self.libraries);
         let ProgramFiles { exe, origin, script, code, is_mapped: is_program_mapped, trouble } =
-            executable::program(process, &cmdline, &mut self.origins, libraries);
+            executable::program((process, link), &cmdline, &mut self.origins, libraries);
         self.unjudged.extend(trouble.map(|why| (job.pid, why)));
         Process { exe, origin, script, code, is_program_mapped, cmdline, ..Process::unknown(job.pid) }
     }
@@ -202,8 +206,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
 
 /// Parses `State: S (sleeping)`.
 fn state(status: &[u8]) -> Option<char> {
-    let status = String::from_utf8_lossy(status);
-    status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start().chars().next()
+    status_field(status, b"State:")?.trim_ascii_start().first().copied().map(char::from)
+}
+
+/// Parses `Name: sshd`; `None` if the kernel had to escape a part of the name.
+fn name(status: &[u8]) -> Option<String> {
+    let name = status_field(status, b"Name:\t")?;
+    (!name.contains(&b'\\')).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 /// Opens the directory of a process in `/proc`. All data that is read through it belongs to this process, even if
@@ -298,6 +307,15 @@ mod tests {
         assert_eq!(parse_stat(b"77 x) S 1"), None);
         assert_eq!(parse_stat(b")("), None);
         assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn the_name_in_the_status() {
+        let own = slurp("/proc/self/status", 4096, LONGEST).unwrap();
+        assert_eq!(name(&own), comm(open(std::process::id()).unwrap()));
+        assert_eq!(name(b"Name:\t x\tUid:\nUmask:\t0022\n").as_deref(), Some(" x\tUid:"));
+        assert_eq!(name(b"Name:\tx\\nUid:\t9\nUmask:\t0022\n"), None, "an escaped line break");
+        assert_eq!(state(b"Name:\tx\nState:\tS (sleeping)\n"), Some('S'));
     }
 
     #[test]

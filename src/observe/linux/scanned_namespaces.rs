@@ -1,7 +1,5 @@
 //! The network namespaces of a scan, and the lists of their sockets.
 
-use std::collections::HashSet;
-
 use super::kernel_services;
 use super::namespaces::{self, NamespaceHandle};
 use super::owners::Walk;
@@ -107,9 +105,7 @@ impl ScannedNamespaces {
         let is_scanned = |inode: &u64| {
             (self.own && own == Some(*inode)) || self.others.iter().any(|known| known.netns.inode == *inode)
         };
-        let mounted = namespaces::mounted().into_iter().map(|(inode, _)| inode);
-        let known: HashSet<_> = walk.namespaces.iter().copied().chain(mounted).collect();
-        let count = known.iter().filter(|inode| !is_scanned(inode)).count();
+        let count = walk.namespaces.iter().filter(|inode| !is_scanned(inode)).count();
         (count > 0).then(|| Note {
             what: format!("other network namespace{}, not scanned", if count == 1 { "" } else { "s" }),
             count: u64::try_from(count).ok(),

@@ -1,45 +1,51 @@
 //! Names of users: from `/etc/passwd` first, then from the system's resolver.
 
 use std::collections::HashMap;
-use std::fs;
+
+use super::files::slurp;
+
+/// The maximum number of bytes that are read of `/etc/passwd`: a quarter of a million users.
+const LONGEST: usize = 16 * 1024 * 1024;
 
 /// Names by user ID; each is looked up once.
 pub(super) struct Users {
+    /// The text of `/etc/passwd`.
+    passwd: String,
     names: HashMap<u32, Option<String>>,
 }
 
 impl Users {
     /// Reads `/etc/passwd`, if the file exists.
     pub(super) fn load() -> Self {
-        let text = fs::read("/etc/passwd").unwrap_or_default();
-        Users { names: passwd(&String::from_utf8_lossy(&text)) }
+        let text = slurp("/etc/passwd", 4096, LONGEST).unwrap_or_default();
+        Users { passwd: String::from_utf8_lossy(&text).into_owned(), names: HashMap::new() }
     }
 
     /// Returns the name of a user, if the system knows a name.
     pub(super) fn name(&mut self, uid: u32) -> Option<String> {
-        self.names.entry(uid).or_insert_with(|| resolve(uid)).clone()
+        let find = || name_in(&self.passwd, uid).or_else(|| resolve(uid));
+        self.names.entry(uid).or_insert_with(find).clone()
     }
-}
 
-impl Users {
     /// Returns whether a user with this name exists.
     pub(super) fn knows(&self, name: &str) -> bool {
-        self.names.values().flatten().any(|known| known == name) || resolve_name(name)
+        entries(&self.passwd).any(|(known, _)| known == name) || resolve_name(name)
     }
 }
 
-/// Parses `name:password:uid:…`; the first line for a uid counts, as with `getpwuid`.
-fn passwd(text: &str) -> HashMap<u32, Option<String>> {
-    let mut names = HashMap::new();
-    for line in text.lines() {
-        let mut fields = line.split(':');
-        if let (Some(name), Some(Ok(uid))) = (fields.next(), fields.nth(1).map(str::parse))
-            && !name.is_empty()
-        {
-            names.entry(uid).or_insert_with(|| Some(name.to_owned()));
-        }
-    }
-    names
+/// Returns the name of a user in `/etc/passwd`; the first line for a uid counts, as with `getpwuid`.
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    entries(passwd).find(|(_, known)| *known == uid).map(|(name, _)| name.to_owned())
+}
+
+/// Parses `name:password:uid:…`.
+fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
+    let entry = |line| {
+        let mut fields = str::split(line, ':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        Some((name, fields.nth(1)?.parse().ok()?))
+    };
+    passwd.lines().filter_map(entry)
 }
 
 /// Asks the resolver: directory services know more users than the file. A static program cannot load the libraries that
@@ -64,10 +70,16 @@ fn resolve(_: u32) -> Option<String> {
     None
 }
 
-/// Parses `Uid: real effective saved filesystem`; the kernel escapes the name, so the process cannot forge a line.
+/// Parses `Uid: real effective saved filesystem` in `/proc/PID/status`.
 pub(super) fn effective_uid(status: &[u8]) -> Option<u32> {
-    let status = String::from_utf8_lossy(status);
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+    let uids = std::str::from_utf8(status_field(status, b"Uid:")?).ok()?;
+    uids.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Returns the rest of the line of `/proc/PID/status` that begins with `label`. The kernel escapes the name, so the
+/// process cannot forge a line.
+pub(super) fn status_field<'s>(status: &'s [u8], label: &[u8]) -> Option<&'s [u8]> {
+    status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(label))
 }
 
 #[cfg(test)]
@@ -82,11 +94,10 @@ mod tests {
 
     #[test]
     fn lines_of_passwd() {
-        let names = passwd(
-            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n:x:5:\nbad\nnobody:x:65534:1::/:/x\n",
-        );
-        assert_eq!(names.get(&0), Some(&Some("root".to_owned())));
-        assert_eq!(names.get(&65534), Some(&Some("nobody".to_owned())));
-        assert_eq!(names.len(), 2);
+        let text =
+            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n:x:5:\nbad\nnobody:x:65534:1::/:/x\n";
+        assert_eq!(entries(text).collect::<Vec<_>>(), [("root", 0), ("toor", 0), ("nobody", 65534)]);
+        assert_eq!(name_in(text, 0).as_deref(), Some("root"));
+        assert_eq!(name_in(text, 5), None);
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::super::netlink_dump::{attribute, dump, number, text};
+use super::super::netlink_dump::{Connection, attribute, dump, number, text};
 use crate::model::firewall::Interface;
 
 const GETLINK: (u16, u16) = (18, 16);
@@ -69,7 +69,8 @@ impl fmt::Display for PacketHandler {
 ///
 /// Returns an error if the kernel refuses, or if its answer cannot be parsed.
 pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHandler>), Errno> {
-    let links = dump(None, GETLINK, &[0; LINK_BODY], link)?;
+    let mut connection = Connection::open(None)?;
+    let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
     let mut interfaces = Vec::with_capacity(links.len());
     for (index, interface, xdp) in links {
@@ -81,7 +82,7 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
         interfaces.push((index, interface));
     }
     let mut links = interfaces;
-    let queues = dump(None, GETQDISC, &[0; QUEUE_BODY], queue)?;
+    let queues = connection.collect(GETQDISC, &[0; QUEUE_BODY], queue)?;
     let filtered: HashSet<u32> =
         queues.into_iter().filter_map(|(index, filters)| filters.then_some(index)).collect();
     for (index, interface) in &mut links {
@@ -102,7 +103,7 @@ pub(super) fn list(with_addresses: bool) -> Result<(Vec<Interface>, Vec<PacketHa
     }
     if with_addresses || links.iter().any(|(_, interface)| interface.uncertain.is_some()) {
         let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
-        for (index, address) in dump(None, GETADDR, &[0; ADDRESS_BODY], address)? {
+        for (index, address) in connection.collect(GETADDR, &[0; ADDRESS_BODY], address)? {
             addresses.entry(index).or_default().extend(address);
         }
         for (index, interface) in &mut links {

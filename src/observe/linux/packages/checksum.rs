@@ -30,7 +30,7 @@ pub(super) enum Checksum {
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;
-        let process = super::living_thread(&process).unwrap_or(process);
+        let process = super::living_thread(&process, &super::executable::link(&process)).unwrap_or(process);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(process, "exe", flags, Mode::empty()).ok()?;
         let stat = fstat(&file).ok().filter(|stat| identity(stat) == program.id)?;

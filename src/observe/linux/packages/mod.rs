@@ -27,7 +27,7 @@ use rustix::fs::{AtFlags, readlinkat, statat};
 use self::change_time::ChangeTime;
 use self::checksum::Checksum;
 use self::root::{Layout, Root, identity};
-use super::executable::living_thread;
+use super::executable::{self, living_thread};
 use super::origin::Origins;
 use super::process;
 use super::tree::is_same;
@@ -239,7 +239,7 @@ fn roots(wanted: &[Pid], sender: &Sender<PackageLookup>) -> VecDeque<(Root, Vec<
 /// Returns the program file of a process, if it is still at its path, and the root directory above it.
 fn program(pid: Pid, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
-    let process = living_thread(&process).unwrap_or(process);
+    let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);
     let tree = origins.tree(&process)?;
     let running = statat(&process, "exe", AtFlags::empty()).ok()?;
     let target = readlinkat(&process, "exe", Vec::new()).ok()?;
