@@ -159,7 +159,7 @@ fn danger(process: &IdentifiedProcess<'_>, entry: &Entry, chosen_by_kernel: bool
         let behind = service::forwards_to(std::slice::from_ref(process));
         return behind_published_port(port, behind, protocol);
     }
-    let by_line = dangers::danger(&process.command_line()?, port, protocol, chosen_by_kernel);
+    let by_line = dangers::danger(process.command_line()?, port, protocol, chosen_by_kernel);
     let by_environment = danger_by_environment(process, port, protocol, chosen_by_kernel);
     by_environment.filter(|_| by_line.is_none_or(|danger| danger.severity < Severity::Critical)).or(by_line)
 }

@@ -47,7 +47,7 @@ fn severity_of(
     let origin = process.process.origin.as_ref().map(|origin| origin.kind);
     let is_packaged = !knows_packages || origin == Some(OriginKind::Package);
     let is_exact = process.process.exe.is_some() && !process.is_replaceable();
-    let known = process.command_line().and_then(|command| packet_program(&command));
+    let known = process.command_line().and_then(packet_program);
     match known.filter(|_| is_exact) {
         Some(known) if is_packaged => (known.severity, Some(known)),
         Some(known) => (known.severity.max(Severity::Notice), Some(known)),

@@ -2,6 +2,7 @@
 //!
 //! A program on its usual port explains the listener, and so does a program that commonly serves any port.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -10,15 +11,33 @@ use crate::model::{Owner, Pid, PortRange, Process, Protocol, ReplaceableBy, Rest
 use crate::registry::command_line::CommandLine;
 use crate::registry::identity::{self, RecognisedProgram};
 use crate::registry::programs;
+use crate::registry::tools::{self, AdHocTool, DualUseRow, DualUseTool};
 
 /// A process and the program that it is identified as.
 pub(super) struct IdentifiedProcess<'o> {
     pub(super) process: &'o Process,
     pub(super) identity: Option<Rc<RecognisedProgram>>,
+    command_line: OnceCell<Option<CommandLine<'o>>>,
+    tools: Rc<ToolsOfProgram>,
+}
+
+/// The rows of the tables of tools that name a program, looked up when a rule needs them.
+#[derive(Default)]
+struct ToolsOfProgram {
+    ad_hoc: OnceCell<Option<AdHocTool>>,
+    dual_use: OnceCell<Vec<DualUseRow>>,
 }
 
 /// The program file and the user of a process, and for an interpreter its command line.
 pub(super) type RunAs<'o> = (Option<&'o str>, Option<u32>, &'o [String]);
+
+/// Returns the name of the program file, or else of the process.
+fn program_name(process: &Process) -> Option<&str> {
+    match &process.exe {
+        Some(exe) => exe.path.rsplit(['/', '\\']).next(),
+        None => process.name.as_deref(),
+    }
+}
 
 impl<'o> IdentifiedProcess<'o> {
     fn file(&self) -> Option<&'o str> {
@@ -32,15 +51,24 @@ impl<'o> IdentifiedProcess<'o> {
 
     /// Returns the name of the program file, or else of the process.
     pub(super) fn program_name(&self) -> Option<&'o str> {
-        match &self.process.exe {
-            Some(exe) => exe.path.rsplit(['/', '\\']).next(),
-            None => self.process.name.as_deref(),
-        }
+        program_name(self.process)
     }
 
     /// Returns the command line in the form that the tables of dangerous services and tools use.
-    pub(super) fn command_line(&self) -> Option<CommandLine<'o>> {
-        Some(CommandLine::new(self.program_name()?, &self.process.cmdline))
+    pub(super) fn command_line(&self) -> Option<&CommandLine<'o>> {
+        let read = || Some(CommandLine::new(self.program_name()?, &self.process.cmdline));
+        self.command_line.get_or_init(read).as_ref()
+    }
+
+    /// Returns the use of the process, if it is a tool for a short task.
+    pub(super) fn ad_hoc_tool(&self) -> Option<AdHocTool> {
+        *self.tools.ad_hoc.get_or_init(|| tools::ad_hoc(self.command_line()?))
+    }
+
+    /// Returns the purpose of the process, if it is a dual-use tool on this port.
+    pub(super) fn dual_use_tool(&self, port: u16, protocol: Protocol) -> Option<DualUseTool> {
+        let find = || self.command_line().map(tools::dual_use_rows).unwrap_or_default();
+        tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
     /// Returns whether a user who is not root can replace the program file or script, or whether there is no such
@@ -96,12 +124,31 @@ impl<'o> IdentifiedProcess<'o> {
 
 /// The programs of the processes seen so far. They are stored because one process may own a thousand sockets.
 #[derive(Default)]
-pub(super) struct Identities(HashMap<Pid, Option<Rc<RecognisedProgram>>>);
+pub(super) struct Identities {
+    known: HashMap<Pid, Identity>,
+    /// The program and the command line of the last process that was identified, and its tools: workers of one server
+    /// often follow each other and have the same command line.
+    last: Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
+}
+
+struct Identity {
+    program: Option<Rc<RecognisedProgram>>,
+    tools: Rc<ToolsOfProgram>,
+}
 
 impl Identities {
     pub(super) fn identify<'o>(&mut self, process: &'o Process) -> IdentifiedProcess<'o> {
-        let identity = self.0.entry(process.pid).or_insert_with(|| identity::identify(process).map(Rc::new));
-        IdentifiedProcess { process, identity: identity.clone() }
+        let last = &mut self.last;
+        let Identity { program, tools } = self.known.entry(process.pid).or_insert_with(|| Identity {
+            program: identity::identify(process).map(Rc::new),
+            tools: tools_of(process, last),
+        });
+        IdentifiedProcess {
+            process,
+            identity: program.clone(),
+            command_line: OnceCell::new(),
+            tools: Rc::clone(tools),
+        }
     }
 
     /// Returns the processes of a listener, or of a socket without a port; none for a connection.
@@ -111,6 +158,19 @@ impl Identities {
         }
         listener.processes.iter().map(|process| self.identify(process)).collect()
     }
+}
+
+/// Returns the tools of a process: those of the last process, if both have the same program and command line.
+fn tools_of(
+    process: &Process,
+    last: &mut Option<(Option<String>, Vec<String>, Rc<ToolsOfProgram>)>,
+) -> Rc<ToolsOfProgram> {
+    let name = program_name(process);
+    let last = match last {
+        Some(last) if (last.0.as_deref(), &last.1) == (name, &process.cmdline) => last,
+        last => last.insert((name.map(str::to_owned), process.cmdline.clone(), Rc::default())),
+    };
+    Rc::clone(&last.2)
 }
 
 /// Programs that open sockets and pass them to the services that they start.

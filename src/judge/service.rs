@@ -17,7 +17,7 @@ use crate::registry::tools::packet_program;
 pub(super) fn running(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<ListenerService> {
     let local = &listener.socket.local;
     if listener.socket.port().is_none() {
-        let known = |process: &IdentifiedProcess<'_>| packet_program(&process.command_line()?);
+        let known = |process: &IdentifiedProcess<'_>| packet_program(process.command_line()?);
         let product = Some(processes.iter().find_map(known)?.what);
         return Some(ListenerService { name: None, product, by: ServiceBy::Process });
     }

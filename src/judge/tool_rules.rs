@@ -5,7 +5,6 @@ use super::subject::JudgedListener;
 use crate::findings::Evidence;
 use crate::findings::identity::{AdHoc, Disguise, DualUse, Masquerading, ShellListener, Tool};
 use crate::model::{OriginKind, Process};
-use crate::registry::command_line::CommandLine;
 use crate::registry::programs;
 use crate::registry::tools::{self, AdHocTool, AdHocUse, DualUseTool};
 
@@ -46,14 +45,11 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
 }
 
 /// Returns the most severe process that is a tool for a short task and that `wanted` accepts; the first one of several.
-fn ad_hoc_tool<'s>(
-    subject: &'s JudgedListener<'_>,
+fn ad_hoc_tool<'s, 'p>(
+    subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
-) -> Option<(&'s IdentifiedProcess<'s>, AdHocTool)> {
-    let tools = subject
-        .processes
-        .iter()
-        .filter_map(|process| Some((process, tools::ad_hoc(&process.command_line()?)?)));
+) -> Option<(&'s IdentifiedProcess<'p>, AdHocTool)> {
+    let tools = subject.processes.iter().filter_map(|process| Some((process, process.ad_hoc_tool()?)));
     let of_use = tools.filter(|(process, tool)| {
         wanted(tool.used_for) && (!tool.is_shell || !inherited_socket(process, subject.processes))
     });
@@ -65,8 +61,8 @@ fn ad_hoc_tool<'s>(
 /// not the listener. A process that the shell started does not count as this server.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
-        let is_tool = owner.command_line().is_some_and(|command| tools::ad_hoc(&command).is_some());
-        !is_tool && owner.process.parents.iter().all(|parent| parent.pid != shell.process.pid)
+        owner.ad_hoc_tool().is_none()
+            && owner.process.parents.iter().all(|parent| parent.pid != shell.process.pid)
     })
 }
 
@@ -93,9 +89,8 @@ pub(super) fn ad_hoc(subject: &JudgedListener<'_>) -> Option<Evidence> {
 pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
     subject.processes.iter().find_map(|process| {
         let local = &subject.listener.socket.local;
-        let command = process.command_line()?;
-        let found = tools::dual_use(&command, local.port, local.protocol);
-        let found = found.or_else(|| ssh_server_of_a_user(process.process, &command))?;
+        let found = process.dual_use_tool(local.port, local.protocol);
+        let found = found.or_else(|| ssh_server_of_a_user(process))?;
         let DualUseTool { kind, severity, what, attack } = found;
         Some(DualUse { tool: tool(process), kind, what, attack, severity }.into())
     })
@@ -103,10 +98,13 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 
 /// Returns the purpose of an SSH server that a user who is not root has started. The processes of the system's own
 /// SSH server have that server among their ancestors, so they do not count.
-fn ssh_server_of_a_user(process: &Process, command: &CommandLine<'_>) -> Option<DualUseTool> {
-    let is_of_a_user = process.uid.is_some_and(|uid| uid != 0);
-    let is_of_a_server = process.parents.iter().any(|parent| Some(&parent.name) == process.name.as_ref());
-    tools::ssh_server_of_a_user(command).filter(|_| is_of_a_user && !is_of_a_server)
+fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
+    let Process { uid, parents, name, .. } = process.process;
+    let is_of_a_server = parents.iter().any(|parent| Some(&parent.name) == name.as_ref());
+    if uid.is_none_or(|uid| uid == 0) || is_of_a_server {
+        return None;
+    }
+    tools::ssh_server_of_a_user(process.command_line()?)
 }
 
 /// Decides `masquerading`: a real kernel thread has no program file. A real server does not run from a file with

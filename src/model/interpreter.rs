@@ -118,13 +118,17 @@ pub(crate) fn without_version(program: &str) -> &str {
 /// Returns the name of an interpreter without the suffix that Debian or Python appends for a build: the name of an
 /// architecture, `-dbg`, or the letters of an ABI after the version (`python3.13t`).
 pub(crate) fn without_build(program: &str) -> &str {
+    // Most names have no hyphen, and to look for one character is fast.
+    let program = if program.contains('-') { without_architecture(program) } else { program };
+    let version = program.trim_end_matches(['d', 'm', 't', 'u']);
+    if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
+}
+
+fn without_architecture(program: &str) -> &str {
     let architecture = ["-linux-gnu", "-linux-musl"].iter().find_map(|system| program.find(system));
     let program =
         architecture.and_then(|at| program.get(..at)?.rsplit_once('-')).map_or(program, |(name, _)| name);
-    let program =
-        ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program);
-    let version = program.trim_end_matches(['d', 'm', 't', 'u']);
-    if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
+    ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program)
 }
 
 /// Returns whether the program with this name runs code that its command line names.

@@ -4,9 +4,8 @@
 //! The rows are in `data/dangers.tsv`, whose head explains the columns. They describe a program with its default
 //! settings. Other modules read configuration files and decide whether other machines can reach the listener.
 
-use std::sync::OnceLock;
-
 use super::command_line::CommandLine;
+use super::name_index::{Column, NameIndex, count};
 use super::program_rows::{NamedBy, Programs};
 use super::programs::pairs;
 use super::table::{Table, parts};
@@ -133,26 +132,13 @@ impl DangerRow {
     }
 }
 
-struct Dangers {
-    /// A row is parsed when it is used.
-    lines: Vec<&'static str>,
-    programs: Programs,
-}
+const DANGERS: &str = include_str!("data/dangers.tsv");
+static NAMES: NameIndex<{ count(DANGERS, COLUMN) }> = NameIndex::new(DANGERS, COLUMN);
+const COLUMN: Column = Column::Programs(2);
 
-impl Dangers {
-    fn read() -> &'static Self {
-        static DANGERS: OnceLock<Dangers> = OnceLock::new();
-        DANGERS.get_or_init(|| {
-            let lines: Vec<_> = Table::new(include_str!("data/dangers.tsv")).lines().collect();
-            let programs =
-                Programs::new(lines.iter().map(|line| parts(line, b'\t').nth(2).unwrap_or_default()));
-            Dangers { lines, programs }
-        })
-    }
-
-    fn rows(&self) -> impl Iterator<Item = DangerRow> {
-        self.lines.iter().filter_map(|line| DangerRow::read(line))
-    }
+/// Returns every row.
+fn rows() -> impl Iterator<Item = DangerRow> {
+    Table::new(DANGERS).lines().filter_map(DangerRow::read)
 }
 
 /// Returns the actions that a program allows clients of its listener on `port`. Of several rows, the most severe
@@ -165,12 +151,14 @@ pub(crate) fn danger(
     protocol: Protocol,
     chosen_by_kernel: bool,
 ) -> Option<Danger> {
-    let Dangers { lines, programs } = Dangers::read();
-    let judge = |NamedBy { row, on_own_ports }| {
-        DangerRow::read(lines.get(row)?)?.judge(command, (port, protocol, chosen_by_kernel), on_own_ports)
+    let programs = Programs { text: DANGERS, names: &NAMES };
+    let judge = |NamedBy { place, on_own_ports }| {
+        let row = DangerRow::read(place.line(DANGERS))?;
+        row.judge(command, (port, protocol, chosen_by_kernel), on_own_ports)
     };
     let by_name = programs.naming(command).into_iter().filter_map(judge);
-    let by_port = programs.any(command).into_iter().filter(|_| !chosen_by_kernel).filter_map(judge);
+    let by_port = if chosen_by_kernel { Vec::new() } else { programs.any(command) };
+    let by_port = by_port.into_iter().filter_map(judge);
     let rank = |danger: &Danger| (danger.basis != DangerBasis::ChosenPort, danger.severity);
     let mut worst: Option<Danger> = None;
     for found in by_name.chain(by_port.map(|danger| Danger { basis: DangerBasis::Port, ..danger })) {
@@ -184,14 +172,14 @@ pub(crate) fn danger(
 /// Returns the danger of the row `service`, with the default settings of its program.
 #[must_use]
 pub(crate) fn named(service: &str) -> Option<Danger> {
-    let row = Dangers::read().rows().find(|row| row.service() == service)?;
+    let row = rows().find(|row| row.service() == service)?;
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
 }
 
 /// Returns the actions that the kernel's own service on `port` allows its clients.
 #[must_use]
 pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = Dangers::read().rows();
+    let rows = rows();
     let of_kernel = rows.filter(|row| row.fields[2].split(',').any(|program| program.starts_with('[')));
     let row = of_kernel.filter(|row| row.lists(port, protocol)).max_by_key(DangerRow::severity)?;
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default))
@@ -223,7 +211,7 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// is one level lower than for a visible service.
 #[must_use]
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
-    let rows = Dangers::read().rows();
+    let rows = rows();
     let row = rows
         .filter(|row| BEHIND_A_PUBLISHED_PORT.contains(&row.service()))
         .find(|row| row.lists(port, protocol))?;

@@ -146,8 +146,8 @@ fn file_name(path: &str) -> &str {
 }
 
 fn interpreter(file: &str) -> Vec<&'static str> {
-    let rows = programs::interpreters().iter();
-    rows.filter(|(_, begin)| *begin == stem(without_build(file))).map(|(name, _)| *name).collect()
+    let stem = stem(without_build(file));
+    programs::interpreters().iter().filter(|(_, begin)| *begin == stem).map(|(name, _)| *name).collect()
 }
 
 /// Identifies the program of a process; returns `None` if neither its file nor its name could be read.

@@ -15,6 +15,7 @@ pub(crate) mod dangers;
 #[doc(hidden)]
 pub mod iana;
 pub mod identity;
+mod name_index;
 mod program_names;
 mod program_rows;
 pub mod programs;

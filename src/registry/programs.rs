@@ -1,13 +1,13 @@
 //! The programs that usually serve each port, and the programs that are known to serve guarded services.
 //!
-//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`); they
-//! are parsed when the first process is identified, never for a verdict on a port. This module only looks up rows;
-//! `identity.rs` identifies processes.
+//! The lists are in `data/` (`programs.tsv`, `guarded.tsv`, `holders.tsv`, `interpreters.tsv`, `sockets.tsv`).
+//! Only the rows that are needed are parsed. This module only looks up rows; `identity.rs` identifies processes.
 
 use std::sync::OnceLock;
 
 use memchr::memchr;
 
+use super::name_index::{Column, NameIndex, NamePlace, count};
 use super::row::ports;
 use super::table::{Table, parts};
 use crate::model::{PortRange, Protocol};
@@ -198,55 +198,16 @@ fn body(text: &'static str) -> impl Iterator<Item = &'static str> {
 
 /// Returns every row of `programs.tsv`, in its order.
 pub fn programs() -> impl Iterator<Item = ListedProgram> {
-    body(include_str!("data/programs.tsv")).filter_map(ListedProgram::parse)
+    body(PROGRAMS).filter_map(ListedProgram::parse)
 }
 
-/// The lines of `programs.tsv`, indexed by the names used to find them; the rest of a line is parsed when it is
-/// needed.
-struct ProgramIndex {
-    /// The first letters of every name in the next field, as numbers: few names have the same first letters, and
-    /// numbers are compared faster than names.
-    letters: Vec<u64>,
-    /// A process name or a full file name, and its line.
-    called: Vec<(&'static str, &'static str)>,
-    /// The lines of scripts and modules that interpreters run.
-    scripts: Vec<&'static str>,
-}
-
-impl ProgramIndex {
-    fn read() -> &'static Self {
-        static LINES: OnceLock<ProgramIndex> = OnceLock::new();
-        LINES.get_or_init(|| {
-            let (mut called, mut scripts) = (Vec::with_capacity(2048), Vec::with_capacity(256));
-            for line in body(include_str!("data/programs.tsv")) {
-                let (name, rest) = first_of(line);
-                if rest.starts_with("arg=") {
-                    scripts.push(line);
-                    continue;
-                }
-                called.push((name, line));
-                called.extend(
-                    rest.strip_prefix("exe=")
-                        .map(|rest| (first_of(rest).0, line))
-                        .filter(|(file, _)| *file != name),
-                );
-            }
-            ProgramIndex {
-                letters: called.iter().map(|(name, _)| first_letters(name)).collect(),
-                called,
-                scripts,
-            }
-        })
-    }
-}
+const PROGRAMS: &str = include_str!("data/programs.tsv");
+static NAMES: NameIndex<{ count(PROGRAMS, Column::ProcessAndFile) }> =
+    NameIndex::new(PROGRAMS, Column::ProcessAndFile);
 
 /// Returns the programs listed under `name`, which is a process name or a file name, in the order of the list.
 pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> {
-    let lines = ProgramIndex::read();
-    let letters = first_letters(name);
-    let alike = lines.letters.iter().enumerate().filter(move |(_, first)| **first == letters);
-    let called = alike.filter_map(|(at, _)| lines.called.get(at)).filter(move |(known, _)| *known == name);
-    called.filter_map(|(_, line)| ListedProgram::parse(line))
+    NAMES.find(PROGRAMS, name).filter_map(|place| ListedProgram::parse(place.line(PROGRAMS)))
 }
 
 /// Returns whether the table has a program whose file has this name.
@@ -266,7 +227,7 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
 pub fn serves_a_guarded_port(name: &str) -> bool {
     static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
-        let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+        let rows = body(GUARDED).filter_map(Guarded::parse);
         let guarded = rows.filter(|row| row.strictness != GuardStrictness::Soft);
         guarded.flat_map(|row| row.programs()).collect()
     });
@@ -277,7 +238,7 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
 /// that may be a proxy for such a service does not count.
 #[must_use]
 pub fn owns_a_guarded_port(name: &str) -> bool {
-    let rows = body(include_str!("data/guarded.tsv")).filter_map(Guarded::parse);
+    let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);
     // The first condition is fast, and false for most programs.
     serves_a_guarded_port(name)
@@ -294,18 +255,12 @@ fn first_of(line: &'static str) -> (&'static str, &'static str) {
     (first, rest.get(1..).unwrap_or_default())
 }
 
-/// Returns the first eight bytes of a name as a number, which sorts as the name does and is compared faster.
-pub(super) fn first_letters(name: &str) -> u64 {
-    let mut letters = [0; 8];
-    letters.iter_mut().zip(name.bytes()).for_each(|(letter, byte)| *letter = byte);
-    u64::from_be_bytes(letters)
-}
-
 /// Returns the programs that interpreters run, which are identified by a text in the command line.
 pub(super) fn scripts() -> &'static [ListedProgram] {
     static SCRIPTS: OnceLock<Vec<ListedProgram>> = OnceLock::new();
     SCRIPTS.get_or_init(|| {
-        ProgramIndex::read().scripts.iter().filter_map(|line| ListedProgram::parse(line)).collect()
+        let lines = body(PROGRAMS).filter(|line| first_of(line).1.starts_with("arg="));
+        lines.filter_map(ListedProgram::parse).collect()
     })
 }
 
@@ -349,23 +304,45 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     found.into_iter().map(|(_, program)| program).collect()
 }
 
+const GUARDED: &str = include_str!("data/guarded.tsv");
+/// The column of the ports has the form of a column of programs.
+const GUARDED_COLUMN: Column = Column::Programs(1);
+static GUARDED_PORTS: [(u16, u16, NamePlace); count(GUARDED, GUARDED_COLUMN)] = guarded_ports();
+
+/// Returns the first and the last port of each `PROTOCOL/PORT` or `PROTOCOL/LOW-HIGH` in the table of guarded services,
+/// and its place.
+const fn guarded_ports<const N: usize>() -> [(u16, u16, NamePlace); N] {
+    let index = NameIndex::<N>::new(GUARDED, GUARDED_COLUMN);
+    let text = GUARDED.as_bytes();
+    let mut ports = [(0, 0, index.place(0)); N];
+    let mut number = 0;
+    while number < N {
+        let place = index.place(number);
+        let (mut low, mut port) = (None, 0);
+        let mut at = place.name as usize;
+        while text[at] != b',' && text[at] != b'\t' {
+            match text[at] {
+                digit @ b'0'..=b'9' => port = port * 10 + (digit - b'0') as u16,
+                b'-' => (low, port) = (Some(port), 0),
+                _ => {}
+            }
+            at += 1;
+        }
+        ports[number] = (if let Some(low) = low { low } else { port }, port, place);
+        number += 1;
+    }
+    ports
+}
+
 /// Returns the guarded services of a port.
 pub fn guarded(port: u16, protocol: Protocol) -> impl Iterator<Item = Guarded> {
-    /// The lines of `guarded.tsv` by their ports; the rest of a line is parsed when it is needed.
-    static GUARDED: OnceLock<Vec<(PortRange, Protocol, &str)>> = OnceLock::new();
-    let lines = GUARDED.get_or_init(|| {
-        let mut lines = Vec::with_capacity(256);
-        for line in body(include_str!("data/guarded.tsv")) {
-            let (_, rest) = first_of(line);
-            lines.extend(pairs(first_of(rest).0).map(|(range, protocol)| (range, protocol, line)));
-        }
-        lines
+    let on_port = GUARDED_PORTS.iter().filter(move |(low, high, _)| (*low..=*high).contains(&port));
+    let of_protocol = on_port.filter(move |(_, _, place)| {
+        let (_, text) = place.split(GUARDED);
+        pairs(text.split([',', '\t']).next().unwrap_or_default())
+            .any(|(_, listed)| listed == protocol.registered_as())
     });
-    let registered_as = protocol.registered_as();
-    lines
-        .iter()
-        .filter(move |(range, p, _)| *p == registered_as && range.contains(port))
-        .filter_map(|(_, _, line)| Guarded::parse(line))
+    of_protocol.filter_map(|(_, _, place)| Guarded::parse(place.line(GUARDED)))
 }
 
 /// Returns the socket unit of Debian for which pid 1 opens this port.

@@ -1,12 +1,10 @@
 //! Programs that are tools, not services: tools for short tasks (`data/ad-hoc.tsv`), dual-use tools
 //! (`data/dual-use.tsv`), and programs that receive packets without a port (`data/packet-programs.tsv`).
 
-use std::sync::OnceLock;
-
 use super::command_line::CommandLine;
+use super::name_index::{Column, NameIndex, count};
 use super::program_rows::Programs;
 use super::programs::pairs;
-use super::table::{Table, parts};
 use crate::model::{Protocol, Severity, named};
 
 named! {
@@ -58,28 +56,27 @@ pub(crate) struct PacketProgram {
     pub attack: &'static str,
 }
 
-struct ToolTable<const N: usize> {
-    /// A row is read when it is used.
-    lines: Vec<&'static str>,
-    programs: Programs,
-}
+const AD_HOC: &str = include_str!("data/ad-hoc.tsv");
+static AD_HOC_NAMES: NameIndex<{ count(AD_HOC, COLUMN) }> = NameIndex::new(AD_HOC, COLUMN);
+const DUAL_USE: &str = include_str!("data/dual-use.tsv");
+static DUAL_USE_NAMES: NameIndex<{ count(DUAL_USE, COLUMN) }> = NameIndex::new(DUAL_USE, COLUMN);
+const PACKETS: &str = include_str!("data/packet-programs.tsv");
+static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
+/// The column of the programs in these tables.
+const COLUMN: Column = Column::Programs(0);
 
-impl<const N: usize> ToolTable<N> {
-    fn read(text: &'static str) -> Self {
-        let lines: Vec<_> = Table::new(text).lines().collect();
-        let programs = Programs::new(lines.iter().map(|line| parts(line, b'\t').next().unwrap_or_default()));
-        ToolTable { lines, programs }
-    }
-
-    /// Returns the rows that name the program, in the order of the table, and then the rows for any program, each
-    /// with a flag that is true if the row applies only on its own ports.
-    fn of(&self, command: &CommandLine<'_>) -> impl Iterator<Item = ([&'static str; N], bool)> {
-        let rows = self.programs.naming(command).into_iter().chain(self.programs.any(command));
-        rows.filter_map(|named| {
-            let fields = self.lines.get(named.row)?.split('\t').collect::<Vec<_>>().try_into().ok()?;
-            Some((fields, named.on_own_ports))
-        })
-    }
+/// Returns the fields of the rows that name the program, in the order of the table, and then of the rows for any
+/// program, each with a flag that is true if the row applies only on its own ports.
+fn rows_of<const FIELDS: usize, const N: usize>(
+    programs: &Programs<N>,
+    command: &CommandLine<'_>,
+) -> impl Iterator<Item = ([&'static str; FIELDS], bool)> {
+    let rows = programs.naming(command).into_iter().chain(programs.any(command));
+    let text = programs.text;
+    rows.filter_map(move |named| {
+        let fields = named.place.line(text).split('\t').collect::<Vec<_>>().try_into().ok()?;
+        Some((fields, named.on_own_ports))
+    })
 }
 
 fn severity(name: &str) -> Severity {
@@ -98,9 +95,8 @@ const TYPED_CODE: AdHocTool = AdHocTool {
 /// decides.
 #[must_use]
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
-    static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/ad-hoc.tsv")));
-    let mut rows = rows.of(command).map(|(row, _)| row);
+    let programs = Programs { text: AD_HOC, names: &AD_HOC_NAMES };
+    let mut rows = rows_of::<5, _>(&programs, command).map(|(row, _)| row);
     let Some([programs, _, used_for, beyond, loopback]) =
         rows.find(|row| row[1].is_empty() || command.matches(row[1]))
     else {
@@ -117,23 +113,38 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     })
 }
 
-/// Returns the purpose of a dual-use tool that listens on `port`; `None` if the program is not such a tool.
+/// A row of `dual-use.tsv` that names a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DualUseRow {
+    tool: DualUseTool,
+    /// The only ports on which the row applies, if it does not apply on every port.
+    only_on: Option<&'static str>,
+}
+
+/// Returns the rows of `dual-use.tsv` that name the program.
 #[must_use]
-pub(crate) fn dual_use(command: &CommandLine<'_>, port: u16, protocol: Protocol) -> Option<DualUseTool> {
-    static ROWS: OnceLock<ToolTable<7>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/dual-use.tsv")));
+pub(crate) fn dual_use_rows(command: &CommandLine<'_>) -> Vec<DualUseRow> {
+    let programs = Programs { text: DUAL_USE, names: &DUAL_USE_NAMES };
+    let row = |([_, ports, kind, of, what, attack, _], on_own_ports): ([&'static str; 7], bool)| DualUseRow {
+        tool: DualUseTool { kind, severity: severity(of), what, attack },
+        only_on: on_own_ports.then_some(ports),
+    };
+    rows_of(&programs, command).map(row).collect()
+}
+
+/// Returns the purpose of a dual-use tool that listens on `port`, from the rows that name it; `None` if the program is
+/// not such a tool.
+#[must_use]
+pub(crate) fn dual_use(rows: &[DualUseRow], port: u16, protocol: Protocol) -> Option<DualUseTool> {
     let is_own = |ports| pairs(ports).any(|(range, p)| p == protocol.registered_as() && range.contains(port));
-    let mut rows = rows.of(command).filter(|(row, on_own_ports)| !on_own_ports || is_own(row[1]));
-    let ([_, _, kind, of, what, attack, _], _) = rows.next()?;
-    Some(DualUseTool { kind, severity: severity(of), what, attack })
+    rows.iter().find(|row| row.only_on.is_none_or(is_own)).map(|row| row.tool)
 }
 
 /// Returns the use of a program that is known to receive packets without a port; `None` for any other program.
 #[must_use]
 pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram> {
-    static ROWS: OnceLock<ToolTable<5>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| ToolTable::read(include_str!("data/packet-programs.tsv")));
-    let ([_, of, what, attack, _], _) = rows.of(command).next()?;
+    let programs = Programs { text: PACKETS, names: &PACKET_NAMES };
+    let ([_, of, what, attack, _], _): ([&'static str; 5], _) = rows_of(&programs, command).next()?;
     Some(PacketProgram { severity: severity(of), what, attack })
 }
 

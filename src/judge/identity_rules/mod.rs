@@ -7,7 +7,6 @@ use crate::findings::identity::{FittingName, Impostor, Unfamiliar, UnknownProces
 use crate::join::Entry;
 use crate::model::{ReplaceableBy, RestsOn, Severity, State};
 use crate::registry::programs::{self, GuardStrictness};
-use crate::registry::tools;
 
 /// Decides `impostor`: no process on a guarded port is known to serve the port. The rule does not flag programs that
 /// open sockets for other programs, nor processes without a readable file and a known name. A name is trusted only if
@@ -87,8 +86,7 @@ fn is_of_the_system(listener: &Entry, process: &IdentifiedProcess<'_>) -> bool {
 /// and neither does a file with the name of a tool, if a user can replace the file and the tool alone is not worth a
 /// warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
-    let tool = process.command_line().and_then(|command| tools::ad_hoc(&command));
-    tool.is_some_and(|tool| {
+    process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
     })
 }

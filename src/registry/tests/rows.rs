@@ -10,9 +10,9 @@ use super::super::command_line::CommandLine;
 use super::super::dangers::danger;
 use super::super::identity::identify;
 use super::super::program_names::interpreter;
-use super::super::program_rows::Programs;
+use super::super::program_rows::is_named_by;
 use super::super::programs::{ListedProgram, Match, interpreters, pairs, programs};
-use super::super::tools::{ad_hoc, dual_use};
+use super::super::tools::{ad_hoc, dual_use, dual_use_rows};
 use super::body;
 use crate::model::{Exe, ExeState, Process, Protocol};
 
@@ -118,7 +118,7 @@ fn examples() -> Vec<Example> {
 
 /// Returns whether the element NAME, NAME:TEXT or NAME:/REGEX/ names a program.
 fn names(element: &'static str, command: &CommandLine<'_>) -> bool {
-    !Programs::new(std::iter::once(element)).naming(command).is_empty()
+    is_named_by(element, command)
 }
 
 /// Returns the program file for an element, and its condition.
@@ -236,7 +236,7 @@ fn every_tool_is_found_by_a_command_line() {
         let example = Example::runs(file, command, (0, Protocol::Tcp));
         let found = ad_hoc(&example.command()).map(|tool| tool.used_for.name());
         let found = found
-            .or_else(|| dual_use(&example.command(), 0, Protocol::Tcp).map(|tool| tool.kind))
+            .or_else(|| dual_use(&dual_use_rows(&example.command()), 0, Protocol::Tcp).map(|tool| tool.kind))
             .unwrap_or("-");
         if found != expected {
             failed.push(format!("{found}: {line}"));
@@ -267,11 +267,13 @@ fn every_tool_is_found_by_a_command_line() {
         let of_row = programs.split(',').filter(|element| !element.starts_with('*'));
         for (element, example) in of_row.filter_map(|element| Some((element, plain_example(element, port)?)))
         {
-            let found = dual_use(&example.command(), example.port, example.protocol);
+            let found = dual_use(&dual_use_rows(&example.command()), example.port, example.protocol);
             if found.is_none_or(|found| found.kind != kind) {
                 failed.push(format!("dual-use.tsv: {element} is {found:?}"));
             }
-            if element.starts_with('@') && dual_use(&example.command(), 4, Protocol::Tcp).is_some() {
+            if element.starts_with('@')
+                && dual_use(&dual_use_rows(&example.command()), 4, Protocol::Tcp).is_some()
+            {
                 failed.push(format!("dual-use.tsv: {element} on a port that is not its own"));
             }
         }
@@ -313,7 +315,9 @@ fn a_common_name_alone_is_in_no_row() {
 fn flag_of(example: &Example) -> Option<String> {
     let (command, line) = (example.command(), example.arguments.join(" "));
     let said = danger(&command, example.port, example.protocol, false).map(|found| found.service);
-    let said = said.or_else(|| dual_use(&command, example.port, example.protocol).map(|found| found.what));
+    let said = said.or_else(|| {
+        dual_use(&dual_use_rows(&command), example.port, example.protocol).map(|found| found.what)
+    });
     let said = said.or_else(|| ad_hoc(&command).map(|found| found.used_for.name()))?;
     Some(format!("{said}: {line} ({})", example.port))
 }

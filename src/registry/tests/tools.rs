@@ -3,7 +3,7 @@
 use super::super::command_line::{CommandLine, compile};
 use super::super::dangers::{behind_published_port, danger};
 use super::super::programs::pairs;
-use super::super::tools::{AdHocUse, ad_hoc, dual_use};
+use super::super::tools::{AdHocUse, ad_hoc, dual_use, dual_use_rows};
 use super::body;
 use crate::model::DangerBasis;
 use crate::model::{Protocol, Severity};
@@ -119,7 +119,8 @@ fn tools_are_known_by_their_command_line() {
     {
         let arguments = arguments(line);
         assert_eq!(
-            dual_use(&CommandLine::new(file, &arguments), 0, Protocol::Tcp).map(|found| found.kind),
+            dual_use(&dual_use_rows(&CommandLine::new(file, &arguments)), 0, Protocol::Tcp)
+                .map(|found| found.kind),
             expected,
             "{name}"
         );
