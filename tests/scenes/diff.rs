@@ -206,7 +206,7 @@ fn not_seen(lab: &Lab) -> Outcome {
     same!(unsettled.len(), 3, "{printed:#}");
     same!(unsettled.iter().all(|one| one["why"] == "process-not-seen"), true, "{printed:#}");
     same!(
-        messages.contains("not comparable: 3 listeners") && messages.contains("not an all-clear"),
+        messages.contains("not comparable: 3 sockets") && messages.contains("not an all-clear"),
         true,
         "{messages}"
     );
