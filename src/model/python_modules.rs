@@ -35,8 +35,9 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
 }
 
 /// Returns the paths at which the Python with this program file finds an installed module of `-m`: below the prefixes of
-/// the program file and of the name that started it, which in a virtual environment is a link to the program file.
-pub(crate) fn installed_modules(exe: &str, cmdline: &[String]) -> Vec<String> {
+/// the program file and of the name that started it, which in a virtual environment is a link to the program file, and
+/// below further `prefixes`.
+pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
     /// The versions of Python 3 that are searched if the name of the program has none.
     const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;
     let program = exe.rsplit('/').next().unwrap_or_default();
@@ -51,11 +52,13 @@ pub(crate) fn installed_modules(exe: &str, cmdline: &[String]) -> Vec<String> {
         false => VERSIONS.map(|minor| format!("python3.{minor}")).collect(),
     };
     let prefix = |path: &str| Some(path.rsplit_once('/')?.0.rsplit_once('/')?.0.to_owned());
+    let further = prefixes.iter().cloned();
     let mut prefixes: Vec<String> = [Some(exe), cmdline.first().map(String::as_str)]
         .into_iter()
         .flatten()
         .filter_map(prefix)
         .chain([String::from("/usr"), String::from("/usr/local")])
+        .chain(further)
         .collect();
     prefixes.dedup();
     let mut directories: Vec<String> = vec!["/usr/lib/python3/dist-packages".to_owned()];
@@ -77,6 +80,24 @@ pub(crate) fn installed_modules(exe: &str, cmdline: &[String]) -> Vec<String> {
         .flat_map(|directory| ends.iter().map(move |end| format!("{directory}/{end}")))
         .collect()
 }
+
+/// Returns the prefixes of installed modules that an environment names: an active virtual environment, and the modules
+/// of the user (`pip install --user`).
+pub(crate) fn prefixes_of_environment(environment: &[u8]) -> Vec<String> {
+    let prefix = |variable: &[u8]| {
+        let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+        match name {
+            "VIRTUAL_ENV" | "CONDA_PREFIX" | "PYTHONUSERBASE" => Some(value.to_owned()),
+            "HOME" => Some(format!("{value}/.local")),
+            _ => None,
+        }
+    };
+    let prefixes = environment.split(|byte| *byte == 0).filter_map(prefix);
+    prefixes.filter(|prefix| prefix.starts_with('/')).take(PREFIXES).collect()
+}
+
+/// The maximum number of such prefixes: an environment can name a variable more than once.
+const PREFIXES: usize = 8;
 
 /// Returns the modules that Python code imports, by the words after `import` and `from`.
 fn imports(code: &str) -> Vec<&str> {
@@ -120,12 +141,23 @@ mod tests {
         assert!(modules_of_python("node", &["node".to_owned(), "-m".to_owned(), "x".to_owned()]).is_empty());
     }
     #[test]
+    fn prefixes_that_an_environment_names() {
+        let environment = b"HOME=/home/ann\0VIRTUAL_ENV=/srv/shop/venv\0PATH=/bin\0CONDA_PREFIX=relative\0";
+        assert_eq!(prefixes_of_environment(environment), ["/home/ann/.local", "/srv/shop/venv"]);
+        assert!(prefixes_of_environment(&b"HOME=/x\0".repeat(100)).len() <= PREFIXES);
+        let exe = "/usr/bin/python3.11";
+        let cmdline = ["python", "-m", "a"].map(str::to_owned);
+        let found = installed_modules(exe, &cmdline, &["/srv/shop/venv".to_owned()]);
+        assert!(found.contains(&"/srv/shop/venv/lib/python3.11/site-packages/a/__init__.py".to_owned()));
+    }
+
+    #[test]
     fn places_of_installed_modules() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let found = installed_modules("/usr/bin/python3.11", &words("/srv/venv/bin/python -m a.b"));
+        let found = installed_modules("/usr/bin/python3.11", &words("/srv/venv/bin/python -m a.b"), &[]);
         for path in ["/usr/lib/python3.11/a.py", "/srv/venv/lib/python3.11/site-packages/a/b.py"] {
             assert!(found.iter().any(|one| one == path), "{path}: {found:?}");
         }
-        assert!(installed_modules("/usr/bin/python3.11", &words("python3 x.py")).is_empty());
+        assert!(installed_modules("/usr/bin/python3.11", &words("python3 x.py"), &[]).is_empty());
     }
 }

@@ -5,18 +5,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
 use rustix::io::{Errno, read};
 
-use super::files::slurp;
+use super::files::{slurp, slurp_at};
 use super::origin::Origins;
 use super::tree::{PATH_ONLY, Tree};
 use crate::model::interpreter::{self, InterpreterCommand};
 use crate::model::loaded_code;
-use crate::model::python_modules::{installed_modules, modules_of_python};
+use crate::model::python_modules::{installed_modules, modules_of_python, prefixes_of_environment};
 use crate::model::{Origin, OriginKind, Script};
 
 /// The maximum number of elements of a class path that are checked; application servers have some hundred.
 const CLASS_PATH: usize = 512;
 /// The maximum number of bytes that are read of an argument file of Java; a class path can have some kilobytes.
 const LONGEST_ARGUMENT_FILE: usize = 64 * 1024;
+/// The maximum number of bytes that are read of an environment.
+const ENVIRONMENT: usize = 256 * 1024;
 /// Directories whose files are descriptors of the process, such as `/dev/fd/63`: the shell passes code in this way.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
@@ -51,9 +53,15 @@ fn installed_module(
 ) -> Option<Script> {
     let exe = readlinkat(process, "exe", Vec::new()).ok()?;
     let exe = exe.to_string_lossy();
-    let paths = installed_modules(exe.strip_suffix(" (deleted)").unwrap_or(&exe), cmdline);
-    let found = paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind);
-    match found {
+    let exe = exe.strip_suffix(" (deleted)").unwrap_or(&exe);
+    let mut search = |prefixes: &[String]| {
+        let paths = installed_modules(exe, cmdline, prefixes);
+        paths.iter().filter_map(|path| existing_file(process, tree, path, origins)).max_by_key(kind)
+    };
+    // An active virtual environment shows only in the environment of the process, if a bare name started it.
+    let named =
+        || prefixes_of_environment(&slurp_at(process, "environ", 4096, ENVIRONMENT).unwrap_or_default());
+    match search(&[]).or_else(|| search(&named())) {
         Some(found) => Some(found).filter(|found| kind(found).is_none_or(|kind| kind >= OriginKind::Open)),
         None => file(process, tree, path_here?, origins),
     }
