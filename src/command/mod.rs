@@ -25,6 +25,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 
 use anyhow::{Error, bail};
 use jiff::tz::TimeZone;
@@ -173,6 +174,9 @@ pub(crate) fn print_message(text: &str) {
     let _ = stderr::message(text, width, &mut charset::stderr());
 }
 
+/// The time zone of the reader, or UTC if it is not known.
+static READERS_ZONE: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::try_system().unwrap_or(TimeZone::UTC));
+
 impl Ui {
     fn new(common: &CommonArgs) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -182,7 +186,7 @@ impl Ui {
             Color::Never => false,
             Color::Auto => terminal && !dumb && !set("NO_COLOR"),
         };
-        let zone = TimeZone::try_system().map(Zone::new).unwrap_or_default();
+        let zone = Zone::new(&READERS_ZONE);
         let style = |terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>| Style {
             width: width(terminal, size),
             color: color(terminal) && screen::takes_colour(),

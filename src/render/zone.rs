@@ -1,11 +1,24 @@
 //! The time zone in which people read times. Machine formats and the sentences of findings have UTC, and say so.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The time zone of the reader: UTC unless the caller knows another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Zone(&'static TimeZone);
+/// The time zone of the reader: UTC unless the caller knows another one. It is looked up when a time is shown, because
+/// the look-up reads many directories, and most listings show no time.
+#[derive(Clone, Copy, Debug)]
+pub struct Zone(&'static LazyLock<TimeZone>);
+
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Zone {}
+
+static UTC: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::UTC);
 
 impl Default for Zone {
     fn default() -> Self {
@@ -15,22 +28,22 @@ impl Default for Zone {
 
 impl Zone {
     /// UTC.
-    pub const UTC: Zone = Zone(&TimeZone::UTC);
+    pub const UTC: Zone = Zone(&UTC);
 
-    /// Makes the zone of the reader; call it once, because the zone stays in memory.
+    /// Makes the zone of the reader.
     #[must_use]
-    pub fn new(zone: TimeZone) -> Self {
-        Zone(Box::leak(Box::new(zone)))
+    pub const fn new(zone: &'static LazyLock<TimeZone>) -> Self {
+        Zone(zone)
     }
 
     /// Returns the day: `2026-11-21`.
     pub(super) fn day(self, time: Timestamp) -> String {
-        time.to_zoned(self.0.clone()).strftime("%Y-%m-%d").to_string()
+        time.to_zoned(TimeZone::clone(self.0)).strftime("%Y-%m-%d").to_string()
     }
 
     /// Returns the day and the time with `format`, and the offset from UTC: `2026-11-21 12:00 UTC`, or `13:00 +01:00`.
     pub(super) fn time(self, time: Timestamp, format: &str) -> String {
-        let zoned = time.to_zoned(self.0.clone());
+        let zoned = time.to_zoned(TimeZone::clone(self.0));
         let offset =
             if zoned.offset().is_zero() { "UTC".to_owned() } else { zoned.strftime("%:z").to_string() };
         format!("{} {offset}", zoned.strftime(format))
@@ -43,7 +56,9 @@ mod tests {
 
     #[test]
     fn times_have_their_offset() {
-        let berlin = Zone::new(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        static BERLIN: LazyLock<TimeZone> =
+            LazyLock::new(|| TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        let berlin = Zone::new(&BERLIN);
         let winter: Timestamp = "2026-11-20T23:30:00Z".parse().unwrap();
         let summer: Timestamp = "2026-07-01T12:00:00Z".parse().unwrap();
         for (name, zone, time, shown, day) in [
