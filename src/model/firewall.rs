@@ -179,6 +179,22 @@ pub enum FilterCondition {
     Unknown,
 }
 
+impl FilterCondition {
+    /// Returns the field and the value, if the condition is that one field has one value.
+    #[must_use]
+    pub fn single(&self) -> Option<(FilterField, &FilterValue)> {
+        match self {
+            FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
+                match (fields.as_slice(), listed.as_slice()) {
+                    ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A field of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

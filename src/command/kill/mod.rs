@@ -36,6 +36,8 @@ const SCANS: usize = 4;
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
 /// The socket of Docker on this machine: its client could be set up for another machine.
 const DOCKER: [&str; 2] = ["--host", "unix:///var/run/docker.sock"];
+/// Variables that lead a client to the containers of another machine, which may have the same names.
+const OTHER_MACHINES: [&str; 4] = ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION"];
 
 pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit, Error> {
     if common.from.is_some() {
@@ -244,6 +246,7 @@ fn run_command(how: &HowToStop<'_>) -> Result<(), Error> {
         DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file());
     let path = path.ok_or_else(|| anyhow!("{program}: not found in {}", DIRECTORIES.join(", ")))?;
     let mut command = Command::new(&path);
+    OTHER_MACHINES.iter().for_each(|variable| _ = command.env_remove(variable));
     if program == "docker" {
         command.args(DOCKER);
     }

@@ -76,7 +76,7 @@ impl ChainIndex {
             return index;
         }
         for (at, rule) in chain.rules.iter().enumerate() {
-            let singles = || rule.conditions.iter().filter_map(single);
+            let singles = || rule.conditions.iter().filter_map(FilterCondition::single);
             let address = singles().find_map(|(field, value)| match (field, value) {
                 (FilterField::Destination(_), FilterValue::Addresses(first, last)) if first == last => {
                     Some(*first)
@@ -108,18 +108,5 @@ impl ChainIndex {
         rules.extend(self.by_port.get(&packet.port.into()).into_iter().flatten());
         rules.sort_unstable();
         rules
-    }
-}
-
-/// Returns the field and the value of a condition that asks for one value.
-fn single(condition: &FilterCondition) -> Option<(FilterField, &FilterValue)> {
-    match condition {
-        FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
-            match (fields.as_slice(), listed.as_slice()) {
-                ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
-                _ => None,
-            }
-        }
-        _ => None,
     }
 }

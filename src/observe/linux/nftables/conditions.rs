@@ -28,22 +28,9 @@ pub(super) fn is(field: FilterField, value: FilterValue, negated: bool) -> Filte
     within(vec![field], [vec![value]], negated)
 }
 
-/// Returns the field and the value of a condition that asks for one value of one field.
-pub(super) fn only(condition: &FilterCondition) -> Option<(FilterField, &FilterValue)> {
-    match condition {
-        FilterCondition::In { fields, elements: FilterElements::Listed(listed), negated: false } => {
-            match (fields.as_slice(), listed.as_slice()) {
-                ([field], [FilterElement { key, .. }]) => Some((*field, key.first()?)),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
 /// Returns the condition that a field is in two ranges, if both conditions are of that kind.
 pub(super) fn both(one: &FilterCondition, other: &FilterCondition) -> Option<FilterCondition> {
-    let ((field, one), (same, other)) = (only(one)?, only(other)?);
+    let ((field, one), (same, other)) = (one.single()?, other.single()?);
     let range = match (one, other) {
         _ if field != same => return None,
         (FilterValue::Numbers(a, b), FilterValue::Numbers(c, d)) if a.max(c) <= b.min(d) => {

@@ -1,6 +1,6 @@
 //! A rule while it is read: the registers, and the conditions so far.
 
-use super::conditions::{both, only};
+use super::conditions::both;
 use super::fields::{Context, Links};
 use super::registers::Registers;
 use super::sets::Sets;
@@ -45,7 +45,7 @@ impl Reader<'_, '_, '_> {
     /// Adds conditions, and notes what they say about the packet.
     pub(super) fn conditions(&mut self, conditions: Vec<FilterCondition>) {
         for condition in conditions {
-            match only(&condition) {
+            match condition.single() {
                 Some((FilterField::Family, FilterValue::Numbers(first, last))) if first == last => {
                     let family = match first {
                         4 => Some(Family::Ipv4),

@@ -90,7 +90,7 @@ fn what_is_not_understood_is_unknown() {
         let first = found.first();
         assert_eq!(first.map(|rule| &rule.action), action.as_ref(), "{name}");
         assert_eq!(first.map(|rule| rule.conditions.len()), conditions, "{name}");
-        let of_family = |condition: &FilterCondition| conditions::only(condition).is_some();
+        let of_family = |condition: &FilterCondition| condition.single().is_some();
         for condition in first.iter().flat_map(|rule| &rule.conditions).filter(|one| !of_family(one)) {
             assert_eq!(*condition, FilterCondition::Unknown, "{name}");
         }
