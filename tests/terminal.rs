@@ -201,7 +201,7 @@ fn fits_the_terminal_as_it_changes() {
     let port = port.to_string();
     let mut terminal = watch((120, 20), &["--interval", "3600", &target], &[]);
     terminal.line_with(&["PROTO", "EXPOSURE"]);
-    for (width, height) in [(60, 10), (20, 5), (200, 50)] {
+    for (width, height) in [(40, 10), (20, 5), (200, 50)] {
         resize(&terminal.user, width, height);
         terminal.emulator.screen_mut().set_size(height, width);
         // The rule is no wider than the terminal, and the row is one line.
