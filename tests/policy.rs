@@ -94,13 +94,13 @@ fn bad_policies_are_refused_with_file_line_and_column() {
         ),
         ("[[allow]]\nid = \"a\"\nport = ", "p.toml:4:"),
         ("include = \"nowhere.toml\"", &format!("p.toml:2:11: include \"nowhere.toml\": {}", no("nowhere"))),
-        ("include = \"p.toml\"", "p.toml:2:11: include \"p.toml\": it includes itself"),
-        ("include = \"b.toml\"", "b.toml:2:11: include \"p.toml\": it includes itself"),
+        ("include = \"p.toml\"", "p.toml:2:11: include \"p.toml\": the file includes itself"),
+        ("include = \"b.toml\"", "b.toml:2:11: include \"p.toml\": the file includes itself"),
         ("include = \"sub/c.toml\"", &format!("sub{}c.toml:3:1: no such key", std::path::MAIN_SEPARATOR)),
         ("include = \"../x.toml\"", "p.toml:2:11: include \"../x.toml\": "),
         (
             "include = \"/etc/passwd\"",
-            "p.toml:2:11: include \"/etc/passwd\": it lies outside the directory of the policy",
+            "p.toml:2:11: include \"/etc/passwd\": outside the directory of the policy",
         ),
         ("include = \"sub/../../../etc/passwd\"", "p.toml:2:11: include \"sub/../../../etc/passwd\": "),
         ("include = \"sub\"", "p.toml:2:11: include \"sub\": not a regular file"),
@@ -133,11 +133,10 @@ fn an_include_stays_in_the_directory_also_through_links() {
     ]);
     symlink(outside.path("base.toml"), directory.path("link.toml")).unwrap();
     symlink(outside.0.path(), directory.path("directory")).unwrap();
-    directory
-        .refused("p.toml", "p.toml:2:11: include \"link.toml\": it lies outside the directory of the policy");
+    directory.refused("p.toml", "p.toml:2:11: include \"link.toml\": outside the directory of the policy");
     directory.refused(
         "q.toml",
-        "q.toml:2:11: include \"directory/base.toml\": it lies outside the directory of the policy",
+        "q.toml:2:11: include \"directory/base.toml\": outside the directory of the policy",
     );
     // A link within the directory is a name like any other; the policy itself may be reached through a link.
     fs::remove_file(directory.path("link.toml")).unwrap();
@@ -153,9 +152,9 @@ fn an_include_stays_in_the_directory_also_through_links() {
     // The same file under two names is included twice, and a circle through a link is detected.
     fs::write(directory.path("p.toml"), format!("{SCHEMA}include = [\"link.toml\", \"sub/in.toml\"]"))
         .unwrap();
-    directory.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": it is included already");
+    directory.refused("p.toml", "p.toml:2:25: include \"sub/in.toml\": the file is included already");
     fs::write(directory.path("sub/in.toml"), format!("{SCHEMA}include = \"../p.toml\"")).unwrap();
-    directory.refused("p.toml", "sub/in.toml:2:11: include \"../p.toml\": it includes itself");
+    directory.refused("p.toml", "sub/in.toml:2:11: include \"../p.toml\": the file includes itself");
 }
 
 #[cfg(unix)]
@@ -247,7 +246,7 @@ fn a_check_lists_the_remarks_about_a_policy() {
             "p.toml:3:1: rule all allows everything: it names no port, address, exposure, device, executable, runs, user, unit or container",
             "p.toml:7:1: rule web never applies: the earlier rule all allows the same listeners",
             "base.toml:2:1: rule old expired on 2020-01-01",
-            "base.toml:6:1: rule no never matches: none of the rule's addresses has one of the rule's exposures",
+            "base.toml:6:1: rule no never matches: no address in the rule has an exposure that the rule allows",
             "p.toml: valid: 4 rules in 2 files, 4 remarks",
         ]
     );
@@ -318,12 +317,12 @@ fn a_draft_is_written_atomically_and_never_over_another_file() {
 
     fs::write(directory.path("mine.toml"), "mine").unwrap();
     for (file, why) in [
-        ("mine.toml", "portolan: --write mine.toml: it exists already"),
+        ("mine.toml", "portolan: --write mine.toml: exists already"),
         (
             "no/such/p.toml",
             &*format!("portolan: --write no/such/p.toml: nothing was written: {}", no("no/such/p.toml")),
         ),
-        ("..", "portolan: --write ..: it is a directory"),
+        ("..", "portolan: --write ..: a directory"),
     ] {
         let output = directory.run(&["policy", "init", "--from", "CAPTURE", "--write", file]);
         let stderr = String::from_utf8(output.stderr).unwrap();

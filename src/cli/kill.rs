@@ -4,17 +4,17 @@ use clap::Args;
 
 use super::FilterArgs;
 
-pub(super) const ABOUT: &str = "Ends what listens on a target, after it showed what it would do and asked. It stops the systemd unit or the container of the listener. If there is neither, it sends SIGTERM to the processes.
+pub(super) const ABOUT: &str = "Ends the listeners of a target. Portolan first shows what it would stop, and asks. A systemd unit or a container is stopped as a whole; processes without either get SIGTERM.
 
 The exit code is 0 only if the ports are free afterwards.
 
-Nothing is ended if any of the listeners belongs to a process that is not visible, to the kernel, to pid 1, to this program or to the processes that started it. Only on Linux.";
+Nothing is ended if a listener belongs to an invisible process, to the kernel, to pid 1, to portolan or to a process that started portolan. Only on Linux.";
 
 pub(super) const EXAMPLES: &str = "Examples:
-  portolan kill 3000             end what listens on port 3000
+  portolan kill 3000             end the listener on port 3000
   portolan kill 3000 --dry-run   only show what would be ended
   portolan kill 3000 --yes       do not ask, for scripts
-  portolan kill 3000 --force     send SIGKILL to what does not end by itself
+  portolan kill 3000 --force     send SIGKILL to processes that ignore SIGTERM
 
 Exit codes: 0 the ports are free, or --dry-run found something to end; 1 nothing listens there, the answer was no, or a port is not free; 2 usage or other error, or nothing may be ended; 3 no listener or socket is seen there, but not everything could be seen.";
 

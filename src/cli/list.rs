@@ -8,7 +8,7 @@ use crate::query::{ForeignOptions, TypedFilters};
 
 pub(super) const EXAMPLES: &str = "Examples:
   portolan list 3416 8000-8100 nginx            these ports, and every socket of nginx
-  portolan list 127.0.0.1:8000                  what a client reaches there
+  portolan list 127.0.0.1:8000                  the listener that a client of this address reaches
   portolan list -t --exposure any               TCP listeners on every address
   portolan list --flag orphaned,impostor        sockets with one of these findings
   portolan list --user www-data --not ssh       sockets of this user, without ssh
@@ -19,7 +19,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   portolan list -o csv --no-header              for a spreadsheet
   kill $(portolan list --pids 3000)             print only the process IDs
 
-SERVICE is the service that runs, such as 'OpenSSH server'. In parentheses is the usual service of the port, because the program is not known: '(postgresql)'. After 'IANA:' is a service that is only registered for the port. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
+SERVICE is the running service, such as 'OpenSSH server'. If the program is not known, SERVICE is the usual service of the port in parentheses: '(postgresql)'. 'IANA:' marks a service that is only registered for the port. USER is the effective user of the processes or, if no process is visible, the creator of the socket.
 
 Several targets, and several values of one option, are alternatives. Different options must all match.
 
@@ -29,10 +29,10 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// The value of `-p`. It is parsed first: parsing an argument removes it from the matches.
+    /// The value of `-p`. This field comes first, because parsing an argument removes it from the matches.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
-    /// The targets. A listener must match at least one of them.
+    /// The targets. A listener must match at least one target.
     #[arg(
         value_name = "TARGET",
         help = "Port, address, interface, service or program",
@@ -60,22 +60,22 @@ pub struct FilterArgs {
     /// An address as lsof writes it: -i :3416, -i tcp@127.0.0.1:22, -i4TCP
     #[arg(short = 'i', value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "", hide_short_help = true)]
     pub inet: Vec<String>,
-    /// Accepted from habit (lsof): -sTCP:LISTEN
+    /// Accepted for users of lsof: -sTCP:LISTEN
     #[arg(short = 's', value_name = "STATE", hide = true)]
     pub lsof_states: Vec<String>,
-    /// Accepted from habit: listeners are listed anyway
+    /// Accepted for users of ss: listeners are listed anyway
     #[arg(short = 'l', long, hide = true)]
     pub listening: bool,
-    /// Accepted from habit: addresses and ports are always numbers
+    /// Accepted for users of ss: addresses and ports are always numbers
     #[arg(short = 'n', long, hide = true)]
     pub numeric: bool,
-    /// Accepted from habit: processes are always shown
+    /// Accepted for users of ss: processes are always shown
     #[arg(short = 'p', long, hide = true)]
     pub processes: bool,
-    /// Accepted from habit: ports are always numbers
+    /// Accepted for users of ss: ports are always numbers
     #[arg(short = 'P', hide = true)]
     pub numeric_ports: bool,
-    /// Accepted from habit: -o wide shows more
+    /// Accepted for users of ss: -o wide shows more
     #[arg(short = 'e', long, hide = true)]
     pub extended: bool,
     /// Refused: a port needs no option
@@ -168,8 +168,8 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The number after `-p`. lsof would read it as a process ID; after `-t`, `-u` or `-l`, `-p` is the option of ss, and
-/// the number is a port.
+/// The number after `-p`. After `-t`, `-u` or `-l`, `-p` is the option of ss, and the number is a port. Otherwise
+/// `-p` is the option of lsof, and the number is a process ID.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
 

@@ -68,7 +68,7 @@ fn formats(command: clap::Command, names: &'static [&'static str]) -> clap::Comm
 
 const SHORT_AFTER: &str = "\
 Examples:
-  portolan 3000             who listens on port 3000
+  portolan 3000             the process that listens on port 3000
   portolan nginx            every socket of nginx
   portolan watch 3000 --until-listening   wait for port 3000
   sudo portolan audit       check every listener";
@@ -78,13 +78,13 @@ Examples:
   portolan                   every listener
   portolan 3416              the process that listens on port 3416
   portolan 8000-8100 nginx   these ports, and every socket of nginx
-  portolan 127.0.0.1:8000    what a client reaches there
+  portolan 127.0.0.1:8000    the listener that a client of this address reaches
   portolan -tulpn            the options of ss
   portolan explain 3416      port 3416 in the registry, and its processes here
-  portolan explain kazaa     the same for a service, a program or words
+  portolan explain kazaa     the same for a service, a program or a word
   portolan explain --stats   the registry in figures, with its date
   portolan watch             changes as they happen (see portolan watch --help)
-  portolan kill 3000         end what listens on port 3000, after asking
+  portolan kill 3000         end the listener on port 3000, after asking
   portolan audit             check every listener (see portolan audit --help)
   portolan -o json           for scripts
   portolan capture >host.json; portolan --from host.json
@@ -280,7 +280,7 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// The flag `--json`. It is parsed before the format: parsing an argument removes it from the matches.
+    /// The flag `--json`. This field comes first, because parsing an argument removes it from the matches.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -305,7 +305,7 @@ pub struct CommonArgs {
     #[arg(long, global = true, value_name = "NAME|all", help_heading = "Source")]
     pub netns: Option<String>,
     /// Part of the machine that must be visible: machine (default of audit), namespace (default of other commands) or
-    /// container; if less is visible, the missing part is a gap (Linux)
+    /// container. If less is visible, the missing part is a gap (Linux)
     #[arg(
         long,
         global = true,
@@ -353,14 +353,14 @@ impl CommonArgs {
         CommonArgs { output, ..self.clone() }
     }
 
-    /// Returns whether this part must be left out of every output.
+    /// Returns whether this part must be omitted from every output.
     #[must_use]
     pub fn leaves_out(&self, what: Without) -> bool {
         self.without.contains(&what)
     }
 }
 
-/// Whether the user named an output format, even the default one. A card then does not replace the table.
+/// Whether the user named an output format, even the default format. A card then does not replace the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormatIsNamed(pub bool);
 

@@ -12,7 +12,7 @@ On a terminal, watch shows one screen and keeps it up to date: + appeared, - van
 
 In a pipe, with -o json, or if TERM is dumb, watch writes a stream of events, one JSON object per line: first 'start', then 'appeared', 'vanished', 'changed', 'replaced', 'widened' and 'narrowed' as they happen, and 'incomplete' or 'complete' if the gaps change.
 
-A socket that opens and closes between two scans is not seen. If a process receives a socket that already listened, its name may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
+A socket that opens and closes between two scans is not seen. If one process passes a listening socket to another, the name of the new process may appear up to a minute late: processes are looked up again only when a socket appears, when a process ends, and once a minute.
 
 With --until-listening or --until-free, watch prints nothing and waits; the exit code is the result.";
 
@@ -46,7 +46,7 @@ pub struct WatchArgs {
     pub timeout: Option<Duration>,
 }
 
-/// The shortest and the longest time between two scans, in seconds: a day is long enough for a stream of events.
+/// The shortest and the longest time between two scans, in seconds. The longest time is one day.
 const INTERVALS: (f64, f64) = (0.1, 86_400.0);
 /// The longest wait, in seconds: about a year.
 const LONGEST_WAIT: f64 = 31_536_000.0;

@@ -157,7 +157,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         what,
         count: None,
         pids: Vec::new(),
-        why: "the snapshot was taken without them".to_owned(),
+        why: "left out when the snapshot was taken".to_owned(),
         remedy: None,
     };
     let Scope { protocols, families, states, ports, namespaces: _, processes, details, packages: _, part: _ } =

@@ -121,7 +121,7 @@ fn included(
     shown: &Path,
     left: &mut u64,
 ) -> Result<(Included, Option<Timestamp>), String> {
-    const OUTSIDE: &str = "it lies outside the directory of the policy";
+    const OUTSIDE: &str = "outside the directory of the policy";
     if Path::new(include).has_root() {
         return Err(OUTSIDE.to_owned());
     }

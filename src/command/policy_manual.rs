@@ -3,10 +3,7 @@
 /// The keys of a rule that allows listeners, in the order of the manual.
 pub(super) const ALLOW: [(&str, &str); 18] = [
     ("id", "The name of the rule in the output; unique over all files."),
-    (
-        "hosts",
-        "The name, the ID or a label (site=berlin) of the host. On other hosts the rule does not exist.",
-    ),
+    ("hosts", "The name, ID or label (site=berlin) of the hosts on which the rule applies."),
     (
         "port",
         "443, \"8000-8100\", or \"ephemeral\": the range that the kernel gives to outgoing connections.",
@@ -20,7 +17,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("device", "The device that the socket is bound to."),
     (
         "executable",
-        "The absolute path of the program file of each process; \"kernel\" is a socket of the kernel.",
+        "The absolute path of the program file of each process; \"kernel\" matches sockets of the kernel.",
     ),
     (
         "runs",
@@ -37,10 +34,7 @@ pub(super) const ALLOW: [(&str, &str); 18] = [
     ("reason", "Why the listener is allowed."),
     ("owner", "The person or team that is responsible for the listener."),
     ("expires", "The last day of the rule, in UTC. After this day, the rule allows nothing."),
-    (
-        "accept",
-        "Findings about the program that are accepted for the listeners of this rule: [\"impostor\"].",
-    ),
+    ("accept", "Findings about the program that the rule accepts for its listeners: [\"impostor\"]."),
     ("required", "If true, the audit reports a missing listener."),
 ];
 
@@ -60,20 +54,21 @@ pub(super) const SEVERITY: [(&str, &str); 7] = [
 
 pub(super) const PATTERNS: &str = "\
 hosts, device, executable, runs, unit, container and netns are patterns for the whole text. * matches any characters \
-except /, ** as a whole component any number of directories, ? one character, [a-z] and [!a-z] one character in or not \
-in the set, {a,b} either text. A pattern that begins with a wildcard matches only files that users cannot replace.";
+except /. ** as a whole path component matches any number of directories. ? matches one character. [a-z] and [!a-z] \
+match one character in or not in the set. {a,b} matches either text. A pattern that begins with a wildcard matches only \
+files that users cannot replace.";
 
 pub(super) const DECISION: &str = "\
-The first rule that applies decides. A rule answers findings about the purpose of the port (orphaned, ephemeral, \
-unexplained). Findings about the program keep their severity, unless the rule accepts them. A listener that no rule \
-allows is unexpected, and critical.
+The first rule that applies decides. The rule lowers findings about the purpose of the port (orphaned, \
+ephemeral, unexplained) to info. Findings about the program keep their severity, unless the rule accepts them. A \
+listener that no rule allows is unexpected, and critical.
 
-A condition on processes cannot be decided if the processes could not be read. The audit is then incomplete.";
+If a rule has a condition on processes, and the processes could not be read, the audit is incomplete.";
 
 pub(super) const INCLUDE: &str = "\
-include names other files by paths relative to the including file, in or below the directory of the first file. Their \
-rules come after the rules of the including file. The limits are 64 files, 4 MiB and 5,000 rules. An invalid policy is \
-refused before the scan.";
+include names other policy files. A path is relative to the including file, and the file must be in or below the \
+directory of the first file. The rules of an included file come after the rules of the including file. The limits are 64 \
+files, 4 MiB and 5,000 rules. An invalid policy is refused before the scan.";
 
 #[cfg(test)]
 mod tests {

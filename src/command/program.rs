@@ -101,7 +101,7 @@ const HABITS: [(&str, &str); 9] = [
     ("--until-up", "to wait for a port type portolan watch PORT --until-listening"),
     ("--until-down", "to wait until a port is free type portolan watch PORT --until-free"),
     ("-c", "for the sockets of a program type portolan NAME"),
-    ("-g", "for the processes of a user type portolan --user NAME"),
+    ("-g", "for the sockets of a user type portolan --user NAME"),
     ("-k", "to end what listens on a port type kill $(portolan --pids 3000)"),
     ("-r", "addresses and ports are always numbers; leave the option out"),
     ("-w", "raw sockets are not listed; type ss -w"),

@@ -183,7 +183,8 @@ impl BaselineChange {
         };
         if self.passing {
             said.push_str(
-                " This socket may belong to a client that waits for an answer: such sockets come and go.",
+                " This socket may belong to a client that waits for an answer: client sockets come \
+                     and go.",
             );
         }
         if !self.sure {

@@ -37,7 +37,8 @@ impl FindingKind for TakenPort {
         );
         if self.protocol == Protocol::Tcp && !self.lists_bound_sockets {
             said.push_str(
-                " Sockets that are bound but do not listen could not be listed, and such a socket looks the same.",
+                " The port may also belong to a socket that is bound but does not listen: those \
+                    sockets could not be listed.",
             );
         }
         said
@@ -51,7 +52,8 @@ impl FindingKind for Disagreement {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Same,
         description: "one kernel table shows a socket that another does not",
-        why: "Tools that read the other table miss the socket; some rootkits hide sockets in this way.",
+        why: "Tools that read only the other table do not show the socket. Some rootkits hide sockets \
+            in this way.",
         remedy: "run the audit again; if the finding stays, scan the ports of this machine from another machine and compare",
     };
 

@@ -117,8 +117,8 @@ impl FindingKind for DeletedExecutable {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "the running program file or script was deleted, or replaced by an upgrade",
-        why: "After an upgrade, the process still runs the old file, without the fixes. If its path no \
-            longer exists, someone may have removed the program on purpose.",
+        why: "After an upgrade, the process still runs the old file, without the fixes. If the file no \
+            longer exists at its path, someone may have removed the program on purpose.",
         remedy: "if the program file no longer exists, find out why; then restart the service",
     };
 
@@ -182,7 +182,7 @@ impl FindingKind for ModifiedExecutable {
         family: FindingFamily::File,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "the program file is not the one its package installed (audit)",
+        description: "the program file differs from the file that its package installed (audit)",
         why: "The package manager did not make this change. An attacker who adds a backdoor changes a \
             program file in this way.",
         remedy: "keep a copy of the file, find out who changed the file, then reinstall the package; if \
@@ -191,7 +191,10 @@ impl FindingKind for ModifiedExecutable {
 
     fn sentence(&self) -> String {
         let programs: Vec<String> = self.found.iter().map(ModifiedProgram::text).collect();
-        format!("The checksum is not the one that the package recorded: {}.", first_of(&programs, FEW))
+        format!(
+            "The checksum differs from the checksum in the package database: {}.",
+            first_of(&programs, FEW)
+        )
     }
 }
 

@@ -298,7 +298,7 @@ impl FindingKind for Masquerading {
         family: FindingFamily::Identity,
         severity: Severity::Critical,
         on_loopback: OnLoopback::Same,
-        description: "a process calls itself a kernel thread, or another program than its file",
+        description: "a process has the name of a kernel thread, or of another program than its file",
         why: "Programs do not take the name of the kernel or of a known server by accident.",
         remedy: "treat the machine as compromised until you know who started the process",
     };
@@ -306,16 +306,17 @@ impl FindingKind for Masquerading {
     fn sentence(&self) -> String {
         let Masquerading { pid, claims, exe, by } = self;
         match by {
-            Disguise::Mount => format!(
-                "Process {pid} runs {exe}, but this path now leads to another file: something is mounted over it."
-            ),
+            Disguise::Mount => {
+                format!("Process {pid} runs {exe}, but a mount over this path now leads to another file.")
+            }
             Disguise::KernelThread => format!(
                 "Process {pid} calls itself {claims}, the name of a kernel thread, but runs the program {exe}."
             ),
             Disguise::Name => format!("Process {pid} calls itself {claims}, but runs the program {exe}."),
             Disguise::Script => format!(
-                "The command line of process {pid} names the script {claims}, but this file is a compiled \
-                 program. {exe} cannot run such a file, so it runs other code."
+                "The command line of process {pid} names the script {claims}, but this file is a \
+                    compiled program. {exe} cannot run a compiled program, so the process runs other \
+                    code."
             ),
             Disguise::ProgramFile => format!(
                 "The kernel names {exe} as the program of process {pid}, but the memory of the process contains no code of \

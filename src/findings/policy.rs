@@ -46,7 +46,8 @@ impl FindingKind for Unexpected {
         let mut text = self.why_not_allowed();
         if self.passing {
             text.push_str(
-                " This socket may belong to a client that waits for an answer: such sockets come and go.",
+                " This socket may belong to a client that waits for an answer: client sockets come \
+                     and go.",
             );
         }
         text

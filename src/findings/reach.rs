@@ -117,7 +117,7 @@ impl Exposed {
         let Some(ConfiguredAccess { path, setting, clients }) = &self.configuration else { return fix };
         let says = match clients {
             AdmittedClients::Local => "refuses clients from other machines",
-            AdmittedClients::Listed => "accepts only the addresses that it lists",
+            AdmittedClients::Listed => "accepts only listed addresses",
             AdmittedClients::Authenticated if self.authentication == "strong" => "requires a certificate",
             AdmittedClients::Authenticated => "requires a password",
             AdmittedClients::Anyone => "requires no password",
@@ -228,7 +228,8 @@ impl FindingKind for Published {
         severity: Severity::Info,
         on_loopback: OnLoopback::Lower,
         description: "a kernel rule forwards the port; the port has no socket",
-        why: "The port has no socket, but clients that connect to the port reach the service behind it.",
+        why: "The port has no socket, but clients that connect to the port reach the service to which \
+            the rule forwards.",
         remedy: "if the port should not be published, stop publishing it, or delete the rule",
     };
 

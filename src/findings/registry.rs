@@ -103,7 +103,7 @@ impl QuietRegistration {
             let used_on: Vec<_> =
                 self.used_on.iter().map(|protocol| protocol.name().to_uppercase()).collect();
             return format!(
-                "{} is registered for this protocol too, but it is used on {} only.",
+                "{} is registered for this protocol too, but is used on {} only.",
                 self.service,
                 list(&used_on)
             );

@@ -85,8 +85,8 @@ impl FindingKind for Shared {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "processes that share one port differ in user or program file",
-        why: "Each process can accept connections for the other process, and the port stays taken until \
-            the last process ends.",
+        why: "Any of the processes can accept a connection, and the port stays taken until the last \
+            process ends.",
         remedy: "end the process that should not share the port, or prevent it from inheriting the socket \
             (close-on-exec)",
     };
@@ -194,8 +194,8 @@ impl FindingKind for Sniffer {
         severity: Severity::Warning,
         on_loopback: OnLoopback::Lower,
         description: "a program can receive packets without a port, through a raw or packet socket",
-        why: "The socket gets copies of packets for other programs. A backdoor can wait for a \
-            command this way without an open port.",
+        why: "The socket receives copies of packets for other programs. A backdoor can use such a \
+            socket to wait for a command without an open port.",
         remedy: "if the program has no reason to receive packets, find out who started it, and end it",
     };
 
@@ -213,12 +213,12 @@ impl FindingKind for Sniffer {
         if !self.promiscuous.is_empty() {
             let devices: Vec<String> = self.promiscuous.iter().map(|device| device.to_string()).collect();
             said.push_str(&format!(
-                " It has set {} to receive packets for other machines too (promiscuous mode).",
+                " The program has set {} to receive packets for other machines too (promiscuous mode).",
                 first_of(&devices, FEW)
             ));
         }
         if known_as.is_none() {
-            said.push_str(" The program is not known to do so.");
+            said.push_str(" The program is not known to receive packets.");
         }
         said
     }

@@ -168,7 +168,7 @@ fn sentences_about_files() {
     };
     assert_eq!(
         say(ModifiedExecutable { found: vec![modified(Some("1:9.2p1-2")), modified(None)] }),
-        "The checksum is not the one that the package recorded: server (pid 9, /usr/sbin/sshd) from openssh-server 1:9.2p1-2 and server (pid 9, /usr/sbin/sshd) from openssh-server."
+        "The checksum differs from the checksum in the package database: server (pid 9, /usr/sbin/sshd) from openssh-server 1:9.2p1-2 and server (pid 9, /usr/sbin/sshd) from openssh-server."
     );
     let program = |script: Option<&str>| WritableProgram {
         running: running(8, "/tmp/y"),

@@ -18,10 +18,9 @@ const COMMAND_LINE: Missing = (
 );
 const CUT: Missing = (
     "with a very long command line",
-    "only the first 256 KiB of the command line were read, and the rest \
-        may decide",
+    "only the first 256 KiB of the command line were read, and the rest may change the result",
 );
-const SCRIPT: Missing = ("whose script was not found", "who can replace the script could not be checked");
+const SCRIPT: Missing = ("whose script was not found", "it could not be checked who can replace the script");
 
 /// Returns a gap for each kind of missing evidence, with the processes that no gap in `known` names.
 pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {

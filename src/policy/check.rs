@@ -62,7 +62,7 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     for rule in &policy.allow {
         if let Some(on) = rule.expires.filter(|_| matching::is_over(rule.expires, today)) {
             remarks.push(remark(rule, RemarkKind::Expired { on }));
-            continue; // an expired rule hides no other rule
+            continue; // an expired rule does not shadow other rules
         }
         if let Some(why) = impossible(rule) {
             remarks.push(remark(rule, RemarkKind::Impossible { why }));
@@ -176,7 +176,7 @@ fn impossible(rule: &AllowRule) -> Option<&'static str> {
     let kernel_alone =
         !rule.executables.is_empty() && rule.executables.iter().all(|p| *p == ExecutablePattern::Kernel);
     if !exposures(rule) {
-        Some("none of the rule's addresses has one of the rule's exposures")
+        Some("no address in the rule has an exposure that the rule allows")
     } else if kernel_alone && !(rule.units.is_empty() && rule.containers.is_empty()) {
         Some("a kernel socket has no unit and no container")
     } else {

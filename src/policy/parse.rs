@@ -132,10 +132,10 @@ impl PolicyReader {
             }
             let inner = read(&included.identity, &path).map_err(error)?;
             if self.open.contains(&inner.identity) {
-                return Err(error("it includes itself, directly or through another file".to_owned()));
+                return Err(error("the file includes itself, directly or through another file".to_owned()));
             }
             if self.seen.contains(&inner.identity) {
-                return Err(error("it is included already".to_owned()));
+                return Err(error("the file is included already".to_owned()));
             }
             self.file(&inner, read)?;
         }
@@ -369,7 +369,10 @@ impl<'s> File<'s> {
                     ),
                     _ => self.wrong(
                         value,
-                        format!("no such port: \"{text}\"; {PORTS}, a range is \"8000-8100\", and \"ephemeral\" means the ports that the kernel gives"),
+                        format!(
+                            "no such port: \"{text}\"; {PORTS}; a range is \"8000-8100\", and \
+                            \"ephemeral\" is the range of the ports that the kernel gives"
+                        ),
                     ),
                 }
             }
@@ -407,7 +410,7 @@ impl<'s> File<'s> {
         match self.parsed(value, flag)? {
             flag if flag.family() == FindingFamily::Policy => self.wrong(
                 value,
-                format!("\"{}\" cannot be accepted: an allowed listener never has it", flag.code()),
+                format!("\"{}\" cannot be accepted: an allowed listener never has this finding", flag.code()),
             ),
             flag => Ok(flag),
         }

@@ -110,11 +110,12 @@ pub(super) fn ephemeral(here: &EphemeralHere) -> String {
     said.push_str(match (here.likely_chosen, here.kernel_would_pick) {
         (Some(true), _) => " The program here probably chose the port.",
         (Some(false), _) => " The kernel probably gave the port to the program here.",
-        (None, Some(true)) => " The kernel gives such a port to a program that asks for any port.",
+        (None, Some(true)) => " The kernel gives ports of this range to programs that request any port.",
         (None, Some(false)) => {
-            " The kernel does not pick this port by itself, so a program that listens here has chosen it."
+            " The kernel does not pick this port by itself, so a program that listens here has \
+                chosen the port."
         }
-        (None, None) => " It is not known whether a listener here chose the port or the kernel gave it.",
+        (None, None) => " It is not known whether the kernel or the listening program chose the port.",
     });
     said
 }
@@ -160,8 +161,8 @@ mod tests {
             likely_chosen,
         };
         for (picks, chosen, listed) in [
-            (Some(true), None, "gives such a port"),
-            (Some(false), None, "has chosen it"),
+            (Some(true), None, "gives ports of this range"),
+            (Some(false), None, "has chosen the port"),
             (None, None, "It is not known whether"),
             (Some(true), Some(false), "kernel probably gave"),
             (Some(false), Some(true), "probably chose the port"),

@@ -316,7 +316,7 @@ pub fn summary(comparison: &Comparison<'_>, zone: Zone) -> String {
     }];
     if passing > 0 {
         said.push(format!(
-            "{} appeared or vanished, as clients' sockets do.",
+            "{} appeared or vanished: client sockets come and go.",
             counted(passing, "passing socket")
         ));
     }

@@ -43,13 +43,19 @@ pub fn step(
     if let HowToStop::Units(units) = &step.how
         && let Some(socket) = units.iter().find(|unit| unit.ends_with(".socket"))
     {
-        add("", format!("{} is stopped too: systemd would start the service again", sanitize(socket)));
+        add(
+            "",
+            format!("{} is stopped too, because systemd would start the service again", sanitize(socket)),
+        );
     }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
     }
     if !children.is_empty() {
-        add("Children", format!("{}: started by it, get no signal", first_of(&children, FEW)));
+        add(
+            "Children",
+            format!("{}: started by the ended processes; they get no signal", first_of(&children, FEW)),
+        );
     }
     lines.iter().try_for_each(|line| writeln!(w, "{line}"))
 }
@@ -65,9 +71,7 @@ pub fn named(listener: &Listener<'_>) -> String {
 pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
     let why = match refusal {
         KillRefusal::Hidden => match listener.first().socket.owner {
-            Owner::Unaccounted => {
-                "no process owns its socket, as far as was found; see portolan audit".to_owned()
-            }
+            Owner::Unaccounted => "no process with its socket was found; see portolan audit".to_owned(),
             _ => "its process is not visible; run with sudo".to_owned(),
         },
         KillRefusal::PartlyHidden => {
@@ -81,7 +85,7 @@ pub fn refusal(listener: &Listener<'_>, refusal: &KillRefusal<'_>) -> String {
         KillRefusal::NoCommand(how) => format!("stop it yourself: {}", how_to_stop(how, OS)),
         KillRefusal::OtherUser(how) => format!("only its user can stop it: {}", how_to_stop(how, OS)),
         KillRefusal::Own(pid) => {
-            format!("its process (pid {pid}) is portolan itself or started it; end it by hand")
+            format!("its process (pid {pid}) is portolan, or started portolan; end the process by hand")
         }
     };
     format!("{}: not ended: {why}", named(listener))

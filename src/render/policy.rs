@@ -175,7 +175,8 @@ pub fn draft(draft: &Draft<'_>, snapshot: &Snapshot, w: &mut dyn Write) -> io::R
         if drafted.needs_decision() {
             writeln!(
                 w,
-                "# DECIDE: stop this listener, or uncomment the rule and add a reason. Until then, the rule allows nothing."
+                "# DECIDE: stop this listener, or uncomment the rule and add a reason. Until then, \
+                     the rule allows nothing."
             )?;
         }
         if !services.is_empty() {
@@ -238,13 +239,14 @@ fn write_note(note: &DraftNote, w: &mut dyn Write) -> io::Result<()> {
     match note {
         DraftNote::Ephemeral(ports) => writeln!(
             w,
-            "# On {} now. The kernel probably picks these ports at each start, so the rule allows this program and\n\
-            # user any ephemeral port. If a port is fixed, write its number instead.",
+            "# Listens on {} now. The kernel probably picks these ports at each start, so the rule \
+                 allows this program\n# and user any ephemeral port. If a port is fixed, write its \
+                number instead.",
             few(ports)
         ),
         DraftNote::Picked(ports) => writeln!(
             w,
-            "# On {} now. The program picks another port of this range at each start.",
+            "# Listens on {} now. The program picks another port of this range at each start.",
             few(ports)
         ),
         DraftNote::Interpreter => writeln!(

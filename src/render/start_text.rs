@@ -59,7 +59,7 @@ pub(super) fn started_by(started: &StartedBy<'_>) -> String {
             }
         }
         StartedBy::Outside => {
-            "started from outside the visible processes, such as into a container".to_owned()
+            "started by a process that is not visible, for example from outside the container".to_owned()
         }
         StartedBy::FirstProcess => "the first process: it starts all others".to_owned(),
         StartedBy::Service(name) => format!("service {}", sanitize(name)),

@@ -126,7 +126,10 @@ pub fn gave_up(targets: &[String], taken_by: &[Entry], w: &mut dyn Write) -> io:
         ([], _) => "nothing listens".to_owned(),
         (states, false) => format!("still in use ({})", states.join(", ")),
         (states, true) => {
-            format!("still in use ({}: a server that sets SO_REUSEADDR may bind it now)", states.join(", "))
+            format!(
+                "still in use ({}: a server that sets SO_REUSEADDR may be able to bind the port now)",
+                states.join(", ")
+            )
         }
     };
     writeln!(w, "portolan: {}: timed out, {what}", sanitize(&targets.join(" ")))

@@ -135,9 +135,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
         Status::Repurposed => {
             if verdict.known_use.is_empty() {
                 let who = capitalized(&sources(&verdict.agreeing));
-                said.push(format!(
-                    "{who} agree on a service for this port that is not the registered service."
-                ));
+                said.push(format!("{who} agree that another service uses this port."));
             } else {
                 said.push(sentence(&known_use(verdict)));
             }

@@ -127,7 +127,7 @@ fn locate(path: &Path) -> io::Result<Location> {
         if kind == FileType::Symlink {
             if may_others_write(&directory)? {
                 return refuse(
-                    "it is a symbolic link in a directory that others may write to; name its target",
+                    "a symbolic link in a directory that others may write to; name the target of the link",
                 );
             }
             links += 1;

@@ -45,12 +45,12 @@ fn refuse<T>(why: &str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()))
 }
 
-const DIRECTORY: &str = "it is a directory; name a file in it";
-const NOT_REGULAR: &str = "it is not a regular file; leave --write out to write to standard output";
-const DANGLING: &str = "it is a symbolic link to nothing";
+const DIRECTORY: &str = "a directory; name a file in it";
+const NOT_REGULAR: &str = "not a regular file; leave out --write to write to standard output";
+const DANGLING: &str = "a symbolic link without a target";
 
 fn already_exists() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "it exists already and is not replaced; name another file")
+    io::Error::new(io::ErrorKind::AlreadyExists, "exists already and is not replaced; name another file")
 }
 
 #[cfg(test)]
@@ -113,9 +113,9 @@ mod tests {
         let dangling = directory.path().join("dangling");
         symlink("nowhere", &dangling).unwrap();
         for (path, why) in [
-            (directory.path().to_owned(), "it is a directory"),
-            ("/dev/null".into(), "it is not a regular file"),
-            (dangling, "a symbolic link to nothing"),
+            (directory.path().to_owned(), ": a directory"),
+            ("/dev/null".into(), ": not a regular file"),
+            (dangling, "a symbolic link without a target"),
             (directory.path().join("missing/out"), "nothing was written: No such file"),
         ] {
             let error = replace(&path, b"x").unwrap_err();

@@ -68,7 +68,7 @@ pub(super) fn run(args: &KillArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
             .map_err(|all| refused(&all))?;
         processes.open(owners)?;
     }
-    bail!("the processes changed between {SCANS} scans; nothing was ended; run again");
+    bail!("the processes changed between {SCANS} scans; nothing was ended; run kill again");
 }
 
 fn scan(

@@ -38,7 +38,7 @@ struct Accepted<'c> {
 /// Returns the answer.
 pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: &Firewall) -> Reach {
     if results.is_empty() {
-        return Reach::unknown("no interface and address of this machine was found for it");
+        return Reach::unknown("no interface and address of this machine was found for this listener");
     }
     let clients = [Family::Ipv4, Family::Ipv6].map(|family| ordinary_clients(family, firewall));
     let ordinary = |class: &Class| &clients[usize::from(class.address.is_ipv6())];
@@ -76,7 +76,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     if let Some((result, fate)) = unclear {
         let doubts = &result.outcome.doubts;
         let doubt = doubts.iter().find(|(_, clients)| !clients.and(&fate.unclear).is_empty());
-        return Reach::unknown(doubt.map_or("the rules are not certain", |(text, _)| *text));
+        return Reach::unknown(doubt.map_or("the effect of the rules is not certain", |(text, _)| *text));
     }
     let accepted = |counted: bool| -> Vec<Accepted<'_>> {
         let wanted = fates.iter().filter(|one| !counted || counts(one));

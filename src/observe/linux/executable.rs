@@ -68,7 +68,7 @@ pub(super) fn program(
         link = self::link(process);
     }
     if program.exe.is_some() && program.origin.is_none() {
-        program.trouble = Some("the directories above its file could not be checked".to_owned());
+        program.trouble = Some("the directories above the program file could not be checked".to_owned());
     }
     let name = program.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     program.script = script(process, name, cmdline, &tree, origins);
@@ -100,7 +100,7 @@ fn keep_least_trustworthy(program: &mut ProgramFiles) {
 
 fn why(errno: Errno) -> String {
     match errno {
-        Errno::NAMETOOLONG => "the path of its file is longer than 4,095 bytes".to_owned(),
+        Errno::NAMETOOLONG => "the path of the program file is longer than 4,095 bytes".to_owned(),
         errno => errno.to_string(),
     }
 }

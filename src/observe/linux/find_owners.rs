@@ -105,7 +105,7 @@ pub(super) fn find_owners(
             what: "whether sockets without a process still existed".to_owned(),
             count: None,
             pids: Vec::new(),
-            why: "they could not be listed again".to_owned(),
+            why: "the sockets could not be listed again".to_owned(),
             remedy: Some("run again".to_owned()),
         });
     }
@@ -214,7 +214,7 @@ fn assign(
     let mut shared: HashSet<Arc<Vec<Pid>>> = HashSet::new();
     for f in found {
         let Some(inode) = f.socket.inode else {
-            f.socket.owner = Owner::Kernel; // no file stands for the socket, so no process can own it
+            f.socket.owner = Owner::Kernel; // the socket has no file, so no process can own it
             continue;
         };
         let pids = walk.owners_of(inode.get());
@@ -248,10 +248,10 @@ fn unaccounted_sockets(count: u64, walk: &Walk) -> Option<Gap> {
         what: format!("owner{} of sockets without a process", if count == 1 { "" } else { "s" }),
         count: Some(count),
         why: match &*pids {
-            [] => "every process was read, and none has the sockets; they belong to no known service of the kernel",
+            [] => "every process was read, and none has these sockets; no known kernel service explains them",
             _ => {
-                "no kernel service explains the sockets; these processes may own them, in an io_uring or \
-                    while passing a socket on"
+                "no kernel service explains the sockets; these processes may have them in an \
+                    io_uring, or may be passing them to another process"
             }
         }
         .to_owned(),
@@ -277,7 +277,7 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
         count: u64::try_from(count).ok(),
         pids: Vec::new(),
         why: format!(
-            "other sockets took their place each time their processes were searched: {}{}",
+            "other sockets replaced these during each search for their processes: {}{}",
             addresses.get(..NAMED.min(count)).unwrap_or_default().join(", "),
             if count > NAMED { ", …" } else { "" },
         ),
@@ -307,7 +307,10 @@ fn outside_the_namespace(sockets: usize) -> Option<Gap> {
     let (why, remedy) = if sockets > 0 { settings::processes_outside()? } else { return None };
     Some(Gap {
         stage: Stage::Owners,
-        what: format!("owner{} of sockets outside the view", if sockets == 1 { "" } else { "s" }),
+        what: format!(
+            "owner{} of sockets outside the visible processes",
+            if sockets == 1 { "" } else { "s" }
+        ),
         count: u64::try_from(sockets).ok(),
         pids: Vec::new(),
         why: why.to_owned(),
@@ -366,7 +369,7 @@ fn unread(walk: &Walk, privileged: bool) -> Vec<Gap> {
     }
     let gap = |(errno, mut pids): (i32, Vec<Pid>)| {
         let count = u64::try_from(pids.len()).unwrap_or(u64::MAX);
-        pids.retain(|pid| *pid != 0); // pid 0 stands for /proc itself
+        pids.retain(|pid| *pid != 0); // pid 0 means /proc itself
         pids.sort_unstable();
         let errno = Errno::from_raw_os_error(errno);
         let refused = errno == Errno::ACCESS;
@@ -449,7 +452,7 @@ mod tests {
             let asked = OwnerSearch { privileged: true, threads_and_rings: false, hidden_processes: false };
             find_owners(&mut one, asked, again, kernel_services::RunningServices::default, &mut gaps)
                 .unwrap();
-            let failed = gaps.iter().any(|gap| gap.why == "they could not be listed again");
+            let failed = gaps.iter().any(|gap| gap.why == "the sockets could not be listed again");
             (one[0].socket.owner.clone(), failed)
         };
         assert_eq!(owner_after(|| None), (Owner::Hidden, true));

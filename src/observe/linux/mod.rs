@@ -130,7 +130,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
             notes.push(note);
         }
         if let Some(note) = programs.steering {
-            let why = "a BPF program (sk_lookup) can lead connections for other ports to a listener";
+            let why = "a BPF program (sk_lookup) can redirect connections for other ports to a listener";
             firewalls.iter_mut().for_each(|firewall| firewall.steering = Some(why.to_owned()));
             for found in found.iter_mut().filter(|found| found.socket.absent) {
                 Arc::make_mut(&mut found.socket.attributes).absent = false;

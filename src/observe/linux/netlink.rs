@@ -31,7 +31,7 @@ impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DumpError::Kernel(error) => {
-                write!(f, "the kernel ended its answer: {}", Errno::from_raw_os_error(*error))
+                write!(f, "the kernel stopped its answer with an error: {}", Errno::from_raw_os_error(*error))
             }
             DumpError::Interrupted => f.write_str("the tables changed during every attempt"),
             DumpError::NotCompared => f.write_str("the tables kept changing, and no two answers agreed"),

@@ -171,7 +171,7 @@ impl Walk {
 
     pub(super) fn outcome(&mut self, proc: &OwnedFd, pid: Pid, outcome: Result<(), Errno>) {
         match outcome {
-            Ok(()) | Err(Errno::SRCH) => {} // it was read, or it ended
+            Ok(()) | Err(Errno::SRCH) => {} // the process was read, or has ended
             Err(Errno::NOENT) => {
                 // A process that ended has no directory any more; a directory without descriptors belongs to another
                 // process.

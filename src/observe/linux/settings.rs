@@ -123,7 +123,7 @@ pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     }
     let me = rustix::process::getpid().as_raw_nonzero().to_string();
     (link("/proc/self").as_deref() != Some(&*me))
-        .then_some(("/proc shows another pid namespace than this process's own", "mount /proc again"))
+        .then_some(("/proc shows another pid namespace than the one of this process", "mount /proc again"))
 }
 
 /// Returns whether `/proc` hides the processes of other users: `hidepid=invisible` (2) or `ptraceable` (4).
@@ -216,8 +216,8 @@ fn martian_devices() -> Option<Note> {
     let first = devices.first()?;
     Some(Note {
         what: format!(
-            "network device{} with route_localnet, through which other machines reach listeners on \
-             127.0.0.0/8 unless a firewall drops the traffic; the first: {first}",
+            "network device{} with route_localnet (first: {first}): unless a firewall drops the \
+                traffic, other machines reach listeners on 127.0.0.0/8",
             if devices.len() == 1 { "" } else { "s" }
         ),
         count: u64::try_from(devices.len()).ok(),

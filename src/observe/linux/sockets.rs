@@ -247,7 +247,7 @@ impl SocketLister<'_> {
                 count: None,
                 pids: Vec::new(),
                 why: format!(
-                    "{}/protocols cannot be read, so it is not known whether such sockets exist",
+                    "{}/protocols cannot be read, so it is not known whether these sockets exist",
                     self.tables
                 ),
                 remedy: Some("mount /proc".to_owned()),

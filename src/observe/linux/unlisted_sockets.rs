@@ -73,9 +73,10 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     pids.dedup();
     (!pids.is_empty()).then(|| Gap {
         stage: Stage::Sockets,
-        what: "descriptors in flight through Unix sockets".to_owned(),
+        what: "descriptors in transit through Unix sockets".to_owned(),
         count: None,
-        why: "they were sent to these processes and not received; a socket among them may be in no table"
+        why: "these processes have not yet received the descriptors; a socket among the descriptors may \
+             be in no table"
             .to_owned(),
         remedy: show_processes(&pids, "linux"),
         pids,

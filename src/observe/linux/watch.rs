@@ -163,7 +163,7 @@ impl LastScan {
         let gone: HashSet<usize> =
             sockets().filter(|(_, socket)| !present.contains(&key(socket))).map(|(at, _)| at).collect();
         if present.len() > known.len() {
-            return QuickScan::Whole; // the second dump contains a new one
+            return QuickScan::Whole; // the second dump contains a new socket
         }
         let dropped: HashSet<u64> =
             gone.iter().filter_map(|at| snapshot.sockets.get(*at)?.inode).map(u64::from).collect();

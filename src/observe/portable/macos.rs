@@ -124,7 +124,7 @@ fn of_process(pid: Pid, failures: &mut ReadFailures) -> Vec<((u64, u64), Socket)
         Ok(descriptors) => descriptors,
         Err(error) => {
             match error.raw_os_error() {
-                Some(libc::ESRCH) => {} // it has ended
+                Some(libc::ESRCH) => {} // the process has ended
                 Some(libc::EPERM | libc::EACCES) => failures.closed += 1,
                 _ => failures.failed(error.to_string()),
             }

@@ -57,7 +57,7 @@ fn list(
         Err(error) => gap(None, error.to_string()),
     }
     if strange > 0 {
-        gap(Some(strange), "they are in a state that is not known".to_owned());
+        gap(Some(strange), "the state of these sockets is not known".to_owned());
     }
     if answers == 0
         && let Some(why) = unbelievable(protocol, family)
@@ -126,8 +126,8 @@ fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let path = format!("/proc/thread-self/net/{protocol}{six}");
     match std::fs::read_to_string(&path) {
         Ok(table) if table.lines().count() <= 1 => None,
-        Ok(_) => Some(format!("netlink answered with nothing, but {path} lists sockets")),
-        Err(error) => Some(format!("netlink answered with nothing, and {path} cannot confirm it: {error}")),
+        Ok(_) => Some(format!("netlink listed no sockets, but {path} lists sockets")),
+        Err(error) => Some(format!("netlink listed no sockets, and {path} cannot confirm this: {error}")),
     }
 }
 

@@ -24,11 +24,10 @@ use crate::model::{
 };
 use crate::observe::Scope;
 
-/// The facts that the reader of every snapshot should know.
-pub(super) const NOTES: &[&str] = &[
-    "this system does not report the peers of UDP sockets, so connected ones are listed as if they accepted traffic \
-     from anyone, and it does not list bound TCP sockets that do not listen",
-];
+/// Notes in every snapshot.
+pub(super) const NOTES: &[&str] =
+    &["this system does not report the peers of UDP sockets, so connected sockets are listed as if \
+        they accepted traffic from anyone; bound TCP sockets that do not listen are not listed"];
 
 /// The process IDs of the System Idle Process and of System.
 const IDLE: Pid = 0;
@@ -134,7 +133,7 @@ pub(super) fn add_system_details(
             what: "the program files of processes".to_owned(),
             count: Some(unread),
             pids: Vec::new(),
-            why: "the system does not report them".to_owned(),
+            why: "the system does not report the files".to_owned(),
             remedy: remedy(privileged),
         });
     }

@@ -103,14 +103,14 @@ fn includes_come_last_and_once() {
     assert_eq!(ids, ["top", "a", "c", "b"]);
     assert_eq!(policy.allow[2].at.to_string(), "c:2:1");
     for (all, why) in [
-        (vec![("top", "include = \"top\"")], "top:2:11: include \"top\": it includes itself"),
+        (vec![("top", "include = \"top\"")], "top:2:11: include \"top\": the file includes itself"),
         (
             vec![("top", "include = \"a\""), ("a", "include = \"top\"")],
-            "a:2:11: include \"top\": it includes itself",
+            "a:2:11: include \"top\": the file includes itself",
         ),
         (
             vec![("top", "include = [\"a\", \"a\"]"), ("a", "")],
-            "top:2:17: include \"a\": it is included already",
+            "top:2:17: include \"a\": the file is included already",
         ),
         (vec![("top", "include = \"a\""), ("a", "x = 1")], "a:2:1: no such key"),
     ] {

@@ -38,7 +38,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
         sample(&mut out, "scope", &[("scope", scope.name())], one(snapshot.host.scope == Some(scope)));
     }
 
-    family(&mut out, "gaps", "The number of gaps; each gap is a kind of thing that could not be seen.");
+    family(&mut out, "gaps", "The number of gaps; each gap is a kind of data that could not be read.");
     sample(&mut out, "gaps", &[], count(audit.all_gaps().count()));
 
     let verdict = audit.outcome(fail_on);

@@ -94,8 +94,8 @@ NOTICE
         \x1b[2J\x0aevil\u{202e} (user \x1b[2J\x0aevil\u{202e},
         /usr/bin/\x1b[2J\x0aevil\u{202e}, pid 1000) and (kernel) (user
         \x1b[2J\x0aevil\u{202e}, /usr/bin/(kernel), pid 1001).
-    Why  Each process can accept connections for the other process, and the port
-         stays taken until the last process ends.
+    Why  Any of the processes can accept a connection, and the port stays taken
+         until the last process ends.
     Do   end the process that should not share the port, or prevent it from
          inheriting the socket (close-on-exec)
 

@@ -47,8 +47,8 @@ request (RFC 6335).
 tcp, udp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
-  If open     A listener here was chosen by hand, or it hides behind the name:
-              look at the program.
+  If open     Someone chose this port for the listener, perhaps to hide behind
+              the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
   Why         commandport was registered for AirMobile IS (apparently Motorola),
@@ -84,8 +84,8 @@ request (RFC 6335).
 tcp  repurposed
   What        Second web port: Django, FastAPI, python -m http.server, php
               artisan serve; also Splunk, Portainer's tunnel, Icecast, vLLM.
-  If open     "python -m http.server" shows its directory to everyone: easily
-              forgotten. Development servers should be local.
+  If open     "python -m http.server" shows its directory to everyone, and is
+              easily forgotten. Development servers should be local.
   Registered  irdmi: iRDMI (dormant; assigned to Gil Shafriri)
   Why         Commonly used by: Django, uvicorn and other development servers,
               Splunk, Portainer, Hikvision cameras. irdmi is registered here:
@@ -158,21 +158,22 @@ tcp  dynamic
               temporarily.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel does not pick this
-              port by itself, so a program that listens here has chosen it.
+              port by itself, so a program that listens here has chosen the
+              port.
   Nearby      49150 inspider.
 
 udp  dynamic
-  What        WireGuard: encrypted tunnel. On Linux the kernel holds it, so no
-              process is shown.
-  If open     Encrypted, and silent to anyone without a key. Safe to be
-              reachable. Over TCP nothing belongs here.
+  What        WireGuard: encrypted tunnel. On Linux the kernel owns the socket,
+              so no process is shown.
+  If open     Encrypted, and does not answer clients without a key. Safe to be
+              reachable. A TCP listener here is unusual.
   Why         IANA assigns no port from 49152 on: programs use these ports
               temporarily. Firewalld's services and nDPI's protocols list
               another service for this port.
   Known use   Commonly used by: WireGuard
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
-              connections (ip_local_port_range). It is not known whether a
-              listener here chose the port or the kernel gave it.
+              connections (ip_local_port_range). It is not known whether the
+              kernel or the listening program chose the port.
   Evidence    another service is listed by firewalld's services and nDPI's
               protocols.
   Guarded     wireguard; known servers: [wireguard], wireguard-go,
@@ -200,7 +201,7 @@ tcp  dormant
   Why         l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC
               2341 (L2F) is classed Historic; L2TP replaced it. Confirmed
               (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for
-              this protocol too, but it is used on UDP only.
+              this protocol too, but is used on UDP only.
   Evidence    l2tp is listed by the SELinux reference policy.
   Nearby      1700 mps-raft and 1702 deskshare.
 
@@ -338,8 +339,8 @@ request (RFC 6335).
 tcp, udp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
-  If open     A listener here was chosen by hand, or it hides behind the name:
-              look at the program.
+  If open     Someone chose this port for the listener, perhaps to hide behind
+              the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (orphaned (presumed);
               assigned to Mike Klein; registered 2002-02)
   Why         commandport was registered for AirMobile IS (apparently Motorola),

@@ -65,20 +65,25 @@ tcp 0.0.0.0:22  OpenSSH server (sshd)
   Process     sshd (pid 41, user root), since 10:00 UTC today (2 h)
               and systemd (pid 1, user root)
   To stop     systemctl stop ssh.socket ssh
-              ssh.socket is stopped too: systemd would start the service again
-  Children    sleep (pid 900): started by it, get no signal
+              ssh.socket is stopped too, because systemd would start the service
+              again
+  Children    sleep (pid 900): started by the ended processes; they get no
+              signal
 tcp 0.0.0.0:80  server
   Process     server (pid 35, user ann), since 10:00 UTC today (2 h)
   To stop     systemctl stop nginx
-  Children    sleep (pid 900): started by it, get no signal
+  Children    sleep (pid 900): started by the ended processes; they get no
+              signal
 tcp 0.0.0.0:6000  node
   Process     node (pid 36, user root), since 10:00 UTC today (2 h)
   To stop     kill 36
-  Children    sleep (pid 900): started by it, get no signal
+  Children    sleep (pid 900): started by the ended processes; they get no
+              signal
 tcp 0.0.0.0:8080  web
   Process     web (pid 37, user root), since 10:00 UTC today (2 h)
   To stop     kill 37
-  Children    sleep (pid 900): started by it, get no signal
+  Children    sleep (pid 900): started by the ended processes; they get no
+              signal
 
 "#]],
     );
@@ -102,9 +107,9 @@ fn what_is_refused() {
         str![[r#"
 program hidden on tcp 0.0.0.0:1: not ended: its process is not visible; run with sudo
 kernel on tcp 0.0.0.0:2: not ended: its socket belongs to the kernel
-unknown program on tcp 0.0.0.0:3: not ended: no process owns its socket, as far as was found; see portolan audit
+unknown program on tcp 0.0.0.0:3: not ended: no process with its socket was found; see portolan audit
 init on tcp 0.0.0.0:4: not ended: pid 1 runs the whole system
-bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan itself or started it; end it by hand
+bash on tcp 0.0.0.0:5: not ended: its process (pid 7001) is portolan, or started portolan; end the process by hand
 server on tcp 0.0.0.0:6: not ended: only its user can stop it: systemctl --user stop app   (as user ann)
 
 "#]],

@@ -312,7 +312,7 @@ the background of a container
   in the background: started by tini (pid 1), or by a process that has ended
   kill 35
 unknown ancestors
-  started from outside the visible processes, such as into a container
+  started by a process that is not visible, for example from outside the container
   kill 35
 hostile names
   started from bash in \u{202e}tmux by ann, through \x1b[2J\x0aevil\u{202e}

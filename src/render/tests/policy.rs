@@ -389,8 +389,8 @@ executable = "kernel"
 user = "web"
 required = true
 
-# On 40001 and 40003 now. The kernel probably picks these ports at each start, so the rule allows this program and
-# user any ephemeral port. If a port is fixed, write its number instead.
+# Listens on 40001 and 40003 now. The kernel probably picks these ports at each start, so the rule allows this program
+# and user any ephemeral port. If a port is fixed, write its number instead.
 [[allow]]
 id = "d-ephemeral"
 port = "ephemeral"

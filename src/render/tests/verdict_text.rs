@@ -39,7 +39,7 @@ dsp is registered. No known software uses this registration, so it does not expl
 Commonly used by: Windows WINS replication. name was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for IEN 116 Internet name server: Host Name Server, dead: RFC 1035 calls the IEN 116 name service obsoleted by the DNS. Confirmed (https://www.rfc-editor.org/info/rfc1035).
 
 67: dormant
-bootps is registered for this protocol too, but it is used on UDP only.
+bootps is registered for this protocol too, but is used on UDP only.
 
 168: dormant
 rsvd is registered (unchanged since 2008-05-01). No known software uses this registration, so it does not explain the listener.
@@ -51,13 +51,13 @@ send is registered (last changed 2019-04-22). No known software uses this regist
 manet is defined by RFC 5498 and not known to be dead.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy agree on a service for this port that is not the registered service. rfile is registered here.
+The services file of Debian's netbase and the SELinux reference policy agree that another service uses this port. rfile is registered here.
 
 1528: dormant
 norp is registered (since 2021-04-07). No known software uses this registration, so it does not explain the listener.
 
 1701: dormant
-l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but it is used on UDP only.
+l2f was registered for Cisco Layer Two Forwarding (L2F), dead: RFC 2341 (L2F) is classed Historic; L2TP replaced it. Confirmed (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but is used on UDP only.
 
 3416: orphaned (presumed)
 commandport was registered for AirMobile IS (apparently Motorola), presumed dead: Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Presumed: registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product.

@@ -106,7 +106,7 @@ impl Reading {
             let message = rest.get(..length).ok_or(DumpError::Malformed)?;
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
             if u32_at(message, 8) != Some(sequence) {
-                continue; // a late answer to an earlier question
+                continue; // a late answer to an earlier request
             }
             self.interrupted |= u16_at(message, 6).unwrap_or(0) & DUMP_INTERRUPTED != 0;
             let payload = &message[HEADER..];

@@ -225,7 +225,7 @@ struct Taken {
 impl Taken {
     fn add(&mut self, condition: Condition) {
         if condition.further || !condition.except.is_empty() {
-            return; // such a condition never certainly covers another one
+            return; // with exceptions or unevaluated parts, covering is never certain
         }
         match condition.address() {
             Some(address) => self.single.entry(address).or_default().push(condition),

@@ -275,7 +275,7 @@ impl<'d> Reader<'d, '_, '_> {
             inner.push(expression?.1);
         }
         if single.is_some() && inner.len() > 1 {
-            inner.remove(0); // it is among the several
+            inner.remove(0); // it is already among the others
         }
         let is_inverted = number_or_zero(flags) & INVERTED != 0;
         match inner.as_slice() {

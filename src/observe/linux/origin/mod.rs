@@ -248,7 +248,7 @@ impl Origins {
                 break;
             }
             let Some(below_root) = tree.below_root(directory) else {
-                above.complete = false; // above the root of a process in another mount namespace
+                above.complete = false; // the path is above the root of a process in another mount namespace
                 continue;
             };
             // The kernel's path contains no links, so a link in it was made later and is not followed.
