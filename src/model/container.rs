@@ -1,15 +1,15 @@
-//! A container, as the files of its manager describe it.
+//! A container, according to the files of its manager.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A container. Managers write these files as root, so the names are those that the administrator chose.
+/// A container. Its manager writes the files as root, so the administrator chose the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Container {
     /// The ID: 64 hexadecimal digits.
     pub id: String,
-    /// The manager that described it: `docker`, `podman`, `cri-o`, `containerd`, `kubernetes`.
+    /// The manager that wrote the files: `docker`, `podman`, `cri-o`, `containerd`, `kubernetes`.
     pub manager: String,
     /// The name. The name of a user's container begins with the unit of that user, as `user@1000.service/web`.
     pub name: Option<String>,
@@ -19,7 +19,7 @@ pub struct Container {
     pub pod: Option<String>,
     /// The Kubernetes namespace of that pod.
     pub namespace: Option<String>,
-    /// The addresses, as far as the files show them.
+    /// The addresses in the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
 }

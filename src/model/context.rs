@@ -1,5 +1,5 @@
-//! Facts about a port beyond its status: the programs that usually serve it, the registrations around it, the history
-//! of its registrations, and the meaning of its place in an ephemeral range on this host.
+//! Facts about a port beyond its status: the programs that usually serve it, the registrations around it, their
+//! history, and whether the port is in an ephemeral range of this host.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::PortRange;
 /// A program that usually serves a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownProgram {
-    /// The name of the program, or the text in its command line that identifies it.
+    /// The name of the program, or a text in its command line that identifies the program.
     pub program: &'static str,
     /// The product.
     pub product: &'static str,
@@ -21,34 +21,34 @@ pub struct CommonService {
     pub name: &'static str,
     /// The kind of service, such as `database`; `malware` is never the name of a listener.
     pub kind: &'static str,
-    /// What it is, in one sentence.
+    /// What the service is, in one sentence.
     pub what: &'static str,
-    /// Whether it encrypts: `none`, `optional`, `always` or `n/a`.
+    /// Whether the service encrypts: `none`, `optional`, `always` or `n/a`.
     pub encryption: &'static str,
-    /// How it authenticates clients: `none`, `optional`, `password`, `key` or `n/a`.
+    /// How the service authenticates clients: `none`, `optional`, `password`, `key` or `n/a`.
     pub authentication: &'static str,
-    /// Where it should be reachable: `local` (this machine), `lan` (the local network) or `public`.
+    /// Where the service should be reachable: `local` (this machine), `lan` (the local network) or `public`.
     pub reach: &'static str,
-    /// How common it is, from 1 (nearly everywhere) to 5 (rare).
+    /// How common the service is, from 1 (nearly everywhere) to 5 (rare).
     pub how_common: u8,
     /// The year of its first release.
     pub since: Option<&'static str>,
 }
 
 impl CommonService {
-    /// Returns whether it is malware.
+    /// Returns whether the service is malware.
     #[must_use]
     pub fn is_malware(&self) -> bool {
         self.kind == "malware"
     }
 }
 
-/// Two texts about one of the ports that people ask about most.
+/// Two texts about one of the most popular ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PortAnswer {
     /// What commonly runs on the port.
     pub what: &'static str,
-    /// What matters if other machines can reach it: login, encryption, abuse.
+    /// The risk if other machines can reach the port: login, encryption, abuse.
     pub open: &'static str,
 }
 
@@ -57,7 +57,7 @@ pub struct PortAnswer {
 pub struct GuardedService {
     /// The service.
     pub service: &'static str,
-    /// The programs known to serve it.
+    /// The known servers of the service.
     pub programs: Vec<&'static str>,
     /// The reason why an unknown program on the port is suspicious.
     pub why: &'static str,
@@ -102,7 +102,7 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// The registration was renamed, added or removed at an unknown time before the date.
+    /// The registration was renamed, added or removed. The time is unknown, but before the date.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,
@@ -125,46 +125,46 @@ pub struct Event {
     pub text: Option<&'static str>,
 }
 
-/// The meaning of a port's place in an ephemeral range on this host.
+/// The meaning of a port in an ephemeral range of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EphemeralHere {
     /// The part of this kernel's own range that contains the port.
     pub kernel_range: Option<PortRange>,
     /// The source of that range.
     pub source: String,
-    /// Whether this kernel never hands out the port although its range contains the port.
+    /// Whether this kernel never hands out the port, although its range contains the port.
     #[serde(rename = "kept_back")]
     pub is_reserved: bool,
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
-    /// Whether the kernel itself would pick the port for a listener that asks for any port; `None` if the port does
+    /// Whether the kernel itself would choose the port for a listener that requests any port; `None` if the port does
     /// not show this.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener here probably chose the port; `None` if there is no listener, or the choice cannot be
-    /// inferred.
+    /// Whether the listener on this port probably chose it; `None` if there is no listener, or the choice is not
+    /// known.
     pub likely_chosen: Option<bool>,
 }
 
 /// Facts about a port beyond its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    /// The texts about the port, if it is one of those that people ask about most.
+    /// The texts about the port, if it is one of the most popular ports.
     pub answer: Option<PortAnswer>,
-    /// The services that commonly run on it, the most common first.
+    /// The services that commonly run on the port, the most common first.
     pub services: Vec<CommonService>,
-    /// The programs that usually serve it.
+    /// The programs that usually serve the port.
     pub programs: Vec<KnownProgram>,
     /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,
-    /// The registrations around it.
+    /// The registrations around the port.
     pub nearby: NearbyRegistrations,
     /// The events of its registrations, oldest first.
     pub history: Vec<Event>,
-    /// The meaning of the port's place in an ephemeral range, if the port lies in such a range.
+    /// The meaning of the port in an ephemeral range, if the port is in one.
     pub ephemeral: Option<EphemeralHere>,
 }
 
-/// The kind of thing that a query names.
+/// What a query names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matched {
@@ -174,6 +174,6 @@ pub enum Matched {
     Service,
     /// A program of the list, or a running process that listens.
     Program,
-    /// Words of registrations, products or uses.
+    /// Words in registrations, products or uses.
     Text,
 }

@@ -7,7 +7,7 @@ named! {
     pub enum DangerBasis {
         /// The command line enables the dangerous behaviour.
         CommandLine = "command-line",
-        /// An option in the environment says so.
+        /// An option in the environment enables the dangerous behaviour.
         Environment = "environment",
         /// The dangerous behaviour is the default of the program, and no observation contradicts it.
         Default = "default",
@@ -15,9 +15,9 @@ named! {
         Password = "password",
         /// The configuration file enables the dangerous behaviour.
         Configuration = "configuration",
-        /// The service is presumed from its port alone.
+        /// The service is presumed only from its port.
         Port = "port",
-        /// The program is known, but the port is not a usual port of the service: the kernel can have chosen it.
+        /// The program is known, but the port is not a usual port of the service: the kernel may have chosen it.
         ChosenPort = "chosen-port",
     }
 }

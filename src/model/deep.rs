@@ -1,5 +1,4 @@
-//! The results of a deep scan: ports that are taken although no table shows the socket, and tables that contradict
-//! each other.
+//! The results of a deep scan: ports that are in use without a visible socket, and tables that contradict each other.
 
 use std::net::IpAddr;
 
@@ -28,7 +27,7 @@ pub struct Disagreement {
     pub address: IpAddr,
     /// Local port.
     pub port: u16,
-    /// The state, if a source that shows the socket gives the state.
+    /// The state, if known.
     pub state: Option<State>,
     /// Its inode.
     pub inode: u64,
@@ -40,21 +39,21 @@ pub struct Disagreement {
     pub missing_from: Vec<Source>,
 }
 
-/// A port that cannot be bound because it is taken, although no table shows a socket that takes it.
+/// A port that is in use, so that it cannot be bound, although no table shows its socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TakenPort {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The address family in which the port was tried.
+    /// The address family of the attempts.
     pub family: Family,
     /// The port.
     pub port: u16,
     /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
-    /// The number of attempts; the port was taken each time.
+    /// The number of attempts. All failed because the port was in use.
     pub tries: u32,
-    /// Whether the tables would have shown a TCP socket that is bound and does not listen. If not, the port may belong
-    /// to such a socket.
+    /// Whether the tables show TCP sockets that are bound but do not listen. If not, the port may belong to such a
+    /// socket.
     #[serde(rename = "bound_told")]
     pub lists_bound_sockets: bool,
 }
@@ -70,7 +69,7 @@ pub struct DeepScanResult {
     pub ports: u64,
     /// The sockets on which the sources differ.
     pub disagreements: Vec<Disagreement>,
-    /// The ports that are taken and not shown.
+    /// The ports that are in use without a visible socket.
     pub taken: Vec<TakenPort>,
     /// The parts that could not be scanned.
     pub gaps: Vec<Gap>,

@@ -23,7 +23,7 @@ named! {
         Sctp = "sctp",
         /// RFC 4340.
         Dccp = "dccp",
-        /// Not a transport protocol: a socket that receives the packets of one protocol of IP, below the ports.
+        /// Not a transport protocol: a socket that receives the packets of one protocol of IP, without ports.
         Raw = "raw",
         /// Not a transport protocol: a socket that receives the packets of network devices, below IP.
         Packet = "packet",
@@ -172,12 +172,13 @@ impl Deref for Device {
 pub struct Endpoint {
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Local address as bound; a v4-mapped address stays an IPv6 address. A packet socket has none: the wildcard
-    /// address stands for it.
+    /// Local address as bound; a v4-mapped address stays an IPv6 address. A packet socket has no address, so this is
+    /// the wildcard address.
     pub address: IpAddr,
     /// Local port in host order; 0 if the protocol has no ports.
     pub port: u16,
-    /// The device that the socket is bound to, by name (or `#N` if index N has no name here).
+    /// The device that the socket is bound to, by name, or `#N` if the device with index N has no name in this
+    /// namespace.
     pub device: Option<Device>,
 }
 
@@ -210,7 +211,7 @@ pub fn host(address: IpAddr, device: Option<&str>) -> String {
     }
 }
 
-/// The reason why a text is not an endpoint or a part of one.
+/// The reason why a text is not an endpoint or a part of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(
     /// The reason, in lower case, without the text itself.
@@ -257,7 +258,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Returns the IPv4 address that a v4-mapped IPv6 address stands for; any other address unchanged.
+/// Returns the IPv4 address inside a v4-mapped IPv6 address; any other address unchanged.
 #[must_use]
 pub fn unmapped(address: IpAddr) -> IpAddr {
     match address {

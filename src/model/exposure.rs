@@ -1,4 +1,4 @@
-//! The clients that can reach a socket, judged by its address and device alone. Firewalls are not considered.
+//! The clients that can reach a socket, by its address and device alone. Firewalls are not considered.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ named! {
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",
-        /// Nobody: the machine does not have the address or the device that the socket is bound to.
+        /// No client: the machine does not have the address or the device that the socket is bound to.
         None = "none",
     }
 }
@@ -70,7 +70,7 @@ impl Exposure {
         }
     }
 
-    /// Returns whether other machines can reach the listener, as far as the address shows.
+    /// Returns whether other machines can reach the listener, by its address alone.
     #[must_use]
     pub const fn is_reachable_from_outside(self) -> bool {
         !matches!(self, Exposure::Loopback | Exposure::None)

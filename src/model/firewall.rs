@@ -1,5 +1,5 @@
-//! The packet filter of a network namespace: the rules of nftables and of both variants of iptables in one form, and the
-//! interfaces that the rules name. The rules are data here; who can reach a port is decided elsewhere.
+//! The packet filter of a network namespace: the rules of nftables and of both variants of iptables in one form, and
+//! the interfaces in the rules. This module only describes the rules; `judge` evaluates them.
 
 use std::net::IpAddr;
 
@@ -14,12 +14,13 @@ pub struct Firewall {
     pub netns: Option<u64>,
     /// Whether only root may read the rules.
     pub is_refused: bool,
-    /// Why the rules are not known, if they could not be read for another reason.
+    /// The reason why the rules are not known, if they could not be read for another reason.
     pub unread: Option<String>,
-    /// Why packets for one port can reach the listener of another port without a rule, if they can.
+    /// The reason why packets for one port can reach the listener of another port without a rule, if possible.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces; empty if nothing depends on them: there are no rules, and nothing takes packets before them.
+    /// The interfaces; empty if they do not matter, because there are no rules and nothing takes packets before the
+    /// rules.
     pub interfaces: Vec<Interface>,
     /// Whether this machine forwards packets to other machines, for IPv4 and IPv6.
     pub forwards: [bool; 2],
@@ -27,27 +28,28 @@ pub struct Firewall {
     pub tables: Vec<FilterTable>,
 }
 
-/// A network interface as the packet filter sees it.
+/// A network interface in the packet filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Whether it is a loopback interface, by its flags.
+    /// Whether the interface is a loopback interface, by its flags.
     pub is_loopback: bool,
-    /// Whether it is up.
+    /// Whether the interface is up.
     pub is_up: bool,
-    /// Whether another interface has taken its packets over (a port of a bridge or bond): rules do not see its name.
+    /// Whether the interface is a port of a bridge or bond. Rules do not see the names of such interfaces.
     pub is_port: bool,
-    /// Why the verdict of the rules is not certain for its packets, if it is not: a program of the kernel can take them.
+    /// The reason why the rules may not decide about packets of this interface, if any: a program of the kernel can
+    /// take these packets.
     pub uncertain: Option<String>,
-    /// Its addresses, with the lengths of their prefixes.
+    /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
-/// A table of rules. The legacy tables of iptables are tables too.
+/// A table of rules. The legacy tables of iptables count too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterTable {
-    /// The families of the packets that pass through it.
+    /// The families of the packets that pass through the table.
     pub families: Vec<Family>,
     /// The chains.
     pub chains: Vec<FilterChain>,
@@ -58,53 +60,53 @@ pub struct FilterTable {
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterChain {
-    /// Its name, by which other chains of the table call it.
+    /// The name, by which other chains of the table call the chain.
     pub name: String,
-    /// Where the kernel calls it, for a base chain.
+    /// For a base chain: where the kernel calls the chain.
     pub base: Option<FilterBase>,
     /// The rules.
     pub rules: Vec<FilterRule>,
 }
 
 named! {
-    /// The point at which the kernel calls a base chain, in the order in which a packet passes them.
+    /// The point at which the kernel calls a base chain. The variants are in the order in which a packet passes them.
     pub enum FilterHook {
         /// As soon as a packet arrives.
         Ingress = "ingress",
-        /// Before the kernel decides where a packet goes.
+        /// Before the kernel decides on the destination of a packet.
         Prerouting = "prerouting",
         /// Before a packet is delivered to this machine.
         Input = "input",
         /// Before a packet is sent on to another machine.
         Forward = "forward",
-        /// A packet of this machine.
+        /// After a process of this machine sends a packet.
         Output = "output",
         /// Before a packet leaves.
         Postrouting = "postrouting",
     }
 }
 
-/// Where the kernel calls a base chain, and what happens behind its last rule.
+/// Where the kernel calls a base chain, and what happens after its last rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterBase {
     /// The hook.
     pub hook: FilterHook,
-    /// The priority: chains of one hook are called in rising order.
+    /// The priority: chains of one hook are called in ascending order.
     pub priority: i64,
-    /// Whether it translates addresses.
+    /// Whether the chain translates addresses.
     pub translates: bool,
-    /// Whether a packet that no rule decides is dropped.
+    /// Whether the chain drops a packet that no rule decides.
     pub drops: bool,
     /// The interfaces whose packets pass through the chain; `None` for all, empty if they are not known.
     pub devices: Option<Vec<String>>,
-    /// The policy, as it is reported: `policy drop of the nft chain inet filter input`.
+    /// The policy as reports name it: `policy drop of the nft chain inet filter input`.
     pub text: String,
 }
 
-/// A rule: its action applies to packets that meet all conditions.
+/// A rule. Its action applies to packets that meet all conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterRule {
-    /// The rule in the words of the tool that prints it, or the place where the tool prints it.
+    /// The rule in the notation of its tool, or the place where the tool prints the rule.
     pub text: String,
     /// The conditions.
     pub conditions: Vec<FilterCondition>,
@@ -116,34 +118,35 @@ pub struct FilterRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterAction {
-    /// Ends the base chain; the next base chain continues.
+    /// Accepts the packet in this base chain; the next base chain continues.
     Accept,
-    /// Ends the packet, with or without an answer to its sender.
+    /// Drops the packet, with or without an answer to its sender.
     Drop,
     /// Leaves this chain.
     Return,
-    /// Continues in another chain, and then behind this rule.
+    /// Continues in another chain, and then after this rule.
     Jump(String),
-    /// Continues in another chain, and not behind this rule.
+    /// Continues in another chain, and does not return to this rule.
     Goto(String),
-    /// Looks the action up by these fields of the packet.
+    /// Looks up the action by these fields of the packet.
     Lookup(Vec<FilterField>, FilterElements),
     /// Changes the destination.
     Translate {
-        /// The new address; `None` for this machine, or if it stays.
+        /// The new address; `None` for this machine, or if the address stays the same.
         address: Option<IpAddr>,
-        /// The new port; `None` if it stays.
+        /// The new port; `None` if the port stays the same.
         port: Option<u16>,
     },
-    /// Looks the new destination up, with this port if the element has none; the action of each element is `Translate`.
+    /// Looks up the new destination by these fields. The action of each element is `Translate`; this port is used if
+    /// the element has none.
     TranslateBy(Vec<FilterField>, FilterElements),
     /// Changes the mark of the packet or of its connection.
     Mark,
-    /// Excludes the packet from the tracking of connections.
+    /// Excludes the packet from connection tracking.
     Untrack,
-    /// Nothing that decides: counts, logs.
+    /// Does not decide: counts, logs.
     Continue,
-    /// Not understood: anything can happen to the packet.
+    /// Not understood. The packet may be accepted, dropped or changed.
     Unknown,
 }
 
@@ -151,36 +154,36 @@ pub enum FilterAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterCondition {
-    /// The fields have (or, if `negated`, do not have) the values of one of the elements.
+    /// The fields have the values of one of the elements; if `negated`, they do not.
     In {
         /// The fields, in the order of the values of an element.
         fields: Vec<FilterField>,
         /// The elements.
         elements: FilterElements,
-        /// Whether the condition is the opposite.
+        /// Whether the condition is negated.
         negated: bool,
     },
-    /// A number is (or, if `negated`, is not) `value` as far as the bits of `mask` are concerned.
+    /// The bits of `mask` in a number are equal to those of `value`; if `negated`, they are not.
     Masked {
         /// The field.
         field: FilterField,
-        /// The bits that count.
+        /// The compared bits.
         mask: u64,
-        /// Their value.
+        /// The expected value of these bits.
         value: u64,
-        /// Whether the condition is the opposite.
+        /// Whether the condition is negated.
         negated: bool,
     },
-    /// Met by the packets of a client that sends few of them, as a limit on the rate is.
+    /// Met by the packets of a client that sends few packets, for example a rate limit.
     Usual,
-    /// Not met by the packets of a client that sends few of them.
+    /// Not met by the packets of a client that sends few packets.
     Unusual,
     /// Not evaluated.
     Unknown,
 }
 
 impl FilterCondition {
-    /// Returns the field and the value, if the condition is that one field has one value.
+    /// Returns the field and the value, if the condition requires one value of one field.
     #[must_use]
     pub fn single(&self) -> Option<(FilterField, &FilterValue)> {
         match self {
@@ -201,21 +204,21 @@ impl FilterCondition {
 pub enum FilterField {
     /// `4` or `6`.
     Family,
-    /// The number of the transport protocol, of a packet of this family if it is not `None`.
+    /// The number of the transport protocol; with a family, only for packets of this family.
     Protocol(Option<Family>),
     /// The source address, of a packet of this family.
     Source(Family),
     /// The destination address, of a packet of this family.
     Destination(Family),
-    /// The source port, of this protocol if it is not `None`.
+    /// The source port; with a number, only for packets of this protocol.
     SourcePort(Option<u8>),
-    /// The destination port, of this protocol if it is not `None`.
+    /// The destination port; with a number, only for packets of this protocol.
     DestinationPort(Option<u8>),
     /// The name of the interface on which the packet arrived.
     InInterface,
     /// The name of the interface on which the packet leaves.
     OutInterface,
-    /// The state of the connection (`nf_conntrack_common.h`): one of [`conntrack`].
+    /// The state of the connection: one of [`conntrack`].
     ConnectionState,
     /// Bits of the status of the connection: one of [`conntrack`].
     ConnectionStatus,
@@ -233,7 +236,7 @@ pub enum FilterField {
     SourceType,
     /// The flags of TCP.
     TcpFlags,
-    /// A field of a protocol that has no ports: packets for a port do not have it.
+    /// A field of a protocol without ports. Packets for a port do not have the field.
     OfOtherProtocol,
     /// Not evaluated.
     Unknown,
@@ -241,11 +244,11 @@ pub enum FilterField {
 
 /// The bits of the state and of the status of a connection (linux/netfilter/nf_conntrack_common.h).
 pub mod conntrack {
-    /// The packet belongs to no connection that is known, and opens none.
+    /// The packet belongs to no known connection, and opens none.
     pub const INVALID: u64 = 1;
     /// The packet belongs to a known connection.
     pub const ESTABLISHED: u64 = 2;
-    /// The packet belongs to a connection that a known one announced.
+    /// The packet belongs to a connection that a known connection announced.
     pub const RELATED: u64 = 4;
     /// The packet opens a connection.
     pub const NEW: u64 = 8;
@@ -261,9 +264,9 @@ pub mod conntrack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilterElements {
-    /// These.
+    /// These elements.
     Listed(Vec<FilterElement>),
-    /// Those of a named set or map of the table.
+    /// The elements of a named set or map of the table.
     Named(String),
 }
 
@@ -272,9 +275,9 @@ pub enum FilterElements {
 pub struct FilterSet {
     /// Its name.
     pub name: String,
-    /// Whether rules add elements, so that a packet can add its own source.
+    /// Whether rules add elements. A packet may then add its own source.
     pub is_changed_by_rules: bool,
-    /// Its elements; `None` if they were not understood.
+    /// The elements; `None` if they were not understood.
     pub elements: Option<Vec<FilterElement>>,
 }
 
@@ -295,7 +298,7 @@ pub enum FilterValue {
     Numbers(u64, u64),
     /// The addresses from one to another.
     Addresses(IpAddr, IpAddr),
-    /// A name; `*` at its end stands for any further characters.
+    /// A name; `*` at the end matches any further characters.
     Name(String),
     /// Any value.
     Any,
@@ -304,7 +307,7 @@ pub enum FilterValue {
 }
 
 impl FilterBase {
-    /// Returns whether the chain can decide about packets that arrive, and not only about their answers.
+    /// Returns whether the chain can decide about arriving packets, not only about their answers.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

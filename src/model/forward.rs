@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Container, Pid};
 
-/// The destination to which a program forwards a port, as docker-proxy does for the published port of a container.
+/// The destination to which a program forwards a port. For example, docker-proxy forwards the published port of a
+/// container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardTarget {
     /// The address.

@@ -1,12 +1,12 @@
-//! The script, module or arguments that an interpreter or a relay runs. The program file alone does not identify such
-//! a program.
+//! The script, module or arguments of an interpreter or a relay. The program file alone does not identify such a
+//! program.
 
 use super::Process;
 use super::interpreter_runner::behind;
 pub(crate) use super::interpreter_syntax::InterpreterCommand;
 use super::interpreter_syntax::{Argument, Positional, SYNTAXES};
 
-/// Programs whose arguments name the service behind them: another program, or another address.
+/// Programs whose arguments name the real service: another program, or another address.
 const RELAYS: [&str; 19] = [
     "socat",
     "socat1",
@@ -29,7 +29,7 @@ const RELAYS: [&str; 19] = [
     "systemd-socket-activate",
 ];
 
-/// The code that a process runs in addition to its program file.
+/// The code of a process in addition to its program file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunTarget {
     /// The program is neither an interpreter nor a relay.
@@ -42,7 +42,7 @@ pub enum RunTarget {
 }
 
 impl RunTarget {
-    /// Returns the code that a process runs in addition to its program file.
+    /// Returns the code of a process in addition to its program file.
     #[must_use]
     pub fn of(process: &Process) -> Self {
         let path = process.exe.as_ref().map(|exe| exe.path.as_str()).or(process.name.as_deref());
@@ -67,8 +67,8 @@ impl RunTarget {
         text.map_or(RunTarget::Unknown, RunTarget::Target)
     }
 
-    /// Returns whether two processes with the same program file may run the same code. A path is relative if the
-    /// snapshot did not record scripts.
+    /// Returns whether two processes with the same program file may run the same code. If a snapshot did not record
+    /// scripts, its paths are relative.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let (RunTarget::Target(one), RunTarget::Target(another)) = (self, other) else {
@@ -96,7 +96,7 @@ fn is_end_of(end: &str, path: &str) -> bool {
         && path.strip_suffix(end).is_some_and(|directory| directory.ends_with('/'))
 }
 
-/// Returns the code with `#` in place of each number: descriptors and process IDs in the code differ at each start.
+/// Returns the code with `#` instead of each number. Descriptors and process IDs in the code differ at each start.
 fn without_numbers(code: &str) -> String {
     let mut text = String::with_capacity(code.len());
     for c in code.chars() {
@@ -118,7 +118,7 @@ pub(crate) fn without_version(program: &str) -> &str {
 /// Returns the name of an interpreter without the suffix that Debian or Python appends for a build: the name of an
 /// architecture, `-dbg`, or the letters of an ABI after the version (`python3.13t`).
 pub(crate) fn without_build(program: &str) -> &str {
-    // Most names have no hyphen, and to look for one character is fast.
+    // Most names have no hyphen, and searching for one character is fast.
     let program = if program.contains('-') { without_architecture(program) } else { program };
     let version = program.trim_end_matches(['d', 'm', 't', 'u']);
     if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { program }
@@ -131,14 +131,14 @@ fn without_architecture(program: &str) -> &str {
     ["-dbg", "-debug", "-nogil"].iter().find_map(|end| program.strip_suffix(end)).unwrap_or(program)
 }
 
-/// Returns whether the program with this name runs code that its command line names.
+/// Returns whether the program with this name runs code named by its command line.
 pub(crate) fn is_interpreter_or_relay(program: &str) -> bool {
     let name = without_version(program);
     name == "java" || RELAYS.contains(&program) || SYNTAXES.iter().any(|syntax| syntax.names.contains(&name))
 }
 
-/// Returns the code that the interpreter or relay `program` (the name of its file) runs; `None` if the program is
-/// neither, or if its command line is not known.
+/// Returns the code of the interpreter or relay `program` (the name of its file); `None` if the program is neither,
+/// or if its command line is not known.
 pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let arguments = cmdline.get(1..)?;
     if RELAYS.contains(&program) {
@@ -187,17 +187,15 @@ pub(crate) fn parse_command<'c>(program: &str, cmdline: &'c [String]) -> Option<
     Some(code_before_file.map_or(InterpreterCommand::Nothing, InterpreterCommand::Code))
 }
 
-/// Returns the code that runs in the end: like [`parse_command`], but the script or module in the arguments of a profiler,
-/// debugger or launcher takes its place.
+/// Like [`parse_command`], but for a profiler, debugger or launcher, returns the script or module in its arguments.
 pub(crate) fn parse_innermost<'c>(program: &str, cmdline: &'c [String]) -> Option<InterpreterCommand<'c>> {
     let command = parse_command(program, cmdline)?;
     behind(&command, cmdline).or(Some(command))
 }
 
 /// Returns the words of an interpreter's command line after its own name, up to the script, module or class. The
-/// arguments of the script are left out, because only the words before them identify the code. Without a script,
-/// module or class, the options are returned. `None` if `program` is not a known interpreter, or its command line is
-/// not known.
+/// arguments of the script are left out, because they do not identify the code. If there is no script, module or
+/// class, the options are returned. `None` if `program` is not a known interpreter, or its command line is not known.
 pub(crate) fn command_words<'c>(program: &str, cmdline: &'c [String]) -> Option<&'c [String]> {
     let target = match parse_command(program, cmdline)? {
         InterpreterCommand::File(target)
@@ -237,7 +235,7 @@ fn class_path(arguments: &[String]) -> InterpreterCommand<'_> {
         match argument {
             "-jar" => return rest.next().map_or(InterpreterCommand::Nothing, InterpreterCommand::File),
             "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" => {
-                // A class path element `lib/*` stands for every jar in `lib`.
+                // A class path element `lib/*` means every jar in `lib`.
                 let parts = rest.next().unwrap_or_default().split(':');
                 let parts = parts.map(|part| part.strip_suffix("/*").unwrap_or(part));
                 elements = parts.map(|part| if part.is_empty() { "." } else { part }).collect();

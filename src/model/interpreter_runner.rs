@@ -4,7 +4,7 @@ use super::interpreter_syntax::InterpreterCommand;
 
 /// A module, script or class that runs the script in its arguments.
 struct Runner {
-    /// The names of the module, of the script without `.py` and a version, or of the class.
+    /// The names of the module, of the script (without `.py` and version), or of the class.
     names: &'static [&'static str],
     /// The options whose value is the next argument; the value of `-m` is a module.
     with_value: &'static [&'static str],
@@ -52,11 +52,11 @@ const RUNNERS: [Runner; 7] = [
     },
 ];
 
-/// Directories of programs and of Python's own modules. A script with the name of a runner in another directory is any
-/// script.
+/// Directories of programs and of Python's own modules. In another directory, a script with the name of a runner is
+/// an ordinary script.
 const INSTALLED: [&str; 6] = ["/usr/bin/", "/usr/local/bin/", "/bin/", "/lib/python", "/dotnet/", "/FSharp/"];
 
-/// Returns the script or module that `command` runs, if it is one that runs the script in its arguments.
+/// Returns the script or module in the arguments of `command`, if `command` is a profiler, debugger or launcher.
 pub(super) fn behind<'c>(
     command: &InterpreterCommand<'c>,
     cmdline: &'c [String],

@@ -5,7 +5,7 @@
 pub(crate) enum InterpreterCommand<'c> {
     /// A script, or a jar.
     File(&'c str),
-    /// The directories and jars of a Java class path, and the class or module that starts.
+    /// The directories and jars of a Java class path, and the main class or module.
     ClassPath(Vec<&'c str>, &'c str),
     /// A module of the interpreter's own path.
     Module(&'c str),
@@ -13,7 +13,7 @@ pub(crate) enum InterpreterCommand<'c> {
     Code(&'c str),
     /// The arguments of a relay.
     Relay(&'c [String]),
-    /// Nothing in the command line, for example because the code comes from standard input.
+    /// The command line names no code, for example because the code comes from standard input.
     Nothing,
 }
 
@@ -22,14 +22,14 @@ pub(crate) enum InterpreterCommand<'c> {
 pub(super) enum Positional {
     File,
     Code,
-    /// It names no code.
+    /// The argument names no code.
     Other,
 }
 
-/// The way in which short options may be joined.
+/// How short options can be joined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clusters {
-    /// Each option is an argument of its own.
+    /// Each option is a separate argument.
     None,
     /// The value of the last option is the next argument (`-ec CODE`).
     Joined,
@@ -41,7 +41,7 @@ pub(super) enum Clusters {
 pub(super) struct Syntax {
     /// The names of the interpreter's programs, without a version.
     pub names: &'static [&'static str],
-    /// Options after which no file follows: they give code, a module, or standard input.
+    /// Options that replace the file: they give code, a module, or standard input.
     pub no_file: &'static [&'static str],
     /// Options that give code that runs before the file.
     pub code_before_file: &'static [&'static str],
@@ -69,7 +69,7 @@ const PLAIN: Syntax = Syntax {
     positional: Positional::File,
 };
 
-/// The source is the manual or the help text of each interpreter; `class_path` reads the command line of `java`.
+/// The source is the manual or the help text of each interpreter. `class_path` parses the command line of `java`.
 pub(super) const SYNTAXES: [Syntax; 23] = [
     Syntax {
         names: &["python", "pypy"],
@@ -349,7 +349,7 @@ pub(super) const SYNTAXES: [Syntax; 23] = [
     },
 ];
 
-/// An argument, as an interpreter reads it.
+/// An argument of an interpreter, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument<'c> {
     /// An option and its value, if the value is part of the argument.
@@ -361,7 +361,7 @@ pub(super) enum Argument<'c> {
 }
 
 impl Syntax {
-    /// Returns the option in an argument that decides what runs.
+    /// Returns the option in an argument that decides which code runs.
     pub(super) fn read<'c>(&self, argument: &'c str) -> Argument<'c> {
         let known = [self.no_file, self.code_before_file, self.with_value, self.file].concat();
         if let Some(option) = known.iter().find(|option| **option == argument) {

@@ -31,7 +31,8 @@ const SEARCH_OPTIONS: [OptionsOf; 5] = [
 /// The settings of PHP (`-d SETTING=FILE`) that load code.
 const SETTINGS_OF_PHP: [&str; 4] = ["auto_prepend_file", "auto_append_file", "extension", "zend_extension"];
 
-/// The options of Java that load code, with the file directly after them. An argument file contains further options.
+/// The options of Java that load code. The file follows directly after the option. An argument file contains further
+/// options.
 const LOADING_OPTIONS_OF_JAVA: [&str; 4] = ["-javaagent:", "-agentpath:", "-Xbootclasspath/a:", "@"];
 
 /// Returns whether the program is Java.
@@ -58,7 +59,7 @@ pub(crate) fn loaded_files<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c 
     files.filter(|file| file.contains('/')).collect()
 }
 
-/// Returns the directories in which the options of an interpreter let it search for modules first.
+/// Returns the directories that an interpreter searches first for modules, according to its options.
 pub(crate) fn searched_directories<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     let words = command_words(program, cmdline).unwrap_or_default();
     let directories = values(program, words, &SEARCH_OPTIONS).into_iter().flat_map(|value| value.split(':'));

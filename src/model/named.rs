@@ -13,7 +13,7 @@ macro_rules! named {
 
         #[allow(dead_code, reason = "not every enum is listed or printed")]
         impl $Enum {
-            /// Every variant, in rising order.
+            /// Every variant, in ascending order.
             $vis const ALL: [$Enum; [$($name),+].len()] = [$($Enum::$Variant),+];
 
             /// Returns the name that every output uses.

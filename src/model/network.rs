@@ -14,14 +14,15 @@ pub struct Network {
 }
 
 impl Network {
-    /// Returns the block of one address; a v4-mapped address counts as the IPv4 address that it stands for.
+    /// Returns the block of one address. A v4-mapped address counts as its IPv4 address.
     #[must_use]
     pub fn single(address: IpAddr) -> Self {
         let address = unmapped(address);
         Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Returns the block of exactly the addresses from `first` to `last`; `None` if they do not make one.
+    /// Returns the block with exactly the addresses from `first` to `last`; `None` if no single block has these
+    /// addresses.
     #[must_use]
     pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
         let (first_bits, last_bits, widest) = match (first, last) {
@@ -54,7 +55,7 @@ impl Network {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 
-    /// Returns whether `address` lies in this block; a v4-mapped address counts as the IPv4 address that it stands for.
+    /// Returns whether `address` lies in this block. A v4-mapped address counts as its IPv4 address.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, unmapped(address)) {
@@ -81,12 +82,12 @@ impl fmt::Display for Network {
     }
 }
 
-/// The reason why a text is not a block of addresses, without the text itself.
+/// The reason why a text is not a block of addresses; does not contain the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadNetwork {
     /// The address is not an IP address.
     Address,
-    /// The prefix is not a number from 0 to this.
+    /// The prefix is not a number from 0 to this number.
     Prefix(u8),
 }
 
@@ -115,7 +116,7 @@ impl FromStr for Network {
         let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
         let prefix = bits.parse::<u8>().ok().filter(|prefix| digits && *prefix <= widest);
         match (prefix.ok_or(BadNetwork::Prefix(widest))?, unmapped(address)) {
-            // A block of v4-mapped addresses stands for the IPv4 addresses in it.
+            // A block of v4-mapped addresses means the IPv4 addresses in it.
             (prefix @ 96.., mapped @ IpAddr::V4(_)) if address.is_ipv6() => {
                 Ok(Network { address: mapped, prefix: prefix - 96 })
             }

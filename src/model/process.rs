@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Container, named};
 
 /// The maximum number of bytes that are read of a command line. The kernel allows half as many bytes for one argument
-/// (`MAX_ARG_STRLEN` of linux/binfmts.h), so code in an argument is read in full; the kernel allows several megabytes
-/// for all arguments.
+/// (`MAX_ARG_STRLEN` of linux/binfmts.h), so code in an argument is read in full. For all arguments together, the
+/// kernel allows several megabytes.
 pub(crate) const LONGEST_COMMAND_LINE: usize = 256 * 1024;
 
 /// A process ID in the observer's own pid namespace.
@@ -18,13 +18,13 @@ pub type Pid = u32;
 named! {
     /// Whether the file that a process runs is still at its path.
     pub enum ExeState {
-        /// The file at the path is the running file, or there is no evidence against this.
+        /// The file at the path is the running file, or nothing contradicts this.
         Present = "present",
         /// The running file is gone, and there is no file at its path.
         Deleted = "deleted",
         /// The running file is gone, and another file is at its path, as after an upgrade.
         Replaced = "replaced",
-        /// The program never was a file on disk: `memfd_create(2)`.
+        /// The program was never a file on disk: `memfd_create(2)`.
         Memfd = "memfd",
     }
 }
@@ -42,7 +42,7 @@ pub struct Exe {
 }
 
 impl Exe {
-    /// Returns whether the file that runs is no longer at its path.
+    /// Returns whether the running file is no longer at its path.
     #[must_use]
     pub const fn is_deleted(&self) -> bool {
         !matches!(self.state, ExeState::Present)
@@ -54,7 +54,7 @@ named! {
     pub enum OriginKind {
         /// Only root can replace the file, and a package installed it. Only an audit and a card look up packages.
         Package = "package",
-        /// Only root can replace the file, or the root user of its container.
+        /// Only root, or the root user of its container, can replace the file.
         System = "system",
         /// A user other than root can replace the file: its owner, a group, or the owner of a directory above it.
         User = "user",
@@ -62,15 +62,14 @@ named! {
         Open = "open",
         /// The file is no longer at its path: it was deleted, or replaced, for example by an upgrade.
         Deleted = "deleted",
-        /// The program never was a file on disk: `memfd_create(2)`.
+        /// The program was never a file on disk: `memfd_create(2)`.
         Memory = "memory",
-        /// The path of the file leads to another file, because something is mounted over it.
+        /// Something is mounted over the path of the file, so the path leads to another file.
         Elsewhere = "elsewhere",
     }
 }
 
-/// The origin of a file that a process runs: who can replace it. If this is not known, there is a gap instead of an
-/// `Origin`.
+/// The origin of a file that a process runs: who can replace it. If the origin is not known, there is a gap instead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The kind of user who can replace the file.
@@ -79,7 +78,8 @@ pub struct Origin {
     /// [`OriginKind::Open`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writable: Option<String>,
-    /// The ID of the user who can replace the file, if the kind is [`OriginKind::User`] and only one user can.
+    /// The ID of the user who can replace the file, if the kind is [`OriginKind::User`] and there is only one such
+    /// user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The package that installed the file.
@@ -91,8 +91,8 @@ pub struct Origin {
     /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether the path leads to another file or to no file if the observer's root directory is used: the process is
-    /// in a container or has another root directory.
+    /// Whether the path leads to another file, or to none, from the observer's root directory. The process is in a
+    /// container or has another root directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
@@ -113,10 +113,10 @@ impl Origin {
     }
 }
 
-/// The script, jar or class path that an interpreter runs, as its command line names it.
+/// The script, jar or class path in the command line of an interpreter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Script {
-    /// The absolute path; for a class path, the path of the least trustworthy element.
+    /// The absolute path. For a class path, the path of its least trustworthy element.
     pub path: String,
     /// The origin of the file; `None` if it is not known.
     pub origin: Option<Origin>,
@@ -148,10 +148,10 @@ named! {
     }
 }
 
-/// The port to which the setting applies; `None` for every port of the server.
+/// A setting that decides who may connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccessSetting {
-    /// The port that it is for; `None` for every port of the server.
+    /// The port of the setting; `None` for every port of the server.
     pub port: Option<u16>,
     /// The setting in short, without a secret value.
     pub setting: String,
@@ -194,7 +194,7 @@ pub struct Process {
     /// The origin of the program file: who can replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// The script that the process runs, if its program is an interpreter and its command line names a file.
+    /// The script of the process, if its program is an interpreter and its command line names a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
     /// Further files with code that the process runs, if a user other than root can replace them: libraries, and
@@ -221,7 +221,7 @@ pub struct Process {
     pub user: Option<String>,
     /// The start time.
     pub started: Option<Timestamp>,
-    /// The ancestors, nearest first, as far as they could be read.
+    /// The ancestors that could be read, nearest first.
     pub parents: Vec<Parent>,
     /// The systemd unit of the process (Linux), the services in the process, separated by commas (Windows), or its
     /// launchd label (macOS).
@@ -231,23 +231,24 @@ pub struct Process {
     /// The container's data from the files of its manager (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_details: Option<Arc<Container>>,
-    /// For a program that forwards a port to a container: that container (Linux).
+    /// For a program that forwards a port to a container: this container (Linux).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards_to_container: Option<Arc<Container>>,
-    /// The settings in the configuration file of the process that decide who may connect, if other
+    /// The settings in the configuration file of the process that decide who may connect. Only known if other
     /// machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
-    /// The options in its environment that let a debugger connect, as an interpreter reads them there, if
-    /// other machines can reach a socket of the process.
+    /// The options in the environment that let a debugger connect, in the form in which an interpreter reads them.
+    /// Only known if other machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debugger_options: Vec<String>,
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script are reliable: each names the same file on the
-    /// observer's machine, or a file that only root can have put there. Root makes the containers and system services that have their own
-    /// root directory. A user can make a root directory with any file at any path.
+    /// Returns whether the paths of the program file and of the script are reliable. A reliable path names the same
+    /// file on the observer's machine, or a file that only root can have put there. Only root makes the containers
+    /// and system services with their own root directory; any user can make a root directory with any file at any
+    /// path.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -7,13 +7,13 @@ use super::{Pid, named};
 named! {
     /// The evidence for the identification of a program, from the strongest to the weakest.
     pub enum RestsOn {
-        /// The name of the running file: the process cannot change it after its start.
+        /// The name of the running file. The process cannot change it after its start.
         Exe = "exe",
-        /// The script or module in an interpreter's command line: the process can rewrite it.
+        /// The script or module in an interpreter's command line. The process can rewrite it.
         Cmdline = "cmdline",
         /// The name of the process, which the process can set to anything.
         Name = "name",
-        /// The name of the system service that the socket belongs to, which root chose. The process is hidden.
+        /// The name of the socket's system service, which root chose. The process is hidden.
         Unit = "unit",
     }
 }
@@ -27,8 +27,7 @@ pub struct UsualProgram {
     pub product: &'static str,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// Whether the program is usual on the port because it commonly serves any port, and not because the port is its
-    /// own.
+    /// Whether the port is usual only because the program commonly serves any port.
     pub any_port: bool,
     /// The process; `None` if the process is hidden.
     pub pid: Option<Pid>,
@@ -39,8 +38,7 @@ named! {
     pub enum ServiceBy {
         /// A process of the listener is a known program.
         Process = "process",
-        /// The process is hidden, and the name of its system service is the name of a program that usually serves
-        /// this port.
+        /// The process is hidden, but its system service has the name of a program that usually serves this port.
         Unit = "unit",
         /// The port is commonly used for the service. No known program was seen on the port.
         Port = "port",

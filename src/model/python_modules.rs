@@ -2,9 +2,9 @@
 
 use super::interpreter::{InterpreterCommand, parse_innermost, without_build, without_version};
 
-/// Returns the paths, relative to the working directory, at which Python first looks for the modules that it runs or
-/// that the code on its command line imports. If one of these files exists, Python runs it. Returns no paths if
-/// Python does not search the working directory.
+/// Returns the paths, relative to the working directory, at which Python first looks for modules. These are the
+/// modules that it runs, or that the code on its command line imports. Python runs a file at one of these paths, if
+/// it exists. Returns no paths if Python does not search the working directory.
 pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String> {
     /// The maximum number of modules in the result.
     const MODULES: usize = 32;
@@ -22,7 +22,7 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     };
     let after = cmdline.iter().position(holds_module).map_or(cmdline.len(), |at| at + 1);
     let own = cmdline.get(1..after).unwrap_or_default().iter();
-    // `-I` and `-P` leave the working directory out; after `-W` and `-X`, letters are a value.
+    // `-I` and `-P` exclude the working directory. Letters after `-W` and `-X` are a value.
     let clusters = own.filter(|argument| argument.starts_with('-') && !argument.starts_with("--"));
     let letters = clusters.filter_map(|argument| argument.split(['W', 'X', 'c', 'm']).next());
     if letters.into_iter().any(|letters| letters.contains(['I', 'P'])) {
@@ -34,9 +34,9 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     paths.flat_map(|path| [format!("{path}.py"), format!("{path}/{end}")]).collect()
 }
 
-/// Returns the paths at which the Python with this program file finds an installed module of `-m`: below the prefixes of
-/// the program file and of the name that started it, which in a virtual environment is a link to the program file, and
-/// below further `prefixes`.
+/// Returns the paths at which a Python program finds an installed module of `-m`. It searches below the prefix of its
+/// program file, below the prefix of the name that started it, and below further `prefixes`. In a virtual
+/// environment, that name is a link to the program file.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {
     /// The versions of Python 3 that are searched if the name of the program has none.
     const VERSIONS: std::ops::RangeInclusive<u32> = 6..=15;
@@ -81,8 +81,8 @@ pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[Strin
         .collect()
 }
 
-/// Returns the prefixes of installed modules that an environment names: an active virtual environment, and the modules
-/// of the user (`pip install --user`).
+/// Returns the prefixes of installed modules that the environment variables of a process name: an active virtual
+/// environment, and the modules of the user (`pip install --user`).
 pub(crate) fn prefixes_of_environment(environment: &[u8]) -> Vec<String> {
     let prefix = |variable: &[u8]| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
@@ -96,7 +96,7 @@ pub(crate) fn prefixes_of_environment(environment: &[u8]) -> Vec<String> {
     prefixes.filter(|prefix| prefix.starts_with('/')).take(PREFIXES).collect()
 }
 
-/// The maximum number of such prefixes: an environment can name a variable more than once.
+/// The maximum number of prefixes: an environment can contain a variable more than once.
 const PREFIXES: usize = 8;
 
 /// Returns the modules that Python code imports, by the words after `import` and `from`.

@@ -1,44 +1,45 @@
-//! Who can reach a port according to the packet filter.
+//! The clients that can reach a port according to the packet filter.
 
 use serde::{Deserialize, Serialize};
 
 use super::named;
 
 named! {
-    /// How far the packet filter lets clients on other machines reach a port.
+    /// How many of the clients on other machines can reach a port through the packet filter.
     pub enum ReachKind {
-        /// It accepts a new connection from every address, on every interface.
+        /// The packet filter accepts a new connection from every address, on every interface.
         Open = "open",
-        /// It accepts new connections only from some addresses, or only on some interfaces.
+        /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// It accepts no new connection.
+        /// The packet filter accepts no new connection.
         Filtered = "filtered",
-        /// Its rules could not be read or evaluated.
+        /// The rules could not be read or evaluated.
         Unknown = "unknown",
     }
 }
 
-/// Who can reach a port according to the packet filter, and the rule that decides.
+/// The clients that can reach a port according to the packet filter, and the rule that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
-    /// How far.
+    /// How many of the clients can reach the port.
     pub kind: ReachKind,
-    /// For [`ReachKind::Limited`]: those who can reach it, as `10.0.0.0/8 on eth0`; the first few.
+    /// For [`ReachKind::Limited`]: the first few groups of clients that can reach the port, as `10.0.0.0/8 on eth0`.
     pub from: Vec<String>,
-    /// How many more there are.
+    /// The number of further groups.
     pub more: usize,
-    /// The deciding rule, or why nothing could be decided; `None` if there are no rules, or only root may read them.
+    /// The deciding rule, or the reason why there is no result; `None` if there are no rules, or only root may read
+    /// the rules.
     pub rule: Option<String>,
 }
 
 impl Reach {
-    /// Returns the reach of a port that no rule concerns.
+    /// Returns the reach of a port if no rule applies.
     #[must_use]
     pub const fn open() -> Self {
         Reach { kind: ReachKind::Open, from: Vec::new(), more: 0, rule: None }
     }
 
-    /// Returns that nothing could be decided, and why.
+    /// Returns an unknown reach, with the reason.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
         Reach { kind: ReachKind::Unknown, from: Vec::new(), more: 0, rule: Some(why.to_owned()) }

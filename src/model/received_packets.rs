@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, Protocol};
 
-/// The packets that a raw or packet socket receives. A filter of the program can narrow them further.
+/// The packets that a raw or packet socket receives. A filter of the program can exclude more packets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReceivedPackets {
-    /// For a raw socket, the protocol of IP (IANA protocol numbers); for a packet socket, the `EtherType`, or a number
+    /// For a raw socket, the IP protocol (IANA protocol numbers). For a packet socket, the `EtherType`, or a number
     /// of `linux/if_ether.h`.
     pub number: u16,
     /// The network devices that the socket has set to receive packets for other machines (promiscuous mode).
@@ -21,7 +21,7 @@ const IPPROTO_RAW: u16 = 255;
 /// `ETH_P_ALL` (linux/if_ether.h).
 const ETH_P_ALL: u16 = 3;
 
-/// Names of protocols of IP (IANA protocol numbers).
+/// Names of IP protocols (IANA protocol numbers).
 const IP_PROTOCOLS: [(u16, &str); 19] = [
     (1, "icmp"),
     (2, "igmp"),
@@ -44,7 +44,7 @@ const IP_PROTOCOLS: [(u16, &str); 19] = [
     (136, "udplite"),
 ];
 
-/// Names of the protocols of a link (IEEE `EtherType`, linux/if_ether.h).
+/// Names of link-layer protocols (IEEE `EtherType`, linux/if_ether.h).
 const LINK_PROTOCOLS: [(u16, &str); 13] = [
     (ETH_P_ALL, "all"),
     (4, "802.2"),
@@ -61,7 +61,7 @@ const LINK_PROTOCOLS: [(u16, &str); 13] = [
     (0x890d, "tdls"),
 ];
 
-/// The traffic of programs, and the carriers of covert channels: any of it can contain the data of another program.
+/// The traffic of programs, and the carriers of covert channels: each can contain the data of another program.
 const DATA: [&str; 12] =
     ["all", "802.2", "ip", "ipv6", "vlan", "pppoe", "tcp", "udp", "icmp", "ipv6-icmp", "sctp", "udplite"];
 

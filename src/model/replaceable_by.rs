@@ -10,18 +10,18 @@ const OPEN_DIRECTORIES: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 /// The users who can replace a running file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplaceableBy {
-    /// Only root, as far as is known.
+    /// Only root, according to what is known.
     Root,
     /// Unknown: the script in the command line does not exist, or could not be read.
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user; or the running file is at no path, so that nothing is known about its creator.
+    /// Any user. Also if the running file has no path, because nothing is then known about its creator.
     Anyone,
 }
 
 impl ReplaceableBy {
-    /// Returns who can replace the program file, the script or further code of a process; the least trustworthy of
+    /// Returns who can replace the program file, the script or further code of a process. The least trustworthy of
     /// these files decides.
     #[must_use]
     pub fn of(process: &Process) -> Self {
@@ -40,9 +40,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file of a process; if nothing else is known, the path decides. Code that
-    /// was loaded into a program counts as the program, because the name of the program does not describe that code.
-    /// Code that an interpreter loads does not count here, because interpreters are expected to load code of users.
+    /// Returns who can replace the program file of a process. If nothing else is known, the path decides. Code that
+    /// was loaded into a program counts, because the name of the program does not describe that code. Code that an
+    /// interpreter loads does not count, because interpreters are expected to load code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);

@@ -7,11 +7,11 @@ use super::{Family, PortRange, Protocol, State, named};
 named! {
     /// The part of a machine that an observer sees, the largest first.
     pub enum HostScope {
-        /// The whole machine, as far as the observer's privileges allow.
+        /// The whole machine, within the observer's privileges.
         Machine = "machine",
         /// Every process, but only the sockets of the observer's own network namespace.
         Namespace = "namespace",
-        /// The processes of a container: the observer is in a pid namespace of its own.
+        /// The processes of a container: the observer has a separate pid namespace.
         Container = "container",
     }
 }
@@ -29,8 +29,7 @@ pub enum Namespaces {
     Called(String),
 }
 
-/// The parts to scan, and the amount of detail. A snapshot records its scope: nothing is known about anything outside
-/// it.
+/// The parts to scan, and the amount of detail. A snapshot records its scope, and contains nothing about other parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only sockets of these protocols. Raw and packet sockets are listed by their state.
@@ -41,7 +40,7 @@ pub struct Scope {
     pub states: Vec<State>,
     /// Only sockets whose local port lies in one of these ranges; `None` for every port.
     pub ports: Option<Vec<PortRange>>,
-    /// Only in these network namespaces.
+    /// Only sockets in these network namespaces.
     #[serde(default)]
     pub namespaces: Namespaces,
     /// Whether to find the processes that own the sockets.
@@ -68,7 +67,7 @@ fn is_own_namespace(part: &HostScope) -> bool {
 }
 
 impl Default for Scope {
-    /// Returns the scope of every listener in this network namespace, with the programs that own them.
+    /// Returns the scope of every listener in this network namespace, with the programs that own these listeners.
     fn default() -> Self {
         Scope {
             protocols: Protocol::WITH_PORTS.to_vec(),

@@ -3,7 +3,7 @@
 use super::named;
 
 named! {
-    /// The severity of a finding; the variants are in rising order.
+    /// The severity of a finding; the variants are in ascending order.
     pub enum Severity {
         /// Information only.
         Info = "info",

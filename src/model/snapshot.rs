@@ -14,8 +14,8 @@ use super::{
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
 
-/// The older schema, which can still be read. A snapshot of this schema lacks the ID, boot, scope and labels of the
-/// host, and the tool.
+/// The older schema, which can still be read. A snapshot of this schema has no ID, boot, scope and labels of the
+/// host, and no tool.
 pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {
@@ -23,10 +23,10 @@ named! {
     pub enum Stage {
         /// Listing the sockets.
         Sockets = "sockets",
-        /// Finding the processes that own them.
+        /// Finding the processes that own the sockets.
         #[serde(alias = "holders")]
         Owners = "owners",
-        /// Reading the processes that own them.
+        /// Reading the processes that own the sockets.
         Processes = "processes",
         /// Entering network namespaces.
         Namespaces = "namespaces",
@@ -37,7 +37,7 @@ named! {
     }
 }
 
-/// Something that a scan should have seen but could not. A report with gaps is never complete.
+/// Something that a scan should have seen but could not see. A report with gaps is never complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
     /// The part of the scan.
@@ -46,7 +46,7 @@ pub struct Gap {
     pub what: String,
     /// The number of these things, if known.
     pub count: Option<u64>,
-    /// The processes that the gap concerns, if known, in rising order.
+    /// The processes that the gap concerns, if known, in ascending order.
     #[serde(default)]
     pub pids: Vec<Pid>,
     /// The cause.
@@ -55,7 +55,7 @@ pub struct Gap {
     pub remedy: Option<String>,
 }
 
-/// A fact for the reader that is not a failure: a part that was not requested, or the source that answered.
+/// A fact for the reader that is not a failure: a part that was not requested, or the source of the data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// The subject of the note.
@@ -64,13 +64,13 @@ pub struct Note {
     pub count: Option<u64>,
     /// The way to see more, if there is one.
     pub remedy: Option<String>,
-    /// Whether the note changes the meaning of a listing, so that a listing shows the note without `-v`.
+    /// Whether the note changes the meaning of a listing. A listing then shows the note without `-v`.
     #[serde(default)]
     pub important: bool,
 }
 
 impl Gap {
-    /// Returns whether more privilege would close the gap: its remedy is to run as another user, such as `run as
+    /// Returns whether more privilege would close the gap. Its remedy is then to run as another user, such as `run as
     /// root`.
     #[must_use]
     pub fn needs_privilege(&self) -> bool {
@@ -81,7 +81,7 @@ impl Gap {
 /// The maximum number of processes in a text.
 pub const NAMED_PIDS: usize = 8;
 
-/// Returns the command that shows these processes on the operating system `os`, if such a command is known.
+/// Returns the command that shows these processes on the operating system `os`, if known.
 #[must_use]
 pub fn show_processes(pids: &[Pid], os: &str) -> Option<String> {
     let pids: Vec<String> = pids.iter().take(NAMED_PIDS).map(ToString::to_string).collect();
@@ -89,7 +89,7 @@ pub fn show_processes(pids: &[Pid], os: &str) -> Option<String> {
 }
 
 impl HostScope {
-    /// Returns the gap of an observer that sees only this part of the machine, if `asked` covers more.
+    /// Returns a gap if `asked` covers more than this part of the machine.
     #[must_use]
     pub fn gap(self, asked: &Scope) -> Option<Gap> {
         let (what, why, elsewhere) = match self {
@@ -123,8 +123,8 @@ impl HostScope {
 pub struct Host {
     /// The name.
     pub name: Option<String>,
-    /// The ID, which differs between two machines with the same name: the machine ID hashed for this application, or
-    /// the name that the user gave; `None` if the machine has no ID.
+    /// The ID, which distinguishes two machines with the same name: the machine ID hashed for this application, or
+    /// the name that the user gave. `None` if the machine has no ID.
     #[serde(default)]
     pub id: Option<String>,
     /// The ID of the current boot; `None` if the system gives no such ID.
@@ -142,10 +142,11 @@ pub struct Host {
     /// The part of the machine that the observer sees; `None` if not known.
     #[serde(default)]
     pub scope: Option<HostScope>,
-    /// The ports that this kernel hands out to outgoing connections, except those in `reserved`; rising.
+    /// The ports that this kernel hands out to outgoing connections, in ascending order. `reserved` contains
+    /// exceptions.
     pub ephemeral: Vec<PortRange>,
-    /// The ports that the kernel never hands out although they lie in `ephemeral` (Linux: `ip_local_reserved_ports`);
-    /// rising.
+    /// The ports in `ephemeral` that the kernel never hands out (Linux: `ip_local_reserved_ports`), in ascending
+    /// order.
     pub reserved: Vec<PortRange>,
     /// The source of the range: a setting that was read, or the system's documented default.
     pub ephemeral_source: String,
@@ -154,14 +155,14 @@ pub struct Host {
     pub ephemeral_of: Vec<EphemeralRange>,
 }
 
-/// The ports that one protocol of one family hands out to outgoing connections.
+/// The ports that outgoing connections of one protocol and family use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EphemeralRange {
     /// The protocol.
     pub protocol: Protocol,
     /// The family.
     pub family: Family,
-    /// Its ports.
+    /// The ports.
     pub ports: PortRange,
 }
 
@@ -247,16 +248,16 @@ pub struct Snapshot {
     pub taken: Timestamp,
     /// The machine that was scanned.
     pub host: Host,
-    /// The requested scope. Nothing is known about anything outside it.
+    /// The requested scope. The snapshot contains nothing about other parts.
     #[serde(alias = "extent")]
     pub scope: Scope,
     /// The sockets.
     pub sockets: Vec<Socket>,
-    /// The processes that own these sockets, in rising order of pid.
+    /// The processes that own these sockets, in ascending order of pid.
     pub processes: Vec<Process>,
-    /// The other network namespaces that were scanned, in rising order of inode.
+    /// The other network namespaces that were scanned, in ascending order of inode.
     pub namespaces: Vec<Namespace>,
-    /// The packet filters of the namespaces, as far as they were read.
+    /// The packet filters of the namespaces, if they were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firewalls: Vec<Firewall>,
     /// The parts that could not be seen.
@@ -266,17 +267,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the range of outgoing ports that contains the port of `socket`, in the namespace of `socket`; `None` if
-    /// no range contains it, if the port is reserved, or if the ranges are not known.
+    /// Returns the range of outgoing ports that contains the port of `socket`, in the namespace of `socket`. `None`
+    /// if no range contains the port, if it is reserved, or if the ranges are not known.
     #[must_use]
     pub fn ephemeral_range(&self, socket: &Socket) -> Option<PortRange> {
         let ports = self.ephemeral_ports_of(socket);
         ports.range_of(socket.local.port).filter(|_| !ports.is_reserved(socket.local.port))
     }
 
-    /// Returns whether a socket looks like that of a client that waits for an answer: such sockets come and go. Such
-    /// a socket is a datagram socket, or a TCP socket that is bound and does not listen, on a port that the kernel
-    /// gives to outgoing connections.
+    /// Returns whether a socket may belong to a client that waits for an answer: client sockets come and go. This is
+    /// true for a datagram socket, or a TCP socket that is bound but does not listen, on a port that the kernel gives
+    /// to outgoing connections.
     #[must_use]
     pub fn may_be_client(&self, socket: &Socket) -> bool {
         let waits = match socket.state {
@@ -318,7 +319,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether everything that was requested was seen.
+    /// Returns whether all requested parts were seen.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

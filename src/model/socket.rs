@@ -16,13 +16,14 @@ named! {
         Listen = "listen",
         /// A datagram socket without a peer, which accepts datagrams from any sender.
         Unconnected = "unconnected",
-        /// Bound to a port and not listening on it; the port is occupied nevertheless.
+        /// Bound to a port without listening; the port is occupied nevertheless.
         Bound = "bound",
         /// Not a socket: a kernel rule forwards the traffic to the port to another address or port.
         Published = "published",
-        /// Receives packets below the ports: a raw or a packet socket.
+        /// A raw or packet socket, which receives packets without a port.
         Raw = "raw",
-        /// TCP: both sides have agreed. The kernel also gives this state to a datagram socket with a peer.
+        /// TCP: both sides have confirmed the connection. The kernel also gives this state to a datagram socket with
+        /// a peer.
         Established = "established",
         /// TCP: a request was sent.
         SynSent = "syn-sent",
@@ -32,7 +33,7 @@ named! {
         FinWait1 = "fin-wait1",
         /// TCP: closed on this side, acknowledged.
         FinWait2 = "fin-wait2",
-        /// TCP: waiting for stray segments to die.
+        /// TCP: waiting until no old segment can arrive.
         TimeWait = "time-wait",
         /// TCP: closed by the peer.
         CloseWait = "close-wait",
@@ -53,7 +54,7 @@ impl State {
         matches!(self, State::Listen | State::Unconnected | State::Published)
     }
 
-    /// Returns whether rules judge a socket in this state: it is not a connection.
+    /// Returns whether rules judge a socket in this state. They do not judge connections.
     #[must_use]
     pub const fn is_judged(self) -> bool {
         self.holds_port() || matches!(self, State::Raw)
@@ -65,8 +66,8 @@ impl State {
         State::ALL.into_iter().filter(|state| *state != State::Raw).collect()
     }
 
-    /// Returns whether listings without connections contain a socket in this state: it accepts traffic, or is bound
-    /// and idle.
+    /// Returns whether listings without connections contain a socket in this state. They contain sockets that accept
+    /// traffic or are only bound.
     #[must_use]
     pub const fn holds_port(self) -> bool {
         self.accepts_traffic() || matches!(self, State::Bound)
@@ -74,7 +75,7 @@ impl State {
 }
 
 named! {
-    /// The side that opened a connection: a guess from the listeners on this machine.
+    /// The side that opened a connection, inferred from the listeners on this machine.
     pub enum Direction {
         /// The other side opened the connection: a listener on this machine has the connection's local port.
         In = "in",
@@ -105,8 +106,7 @@ pub struct Netns {
 /// The destination to which the kernel forwards the traffic of a published port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Forwarding {
-    /// The address and port of the destination. The wildcard address stands for the address at which the traffic
-    /// arrived.
+    /// The address and port of the destination. The wildcard address means the address at which the traffic arrived.
     pub to: Peer,
     /// The rule that forwards the traffic, as the tool prints it.
     pub rule: String,
@@ -124,18 +124,19 @@ pub struct Queues {
     pub send: u32,
 }
 
-/// The known facts about the owner of a socket. The variants are different facts: no two variants have the same text
-/// or compare as equal.
+/// What is known about the owner of a socket. The variants are different facts: no two variants have the same text or
+/// compare as equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// These processes own the socket: at least one, in rising order. Sockets of the same processes share the list.
+    /// These processes own the socket: at least one, in ascending order. Sockets with the same processes share the
+    /// list.
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// A process may own the socket, but not every process could be read.
     Hidden,
-    /// A kernel service owns the socket: no process owns it, and there is evidence that such a service runs.
+    /// A kernel service owns the socket: no process owns it, and there is evidence that the service runs.
     Kernel,
-    /// Every process was read and none owns the socket, and no kernel service explains it.
+    /// Every process was read and none owns the socket, and no kernel service explains the socket.
     Unaccounted,
     /// The socket and its processes were gone before the processes could be found.
     Vanished,
@@ -143,7 +144,7 @@ pub enum Owner {
     Unknown,
 }
 
-/// Reads a list of process IDs; returns an error unless it is rising and not empty.
+/// Reads a list of process IDs. Returns an error unless the list is ascending and not empty.
 fn rising<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<Pid>>, D::Error> {
     let pids = Vec::<Pid>::deserialize(deserializer)?;
     if pids.is_empty() || !pids.is_sorted_by(|a, b| a < b) {
@@ -166,7 +167,7 @@ impl Owner {
         }
     }
 
-    /// Returns the processes that own the socket, in rising order; empty unless it is [`Owner::Held`].
+    /// Returns the processes that own the socket, in ascending order; empty unless the owner is [`Owner::Held`].
     #[must_use]
     pub fn pids(&self) -> &[Pid] {
         match self {
@@ -176,31 +177,31 @@ impl Owner {
     }
 }
 
-/// The user, namespaces and control group of a socket, which many sockets have in common.
+/// The user, namespaces and control group of a socket. Many sockets share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct SocketAttributes {
     /// The ID of the user who created the socket, if the system gives it.
     pub uid: Option<u32>,
-    /// The name of that user, if the system knows a name.
+    /// The name of the user, if known.
     pub user: Option<String>,
     /// The network namespace; `None` for the observer's own.
     pub netns: Option<Netns>,
     /// The path of the control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
-    /// Whether the device that the socket is bound to is a loopback device, by the flags of the device; `None` if the
-    /// socket is bound to no device, or the system does not give the flags.
+    /// Whether the device that the socket is bound to is a loopback device, by the flags of the device. `None` if the
+    /// socket is bound to no device, or if the system does not give the flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
-    /// Whether the socket accepts traffic for addresses that are not its own (`IP_TRANSPARENT`), so that its address
-    /// does not show who can reach it.
+    /// Whether the socket accepts traffic for addresses other than its own (`IP_TRANSPARENT`). Its address then does
+    /// not show which clients can reach the socket.
     #[serde(skip_serializing_if = "is_false")]
     pub transparent: bool,
     /// Whether the machine does not have the address or the device that the socket is bound to.
     #[serde(skip_serializing_if = "is_false")]
     pub absent: bool,
-    /// The systemd unit of that control group.
+    /// The systemd unit of the control group.
     pub unit: Option<String>,
-    /// The container of that control group.
+    /// The container of the control group.
     pub container: Option<String>,
     /// The destination to which the kernel forwards the traffic, for a published port.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,7 +216,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// One socket as the kernel reports it. Large listings have a hundred thousand of these, so common fields live in a
+/// One socket as the kernel reports it. Large listings have a hundred thousand sockets, so common fields are in a
 /// shared [`SocketAttributes`], and can be read like fields of the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SavedSocket")]
@@ -231,7 +232,7 @@ pub struct Socket {
     /// The user, namespaces and control group.
     #[serde(flatten)]
     pub attributes: Arc<SocketAttributes>,
-    /// The inode; `None` if the socket has none or the system gives none.
+    /// The inode; `None` if the socket or the system has none.
     pub inode: Option<NonZeroU64>,
     /// The kernel's cookie, unique until the machine restarts (Linux).
     pub cookie: Option<NonZeroU64>,
@@ -240,12 +241,12 @@ pub struct Socket {
     pub v6only: Option<bool>,
     /// The queue lengths, if the system gives them.
     pub queues: Option<Queues>,
-    /// The known facts about the owner.
+    /// What is known about the owner.
     pub owner: Owner,
 }
 
-/// A socket as it is saved. serde would read a flattened [`SocketAttributes`] through a tree of the whole object,
-/// which a hostile file could make large.
+/// A socket as it is saved. serde would read a flattened [`SocketAttributes`] through a tree of the whole object, and
+/// a hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -307,9 +308,9 @@ impl Deref for Socket {
 
 impl Socket {
     /// Returns whether this socket takes traffic that `wider`, another socket on the same port and protocol, would
-    /// otherwise receive: the kernel delivers a packet to the socket with the most specific address and device. Only
-    /// address and device decide, and only if the address and device of one socket lie within those of the other. A
-    /// multicast or broadcast packet is delivered to all sockets.
+    /// otherwise receive. The kernel delivers a packet to the socket with the most specific address and device. Only
+    /// address and device decide, and only if those of one socket lie within those of the other. A multicast or
+    /// broadcast packet is delivered to all sockets.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;
@@ -333,8 +334,8 @@ impl Socket {
             && (own != other || device != others)
     }
 
-    /// Returns which clients can reach the socket, by its address and device. A rule can send traffic for any address
-    /// to a transparent socket (TPROXY).
+    /// Returns the clients that can reach the socket, by its address and device. A rule can send traffic for any
+    /// address to a transparent socket (TPROXY).
     #[must_use]
     pub fn exposure(&self) -> Exposure {
         match self.on_loopback {

@@ -1,5 +1,5 @@
-//! The registry's verdict on a port and protocol, as data: the registrations, the known facts about them, and the
-//! basis of the verdict.
+//! The registry's verdict on a port and protocol: the registrations, the known facts about them, and the basis of the
+//! verdict.
 //!
 //! Texts are borrowed from registry data that lives as long as the program. This module makes no sentences.
 
@@ -30,11 +30,12 @@ impl RegistryRange {
 }
 
 named! {
-    /// The verdict on a port and protocol, and on each registration of it.
+    /// The verdict on a port and protocol, and on each of its registrations.
     pub enum Status {
-        /// A registered service is in use on the port, or an RFC defines it and no list calls it dead.
+        /// A registered service is in use on the port. A service that an RFC defines also counts, unless a list calls
+        /// it dead.
         Active = "active",
-        /// Something other than the registered service commonly uses the port.
+        /// Another service than the registered service commonly uses the port.
         Repurposed = "repurposed",
         /// Every registration is dead.
         Orphaned = "orphaned",
@@ -56,7 +57,7 @@ named! {
         Standard = "standard",
         /// Repurposed: a curated list names the program that uses the port.
         KnownUse = "known-use",
-        /// Repurposed: packaged sources agree with each other on another name for the port.
+        /// Repurposed: packaged sources agree on another name for the port.
         OtherName = "other-name",
         /// Dormant: registered or changed in the last ten years.
         Obscure = "obscure",
@@ -66,7 +67,7 @@ named! {
         Untouched = "untouched",
         /// Orphaned: the software or service ended.
         Ended = "ended",
-        /// Orphaned: withdrawn, but remains are still in use.
+        /// Orphaned: withdrawn, but still partly in use.
         Legacy = "legacy",
         /// Unassigned: reserved by IANA.
         Reserved = "reserved",
@@ -97,7 +98,7 @@ named! {
     pub enum Confidence {
         /// A source that was read confirms the row.
         Confirmed = "confirmed",
-        /// The row rests only on its `basis`.
+        /// The row is based only on its `basis`.
         Presumed = "presumed",
     }
 }
@@ -124,7 +125,7 @@ pub struct Curated {
     pub ended: Option<&'static str>,
     /// The reason, in one sentence.
     pub reason: &'static str,
-    /// The page that confirms it; always present if `confidence` is [`Confidence::Confirmed`].
+    /// The page that confirms the row; always present if `confidence` is [`Confidence::Confirmed`].
     pub source: Option<&'static str>,
     /// The certainty of the row.
     pub confidence: Confidence,
@@ -135,7 +136,7 @@ pub struct Curated {
 }
 
 named! {
-    /// A kind of independent source that names the port with the registry's own service.
+    /// A kind of independent source that names the port with the registered service.
     pub enum EvidenceSource {
         /// The curated list of living registrations.
         Curated = "curated",
@@ -157,7 +158,7 @@ named! {
 }
 
 impl EvidenceSource {
-    /// The kinds that are packaged sources, in rising order.
+    /// The kinds that are packaged sources, in ascending order.
     pub const PACKAGED: [EvidenceSource; 6] = [
         EvidenceSource::Netbase,
         EvidenceSource::Tshark,
@@ -193,9 +194,9 @@ pub struct Assignment {
     pub basis: StatusBasis,
     /// The other protocols on which this registration is in use; empty if it is in use on its own protocol.
     pub used_on: Vec<Protocol>,
-    /// The curated row about it.
+    /// The curated row about the registration.
     pub curated: Option<Curated>,
-    /// The kinds of source that name the registration; rising, without duplicates.
+    /// The kinds of source that name the registration, in ascending order and without duplicates.
     pub named_by: Vec<EvidenceSource>,
 }
 
@@ -212,10 +213,10 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// The kinds of packaged source that name the port as something other than the registered service; rising.
+    /// The kinds of packaged source that name another service than the registered one, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The kinds in `named_otherwise_by` that give the same other name: none, or at least two.
+    /// The kinds in `named_otherwise_by` that agree on another name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
-    /// The text of IANA's unnamed row about the port beyond "Reserved" or "Unassigned", if there is one.
+    /// The text of IANA's row without a name for the port, if this row says more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,
 }
